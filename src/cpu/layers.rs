@@ -1,0 +1,154 @@
+//! What becomes of a tile of sums, for each row: pre-activations, samples, means, softplus.
+//!
+//! Each is one pass over a tile that is still in the first-level cache. Lanes beyond the last unit come out as 0.
+
+use super::tiles::{LANE, Row, lanes_used};
+use crate::{
+    elementary::{sigmoid_lanes, softplus_lanes},
+    lanes::{LANES, dispatch},
+};
+
+/// One partial sum in `f64` for each lane: number j of a row goes to lane j mod 16, and the lanes are added at the end.
+pub(crate) type Partial = [f64; LANES];
+
+/// The lanes added up, the upper half to the lower one until one is left.
+pub(crate) fn total(mut lanes: Partial) -> f64 {
+    let mut n = LANES / 2;
+    while n > 0 {
+        for l in 0..n {
+            lanes[l] += lanes[l + n];
+        }
+        n /= 2;
+    }
+    lanes[0]
+}
+
+/// Adds a vector of `f32` to the partial sums.
+macro_rules! accumulate {
+    ($l:ident, $partial:expr, $x:expr) => {{
+        let mut vector = [0.0; LANES];
+        $l.store($x, &mut vector);
+        for lane in 0..LANES {
+            $partial[lane] += f64::from(vector[lane]);
+        }
+    }};
+}
+
+dispatch! {
+    /// sum ← β·sum + (β·bias + (1 - β)·reference): the pre-activation at inverse temperature β on the way from a model that
+    /// has only the reference bias. β = 1 is the model itself.
+    pub(crate) fn pre_activations(|l| sums: &mut [Row], bias: &Row, reference: &Row, betas: &[f32], vectors: usize) {
+        for (row, &beta) in sums.iter_mut().zip(betas) {
+            let (beta, rest) = (l.splat(beta), l.splat(1.0 - beta));
+            for v in 0..vectors {
+                let bias = l.mul_add(beta, l.load(&bias.0[v]), l.mul(rest, l.load(&reference.0[v])));
+                l.store(l.mul_add(beta, l.load(&row.0[v]), bias), &mut row.0[v]);
+            }
+        }
+    }
+
+    /// pre ← σ(pre).
+    pub(crate) fn means(|l| pre: &mut [Row], units: usize, tile: usize, vectors: usize) {
+        for row in pre {
+            for v in 0..vectors {
+                let used = l.less(l.load(&LANE), l.splat(lanes_used(units, tile, v)));
+                let mean = sigmoid_lanes(l, l.load(&row.0[v]));
+                l.store(l.select(used, mean, l.splat(0.0)), &mut row.0[v]);
+            }
+        }
+    }
+
+    /// pre ← σ(pre), and the word of each row: unit on iff u < σ(pre). `states` are the generator's for the first unit of
+    /// each row and move on by a tile; `stride` leads from a row's word to the next row's.
+    pub(crate) fn fire(
+        |l| pre: &mut [Row], units: usize, tile: usize, vectors: usize, states: &mut [u64], words: &mut [u64], stride: usize
+    ) {
+        for ((row, state), word) in pre.iter_mut().zip(states).zip(words.iter_mut().step_by(stride)) {
+            let mut draws = l.states(*state);
+            *word = 0;
+            for v in 0..vectors {
+                let used = l.less(l.load(&LANE), l.splat(lanes_used(units, tile, v)));
+                let mean = sigmoid_lanes(l, l.load(&row.0[v]));
+                // Where no unit is the mean is 0, and no number is less than that.
+                let mean = l.select(used, mean, l.splat(0.0));
+                l.store(mean, &mut row.0[v]);
+                let on = l.bits(l.less(l.draw(&mut draws), mean));
+                *word |= u64::from(on) << (v * LANES);
+            }
+            *state = l.first(draws);
+        }
+    }
+
+    /// partial += sp(pre), for each row.
+    pub(crate) fn add_softplus(
+        |l| pre: &[Row], units: usize, tile: usize, vectors: usize, partials: &mut [Partial]
+    ) {
+        for (row, partial) in pre.iter().zip(partials) {
+            for v in 0..vectors {
+                let used = l.less(l.load(&LANE), l.splat(lanes_used(units, tile, v)));
+                let terms = softplus_lanes(l, l.load(&row.0[v]));
+                accumulate!(l, partial, l.select(used, terms, l.splat(0.0)));
+            }
+        }
+    }
+
+    /// out ← sp(pre).
+    pub(crate) fn softplus(|l| pre: &[Row], out: &mut [Row], vectors: usize) {
+        for (row, out) in pre.iter().zip(out) {
+            for v in 0..vectors {
+                l.store(softplus_lanes(l, l.load(&row.0[v])), &mut out.0[v]);
+            }
+        }
+    }
+
+    /// partial += sp(pre + change·w) - sp(pre), where flipping a unit with the weights w changes its state by ±1. `base` is
+    /// sp(pre). Either `pre` and `base` are one row for all, or `weights` is.
+    pub(crate) fn add_flips(
+        |l| pre: &[Row], base: &[Row], weights: &[Row], changes: &[f32], units: usize, tile: usize, vectors: usize,
+        partials: &mut [Partial],
+    ) {
+        let (pre_step, weight_step) = (usize::from(pre.len() > 1), usize::from(weights.len() > 1));
+        for (n, (&change, partial)) in changes.iter().zip(partials).enumerate() {
+            let (pre, base, w) = (&pre[n * pre_step], &base[n * pre_step], &weights[n * weight_step]);
+            for v in 0..vectors {
+                let used = l.less(l.load(&LANE), l.splat(lanes_used(units, tile, v)));
+                let flipped = softplus_lanes(l, l.mul_add(l.splat(change), l.load(&w.0[v]), l.load(&pre.0[v])));
+                let difference = l.add(flipped, l.negate(l.load(&base.0[v])));
+                accumulate!(l, partial, l.select(used, difference, l.splat(0.0)));
+            }
+        }
+    }
+
+    /// partial += sp(pre) - x·pre, for one row of tiles.
+    pub(crate) fn add_cross_entropy(|l| pre: &[Row], x: &[Row], units: usize, partial: &mut Partial) {
+        for (tile, (pre, x)) in pre.iter().zip(x).enumerate() {
+            for v in 0..super::tiles::vectors(units, tile) {
+                let used = l.less(l.load(&LANE), l.splat(lanes_used(units, tile, v)));
+                let p = l.load(&pre.0[v]);
+                let term = l.mul_add(l.negate(l.load(&x.0[v])), p, softplus_lanes(l, p));
+                accumulate!(l, partial, l.select(used, term, l.splat(0.0)));
+            }
+        }
+    }
+
+    /// partial += x·bias, each product in `f64` and so exact, for one row of tiles.
+    pub(crate) fn add_products(|_l| x: &[Row], bias: &[Row], partial: &mut Partial) {
+        for (x, bias) in x.iter().zip(bias) {
+            for (x, bias) in x.0.iter().zip(&bias.0) {
+                for lane in 0..LANES {
+                    partial[lane] += f64::from(x[lane]) * f64::from(bias[lane]);
+                }
+            }
+        }
+    }
+
+    /// `out.len()` numbers in sequence from the generator's `state` on.
+    pub(crate) fn uniform(|l| state: u64, out: &mut [f32]) {
+        let mut draws = l.states(state);
+        for out in out.chunks_mut(LANES) {
+            let mut vector = [0.0; LANES];
+            l.store(l.draw(&mut draws), &mut vector);
+            out.copy_from_slice(&vector[..out.len()]);
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Gradient and update on the CPU: one pass over the weights, split by tiles of visible units.
+//!
+//! For each weight, with x the data, v⁻ the chains' visible bits, P and N the hidden means that belong to them,
+//! pos = Σ_r x_ri·P_rj over the rows and neg = Σ_m v⁻_mi·N_mj over the chains, each from 0 in ascending order by fused
+//! multiply-add; the gradient is fma(neg, 1/M, -(pos·(1/B))) and the new weight fma(-lr, gradient, weight). Both sums skip
+//! what is 0. A worker has all of a visible tile's weights in both forms, so that it also writes the transposed ones.
+
+use super::{
+    chains::Chains,
+    isa::Isa,
+    threads::{RowsMut, Split, share},
+    tiles::{Parameters, Row, TILE, VECTORS, tiles, vectors},
+};
+use crate::{
+    backend::{Gradient, Rows, Shape},
+    lanes::{LANES, Wide, dispatch},
+};
+use std::cell::RefCell;
+
+/// The two phases' statistics and their scales.
+#[derive(Clone, Copy)]
+pub(super) struct Statistics<'a> {
+    pub batch: Rows<'a>,
+    /// P, rows × tiles.
+    pub positive: &'a [Row],
+    /// The weight of each row, where it is not 1.
+    pub row_weights: Option<&'a [f32]>,
+    /// v⁻, chains × tiles.
+    pub visible: &'a [u64],
+    /// N, chains × tiles.
+    pub negative: &'a [Row],
+    /// 1/B and 1/M.
+    pub scales: Scales,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Scales {
+    positive: f32,
+    negative: f32,
+}
+
+impl Scales {
+    #[inline(always)]
+    fn combine(self, positive: f32, negative: f32) -> f32 {
+        negative.mul_add(self.negative, -(positive * self.positive))
+    }
+}
+
+impl<'a> Statistics<'a> {
+    /// Those of an update.
+    pub fn of_update(batch: Rows<'a>, positive: &'a [Row], chains: &'a Chains) -> Self {
+        let scales = Scales { positive: 1.0 / batch.len() as f32, negative: 1.0 / chains.len() as f32 };
+        let (visible, negative) = (&chains.visible, &chains.hidden_mean);
+        Self { batch, positive, row_weights: None, visible, negative, scales }
+    }
+
+    /// Those of Σ_r weight_r ∂F(v_r)/∂θ.
+    pub fn of_rows(batch: Rows<'a>, positive: &'a [Row], weights: &'a [f32]) -> Self {
+        let scales = Scales { positive: 1.0, negative: 0.0 };
+        Self { batch, positive, row_weights: Some(weights), visible: &[], negative: &[], scales }
+    }
+}
+
+/// What happens to the parameters.
+#[derive(Clone, Copy)]
+enum Target {
+    /// They become the gradient.
+    Gradient,
+    /// θ ← θ - lr·gradient.
+    Update { lr: f32 },
+}
+
+impl Target {
+    #[inline(always)]
+    fn of(self, parameter: f32, gradient: f32) -> f32 {
+        match self {
+            Target::Gradient => gradient,
+            Target::Update { lr } => (-lr).mul_add(gradient, parameter),
+        }
+    }
+}
+
+pub(super) fn update(isa: Isa, parameters: &mut Parameters, statistics: Statistics<'_>, lr: f32) {
+    run(isa, parameters, statistics, Target::Update { lr });
+}
+
+/// Needs room for parameters, of which nothing is read.
+pub(super) fn gradient(isa: Isa, room: &mut Parameters, statistics: Statistics<'_>, out: &mut Gradient) {
+    run(isa, room, statistics, Target::Gradient);
+    room.write(&mut out.weights, &mut out.visible_bias, &mut out.hidden_bias);
+}
+
+/// θ ← θ - lr·gradient.
+pub(super) fn apply(parameters: &mut Parameters, gradient: &Gradient, lr: f32) {
+    let shape = parameters.shape;
+    let mut flat = Gradient::zero(shape);
+    parameters.write(&mut flat.weights, &mut flat.visible_bias, &mut flat.hidden_bias);
+    let target = Target::Update { lr };
+    for (parameters, gradient) in [
+        (&mut flat.weights, &gradient.weights),
+        (&mut flat.visible_bias, &gradient.visible_bias),
+        (&mut flat.hidden_bias, &gradient.hidden_bias),
+    ] {
+        parameters
+            .iter_mut()
+            .zip(gradient)
+            .for_each(|(parameter, &gradient)| *parameter = target.of(*parameter, gradient));
+    }
+    *parameters = Parameters::new(shape, &flat.weights, &flat.visible_bias, &flat.hidden_bias);
+}
+
+fn run(isa: Isa, parameters: &mut Parameters, statistics: Statistics<'_>, target: Target) {
+    hidden_bias(isa, &mut parameters.hidden_bias, statistics, target);
+    let width = tiles(parameters.shape.n_hidden()) * TILE;
+    let job = Job {
+        weights: RowsMut::new(width, &mut parameters.weights),
+        transposed: RowsMut::new(width, &mut parameters.transposed),
+        visible_bias: RowsMut::new(1, &mut parameters.visible_bias),
+    };
+    let shape = parameters.shape;
+    share(job, &|job| {
+        let mut rest = job;
+        while rest.pieces() > 0 {
+            let (tile, others) = rest.split(1);
+            LISTS.with_borrow_mut(|lists| visible_tile(isa, shape, tile, statistics, target, lists));
+            rest = others;
+        }
+    });
+}
+
+/// What belongs to some tiles of visible units.
+struct Job<'a> {
+    weights: RowsMut<'a, Row>,
+    transposed: RowsMut<'a, Row>,
+    visible_bias: RowsMut<'a, Row>,
+}
+
+impl Split for Job<'_> {
+    fn pieces(&self) -> usize {
+        self.visible_bias.pieces()
+    }
+
+    fn split(self, pieces: usize) -> (Self, Self) {
+        let (weights, other_weights) = self.weights.split(pieces);
+        let (transposed, other_transposed) = self.transposed.split(pieces);
+        let (visible_bias, other_visible_bias) = self.visible_bias.split(pieces);
+        (
+            Self { weights, transposed, visible_bias },
+            Self { weights: other_weights, transposed: other_transposed, visible_bias: other_visible_bias },
+        )
+    }
+}
+
+/// For each unit of a visible tile, where its terms are: the rows in which it is not 0, and the chains in which it is on.
+#[derive(Default)]
+struct Lists {
+    rows: Entries,
+    chains: Entries,
+}
+
+#[derive(Default)]
+struct Entries {
+    capacity: usize,
+    counts: Vec<usize>,
+    places: Vec<u32>,
+    values: Vec<f32>,
+}
+
+thread_local! {
+    static LISTS: RefCell<Lists> = RefCell::default();
+}
+
+impl Entries {
+    fn clear(&mut self, capacity: usize) {
+        self.capacity = capacity;
+        self.counts.clear();
+        self.counts.resize(TILE, 0);
+        let size = (capacity * TILE).max(self.places.len());
+        self.places.resize(size, 0);
+        self.values.resize(size, 0.0);
+    }
+
+    fn push(&mut self, unit: usize, place: usize, value: f32) {
+        let at = unit * self.capacity + self.counts[unit];
+        (self.places[at], self.values[at]) = (place as u32, value);
+        self.counts[unit] += 1;
+    }
+
+    /// The rows and values of a unit's terms.
+    #[inline(always)]
+    fn of(&self, unit: usize) -> (&[u32], &[f32]) {
+        let span = unit * self.capacity..unit * self.capacity + self.counts[unit];
+        (&self.places[span.clone()], &self.values[span])
+    }
+}
+
+fn visible_tile(isa: Isa, shape: Shape, job: Job<'_>, statistics: Statistics<'_>, target: Target, lists: &mut Lists) {
+    let tile = job.visible_bias.first;
+    let first = tile * TILE;
+    let units = TILE.min(shape.n_visible() - first);
+    lists.rows.clear(statistics.batch.len());
+    for r in 0..statistics.batch.len() {
+        let weight = statistics.row_weights.map_or(1.0, |weights| weights[r]);
+        for i in 0..units {
+            let x = statistics.batch.value(r, first + i);
+            if x != 0.0 {
+                lists.rows.push(i, r, weight * x);
+            }
+        }
+    }
+    let width = tiles(shape.n_visible());
+    lists.chains.clear(statistics.visible.len() / width);
+    for (m, chain) in statistics.visible.chunks_exact(width).enumerate() {
+        let mut word = chain[tile];
+        while word != 0 {
+            lists.chains.push(word.trailing_zeros() as usize, m, 1.0);
+            word &= word - 1;
+        }
+    }
+    let bias = job.visible_bias.values[0].units_mut();
+    for (i, bias) in bias[..units].iter_mut().enumerate() {
+        let positive = lists.rows.of(i).1.iter().fold(0.0, |sum, x| sum + x);
+        let gradient = statistics.scales.combine(positive, lists.chains.counts[i] as f32);
+        *bias = target.of(*bias, gradient);
+    }
+    for tile in 0..tiles(shape.n_hidden()) {
+        let block = tile * TILE..(tile + 1) * TILE;
+        let (weights, transposed) = (&mut job.weights.values[block.clone()], &mut job.transposed.values[block]);
+        match vectors(shape.n_hidden(), tile) {
+            1 => learn_block::<1>(isa, weights, transposed, units, tile, shape.n_hidden(), statistics, target, lists),
+            2 => learn_block::<2>(isa, weights, transposed, units, tile, shape.n_hidden(), statistics, target, lists),
+            3 => learn_block::<3>(isa, weights, transposed, units, tile, shape.n_hidden(), statistics, target, lists),
+            _ => learn_block::<VECTORS>(
+                isa,
+                weights,
+                transposed,
+                units,
+                tile,
+                shape.n_hidden(),
+                statistics,
+                target,
+                lists,
+            ),
+        }
+    }
+}
+
+dispatch! {
+    fn learn_block<const V: usize>(
+        |l| weights: &mut [Row], transposed: &mut [Row], visible_units: usize, tile: usize, hidden_units: usize,
+        statistics: Statistics<'_>, target: Target, lists: &Lists,
+    ) {
+        let width = tiles(hidden_units);
+        let (positive, negative) = (&statistics.positive[tile..], &statistics.negative[tile.min(statistics.negative.len())..]);
+        for (i, row) in weights[..visible_units].iter_mut().enumerate() {
+            let mut pos = [l.splat(0.0); V];
+            let (places, values) = lists.rows.of(i);
+            for (&place, &x) in places.iter().zip(values) {
+                let means = &positive[place as usize * width];
+                for v in 0..V {
+                    pos[v] = l.mul_add(l.splat(x), l.load(&means.0[v]), pos[v]);
+                }
+            }
+            let mut neg = [l.splat(0.0); V];
+            for &place in lists.chains.of(i).0 {
+                let means = &negative[place as usize * width];
+                for v in 0..V {
+                    neg[v] = l.add(neg[v], l.load(&means.0[v]));
+                }
+            }
+            for v in 0..V {
+                store(l, pos[v], neg[v], statistics.scales, target, &mut row.0[v]);
+            }
+        }
+        if matches!(target, Target::Update { .. }) {
+            for group in 0..visible_units.div_ceil(LANES) {
+                for v in 0..V {
+                    transpose(l, &weights[group * LANES..], v, &mut transposed[v * LANES..], group);
+                }
+            }
+        }
+    }
+
+    fn hidden_bias(|l| bias: &mut [Row], statistics: Statistics<'_>, target: Target) {
+        let width = bias.len();
+        for (tile, bias) in bias.iter_mut().enumerate() {
+            for v in 0..VECTORS {
+                let mut pos = l.splat(0.0);
+                for (r, means) in statistics.positive.chunks_exact(width).enumerate() {
+                    let weight = statistics.row_weights.map_or(1.0, |weights| weights[r]);
+                    pos = l.mul_add(l.splat(weight), l.load(&means[tile].0[v]), pos);
+                }
+                let mut neg = l.splat(0.0);
+                for means in statistics.negative.chunks_exact(width) {
+                    neg = l.add(neg, l.load(&means[tile].0[v]));
+                }
+                store(l, pos, neg, statistics.scales, target, &mut bias.0[v]);
+            }
+        }
+    }
+}
+
+/// What [`Scales::combine`] and [`Target::of`] do, for a vector.
+#[inline(always)]
+fn store<L: Wide>(l: L, positive: L::F, negative: L::F, scales: Scales, target: Target, to: &mut [f32; LANES]) {
+    let positive = l.negate(l.mul(positive, l.splat(scales.positive)));
+    let gradient = l.mul_add(negative, l.splat(scales.negative), positive);
+    let value = match target {
+        Target::Gradient => gradient,
+        Target::Update { lr } => l.mul_add(l.splat(-lr), gradient, l.load(to)),
+    };
+    l.store(value, to);
+}
+
+/// Vector `v` of 16 rows becomes vector `group` of 16 rows.
+#[inline(always)]
+fn transpose<L: Wide>(_l: L, from: &[Row], v: usize, to: &mut [Row], group: usize) {
+    for j in 0..LANES {
+        let mut vector = [0.0; LANES];
+        for i in 0..LANES {
+            vector[i] = from[i].0[v][j];
+        }
+        to[j].0[group] = vector;
+    }
+}

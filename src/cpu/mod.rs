@@ -1,0 +1,297 @@
+//! The CPU: packed bits, sums of active rows, fused loops, one split among threads a phase.
+//!
+//! Every verb of [`Cpu`] is *canonical*: the same bits for any number of threads, any instruction set, and on CUDA.
+//!
+//! | call | road |
+//! |---|---|
+//! | chains, `sample_*`, `gibbs_*`, `propup`, `propdown` | sum of active rows, with a factor each where states are real; dense product in the same order where more than half of the units are not 0 |
+//! | free energies, pseudo-likelihoods, monitors | the same sums, then softplus terms added up in `f64` |
+//! | gradients and updates | sums over the rows in which a unit is not 0, fused with the step and the transposition |
+//!
+//! The order of the files is that of the data: `tiles` (how numbers are kept), `sums` (one layer to the other), `layers`
+//! (bias, sigmoid, sample), `groups` (both for a group of rows), `chains`, `energies`, `phases`, `learn`. The instruction
+//! sets stand in `isa` and `crate::lanes`, the threads in `threads`.
+
+mod chains;
+mod energies;
+mod groups;
+pub(crate) mod isa;
+pub(crate) mod layers;
+mod learn;
+mod phases;
+mod sums;
+mod threads;
+mod tiles;
+
+use crate::{
+    backend::{Activations, Backend, ChainState, Gradient, Layer, Plan, Rows, Shape, sealed::Sealed},
+    error::Result,
+    uniforms::Uniforms,
+};
+use groups::{COLD, GROUP, LayerDraws, Tempered, with_scratch};
+use isa::Isa;
+use learn::Statistics;
+use threads::{RowsMut, Split, share};
+use tiles::{Parameters, Row, tiles};
+
+/// The CPU with one of its instruction sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cpu {
+    isa: Isa,
+}
+
+impl Cpu {
+    /// The CPU with its widest instruction set, or the one that `HARMONIUM_ISA` names.
+    ///
+    /// # Errors
+    /// [`Error::Isa`](crate::Error::Isa) where `HARMONIUM_ISA` names one that this machine lacks.
+    pub fn detect() -> Result<Self> {
+        Ok(Self { isa: Isa::detect()? })
+    }
+
+    /// The CPU with a given instruction set.
+    pub fn with_isa(isa: Isa) -> Self {
+        Self { isa }
+    }
+
+    /// The instruction set.
+    pub fn isa(self) -> Isa {
+        self.isa
+    }
+}
+
+/// Rows of results with the rows of data that they are for, to be cut among threads.
+struct PerRow<'a, T> {
+    rows: Rows<'a>,
+    out: RowsMut<'a, T>,
+}
+
+impl<T: Send> Split for PerRow<'_, T> {
+    fn pieces(&self) -> usize {
+        self.out.pieces()
+    }
+
+    fn split(self, pieces: usize) -> (Self, Self) {
+        let (rows, other_rows) = (self.rows.range(0..pieces), self.rows.range(pieces..self.rows.len()));
+        let (out, other_out) = self.out.split(pieces);
+        (Self { rows, out }, Self { rows: other_rows, out: other_out })
+    }
+}
+
+/// Runs `f` for groups of rows, on all threads.
+fn per_group<T: Send>(rows: Rows<'_>, width: usize, out: &mut [T], f: impl Fn(Rows<'_>, RowsMut<'_, T>) + Sync) {
+    share(PerRow { rows, out: RowsMut::new(width, out) }, &|part| {
+        let mut rest = part;
+        while rest.pieces() > 0 {
+            let n = rest.pieces().min(GROUP);
+            let (group, others) = rest.split(n);
+            f(group.rows, group.out);
+            rest = others;
+        }
+    });
+}
+
+impl Cpu {
+    /// The model itself, for a group of rows.
+    fn model<'a>(self, parameters: &'a Parameters, zeros: &'a [Row], rows: usize) -> Tempered<'a> {
+        Tempered { isa: self.isa, parameters, reference: zeros, betas: &COLD[..rows] }
+    }
+
+    fn means(self, parameters: &Parameters, rows: Rows<'_>, out: &mut Vec<Row>) {
+        let units = parameters.shape.n_hidden();
+        let width = tiles(units);
+        out.clear();
+        out.resize(rows.len() * width, Row::ZERO);
+        per_group(rows, width, out, |rows, out| {
+            let model = self.model(parameters, &[], rows.len());
+            with_scratch(|scratch| {
+                model.make_from_rows(Layer::Visible, rows, scratch, |tile, vectors, pre| {
+                    layers::means(self.isa, pre, units, tile, vectors);
+                    out.values[tile..].iter_mut().step_by(width).zip(&*pre).for_each(|(row, mean)| *row = *mean);
+                });
+            });
+        });
+    }
+}
+
+impl Sealed for Cpu {}
+
+#[allow(private_interfaces)]
+impl Backend for Cpu {
+    type Parameters = Parameters;
+    type Chains = chains::Chains;
+    type Work = phases::Work;
+    type Data<'a> = Rows<'a>;
+    type Batch<'a> = Rows<'a>;
+
+    fn load<'a>(&self, rows: Rows<'a>) -> Result<Rows<'a>> {
+        Ok(rows)
+    }
+
+    fn batch<'a>(data: &'a Rows<'_>, rows: std::ops::Range<usize>) -> Rows<'a> {
+        data.range(rows)
+    }
+
+    fn batch_size(batch: Rows<'_>) -> (usize, usize) {
+        (batch.len(), batch.units())
+    }
+
+    fn upload(&self, shape: Shape, weights: &[f32], visible_bias: &[f32], hidden_bias: &[f32]) -> Result<Parameters> {
+        Ok(Parameters::new(shape, weights, visible_bias, hidden_bias))
+    }
+
+    fn download(
+        &self, parameters: &Parameters, weights: &mut [f32], visible_bias: &mut [f32], hidden_bias: &mut [f32],
+    ) -> Result<()> {
+        parameters.write(weights, visible_bias, hidden_bias);
+        Ok(())
+    }
+
+    fn activate(
+        &self, parameters: &Parameters, given: Layer, rows: Rows<'_>, draws: Option<&mut Uniforms>,
+        out: &mut Activations,
+    ) -> Result<()> {
+        let units = parameters.shape.units(given.other());
+        let drawn = draws.map(|draws| {
+            let here = LayerDraws { state: draws.state(), units };
+            draws.skip((rows.len() * units) as u64);
+            here
+        });
+        let zeros = vec![Row::ZERO; tiles(units)];
+        let width = tiles(units);
+        let sampled = drawn.is_some();
+        // Pre-activation, mean and word of each tile of each row.
+        let mut results = vec![(Row::ZERO, Row::ZERO, 0u64); rows.len() * width];
+        per_group(rows, width, &mut results, |rows, out| {
+            let model = self.model(parameters, &zeros, rows.len());
+            with_scratch(|scratch| {
+                let mut states = std::mem::take(&mut scratch.states);
+                let mut words = std::mem::take(&mut scratch.bits);
+                words.clear();
+                words.resize(rows.len(), 0);
+                if let Some(draws) = drawn {
+                    draws.jumps(out.first, rows.len(), &mut scratch.jumps[0]);
+                    draws.states(&scratch.jumps[0], &mut states);
+                }
+                model.make_from_rows(given, rows, scratch, |tile, vectors, pre| {
+                    let mut results = out.values[tile..].iter_mut().step_by(width);
+                    results.by_ref().zip(&*pre).for_each(|(result, pre)| result.0 = *pre);
+                    match drawn {
+                        Some(_) => layers::fire(self.isa, pre, units, tile, vectors, &mut states, &mut words, 1),
+                        None => layers::means(self.isa, pre, units, tile, vectors),
+                    }
+                    let results = out.values[tile..].iter_mut().step_by(width);
+                    results
+                        .zip(&*pre)
+                        .zip(&words)
+                        .for_each(|((result, mean), word)| (result.1, result.2) = (*mean, *word));
+                });
+                (scratch.states, scratch.bits) = (states, words);
+            });
+        });
+        for (r, results) in results.chunks_exact(width).enumerate() {
+            for (tile, (pre, mean, word)) in results.iter().enumerate() {
+                let span = r * units + tile * tiles::TILE..r * units + units.min((tile + 1) * tiles::TILE);
+                out.pre_activation[span.clone()].copy_from_slice(&pre.units()[..span.len()]);
+                out.mean[span.clone()].copy_from_slice(&mean.units()[..span.len()]);
+                if sampled {
+                    chains::unpack(&[*word], span.len(), &mut out.sample[span]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn free_energy(&self, parameters: &Parameters, rows: Rows<'_>, out: &mut [f64]) -> Result<()> {
+        per_group(rows, 1, out, |rows, out| {
+            energies::free_energy(self.model(parameters, &[], rows.len()), rows, out.values);
+        });
+        Ok(())
+    }
+
+    fn free_energy_gradient(
+        &self, parameters: &Parameters, rows: Rows<'_>, weights: &[f32], work: &mut phases::Work, out: &mut Gradient,
+    ) -> Result<()> {
+        self.means(parameters, rows, &mut work.positive);
+        let statistics = Statistics::of_rows(rows, &work.positive, weights);
+        learn::gradient(self.isa, &mut parameters.clone(), statistics, out);
+        Ok(())
+    }
+
+    fn pseudo_log_likelihood(
+        &self, parameters: &Parameters, rows: Rows<'_>, bit: Option<usize>, out: &mut [f64],
+    ) -> Result<()> {
+        per_group(rows, 1, out, |rows, out| {
+            let model = self.model(parameters, &[], rows.len());
+            match bit {
+                Some(bit) => energies::pseudo_log_likelihood_of_bit(model, rows, bit, out.values),
+                None => energies::pseudo_log_likelihood(model, rows, out.values),
+            }
+        });
+        Ok(())
+    }
+
+    fn chains(&self, shape: Shape, state: &ChainState) -> Result<chains::Chains> {
+        Ok(chains::Chains::new(shape, state))
+    }
+
+    fn n_chains(chains: &chains::Chains) -> usize {
+        chains.len()
+    }
+
+    fn chain_state(&self, chains: &chains::Chains) -> Result<ChainState> {
+        Ok(chains.state())
+    }
+
+    fn start(&self, parameters: &Parameters, chains: &mut chains::Chains, rows: Rows<'_>) -> Result<()> {
+        chains::start(*self, parameters, chains, rows);
+        Ok(())
+    }
+
+    fn sweep(&self, parameters: &Parameters, chains: &mut chains::Chains, k: usize) -> Result<()> {
+        chains::sweep(*self, parameters, chains, k);
+        Ok(())
+    }
+
+    fn visible(&self, chains: &chains::Chains, out: &mut Activations) -> Result<()> {
+        chains.visible(*self, out);
+        Ok(())
+    }
+
+    fn work(&self, _: Shape) -> Result<phases::Work> {
+        Ok(phases::Work::default())
+    }
+
+    fn phases(
+        &self, parameters: &Parameters, batch: Rows<'_>, chains: &mut chains::Chains, plan: Plan,
+        work: &mut phases::Work,
+    ) -> Result<()> {
+        phases::run(*self, parameters, batch, chains, plan, work);
+        Ok(())
+    }
+
+    fn gradient(
+        &self, parameters: &Parameters, batch: Rows<'_>, chains: &chains::Chains, work: &mut phases::Work,
+        out: &mut Gradient,
+    ) -> Result<()> {
+        let statistics = Statistics::of_update(batch, &work.positive, chains);
+        learn::gradient(self.isa, &mut parameters.clone(), statistics, out);
+        Ok(())
+    }
+
+    fn update(
+        &self, parameters: &mut Parameters, batch: Rows<'_>, chains: &chains::Chains, work: &mut phases::Work, lr: f32,
+    ) -> Result<()> {
+        learn::update(self.isa, parameters, Statistics::of_update(batch, &work.positive, chains), lr);
+        Ok(())
+    }
+
+    fn apply(&self, parameters: &mut Parameters, gradient: &Gradient, lr: f32) -> Result<()> {
+        learn::apply(parameters, gradient, lr);
+        Ok(())
+    }
+
+    fn watched(&self, work: &mut phases::Work) -> Result<f64> {
+        Ok(std::mem::take(&mut work.watched))
+    }
+}

@@ -1,0 +1,80 @@
+//! Splitting work among threads: in the caller's rayon pool, or not at all.
+//!
+//! Work is split where it is cut, into one part a thread, by nested joins: no queue, no lock, no allocation. What a part
+//! computes never depends on the split. Handing over costs microseconds from inside the pool (more from outside, so put a
+//! whole training loop inside one `install`), so there is one split a phase, never one a product.
+
+/// Work that can be cut in two.
+pub(crate) trait Split: Sized + Send {
+    /// How many indivisible pieces there are.
+    fn pieces(&self) -> usize;
+    /// The first `pieces` of them, and the rest.
+    fn split(self, pieces: usize) -> (Self, Self);
+}
+
+/// Does `work`, in as many parts as the pool has threads.
+pub(crate) fn share<W: Split>(work: W, run: &(impl Fn(W) + Sync)) {
+    let parts = threads().min(work.pieces());
+    share_in(work, parts, run);
+}
+
+fn share_in<W: Split>(work: W, parts: usize, run: &(impl Fn(W) + Sync)) {
+    if parts <= 1 {
+        return run(work);
+    }
+    let left = parts / 2;
+    let pieces = work.pieces();
+    let (a, b) = work.split((pieces * left).div_ceil(parts));
+    join(|| share_in(a, left, run), || share_in(b, parts - left, run));
+}
+
+#[cfg(feature = "rayon")]
+fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
+#[cfg(feature = "rayon")]
+fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+    rayon::join(a, b);
+}
+
+#[cfg(not(feature = "rayon"))]
+fn threads() -> usize {
+    1
+}
+
+#[cfg(not(feature = "rayon"))]
+fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+    a();
+    b();
+}
+
+/// A mutable slice whose rows are pieces of work, with the number of its first row.
+pub(crate) struct RowsMut<'a, T> {
+    pub first: usize,
+    pub width: usize,
+    pub values: &'a mut [T],
+}
+
+impl<'a, T: Send> RowsMut<'a, T> {
+    pub fn new(width: usize, values: &'a mut [T]) -> Self {
+        Self { first: 0, width, values }
+    }
+
+    /// The same rows, for a while.
+    pub fn reborrow(&mut self) -> RowsMut<'_, T> {
+        RowsMut { first: self.first, width: self.width, values: self.values }
+    }
+}
+
+impl<T: Send> Split for RowsMut<'_, T> {
+    fn pieces(&self) -> usize {
+        self.values.len() / self.width
+    }
+
+    fn split(self, pieces: usize) -> (Self, Self) {
+        let (a, b) = self.values.split_at_mut(pieces * self.width);
+        let (first, width) = (self.first, self.width);
+        (Self { first, width, values: a }, Self { first: first + pieces, width, values: b })
+    }
+}

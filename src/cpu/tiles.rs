@@ -1,0 +1,164 @@
+//! How the CPU keeps numbers: tiles of 64 units, vectors of 16 lanes, states as bits.
+//!
+//! A layer's units are cut into tiles of [`TILE`]; a tile's state is one `u64`, its real numbers one [`Row`] of four cache
+//! lines. The weights are cut in both directions into blocks of 64 × 64, block (I, J) joining visible tile I to hidden
+//! tile J, and kept twice: in `weights` row i of a block runs over the hidden units, in `transposed` row j runs over the
+//! visible ones. Both keep their blocks in the order (I, J), so that
+//! - the rows that a product reads are whole cache lines, near to each other, for either direction;
+//! - all that belongs to visible tile I is one contiguous piece of either: an update is split by pieces, without locks.
+//!
+//! What lies beyond the last unit of a layer is 0 and stays 0.
+
+use crate::{
+    backend::{Layer, Shape},
+    lanes::{LANES, Vector},
+};
+
+/// How many units make a tile: as many as a `u64` has bits.
+pub(crate) const TILE: usize = 64;
+/// How many vectors a tile has.
+pub(crate) const VECTORS: usize = TILE / LANES;
+
+/// One number for each unit of a tile, on cache lines of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(align(64))]
+pub(crate) struct Row(pub [Vector; VECTORS]);
+
+impl Row {
+    pub const ZERO: Self = Self([[0.0; LANES]; VECTORS]);
+
+    /// The numbers in unit order.
+    #[inline(always)]
+    pub fn units(&self) -> &[f32] {
+        self.0.as_flattened()
+    }
+
+    #[inline(always)]
+    pub fn units_mut(&mut self) -> &mut [f32] {
+        self.0.as_flattened_mut()
+    }
+}
+
+/// How many tiles `units` units fill.
+#[inline(always)]
+pub(crate) const fn tiles(units: usize) -> usize {
+    units.div_ceil(TILE)
+}
+
+/// How many vectors of tile `tile` hold units.
+#[inline(always)]
+pub(crate) fn vectors(units: usize, tile: usize) -> usize {
+    (units - tile * TILE).div_ceil(LANES).min(VECTORS)
+}
+
+/// How many of the lanes of vector `v` of tile `tile` hold units, as a number to compare [`LANE`] with.
+#[inline(always)]
+pub(crate) fn lanes_used(units: usize, tile: usize, v: usize) -> f32 {
+    units.saturating_sub(tile * TILE + v * LANES).min(LANES) as f32
+}
+
+/// The number of each lane.
+pub(crate) const LANE: Vector = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
+
+/// A row-major matrix, each row spread over its tiles.
+pub(crate) fn spread(rows: &[f32], units: usize) -> Vec<Row> {
+    let mut out = vec![Row::ZERO; rows.len() / units.max(1) * tiles(units)];
+    for (row, tiled) in rows.chunks_exact(units).zip(out.chunks_exact_mut(tiles(units))) {
+        for (part, tile) in row.chunks(TILE).zip(tiled) {
+            tile.units_mut()[..part.len()].copy_from_slice(part);
+        }
+    }
+    out
+}
+
+/// Undoes [`spread`].
+pub(crate) fn gather(tiled: &[Row], units: usize, out: &mut [f32]) {
+    for (row, tiled) in out.chunks_exact_mut(units).zip(tiled.chunks_exact(tiles(units))) {
+        for (part, tile) in row.chunks_mut(TILE).zip(tiled) {
+            part.copy_from_slice(&tile.units()[..part.len()]);
+        }
+    }
+}
+
+/// The parameters of an RBM as the CPU computes with them.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    pub(crate) shape: Shape,
+    pub(crate) weights: Vec<Row>,
+    pub(crate) transposed: Vec<Row>,
+    pub(crate) visible_bias: Vec<Row>,
+    pub(crate) hidden_bias: Vec<Row>,
+}
+
+impl Parameters {
+    pub(crate) fn new(shape: Shape, weights: &[f32], visible_bias: &[f32], hidden_bias: &[f32]) -> Self {
+        let blocks = tiles(shape.n_visible()) * tiles(shape.n_hidden());
+        let mut new = Self {
+            shape,
+            weights: vec![Row::ZERO; blocks * TILE],
+            transposed: vec![Row::ZERO; blocks * TILE],
+            visible_bias: spread(visible_bias, shape.n_visible()),
+            hidden_bias: spread(hidden_bias, shape.n_hidden()),
+        };
+        for (i, row) in weights.chunks_exact(shape.n_hidden()).enumerate() {
+            for (tile, part) in row.chunks(TILE).enumerate() {
+                let block = new.block(i / TILE, tile);
+                new.weights[block + i % TILE].units_mut()[..part.len()].copy_from_slice(part);
+                for (j, &w) in part.iter().enumerate() {
+                    new.transposed[block + j].units_mut()[i % TILE] = w;
+                }
+            }
+        }
+        new
+    }
+
+    /// Writes them where their owner keeps them, row-major.
+    pub(crate) fn write(&self, weights: &mut [f32], visible_bias: &mut [f32], hidden_bias: &mut [f32]) {
+        for (i, row) in weights.chunks_exact_mut(self.shape.n_hidden()).enumerate() {
+            for (tile, part) in row.chunks_mut(TILE).enumerate() {
+                let from = self.weights[self.block(i / TILE, tile) + i % TILE].units();
+                part.copy_from_slice(&from[..part.len()]);
+            }
+        }
+        gather(&self.visible_bias, self.shape.n_visible(), visible_bias);
+        gather(&self.hidden_bias, self.shape.n_hidden(), hidden_bias);
+    }
+
+    /// The first row of block (I, J).
+    pub(crate) fn block(&self, visible_tile: usize, hidden_tile: usize) -> usize {
+        (visible_tile * tiles(self.shape.n_hidden()) + hidden_tile) * TILE
+    }
+
+    /// The bias of a layer.
+    pub(crate) fn bias(&self, layer: Layer) -> &[Row] {
+        match layer {
+            Layer::Visible => &self.visible_bias,
+            Layer::Hidden => &self.hidden_bias,
+        }
+    }
+
+    /// The [`Strip`]'s `skip` for sums over the units of the layer `given`.
+    pub(crate) fn skip(&self, given: Layer) -> usize {
+        match given {
+            Layer::Visible => (tiles(self.shape.n_hidden()) - 1) * TILE,
+            Layer::Hidden => 0,
+        }
+    }
+
+    /// What a sum over the units of the layer `given` reads, for one tile of the other layer.
+    pub(crate) fn strip(&self, given: Layer, tile: usize) -> Strip<'_> {
+        let hidden_tiles = tiles(self.shape.n_hidden());
+        let rows = match given {
+            Layer::Visible => &self.weights[tile * TILE..],
+            Layer::Hidden => &self.transposed[self.block(tile, 0)..][..hidden_tiles * TILE],
+        };
+        Strip { rows, skip: self.skip(given) }
+    }
+}
+
+/// The weights between all units of one layer and one tile of the other: the row of unit u is `rows[u + u/64·skip]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Strip<'a> {
+    pub rows: &'a [Row],
+    pub skip: usize,
+}

@@ -1,0 +1,116 @@
+//! The elementary functions of an RBM: exp, σ and softplus in `f32`, the same bits on every machine.
+//!
+//! Each is one fixed sequence of IEEE-754 operations (fused multiply-add, division, rounding to an integer), written for
+//! any number of lanes and free of branches, which the CUDA kernels repeat operation by operation. A library's `exp` would give other bits on another machine.
+//!
+//! | function | greatest error over all finite `f32` | monotone |
+//! |---|---|---|
+//! | [`exp`] | 1.7 ulp ([`EXP_ULP`]) | yes |
+//! | [`sigmoid`] | 2.5 ulp ([`SIGMOID_ULP`]) | yes |
+//! | [`softplus`] | 3.25 ulp ([`SOFTPLUS_ULP`]) | but for 4 ulp: where x < y, sp(x) is at most 4 ulp above sp(y) |
+//!
+//! Where the true value is below e^-87.3 ≈ 1.2e-38, the smallest normal number, the result is exactly 0: no subnormal
+//! number is ever made. NaN goes in and comes out. `tests/elementary.rs` holds the three to these bounds.
+
+use crate::lanes::{Lanes, One};
+
+/// Greatest error of [`exp`] in units in the last place of the result.
+pub const EXP_ULP: f64 = 1.7;
+/// Greatest error of [`sigmoid`] in units in the last place of the result.
+pub const SIGMOID_ULP: f64 = 2.5;
+/// Greatest error of [`softplus`] in units in the last place of the result.
+pub const SOFTPLUS_ULP: f64 = 3.25;
+
+/// Where e^x is still a normal number on the one side and finite on the other.
+const EXP_MIN: f32 = -87.3;
+const EXP_MAX: f32 = 88.72;
+/// ln 2 in two parts; the high one has so few bits that its product with an exponent is exact.
+const LN_2_HIGH: f32 = 0.693_359_4;
+const LN_2_LOW: f32 = -2.121_944_4e-4;
+/// (e^r - 1)/r on [0, ln 2], minimax in relative error of e^r; all positive, so that rounding keeps the order.
+const EXP: [f32; 6] = [0.999_999_8, 0.500_005_84, 0.166_610_14, 0.041_914_992, 0.007_792_272_6, 0.001_948_77];
+/// (2·atanh(√z)/√z - 2)/z on (0, 1/9], minimax.
+const ATANH: [f32; 4] = [0.666_664_1, 0.400_217, 0.279_991_42, 0.280_244_6];
+
+/// e^x for x within [EXP_MIN, EXP_MAX].
+///
+/// x = n·ln 2 + r with r in [0, ln 2): with r and all coefficients positive every step is monotone in x, hence the result.
+#[inline(always)]
+fn exp_within<L: Lanes>(l: L, x: L::F) -> L::F {
+    let n = l.floor(l.mul(x, l.splat(std::f32::consts::LOG2_E)));
+    let r = l.mul_add(n, l.splat(-LN_2_LOW), l.mul_add(n, l.splat(-LN_2_HIGH), x));
+    let q = polynomial(l, &EXP, r);
+    // n is within -126..=127, so n + 127 is the biased exponent of the normal number 2^n; and the bits of 1.5·2^23 + m
+    // end in m, so that an addition converts to an integer, the same on every machine.
+    let power = l.shift_to_exponent(l.add(n, l.splat(127.0 + 12_582_912.0)));
+    l.mul(l.mul_add(q, r, l.splat(1.0)), power)
+}
+
+/// c₀ + c₁x + c₂x² + …, by Horner's rule.
+#[inline(always)]
+fn polynomial<L: Lanes, const N: usize>(l: L, coefficients: &[f32; N], x: L::F) -> L::F {
+    let mut sum = l.splat(coefficients[N - 1]);
+    for &c in coefficients[..N - 1].iter().rev() {
+        sum = l.mul_add(sum, x, l.splat(c));
+    }
+    sum
+}
+
+/// The larger of a and the number `low`; NaN stays.
+#[inline(always)]
+fn at_least<L: Lanes>(l: L, low: f32, a: L::F) -> L::F {
+    l.select(l.less(a, l.splat(low)), l.splat(low), a)
+}
+
+/// The smaller of a and the number `high`; NaN stays.
+#[inline(always)]
+fn at_most<L: Lanes>(l: L, high: f32, a: L::F) -> L::F {
+    l.select(l.less(l.splat(high), a), l.splat(high), a)
+}
+
+#[inline(always)]
+pub(crate) fn exp_lanes<L: Lanes>(l: L, x: L::F) -> L::F {
+    let y = exp_within(l, at_most(l, EXP_MAX, at_least(l, EXP_MIN, x)));
+    let y = l.select(l.less(l.splat(EXP_MAX), x), l.splat(f32::INFINITY), y);
+    l.select(l.less(x, l.splat(EXP_MIN)), l.splat(0.0), y)
+}
+
+#[inline(always)]
+pub(crate) fn sigmoid_lanes<L: Lanes>(l: L, x: L::F) -> L::F {
+    let e = exp_within(l, at_most(l, -EXP_MIN, at_least(l, EXP_MIN, l.negate(x))));
+    let y = l.div(l.splat(1.0), l.add(l.splat(1.0), e));
+    l.select(l.less(x, l.splat(EXP_MIN)), l.splat(0.0), y)
+}
+
+#[inline(always)]
+pub(crate) fn softplus_lanes<L: Lanes>(l: L, x: L::F) -> L::F {
+    let minus = l.negate(x);
+    let a = l.select(l.less(x, minus), x, minus);
+    let e = exp_within(l, at_least(l, EXP_MIN, a));
+    let t = l.select(l.less(a, l.splat(EXP_MIN)), l.splat(0.0), e);
+    // ln(1 + t) = 2·atanh(s), accurate for small t where 1 + t is not.
+    let s = l.div(t, l.add(l.splat(2.0), t));
+    let z = l.mul(s, s);
+    let log = l.mul_add(l.mul(s, z), polynomial(l, &ATANH, z), l.add(s, s));
+    let positive = l.select(l.less(x, l.splat(0.0)), l.splat(0.0), x);
+    l.add(positive, log)
+}
+
+/// e^x: 0 below -87.3, +∞ above 88.72, NaN for NaN.
+pub fn exp(x: f32) -> f32 {
+    exp_lanes(One, x)
+}
+
+/// σ(x) = 1/(1 + e^-x), within [0, 1]: the probability that a unit with pre-activation x is on.
+///
+/// 0 below -87.3. Both 1 + e^-x and its reciprocal round monotonically, so σ is monotone.
+pub fn sigmoid(x: f32) -> f32 {
+    sigmoid_lanes(One, x)
+}
+
+/// sp(x) = ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|): what a hidden unit with pre-activation x takes off the free energy.
+///
+/// Also log σ(x) = -sp(-x), finite where σ itself is 0.
+pub fn softplus(x: f32) -> f32 {
+    softplus_lanes(One, x)
+}

@@ -1,0 +1,89 @@
+//! Energy, free energy and its gradient.
+//!
+//! E(v, h) = -b·v - c·h - vᵀWh, and F(v) = -log Σ_h e^-E(v,h) = -b·v - Σ_j sp(c_j + (vW)_j), so that P(v) = e^-F(v)/Z.
+
+use crate::{
+    backend::{Backend, Gradient, Layer, Rows},
+    error::{Error, Result},
+    rbm::{RbmRef, Resident},
+};
+
+impl RbmRef<'_> {
+    /// E(v, h) = -b·v - c·h - vᵀWh of each pair of rows, summed in `f64`.
+    ///
+    /// `v`: rows × n_visible; `h`: as many rows × n_hidden; values in [0, 1]. O(rows·n_visible·n_hidden).
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the rows do not fit the shape or each other.
+    pub fn energy(&self, v: Rows<'_>, h: Rows<'_>) -> Result<Vec<f64>> {
+        let shape = self.shape();
+        let expected = (v.len(), shape.n_visible(), shape.n_hidden());
+        if (h.len(), v.units(), h.units()) != expected {
+            return Err(Error::Argument {
+                what: "v and h",
+                expected: format!("as many rows of {} and of {} values", shape.n_visible(), shape.n_hidden()),
+                found: format!("{} rows of {} and {} rows of {}", v.len(), v.units(), h.len(), h.units()),
+            });
+        }
+        let row = |r: usize| {
+            let mut sum = 0.0;
+            for (j, &c) in self.hidden_bias().iter().enumerate() {
+                sum += f64::from(h.value(r, j)) * f64::from(c);
+            }
+            for (i, weights) in self.weights().chunks_exact(shape.n_hidden()).enumerate() {
+                let x = f64::from(v.value(r, i));
+                if x != 0.0 {
+                    let field: f64 =
+                        weights.iter().enumerate().map(|(j, &w)| f64::from(h.value(r, j)) * f64::from(w)).sum();
+                    sum += x * (f64::from(self.visible_bias()[i]) + field);
+                }
+            }
+            -sum
+        };
+        Ok((0..v.len()).map(row).collect())
+    }
+}
+
+impl<B: Backend> Resident<B> {
+    /// F(v) = -b·v - Σ_j sp(c_j + (vW)_j) of each row, in nats.
+    ///
+    /// `v`: rows × n_visible, values in [0, 1]. The softplus terms are `f32` ([`SOFTPLUS_ULP`](crate::elementary::SOFTPLUS_ULP)),
+    /// their sum is `f64`. Canonical on [`Cpu`](crate::Cpu).
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the rows do not fit the shape.
+    pub fn free_energy(&self, v: B::Batch<'_>) -> Result<Vec<f64>> {
+        let mut out = vec![0.0; self.check_batch(Layer::Visible, v)?];
+        self.backend.free_energy(&self.parameters, v, &mut out)?;
+        Ok(out)
+    }
+
+    /// Σ_r w_r ∂F(v_r)/∂θ: -Σ w v_i σ(pre_j) for W_ij, -Σ w v_i for b_i, -Σ w σ(pre_j) for c_j.
+    ///
+    /// `v`: rows × n_visible, values in [0, 1]; `weights`: one finite number w for each row. Writes over `out`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the rows do not fit the shape, [`Error::Length`] where weights and rows differ in number.
+    pub fn free_energy_gradient(&self, v: B::Batch<'_>, weights: &[f32], out: &mut Gradient) -> Result<()> {
+        let rows = self.check_batch(Layer::Visible, v)?;
+        if weights.len() != rows {
+            return Err(Error::Length { what: "weights", expected: rows, found: weights.len() });
+        }
+        self.check_gradient(out)?;
+        self.backend.free_energy_gradient(&self.parameters, v, weights, &mut self.backend.work(self.shape)?, out)
+    }
+
+    pub(crate) fn check_gradient(&self, gradient: &Gradient) -> Result<()> {
+        let expected = self.shape.n_visible() * self.shape.n_hidden();
+        for (what, expected, found) in [
+            ("gradient.weights", expected, gradient.weights.len()),
+            ("gradient.visible_bias", self.shape.n_visible(), gradient.visible_bias.len()),
+            ("gradient.hidden_bias", self.shape.n_hidden(), gradient.hidden_bias.len()),
+        ] {
+            if expected != found {
+                return Err(Error::Length { what, expected, found });
+            }
+        }
+        Ok(())
+    }
+}

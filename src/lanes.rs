@@ -1,0 +1,546 @@
+//! Sixteen numbers at once: the few vector operations that the CPU's kernels are written in, for each instruction set.
+//!
+//! A kernel is written once, over [`Lanes`], inside [`dispatch!`], which compiles it for AVX-512, for AVX2 with FMA and for
+//! whatever the target always has ([`Portable`], plain arrays). An operation is exact or correctly rounded in each of
+//! them, so all give the same bits; only the portable fused multiply-add may be slow, where a library routine computes it.
+//! [`One`] is the same for a single number, so that the elementary functions too are written once.
+#![allow(unsafe_code)]
+
+use crate::uniforms::{Jump, output, unit_interval};
+
+/// How many numbers a vector holds.
+pub(crate) const LANES: usize = 16;
+
+/// A vector in memory, on a cache line of its own.
+pub(crate) type Vector = [f32; LANES];
+
+/// The operations. An implementor is a token: who holds one knows that the processor has its instructions.
+pub(crate) trait Lanes: Copy {
+    /// Numbers.
+    type F: Copy;
+    /// One truth value a lane.
+    type M: Copy;
+
+    fn splat(self, x: f32) -> Self::F;
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// a·b + c, rounded once.
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    fn floor(self, a: Self::F) -> Self::F;
+    fn less(self, a: Self::F, b: Self::F) -> Self::M;
+    /// `a` where the mask holds, else `b`.
+    fn select(self, mask: Self::M, a: Self::F, b: Self::F) -> Self::F;
+    /// The bits of `a`, moved up by 23 places: they become an exponent.
+    fn shift_to_exponent(self, a: Self::F) -> Self::F;
+
+    #[inline(always)]
+    fn negate(self, a: Self::F) -> Self::F {
+        self.mul(a, self.splat(-1.0))
+    }
+}
+
+/// What only whole vectors do.
+pub(crate) trait Wide: Lanes {
+    /// The states of the generator for the next [`LANES`] draws.
+    type S: Copy;
+    /// Whether there are registers for 24 sums at a time, or for 12 half as wide.
+    const MANY_REGISTERS: bool;
+
+    fn load(self, from: &Vector) -> Self::F;
+    fn store(self, a: Self::F, to: &mut Vector);
+    /// Lane l in bit l.
+    fn bits(self, mask: Self::M) -> u16;
+    /// The states for the draws from `state` on.
+    fn states(self, state: u64) -> Self::S;
+    /// The first lane's state.
+    fn first(self, states: Self::S) -> u64;
+    /// The next [`LANES`] uniform numbers.
+    fn draw(self, states: &mut Self::S) -> Self::F;
+}
+
+/// What leads from the first lane's state to each lane's.
+const TO_LANE: [Jump; LANES] = {
+    let mut jumps = [Jump::over(0); LANES];
+    let mut l = 0;
+    while l < LANES {
+        jumps[l] = Jump::over(l as u64);
+        l += 1;
+    }
+    jumps
+};
+/// What leads from one vector's states to the next one's.
+const TO_NEXT: Jump = Jump::over(LANES as u64);
+
+/// A single number.
+#[derive(Clone, Copy)]
+pub(crate) struct One;
+
+impl Lanes for One {
+    type F = f32;
+    type M = bool;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> f32 {
+        x
+    }
+    #[inline(always)]
+    fn add(self, a: f32, b: f32) -> f32 {
+        a + b
+    }
+    #[inline(always)]
+    fn mul(self, a: f32, b: f32) -> f32 {
+        a * b
+    }
+    #[inline(always)]
+    fn div(self, a: f32, b: f32) -> f32 {
+        a / b
+    }
+    #[inline(always)]
+    fn mul_add(self, a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+    #[inline(always)]
+    fn floor(self, a: f32) -> f32 {
+        a.floor()
+    }
+    #[inline(always)]
+    fn less(self, a: f32, b: f32) -> bool {
+        a < b
+    }
+    #[inline(always)]
+    fn select(self, mask: bool, a: f32, b: f32) -> f32 {
+        if mask { a } else { b }
+    }
+    #[inline(always)]
+    fn shift_to_exponent(self, a: f32) -> f32 {
+        f32::from_bits(a.to_bits() << 23)
+    }
+}
+
+/// Plain arrays: what the compiler makes of them on any target.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+/// One element of the result for each lane.
+#[inline(always)]
+fn each<T>(f: impl FnMut(usize) -> T) -> [T; LANES] {
+    std::array::from_fn(f)
+}
+
+impl Lanes for Portable {
+    type F = Vector;
+    type M = [bool; LANES];
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Vector {
+        [x; LANES]
+    }
+    #[inline(always)]
+    fn add(self, a: Vector, b: Vector) -> Vector {
+        each(|l| a[l] + b[l])
+    }
+    #[inline(always)]
+    fn mul(self, a: Vector, b: Vector) -> Vector {
+        each(|l| a[l] * b[l])
+    }
+    #[inline(always)]
+    fn div(self, a: Vector, b: Vector) -> Vector {
+        each(|l| a[l] / b[l])
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Vector, b: Vector, c: Vector) -> Vector {
+        each(|l| a[l].mul_add(b[l], c[l]))
+    }
+    #[inline(always)]
+    fn floor(self, a: Vector) -> Vector {
+        each(|l| a[l].floor())
+    }
+    #[inline(always)]
+    fn less(self, a: Vector, b: Vector) -> [bool; LANES] {
+        each(|l| a[l] < b[l])
+    }
+    #[inline(always)]
+    fn select(self, mask: [bool; LANES], a: Vector, b: Vector) -> Vector {
+        each(|l| if mask[l] { a[l] } else { b[l] })
+    }
+    #[inline(always)]
+    fn shift_to_exponent(self, a: Vector) -> Vector {
+        each(|l| f32::from_bits(a[l].to_bits() << 23))
+    }
+}
+
+impl Wide for Portable {
+    type S = [u64; LANES];
+    const MANY_REGISTERS: bool = false;
+
+    #[inline(always)]
+    fn load(self, from: &Vector) -> Vector {
+        *from
+    }
+    #[inline(always)]
+    fn store(self, a: Vector, to: &mut Vector) {
+        *to = a;
+    }
+    #[inline(always)]
+    fn bits(self, mask: [bool; LANES]) -> u16 {
+        (0..LANES).fold(0, |bits, l| bits | u16::from(mask[l]) << l)
+    }
+    #[inline(always)]
+    fn states(self, state: u64) -> [u64; LANES] {
+        each(|l| TO_LANE[l].from(state))
+    }
+    #[inline(always)]
+    fn first(self, states: [u64; LANES]) -> u64 {
+        states[0]
+    }
+    #[inline(always)]
+    fn draw(self, states: &mut [u64; LANES]) -> Vector {
+        let u = each(|l| unit_interval(output(states[l])));
+        *states = each(|l| TO_NEXT.from(states[l]));
+        u
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{LANES, Lanes, TO_LANE, TO_NEXT, Vector, Wide};
+    use std::arch::x86_64::*;
+
+    /// AVX-512 F, BW, DQ and VL.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512(());
+
+    /// AVX2 and FMA.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2(());
+
+    impl Avx512 {
+        /// # Safety
+        /// The processor has AVX-512 F, BW, DQ and VL.
+        pub(crate) unsafe fn assume() -> Self {
+            Self(())
+        }
+    }
+
+    impl Avx2 {
+        /// # Safety
+        /// The processor has AVX2 and FMA.
+        pub(crate) unsafe fn assume() -> Self {
+            Self(())
+        }
+    }
+
+    const TO_LANE_MULTIPLY: [u64; LANES] = {
+        let mut all = [0; LANES];
+        let mut l = 0;
+        while l < LANES {
+            all[l] = TO_LANE[l].multiply;
+            l += 1;
+        }
+        all
+    };
+    const TO_LANE_ADD: [u64; LANES] = {
+        let mut all = [0; LANES];
+        let mut l = 0;
+        while l < LANES {
+            all[l] = TO_LANE[l].add;
+            l += 1;
+        }
+        all
+    };
+
+    // SAFETY, for every block in the implementations below: `self` exists only where the processor has the instructions
+    // (`assume`), and a load or store goes through a reference to as many bytes as it moves.
+    impl Lanes for Avx512 {
+        type F = __m512;
+        type M = __mmask16;
+
+        #[inline(always)]
+        fn splat(self, x: f32) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_set1_ps(x) }
+        }
+        #[inline(always)]
+        fn add(self, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_add_ps(a, b) }
+        }
+        #[inline(always)]
+        fn mul(self, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_mul_ps(a, b) }
+        }
+        #[inline(always)]
+        fn div(self, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_div_ps(a, b) }
+        }
+        #[inline(always)]
+        fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        fn floor(self, a: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_roundscale_ps::<0x01>(a) }
+        }
+        #[inline(always)]
+        fn less(self, a: __m512, b: __m512) -> __mmask16 {
+            // SAFETY: see above.
+            unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) }
+        }
+        #[inline(always)]
+        fn select(self, mask: __mmask16, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_mask_blend_ps(mask, b, a) }
+        }
+        #[inline(always)]
+        fn shift_to_exponent(self, a: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a))) }
+        }
+    }
+
+    impl Wide for Avx512 {
+        type S = [__m512i; 2];
+        const MANY_REGISTERS: bool = true;
+
+        #[inline(always)]
+        fn load(self, from: &Vector) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_loadu_ps(from.as_ptr()) }
+        }
+        #[inline(always)]
+        fn store(self, a: __m512, to: &mut Vector) {
+            // SAFETY: see above.
+            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), a) }
+        }
+        #[inline(always)]
+        fn bits(self, mask: __mmask16) -> u16 {
+            mask
+        }
+        #[inline(always)]
+        fn states(self, state: u64) -> [__m512i; 2] {
+            // SAFETY: see above; the constants hold 16 numbers of 8 bytes, two vectors of 64.
+            unsafe {
+                let mut states = [_mm512_set1_epi64(state as i64); 2];
+                for half in 0..2 {
+                    let multiply = _mm512_loadu_si512(TO_LANE_MULTIPLY.as_ptr().add(8 * half).cast());
+                    let add = _mm512_loadu_si512(TO_LANE_ADD.as_ptr().add(8 * half).cast());
+                    states[half] = _mm512_add_epi64(_mm512_mullo_epi64(states[half], multiply), add);
+                }
+                states
+            }
+        }
+        #[inline(always)]
+        fn first(self, states: [__m512i; 2]) -> u64 {
+            // SAFETY: see above.
+            unsafe { _mm_cvtsi128_si64(_mm512_castsi512_si128(states[0])) as u64 }
+        }
+        #[inline(always)]
+        fn draw(self, states: &mut [__m512i; 2]) -> __m512 {
+            // SAFETY: see above.
+            unsafe {
+                let multiply = _mm512_set1_epi64(TO_NEXT.multiply as i64);
+                let add = _mm512_set1_epi64(TO_NEXT.add as i64);
+                let (mut xored, mut turns) = ([_mm256_setzero_si256(); 2], [_mm256_setzero_si256(); 2]);
+                for half in 0..2 {
+                    let s = states[half];
+                    let x = _mm512_srli_epi64::<27>(_mm512_xor_si512(_mm512_srli_epi64::<18>(s), s));
+                    xored[half] = _mm512_cvtepi64_epi32(x);
+                    turns[half] = _mm512_cvtepi64_epi32(_mm512_srli_epi64::<59>(s));
+                    states[half] = _mm512_add_epi64(_mm512_mullo_epi64(s, multiply), add);
+                }
+                let x = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(xored[0]), xored[1]);
+                let turn = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(turns[0]), turns[1]);
+                let x = _mm512_srli_epi32::<8>(_mm512_rorv_epi32(x, turn));
+                _mm512_mul_ps(_mm512_cvtepi32_ps(x), _mm512_set1_ps(1.0 / 16_777_216.0))
+            }
+        }
+    }
+
+    /// The same operation on both halves. No closure: the compiler may leave one at the target's baseline.
+    macro_rules! both {
+        ($i:ident => $operation:expr) => {{
+            // SAFETY: see above.
+            unsafe {
+                [
+                    {
+                        const $i: usize = 0;
+                        $operation
+                    },
+                    {
+                        const $i: usize = 1;
+                        $operation
+                    },
+                ]
+            }
+        }};
+    }
+
+    impl Lanes for Avx2 {
+        type F = [__m256; 2];
+        type M = [__m256; 2];
+
+        #[inline(always)]
+        fn splat(self, x: f32) -> [__m256; 2] {
+            both!(I => _mm256_set1_ps(x))
+        }
+        #[inline(always)]
+        fn add(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+            both!(I => _mm256_add_ps(a[I], b[I]))
+        }
+        #[inline(always)]
+        fn mul(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+            both!(I => _mm256_mul_ps(a[I], b[I]))
+        }
+        #[inline(always)]
+        fn div(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+            both!(I => _mm256_div_ps(a[I], b[I]))
+        }
+        #[inline(always)]
+        fn mul_add(self, a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
+            both!(I => _mm256_fmadd_ps(a[I], b[I], c[I]))
+        }
+        #[inline(always)]
+        fn floor(self, a: [__m256; 2]) -> [__m256; 2] {
+            both!(I => _mm256_floor_ps(a[I]))
+        }
+        #[inline(always)]
+        fn less(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+            both!(I => _mm256_cmp_ps::<_CMP_LT_OQ>(a[I], b[I]))
+        }
+        #[inline(always)]
+        fn select(self, mask: [__m256; 2], a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+            both!(I => _mm256_blendv_ps(b[I], a[I], mask[I]))
+        }
+        #[inline(always)]
+        fn shift_to_exponent(self, a: [__m256; 2]) -> [__m256; 2] {
+            both!(I => _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a[I]))))
+        }
+    }
+
+    impl Avx2 {
+        /// s·multiply + add modulo 2^64, from products of 32 bits.
+        #[inline(always)]
+        fn jump(self, s: __m256i, multiply: __m256i, add: __m256i) -> __m256i {
+            // SAFETY: see above.
+            unsafe {
+                let low = _mm256_mul_epu32(s, multiply);
+                let cross = _mm256_add_epi64(
+                    _mm256_mul_epu32(_mm256_srli_epi64::<32>(s), multiply),
+                    _mm256_mul_epu32(s, _mm256_srli_epi64::<32>(multiply)),
+                );
+                _mm256_add_epi64(_mm256_add_epi64(low, _mm256_slli_epi64::<32>(cross)), add)
+            }
+        }
+    }
+
+    impl Wide for Avx2 {
+        type S = [__m256i; 4];
+        const MANY_REGISTERS: bool = false;
+
+        #[inline(always)]
+        fn load(self, from: &Vector) -> [__m256; 2] {
+            both!(I => _mm256_loadu_ps(from.as_ptr().add(8 * I)))
+        }
+        #[inline(always)]
+        fn store(self, a: [__m256; 2], to: &mut Vector) {
+            for i in 0..2 {
+                // SAFETY: see above; 16 numbers are two halves of 8.
+                unsafe { _mm256_storeu_ps(to.as_mut_ptr().add(8 * i), a[i]) }
+            }
+        }
+        #[inline(always)]
+        fn bits(self, mask: [__m256; 2]) -> u16 {
+            let [low, high] = both!(I => _mm256_movemask_ps(mask[I]));
+            (low | high << 8) as u16
+        }
+        #[inline(always)]
+        fn states(self, state: u64) -> [__m256i; 4] {
+            // SAFETY: see above; the constants hold 16 numbers of 8 bytes, four vectors of 32.
+            unsafe {
+                let mut states = [_mm256_set1_epi64x(state as i64); 4];
+                for q in 0..4 {
+                    let multiply = _mm256_loadu_si256(TO_LANE_MULTIPLY.as_ptr().add(4 * q).cast());
+                    let add = _mm256_loadu_si256(TO_LANE_ADD.as_ptr().add(4 * q).cast());
+                    states[q] = self.jump(states[q], multiply, add);
+                }
+                states
+            }
+        }
+        #[inline(always)]
+        fn first(self, states: [__m256i; 4]) -> u64 {
+            // SAFETY: see above.
+            unsafe { _mm256_extract_epi64::<0>(states[0]) as u64 }
+        }
+        #[inline(always)]
+        fn draw(self, states: &mut [__m256i; 4]) -> [__m256; 2] {
+            // SAFETY: see above.
+            unsafe {
+                let multiply = _mm256_set1_epi64x(TO_NEXT.multiply as i64);
+                let add = _mm256_set1_epi64x(TO_NEXT.add as i64);
+                let mut x = [_mm256_setzero_si256(); 4];
+                for q in 0..4 {
+                    let s = states[q];
+                    let xored = _mm256_srli_epi64::<27>(_mm256_xor_si256(_mm256_srli_epi64::<18>(s), s));
+                    // A word and its copy above it, moved down: the low 32 bits are the word, turned.
+                    let low = _mm256_and_si256(xored, _mm256_set1_epi64x(0xffff_ffff));
+                    let twice = _mm256_or_si256(low, _mm256_slli_epi64::<32>(xored));
+                    x[q] = _mm256_srlv_epi64(twice, _mm256_srli_epi64::<59>(s));
+                    states[q] = self.jump(s, multiply, add);
+                }
+                let mut u = [_mm256_setzero_ps(); 2];
+                for half in 0..2 {
+                    // The low halves of 8 words; the shuffle works within 128 bits, the permutation puts them in order.
+                    let (a, b) = (_mm256_castsi256_ps(x[2 * half]), _mm256_castsi256_ps(x[2 * half + 1]));
+                    let low = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b));
+                    let x = _mm256_srli_epi32::<8>(_mm256_permute4x64_epi64::<0b11_01_10_00>(low));
+                    u[half] = _mm256_mul_ps(_mm256_cvtepi32_ps(x), _mm256_set1_ps(1.0 / 16_777_216.0));
+                }
+                u
+            }
+        }
+    }
+}
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
+/// Compiles each function in it for every instruction set; the first argument, an [`Isa`](crate::Isa), chooses. The name
+/// before the bar is the [`Lanes`] that the body works with. What the body calls must be `#[inline(always)]`, or it stays
+/// at the target's baseline.
+macro_rules! dispatch {
+    ($($(#[$doc:meta])* $vis:vis fn $name:ident $(<const $c:ident: usize>)? (|$lanes:ident| $($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block)*) => {$(
+        $(#[$doc])*
+        #[allow(unsafe_code, clippy::too_many_arguments)]
+        $vis fn $name $(<const $c: usize>)? (isa: $crate::cpu::isa::Isa, $($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            fn body<L: $crate::lanes::Wide, $(const $c: usize)?> ($lanes: L, $($arg: $ty),*) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,popcnt,lzcnt")]
+            fn avx512 $(<const $c: usize>)? (lanes: $crate::lanes::Avx512, $($arg: $ty),*) $(-> $ret)? {
+                body::<_, $($c)?>(lanes, $($arg),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,bmi1,bmi2,popcnt,lzcnt")]
+            fn avx2 $(<const $c: usize>)? (lanes: $crate::lanes::Avx2, $($arg: $ty),*) $(-> $ret)? {
+                body::<_, $($c)?>(lanes, $($arg),*)
+            }
+
+            match isa.kind() {
+                $crate::cpu::isa::Kind::Scalar => body::<_, $($c)?>($crate::lanes::Portable, $($arg),*),
+                // SAFETY: an `Isa` of this kind is made only where the processor reported these features.
+                #[cfg(target_arch = "x86_64")]
+                $crate::cpu::isa::Kind::Avx2 => unsafe { avx2 $(::<$c>)? ($crate::lanes::Avx2::assume(), $($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                $crate::cpu::isa::Kind::Avx512 => unsafe { avx512 $(::<$c>)? ($crate::lanes::Avx512::assume(), $($arg),*) },
+            }
+        }
+    )*};
+}
+pub(crate) use dispatch;

@@ -1,0 +1,83 @@
+//! How training is watched: pseudo-likelihood and reconstruction cross-entropy, in nats a row; the larger the better.
+//!
+//! - log PL(x) = Σ_i log P(x_i|x_-i) = Σ_i log σ(F(x̃_i) - F(x)), x̃_i being x with bit i flipped, and x rounded to bits first
+//!   (x ≥ 0.5 → 1). One bit a time, n_visible·log P(x_i|x_-i) estimates it. The difference of free energies comes from one
+//!   pre-activation a = xW + c: F(x̃_i) - F(x) = (2x_i - 1)·b_i - Σ_j [sp(a_j + (1 - 2x_i)·W_ij) - sp(a_j)].
+//! - The reconstruction cross-entropy is Σ_i [x_i·log σ(p_i) + (1 - x_i)·log(1 - σ(p_i))] = -Σ_i [sp(p_i) - x_i·p_i], p being
+//!   the visible pre-activations of a reconstruction. It is formed from pre-activations, never from σ, and so finite.
+//!
+//! Pseudo-likelihood suits PCD, cross-entropy CD (the tutorial's advice): PCD's chains do not start at the data.
+
+use crate::{
+    backend::{Backend, Layer, Rows},
+    elementary::softplus,
+    error::{Error, Result},
+    rbm::Resident,
+};
+
+/// What a [`Trainer`](crate::Trainer) watches at every update, with the parameters from before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Monitor {
+    /// Nothing.
+    None,
+    /// The pseudo-likelihood's term of one bit times n_visible; the next bit at the next update, over epochs. Consecutive
+    /// epochs average different bits, so the curve goes up and down a little as the tutorial's does.
+    PseudoLikelihood,
+    /// The pseudo-likelihood over all bits: O(rows·n_visible·n_hidden) softplus an update.
+    ExactPseudoLikelihood,
+    /// The reconstruction cross-entropy. CD: of the k-th step's pre-activations. PCD, whose chains are not
+    /// reconstructions: of the pre-activations that the batch's hidden means give.
+    Reconstruction,
+}
+
+impl Monitor {
+    pub(crate) fn is_some(self) -> bool {
+        self != Monitor::None
+    }
+}
+
+impl<B: Backend> Resident<B> {
+    /// log PL(x) of each row, exact over all bits, in nats a row (not a bit: divide by n_visible for that).
+    ///
+    /// `v`: rows × n_visible, rounded to bits first (x ≥ 0.5 → 1). O(rows·n_visible·n_hidden) softplus.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the rows do not fit the shape.
+    pub fn pseudo_log_likelihood(&self, v: B::Batch<'_>) -> Result<Vec<f64>> {
+        let mut out = vec![0.0; self.check_batch(Layer::Visible, v)?];
+        self.backend.pseudo_log_likelihood(&self.parameters, v, None, &mut out)?;
+        Ok(out)
+    }
+
+    /// n_visible·log P(x_i|x_-i) of each row for bit i: an estimate of log PL(x), exact on average over i.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the rows do not fit the shape or there is no such bit.
+    pub fn pseudo_log_likelihood_of_bit(&self, v: B::Batch<'_>, bit: usize) -> Result<Vec<f64>> {
+        let mut out = vec![0.0; self.check_batch(Layer::Visible, v)?];
+        if bit >= self.shape.n_visible() {
+            let expected = format!("less than {}", self.shape.n_visible());
+            return Err(Error::Argument { what: "bit", expected, found: bit.to_string() });
+        }
+        self.backend.pseudo_log_likelihood(&self.parameters, v, Some(bit), &mut out)?;
+        Ok(out)
+    }
+}
+
+/// -Σ_i [sp(p_i) - x_i·p_i] of each row: minus the cross-entropy between data x and σ(p), in nats a row.
+///
+/// `x`: rows × units, values in [0, 1]; `pre_activation`: p, as many numbers. Summed in `f64`; finite for finite p.
+///
+/// # Errors
+/// [`Error::Length`] where the two differ in size.
+pub fn reconstruction_cross_entropy(x: Rows<'_>, pre_activation: &[f32]) -> Result<Vec<f64>> {
+    let expected = x.len() * x.units();
+    if pre_activation.len() != expected {
+        return Err(Error::Length { what: "pre_activation", expected, found: pre_activation.len() });
+    }
+    let row = |(r, p): (usize, &[f32])| {
+        let term = |(i, &p): (usize, &f32)| f64::from(softplus(p)) - f64::from(x.value(r, i)) * f64::from(p);
+        -p.iter().enumerate().map(term).sum::<f64>()
+    };
+    Ok(pre_activation.chunks_exact(x.units()).enumerate().map(row).collect())
+}

@@ -1,0 +1,180 @@
+//! Contrastive divergence and its persistent form.
+//!
+//! Both follow the gradient of the mean of F over the data minus the mean of F over the ends of chains, with the ends held
+//! constant. With P = σ(vW + c) for the rows v of the batch, v⁻ the visible samples of the last of k Gibbs steps and N the
+//! hidden means that belong to them,
+//!
+//! - ∂/∂W = -(1/B)·vᵀP + (1/M)·v⁻ᵀN
+//! - ∂/∂b = -mean(v) + mean(v⁻)
+//! - ∂/∂c = -mean(P) + mean(N)
+//!
+//! CD-k (G. E. Hinton, "Training products of experts by minimizing contrastive divergence", 2002) starts M = B chains at the
+//! rows of the batch, h ~ P(h|v). PCD-k (T. Tieleman, "Training restricted Boltzmann machines using approximations to the
+//! likelihood gradient", 2008) lets M chains, any number, live on from update to update. Data and chains are averaged
+//! separately, so a short batch weighs its rows rightly. All of one update uses the parameters from before it.
+
+use crate::{
+    backend::{Backend, Gradient, Layer, Plan, Shape, Watch},
+    error::{Error, Result},
+    gibbs::{Chains, check_k},
+    monitor::Monitor,
+    rbm::{Lent, Resident},
+    uniforms::{Purpose, Uniforms},
+};
+
+/// Where the chains of an update come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Contrastive divergence: chains start at the batch.
+    Cd,
+    /// Persistent contrastive divergence: `n_chains` chains, all units off at first, live from update to update.
+    Pcd {
+        /// M; the tutorial takes the batch size.
+        n_chains: usize,
+    },
+}
+
+/// What a [`Trainer`] does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Contrastive divergence or its persistent form.
+    pub algorithm: Algorithm,
+    /// Gibbs steps an update, at least 1.
+    pub k: usize,
+    /// What is watched at every update.
+    pub monitor: Monitor,
+    /// Chooses the chains' random numbers ([`Purpose::Training`]).
+    pub seed: u64,
+}
+
+impl Default for Settings {
+    /// The tutorial's: PCD-15 with 20 chains, watched by pseudo-likelihood, seed 123.
+    fn default() -> Self {
+        Self { algorithm: Algorithm::Pcd { n_chains: 20 }, k: 15, monitor: Monitor::PseudoLikelihood, seed: 123 }
+    }
+}
+
+/// What [`Trainer::report`] tells.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Report {
+    /// Updates since the trainer was made.
+    pub updates: u64,
+    /// Updates since the last report.
+    pub since_last: u64,
+    /// The mean of the monitor over the updates since the last report, in nats a row; the larger the better. `None` where
+    /// nothing is watched or no update was made.
+    pub monitor: Option<f64>,
+}
+
+/// Trains an RBM, one batch at a time.
+#[derive(Debug)]
+pub struct Trainer<B: Backend> {
+    shape: Shape,
+    settings: Settings,
+    chains: Chains<B>,
+    work: B::Work,
+    /// The visible unit whose pseudo-likelihood comes next: state that outlives epochs.
+    bit: usize,
+    updates: u64,
+    reported: u64,
+}
+
+impl<B: Backend> Trainer<B> {
+    /// A trainer for RBMs of one shape on one device.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where k or the number of chains is 0.
+    pub fn new(backend: &B, shape: Shape, settings: Settings) -> Result<Self> {
+        check_k(settings.k)?;
+        let n_chains = match settings.algorithm {
+            Algorithm::Cd => 1,
+            Algorithm::Pcd { n_chains } => n_chains,
+        };
+        Ok(Self {
+            shape,
+            settings,
+            chains: Chains::new(backend, shape, n_chains, Uniforms::new(settings.seed, Purpose::Training))?,
+            work: backend.work(shape)?,
+            bit: 0,
+            updates: 0,
+            reported: 0,
+        })
+    }
+
+    /// One update: θ ← θ - lr·[`gradient`](Self::gradient).
+    ///
+    /// `batch`: at least one row of n_visible values in [0, 1]; `lr`: finite. The gradient is a mean over rows, so that the
+    /// learning rate does not depend on the batch size. After the first update nothing is allocated.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the batch or the RBM does not fit, or lr is not finite.
+    pub fn step(&mut self, rbm: &mut Lent<'_, B>, batch: B::Batch<'_>, lr: f32) -> Result<()> {
+        check_rate(lr)?;
+        self.phases(rbm, batch)?;
+        let Resident { backend, parameters, .. } = rbm.resident_mut();
+        backend.update(parameters, batch, self.chains.device_state(), &mut self.work, lr)
+    }
+
+    /// The gradient of one update, without the update: moves the chains and the monitor on and writes over `out`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the batch or the RBM does not fit, [`Error::Length`] where `out` does not.
+    pub fn gradient(&mut self, rbm: &Resident<B>, batch: B::Batch<'_>, out: &mut Gradient) -> Result<()> {
+        rbm.check_gradient(out)?;
+        self.phases(rbm, batch)?;
+        rbm.backend.gradient(&rbm.parameters, batch, self.chains.device_state(), &mut self.work, out)
+    }
+
+    fn phases(&mut self, rbm: &Resident<B>, batch: B::Batch<'_>) -> Result<()> {
+        self.chains.check_shape(rbm)?;
+        rbm.check_batch(Layer::Visible, batch)?;
+        let watch = match self.settings.monitor {
+            Monitor::None => Watch::Nothing,
+            Monitor::PseudoLikelihood => Watch::Bit(self.bit),
+            Monitor::ExactPseudoLikelihood => Watch::AllBits,
+            Monitor::Reconstruction => Watch::Reconstruction,
+        };
+        let plan = Plan { k: self.settings.k, persistent: self.settings.algorithm != Algorithm::Cd, watch };
+        rbm.backend.phases(&rbm.parameters, batch, self.chains.device_state(), plan, &mut self.work)?;
+        self.bit = (self.bit + 1) % self.shape.n_visible();
+        self.updates += 1;
+        Ok(())
+    }
+
+    /// How the updates since the last report went. Costs a read-back where the device is not the host.
+    ///
+    /// # Errors
+    /// What the device says; on the CPU none.
+    pub fn report(&mut self) -> Result<Report> {
+        let since_last = self.updates - self.reported;
+        self.reported = self.updates;
+        let sum = self.settings.monitor.is_some().then(|| self.chains.backend().watched(&mut self.work)).transpose()?;
+        let monitor = sum.filter(|_| since_last > 0).map(|sum| sum / since_last as f64);
+        Ok(Report { updates: self.updates, since_last, monitor })
+    }
+
+    /// The chains: PCD's persistent ones, or those of the last CD update.
+    pub fn chains(&self) -> &Chains<B> {
+        &self.chains
+    }
+}
+
+impl<B: Backend> Lent<'_, B> {
+    /// θ ← θ - lr·gradient: with [`Trainer::gradient`]'s gradient, to the bit what [`Trainer::step`] does.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where the gradient does not fit the shape, [`Error::Argument`] where lr is not finite.
+    pub fn apply(&mut self, gradient: &Gradient, lr: f32) -> Result<()> {
+        check_rate(lr)?;
+        self.check_gradient(gradient)?;
+        let Resident { backend, parameters, .. } = self.resident_mut();
+        backend.apply(parameters, gradient, lr)
+    }
+}
+
+fn check_rate(lr: f32) -> Result<()> {
+    if lr.is_finite() {
+        return Ok(());
+    }
+    Err(Error::Argument { what: "lr", expected: "a finite number".into(), found: lr.to_string() })
+}

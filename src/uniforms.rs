@@ -1,0 +1,126 @@
+//! The random numbers: one PCG32 sequence, read by position.
+//!
+//! Everything random in a run is a function of a seed, a [`Purpose`] and a position. A layer of `rows` × `units` numbers
+//! drawn at position p gives element (r, j) the number p + r·units + j, and moves the position on by rows·units. So one
+//! sequential generator, element after element, *is* the specification ([`Uniforms::generator`]); workers, SIMD lanes and
+//! CUDA threads jump to their place in it and get the same numbers, however the work is split.
+//!
+//! The generator is `rand_pcg::Pcg32` (M. E. O'Neill, "PCG: A Family of Simple Fast Space-Efficient Statistically Good
+//! Algorithms for Random Number Generation", 2014): a linear congruential generator s ← A·s + C modulo 2^64, of which n
+//! steps at once are again s ← Aₙ·s + Cₙ. The period is 2^64; the tutorial's run draws 4·10^8 numbers.
+
+use rand_pcg::Pcg32;
+
+/// A and C of s ← A·s + C in `Pcg32` with its default stream.
+const STEP: Jump = Jump { multiply: 6_364_136_223_846_793_005, add: 1_442_695_040_888_963_407 };
+
+/// What a sequence of random numbers is for. Each purpose has a sequence of its own, so that drawing more for one of them
+/// changes nothing in another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The first weights of a model.
+    Initialisation = 1,
+    /// The chains of training, contrastive divergence's as well as persistent ones.
+    Training = 2,
+    /// Chains that show what a model has learnt.
+    Sampling = 3,
+    /// Runs of annealed importance sampling.
+    Annealing = 4,
+}
+
+/// A place in the sequence of random numbers of one seed and one purpose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uniforms {
+    seed: u64,
+    position: u64,
+}
+
+impl Uniforms {
+    /// The beginning of the sequence for this seed and purpose.
+    pub fn new(seed: u64, purpose: Purpose) -> Self {
+        // splitmix64's output function: near seeds and purposes start far apart on the generator's cycle.
+        let mut z = seed.wrapping_add((purpose as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Self { seed: z ^ (z >> 31), position: 0 }
+    }
+
+    /// How many numbers lie before this place.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Goes to the place that has `position` numbers before it.
+    pub fn seek(&mut self, position: u64) {
+        self.position = position;
+    }
+
+    /// Moves on by `n` numbers: what drawing `n` numbers does to the position.
+    pub fn skip(&mut self, n: u64) {
+        self.position = self.position.wrapping_add(n);
+    }
+
+    /// A sequential generator at this place. Its numbers x are the specification: u = (x >> 8)·2^-24, and a unit with
+    /// probability p is on iff u < p.
+    pub fn generator(&self) -> Pcg32 {
+        let mut generator = Pcg32::new(self.seed, STEP.add >> 1);
+        generator.advance(self.position);
+        generator
+    }
+
+    /// The state of the congruential generator at this place.
+    pub(crate) fn state(&self) -> u64 {
+        let first = STEP.from(self.seed.wrapping_add(STEP.add));
+        Jump::over(self.position).from(first)
+    }
+}
+
+/// The number u in [0, 1), a multiple of 2^-24, that a draw x stands for.
+#[inline(always)]
+pub fn unit_interval(x: u32) -> f32 {
+    // At most 24 bits: the signed conversion, which every instruction set has, is exact.
+    (x >> 8) as i32 as f32 * (1.0 / 16_777_216.0)
+}
+
+/// The output x of the generator in state s: PCG's XSH RR.
+#[inline(always)]
+pub(crate) fn output(s: u64) -> u32 {
+    ((((s >> 18) ^ s) >> 27) as u32).rotate_right((s >> 59) as u32)
+}
+
+/// Some number of steps of the generator at once: s ← multiply·s + add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Jump {
+    pub multiply: u64,
+    pub add: u64,
+}
+
+impl Jump {
+    /// `n` steps, in O(log n) (F. B. Brown, "Random number generation with arbitrary stride", 1994).
+    pub(crate) const fn over(mut n: u64) -> Self {
+        let mut jump = Self { multiply: 1, add: 0 };
+        let mut power = STEP;
+        while n > 0 {
+            if n & 1 == 1 {
+                jump = jump.then(power);
+            }
+            power = power.then(power);
+            n >>= 1;
+        }
+        jump
+    }
+
+    /// This jump and then the other.
+    pub(crate) const fn then(self, other: Self) -> Self {
+        Self {
+            multiply: self.multiply.wrapping_mul(other.multiply),
+            add: other.multiply.wrapping_mul(self.add).wrapping_add(other.add),
+        }
+    }
+
+    /// Where the jump leads from state s.
+    #[inline(always)]
+    pub(crate) const fn from(self, s: u64) -> u64 {
+        self.multiply.wrapping_mul(s).wrapping_add(self.add)
+    }
+}
