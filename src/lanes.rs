@@ -369,10 +369,12 @@ mod x86 {
                 [
                     {
                         const $i: usize = 0;
+                        let _ = $i;
                         $operation
                     },
                     {
                         const $i: usize = 1;
+                        let _ = $i;
                         $operation
                     },
                 ]

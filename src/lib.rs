@@ -1,21 +1,83 @@
-//! lib
-#![warn(missing_docs)]
+//! Restricted Boltzmann Machines: trained by contrastive divergence on packed bits, the same bits on any number of threads.
+//!
+//! An RBM is an energy-based model of binary vectors v with hidden units h,
+//!
+//! > E(v, h) = -b·v - c·h - vᵀWh,  P(v) = Σ_h e^-E(v,h)/Z = e^-F(v)/Z,
+//!
+//! whose units are independent given the other layer: P(h_j = 1|v) = σ(c_j + (vW)_j), P(v_i = 1|h) = σ(b_i + (hWᵀ)_i).
+//! harmonium draws whole layers at once by these ([`Chains`]), follows the gradient of the likelihood with chains in place of
+//! the model's expectation ([`Trainer`]) and watches it by pseudo-likelihood ([`Monitor`]).
+//!
+//! ```
+//! use harmonium::{Algorithm, Backend, Cpu, Dataset, Rbm, Settings, Shape, Trainer};
+//!
+//! # fn main() -> harmonium::Result<()> {
+//! let stripes = [1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 1].map(|bit: u8| 255 * bit).to_vec();
+//! let data = Dataset::from_u8(stripes, 6)?;
+//! let cpu = Cpu::detect()?;
+//! let shape = Shape::new(6, 4)?;
+//! let mut rbm = Rbm::new(shape, 123);
+//! let settings = Settings { algorithm: Algorithm::Pcd { n_chains: 10 }, k: 5, ..Settings::default() };
+//! let mut trainer = Trainer::new(&cpu, shape, settings)?;
+//! let mut lent = rbm.lend(&cpu)?;
+//! for _ in 0..500 {
+//!     trainer.step(&mut lent, data.rows(), 0.1)?;
+//! }
+//! println!("log pseudo-likelihood: {:?} nats a row", trainer.report()?.monitor);
+//! lent.finish()?;
+//! println!("{:?}", rbm.on(&cpu)?.free_energy(data.rows())?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # A tour
+//!
+//! A module uses only what stands above it in this table.
+//!
+//! | | |
+//! |---|---|
+//! | [`Error`], [`uniforms`], [`elementary`] | what can go wrong · the random numbers, by position · exp, σ and softplus |
+//! | [`Backend`], [`Shape`], [`Rows`] | what a device must be able to do |
+//! | [`Cpu`], [`Gemm`] | the two roads: sums of active rows, and explicit matrix products |
+//! | [`Rbm`], [`RbmRef`], [`RbmMut`], [`Resident`], [`Lent`] | parameters: owned, borrowed, and where a device computes with them |
+//! | [`Resident`]'s methods, [`Chains`], [`Dataset`] | energies and conditionals · Gibbs chains · data |
+//! | [`Trainer`], [`monitor`] | CD-k and PCD-k · pseudo-likelihood and cross-entropy |
+//! | [`model`], [`idx`], [`npy`], [`raster`] | files and pictures |
+//!
+//! # The numerics contract
+//!
+//! On [`Cpu`] everything is *canonical*: the same seed gives the same bits for any number of threads, any instruction set and
+//! any way in which rows are grouped.
+//! - A pre-activation takes its units in ascending order into one `f32` accumulator by fused multiply-add; then the bias.
+//! - exp, σ and softplus are one fixed sequence of operations ([`elementary`]).
+//! - Unit (r, j) of a layer is on iff u < p, u being number r·units + j of the layer's draw ([`uniforms`]).
+//! - Sums over rows run in ascending order in one accumulator; sums of energies in `f64`, sixteen partial sums each.
+//! - Lanes and threads only ever hold different results. [`Gemm`] is exempt: its sums are in its matrix library's order.
+
 mod backend;
 mod cpu;
 mod dataset;
 pub mod elementary;
 mod energy;
 mod error;
+mod gemm;
 mod gibbs;
+pub mod idx;
 mod lanes;
+pub mod model;
 pub mod monitor;
+pub mod npy;
+pub mod raster;
 mod rbm;
+pub mod storage;
 mod train;
 pub mod uniforms;
+
 pub use backend::{Activations, Backend, ChainState, Gradient, Layer, Rows, Shape, Values};
 pub use cpu::{Cpu, isa::Isa};
 pub use dataset::Dataset;
 pub use error::{Error, Result};
+pub use gemm::Gemm;
 pub use gibbs::Chains;
 pub use monitor::Monitor;
 pub use rbm::{Lent, Rbm, RbmMut, RbmRef, Resident};

@@ -143,7 +143,7 @@ dispatch! {
     }
 
     /// `out.len()` numbers in sequence from the generator's `state` on.
-    pub(crate) fn uniform(|l| state: u64, out: &mut [f32]) {
+    pub(crate) fn uniforms(|l| state: u64, out: &mut [f32]) {
         let mut draws = l.states(state);
         for out in out.chunks_mut(LANES) {
             let mut vector = [0.0; LANES];

@@ -54,6 +54,12 @@ impl Cpu {
         Self { isa }
     }
 
+    /// Fills `out` with the next numbers of the sequence, in order, and moves it on.
+    pub fn uniforms(self, draws: &mut Uniforms, out: &mut [f32]) {
+        layers::uniforms(self.isa, draws.state(), out);
+        draws.skip(out.len() as u64);
+    }
+
     /// The instruction set.
     pub fn isa(self) -> Isa {
         self.isa
