@@ -57,6 +57,36 @@ pub(crate) trait Wide: Lanes {
     fn first(self, states: Self::S) -> u64;
     /// The next [`LANES`] uniform numbers.
     fn draw(self, states: &mut Self::S) -> Self::F;
+    /// a and b in turn, a₀ b₀ a₁ b₁ …: the first half of it and the second.
+    fn zip(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
+
+    /// Writes first + l for each lane l that is on, ascending, to the front of `to`; gives their number. What stands behind
+    /// them in `to` may be overwritten.
+    #[inline(always)]
+    fn list(self, on: u16, first: u32, to: &mut [u32; LANES]) -> usize {
+        let (mut on, mut n) = (on, 0);
+        while on != 0 {
+            to[n] = first + on.trailing_zeros();
+            on &= on - 1;
+            n += 1;
+        }
+        n
+    }
+
+    /// Row l, column m of the result is row m, column l of `rows`. Each round deals the rows like two halves of a pack of
+    /// cards; after four every number has changed its row for its column.
+    #[inline(always)]
+    fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES] {
+        let mut rows = rows;
+        for _ in 0..LANES.ilog2() {
+            let mut dealt = rows;
+            for i in 0..LANES / 2 {
+                (dealt[2 * i], dealt[2 * i + 1]) = self.zip(rows[i], rows[i + LANES / 2]);
+            }
+            rows = dealt;
+        }
+        rows
+    }
 }
 
 /// What leads from the first lane's state to each lane's.
@@ -199,6 +229,11 @@ impl Wide for Portable {
         let u = each(|l| unit_interval(output(states[l])));
         *states = each(|l| TO_NEXT.from(states[l]));
         u
+    }
+    #[inline(always)]
+    fn zip(self, a: Vector, b: Vector) -> (Vector, Vector) {
+        let half = |first: usize| each(|l| if l % 2 == 0 { a[first + l / 2] } else { b[first + l / 2] });
+        (half(0), half(LANES / 2))
     }
 }
 
@@ -359,6 +394,25 @@ mod x86 {
                 _mm512_mul_ps(_mm512_cvtepi32_ps(x), _mm512_set1_ps(1.0 / 16_777_216.0))
             }
         }
+        #[inline(always)]
+        fn zip(self, a: __m512, b: __m512) -> (__m512, __m512) {
+            // SAFETY: see above.
+            unsafe {
+                let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+                let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+                (_mm512_permutex2var_ps(a, low, b), _mm512_permutex2var_ps(a, high, b))
+            }
+        }
+        #[inline(always)]
+        fn list(self, on: u16, first: u32, to: &mut [u32; LANES]) -> usize {
+            // SAFETY: see above.
+            unsafe {
+                let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+                let all = _mm512_add_epi32(lanes, _mm512_set1_epi32(first as i32));
+                _mm512_storeu_si512(to.as_mut_ptr().cast(), _mm512_maskz_compress_epi32(on, all));
+            }
+            on.count_ones() as usize
+        }
     }
 
     /// The same operation on both halves. No closure: the compiler may leave one at the target's baseline.
@@ -504,6 +558,17 @@ mod x86 {
                 }
                 u
             }
+        }
+        #[inline(always)]
+        fn zip(self, a: [__m256; 2], b: [__m256; 2]) -> ([__m256; 2], [__m256; 2]) {
+            // The instruction works within 128 bits: quarters 0 and 2 come from the one, 1 and 3 from the other.
+            let low = both!(I => _mm256_unpacklo_ps(a[I], b[I]));
+            let high = both!(I => _mm256_unpackhi_ps(a[I], b[I]));
+            // SAFETY: see above.
+            let half = |i: usize| unsafe {
+                [_mm256_permute2f128_ps::<0x20>(low[i], high[i]), _mm256_permute2f128_ps::<0x31>(low[i], high[i])]
+            };
+            (half(0), half(1))
         }
     }
 }

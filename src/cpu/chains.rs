@@ -140,9 +140,9 @@ impl Split for Part<'_> {
 #[derive(Clone, Copy)]
 pub(super) struct Sweep {
     /// The generator's state for the first draw.
-    state: u64,
+    pub state: u64,
     k: usize,
-    chains: usize,
+    pub chains: usize,
 }
 
 impl Sweep {

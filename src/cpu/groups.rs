@@ -93,7 +93,7 @@ impl Tempered<'_> {
     pub fn make_from_bits(
         &self, given: Layer, bits: &[u64], scratch: &mut Scratch, take: impl FnMut(usize, usize, &mut [Row]),
     ) {
-        scratch.inputs.take_bits(bits, self.parameters.shape.units(given), self.parameters.skip(given));
+        scratch.inputs.take_bits(self.isa, bits, self.parameters.shape.units(given), self.parameters.skip(given));
         self.make(given, &scratch.inputs, &mut scratch.tile, take);
     }
 }

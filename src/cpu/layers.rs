@@ -92,6 +92,26 @@ dispatch! {
         }
     }
 
+    /// partial += sp(pre at `to`) - sp(pre at `from`), two inverse temperatures, for each row; sum ← pre at `to`.
+    pub(crate) fn anneal(
+        |l| sums: &mut [Row], bias: &Row, from: f32, to: f32, units: usize, tile: usize, vectors: usize,
+        partials: &mut [Partial],
+    ) {
+        let (from, to) = (l.splat(from), l.splat(to));
+        for (row, partial) in sums.iter_mut().zip(partials) {
+            for v in 0..vectors {
+                let used = l.less(l.load(&LANE), l.splat(lanes_used(units, tile, v)));
+                let (sum, bias) = (l.load(&row.0[v]), l.load(&bias.0[v]));
+                let before = l.mul_add(from, sum, l.mul(from, bias));
+                let after = l.mul_add(to, sum, l.mul(to, bias));
+                // Exact where one is at most twice the other, as they are in any schedule of use.
+                let gain = l.add(softplus_lanes(l, after), l.negate(softplus_lanes(l, before)));
+                accumulate!(l, partial, l.select(used, gain, l.splat(0.0)));
+                l.store(after, &mut row.0[v]);
+            }
+        }
+    }
+
     /// out ← sp(pre).
     pub(crate) fn softplus(|l| pre: &[Row], out: &mut [Row], vectors: usize) {
         for (row, out) in pre.iter().zip(out) {

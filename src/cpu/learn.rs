@@ -12,7 +12,7 @@ use super::{
     tiles::{Parameters, Row, TILE, VECTORS, tiles, vectors},
 };
 use crate::{
-    backend::{Gradient, Rows, Shape},
+    backend::{Gradient, Rows, Shape, Values, unit_value},
     lanes::{LANES, Wide, dispatch},
 };
 use std::cell::RefCell;
@@ -201,10 +201,15 @@ fn visible_tile(isa: Isa, shape: Shape, job: Job<'_>, statistics: Statistics<'_>
     lists.rows.clear(statistics.batch.len());
     for r in 0..statistics.batch.len() {
         let weight = statistics.row_weights.map_or(1.0, |weights| weights[r]);
-        for i in 0..units {
-            let x = statistics.batch.value(r, first + i);
-            if x != 0.0 {
-                lists.rows.push(i, r, weight * x);
+        let mut push = |i: usize, x: f32| lists.rows.push(i, r, weight * x);
+        match statistics.batch.range(r..r + 1).values() {
+            Values::U8(row) => {
+                let row = row[first..first + units].iter().enumerate();
+                row.filter(|&(_, &x)| x != 0).for_each(|(i, &x)| push(i, unit_value(x)));
+            }
+            Values::F32(row) => {
+                let row = row[first..first + units].iter().enumerate();
+                row.filter(|&(_, &x)| x != 0.0).for_each(|(i, &x)| push(i, x));
             }
         }
     }
@@ -314,12 +319,12 @@ fn store<L: Wide>(l: L, positive: L::F, negative: L::F, scales: Scales, target: 
 
 /// Vector `v` of 16 rows becomes vector `group` of 16 rows.
 #[inline(always)]
-fn transpose<L: Wide>(_l: L, from: &[Row], v: usize, to: &mut [Row], group: usize) {
-    for j in 0..LANES {
-        let mut vector = [0.0; LANES];
-        for i in 0..LANES {
-            vector[i] = from[i].0[v][j];
-        }
-        to[j].0[group] = vector;
+fn transpose<L: Wide>(l: L, from: &[Row], v: usize, to: &mut [Row], group: usize) {
+    let mut rows = [l.splat(0.0); LANES];
+    for (row, from) in rows.iter_mut().zip(from) {
+        *row = l.load(&from.0[v]);
+    }
+    for (column, to) in l.transpose(rows).into_iter().zip(to) {
+        l.store(column, &mut to.0[group]);
     }
 }

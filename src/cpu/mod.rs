@@ -12,6 +12,7 @@
 //! (bias, sigmoid, sample), `groups` (both for a group of rows), `chains`, `energies`, `phases`, `learn`. The instruction
 //! sets stand in `isa` and `crate::lanes`, the threads in `threads`.
 
+mod anneal;
 mod chains;
 mod energies;
 mod groups;
@@ -256,6 +257,14 @@ impl Backend for Cpu {
 
     fn sweep(&self, parameters: &Parameters, chains: &mut chains::Chains, k: usize) -> Result<()> {
         chains::sweep(*self, parameters, chains, k);
+        Ok(())
+    }
+
+    fn anneal(
+        &self, parameters: &Parameters, chains: &mut chains::Chains, reference: &[f32], betas: &[f32],
+        log_weights: &mut [f64],
+    ) -> Result<()> {
+        anneal::anneal(*self, parameters, chains, reference, betas, log_weights);
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     backend::{Rows, Values, unit_value},
-    lanes::{Wide, dispatch},
+    lanes::{LANES, Wide, dispatch},
 };
 
 /// Above this share of units that are not 0 the dense product is the faster one.
@@ -48,7 +48,8 @@ enum Form {
 impl Inputs {
     fn reset(&mut self, rows: usize, units: usize) {
         (self.rows, self.units) = (rows, units);
-        let size = rows.next_multiple_of(DENSE_ROWS) * units;
+        // Lists are written a vector at a time: room for one more behind the last.
+        let size = rows.next_multiple_of(DENSE_ROWS) * units + LANES;
         if self.places.len() < size {
             self.places.resize(size, 0);
             self.values.resize(size, 0.0);
@@ -66,7 +67,9 @@ impl Inputs {
     /// Takes the values of all units.
     fn take_dense(&mut self, value: impl Fn(usize, usize) -> f32) {
         self.form = Form::Dense;
-        for (group, values) in self.values.chunks_exact_mut(DENSE_ROWS * self.units).enumerate() {
+        for (group, values) in
+            self.values.chunks_exact_mut(DENSE_ROWS * self.units).take(self.rows.div_ceil(DENSE_ROWS)).enumerate()
+        {
             for r in 0..DENSE_ROWS {
                 let row = group * DENSE_ROWS + r;
                 for (i, values) in values.chunks_exact_mut(DENSE_ROWS).enumerate() {
@@ -77,7 +80,7 @@ impl Inputs {
     }
 
     /// Takes rows of packed bits. `skip` is the [`Strip`]'s.
-    pub fn take_bits(&mut self, bits: &[u64], units: usize, skip: usize) {
+    pub fn take_bits(&mut self, isa: Isa, bits: &[u64], units: usize, skip: usize) {
         let words = tiles(units);
         let rows = bits.len() / words;
         self.reset(rows, units);
@@ -85,20 +88,7 @@ impl Inputs {
             return self.take_dense(|r, j| (bits[r * words + j / TILE] >> (j % TILE) & 1) as f32);
         }
         self.form = Form::Active;
-        for (r, row) in bits.chunks_exact(words).enumerate() {
-            let places = &mut self.places[r * units..][..units];
-            let mut n = 0;
-            for (tile, &word) in row.iter().enumerate() {
-                let first = (tile * (TILE + skip)) as u32;
-                let mut word = word;
-                while word != 0 {
-                    places[n] = first + word.trailing_zeros();
-                    word &= word - 1;
-                    n += 1;
-                }
-            }
-            self.counts[r] = n;
-        }
+        list(isa, bits, units, skip, &mut self.places, &mut self.counts);
     }
 
     /// Takes rows of real numbers.
@@ -149,6 +139,23 @@ impl Inputs {
 }
 
 dispatch! {
+    /// The places of the units that are on, for each row of words.
+    fn list(|l| bits: &[u64], units: usize, skip: usize, places: &mut [u32], counts: &mut [usize]) {
+        for (r, (row, count)) in bits.chunks_exact(tiles(units)).zip(counts).enumerate() {
+            let mut at = r * units;
+            for (tile, &word) in row.iter().enumerate() {
+                for v in 0..VECTORS {
+                    let on = (word >> (v * LANES)) as u16;
+                    // What is written behind the end of the list belongs to later rows, or to nobody.
+                    if let Some(to) = places[at..].first_chunk_mut() {
+                        at += l.list(on, (tile * (TILE + skip) + v * LANES) as u32, to);
+                    }
+                }
+            }
+            *count = at - r * units;
+        }
+    }
+
     fn active<const V: usize>(|l| strip: &[Row], units: usize, places: &[u32], counts: &[usize], out: &mut [Row]) {
         for ((places, &n), out) in places.chunks_exact(units).zip(counts).zip(out) {
             let mut sum = [l.splat(0.0); V];
