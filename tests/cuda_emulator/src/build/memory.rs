@@ -1,0 +1,184 @@
+//! Loads, stores and atomics.
+
+use super::builder::{Builder, window};
+use super::form::{Form, with_float, with_int};
+use crate::machine::{Access, Action, Kind, Place, Update};
+use crate::ptx::{Operand, Space, Type};
+
+/// Hints and scopes that change nothing here.
+const HINTS: [&str; 19] = [
+    "nc",
+    "ca",
+    "cg",
+    "cs",
+    "lu",
+    "cv",
+    "wb",
+    "wt",
+    "weak",
+    "cta",
+    "gpu",
+    "sys",
+    "L1",
+    "L2",
+    "L2::64B",
+    "L2::128B",
+    "L2::256B",
+    "L1::evict_last",
+    "L1::no_allocate",
+];
+const ORDERS: [&str; 4] = ["relaxed", "acquire", "release", "acq_rel"];
+
+impl Builder<'_> {
+    /// Decodes every instruction that touches memory.
+    pub fn memory(&mut self, form: &mut Form, operands: &[Operand]) -> Result<(), String> {
+        if form.head.starts_with("prefetch") {
+            while form.pick(|m| Space::parse(m).map(|_| ())).is_some() || form.any(&HINTS).is_some() {}
+            return Ok(());
+        }
+        let space = form.pick(Space::parse).unwrap_or(Space::Generic);
+        let strong = form.any(&ORDERS).is_some();
+        form.take("volatile");
+        while form.any(&HINTS).is_some() {}
+        match form.head {
+            "ld" | "ldu" => self.load(form, operands, space, strong),
+            "st" => self.store(form, operands, space, strong),
+            _ => self.atomic(form, operands, space),
+        }
+    }
+
+    /// The address register and what is added to it.
+    fn address(&mut self, operand: &Operand, space: Space) -> Result<(Place, u64), String> {
+        let Operand::Address(base, offset) = operand else {
+            return Err("expected an address".to_owned());
+        };
+        let offset = *offset as u64;
+        match &**base {
+            Operand::Name(name) => match self.address_of(name) {
+                // A variable's address is known with its space: the access may name another word for it.
+                Some((_, address)) => Ok((Place::Wide(self.constant(true, address)), offset)),
+                None => Ok((self.place(base)?, offset.wrapping_add(window(space)))),
+            },
+            Operand::Int(address) => {
+                let base = self.constant(true, *address);
+                Ok((Place::Wide(base), offset.wrapping_add(window(space))))
+            }
+            other => Err(format!("unsupported address {other:?}")),
+        }
+    }
+
+    fn elements(form: &mut Form, operand: &Operand) -> Result<Vec<Operand>, String> {
+        let count = match form.any(&["v2", "v4"]) {
+            None => return Ok(vec![operand.clone()]),
+            Some("v2") => 2,
+            Some(_) => 4,
+        };
+        match operand {
+            Operand::Vector(parts) if parts.len() == count => Ok(parts.clone()),
+            _ => Err(format!("expected a vector of {count}")),
+        }
+    }
+
+    fn load(&mut self, form: &mut Form, operands: &[Operand], space: Space, strong: bool) -> Result<(), String> {
+        let [d, address] = operands else {
+            return Err("expected two operands".to_owned());
+        };
+        let (ty, (base, offset)) = (form.ty()?, self.address(address, space)?);
+        let mut places = Vec::new();
+        for part in Self::elements(form, d)? {
+            places.push(match &part {
+                Operand::Name(name) if name == "_" => None,
+                part => match self.place(part)? {
+                    Place::Narrow(_) if ty.size() == 8 => return Err("the register is too narrow".to_owned()),
+                    place => Some(place),
+                },
+            });
+        }
+        let kind = Kind::Load(ty, places);
+        self.push(Action::Access(Access { base, offset, strong, kind }));
+        Ok(())
+    }
+
+    fn store(&mut self, form: &mut Form, operands: &[Operand], space: Space, strong: bool) -> Result<(), String> {
+        let [address, a] = operands else {
+            return Err("expected two operands".to_owned());
+        };
+        let (ty, (base, offset)) = (form.ty()?, self.address(address, space)?);
+        let mut places = Vec::new();
+        for part in Self::elements(form, a)? {
+            places.push(self.stored(ty, &part)?);
+        }
+        let kind = Kind::Store(ty, places);
+        self.push(Action::Access(Access { base, offset, strong, kind }));
+        Ok(())
+    }
+
+    /// A register whose low bytes are stored: it may be wider than the type, as may a variable's address.
+    fn stored(&mut self, ty: Type, operand: &Operand) -> Result<Place, String> {
+        match operand {
+            Operand::Name(_) => match self.place(operand)? {
+                Place::Narrow(_) if ty.size() == 8 => Err("the register is too narrow".to_owned()),
+                place => Ok(place),
+            },
+            _ if ty.size() == 8 => Ok(Place::Wide(self.source::<u64>(operand)?)),
+            _ => Ok(Place::Narrow(self.source::<u32>(operand)?)),
+        }
+    }
+
+    fn atomic(&mut self, form: &mut Form, operands: &[Operand], space: Space) -> Result<(), String> {
+        let (d, rest) = match form.head {
+            "red" => (None, operands),
+            _ => operands.split_first().map(|(d, rest)| (Some(d), rest)).ok_or("operands are missing")?,
+        };
+        let [address, b, c @ ..] = rest else {
+            return Err("operands are missing".to_owned());
+        };
+        let ty = form.ty()?;
+        let (base, offset) = self.address(address, space)?;
+        let d = match d {
+            None => None,
+            Some(Operand::Name(name)) if name == "_" => None,
+            Some(d) => Some(self.place(d)?),
+        };
+        let b = self.stored(ty, b)?;
+        let c = match c.first() {
+            Some(c) => self.stored(ty, c)?,
+            None => b,
+        };
+        let update = update(form, ty)?;
+        let size = ty.size();
+        let kind = Kind::Atomic { size, d, b, c, update };
+        self.push(Action::Access(Access { base, offset, strong: true, kind }));
+        Ok(())
+    }
+}
+
+fn update(form: &mut Form, ty: Type) -> Result<Update, String> {
+    const NAMES: [&str; 10] = ["add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec"];
+    let name = form.any(&NAMES).ok_or("the operation is missing")?;
+    form.take("noftz");
+    if ty.size() < 4 {
+        return Err(format!("unsupported type {ty:?}"));
+    }
+    if ty.is_float() && name == "add" {
+        return with_float!(ty, T => {
+            let float = |bits: u64| T::from_bits(bits as _);
+            Ok(Box::new(move |old: u64, b: u64, _: u64| (float(old) + float(b)).to_bits() as u64) as Update)
+        });
+    }
+    with_int!(ty, T => {
+        let f: fn(T, T, T) -> T = match name {
+            "add" => |old, b, _| old.wrapping_add(b),
+            "min" => |old, b, _| old.min(b),
+            "max" => |old, b, _| old.max(b),
+            "and" => |old, b, _| old & b,
+            "or" => |old, b, _| old | b,
+            "xor" => |old, b, _| old ^ b,
+            "exch" => |_, b, _| b,
+            "cas" => |old, b, c| if old == b { c } else { old },
+            "inc" => |old, b, _| if old >= b { 0 } else { old + 1 },
+            _ => |old, b, _| if old == 0 || old > b { b } else { old - 1 },
+        };
+        Ok(Box::new(move |old: u64, b: u64, c: u64| f(old as T, b as T, c as T) as u64) as Update)
+    })
+}

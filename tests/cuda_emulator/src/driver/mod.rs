@@ -1,0 +1,14 @@
+//! The driver interface: what libcuda exports.
+
+mod device;
+mod graph;
+mod memory;
+mod module;
+mod state;
+mod status;
+mod stream;
+mod work;
+
+pub use state::{State, with_state};
+pub use status::Status;
+pub use work::Work;

@@ -1,0 +1,118 @@
+//! Everything the double remembers, behind one lock.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use super::graph::Capture;
+use super::module::{Function, Module};
+use super::status::Status;
+use super::work::Work;
+use crate::machine::Heap;
+use crate::settings::Settings;
+
+/// The one state of the process.
+pub struct State {
+    /// What the environment said.
+    pub settings: Settings,
+    /// `cuInit` was called.
+    pub initialised: bool,
+    /// Device memory.
+    pub heap: Heap,
+    /// How often the primary context of each device is held.
+    pub retained: Vec<usize>,
+    /// A fault of earlier work: every later call gives it back until the context ends.
+    pub sticky: Option<Status>,
+    /// Streams by handle; the number 0 is the default stream.
+    pub streams: HashSet<usize>,
+    /// Streams that record what they are given.
+    pub captures: HashMap<usize, Capture>,
+    /// Events, and the stream in whose capture they were recorded.
+    pub events: HashMap<usize, Option<usize>>,
+    /// Modules by handle.
+    pub modules: HashMap<usize, Module>,
+    /// Functions by handle.
+    pub functions: HashMap<usize, Arc<Function>>,
+    /// Graphs and instantiated graphs by handle.
+    pub graphs: HashMap<usize, Arc<Vec<Work>>>,
+    /// Pinned host memory: size by address.
+    pub pinned: HashMap<usize, usize>,
+    /// cuBLAS handles and their streams.
+    pub blas: HashMap<usize, usize>,
+    /// Allocations that were asked for.
+    pub allocations: u64,
+    /// Launches that were performed.
+    pub launches: u64,
+    handles: usize,
+}
+
+static STATE: LazyLock<Mutex<State>> = LazyLock::new(|| Mutex::new(State::new(Settings::from_environment())));
+
+impl State {
+    fn new(settings: Settings) -> Self {
+        Self {
+            retained: vec![0; settings.devices.max(0) as usize],
+            settings,
+            initialised: false,
+            heap: Heap::default(),
+            sticky: None,
+            streams: HashSet::new(),
+            captures: HashMap::new(),
+            events: HashMap::new(),
+            modules: HashMap::new(),
+            functions: HashMap::new(),
+            graphs: HashMap::new(),
+            pinned: HashMap::new(),
+            blas: HashMap::new(),
+            allocations: 0,
+            launches: 0,
+            handles: 0x1000,
+        }
+    }
+
+    /// A handle that was never used before.
+    pub fn handle(&mut self) -> usize {
+        self.handles += 16;
+        self.handles
+    }
+
+    /// Refuses calls before `cuInit`, without a context, or after a fault.
+    pub fn ready(&self) -> Result<(), Status> {
+        if !self.initialised {
+            return Err(Status::NotInitialized);
+        }
+        if self.retained.iter().all(|&n| n == 0) {
+            return Err(Status::InvalidContext);
+        }
+        self.sticky.map_or(Ok(()), Err)
+    }
+}
+
+/// Runs a call of the interface; nothing may unwind into the client.
+pub fn with_state(call: impl FnOnce(&mut State) -> Result<(), Status>) -> Status {
+    let run = || {
+        let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+        call(&mut state)
+    };
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
+        Ok(Ok(())) => Status::Success,
+        Ok(Err(status)) => status,
+        Err(_) => Status::Unknown,
+    }
+}
+
+/// Exported functions. Each body is given the state and gives back a `Result`.
+macro_rules! api {
+    ($(fn $name:ident($state:ident $(, $arg:ident: $ty:ty)* $(,)?) $body:block)*) => {$(
+        #[doc = concat!("The driver's `", stringify!($name), "`.")]
+        ///
+        /// # Safety
+        ///
+        /// As the real function: pointers must be valid for what is read or written through them.
+        #[unsafe(no_mangle)]
+        #[allow(non_snake_case, clippy::too_many_arguments)]
+        pub unsafe extern "C" fn $name($($arg: $ty),*) -> $crate::driver::Status {
+            $crate::driver::with_state(|$state| $body)
+        }
+    )*};
+}
+pub(crate) use api;

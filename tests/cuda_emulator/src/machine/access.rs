@@ -1,0 +1,240 @@
+//! Loads, stores and atomics, with every address checked.
+
+use super::code::{Cause, Fault};
+use super::heap::{BASE, LOCAL, PARAM, SHARED};
+use super::lanes::{LANES, Lane, Registers, Row, lanes};
+use super::races::{Accesses, Touch};
+use super::warp::{Environment, Warp};
+use crate::ptx::Type;
+
+/// Where the address register is stored.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub enum Place {
+    Narrow(usize),
+    Wide(usize),
+}
+
+/// What an atomic makes of the old value and its operands.
+pub type Update = Box<dyn Fn(u64, u64, u64) -> u64 + Send + Sync>;
+
+/// What is done at the addresses.
+pub enum Kind {
+    /// One register for each element; `None` for those that are dropped.
+    Load(Type, Vec<Option<Place>>),
+    /// One register for each element.
+    Store(Type, Vec<Place>),
+    /// An indivisible update that gives back the old value.
+    Atomic {
+        /// Bytes of the operand: 4 or 8.
+        size: usize,
+        /// Where the old value goes.
+        d: Option<Place>,
+        /// The operand.
+        b: Place,
+        /// The second operand of a compare-and-swap; else as `b`.
+        c: Place,
+        /// The new value.
+        update: Update,
+    },
+}
+
+/// A memory instruction.
+pub struct Access {
+    /// The address register.
+    pub base: Place,
+    /// What is added to it: the offset as written and the window of the state space.
+    pub offset: u64,
+    /// Declared to be seen by other threads (`.relaxed`, `.acquire`, `.release`): never a race with its like.
+    pub strong: bool,
+    /// What is done.
+    pub kind: Kind,
+}
+
+/// Memory that holds all addresses of an access.
+struct Region<'a> {
+    base: u64,
+    bytes: &'a mut [u8],
+    /// Bytes from one lane's copy to the next; 0 for memory that lanes share.
+    stride: usize,
+}
+
+impl Region<'_> {
+    fn at(&mut self, lane: usize, address: u64, size: usize) -> &mut [u8] {
+        let start = (address - self.base) as usize + lane * self.stride;
+        &mut self.bytes[start..start + size]
+    }
+}
+
+fn get(registers: &Registers, place: Place, lane: usize) -> u64 {
+    match place {
+        Place::Narrow(slot) => u64::from(registers.narrow[slot][lane]),
+        Place::Wide(slot) => registers.wide[slot][lane],
+    }
+}
+
+fn put(registers: &mut Registers, place: Place, lane: usize, value: u64) {
+    match place {
+        Place::Narrow(slot) => registers.narrow[slot][lane] = value as u32,
+        Place::Wide(slot) => registers.wide[slot][lane] = value,
+    }
+}
+
+impl Access {
+    fn span(&self) -> usize {
+        match &self.kind {
+            Kind::Load(ty, elements) => ty.size() * elements.len(),
+            Kind::Store(ty, elements) => ty.size() * elements.len(),
+            Kind::Atomic { size, .. } => *size,
+        }
+    }
+
+    fn addresses(&self, registers: &Registers) -> Row<u64> {
+        match self.base {
+            Place::Narrow(slot) => registers.narrow[slot].map(|a| self.offset.wrapping_add(a.into())),
+            Place::Wide(slot) => registers.wide[slot].map(|a| self.offset.wrapping_add(a)),
+        }
+    }
+
+    /// Performs the access for the lanes of a mask.
+    pub fn run(&self, warp: &mut Warp, env: &mut Environment, mask: u32, pc: usize) -> Result<(), Fault> {
+        let addresses = self.addresses(&warp.registers);
+        if self.together(warp, env, mask, &addresses, pc)? {
+            return Ok(());
+        }
+        for lane in lanes(mask) {
+            if !self.together(warp, env, 1 << lane, &addresses, pc)? {
+                let (address, span) = (addresses[lane], self.span());
+                let what = format!("{span} bytes at {address:#x} lie outside of every allocation");
+                return Err(Fault::of(lane, Cause::IllegalAddress, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Performs the access if one region holds all addresses; `Ok(false)` if none does.
+    fn together(
+        &self, warp: &mut Warp, env: &mut Environment, mask: u32, addresses: &Row<u64>, pc: usize,
+    ) -> Result<bool, Fault> {
+        let span = self.span();
+        let (mut low, mut high, mut bits) = (u64::MAX, 0, 0);
+        for (lane, &address) in addresses.iter().enumerate() {
+            if mask >> lane & 1 != 0 {
+                low = low.min(address);
+                high = high.max(address);
+                bits |= address;
+            }
+        }
+        if bits & (span as u64 - 1) != 0 {
+            return match lanes(mask).find(|&lane| !addresses[lane].is_multiple_of(span as u64)) {
+                Some(lane) => {
+                    let what = format!("{:#x} is not a multiple of {span}", addresses[lane]);
+                    Err(Fault::of(lane, Cause::MisalignedAddress, what))
+                }
+                None => Ok(false),
+            };
+        }
+        let mut shared_by_threads = low < LOCAL;
+        let loads = matches!(self.kind, Kind::Load(..));
+        let Warp { registers, local, number, .. } = warp;
+        let mut region = match low {
+            BASE..SHARED => match env.heap.find(low) {
+                Some((base, block)) => {
+                    if block.read_only && !loads {
+                        return Ok(false);
+                    }
+                    shared_by_threads = !block.read_only;
+                    Region { base, bytes: &mut block.bytes, stride: 0 }
+                }
+                None => return Ok(false),
+            },
+            SHARED..LOCAL => Region { base: SHARED, bytes: env.shared, stride: 0 },
+            LOCAL..PARAM => Region { base: LOCAL, bytes: local, stride: env.frame },
+            _ if low >= PARAM && loads => Region { base: PARAM, bytes: env.params, stride: 0 },
+            _ => return Ok(false),
+        };
+        let limit = if region.stride > 0 { region.stride } else { region.bytes.len() };
+        if (high - region.base).saturating_add(span as u64) > limit as u64 {
+            return Ok(false);
+        }
+        if let Some(races) = &mut env.races
+            && shared_by_threads
+        {
+            let touch = match &self.kind {
+                Kind::Atomic { .. } => Touch::Atomic,
+                _ if self.strong => Touch::Atomic,
+                Kind::Load(..) => Touch::Read,
+                Kind::Store(..) => Touch::Write,
+            };
+            races.touch(&Accesses { warp: *number, mask, pc, touch, base: region.base, addresses, size: span })?;
+        }
+        match &self.kind {
+            Kind::Load(ty, elements) => {
+                for (i, place) in elements.iter().enumerate() {
+                    if let Some(place) = *place {
+                        let shift = (i * ty.size()) as u64;
+                        load(*ty, registers, place, &mut region, mask, &addresses.map(|a| a.wrapping_add(shift)));
+                    }
+                }
+            }
+            Kind::Store(ty, elements) => {
+                let size = ty.size();
+                for lane in env.order.iter().map(|&lane| lane as usize) {
+                    if mask >> lane & 1 == 0 {
+                        continue;
+                    }
+                    let bytes = region.at(lane, addresses[lane], span);
+                    for (chunk, &place) in bytes.chunks_exact_mut(size).zip(elements) {
+                        chunk.copy_from_slice(&get(registers, place, lane).to_le_bytes()[..size]);
+                    }
+                }
+            }
+            Kind::Atomic { size, d, b, c, update } => {
+                for lane in env.order.iter().map(|&lane| lane as usize) {
+                    if mask >> lane & 1 == 0 {
+                        continue;
+                    }
+                    let (b, c) = (get(registers, *b, lane), get(registers, *c, lane));
+                    let bytes = region.at(lane, addresses[lane], *size);
+                    let mut old = [0; 8];
+                    old[..*size].copy_from_slice(bytes);
+                    let old = u64::from_le_bytes(old);
+                    bytes.copy_from_slice(&update(old, b, c).to_le_bytes()[..*size]);
+                    if let Some(d) = *d {
+                        put(registers, d, lane, old);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn load(ty: Type, registers: &mut Registers, place: Place, region: &mut Region, mask: u32, addresses: &Row<u64>) {
+    macro_rules! gather {
+        ($ty:ty) => {{
+            let mut values = [0u64; LANES];
+            for lane in 0..LANES {
+                if mask >> lane & 1 != 0 {
+                    let bytes = region.at(lane, addresses[lane], size_of::<$ty>());
+                    let mut word = [0; size_of::<$ty>()];
+                    word.copy_from_slice(bytes);
+                    values[lane] = <$ty>::from_le_bytes(word) as i64 as u64;
+                }
+            }
+            match place {
+                Place::Narrow(slot) => registers.write(mask, slot, &values.map(|v| u32::from_raw(v as u32))),
+                Place::Wide(slot) => registers.write(mask, slot, &values),
+            }
+        }};
+    }
+    match ty {
+        Type::Pred | Type::B8 | Type::U8 => gather!(u8),
+        Type::S8 => gather!(i8),
+        Type::B16 | Type::U16 => gather!(u16),
+        Type::S16 => gather!(i16),
+        Type::B32 | Type::U32 | Type::F32 => gather!(u32),
+        Type::S32 => gather!(i32),
+        Type::B64 | Type::U64 | Type::S64 | Type::F64 => gather!(u64),
+    }
+}

@@ -1,0 +1,137 @@
+//! A block: warps that meet at barriers.
+
+use super::code::{BarrierReduction, Cause, Code, Fault};
+use super::grid::Shuffle;
+use super::lanes::{LANES, lanes};
+use super::warp::{Environment, Warp};
+
+/// A fault and the instruction and warp it came from.
+pub type Located = (Fault, usize, usize);
+
+/// Runs all threads of a block to their ends.
+pub fn run(code: &Code, warps: &mut [Warp], env: &mut Environment, shuffle: &mut Shuffle) -> Result<(), Located> {
+    let mut order: Vec<usize> = (0..warps.len()).collect();
+    loop {
+        shuffle.permute(&mut order);
+        for &w in &order {
+            let warp = &mut warps[w];
+            if warp.can_run() {
+                let quantum = shuffle.quantum();
+                warp.run(&code.ops, env, quantum).map_err(|fault| (fault, warp.pc, w))?;
+            }
+        }
+        if warps.iter().any(Warp::can_run) {
+            continue;
+        }
+        if warps.iter().all(|warp| warp.live == 0) {
+            return Ok(());
+        }
+        if !release(warps, env)? {
+            return Err(stuck(warps));
+        }
+    }
+}
+
+/// Opens every barrier that all of its threads have reached; `false` if there is none.
+fn release(warps: &mut [Warp], env: &mut Environment) -> Result<bool, Located> {
+    let live: u32 = warps.iter().map(|warp| warp.live.count_ones()).sum();
+    let mut ids: Vec<u32> = warps.iter().flat_map(|warp| warp.arrivals.iter().map(|a| a.id)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut released = false;
+    for id in ids {
+        let arrivals = || {
+            warps
+                .iter()
+                .enumerate()
+                .flat_map(|(w, warp)| warp.arrivals.iter().map(move |a| (w, a)))
+                .filter(|(_, arrival)| arrival.id == id)
+        };
+        let arrived: u32 = arrivals().map(|(_, a)| a.mask.count_ones()).sum();
+        let Some((_, first)) = arrivals().next() else {
+            continue;
+        };
+        if arrived != first.count.unwrap_or(live) {
+            continue;
+        }
+        let (pc, all) = (first.pc, first.count.is_none());
+        if let Some((w, other)) = arrivals().find(|(_, a)| all && a.pc != pc) {
+            let what = format!("divergent barrier: others wait at instruction {pc}");
+            let lane = other.mask.trailing_zeros() as usize;
+            let fault = Fault::of(lane, Cause::LaunchFailed, what);
+            return Err((fault, other.pc, w));
+        }
+        reduce(warps, id);
+        for warp in warps.iter_mut() {
+            for arrival in std::mem::take(&mut warp.arrivals) {
+                if arrival.id == id {
+                    warp.enqueue(arrival.pc + 1, arrival.mask);
+                } else {
+                    warp.arrivals.push(arrival);
+                }
+            }
+        }
+        if let Some(races) = &mut env.races {
+            races.barrier();
+        }
+        released = true;
+    }
+    Ok(released)
+}
+
+/// Combines the predicates of the threads at a barrier.
+fn reduce(warps: &mut [Warp], id: u32) {
+    let (mut ones, mut zeros) = (0, 0);
+    let source = |reduction: BarrierReduction| match reduction {
+        BarrierReduction::Count { p, negated, .. }
+        | BarrierReduction::And { p, negated, .. }
+        | BarrierReduction::Or { p, negated, .. } => (p, negated),
+    };
+    for warp in warps.iter() {
+        for arrival in warp.arrivals.iter().filter(|a| a.id == id) {
+            if let Some((p, negated)) = arrival.reduction.map(source) {
+                let bits = warp.registers.predicates[p] ^ (negated as u32).wrapping_neg();
+                ones += (bits & arrival.mask).count_ones();
+                zeros += (!bits & arrival.mask).count_ones();
+            }
+        }
+    }
+    for warp in warps.iter_mut() {
+        let Warp { arrivals, registers, .. } = warp;
+        for arrival in arrivals.iter().filter(|a| a.id == id) {
+            let whole = |yes: bool| (yes as u32).wrapping_neg();
+            match arrival.reduction {
+                None => {}
+                Some(BarrierReduction::Count { d, .. }) => {
+                    registers.write(arrival.mask, d, &[ones; LANES]);
+                }
+                Some(BarrierReduction::And { d, .. }) => {
+                    registers.write_predicate(arrival.mask, d, whole(zeros == 0));
+                }
+                Some(BarrierReduction::Or { d, .. }) => {
+                    registers.write_predicate(arrival.mask, d, whole(ones > 0));
+                }
+            }
+        }
+    }
+}
+
+/// No thread can go on: says of one thread what it waits for.
+fn stuck(warps: &[Warp]) -> Located {
+    for (w, warp) in warps.iter().enumerate() {
+        if let Some((pc, mask)) = warp.parked_at() {
+            let lane = lanes(mask).next().unwrap_or(0);
+            let what = format!("lanes {mask:#x} wait for others of their warp that never come");
+            return (Fault::of(lane, Cause::LaunchFailed, what), pc, w);
+        }
+    }
+    for (w, warp) in warps.iter().enumerate() {
+        if let Some(arrival) = warp.arrivals.first() {
+            let lane = lanes(arrival.mask).next().unwrap_or(0);
+            let what = format!("barrier {} waits for threads that never come", arrival.id);
+            return (Fault::of(lane, Cause::LaunchFailed, what), arrival.pc, w);
+        }
+    }
+    let what = "no thread can go on";
+    (Fault::new(Cause::LaunchFailed, what), 0, 0)
+}

@@ -1,0 +1,134 @@
+//! Decoded kernels: every register is a slot, every label an index, every immediate a register that never changes.
+
+use super::access::Access;
+use super::lanes::Registers;
+
+/// Why a launch was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// An address outside of every allocation, or a write to constant memory.
+    IllegalAddress,
+    /// An address that is not a multiple of the access's size.
+    MisalignedAddress,
+    /// A race, a barrier that can never be passed, or `trap`.
+    LaunchFailed,
+    /// More instructions than the settings allow.
+    Timeout,
+}
+
+/// A fault of a running kernel.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// The kind of fault.
+    pub cause: Cause,
+    /// What happened.
+    pub what: String,
+    /// The lane to blame, where one is known.
+    pub lane: Option<usize>,
+}
+
+impl Fault {
+    /// A fault that is no single lane's.
+    pub fn new(cause: Cause, what: impl Into<String>) -> Self {
+        let what = what.into();
+        Self { cause, what, lane: None }
+    }
+
+    /// A fault of one lane.
+    pub fn of(lane: usize, cause: Cause, what: impl Into<String>) -> Self {
+        let lane = Some(lane);
+        Self { lane, ..Self::new(cause, what) }
+    }
+}
+
+/// An operation on the lanes of a mask.
+pub type Compute = Box<dyn Fn(&mut Registers, u32) + Send + Sync>;
+
+/// How the predicates of all threads at a barrier are combined.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub enum BarrierReduction {
+    /// Into a register.
+    Count { d: usize, p: usize, negated: bool },
+    /// Into a predicate.
+    And { d: usize, p: usize, negated: bool },
+    /// Into a predicate.
+    Or { d: usize, p: usize, negated: bool },
+}
+
+/// What an instruction does.
+pub enum Action {
+    /// Arithmetic on the executing lanes' own registers.
+    Compute(Compute),
+    /// A load, a store or an atomic.
+    Access(Access),
+    /// A jump to an index.
+    Branch(usize),
+    /// A jump through a table (`brx.idx`).
+    Table { index: usize, targets: Vec<usize> },
+    /// The end of a thread.
+    Exit,
+    /// A barrier of the block; slots of its number and its thread count.
+    Barrier { id: usize, count: Option<usize>, reduction: Option<BarrierReduction> },
+    /// An exchange among the lanes that the register `members` names.
+    Collective { members: usize, run: Compute },
+    /// `trap`.
+    Trap,
+}
+
+/// An instruction.
+pub struct Op {
+    /// A predicate and whether it is negated.
+    pub guard: Option<(usize, bool)>,
+    /// What it does.
+    pub action: Action,
+    /// How it was written.
+    pub text: Box<str>,
+}
+
+/// Registers that a thread finds filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Special {
+    Thread(usize),
+    ThreadCount(usize),
+    Block(usize),
+    BlockCount(usize),
+    Lane,
+    Warp,
+    WarpCount,
+    /// The same for all.
+    Always(u32),
+    MaskEqual,
+    MaskBelow,
+    MaskUpTo,
+    MaskAbove,
+    MaskFrom,
+}
+
+/// A kernel ready to run.
+pub struct Code {
+    /// Its name.
+    pub name: String,
+    /// Its instructions; the last is an exit.
+    pub ops: Vec<Op>,
+    /// The registers of a fresh warp: immediates are filled, all else is all ones.
+    pub template: Registers,
+    /// Special registers that are read, and their slots.
+    pub specials: Vec<(Special, usize)>,
+    /// Offset and size of each parameter.
+    pub params: Vec<(usize, usize)>,
+    /// Bytes of statically sized shared memory; what is sized at launch follows.
+    pub shared: usize,
+    /// Bytes of local memory of each thread.
+    pub local: usize,
+    /// The most threads of a block that the kernel allows.
+    pub max_threads: u32,
+}
+
+impl Code {
+    /// Bytes of all parameters.
+    pub fn param_bytes(&self) -> usize {
+        self.params.last().map_or(0, |(offset, size)| offset + size)
+    }
+}

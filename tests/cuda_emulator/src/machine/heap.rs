@@ -1,0 +1,103 @@
+//! Device memory in an address range that no host pointer can lie in.
+
+use std::collections::BTreeMap;
+
+/// The first device address. It is not canonical on any current CPU, so that the host cannot read through it by mistake.
+pub const BASE: u64 = 0x0100_0000_0000_0000;
+/// Generic addresses of a block's shared memory begin here.
+pub const SHARED: u64 = 0x0200_0000_0000_0000;
+/// Generic addresses of a thread's local memory begin here.
+pub const LOCAL: u64 = 0x0300_0000_0000_0000;
+/// Generic addresses of a kernel's parameters begin here.
+pub const PARAM: u64 = 0x0400_0000_0000_0000;
+
+/// What `cuMemAlloc` guarantees.
+const ALIGNMENT: u64 = 256;
+
+/// One allocation.
+pub struct Allocation {
+    /// Its contents.
+    pub bytes: Vec<u8>,
+    /// `.const` memory, which a kernel cannot write.
+    pub read_only: bool,
+}
+
+/// All device memory.
+#[derive(Default)]
+pub struct Heap {
+    blocks: BTreeMap<u64, Allocation>,
+    used: u64,
+    next: u64,
+}
+
+impl Heap {
+    /// Allocates memory whose bytes are all ones: NaN for both floating-point types.
+    ///
+    /// Addresses are never used twice, and at least 256 bytes between two allocations belong to neither.
+    pub fn allocate(&mut self, size: usize) -> u64 {
+        let address = BASE + self.next;
+        let pages = (size as u64 / ALIGNMENT + 2) * ALIGNMENT;
+        self.next += pages;
+        self.used += size as u64;
+        let block = Allocation { bytes: vec![0xff; size], read_only: false };
+        self.blocks.insert(address, block);
+        address
+    }
+
+    /// Allocates read-only memory with the given contents.
+    pub fn constant(&mut self, bytes: &[u8]) -> u64 {
+        let address = self.allocate(bytes.len());
+        if let Some(block) = self.blocks.get_mut(&address) {
+            block.bytes.copy_from_slice(bytes);
+            block.read_only = true;
+        }
+        address
+    }
+
+    /// Frees what begins at an address; `false` if nothing does.
+    pub fn free(&mut self, address: u64) -> bool {
+        let block = self.blocks.remove(&address);
+        self.used -= block.as_ref().map_or(0, |b| b.bytes.len() as u64);
+        block.is_some()
+    }
+
+    /// Bytes allocated now.
+    pub fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// The allocation that holds an address, and where it begins.
+    #[inline]
+    pub fn find(&mut self, address: u64) -> Option<(u64, &mut Allocation)> {
+        let (&base, block) = self.blocks.range_mut(..=address).next_back()?;
+        Some((base, block))
+    }
+
+    /// A range that lies wholly inside one allocation.
+    pub fn range(&mut self, address: u64, size: usize) -> Option<&mut [u8]> {
+        let (base, block) = self.find(address)?;
+        let start = (address - base) as usize;
+        block.bytes.get_mut(start..start.checked_add(size)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_end_where_the_allocation_ends() {
+        let mut heap = Heap::default();
+        let a = heap.allocate(100);
+        let b = heap.allocate(8);
+        assert_eq!(a % ALIGNMENT, 0);
+        assert!(b - a >= 100 + ALIGNMENT);
+        assert_eq!(heap.range(a + 92, 8).unwrap(), [0xff; 8]);
+        assert!(heap.range(a + 93, 8).is_none());
+        assert!(heap.range(a - 1, 1).is_none());
+        assert!(heap.range(b - 1, 1).is_none());
+        assert_eq!(heap.used(), 108);
+        assert!(heap.free(a) && !heap.free(a));
+        assert!(heap.range(a, 1).is_none());
+    }
+}

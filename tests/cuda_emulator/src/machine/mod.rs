@@ -1,0 +1,16 @@
+//! The machine that runs decoded kernels.
+
+mod access;
+mod block;
+mod code;
+mod grid;
+mod heap;
+mod lanes;
+mod races;
+mod warp;
+
+pub use access::{Access, Kind, Place, Update};
+pub use code::{Action, BarrierReduction, Cause, Code, Fault, Op, Special};
+pub use grid::{Launch, run};
+pub use heap::{BASE, Heap, LOCAL, PARAM, SHARED};
+pub use lanes::{LANES, Lane, Raw, Registers, Row, lanes};

@@ -1,0 +1,115 @@
+//! Loads, stores, atomics and state spaces.
+
+use super::{check, kernel, lanes, words};
+use crate::machine::Fault;
+
+#[test]
+fn every_width_is_loaded_and_stored() {
+    check(&[
+        ("st.global.u64 [%out], 0x8182838485868788; ld.global.u8 %r0, [%out]", 0x88),
+        ("st.global.u64 [%out], 0x8182838485868788; ld.global.s8 %r0, [%out+1]", 0xffff_ff87),
+        ("st.global.u64 [%out], 0x8182838485868788; ld.global.u16 %h0, [%out+2]", 0x8586),
+        ("st.global.u64 [%out], 0x8182838485868788; ld.global.s16 %r0, [%out+6]", 0xffff_8182),
+        ("st.global.u64 [%out], 0x8182838485868788; ld.global.b32 %r0, [%out+4]", 0x8182_8384),
+        ("st.global.u64 [%out], 0x8182838485868788; ld.global.s32 %d0, [%out+4]", 0xffff_ffff_8182_8384),
+        ("st.global.u64 [%out], 0x8182838485868788; ld.global.u32 %d0, [%out+4]", 0x8182_8384),
+        ("st.global.u64 [%out], 0; st.global.u8 [%out+1], 0x1ff; ld.u64 %d0, [%out]", 0xff00),
+        ("st.global.u64 [%out], 0; st.global.u16 [%out+2], 0x12345; ld.u64 %d0, [%out]", 0x2345_0000),
+        ("st.global.v2.u32 [%out], {1, 2}; ld.global.u64 %d0, [%out]", 0x2_0000_0001),
+        ("st.global.u64 [%out], 0x300000004; ld.global.v2.u32 {%r1, %r0}, [%out]", 3),
+        ("st.global.u64 [%out], 0x300000004; ld.global.nc.v2.u32 {%r0, _}, [%out]", 4),
+        ("st.volatile.global.u32 [%out], 9; ld.volatile.global.u32 %r0, [%out]", 9),
+        ("st.release.gpu.global.u32 [%out], 9; ld.acquire.gpu.global.u32 %r0, [%out]", 9),
+        ("st.relaxed.sys.u32 [%out], 8; fence.acq_rel.gpu; membar.gl; ld.global.ca.u32 %r0, [%out]", 8),
+        ("prefetch.global.L2 [%out]; mov.u32 %r0, 1", 1),
+    ]);
+}
+
+#[test]
+fn atomics_give_back_the_old_value() {
+    const CASES: [(&str, &str, u64, u64, u64); 18] = [
+        ("add.u32", "3", 5, 5, 8),
+        ("add.s32", "-3", 5, 5, 2),
+        ("add.u64", "3", 5, 5, 8),
+        ("add.f32", "0f3F800000", 0x3f80_0000, 0x3f80_0000, 0x4000_0000),
+        ("add.f64", "0d3FF0000000000000", 0, 0, 0x3ff0_0000_0000_0000),
+        ("min.s32", "-1", 5, 5, 0xffff_ffff),
+        ("min.u32", "-1", 5, 5, 5),
+        ("max.u32", "-1", 5, 5, 0xffff_ffff),
+        ("max.s64", "-1", 5, 5, 5),
+        ("and.b32", "6", 12, 12, 4),
+        ("or.b32", "6", 12, 12, 14),
+        ("xor.b64", "6", 12, 12, 10),
+        ("exch.b32", "6", 12, 12, 6),
+        ("cas.b32", "12, 7", 12, 12, 7),
+        ("cas.b64", "11, 7", 12, 12, 12),
+        ("inc.u32", "4", 4, 4, 0),
+        ("inc.u32", "4", 3, 3, 4),
+        ("dec.u32", "4", 0, 0, 4),
+    ];
+    for (form, operand, start, old, new) in CASES {
+        let (result, other) = if form.ends_with("64") { ("%d0", "%d1") } else { ("%r0", "%r1") };
+        let before = format!("st.global.u64 [%out], {start}");
+        let gives = format!("{before}; atom.global.{form} {result}, [%out], {operand}");
+        let leaves = format!("{before}; atom.{form} {other}, [%out], {operand}; ld.global.u64 %d0, [%out]");
+        check(&[(&gives, old), (&leaves, new)]);
+        if !form.starts_with("cas") && !form.starts_with("exch") {
+            let reduces = format!("{before}; red.global.{form} [%out], {operand}; ld.global.u64 %d0, [%out]");
+            check(&[(&reduces, new)]);
+        }
+    }
+}
+
+#[test]
+fn shared_memory_has_its_own_addresses() {
+    let body = ".shared .align 8 .b8 cells[64];
+        mov.u64 %d1, cells; cvta.shared.u64 %d2, %d1;
+        mov.u32 %r1, cells;
+        st.shared.u32 [%r1+4], 21; st.shared.u32 [cells], 1;
+        ld.u64 %d0, [%d2];
+        cvta.to.shared.u64 %d3, %d2; ld.shared.u32 %r2, [%d3+4];
+        atom.shared.add.u32 %r3, [cells], %r2;
+        ld.shared.u32 %r4, [cells];
+        isspacep.shared %p1, %d2; selp.b64 %d4, 1000, 0, %p1;
+        isspacep.global %p1, %out; selp.b64 %d5, 5000, 0, %p1;
+        cvt.u64.u32 %d6, %r4; add.u64 %d0, %d0, %d6; add.u64 %d0, %d0, %d4; add.u64 %d0, %d0, %d5;";
+    assert_eq!(lanes(1, body), [0x15_0000_0001 + 22 + 6000]);
+}
+
+#[test]
+fn local_memory_belongs_to_a_thread() {
+    let body = ".local .align 8 .b8 depot[16];
+        mov.u64 %d1, depot; cvta.local.u64 %d1, %d1;
+        cvt.u64.u32 %d2, %r8; st.u64 [%d1], %d2; bar.warp.sync -1; ld.local.u64 %d0, [depot];";
+    assert_eq!(lanes(32, body), (0..32).collect::<Vec<_>>());
+}
+
+#[test]
+fn carries_belong_to_a_thread() {
+    let body = "setp.lt.u32 %p1, %r8, 16; selp.u32 %r1, -1, 0, %p1;
+        add.cc.u32 %r2, %r1, 1; addc.u32 %r3, 0, 0; cvt.u64.u32 %d0, %r3;";
+    let expected: Vec<u64> = (0..32).map(|lane| u64::from(lane < 16)).collect();
+    assert_eq!(lanes(32, body), expected);
+}
+
+fn fault(body: &str) -> Fault {
+    words(&kernel(body), 32, 4).expect_err("there is a fault")
+}
+
+#[test]
+fn bad_addresses_are_faults() {
+    use crate::machine::Cause::{IllegalAddress, MisalignedAddress};
+    for (body, cause) in [
+        ("ld.global.u32 %r0, [%out+32];", IllegalAddress),
+        ("ld.global.u32 %r0, [%out+-4];", IllegalAddress),
+        ("ld.global.u64 %d0, [%out+4];", MisalignedAddress),
+        ("ld.global.v4.f32 {%r0,%r1,%r2,%r3}, [%out+8];", MisalignedAddress),
+        ("ld.global.u32 %r0, [0];", IllegalAddress),
+        ("ld.shared.u32 %r0, [0];", IllegalAddress),
+        ("mov.u64 %d1, 1; ld.u8 %r0, [%d1];", IllegalAddress),
+        (".local .align 4 .b8 depot[16]; ld.local.u32 %r0, [depot+16];", IllegalAddress),
+        ("st.param.u32 [out], 1;", IllegalAddress),
+    ] {
+        assert_eq!(fault(body).cause, cause, "{body}");
+    }
+}

@@ -1,0 +1,224 @@
+//! Graphs, cuBLAS, pinned memory, and a kernel of the size of real work.
+
+mod common;
+
+use common::{Device, emulated, grid};
+use cudarc::cublas::{CudaBlas, Gemm, GemmConfig, StridedBatchedConfig, sys::cublasOperation_t as Op};
+use cudarc::driver::sys::{CUgraphInstantiate_flags as Flags, CUstreamCaptureMode as Mode, cudaError_enum as Code};
+use cudarc::driver::{CudaContext, DriverError, PushKernelArg};
+
+#[test]
+fn graphs_replay_with_frozen_scalars() {
+    emulated("graphs_replay_with_frozen_scalars", &[], || {
+        let device = Device::with_fixture("block");
+        let stream = &device.stream;
+        let mut sum = stream.alloc_zeros::<f32>(1).unwrap();
+        let mut copy = stream.alloc_zeros::<f32>(1).unwrap();
+        let mut highest = stream.alloc_zeros::<u32>(1).unwrap();
+        let mut total = stream.alloc_zeros::<u64>(1).unwrap();
+        let kernel = device.kernel("atomics");
+        let mut n = 10u32;
+        stream.begin_capture(Mode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
+        stream.memset_zeros(&mut highest).unwrap();
+        let mut launch = stream.launch_builder(&kernel);
+        launch.arg(&mut sum).arg(&mut highest).arg(&mut total).arg(&n);
+        // SAFETY: the arguments are the kernel's.
+        unsafe { launch.launch(grid(1, 32, 0)) }.unwrap();
+        stream.memcpy_dtod(&sum, &mut copy).unwrap();
+        let graph = stream.end_capture(Flags(0)).unwrap().expect("a graph was captured");
+        n += 1;
+        assert_eq!(stream.clone_dtoh(&sum).unwrap(), [0.0], "nothing runs while it is captured");
+        graph.upload().unwrap();
+        for i in 1..=3 {
+            graph.launch().unwrap();
+            assert_eq!(stream.clone_dtoh(&copy).unwrap(), [5.0 * i as f32]);
+            assert_eq!(stream.clone_dtoh(&highest).unwrap(), [9]);
+        }
+        assert_eq!((stream.clone_dtoh(&total).unwrap(), n), (vec![3 * 45], 11));
+    });
+}
+
+#[test]
+fn waiting_spoils_a_capture() {
+    emulated("waiting_spoils_a_capture", &[], || {
+        let device = Device::with_fixture("block");
+        let stream = &device.stream;
+        let mode = Mode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        stream.begin_capture(mode).unwrap();
+        let unsupported = DriverError(Code::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+        assert_eq!(stream.synchronize(), Err(unsupported));
+        let spoilt = DriverError(Code::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+        assert_eq!(stream.end_capture(Flags(0)).err(), Some(spoilt));
+        assert_eq!(device.context.default_stream().begin_capture(mode), Err(unsupported));
+        let state = DriverError(Code::CUDA_ERROR_ILLEGAL_STATE);
+        assert_eq!(stream.end_capture(Flags(0)).err(), Some(state));
+    });
+}
+
+#[test]
+fn products_are_column_by_column() {
+    emulated("products_are_column_by_column", &[], || {
+        let device = Device::with_fixture("block");
+        let stream = &device.stream;
+        let blas = CudaBlas::new(stream.clone()).unwrap();
+        let (m, n, k) = (3usize, 4usize, 5usize);
+        let number = |i: usize| ((i * 7 + 3) % 11) as f32 - 5.0;
+        let a: Vec<f32> = (0..2 * m * k).map(number).collect();
+        let b: Vec<f32> = (0..2 * k * n).map(|i| number(i + 2)).collect();
+        let (da, db) = (stream.clone_htod(&a).unwrap(), stream.clone_htod(&b).unwrap());
+        for (op_a, op_b, beta) in [
+            (Op::CUBLAS_OP_N, Op::CUBLAS_OP_N, 0.0),
+            (Op::CUBLAS_OP_T, Op::CUBLAS_OP_N, 0.5),
+            (Op::CUBLAS_OP_N, Op::CUBLAS_OP_T, 1.0),
+        ] {
+            let (ta, tb) = (op_a == Op::CUBLAS_OP_T, op_b == Op::CUBLAS_OP_T);
+            let config = GemmConfig {
+                transa: op_a,
+                transb: op_b,
+                m: m as i32,
+                n: n as i32,
+                k: k as i32,
+                alpha: 2.0f32,
+                lda: if ta { k } else { m } as i32,
+                ldb: if tb { n } else { k } as i32,
+                beta,
+                ldc: m as i32,
+            };
+            let expected = |batch: usize, old: f32| {
+                let (a, b) = (&a[batch * m * k..], &b[batch * k * n..]);
+                let mut out = Vec::new();
+                for (col, row) in (0..n).flat_map(|col| (0..m).map(move |row| (col, row))) {
+                    let left = |l: usize| if ta { a[l + row * k] } else { a[row + l * m] };
+                    let right = |l: usize| if tb { b[col + l * n] } else { b[l + col * k] };
+                    let sum: f32 = (0..k).map(|l| left(l) * right(l)).sum();
+                    out.push(2.0 * sum + beta * old);
+                }
+                out
+            };
+            // Fresh memory is NaN: with beta = 0 it must not be read.
+            // SAFETY: it is written before it is read.
+            let mut c = unsafe { stream.alloc::<f32>(m * n) }.unwrap();
+            if beta != 0.0 {
+                c = stream.clone_htod(&vec![3.0; m * n]).unwrap();
+            }
+            // SAFETY: the shapes are those of the buffers.
+            unsafe { blas.gemm(config, &da, &db, &mut c) }.unwrap();
+            assert_eq!(stream.clone_dtoh(&c).unwrap(), expected(0, 3.0));
+
+            let mut c = stream.clone_htod(&vec![3.0; 2 * m * n]).unwrap();
+            let batched = StridedBatchedConfig {
+                gemm: config,
+                batch_size: 2,
+                stride_a: (m * k) as i64,
+                stride_b: (k * n) as i64,
+                stride_c: (m * n) as i64,
+            };
+            // SAFETY: the shapes are those of the buffers.
+            unsafe { blas.gemm_strided_batched(batched, &da, &db, &mut c) }.unwrap();
+            let both = [expected(0, 3.0), expected(1, 3.0)].concat();
+            assert_eq!(stream.clone_dtoh(&c).unwrap(), both);
+        }
+    });
+}
+
+#[test]
+fn streams_wait_for_each_other() {
+    emulated("streams_wait_for_each_other", &[], || {
+        let context = CudaContext::new(0).unwrap();
+        let first = context.new_stream().unwrap();
+        let data = first.clone_htod(&[1u8, 2, 3]).unwrap();
+        let second = first.fork().unwrap();
+        let event = first.record_event(None).unwrap();
+        second.wait(&event).unwrap();
+        event.synchronize().unwrap();
+        assert!(event.is_complete());
+        assert_eq!(second.clone_dtoh(&data).unwrap(), [1, 2, 3]);
+        drop(data);
+        context.synchronize().unwrap();
+    });
+}
+
+#[test]
+fn waiting_for_what_was_not_captured_spoils_a_capture() {
+    emulated("waiting_for_what_was_not_captured_spoils_a_capture", &[], || {
+        let context = CudaContext::new(0).unwrap();
+        let stream = context.new_stream().unwrap();
+        let event = stream.record_event(None).unwrap();
+        stream.begin_capture(Mode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
+        let isolated = DriverError(Code::CUDA_ERROR_STREAM_CAPTURE_ISOLATION);
+        assert_eq!(stream.wait(&event), Err(isolated));
+    });
+}
+
+#[test]
+fn pinned_memory_is_copied() {
+    emulated("pinned_memory_is_copied", &[], || {
+        let device = Device::with_fixture("block");
+        let stream = &device.stream;
+        // SAFETY: it is filled before it is read.
+        let mut host = unsafe { device.context.alloc_pinned_with_flags::<u32>(100, 0) }.unwrap();
+        host.as_mut_slice().unwrap().copy_from_slice(&(0..100).collect::<Vec<u32>>());
+        let data = stream.clone_htod(&host).unwrap();
+        host.as_mut_slice().unwrap().fill(0);
+        stream.memcpy_dtoh(&data, &mut host).unwrap();
+        assert_eq!(host.as_slice().unwrap(), (0..100).collect::<Vec<u32>>());
+    });
+}
+
+#[test]
+fn fresh_memory_is_not_a_number() {
+    emulated("fresh_memory_is_not_a_number", &[], || {
+        let device = Device::with_fixture("block");
+        // SAFETY: every pattern of bits is a number, or none.
+        let data = unsafe { device.stream.alloc::<f32>(10) }.unwrap();
+        assert!(device.stream.clone_dtoh(&data).unwrap().iter().all(|x| x.is_nan()));
+    });
+}
+
+fn chain(test: &str, settings: &[(&str, &str)], chains: usize) -> String {
+    emulated(test, settings, || {
+        let device = Device::with_fixture("chain");
+        let stream = &device.stream;
+        let (n_visible, n_hidden, seed) = (784usize, 500usize, 99u64);
+        let weights: Vec<f32> = (0..n_visible * n_hidden).map(|i| (i % 17) as f32 / 64.0 - 0.125).collect();
+        let visible: Vec<u8> = (0..chains * n_visible).map(|i| u8::from(i % 5 == 0)).collect();
+        let bias: Vec<f32> = (0..n_hidden).map(|j| j as f32 / 500.0 - 0.5).collect();
+        let mut hidden = stream.alloc_zeros::<u8>(chains * n_hidden).unwrap();
+        let (v, w) = (stream.clone_htod(&visible).unwrap(), stream.clone_htod(&weights).unwrap());
+        let b = stream.clone_htod(&bias).unwrap();
+        let kernel = device.kernel("hidden_given_visible");
+        let mut launch = stream.launch_builder(&kernel);
+        let (nv, nh) = (n_visible as u32, n_hidden as u32);
+        launch.arg(&mut hidden).arg(&v).arg(&w).arg(&b).arg(&nv).arg(&nh).arg(&seed);
+        // SAFETY: the arguments are the kernel's.
+        unsafe { launch.launch(grid(chains as u32, 512, 4 * nv)) }.unwrap();
+        let hidden = stream.clone_dtoh(&hidden).unwrap();
+        for (c, row) in hidden.chunks(n_hidden).enumerate() {
+            for (j, &h) in row.iter().enumerate() {
+                let on = (0..n_visible).filter(|i| visible[c * n_visible + i] != 0);
+                let sum = on.fold(0f32, |sum, i| sum + weights[i * n_hidden + j]) + bias[j];
+                let s = (seed + (c * n_hidden + j) as u64)
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
+                let draw = ((((s >> 18) ^ s) >> 27) as u32).rotate_right((s >> 59) as u32);
+                let fires = (draw >> 8) as f32 * 5.960_464_5e-8 < 0.5 + 0.25 * sum;
+                assert_eq!(h, u8::from(fires), "chain {c}, unit {j}");
+            }
+        }
+    })
+}
+
+#[test]
+fn a_gibbs_step_of_the_tutorials_size() {
+    let stats = chain("a_gibbs_step_of_the_tutorials_size", &[("STATS", "1"), ("SEED", "5")], 3);
+    assert!(stats.contains("hidden_given_visible"), "{stats}");
+}
+
+#[test]
+#[ignore = "measures speed"]
+fn instruction_rate() {
+    for races in ["0", "1"] {
+        let settings = [("STATS", "1"), ("RACES", races)];
+        eprintln!("races {races}: {}", chain("instruction_rate", &settings, 40));
+    }
+}
