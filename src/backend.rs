@@ -143,6 +143,9 @@ impl<'a> Rows<'a> {
     }
 
     /// Some of the rows.
+    ///
+    /// # Panics
+    /// Where the range does not lie within the rows.
     pub fn range(&self, rows: Range<usize>) -> Self {
         let span = rows.start * self.units..rows.end * self.units;
         let values = match self.values {
@@ -308,6 +311,13 @@ pub trait Backend: sealed::Sealed + Clone + Debug + Send + Sync + 'static {
     fn start(&self, parameters: &Self::Parameters, chains: &mut Self::Chains, rows: Self::Batch<'_>) -> Result<()>;
     /// k times v ~ P(v|h), h ~ P(h|v), for every chain; k ≥ 1.
     fn sweep(&self, parameters: &Self::Parameters, chains: &mut Self::Chains, k: usize) -> Result<()>;
+    /// For each chain and each pair (β, β') of neighbours in `betas`: v ~ P_β(v|h), its log weight gains
+    /// log p*_β'(v) - log p*_β(v), and h ~ P_β'(h|v), where p*_β(v) = exp((1 - β)·reference·v + β·b·v)·Π_j (1 + e^(β·pre_j)).
+    /// Draws as so many steps of a sweep do. The chains keep the last β.
+    fn anneal(
+        &self, parameters: &Self::Parameters, chains: &mut Self::Chains, reference: &[f32], betas: &[f32],
+        log_weights: &mut [f64],
+    ) -> Result<()>;
     /// The visible layer of the last step of the last sweep.
     fn visible(&self, chains: &Self::Chains, out: &mut Activations) -> Result<()>;
 
@@ -333,4 +343,6 @@ pub trait Backend: sealed::Sealed + Clone + Debug + Send + Sync + 'static {
     fn apply(&self, parameters: &mut Self::Parameters, gradient: &Gradient, lr: f32) -> Result<()>;
     /// What was watched since the last call: the sum over updates of the mean over rows. Begins again from 0.
     fn watched(&self, work: &mut Self::Work) -> Result<f64>;
+    /// What is watched begins again from this sum: what [`watched`](Self::watched) gave, put back.
+    fn watch_from(&self, work: &mut Self::Work, sum: f64) -> Result<()>;
 }

@@ -50,13 +50,28 @@ impl Dataset {
         )
     }
 
-    /// Keeps only these rows.
+    /// Keeps only these rows, in place.
+    ///
+    /// # Panics
+    /// Where the range does not lie within the rows.
     pub fn keep(&mut self, rows: Range<usize>) {
+        fn keep<T>(values: &mut Vec<T>, span: Range<usize>) {
+            values.truncate(span.end);
+            values.drain(..span.start);
+            values.shrink_to_fit();
+        }
         let span = rows.start * self.units..rows.end * self.units;
         match &mut self.values {
-            Owned::U8(values) => *values = values[span].to_vec(),
-            Owned::F32(values) => *values = values[span].to_vec(),
+            Owned::U8(values) => keep(values, span),
+            Owned::F32(values) => keep(values, span),
         }
+    }
+
+    /// The rows as bits, x ≥ 0.5 → 1: what likelihoods are of.
+    pub fn binarised(&self) -> Self {
+        let (rows, units) = (self.rows(), self.units);
+        let bit = |n: usize| if rows.bit(n / units, n % units) { 255 } else { 0 };
+        Self { values: Owned::U8((0..rows.len() * units).map(bit).collect()), units }
     }
 
     /// How many rows there are.

@@ -39,6 +39,14 @@ pub enum Error {
         /// What it is.
         found: f32,
     },
+    /// Neither layer is small enough to be enumerated.
+    #[error("exact log Z: expected at most {limit} units in the smaller layer, found {units}: 2^{units} states")]
+    States {
+        /// The greatest number of units that are enumerated.
+        limit: usize,
+        /// The units of the smaller layer.
+        units: usize,
+    },
     /// A file cannot be opened, read or written.
     #[error("{path}: {problem}")]
     File {
@@ -62,5 +70,73 @@ pub enum Error {
     Isa {
         /// What was asked for.
         name: String,
+    },
+    /// CUDA cannot be used here, or failed.
+    #[cfg(feature = "cuda")]
+    #[error("CUDA: {0}")]
+    Cuda(#[from] CudaError),
+}
+
+/// What CUDA lacks, or what it says.
+#[cfg(feature = "cuda")]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CudaError {
+    /// The driver's library cannot be found.
+    #[error("no NVIDIA driver: libcuda cannot be loaded")]
+    NoDriver,
+    /// There is a driver, but no such device.
+    #[error("no device number {ordinal}: the driver knows {found}")]
+    NoDevice {
+        /// The device that was asked for.
+        ordinal: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// The driver is older than what the kernels need.
+    #[error("the driver is too old: expected CUDA {expected} or later, found {found}")]
+    DriverTooOld {
+        /// The oldest version that will do.
+        expected: String,
+        /// What the driver says of itself.
+        found: String,
+    },
+    /// The device is older than what the kernels need.
+    #[error("the device is too old: expected compute capability 7.0 or later, found {found}")]
+    DeviceTooOld {
+        /// The device's compute capability.
+        found: String,
+    },
+    /// The kernels can neither be compiled nor loaded as they come.
+    #[error("no kernels: NVRTC: {nvrtc}; the kernels that come with this program: {ptx}")]
+    NoKernels {
+        /// Why they were not compiled.
+        nvrtc: String,
+        /// Why the compiled ones were not loaded.
+        ptx: String,
+    },
+    /// Not enough memory on the device.
+    #[error("out of device memory: {bytes} bytes more were needed")]
+    OutOfMemory {
+        /// How much was asked for.
+        bytes: usize,
+    },
+    /// More units than a chain's bits may have in a block's shared memory, or more rows than a grid has blocks.
+    #[error("too large for the device: {what}: expected at most {limit}, found {found}")]
+    TooLarge {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there may be.
+        limit: usize,
+        /// How much there is.
+        found: usize,
+    },
+    /// A call failed: a launch, a copy, or, since the device works on its own, anything before it.
+    #[error("{call} failed: {problem}")]
+    Failed {
+        /// What was called.
+        call: &'static str,
+        /// What the driver says.
+        problem: String,
     },
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Cpu,
-    groups::{GROUP, LayerDraws, Scratch, Tempered, with_scratch},
+    groups::{LayerDraws, Scratch, Tempered, in_groups, with_scratch},
     layers,
     threads::{RowsMut, Split, share},
     tiles::{Parameters, Row, tiles},
@@ -148,13 +148,7 @@ pub(super) struct Sweep {
 impl Sweep {
     /// The sweep for some of the chains.
     pub(super) fn run(self, cpu: Cpu, parameters: &Parameters, part: Part<'_>) {
-        let mut rest = part;
-        while rest.pieces() > 0 {
-            let n = rest.pieces().min(GROUP);
-            let (group, others) = rest.split(n);
-            with_scratch(|scratch| self.run_group(cpu, parameters, group, scratch));
-            rest = others;
-        }
+        in_groups(part, |group| with_scratch(|scratch| self.run_group(cpu, parameters, group, scratch)));
     }
 
     fn run_group(self, cpu: Cpu, parameters: &Parameters, group: Part<'_>, scratch: &mut Scratch) {
@@ -210,17 +204,13 @@ pub(super) fn start(cpu: Cpu, parameters: &Parameters, chains: &mut Chains, rows
     chains.uniforms.skip((rows.len() * chains.shape.n_hidden()) as u64);
     let (part, _) = chains.sweep(0);
     share(part, &|part| {
-        let mut rest = part;
-        while rest.pieces() > 0 {
-            let n = rest.pieces().min(GROUP);
-            let (group, others) = rest.split(n);
-            let first = group.hidden.first;
+        in_groups(part, |group| {
+            let (first, n) = (group.hidden.first, group.pieces());
             let model = Tempered { isa: cpu.isa, parameters, reference: group.reference, betas: group.betas };
             with_scratch(|scratch| {
                 start_group(model, rows.range(first..first + n), draws, group.hidden, scratch, |_, _| {});
             });
-            rest = others;
-        }
+        });
     });
 }
 

@@ -8,6 +8,7 @@ use super::{
     isa::Isa,
     layers::{self, Partial},
     sums::Inputs,
+    threads::Split,
     tiles::{Parameters, Row, TILE, tiles, vectors},
 };
 use crate::{
@@ -19,6 +20,17 @@ use std::cell::RefCell;
 
 /// The largest group: enough to use a strip well, few enough for its tile to stay in the first-level cache.
 pub(crate) const GROUP: usize = 64;
+
+/// Does some work in groups.
+pub(crate) fn in_groups<W: Split>(work: W, mut run: impl FnMut(W)) {
+    let mut rest = work;
+    while rest.pieces() > 0 {
+        let n = rest.pieces().min(GROUP);
+        let (group, others) = rest.split(n);
+        run(group);
+        rest = others;
+    }
+}
 
 /// What a worker needs besides the rows; one for each thread, made once.
 #[derive(Default)]

@@ -9,9 +9,10 @@
 //! | gradients and updates | sums over the rows in which a unit is not 0, fused with the step and the transposition |
 //!
 //! The order of the files is that of the data: `tiles` (how numbers are kept), `sums` (one layer to the other), `layers`
-//! (bias, sigmoid, sample), `groups` (both for a group of rows), `chains`, `energies`, `phases`, `learn`. The instruction
+//! (bias, sigmoid, sample), `groups` (both for a group of rows), `activate`, `chains`, `energies`, `phases`, `learn`. The instruction
 //! sets stand in `isa` and `crate::lanes`, the threads in `threads`.
 
+mod activate;
 mod anneal;
 mod chains;
 mod energies;
@@ -21,7 +22,7 @@ pub(crate) mod layers;
 mod learn;
 mod phases;
 mod sums;
-mod threads;
+pub(crate) mod threads;
 mod tiles;
 
 use crate::{
@@ -29,7 +30,7 @@ use crate::{
     error::Result,
     uniforms::Uniforms,
 };
-use groups::{COLD, GROUP, LayerDraws, Tempered, with_scratch};
+use groups::{COLD, Tempered, in_groups, with_scratch};
 use isa::Isa;
 use learn::Statistics;
 use threads::{RowsMut, Split, share};
@@ -88,13 +89,7 @@ impl<T: Send> Split for PerRow<'_, T> {
 /// Runs `f` for groups of rows, on all threads.
 fn per_group<T: Send>(rows: Rows<'_>, width: usize, out: &mut [T], f: impl Fn(Rows<'_>, RowsMut<'_, T>) + Sync) {
     share(PerRow { rows, out: RowsMut::new(width, out) }, &|part| {
-        let mut rest = part;
-        while rest.pieces() > 0 {
-            let n = rest.pieces().min(GROUP);
-            let (group, others) = rest.split(n);
-            f(group.rows, group.out);
-            rest = others;
-        }
+        in_groups(part, |group| f(group.rows, group.out));
     });
 }
 
@@ -158,54 +153,7 @@ impl Backend for Cpu {
         &self, parameters: &Parameters, given: Layer, rows: Rows<'_>, draws: Option<&mut Uniforms>,
         out: &mut Activations,
     ) -> Result<()> {
-        let units = parameters.shape.units(given.other());
-        let drawn = draws.map(|draws| {
-            let here = LayerDraws { state: draws.state(), units };
-            draws.skip((rows.len() * units) as u64);
-            here
-        });
-        let zeros = vec![Row::ZERO; tiles(units)];
-        let width = tiles(units);
-        let sampled = drawn.is_some();
-        // Pre-activation, mean and word of each tile of each row.
-        let mut results = vec![(Row::ZERO, Row::ZERO, 0u64); rows.len() * width];
-        per_group(rows, width, &mut results, |rows, out| {
-            let model = self.model(parameters, &zeros, rows.len());
-            with_scratch(|scratch| {
-                let mut states = std::mem::take(&mut scratch.states);
-                let mut words = std::mem::take(&mut scratch.bits);
-                words.clear();
-                words.resize(rows.len(), 0);
-                if let Some(draws) = drawn {
-                    draws.jumps(out.first, rows.len(), &mut scratch.jumps[0]);
-                    draws.states(&scratch.jumps[0], &mut states);
-                }
-                model.make_from_rows(given, rows, scratch, |tile, vectors, pre| {
-                    let mut results = out.values[tile..].iter_mut().step_by(width);
-                    results.by_ref().zip(&*pre).for_each(|(result, pre)| result.0 = *pre);
-                    match drawn {
-                        Some(_) => layers::fire(self.isa, pre, units, tile, vectors, &mut states, &mut words, 1),
-                        None => layers::means(self.isa, pre, units, tile, vectors),
-                    }
-                    let results = out.values[tile..].iter_mut().step_by(width);
-                    results
-                        .zip(&*pre)
-                        .zip(&words)
-                        .for_each(|((result, mean), word)| (result.1, result.2) = (*mean, *word));
-                });
-                (scratch.states, scratch.bits) = (states, words);
-            });
-        });
-        for (r, results) in results.chunks_exact(width).enumerate() {
-            for (tile, (pre, mean, word)) in results.iter().enumerate() {
-                let span = r * units + tile * tiles::TILE..r * units + units.min((tile + 1) * tiles::TILE);
-                out.pre_activation[span.clone()].copy_from_slice(&pre.units()[..span.len()]);
-                out.mean[span.clone()].copy_from_slice(&mean.units()[..span.len()]);
-                if sampled {
-                    chains::unpack(&[*word], span.len(), &mut out.sample[span]);
-                }
-            }
-        }
+        activate::run(*self, parameters, given, rows, draws, out);
         Ok(())
     }
 
@@ -308,5 +256,10 @@ impl Backend for Cpu {
 
     fn watched(&self, work: &mut phases::Work) -> Result<f64> {
         Ok(std::mem::take(&mut work.watched))
+    }
+
+    fn watch_from(&self, work: &mut phases::Work, sum: f64) -> Result<()> {
+        work.watched = sum;
+        Ok(())
     }
 }

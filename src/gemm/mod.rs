@@ -317,6 +317,46 @@ impl Backend for Gemm {
         Ok(())
     }
 
+    fn anneal(
+        &self, parameters: &Parameters, chains: &mut Chains, reference: &[f32], betas: &[f32], log_weights: &mut [f64],
+    ) -> Result<()> {
+        let Chains { shape, uniforms, hidden, hidden_pre, hidden_mean, visible, visible_pre, visible_mean, .. } =
+            chains;
+        let bias = &parameters.visible_bias;
+        let slopes: Vec<f64> = bias.iter().zip(reference).map(|(&b, &a)| f64::from(b) - f64::from(a)).collect();
+        for pair in betas.windows(2) {
+            let (from, to) = (pair[0], pair[1]);
+            parameters.sums(Layer::Hidden, hidden, visible_pre);
+            visible_mean.resize(visible_pre.len(), 0.0);
+            let rows =
+                visible_pre.chunks_exact_mut(shape.n_visible()).zip(visible_mean.chunks_exact_mut(shape.n_visible()));
+            for (pre, mean) in rows {
+                loops::activate(self.isa, pre, from, bias, Some(reference), mean);
+            }
+            self.draw(visible_mean, shape.n_visible(), uniforms, visible);
+            parameters.sums(Layer::Visible, visible, hidden_pre);
+            hidden_mean.resize(hidden_pre.len(), 0.0);
+            let warmer = f64::from(to) - f64::from(from);
+            let rows =
+                hidden_pre.chunks_exact_mut(shape.n_hidden()).zip(hidden_mean.chunks_exact_mut(shape.n_hidden()));
+            for (((pre, mean), x), log_weight) in
+                rows.zip(visible.chunks_exact(shape.n_visible())).zip(&mut *log_weights)
+            {
+                let mut before = pre.to_vec();
+                loops::activate(self.isa, &mut before, from, &parameters.hidden_bias, None, mean);
+                loops::activate(self.isa, pre, to, &parameters.hidden_bias, None, mean);
+                let visible: f64 = x.iter().zip(&slopes).map(|(&x, slope)| f64::from(x) * slope).sum();
+                let hidden = loops::sum_softplus(self.isa, pre) - loops::sum_softplus(self.isa, &before);
+                *log_weight += warmer * visible + hidden;
+            }
+            self.draw(hidden_mean, shape.n_hidden(), uniforms, hidden);
+        }
+        if let Some(&last) = betas.last() {
+            chains.betas.fill(last);
+        }
+        Ok(())
+    }
+
     fn visible(&self, chains: &Chains, out: &mut Activations) -> Result<()> {
         out.pre_activation.copy_from_slice(&chains.visible_pre);
         out.mean.copy_from_slice(&chains.visible_mean);
@@ -396,5 +436,10 @@ impl Backend for Gemm {
 
     fn watched(&self, work: &mut Work) -> Result<f64> {
         Ok(std::mem::take(&mut work.watched))
+    }
+
+    fn watch_from(&self, work: &mut Work, sum: f64) -> Result<()> {
+        work.watched = sum;
+        Ok(())
     }
 }
