@@ -1,0 +1,338 @@
+//! The vector operations of AVX-512 and of AVX2 with FMA.
+//!
+//! Every `unsafe` here is a call of an instruction that the processor must have. It has: the operations are methods of the
+//! tokens [`Avx512`] and [`Avx2`], which nobody can make without promising just that (`assume`).
+#![allow(unsafe_code)]
+
+use super::{LANES, Lanes, TO_LANE, TO_NEXT, Vector, Wide};
+use std::arch::x86_64::*;
+
+/// AVX-512 F, BW, DQ and VL.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512(());
+
+/// AVX2 and FMA.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2(());
+
+impl Avx512 {
+    /// # Safety
+    /// The processor has AVX-512 F, BW, DQ and VL.
+    pub(crate) unsafe fn assume() -> Self {
+        Self(())
+    }
+}
+
+impl Avx2 {
+    /// # Safety
+    /// The processor has AVX2 and FMA.
+    pub(crate) unsafe fn assume() -> Self {
+        Self(())
+    }
+}
+
+const TO_LANE_MULTIPLY: [u64; LANES] = {
+    let mut all = [0; LANES];
+    let mut l = 0;
+    while l < LANES {
+        all[l] = TO_LANE[l].multiply;
+        l += 1;
+    }
+    all
+};
+const TO_LANE_ADD: [u64; LANES] = {
+    let mut all = [0; LANES];
+    let mut l = 0;
+    while l < LANES {
+        all[l] = TO_LANE[l].add;
+        l += 1;
+    }
+    all
+};
+
+// SAFETY, for every block in the implementations below: `self` exists only where the processor has the instructions
+// (`assume`), and a load or store goes through a reference to as many bytes as it moves.
+impl Lanes for Avx512 {
+    type F = __m512;
+    type M = __mmask16;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_set1_ps(x) }
+    }
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn floor(self, a: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_roundscale_ps::<0x01>(a) }
+    }
+    #[inline(always)]
+    fn less(self, a: __m512, b: __m512) -> __mmask16 {
+        // SAFETY: see above.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) }
+    }
+    #[inline(always)]
+    fn select(self, mask: __mmask16, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_mask_blend_ps(mask, b, a) }
+    }
+    #[inline(always)]
+    fn shift_to_exponent(self, a: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a))) }
+    }
+}
+
+impl Wide for Avx512 {
+    type S = [__m512i; 2];
+    const MANY_REGISTERS: bool = true;
+
+    #[inline(always)]
+    fn load(self, from: &Vector) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_loadu_ps(from.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store(self, a: __m512, to: &mut Vector) {
+        // SAFETY: see above.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), a) }
+    }
+    #[inline(always)]
+    fn bits(self, mask: __mmask16) -> u16 {
+        mask
+    }
+    #[inline(always)]
+    fn states(self, state: u64) -> [__m512i; 2] {
+        // SAFETY: see above; the constants hold 16 numbers of 8 bytes, two vectors of 64.
+        unsafe {
+            let mut states = [_mm512_set1_epi64(state as i64); 2];
+            for half in 0..2 {
+                let multiply = _mm512_loadu_si512(TO_LANE_MULTIPLY.as_ptr().add(8 * half).cast());
+                let add = _mm512_loadu_si512(TO_LANE_ADD.as_ptr().add(8 * half).cast());
+                states[half] = _mm512_add_epi64(_mm512_mullo_epi64(states[half], multiply), add);
+            }
+            states
+        }
+    }
+    #[inline(always)]
+    fn first(self, states: [__m512i; 2]) -> u64 {
+        // SAFETY: see above.
+        unsafe { _mm_cvtsi128_si64(_mm512_castsi512_si128(states[0])) as u64 }
+    }
+    #[inline(always)]
+    fn draw(self, states: &mut [__m512i; 2]) -> __m512 {
+        // SAFETY: see above.
+        unsafe {
+            let multiply = _mm512_set1_epi64(TO_NEXT.multiply as i64);
+            let add = _mm512_set1_epi64(TO_NEXT.add as i64);
+            let (mut xored, mut turns) = ([_mm256_setzero_si256(); 2], [_mm256_setzero_si256(); 2]);
+            for half in 0..2 {
+                let s = states[half];
+                let x = _mm512_srli_epi64::<27>(_mm512_xor_si512(_mm512_srli_epi64::<18>(s), s));
+                xored[half] = _mm512_cvtepi64_epi32(x);
+                turns[half] = _mm512_cvtepi64_epi32(_mm512_srli_epi64::<59>(s));
+                states[half] = _mm512_add_epi64(_mm512_mullo_epi64(s, multiply), add);
+            }
+            let x = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(xored[0]), xored[1]);
+            let turn = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(turns[0]), turns[1]);
+            let x = _mm512_srli_epi32::<8>(_mm512_rorv_epi32(x, turn));
+            _mm512_mul_ps(_mm512_cvtepi32_ps(x), _mm512_set1_ps(1.0 / 16_777_216.0))
+        }
+    }
+    #[inline(always)]
+    fn zip(self, a: __m512, b: __m512) -> (__m512, __m512) {
+        // SAFETY: see above.
+        unsafe {
+            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+            (_mm512_permutex2var_ps(a, low, b), _mm512_permutex2var_ps(a, high, b))
+        }
+    }
+    #[inline(always)]
+    fn list(self, on: u16, first: u32, to: &mut [u32; LANES]) -> usize {
+        // SAFETY: see above.
+        unsafe {
+            let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            let all = _mm512_add_epi32(lanes, _mm512_set1_epi32(first as i32));
+            _mm512_storeu_si512(to.as_mut_ptr().cast(), _mm512_maskz_compress_epi32(on, all));
+        }
+        on.count_ones() as usize
+    }
+}
+
+/// The same operation on both halves. No closure: the compiler may leave one at the target's baseline.
+macro_rules! both {
+    ($i:ident => $operation:expr) => {{
+        // SAFETY: see above.
+        unsafe {
+            [
+                {
+                    const $i: usize = 0;
+                    let _ = $i;
+                    $operation
+                },
+                {
+                    const $i: usize = 1;
+                    let _ = $i;
+                    $operation
+                },
+            ]
+        }
+    }};
+}
+
+impl Lanes for Avx2 {
+    type F = [__m256; 2];
+    type M = [__m256; 2];
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> [__m256; 2] {
+        both!(I => _mm256_set1_ps(x))
+    }
+    #[inline(always)]
+    fn add(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        both!(I => _mm256_add_ps(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn mul(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        both!(I => _mm256_mul_ps(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn div(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        both!(I => _mm256_div_ps(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn mul_add(self, a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
+        both!(I => _mm256_fmadd_ps(a[I], b[I], c[I]))
+    }
+    #[inline(always)]
+    fn floor(self, a: [__m256; 2]) -> [__m256; 2] {
+        both!(I => _mm256_floor_ps(a[I]))
+    }
+    #[inline(always)]
+    fn less(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        both!(I => _mm256_cmp_ps::<_CMP_LT_OQ>(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn select(self, mask: [__m256; 2], a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        both!(I => _mm256_blendv_ps(b[I], a[I], mask[I]))
+    }
+    #[inline(always)]
+    fn shift_to_exponent(self, a: [__m256; 2]) -> [__m256; 2] {
+        both!(I => _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a[I]))))
+    }
+}
+
+impl Avx2 {
+    /// s·multiply + add modulo 2^64, from products of 32 bits.
+    #[inline(always)]
+    fn jump(self, s: __m256i, multiply: __m256i, add: __m256i) -> __m256i {
+        // SAFETY: see above.
+        unsafe {
+            let low = _mm256_mul_epu32(s, multiply);
+            let cross = _mm256_add_epi64(
+                _mm256_mul_epu32(_mm256_srli_epi64::<32>(s), multiply),
+                _mm256_mul_epu32(s, _mm256_srli_epi64::<32>(multiply)),
+            );
+            _mm256_add_epi64(_mm256_add_epi64(low, _mm256_slli_epi64::<32>(cross)), add)
+        }
+    }
+}
+
+impl Wide for Avx2 {
+    type S = [__m256i; 4];
+    const MANY_REGISTERS: bool = false;
+
+    #[inline(always)]
+    fn load(self, from: &Vector) -> [__m256; 2] {
+        both!(I => _mm256_loadu_ps(from.as_ptr().add(8 * I)))
+    }
+    #[inline(always)]
+    fn store(self, a: [__m256; 2], to: &mut Vector) {
+        for i in 0..2 {
+            // SAFETY: see above; 16 numbers are two halves of 8.
+            unsafe { _mm256_storeu_ps(to.as_mut_ptr().add(8 * i), a[i]) }
+        }
+    }
+    #[inline(always)]
+    fn bits(self, mask: [__m256; 2]) -> u16 {
+        let [low, high] = both!(I => _mm256_movemask_ps(mask[I]));
+        (low | high << 8) as u16
+    }
+    #[inline(always)]
+    fn states(self, state: u64) -> [__m256i; 4] {
+        // SAFETY: see above; the constants hold 16 numbers of 8 bytes, four vectors of 32.
+        unsafe {
+            let mut states = [_mm256_set1_epi64x(state as i64); 4];
+            for q in 0..4 {
+                let multiply = _mm256_loadu_si256(TO_LANE_MULTIPLY.as_ptr().add(4 * q).cast());
+                let add = _mm256_loadu_si256(TO_LANE_ADD.as_ptr().add(4 * q).cast());
+                states[q] = self.jump(states[q], multiply, add);
+            }
+            states
+        }
+    }
+    #[inline(always)]
+    fn first(self, states: [__m256i; 4]) -> u64 {
+        // SAFETY: see above.
+        unsafe { _mm256_extract_epi64::<0>(states[0]) as u64 }
+    }
+    #[inline(always)]
+    fn draw(self, states: &mut [__m256i; 4]) -> [__m256; 2] {
+        // SAFETY: see above.
+        unsafe {
+            let multiply = _mm256_set1_epi64x(TO_NEXT.multiply as i64);
+            let add = _mm256_set1_epi64x(TO_NEXT.add as i64);
+            let mut x = [_mm256_setzero_si256(); 4];
+            for q in 0..4 {
+                let s = states[q];
+                let xored = _mm256_srli_epi64::<27>(_mm256_xor_si256(_mm256_srli_epi64::<18>(s), s));
+                // A word and its copy above it, moved down: the low 32 bits are the word, turned.
+                let low = _mm256_and_si256(xored, _mm256_set1_epi64x(0xffff_ffff));
+                let twice = _mm256_or_si256(low, _mm256_slli_epi64::<32>(xored));
+                x[q] = _mm256_srlv_epi64(twice, _mm256_srli_epi64::<59>(s));
+                states[q] = self.jump(s, multiply, add);
+            }
+            let mut u = [_mm256_setzero_ps(); 2];
+            for half in 0..2 {
+                // The low halves of 8 words; the shuffle works within 128 bits, the permutation puts them in order.
+                let (a, b) = (_mm256_castsi256_ps(x[2 * half]), _mm256_castsi256_ps(x[2 * half + 1]));
+                let low = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b));
+                let x = _mm256_srli_epi32::<8>(_mm256_permute4x64_epi64::<0b11_01_10_00>(low));
+                u[half] = _mm256_mul_ps(_mm256_cvtepi32_ps(x), _mm256_set1_ps(1.0 / 16_777_216.0));
+            }
+            u
+        }
+    }
+    #[inline(always)]
+    fn zip(self, a: [__m256; 2], b: [__m256; 2]) -> ([__m256; 2], [__m256; 2]) {
+        // The instruction works within 128 bits: quarters 0 and 2 come from the one, 1 and 3 from the other.
+        let low = both!(I => _mm256_unpacklo_ps(a[I], b[I]));
+        let high = both!(I => _mm256_unpackhi_ps(a[I], b[I]));
+        // SAFETY: see above.
+        let half = |i: usize| unsafe {
+            [_mm256_permute2f128_ps::<0x20>(low[i], high[i]), _mm256_permute2f128_ps::<0x31>(low[i], high[i])]
+        };
+        (half(0), half(1))
+    }
+}
