@@ -1,0 +1,99 @@
+//! Training allocates nothing after its first updates, on the canonical road; elsewhere only the matrix library does.
+#![allow(unsafe_code)]
+
+mod oracle;
+
+use harmonium::{Algorithm, Monitor, Rbm, Settings, Trainer};
+use oracle::{byte_rows, for_each_backend, in_pool, is_canonical, random_bytes, shape};
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+};
+
+/// The system's allocator, which counts what each thread asks of it.
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    // At the end of a thread its count may be gone already.
+    let _ = COUNT.try_with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: every call goes to the system's allocator unchanged; counting touches a thread-local integer without a destructor
+// and so allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(old, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(old, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// In what is called an epoch here.
+const UPDATES: u64 = 10;
+
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = COUNT.with(Cell::get);
+    work();
+    COUNT.with(Cell::get) - before
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(vec![1u8; 100]))), 1);
+    assert_eq!(allocations(|| drop(std::hint::black_box(vec![0u8; 100]))), 1);
+    assert_eq!(allocations(|| ()), 0);
+}
+
+for_each_backend! {
+    // In a pool of one thread, on that thread: what rayon keeps for several threads is not the library's.
+    fn an_update_allocates_nothing(backend) {
+        let (nv, nh, n) = (130, 97, 20);
+        let bytes = random_bytes(200 * nv, 0.2, 1);
+        for algorithm in [Algorithm::Cd, Algorithm::Pcd { n_chains: 20 }, Algorithm::Pcd { n_chains: 7 }] {
+            for monitor in [Monitor::None, Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction] {
+                let found = in_pool(1, || {
+                    let mut rbm = Rbm::new(shape(nv, nh), 1);
+                    let settings = Settings { algorithm, k: 3, monitor, seed: 1 };
+                    let mut trainer = Trainer::new(&backend, rbm.shape(), settings).expect("trainer");
+                    let mut lent = rbm.lend(&backend).expect("lent");
+                    let data = byte_rows(&bytes, nv);
+                    let mut epoch = || {
+                        for batch in 0..UPDATES as usize {
+                            trainer.step(&mut lent, data.range(batch * n..batch * n + n), 0.1).expect("step");
+                        }
+                        trainer.report().expect("report");
+                    };
+                    (allocations(&mut epoch), allocations(&mut epoch))
+                });
+                // Off the canonical road matrixmultiply takes room for each of its products: P, two for each of k = 3 steps,
+                // two for the gradient, one for a reconstruction.
+                let allowed = if is_canonical(&backend) { 0 } else { UPDATES * 10 };
+                assert!(found.0 > found.1 && found.1 <= allowed, "{algorithm:?}, {monitor:?}: {found:?}");
+            }
+        }
+    }
+}

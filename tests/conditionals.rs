@@ -1,0 +1,116 @@
+//! Means and initialisation: the conditionals against the oracle, on every backend, whatever form the data has.
+
+mod oracle;
+
+use harmonium::{Activations, Algorithm, Backend, Monitor, Rbm, Settings, Trainer};
+use oracle::{
+    byte_rows,
+    exact::{Exact, rows_f64},
+    for_each_backend, random_bytes, random_rbm, random_values, rows, shape,
+    statistics::{assert_distribution, assert_near, mean_error, pre_error},
+};
+
+/// Holds what a conditional gave to the pre-activations that the oracle gives, with the sizes of their sums.
+fn check(found: &Activations, pre: &[f64], size: &[f64], units: usize, what: &str) {
+    let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+    let errors: Vec<f64> = size.iter().map(|&size| pre_error(units, size)).collect();
+    assert_near(&wide(&found.pre_activation), pre, &errors, what);
+    let means: Vec<f64> = pre.iter().map(|&x| oracle::exact::sigmoid(x)).collect();
+    assert_near(&wide(&found.mean), &means, &errors.iter().map(|&e| mean_error(e)).collect::<Vec<_>>(), what);
+    assert!(found.sample.is_empty(), "{what}: nothing was drawn");
+}
+
+/// One update in the middle of some data; the parameters after it.
+fn trained<B: Backend>(backend: &B, rbm: &Rbm, data: &B::Data<'_>, settings: Settings) -> Rbm {
+    let mut rbm = rbm.clone();
+    let mut trainer = Trainer::new(backend, rbm.shape(), settings).expect("trainer");
+    let mut lent = rbm.lend(backend).expect("lent");
+    for first in [0, 3, 1] {
+        trainer.step(&mut lent, B::batch(data, first..first + 4), 0.3).expect("step");
+    }
+    lent.finish().expect("finish");
+    rbm
+}
+
+for_each_backend! {
+    fn means_are_the_oracles(backend) {
+        for (seed, (nv, nh)) in [(1, 1), (3, 5), (33, 31), (64, 64), (97, 129), (784, 70)].into_iter().enumerate() {
+            let rbm = random_rbm(shape(nv, nh), 3.0 / (nv as f64).sqrt(), seed as u64);
+            let (resident, model) = (rbm.on(&backend).expect("resident"), Exact::of(&rbm));
+            // Used again and again, whatever was in it.
+            let mut out = Activations { sample: vec![3.0; 5], ..Activations::default() };
+            for density in [0.0, 0.1, 0.7, 1.0] {
+                for n in [1, 5, 23] {
+                    let v = random_values((n + 3) * nv, density, seed as u64);
+                    let grey = random_bytes((n + 3) * nv, density, seed as u64);
+                    let h = random_values((n + 3) * nh, density, seed as u64);
+                    // The rows in the middle of more data.
+                    let some = 2..n + 2;
+                    let as_numbers: Vec<f32> = grey.iter().map(|&x| f32::from(x) / 255.0).collect();
+                    for (data, values, what) in [(rows(&v, nv), &v, "real"), (byte_rows(&grey, nv), &as_numbers, "bytes")] {
+                        let held = backend.load(data).expect("data");
+                        propup(&resident, &held, some.clone(), &mut out);
+                        let exact = rows_f64(&values[2 * nv..(n + 2) * nv], nv);
+                        let pre: Vec<f64> = exact.iter().flat_map(|v| model.hidden_pre(v)).collect();
+                        let size: Vec<f64> = exact.iter().flat_map(|v| model.hidden_size(v)).collect();
+                        check(&out, &pre, &size, nv, &format!("{nv} × {nh} up, density {density}, {n} rows, {what}"));
+                    }
+                    let held = backend.load(rows(&h, nh)).expect("data");
+                    propdown(&resident, &held, some, &mut out);
+                    let exact = rows_f64(&h[2 * nh..(n + 2) * nh], nh);
+                    let pre: Vec<f64> = exact.iter().flat_map(|h| model.visible_pre(h)).collect();
+                    let size: Vec<f64> = exact.iter().flat_map(|h| model.visible_size(h)).collect();
+                    check(&out, &pre, &size, nh, &format!("{nv} × {nh} down, density {density}, {n} rows"));
+                }
+            }
+        }
+    }
+
+    /// Eight-bit data and the numbers that it stands for are the same data.
+    fn bytes_are_the_numbers_that_they_stand_for(backend) {
+        let (nv, nh) = (45, 33);
+        let rbm = random_rbm(shape(nv, nh), 0.5, 1);
+        let all: Vec<u8> = (0..=255).cycle().take(7 * nv).collect();
+        let numbers: Vec<f32> = all.iter().map(|&x| f32::from(x) / 255.0).collect();
+        for algorithm in [Algorithm::Cd, Algorithm::Pcd { n_chains: 3 }] {
+            let settings = Settings { algorithm, k: 2, monitor: Monitor::PseudoLikelihood, seed: 1 };
+            let bytes = backend.load(byte_rows(&all, nv)).expect("data");
+            let reals = backend.load(rows(&numbers, nv)).expect("data");
+            let one = trained(&backend, &rbm, &bytes, settings);
+            assert_eq!(one, trained(&backend, &rbm, &reals, settings));
+            assert_ne!(one, rbm);
+            // Another seed, other numbers.
+            assert_ne!(one, trained(&backend, &rbm, &bytes, Settings { seed: 2, ..settings }));
+        }
+    }
+}
+
+fn propup<B: Backend>(
+    rbm: &harmonium::Resident<B>, data: &B::Data<'_>, some: std::ops::Range<usize>, out: &mut Activations,
+) {
+    rbm.propup(B::batch(data, some), out).expect("propup");
+}
+
+fn propdown<B: Backend>(
+    rbm: &harmonium::Resident<B>, data: &B::Data<'_>, some: std::ops::Range<usize>, out: &mut Activations,
+) {
+    rbm.propdown(B::batch(data, some), out).expect("propdown");
+}
+
+/// Weights uniform within ±4·sqrt(6/(n_visible + n_hidden)), biases 0. False-alarm rate 1e-6, of a fixed seed.
+#[test]
+fn the_initialisation_is_the_tutorials() {
+    let rbm = Rbm::new(shape(300, 200), 1234);
+    let range = 4.0 * (6.0f64 / 500.0).sqrt();
+    let mut counts = vec![0; 64];
+    for &w in rbm.view().weights() {
+        let place = (f64::from(w) / range + 1.0) / 2.0;
+        assert!((0.0..=1.0).contains(&place), "{w}");
+        counts[((64.0 * place) as usize).min(63)] += 1;
+    }
+    assert_distribution(&counts, &[1.0 / 64.0; 64], "weights");
+    assert!(rbm.view().visible_bias().iter().chain(rbm.view().hidden_bias()).all(|&b| b == 0.0));
+    assert_eq!(rbm, Rbm::new(shape(300, 200), 1234));
+    assert_ne!(rbm, Rbm::new(shape(300, 200), 1235));
+    assert_eq!((range * 1e4).round(), 4382.0);
+}

@@ -1,0 +1,304 @@
+//! What training is watched by: pseudo-likelihood and reconstruction cross-entropy.
+
+mod oracle;
+
+use harmonium::{
+    Activations, Algorithm, Backend, Monitor, Rbm, Resident, Settings, Trainer, monitor::reconstruction_cross_entropy,
+};
+use oracle::{
+    byte_rows,
+    exact::{self, Exact, rows_f64, softplus},
+    for_each_backend, random_bits, random_bytes, random_rbm, random_values, rows, shape,
+    statistics::{U, assert_near, gamma, pre_error, softplus_error},
+};
+
+/// Calls `work` with a batch of the rows.
+fn with_batch<B: Backend, T>(backend: &B, values: &[f32], units: usize, work: impl FnOnce(B::Batch<'_>) -> T) -> T {
+    let data = backend.load(rows(values, units)).expect("data");
+    work(B::batch(&data, 0..values.len() / units))
+}
+
+fn rounded(x: &[f64]) -> Vec<f64> {
+    x.iter().map(|&x| f64::from(u8::from(x >= 0.5))).collect()
+}
+
+/// Greatest error of n·log P(x_i|x_-i) in `f32`, n being n_visible, for x of bits.
+///
+/// The difference of free energies d sums over hidden units the difference of two softplus: of a pre-activation, and of
+/// the same ± W_ij, which rounds once more. Each softplus is off by [`softplus_error`], their difference rounds once, and
+/// nh + 2 terms are summed. Then sp(-d) moves by no more than d does, and has an error of its own, and the factor rounds.
+fn bit_error(model: &Exact, x: &[f64], i: usize) -> f64 {
+    let (pre, size) = (model.hidden_pre(x), model.hidden_size(x));
+    let (mut error, mut sum) = (0.0, model.b(i).abs());
+    for j in 0..model.nh {
+        let w = (1.0 - 2.0 * x[i]) * model.w(i, j);
+        let flipped = pre[j] + w;
+        let pre_here = pre_error(model.nv, size[j]);
+        let pre_there = pre_here + U * (flipped.abs() + pre_here);
+        let (here, there) = (softplus(pre[j]), softplus(flipped));
+        error += softplus_error(pre_here, here) + softplus_error(pre_there, there) + U * (here + there);
+        sum += (here - there).abs() + error / model.nh as f64;
+    }
+    let d = error + gamma(model.nh + 2) * (sum + error);
+    let log = -model.log_conditional(x, i);
+    let n = model.nv as f64;
+    n * (softplus_error(d, log) + U * (log + d))
+}
+
+/// Greatest error of F(x): the softplus terms, the biases and the sum.
+fn free_energy_error(model: &Exact, x: &[f64]) -> f64 {
+    let terms = model.hidden_pre(x).into_iter().zip(model.hidden_size(x));
+    let error: f64 = terms.map(|(pre, size)| softplus_error(pre_error(model.nv, size), softplus(pre))).sum();
+    let bias: f64 = (0..model.nv).map(|i| (model.b(i) * x[i]).abs()).sum();
+    let size: f64 = bias + model.hidden_pre(x).into_iter().map(softplus).sum::<f64>();
+    error + gamma(model.nv + model.nh + 2) * (size + error)
+}
+
+/// The mean over rows of what is watched at one update.
+fn report<B: Backend>(trainer: &mut Trainer<B>) -> f64 {
+    let report = trainer.report().expect("report");
+    assert_eq!(report.since_last, 1);
+    report.monitor.expect("a monitor")
+}
+
+fn average(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// The library's cross-entropy takes x·p in `f64`; what training watches rounds each term to `f32` once. All terms have one
+/// sign, so the sum is off by no more than one rounding of itself.
+#[track_caller]
+fn assert_same_terms(found: f64, expected: f64, what: &str) {
+    let off = (found - expected).abs();
+    assert!(off <= 1.01 * U * expected.abs(), "{what}: found {found}, expected {expected}");
+}
+
+#[track_caller]
+fn assert_same(found: f64, expected: f64, what: &str) {
+    // The same terms, summed in f64 perhaps in another order.
+    assert!((found - expected).abs() <= 1e-12 * expected.abs().max(1.0), "{what}: found {found}, expected {expected}");
+}
+
+fn settings(algorithm: Algorithm, k: usize, monitor: Monitor) -> Settings {
+    Settings { algorithm, k, monitor, seed: 77 }
+}
+
+for_each_backend! {
+    fn pseudo_likelihood_is_the_oracles(backend) {
+        for (seed, (nv, nh, n)) in [(1, 1, 3), (4, 5, 9), (33, 31, 7), (65, 130, 5)].into_iter().enumerate() {
+            for density in [0.1, 0.9] {
+                let rbm = random_rbm(shape(nv, nh), 2.0 / (nv as f64).sqrt(), seed as u64);
+                let (resident, model) = (rbm.on(&backend).expect("resident"), Exact::of(&rbm));
+                // Real numbers: they are rounded first.
+                let x = random_values(n * nv, density, seed as u64);
+                let rows: Vec<Vec<f64>> = rows_f64(&x, nv).iter().map(|x| rounded(x)).collect();
+                let mut sums = vec![0.0; n];
+                let mut errors = vec![0.0; n];
+                for i in 0..nv {
+                    let found = with_batch(&backend, &x, nv, |x| resident.pseudo_log_likelihood_of_bit(x, i)).expect("bit");
+                    let expected: Vec<f64> = rows.iter().map(|x| nv as f64 * model.log_conditional(x, i)).collect();
+                    let bounds: Vec<f64> = rows.iter().map(|x| bit_error(&model, x, i)).collect();
+                    assert_near(&found, &expected, &bounds, &format!("bit {i}"));
+                    for r in 0..n {
+                        sums[r] += found[r] / nv as f64;
+                        errors[r] += bounds[r] / nv as f64;
+                    }
+                }
+                let found = with_batch(&backend, &x, nv, |x| resident.pseudo_log_likelihood(x)).expect("exact");
+                let expected: Vec<f64> = rows.iter().map(|x| model.pseudo_log_likelihood(x)).collect();
+                assert_near(&found, &expected, &errors, "exact");
+                // The estimator's mean over bits is the exact one; either is off by no more than the bound.
+                let twice: Vec<f64> = errors.iter().map(|error| 2.0 * error).collect();
+                assert_near(&sums, &found, &twice, "mean over bits");
+                assert!(with_batch(&backend, &x, nv, |x| resident.pseudo_log_likelihood_of_bit(x, nv)).is_err());
+            }
+        }
+    }
+
+    fn free_energy_is_the_oracles(backend) {
+        for (seed, (nv, nh, n)) in [(1, 1, 3), (4, 5, 9), (33, 31, 7), (65, 130, 25)].into_iter().enumerate() {
+            for density in [0.1, 0.9] {
+                let rbm = random_rbm(shape(nv, nh), 2.0, seed as u64);
+                let model = Exact::of(&rbm);
+                let x = random_values(n * nv, density, seed as u64);
+                let found = with_batch(&backend, &x, nv, |x| rbm.on(&backend).expect("resident").free_energy(x)).expect("F");
+                let rows = rows_f64(&x, nv);
+                let expected: Vec<f64> = rows.iter().map(|x| model.free_energy(x)).collect();
+                let bounds: Vec<f64> = rows.iter().map(|x| free_energy_error(&model, x)).collect();
+                assert_near(&found, &expected, &bounds, "free energy");
+            }
+        }
+    }
+
+    /// The value 1/2 counts as 1, and of eight-bit data 128 is the first that does.
+    fn a_half_counts_as_one(backend) {
+        let rbm = random_rbm(shape(3, 4), 1.0, 5);
+        let resident = rbm.on(&backend).expect("resident");
+        let exact = |x: &[f32]| with_batch(&backend, x, 3, |x| resident.pseudo_log_likelihood(x)).expect("exact");
+        let below = f32::from_bits(0.5f32.to_bits() - 1);
+        assert_eq!(exact(&[0.5, below, 0.0]), exact(&[1.0, 0.0, 0.0]));
+        let bytes = [128, 127, 255];
+        let data = backend.load(byte_rows(&bytes, 3)).expect("data");
+        let found = resident.pseudo_log_likelihood(batch_of(&backend, &data, 1)).expect("bytes");
+        assert_eq!(found, exact(&[1.0, 0.0, 1.0]));
+    }
+
+    /// One bit an update, the next at the next, on and on; of the parameters from before the update.
+    fn the_bit_cycles_over_updates(backend) {
+        for algorithm in [Algorithm::Cd, Algorithm::Pcd { n_chains: 3 }] {
+            let (nv, nh, n) = (7, 5, 6);
+            let mut rbm = random_rbm(shape(nv, nh), 1.0, 6);
+            let x = random_values(n * nv, 0.6, 6);
+            let mut trainer = Trainer::new(&backend, rbm.shape(), settings(algorithm, 1, Monitor::PseudoLikelihood)).expect("trainer");
+            assert_eq!(trainer.report().expect("report").monitor, None);
+            let mut lent = rbm.lend(&backend).expect("lent");
+            for update in 0..3 * nv + 2 {
+                let before = with_batch(&backend, &x, nv, |x| lent.pseudo_log_likelihood_of_bit(x, update % nv)).expect("bit");
+                with_batch(&backend, &x, nv, |x| trainer.step(&mut lent, x, 0.5)).expect("step");
+                assert_same(report(&mut trainer), average(&before), &format!("update {update}"));
+            }
+        }
+    }
+
+    /// A report is the mean over the updates since the last one, and says how many those were.
+    fn a_report_is_a_mean_over_updates(backend) {
+        let (nv, nh, n) = (7, 5, 6);
+        let x = random_values(n * nv, 0.6, 6);
+        let run = |every: usize| {
+            let mut rbm = random_rbm(shape(nv, nh), 1.0, 6);
+            let mut trainer = Trainer::new(&backend, rbm.shape(), settings(Algorithm::Cd, 2, Monitor::PseudoLikelihood)).expect("trainer");
+            let mut lent = rbm.lend(&backend).expect("lent");
+            let mut reports = Vec::new();
+            for update in 1..=12 {
+                with_batch(&backend, &x, nv, |x| trainer.step(&mut lent, x, 0.5)).expect("step");
+                if update % every == 0 {
+                    let report = trainer.report().expect("report");
+                    assert_eq!((report.updates, report.since_last), (update as u64, every as u64));
+                    reports.push(report.monitor.expect("a monitor"));
+                }
+            }
+            reports
+        };
+        let (single, four) = (run(1), run(4));
+        for (epoch, mean) in four.iter().enumerate() {
+            assert_same(*mean, average(&single[4 * epoch..4 * epoch + 4]), "mean of four");
+        }
+    }
+
+    fn the_exact_monitor_is_of_the_old_parameters(backend) {
+        let (nv, nh, n) = (7, 5, 6);
+        let mut rbm = random_rbm(shape(nv, nh), 1.0, 8);
+        let x = random_values(n * nv, 0.6, 8);
+        let pcd = Algorithm::Pcd { n_chains: 4 };
+        let mut trainer = Trainer::new(&backend, rbm.shape(), settings(pcd, 1, Monitor::ExactPseudoLikelihood)).expect("trainer");
+        let mut lent = rbm.lend(&backend).expect("lent");
+        for _ in 0..5 {
+            let before = with_batch(&backend, &x, nv, |x| lent.pseudo_log_likelihood(x)).expect("exact");
+            with_batch(&backend, &x, nv, |x| trainer.step(&mut lent, x, 0.5)).expect("step");
+            assert_same(report(&mut trainer), average(&before), "exact");
+        }
+    }
+
+    fn reconstruction_is_of_the_right_pre_activations(backend) {
+        let (nv, nh, n) = (9, 5, 6);
+        let x = random_values(n * nv, 0.6, 9);
+        for k in [1, 3] {
+            let mut rbm = random_rbm(shape(nv, nh), 1.0, 9);
+            let mut trainer = Trainer::new(&backend, rbm.shape(), settings(Algorithm::Cd, k, Monitor::Reconstruction)).expect("trainer");
+            let mut lent = rbm.lend(&backend).expect("lent");
+            for _ in 0..5 {
+                with_batch(&backend, &x, nv, |x| trainer.step(&mut lent, x, 0.5)).expect("step");
+                // CD: those of step k, which the chains still hold.
+                let mut last = Activations::default();
+                trainer.chains().visible(&mut last).expect("visible");
+                let expected = reconstruction_cross_entropy(rows(&x, nv), &last.pre_activation).expect("cross-entropy");
+                assert_same_terms(report(&mut trainer), average(&expected), "CD");
+            }
+        }
+        let mut rbm = random_rbm(shape(nv, nh), 1.0, 9);
+        let pcd = Algorithm::Pcd { n_chains: 4 };
+        let mut trainer = Trainer::new(&backend, rbm.shape(), settings(pcd, 2, Monitor::Reconstruction)).expect("trainer");
+        let mut lent = rbm.lend(&backend).expect("lent");
+        for _ in 0..5 {
+            // PCD: those that the batch's hidden means give, by the parameters from before.
+            let (mut hidden, mut visible) = (Activations::default(), Activations::default());
+            with_batch(&backend, &x, nv, |x| lent.propup(x, &mut hidden)).expect("propup");
+            with_batch(&backend, &hidden.mean, nh, |h| lent.propdown(h, &mut visible)).expect("propdown");
+            let expected = reconstruction_cross_entropy(rows(&x, nv), &visible.pre_activation).expect("cross-entropy");
+            with_batch(&backend, &x, nv, |x| trainer.step(&mut lent, x, 0.5)).expect("step");
+            assert_same_terms(report(&mut trainer), average(&expected), "PCD");
+        }
+    }
+
+    fn nothing_watched_is_nothing_reported(backend) {
+        let mut rbm = random_rbm(shape(5, 4), 1.0, 10);
+        let mut trainer = Trainer::new(&backend, rbm.shape(), settings(Algorithm::Cd, 1, Monitor::None)).expect("trainer");
+        let mut lent = rbm.lend(&backend).expect("lent");
+        with_batch(&backend, &[0.5; 10], 5, |x| trainer.step(&mut lent, x, 0.1)).expect("step");
+        assert_eq!(trainer.report().expect("report").monitor, None);
+    }
+
+    /// Pre-activations of ±1e4, where σ is 0 or 1 and its logarithm infinite.
+    fn everything_is_finite_far_out(backend) {
+        let (nv, nh, n) = (20, 11, 8);
+        for sign in [1.0, -1.0, 0.0] {
+            let mut weights = random_bits(nv * nh, 0.5, 11);
+            for w in &mut weights {
+                *w = if sign == 0.0 { 1e3 * (2.0 * *w - 1.0) } else { 500.0 * sign };
+            }
+            let mut rbm = Rbm::from_parts(shape(nv, nh), weights, vec![-1e3; nv], vec![1e3; nh]).expect("model");
+            let x: Vec<f32> = [vec![1.0; nv], vec![0.0; nv], random_bits((n - 2) * nv, 0.5, 12)].concat();
+            let resident = rbm.on(&backend).expect("resident");
+            let finite = |values: Vec<f64>, what: &str| assert!(values.iter().all(|x| x.is_finite()), "{what}: {values:?}");
+            finite(with_batch(&backend, &x, nv, |x| resident.free_energy(x)).expect("F"), "free energy");
+            finite(with_batch(&backend, &x, nv, |x| resident.pseudo_log_likelihood(x)).expect("PL"), "exact");
+            for i in 0..nv {
+                finite(with_batch(&backend, &x, nv, |x| resident.pseudo_log_likelihood_of_bit(x, i)).expect("PL"), "bit");
+            }
+            for monitor in [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction] {
+                for algorithm in [Algorithm::Cd, Algorithm::Pcd { n_chains: 3 }] {
+                    let mut trainer = Trainer::new(&backend, rbm.shape(), settings(algorithm, 2, monitor)).expect("trainer");
+                    let mut lent = rbm.lend(&backend).expect("lent");
+                    with_batch(&backend, &x, nv, |x| trainer.step(&mut lent, x, 0.1)).expect("step");
+                    let value = report(&mut trainer);
+                    assert!(value.is_finite() && value <= 0.0, "{monitor:?}: {value}");
+                }
+            }
+        }
+    }
+}
+
+/// Rows of loaded data; a function because the closure above would have to name the types.
+fn batch_of<'a, B: Backend>(_: &B, data: &'a B::Data<'_>, n: usize) -> B::Batch<'a> {
+    B::batch(data, 0..n)
+}
+
+#[test]
+fn cross_entropy_is_the_oracles() {
+    let (n, units) = (9, 23);
+    let grey = random_bytes(n * units, 0.5, 13);
+    let x: Vec<f32> = grey.iter().map(|&x| f32::from(x) / 255.0).collect();
+    let pre: Vec<f32> = random_values(n * units, 1.0, 14).iter().map(|p| 40.0 * p - 20.0).collect();
+    let found = reconstruction_cross_entropy(byte_rows(&grey, units), &pre).expect("cross-entropy");
+    assert_eq!(found, reconstruction_cross_entropy(rows(&x, units), &pre).expect("cross-entropy"));
+    let (x, pre_rows) = (rows_f64(&x, units), rows_f64(&pre, units));
+    let expected: Vec<f64> = x.iter().zip(&pre_rows).map(|(x, p)| exact::cross_entropy(x, p)).collect();
+    // Only the softplus are f32.
+    let bound = |p: &Vec<f64>| p.iter().map(|&p| softplus_error(0.0, softplus(p))).sum::<f64>() + 1e-12;
+    assert_near(&found, &expected, &pre_rows.iter().map(bound).collect::<Vec<_>>(), "cross-entropy");
+    assert!(reconstruction_cross_entropy(rows(&[0.5; 4], 2), &[0.0; 3]).is_err());
+    let far = reconstruction_cross_entropy(rows(&[0.0, 1.0, 0.5, 0.5], 4), &[1e4, -1e4, 1e4, -1e4]).expect("far out");
+    assert_eq!(far, [-30_000.0]);
+}
+
+/// Both spellings of a resident are one type: what is lent reads as what it holds.
+#[test]
+fn lent_parameters_read_like_resident_ones() {
+    fn shape_of<B: Backend>(resident: &Resident<B>) -> (usize, usize) {
+        (resident.shape().n_visible(), resident.shape().n_hidden())
+    }
+    let mut rbm = random_rbm(shape(3, 2), 1.0, 15);
+    let backend = harmonium::Cpu::detect().expect("cpu");
+    let lent = rbm.lend(&backend).expect("lent");
+    assert_eq!(shape_of(&lent), (3, 2));
+}

@@ -1,0 +1,156 @@
+//! The numerics contract as one sequential `f32` program. A canonical backend equals it to the bit.
+//!
+//! - A pre-activation starts from 0 and takes its units in ascending order, `acc = fma(x, W, acc)`; then
+//!   `pre = fma(β, acc, fma(β, bias, (1 - β)·reference))`, the reference being 0.
+//! - A unit with mean p = σ(pre) is on iff u < p, u = (x >> 8)·2^-24, x the next number of one generator.
+//! - A step of M chains draws v of all chains, then h of all chains.
+//! - In the gradient either phase starts from 0 and takes its rows in ascending order by fused multiply-adds.
+
+use harmonium::{Activations, Algorithm, Gradient, Rbm, Uniforms, elementary::sigmoid};
+use rand_core::Rng;
+use rand_pcg::Pcg32;
+
+/// Parameters, laid out as the library's.
+#[derive(Clone, Debug)]
+pub struct Canonical {
+    pub nv: usize,
+    pub nh: usize,
+    pub w: Vec<f32>,
+    pub b: Vec<f32>,
+    pub c: Vec<f32>,
+}
+
+/// Draws every unit in order.
+pub fn sample(means: &[f32], generator: &mut Pcg32) -> Vec<f32> {
+    means.iter().map(|&p| f32::from(((generator.next_u32() >> 8) as f32 * 2f32.powi(-24)) < p)).collect()
+}
+
+/// β·(acc + bias), each multiplication fused with the addition after it.
+fn scaled(beta: f32, acc: f32, bias: f32) -> f32 {
+    beta.mul_add(acc, beta.mul_add(bias, (1.0 - beta) * 0.0))
+}
+
+impl Canonical {
+    pub fn of(rbm: &Rbm) -> Self {
+        let view = rbm.view();
+        Self {
+            nv: rbm.shape().n_visible(),
+            nh: rbm.shape().n_hidden(),
+            w: view.weights().to_vec(),
+            b: view.visible_bias().to_vec(),
+            c: view.hidden_bias().to_vec(),
+        }
+    }
+
+    /// P(h|v) of each row, at an inverse temperature a row.
+    pub fn propup(&self, v: &[f32], betas: &[f32]) -> Activations {
+        let mut out = Activations::default();
+        for (v, &beta) in v.chunks_exact(self.nv).zip(betas) {
+            for j in 0..self.nh {
+                let mut acc = 0.0f32;
+                for i in 0..self.nv {
+                    acc = v[i].mul_add(self.w[i * self.nh + j], acc);
+                }
+                out.pre_activation.push(scaled(beta, acc, self.c[j]));
+            }
+        }
+        out.mean = out.pre_activation.iter().map(|&x| sigmoid(x)).collect();
+        out
+    }
+
+    /// P(v|h) of each row.
+    pub fn propdown(&self, h: &[f32], betas: &[f32]) -> Activations {
+        let mut out = Activations::default();
+        for (h, &beta) in h.chunks_exact(self.nh).zip(betas) {
+            for i in 0..self.nv {
+                let mut acc = 0.0f32;
+                for j in 0..self.nh {
+                    acc = h[j].mul_add(self.w[i * self.nh + j], acc);
+                }
+                out.pre_activation.push(scaled(beta, acc, self.b[i]));
+            }
+        }
+        out.mean = out.pre_activation.iter().map(|&x| sigmoid(x)).collect();
+        out
+    }
+
+    /// One step of chains on the hidden layer: v, then h'.
+    pub fn hvh(&self, h: &[f32], betas: &[f32], generator: &mut Pcg32) -> (Activations, Activations) {
+        let mut visible = self.propdown(h, betas);
+        visible.sample = sample(&visible.mean, generator);
+        let mut hidden = self.propup(&visible.sample, betas);
+        hidden.sample = sample(&hidden.mean, generator);
+        (visible, hidden)
+    }
+
+    /// The gradient of rows x with hidden means `p` against chain ends `v` with hidden means `n`.
+    pub fn gradient(&self, x: &[f32], p: &[f32], v: &[f32], n: &[f32]) -> Gradient {
+        let (nv, nh) = (self.nv, self.nh);
+        let (rows, chains) = (x.len() / nv, v.len() / nv);
+        let (per_row, per_chain) = (1.0 / rows as f32, 1.0 / chains as f32);
+        let element = |pos: f32, neg: f32| neg.mul_add(per_chain, -(pos * per_row));
+        let product = |a: &[f32], b: &[f32], rows: usize, i: usize, j: usize| {
+            (0..rows).fold(0.0f32, |sum, r| a[r * nv + i].mul_add(b[r * nh + j], sum))
+        };
+        let sum = |a: &[f32], units: usize, i: usize| a.iter().skip(i).step_by(units).fold(0.0f32, |sum, x| sum + x);
+        let weight =
+            |at: usize| element(product(x, p, rows, at / nh, at % nh), product(v, n, chains, at / nh, at % nh));
+        Gradient {
+            weights: (0..nv * nh).map(weight).collect(),
+            visible_bias: (0..nv).map(|i| element(sum(x, nv, i), sum(v, nv, i))).collect(),
+            hidden_bias: (0..nh).map(|j| element(sum(p, nh, j), sum(n, nh, j))).collect(),
+        }
+    }
+
+    /// θ ← θ - lr·gradient.
+    pub fn apply(&mut self, gradient: &Gradient, lr: f32) {
+        let Gradient { weights, visible_bias, hidden_bias } = gradient;
+        for (theta, gradient) in [(&mut self.w, weights), (&mut self.b, visible_bias), (&mut self.c, hidden_bias)] {
+            for (theta, &g) in theta.iter_mut().zip(gradient) {
+                *theta = (-lr).mul_add(g, *theta);
+            }
+        }
+    }
+}
+
+/// Training by the contract.
+pub struct CanonicalTrainer {
+    pub algorithm: Algorithm,
+    pub k: usize,
+    pub generator: Pcg32,
+    /// The chains' hidden states.
+    pub hidden: Vec<f32>,
+    /// The chains' visible layer in the last step.
+    pub visible: Activations,
+}
+
+impl CanonicalTrainer {
+    pub fn new(model: &Canonical, algorithm: Algorithm, k: usize, draws: &Uniforms) -> Self {
+        let hidden = match algorithm {
+            Algorithm::Cd => Vec::new(),
+            Algorithm::Pcd { n_chains } => vec![0.0; n_chains * model.nh],
+        };
+        Self { algorithm, k, generator: draws.generator(), hidden, visible: Activations::default() }
+    }
+
+    /// The gradient of one update; moves the chains.
+    pub fn gradient(&mut self, model: &Canonical, x: &[f32]) -> Gradient {
+        let p = model.propup(x, &vec![1.0; x.len() / model.nv]).mean;
+        if self.algorithm == Algorithm::Cd {
+            self.hidden = sample(&p, &mut self.generator);
+        }
+        let betas = vec![1.0; self.hidden.len() / model.nh];
+        let mut means = Vec::new();
+        for _ in 0..self.k {
+            let (visible, hidden) = model.hvh(&self.hidden, &betas, &mut self.generator);
+            (self.visible, self.hidden, means) = (visible, hidden.sample, hidden.mean);
+        }
+        model.gradient(x, &p, &self.visible.sample, &means)
+    }
+
+    /// One update.
+    pub fn step(&mut self, model: &mut Canonical, x: &[f32], lr: f32) {
+        let gradient = self.gradient(model, x);
+        model.apply(&gradient, lr);
+    }
+}

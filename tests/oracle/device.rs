@@ -1,0 +1,34 @@
+//! The CUDA device of the tests: a real one, or the emulator on the library path.
+
+use harmonium::{Cuda, CudaError, Error, Program};
+use std::io::Write;
+
+/// What the emulator calls itself.
+pub const EMULATOR: &str = "Harmonium CUDA emulator";
+
+/// Device 0; `None`, after saying so, where there is no driver or no device.
+///
+/// # Panics
+/// Where there should be a device: another error, or `HARMONIUM_CUDA=required`.
+pub fn cuda() -> Option<Cuda> {
+    cuda_with(Program::Own)
+}
+
+/// The same with other kernels.
+pub fn cuda_with(program: Program<'_>) -> Option<Cuda> {
+    match Cuda::with_program(0, program) {
+        Ok(cuda) => Some(cuda),
+        Err(Error::Cuda(why @ (CudaError::NoDriver | CudaError::NoDevice { .. }))) => {
+            skipped(&why.to_string());
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Says, past the test harness, that a test does nothing.
+pub fn skipped(why: &str) {
+    assert!(std::env::var_os("HARMONIUM_CUDA").is_none_or(|value| value != "required"), "skipped: {why}");
+    let name = std::thread::current().name().unwrap_or("a CUDA test").to_owned();
+    let _ = writeln!(std::io::stderr(), "{name}: skipped: {why}");
+}

@@ -1,0 +1,146 @@
+//! What the tests judge the library by, and what they share.
+//!
+//! - [`exact`]: the mathematics, in `f64`, by plain loops and by enumeration;
+//! - [`canonical`]: the numerics contract, in `f32`, as one sequential program, which the library must equal to the bit;
+//! - [`statistics`]: goodness of fit and rounding bounds.
+//!
+//! [`for_each_backend`] writes a test once for every device.
+// No test file uses all of it; and indices, as in the formulas, are the plainest form of what is written here.
+#![allow(dead_code, unused_imports, unused_macros, clippy::needless_range_loop)]
+
+pub mod canonical;
+#[cfg(feature = "cuda")]
+pub mod device;
+pub mod exact;
+pub mod statistics;
+
+use harmonium::{Backend, Cpu, Gemm, Gradient, Rbm, Rows, Shape, Values};
+use rand_core::Rng;
+use rand_pcg::Pcg32;
+
+/// What a backend promises about its arithmetic.
+pub trait Contract: Backend {
+    /// Whether results are the canonical model's bits. If not they are only as near as rounding allows.
+    const CANONICAL: bool;
+}
+
+impl Contract for Cpu {
+    const CANONICAL: bool = true;
+}
+
+impl Contract for Gemm {
+    const CANONICAL: bool = false;
+}
+
+/// Whether this backend is held to the canonical bits.
+pub fn is_canonical<B: Contract>(_: &B) -> bool {
+    B::CANONICAL
+}
+
+/// Writes each test once for every backend, in a module named after it. A device joins by one line at the top.
+macro_rules! for_each_backend {
+    (@backend $module:ident, $make:expr, $($(#[$meta:meta])* fn $name:ident($backend:ident) $body:block)*) => {
+        mod $module {
+            #[allow(unused_imports)]
+            use super::*;
+            $(
+                $(#[$meta])*
+                #[test]
+                fn $name() {
+                    let $backend = $make.expect("the backend is there");
+                    $body
+                }
+            )*
+        }
+    };
+    ($($tests:tt)*) => {
+        for_each_backend! { @backend cpu, harmonium::Cpu::detect(), $($tests)* }
+        for_each_backend! { @backend gemm, harmonium::Gemm::detect(), $($tests)* }
+    };
+}
+pub(crate) use for_each_backend;
+
+/// A sequential generator for what the tests make up themselves.
+pub fn generator(seed: u64) -> Pcg32 {
+    Pcg32::new(seed ^ 0x5eed_5eed_5eed_5eed, 0x2545_f491_4f6c_dd1d)
+}
+
+/// A number in [0, 1).
+pub fn uniform(generator: &mut Pcg32) -> f64 {
+    f64::from(generator.next_u32()) / 2f64.powi(32)
+}
+
+/// A number in [-range, range).
+pub fn symmetric(generator: &mut Pcg32, range: f64) -> f32 {
+    (range * (2.0 * uniform(generator) - 1.0)) as f32
+}
+
+/// A shape that is known to be right.
+pub fn shape(n_visible: usize, n_hidden: usize) -> Shape {
+    Shape::new(n_visible, n_hidden).expect("a right shape")
+}
+
+/// An RBM with all parameters uniform within ± `range`.
+pub fn random_rbm(shape: Shape, range: f64, seed: u64) -> Rbm {
+    let mut generator = generator(seed);
+    let mut some = |n: usize| (0..n).map(|_| symmetric(&mut generator, range)).collect::<Vec<_>>();
+    let (nv, nh) = (shape.n_visible(), shape.n_hidden());
+    Rbm::from_parts(shape, some(nv * nh), some(nv), some(nh)).expect("a right model")
+}
+
+/// `n` values, 0 but for a share `density`, which are real numbers in (0, 1].
+pub fn random_values(n: usize, density: f64, seed: u64) -> Vec<f32> {
+    let mut generator = generator(seed);
+    let mut value = || if uniform(&mut generator) < density { 1.0 - uniform(&mut generator) as f32 } else { 0.0 };
+    (0..n).map(|_| value()).collect()
+}
+
+/// `n` bits as numbers, 1 with probability `density`.
+pub fn random_bits(n: usize, density: f64, seed: u64) -> Vec<f32> {
+    let mut generator = generator(seed);
+    (0..n).map(|_| f32::from(uniform(&mut generator) < density)).collect()
+}
+
+/// `n` eight-bit values, 0 but for a share `density`.
+pub fn random_bytes(n: usize, density: f64, seed: u64) -> Vec<u8> {
+    let mut generator = generator(seed);
+    let mut byte = || if uniform(&mut generator) < density { (generator.next_u32() % 255) as u8 + 1 } else { 0 };
+    (0..n).map(|_| byte()).collect()
+}
+
+/// Rows of numbers that are known to be right.
+pub fn rows(values: &[f32], units: usize) -> Rows<'_> {
+    Rows::new(Values::F32(values), units).expect("right rows")
+}
+
+/// Rows of eight-bit values that are known to be right.
+pub fn byte_rows(values: &[u8], units: usize) -> Rows<'_> {
+    Rows::new(Values::U8(values), units).expect("right rows")
+}
+
+/// A gradient's numbers in one list: W, b, c.
+pub fn flat(gradient: &Gradient) -> Vec<f64> {
+    let Gradient { weights, visible_bias, hidden_bias } = gradient;
+    weights.iter().chain(visible_bias).chain(hidden_bias).map(|&x| f64::from(x)).collect()
+}
+
+/// The bits of numbers: what "equal to the bit" compares. Zeros of either sign count as one number.
+pub fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|&x| (x + 0.0).to_bits()).collect()
+}
+
+/// Asserts that two lists of numbers are the same bits, and says where they first differ.
+#[track_caller]
+pub fn assert_bits(found: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}: length");
+    let differs = |(a, b): (&f32, &f32)| (a + 0.0).to_bits() != (b + 0.0).to_bits();
+    if let Some(at) = found.iter().zip(expected).position(differs) {
+        let n = found.iter().zip(expected).filter(|&(a, b)| differs((a, b))).count();
+        panic!("{what}[{at}]: found {:?}, expected {:?}; {n} of {} differ", found[at], expected[at], found.len());
+    }
+}
+
+/// Runs `work` in a pool of so many threads.
+pub fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool").install(work)
+}

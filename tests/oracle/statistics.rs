@@ -1,0 +1,97 @@
+//! Goodness of fit at a stated rate of false alarms, and bounds on rounding.
+
+use super::uniform;
+use harmonium::elementary::{SIGMOID_ULP, SOFTPLUS_ULP};
+use rand_pcg::Pcg32;
+
+/// Half the distance from 1 to the next `f32`: the greatest relative error of one rounding.
+pub const U: f64 = 1.0 / 16_777_216.0;
+
+/// What n roundings in a row can do to a sum or product, relative to the sum of its terms' sizes (N. J. Higham, "Accuracy
+/// and Stability of Numerical Algorithms", 2002, lemma 3.1). Holds for any order of summation.
+pub fn gamma(n: usize) -> f64 {
+    n as f64 * U / (1.0 - n as f64 * U)
+}
+
+/// Greatest error of a pre-activation in `f32`: a sum of `units` products and a bias, whose sizes sum to `size`, then
+/// scaled by β and moved by a reference.
+pub fn pre_error(units: usize, size: f64) -> f64 {
+    gamma(units + 4) * size
+}
+
+/// Greatest error of σ of such a pre-activation: σ' ≤ 1/4, and a unit in the last place of a number ≤ 1 is ≤ 2U.
+pub fn mean_error(pre_error: f64) -> f64 {
+    pre_error / 4.0 + SIGMOID_ULP * 2.0 * U
+}
+
+/// Greatest error of softplus of a pre-activation: sp' ≤ 1, and a unit in the last place is ≤ 2U of the number.
+pub fn softplus_error(pre_error: f64, softplus: f64) -> f64 {
+    pre_error + SOFTPLUS_ULP * 2.0 * U * (softplus + pre_error) + f64::from(f32::MIN_POSITIVE) * 2.0
+}
+
+/// The standard normal number that is exceeded with probability 1e-6.
+const NORMAL_1E_6: f64 = 4.753_424;
+
+/// What a chi-square number of so many degrees of freedom exceeds with probability 1e-6: E. B. Wilson and M. M. Hilferty's
+/// cube root approximation (1931), good to half a percent from ten degrees on.
+pub fn chi_square_limit(degrees: usize) -> f64 {
+    let d = degrees as f64;
+    let s = 2.0 / (9.0 * d);
+    d * (1.0 - s + NORMAL_1E_6 * s.sqrt()).powi(3)
+}
+
+/// Pearson's test, at a false-alarm rate of 1e-6: whether `counts` may come from the distribution `p`. Cells in which
+/// fewer than ten are expected count as one cell.
+#[track_caller]
+pub fn assert_distribution(counts: &[u64], p: &[f64], what: &str) {
+    assert_eq!(counts.len(), p.len());
+    let n: u64 = counts.iter().sum();
+    let (mut statistic, mut cells, mut rest) = (0.0, 0, (0.0, 0.0));
+    let mut cell = |count: f64, expected: f64| {
+        statistic += (count - expected).powi(2) / expected;
+        cells += 1;
+    };
+    for (&count, p) in counts.iter().zip(p) {
+        let (count, expected) = (count as f64, n as f64 * p);
+        if expected < 10.0 {
+            rest = (rest.0 + count, rest.1 + expected);
+        } else {
+            cell(count, expected);
+        }
+    }
+    if rest.1 >= 10.0 {
+        cell(rest.0, rest.1);
+    } else {
+        // Too little is expected there for the chi-square law: by Markov's inequality more than ten million times the
+        // expectation has a probability below 1e-7, and a state that cannot be must not be.
+        assert!(rest.0 <= 1e7 * rest.1, "{what}: impossible states {} times", rest.0);
+    }
+    let limit = chi_square_limit(cells - 1);
+    assert!(statistic <= limit, "{what}: chi-square {statistic:.1} over {} degrees, limit {limit:.1}", cells - 1);
+}
+
+/// The number of a cell drawn from the distribution `p`.
+pub fn draw_from(p: &[f64], generator: &mut Pcg32) -> usize {
+    let mut u = uniform(generator);
+    for (at, p) in p.iter().enumerate() {
+        u -= p;
+        if u < 0.0 {
+            return at;
+        }
+    }
+    p.len() - 1
+}
+
+/// Asserts |found - expected| ≤ bound for each number.
+#[track_caller]
+pub fn assert_near(found: &[f64], expected: &[f64], bounds: &[f64], what: &str) {
+    assert!(found.len() == expected.len() && found.len() == bounds.len(), "{what}: length");
+    for (at, ((found, expected), bound)) in found.iter().zip(expected).zip(bounds).enumerate() {
+        let off = (found - expected).abs();
+        // Not `off > bound`: a NaN fails.
+        assert!(
+            off <= *bound,
+            "{what}[{at}]: found {found:e}, expected {expected:e}, off by {off:e}, allowed {bound:e}"
+        );
+    }
+}

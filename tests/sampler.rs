@@ -1,0 +1,320 @@
+//! Random numbers and what is made of them: draws are one sequential generator's, and the Gibbs kernels leave the model's
+//! distribution as it is.
+//!
+//! Every statistical test has fixed seeds and a false-alarm rate of 1e-6 a comparison, some two hundred in all: had the
+//! seeds not been fixed, one run in five thousand would fail for nothing.
+
+mod oracle;
+
+use harmonium::{
+    Activations, Backend, ChainState, Chains, Purpose, Rbm, Resident, Uniforms, elementary::sigmoid,
+    uniforms::unit_interval,
+};
+use oracle::{
+    assert_bits,
+    canonical::sample,
+    exact::{Exact, index, product, state},
+    for_each_backend, generator, random_bits, random_rbm, rows, shape,
+    statistics::{assert_distribution, draw_from},
+};
+use rand_core::Rng;
+
+/// M. E. O'Neill's PCG32 and its seeding here, written down once more.
+struct Independent(u64);
+
+impl Independent {
+    const STREAM: u64 = 0x1405_7b7e_f767_814f;
+
+    fn new(seed: u64, purpose: u64) -> Self {
+        let mut z = seed.wrapping_add(purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let mut new = Self((z ^ z >> 31).wrapping_add(Self::STREAM));
+        new.next();
+        new
+    }
+
+    fn next(&mut self) -> u32 {
+        let s = self.0;
+        self.0 = s.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(Self::STREAM);
+        let x = ((s >> 18 ^ s) >> 27) as u32;
+        x.rotate_right((s >> 59) as u32)
+    }
+}
+
+#[test]
+fn the_sequence_is_pcg32() {
+    let purposes = [Purpose::Initialisation, Purpose::Training, Purpose::Sampling, Purpose::Annealing];
+    for seed in [0, 1, 123, u64::MAX] {
+        for (number, purpose) in (1..).zip(purposes) {
+            let mut independent = Independent::new(seed, number);
+            let mut generator = Uniforms::new(seed, purpose).generator();
+            assert!((0..1000).all(|_| generator.next_u32() == independent.next()), "seed {seed}, {purpose:?}");
+        }
+    }
+}
+
+#[test]
+fn a_position_is_a_number_of_draws() {
+    let mut uniforms = Uniforms::new(7, Purpose::Sampling);
+    let mut sequential = uniforms.generator();
+    for position in 0..3000 {
+        uniforms.seek(position);
+        assert_eq!(uniforms.generator().next_u32(), sequential.next_u32(), "position {position}");
+    }
+    // Far places: the sequence goes on over them, and they are `advance` from the beginning.
+    for position in [1 << 20, (1 << 32) - 50, (1 << 40) - 50, (1 << 40) + 12_345, 1 << 63, u64::MAX - 50] {
+        uniforms.seek(position);
+        let mut here = uniforms.generator();
+        let mut advanced = Uniforms::new(7, Purpose::Sampling).generator();
+        advanced.advance(position);
+        for n in 0..100 {
+            let mut uniforms = uniforms.clone();
+            uniforms.skip(n);
+            let x = here.next_u32();
+            assert_eq!((x, x), (advanced.next_u32(), uniforms.generator().next_u32()), "{position} + {n}");
+        }
+    }
+    assert_eq!([unit_interval(0), unit_interval(255), unit_interval(256)], [0.0, 0.0, 2f32.powi(-24)]);
+    assert_eq!(unit_interval(u32::MAX), 1.0 - 2f32.powi(-24));
+}
+
+/// Places to draw at: odd ones, and across 2^32, 2^40 and the end of the 64-bit count.
+const PLACES: [u64; 8] =
+    [0, 1, 77, (1 << 20) - 3, (1 << 32) - 100, (1 << 40) - 100, (1 << 40) + 54_321, u64::MAX - 100];
+
+fn resident<B: Backend>(backend: &B, rbm: &Rbm) -> Resident<B> {
+    rbm.on(backend).expect("resident")
+}
+
+/// Calls `work` with a batch of the rows.
+fn with_batch<B: Backend, T>(backend: &B, values: &[f32], units: usize, work: impl FnOnce(B::Batch<'_>) -> T) -> T {
+    let data = backend.load(rows(values, units)).expect("data");
+    work(B::batch(&data, 0..values.len() / units))
+}
+
+/// Chains with these hidden states.
+fn chains<B: Backend>(backend: &B, rbm: &Rbm, hidden: &[f32], betas: &[f32], draws: Uniforms) -> Chains<B> {
+    let n_hidden = rbm.shape().n_hidden();
+    let mut words = Vec::new();
+    for row in hidden.chunks_exact(n_hidden) {
+        words.extend(
+            row.chunks(64).map(|part| part.iter().rev().fold(0u64, |word, &x| word << 1 | u64::from(x == 1.0))),
+        );
+    }
+    let state = ChainState { hidden: words, betas: betas.to_vec(), uniforms: draws };
+    let chains = Chains::from_state(backend, rbm.shape(), &state).expect("chains");
+    assert_eq!(chains.state().expect("state"), state);
+    assert_bits(&chains.hidden().expect("hidden"), hidden, "hidden");
+    chains
+}
+
+fn counts(cells: usize, all: impl Iterator<Item = usize>) -> Vec<u64> {
+    let mut counts = vec![0; cells];
+    all.for_each(|cell| counts[cell] += 1);
+    counts
+}
+
+for_each_backend! {
+    /// Whatever the means, and however the work is split: one generator, element after element.
+    fn draws_are_one_sequential_generators(backend) {
+        for (seed, (nv, nh, n)) in [(1, 1, 1), (3, 5, 2), (33, 31, 7), (64, 64, 20), (65, 129, 21), (97, 300, 130)].into_iter().enumerate() {
+            let rbm = random_rbm(shape(nv, nh), 2.0 / (nv as f64).sqrt(), seed as u64);
+            let resident = resident(&backend, &rbm);
+            let (mut visible, mut hidden) = (Activations::default(), Activations::default());
+            let v = random_bits(n * nv, 0.4, seed as u64);
+            for place in PLACES {
+                let mut draws = Uniforms::new(seed as u64, Purpose::Sampling);
+                draws.seek(place);
+                let mut generator = draws.generator();
+                with_batch(&backend, &v, nv, |v| resident.sample_h_given_v(v, &mut draws, &mut hidden)).expect("h");
+                assert_bits(&hidden.sample, &sample(&hidden.mean, &mut generator), "h");
+                assert_eq!(draws.position(), place.wrapping_add((n * nh) as u64));
+                with_batch(&backend, &hidden.sample.clone(), nh, |h| resident.sample_v_given_h(h, &mut draws, &mut visible)).expect("v");
+                assert_bits(&visible.sample, &sample(&visible.mean, &mut generator), "v");
+                with_batch(&backend, &hidden.sample.clone(), nh, |h| resident.gibbs_hvh(h, &mut draws, &mut visible, &mut hidden)).expect("hvh");
+                assert_bits(&visible.sample, &sample(&visible.mean, &mut generator), "hvh v");
+                assert_bits(&hidden.sample, &sample(&hidden.mean, &mut generator), "hvh h");
+                with_batch(&backend, &v, nv, |v| resident.gibbs_vhv(v, &mut draws, &mut hidden, &mut visible)).expect("vhv");
+                assert_bits(&hidden.sample, &sample(&hidden.mean, &mut generator), "vhv h");
+                assert_bits(&visible.sample, &sample(&visible.mean, &mut generator), "vhv v");
+                let all = (n * (nh + nv) * 3) as u64;
+                assert_eq!(draws.position(), place.wrapping_add(all));
+            }
+        }
+    }
+
+    /// Chains: M·n_visible numbers, then M·n_hidden, step after step; after `from_visible`'s M·n_hidden.
+    fn chains_draw_in_order(backend) {
+        for (seed, (nv, nh, n)) in [(1, 1, 1), (3, 5, 2), (33, 31, 7), (65, 129, 21), (130, 70, 65)].into_iter().enumerate() {
+            let rbm = random_rbm(shape(nv, nh), 2.0 / (nv as f64).sqrt(), seed as u64);
+            let resident = resident(&backend, &rbm);
+            let v = random_bits(n * nv, 0.4, seed as u64);
+            for place in PLACES {
+                for k in [1, 2, 5] {
+                    let mut draws = Uniforms::new(seed as u64, Purpose::Training);
+                    draws.seek(place);
+                    let mut chains = with_batch(&backend, &v, nv, |v| Chains::from_visible(&resident, v, draws.clone())).expect("chains");
+                    let (mut visible, mut hidden) = (Activations::default(), Activations::default());
+                    with_batch(&backend, &v, nv, |v| resident.propup(v, &mut hidden)).expect("propup");
+                    assert_bits(&chains.hidden().expect("hidden"), &sample(&hidden.mean, &mut draws.generator()), "start");
+                    assert!(chains.visible(&mut visible).is_err(), "no visible layer before the first step");
+                    chains.sweep(&resident, k).expect("sweep");
+                    chains.visible(&mut visible).expect("visible");
+                    draws.skip((n * nh + (k - 1) * n * (nv + nh)) as u64);
+                    let mut generator = draws.generator();
+                    assert_bits(&visible.sample, &sample(&visible.mean, &mut generator), "v");
+                    with_batch(&backend, &visible.sample, nv, |v| resident.propup(v, &mut hidden)).expect("propup");
+                    // On canonical backends these are the means that the chain had; elsewhere a draw could fall between.
+                    if oracle::is_canonical(&backend) {
+                        assert_bits(&chains.hidden().expect("hidden"), &sample(&hidden.mean, &mut generator), "h");
+                    }
+                    draws.skip((n * (nv + nh)) as u64);
+                    assert_eq!(chains.state().expect("state").uniforms, draws);
+                }
+            }
+        }
+    }
+
+    /// Not only one comparison of each draw is right but all its 24 bits: the unit is on at the least bias whose σ is above
+    /// u, and off just below.
+    fn a_unit_is_on_iff_u_is_below_its_mean(backend) {
+        let n = 4000;
+        let mut draws = Uniforms::new(9, Purpose::Sampling);
+        draws.seek((1 << 40) - 2001);
+        let mut generator = draws.generator();
+        // Ascending order of the finite numbers, as integers.
+        let number = |key: i64| f32::from_bits(if key >= 0 { key as u32 } else { 0x8000_0000 | (-1 - key) as u32 });
+        let (mut on, mut off) = (Vec::new(), Vec::new());
+        for _ in 0..n {
+            let u = unit_interval(generator.next_u32());
+            let (mut low, mut high) = (-i64::from(90f32.to_bits()), i64::from(90f32.to_bits()));
+            while high - low > 1 {
+                let middle = (low + high).div_euclid(2);
+                if sigmoid(number(middle)) > u { high = middle } else { low = middle }
+            }
+            on.push(number(high));
+            off.push(number(low));
+        }
+        for (bias, expected) in [(on, 1.0), (off, 0.0)] {
+            let rbm = Rbm::from_parts(shape(1, n), vec![0.0; n], vec![0.0], bias).expect("model");
+            let mut hidden = Activations::default();
+            with_batch(&backend, &[0.0], 1, |v| resident(&backend, &rbm).sample_h_given_v(v, &mut draws.clone(), &mut hidden)).expect("h");
+            assert_bits(&hidden.sample, &vec![expected; n], "sample");
+        }
+    }
+
+    /// How often units of given probabilities are on, alone and two by two.
+    fn draws_are_distributed_as_said(backend) {
+        let probabilities = [0.003, 0.1, 0.5, 0.77, 0.998f64];
+        let bias: Vec<f32> = probabilities.iter().map(|p| (p / (1.0 - p)).ln() as f32).collect();
+        let rbm = Rbm::from_parts(shape(1, 5), vec![0.0; 5], vec![0.0], bias).expect("model");
+        let mut hidden = Activations::default();
+        let mut draws = Uniforms::new(10, Purpose::Sampling);
+        let n = 100_000;
+        with_batch(&backend, &vec![0.0; n], 1, |v| resident(&backend, &rbm).sample_h_given_v(v, &mut draws, &mut hidden)).expect("h");
+        assert_distribution(&counts(32, hidden.sample.chunks_exact(5).map(index)), &product(&probabilities), "units of a row");
+        let pairs = |a: &[f32]| index(&a[..5]) << 5 | index(&a[5..]);
+        let two: Vec<f64> = product(&probabilities).iter().flat_map(|p| product(&probabilities).into_iter().map(move |q| p * q)).collect();
+        assert_distribution(&counts(1024, hidden.sample.chunks_exact(10).map(pairs)), &two, "rows two by two");
+    }
+
+    /// Start at p(v, h), run the kernel: the distribution must not move.
+    fn the_models_distribution_is_stationary(backend) {
+        let (nv, nh, n) = (4, 3, 40_000);
+        let rbm = random_rbm(shape(nv, nh), 1.2, 11);
+        let resident = resident(&backend, &rbm);
+        let p = Exact::of(&rbm).joint(1.0);
+        let mut chance = generator(11);
+        let (mut v, mut h) = (Vec::new(), Vec::new());
+        for _ in 0..n {
+            let pair = draw_from(&p, &mut chance);
+            v.extend(state(pair >> nh, nv).into_iter().map(|x| x as f32));
+            h.extend(state(pair & 7, nh).into_iter().map(|x| x as f32));
+        }
+        let pairs = |v: &[f32], h: &[f32]| counts(1 << (nv + nh), v.chunks_exact(nv).zip(h.chunks_exact(nh)).map(|(v, h)| index(v) << nh | index(h)));
+        assert_distribution(&pairs(&v, &h), &p, "start");
+        let mut draws = Uniforms::new(11, Purpose::Sampling);
+        let (mut visible, mut hidden) = (Activations::default(), Activations { sample: h.clone(), ..Activations::default() });
+        for step in 1..=4 {
+            with_batch(&backend, &hidden.sample.clone(), nh, |h| resident.gibbs_hvh(h, &mut draws, &mut visible, &mut hidden)).expect("hvh");
+            assert_distribution(&pairs(&visible.sample, &hidden.sample), &p, &format!("hvh, step {step}"));
+        }
+        visible.sample = v;
+        for step in 1..=4 {
+            with_batch(&backend, &visible.sample.clone(), nv, |v| resident.gibbs_vhv(v, &mut draws, &mut hidden, &mut visible)).expect("vhv");
+            assert_distribution(&pairs(&visible.sample, &hidden.sample), &p, &format!("vhv, step {step}"));
+        }
+        for k in 1..=4 {
+            let mut chains = chains(&backend, &rbm, &h, &vec![1.0; n], Uniforms::new(k as u64, Purpose::Sampling));
+            for sweep in 1..=2 {
+                chains.sweep(&resident, k).expect("sweep");
+                chains.visible(&mut visible).expect("visible");
+                assert_distribution(&pairs(&visible.sample, &chains.hidden().expect("hidden")), &p, &format!("k = {k}, sweep {sweep}"));
+            }
+        }
+    }
+
+    /// The kernel does move: where it goes from each state is P(v|h)P(h'|v), k times.
+    fn steps_go_where_the_conditionals_say(backend) {
+        let (nv, nh, n) = (3, 2, 20_000);
+        let rbm = random_rbm(shape(nv, nh), 1.5, 12);
+        let (resident, model) = (resident(&backend, &rbm), Exact::of(&rbm));
+        let (mut visible, mut hidden) = (Activations::default(), Activations::default());
+        let pairs = |v: &[f32], h: &[f32]| counts(32, v.chunks_exact(nv).zip(h.chunks_exact(nh)).map(|(v, h)| index(v) << nh | index(h)));
+        let mut draws = Uniforms::new(12, Purpose::Sampling);
+        for start in 0..4 {
+            let row: Vec<f32> = state(start, nh).into_iter().map(|x| x as f32).collect();
+            let mut p = vec![0.0; 4];
+            p[start] = 1.0;
+            for k in 1..=4 {
+                let mut chains = chains(&backend, &rbm, &row.repeat(n), &vec![1.0; n], Uniforms::new((4 * start + k) as u64, Purpose::Sampling));
+                chains.sweep(&resident, k).expect("sweep");
+                chains.visible(&mut visible).expect("visible");
+                let found = pairs(&visible.sample, &chains.hidden().expect("hidden"));
+                assert_distribution(&found, &model.after_sweeps(&p, k), &format!("from {start}, k = {k}"));
+            }
+            with_batch(&backend, &row.repeat(n), nh, |h| resident.gibbs_hvh(h, &mut draws, &mut visible, &mut hidden)).expect("hvh");
+            assert_distribution(&pairs(&visible.sample, &hidden.sample), &model.after_sweeps(&p, 1), &format!("hvh from {start}"));
+        }
+        for row in [[0.0, 0.0, 0.0], [1.0, 0.0, 1.0], [1.0, 1.0, 1.0], [0.25, 0.5, 0.9f32]] {
+            with_batch(&backend, &row.repeat(n), nv, |v| resident.gibbs_vhv(v, &mut draws, &mut hidden, &mut visible)).expect("vhv");
+            let p_h = model.p_all_hidden(&row.map(f64::from));
+            let mut expected = vec![0.0; 32];
+            for (h, p) in p_h.iter().enumerate() {
+                for (v, q) in model.p_all_visible(h).into_iter().enumerate() {
+                    expected[v << nh | h] = p * q;
+                }
+            }
+            assert_distribution(&pairs(&visible.sample, &hidden.sample), &expected, &format!("vhv from {row:?}"));
+        }
+    }
+
+    /// At inverse temperature β a chain's distribution is p^β, made to sum to 1; chains of different β do not mix.
+    fn a_chain_keeps_its_temperature(backend) {
+        let (nv, nh, n) = (3, 3, 20_000);
+        let rbm = random_rbm(shape(nv, nh), 1.5, 13);
+        let (resident, model) = (resident(&backend, &rbm), Exact::of(&rbm));
+        let temperatures = [0.0, 0.5, 1.0, 1.75];
+        let mut chance = generator(13);
+        let (mut hidden, mut betas) = (Vec::new(), Vec::new());
+        let p = temperatures.map(|beta| model.joint(beta));
+        for m in 0..4 * n {
+            hidden.extend(state(draw_from(&p[m % 4], &mut chance) & 7, nh).into_iter().map(|x| x as f32));
+            betas.push(temperatures[m % 4] as f32);
+        }
+        let mut chains = chains(&backend, &rbm, &hidden, &betas, Uniforms::new(13, Purpose::Sampling));
+        let mut visible = Activations::default();
+        for k in 1..=3 {
+            chains.sweep(&resident, k).expect("sweep");
+            chains.visible(&mut visible).expect("visible");
+            let hidden = chains.hidden().expect("hidden");
+            for (which, p) in p.iter().enumerate() {
+                let pair = |(v, h): (&[f32], &[f32])| index(v) << nh | index(h);
+                let pairs = visible.sample.chunks_exact(nv).zip(hidden.chunks_exact(nh)).skip(which).step_by(4).map(pair);
+                assert_distribution(&counts(64, pairs), p, &format!("beta {}, k = {k}", temperatures[which]));
+            }
+        }
+        assert_eq!(chains.state().expect("state").betas, betas);
+    }
+}
