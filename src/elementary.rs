@@ -1,7 +1,8 @@
 //! The elementary functions of an RBM: exp, σ and softplus in `f32`, the same bits on every machine.
 //!
 //! Each is one fixed sequence of IEEE-754 operations (fused multiply-add, division, rounding to an integer), written for
-//! any number of lanes and free of branches, which the CUDA kernels repeat operation by operation. A library's `exp` would give other bits on another machine.
+//! any number of lanes and free of branches, which the CUDA kernels repeat operation by operation. A library's `exp` would
+//! give other bits on another machine.
 //!
 //! | function | greatest error over all finite `f32` | monotone |
 //! |---|---|---|
@@ -9,8 +10,8 @@
 //! | [`sigmoid`] | 2.5 ulp ([`SIGMOID_ULP`]) | yes |
 //! | [`softplus`] | 3.25 ulp ([`SOFTPLUS_ULP`]) | but for 4 ulp: where x < y, sp(x) is at most 4 ulp above sp(y) |
 //!
-//! Where the true value is below e^-87.3 ≈ 1.2e-38, the smallest normal number, the result is exactly 0: no subnormal
-//! number is ever made. NaN goes in and comes out. `tests/elementary.rs` holds the three to these bounds.
+//! Where the true value is below e^-87.3 = 1.215e-38, just above the smallest normal number, the result is exactly 0: no
+//! subnormal number is ever made. NaN goes in and comes out. `tests/elementary.rs` holds the three to these bounds.
 
 use crate::lanes::{Lanes, One};
 

@@ -57,6 +57,14 @@ pub struct Chains {
     visible_mean: Vec<f32>,
 }
 
+/// One layer made from another, besides what lasts.
+#[derive(Debug, Default)]
+struct Room {
+    states: Vec<f32>,
+    pre: Vec<f32>,
+    mean: Vec<f32>,
+}
+
 /// Statistics of an update.
 #[derive(Debug, Default)]
 pub struct Work {
@@ -67,12 +75,13 @@ pub struct Work {
     positive: Vec<f32>,
     values: Vec<f64>,
     watched: f64,
+    room: Room,
 }
 
 /// Rows as numbers.
 fn dense(rows: Rows<'_>, out: &mut Vec<f32>) {
     out.clear();
-    out.extend((0..rows.len()).flat_map(|r| (0..rows.units()).map(move |i| rows.value(r, i))));
+    (0..rows.len()).for_each(|r| out.extend((0..rows.units()).map(|i| rows.value(r, i))));
 }
 
 impl Parameters {
@@ -130,11 +139,17 @@ impl Gemm {
         }
     }
 
-    /// The log pseudo-likelihood's terms of the visible units `bits`, summed for each row, of rows of 0 and 1.
-    fn pseudo(self, parameters: &Parameters, states: &[f32], bits: std::ops::Range<usize>, out: &mut [f64]) {
+    /// The log pseudo-likelihood's terms of the visible units `bits`, summed for each row.
+    fn pseudo(
+        self, parameters: &Parameters, rows: Rows<'_>, bits: std::ops::Range<usize>, room: &mut Room, out: &mut [f64],
+    ) {
         let shape = parameters.shape;
-        let (mut pre, mut mean) = (Vec::new(), Vec::new());
-        self.conditional(parameters, Layer::Visible, states, None, &mut pre, &mut mean);
+        let Room { states, pre, mean } = room;
+        // Rounded to 0 and 1: x ≥ 0.5 → 1.
+        states.clear();
+        let row = |r: usize| (0..rows.units()).map(move |i| f32::from(u8::from(rows.bit(r, i))));
+        (0..rows.len()).for_each(|r| states.extend(row(r)));
+        self.conditional(parameters, Layer::Visible, states, None, pre, mean);
         let rows = states.chunks_exact(shape.n_visible()).zip(pre.chunks_exact(shape.n_hidden()));
         for (out, (x, pre)) in out.iter_mut().zip(rows) {
             let term = |i: usize| {
@@ -153,11 +168,6 @@ impl Gemm {
             *out = -loops::sum_cross_entropy(self.isa, pre, x);
         }
     }
-}
-
-/// Rows rounded to 0 and 1: x ≥ 0.5 → 1.
-fn rounded(rows: Rows<'_>) -> Vec<f32> {
-    (0..rows.len()).flat_map(|r| (0..rows.units()).map(move |i| f32::from(u8::from(rows.bit(r, i))))).collect()
 }
 
 /// out ← scale·Σ rows + beta·out.
@@ -267,7 +277,8 @@ impl Backend for Gemm {
         &self, parameters: &Parameters, rows: Rows<'_>, bit: Option<usize>, out: &mut [f64],
     ) -> Result<()> {
         let n_visible = parameters.shape.n_visible();
-        self.pseudo(parameters, &rounded(rows), bit.map_or(0..n_visible, |bit| bit..bit + 1), out);
+        let bits = bit.map_or(0..n_visible, |bit| bit..bit + 1);
+        self.pseudo(parameters, rows, bits, &mut Room::default(), out);
         if bit.is_some() {
             out.iter_mut().for_each(|x| *x *= n_visible as f64);
         }
@@ -372,7 +383,7 @@ impl Backend for Gemm {
         &self, parameters: &Parameters, batch: Rows<'_>, chains: &mut Chains, plan: Plan, work: &mut Work,
     ) -> Result<()> {
         let (shape, rows) = (parameters.shape, batch.len());
-        let Work { rows: states, pre, positive, values, watched } = work;
+        let Work { rows: states, pre, positive, values, watched, room } = work;
         dense(batch, states);
         values.resize(rows, 0.0);
         self.conditional(parameters, Layer::Visible, states, None, pre, positive);
@@ -382,13 +393,12 @@ impl Backend for Gemm {
         }
         match plan.watch {
             Watch::Bit(bit) => {
-                self.pseudo(parameters, &rounded(batch), bit..bit + 1, values);
+                self.pseudo(parameters, batch, bit..bit + 1, room, values);
                 values.iter_mut().for_each(|x| *x *= shape.n_visible() as f64);
             }
-            Watch::AllBits => self.pseudo(parameters, &rounded(batch), 0..shape.n_visible(), values),
+            Watch::AllBits => self.pseudo(parameters, batch, 0..shape.n_visible(), room, values),
             Watch::Reconstruction if plan.persistent => {
-                let mut mean = Vec::new();
-                self.conditional(parameters, Layer::Hidden, positive, None, pre, &mut mean);
+                self.conditional(parameters, Layer::Hidden, positive, None, pre, &mut room.mean);
                 self.cross_entropy(states, shape.n_visible(), pre, values);
             }
             Watch::Reconstruction | Watch::Nothing => {}
