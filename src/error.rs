@@ -74,9 +74,10 @@ pub enum Error {
     /// CUDA cannot be used here, or failed.
     #[cfg(feature = "cuda")]
     #[error("CUDA: {0}")]
-    Cuda(#[from] CudaError),
+    Cuda(CudaError),
 }
 
+// There is no `From<CudaError>`: it would make `?` ambiguous in code that compiles without the feature.
 /// What CUDA lacks, or what it says.
 #[cfg(feature = "cuda")]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -103,7 +103,12 @@ impl<B: Backend> Chains<B> {
     /// [`Error::Argument`] where `n_chains` is 0.
     pub fn new(backend: &B, shape: Shape, n_chains: usize, draws: Uniforms) -> Result<Self> {
         let words = shape.n_hidden().div_ceil(64);
-        let hidden = n_chains.checked_mul(words).ok_or_else(|| no_chains(n_chains))?;
+        // So many units can be indexed by a BLAS and the CUDA kernels; and no length below can overflow.
+        let units = n_chains.checked_mul(shape.n_visible() + shape.n_hidden());
+        if units.is_none_or(|units| units > i32::MAX as usize) {
+            return Err(no_chains(n_chains));
+        }
+        let hidden = n_chains * words;
         Self::from_state(
             backend,
             shape,

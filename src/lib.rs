@@ -42,7 +42,8 @@
 //! | [`Rbm`], [`RbmRef`], [`RbmMut`], [`Resident`], [`Lent`] | parameters: owned, borrowed, and where a device computes with them |
 //! | [`Resident`]'s methods, [`Chains`], [`Dataset`] | energies and conditionals · Gibbs chains · data |
 //! | [`Trainer`], [`monitor`] | CD-k and PCD-k · pseudo-likelihood and cross-entropy |
-//! | [`model`], [`idx`], [`npy`], [`raster`] | files and pictures |
+//! | [`log_partition`], [`likelihood`], [`diagnostics`] | log Z: exact, or as an interval by annealing · log-likelihoods · the health of chains |
+//! | [`model`], [`checkpoint`], [`idx`], [`npy`], [`raster`] | files and pictures |
 //!
 //! # The numerics contract
 //!
@@ -55,8 +56,12 @@
 //! - Lanes and threads only ever hold different results. [`Gemm`] is exempt: its sums are in its matrix library's order.
 
 mod backend;
+pub mod checkpoint;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod dataset;
+pub mod diagnostics;
 pub mod elementary;
 mod energy;
 mod error;
@@ -64,22 +69,32 @@ mod gemm;
 mod gibbs;
 pub mod idx;
 mod lanes;
+pub mod likelihood;
+pub mod log_partition;
 pub mod model;
 pub mod monitor;
 pub mod npy;
 pub mod raster;
 mod rbm;
 pub mod storage;
+mod tensors;
 mod train;
 pub mod uniforms;
 
 pub use backend::{Activations, Backend, ChainState, Gradient, Layer, Rows, Shape, Values};
 pub use cpu::{Cpu, isa::Isa};
+pub use checkpoint::Checkpoint;
+#[cfg(feature = "cuda")]
+pub use cuda::{Cuda, Program};
 pub use dataset::Dataset;
+#[cfg(feature = "cuda")]
+pub use error::CudaError;
 pub use error::{Error, Result};
 pub use gemm::Gemm;
 pub use gibbs::Chains;
+pub use likelihood::{LogLikelihood, log_likelihood};
+pub use log_partition::LogPartition;
 pub use monitor::Monitor;
 pub use rbm::{Lent, Rbm, RbmMut, RbmRef, Resident};
-pub use train::{Algorithm, Report, Settings, Trainer};
+pub use train::{Algorithm, Report, Settings, Trainer, TrainerState};
 pub use uniforms::{Purpose, Uniforms};

@@ -132,7 +132,8 @@ impl Tiling {
 
     /// A picture with room for the tiles: (H + Hs)·R - Hs by (W + Ws)·C - Ws.
     fn canvas<T: Pixel>(&self, channels: usize) -> Result<Raster<T>> {
-        let side = |image: usize, tiles: usize, space: usize| image.checked_add(space)?.checked_mul(tiles)?.checked_sub(space);
+        let side =
+            |image: usize, tiles: usize, space: usize| image.checked_add(space)?.checked_mul(tiles)?.checked_sub(space);
         Raster::new(
             side(self.img_shape.0, self.tile_shape.0, self.tile_spacing.0),
             side(self.img_shape.1, self.tile_shape.1, self.tile_spacing.1),
@@ -153,7 +154,7 @@ impl Tiling {
 
     fn draw<T: Pixel>(&self, raster: &mut Raster<T>, rows: &[f32], channel: usize) -> Result<()> {
         let units = self.units()?;
-        if rows.len() % units != 0 {
+        if !rows.len().is_multiple_of(units) {
             let expected = rows.len().div_ceil(units) * units;
             return Err(Error::Length { what: "rows", expected, found: rows.len() });
         }
@@ -222,8 +223,7 @@ pub fn filters(rbm: RbmRef<'_>, img_shape: (usize, usize), tile_shape: (usize, u
     let tiling = Tiling::new(img_shape, tile_shape).spaced();
     check_image(img_shape, n_visible)?;
     let shown = tile_shape.0.saturating_mul(tile_shape.1).min(n_hidden);
-    let rows: Vec<f32> =
-        (0..shown).flat_map(|j| rbm.weights().iter().skip(j).step_by(n_hidden)).copied().collect();
+    let rows: Vec<f32> = (0..shown).flat_map(|j| rbm.weights().iter().skip(j).step_by(n_hidden)).copied().collect();
     tile_raster_images(&rows, &tiling)
 }
 
@@ -237,14 +237,15 @@ pub fn filters(rbm: RbmRef<'_>, img_shape: (usize, usize), tile_shape: (usize, u
 /// [`Error::Length`] where the values are not times × chains images, [`Error::Argument`] where the picture is too large.
 pub fn sample_sheet(means: &[f32], img_shape: (usize, usize), times: usize, chains: usize) -> Result<Raster<u8>> {
     let tiling = Tiling::new(img_shape, (1, chains)).spaced();
-    let expected = tiling.units()?.saturating_mul(chains).saturating_mul(times);
+    let at_a_time = tiling.units()?.saturating_mul(chains);
+    let expected = at_a_time.saturating_mul(times);
     if means.len() != expected {
         return Err(Error::Length { what: "means", expected, found: means.len() });
     }
     let strip: Raster<u8> = tiling.canvas(1)?;
     let height = (strip.height + 1).checked_mul(times).and_then(|h| h.checked_add(1));
     let mut sheet = Raster::new(height, Some(strip.width), 1, 0)?;
-    for (time, means) in means.chunks_exact(expected / times.max(1)).enumerate() {
+    for (time, means) in means.chunks_exact(at_a_time).enumerate() {
         let strip: Raster<u8> = tile_raster_images(means, &tiling)?;
         let first = time * (strip.height + 1) * strip.width;
         sheet.values[first..first + strip.values.len()].copy_from_slice(&strip.values);

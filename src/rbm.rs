@@ -153,6 +153,14 @@ impl<'a> RbmRef<'a> {
         self.hidden_bias
     }
 
+    /// Fails where a parameter is not finite: training with too large a learning rate ends so.
+    ///
+    /// # Errors
+    /// [`Error::Value`] with the first such parameter.
+    pub fn check_finite(&self) -> Result<()> {
+        Self::from_parts(self.shape, self.weights, self.visible_bias, self.hidden_bias).map(|_| ())
+    }
+
     /// The parameters as `backend` computes with them; costs one pass over the weights.
     ///
     /// # Errors

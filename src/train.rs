@@ -14,7 +14,7 @@
 //! separately, so a short batch weighs its rows rightly. All of one update uses the parameters from before it.
 
 use crate::{
-    backend::{Backend, Gradient, Layer, Plan, Shape, Watch},
+    backend::{Backend, ChainState, Gradient, Layer, Plan, Shape, Watch},
     error::{Error, Result},
     gibbs::{Chains, check_k},
     monitor::Monitor,
@@ -66,6 +66,21 @@ pub struct Report {
     pub monitor: Option<f64>,
 }
 
+/// All that lasts of a [`Trainer`] but its settings: what a checkpoint keeps and what goes from one device to another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainerState {
+    /// The chains: PCD's persistent ones, or those of the last CD update.
+    pub chains: ChainState,
+    /// The visible unit whose pseudo-likelihood comes next.
+    pub bit: usize,
+    /// Updates since the trainer was made.
+    pub updates: u64,
+    /// Updates up to the last report.
+    pub reported: u64,
+    /// The sum of the monitor over the updates since the last report.
+    pub watched: f64,
+}
+
 /// Trains an RBM, one batch at a time.
 #[derive(Debug)]
 pub struct Trainer<B: Backend> {
@@ -99,6 +114,53 @@ impl<B: Backend> Trainer<B> {
             updates: 0,
             reported: 0,
         })
+    }
+
+    /// A trainer that goes on where another one, perhaps on another device, stood: to the bit where both compute the same.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the state does not fit the shape, the settings or itself, and those of
+    /// [`Chains::from_state`].
+    pub fn from_state(backend: &B, shape: Shape, settings: Settings, state: &TrainerState) -> Result<Self> {
+        check_k(settings.k)?;
+        let fail = |what, expected: String, found: String| Err(Error::Argument { what, expected, found });
+        let found = state.chains.betas.len();
+        match settings.algorithm {
+            Algorithm::Pcd { n_chains } if n_chains != found => {
+                return fail("chains", n_chains.to_string(), found.to_string());
+            }
+            _ => {}
+        }
+        if state.bit >= shape.n_visible() {
+            return fail("bit", format!("less than {}", shape.n_visible()), state.bit.to_string());
+        }
+        if state.reported > state.updates {
+            let expected = format!("at most {}, the number of updates", state.updates);
+            return fail("reported", expected, state.reported.to_string());
+        }
+        let chains = Chains::from_state(backend, shape, &state.chains)?;
+        let mut work = backend.work(shape)?;
+        if settings.monitor.is_some() {
+            backend.watch_from(&mut work, state.watched)?;
+        }
+        let TrainerState { bit, updates, reported, .. } = *state;
+        Ok(Self { shape, settings, chains, work, bit, updates, reported })
+    }
+
+    /// All that lasts but the settings; training goes on as if nobody had asked. Costs a read-back where the device is not
+    /// the host.
+    ///
+    /// # Errors
+    /// What the device says; on the CPU none.
+    pub fn state(&mut self) -> Result<TrainerState> {
+        let chains = self.chains.state()?;
+        let mut watched = 0.0;
+        if self.settings.monitor.is_some() {
+            let backend = self.chains.backend();
+            watched = backend.watched(&mut self.work)?;
+            backend.watch_from(&mut self.work, watched)?;
+        }
+        Ok(TrainerState { chains, bit: self.bit, updates: self.updates, reported: self.reported, watched })
     }
 
     /// One update: θ ← θ - lr·[`gradient`](Self::gradient).

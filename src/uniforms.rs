@@ -45,6 +45,16 @@ impl Uniforms {
         Self { seed: z ^ (z >> 31), position: 0 }
     }
 
+    /// The place of that position in the sequence that `seed` chose: what [`parts`](Self::parts) gave.
+    pub(crate) fn from_parts(seed: u64, position: u64) -> Self {
+        Self { seed, position }
+    }
+
+    /// What chose the sequence, seed and purpose in one number, and the position.
+    pub(crate) fn parts(&self) -> (u64, u64) {
+        (self.seed, self.position)
+    }
+
     /// How many numbers lie before this place.
     pub fn position(&self) -> u64 {
         self.position

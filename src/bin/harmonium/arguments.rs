@@ -1,0 +1,467 @@
+//! The command line.
+
+use crate::{Failure, data::Split};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind, parser::ValueSource};
+use harmonium::{Algorithm, Monitor};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Display},
+    num::NonZeroUsize,
+    path::PathBuf,
+    str::FromStr,
+};
+
+/// Where data is looked for unless said otherwise.
+pub const DATA: &str = "data/mnist";
+
+/// Restricted Boltzmann Machines: trains them and shows what they have learnt.
+#[derive(Parser)]
+#[command(version, about, arg_required_else_help = false)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Train a model; with no option, the run of the Deep Learning Tutorials on MNIST.
+    Train(Train),
+    /// Draw samples from a model: one row of pictures after every STEPS Gibbs steps.
+    Sample(Sample),
+    /// Tell how likely a model makes data: log Z and log-likelihood with their interval, pseudo-likelihood, free energy.
+    Evaluate(Evaluate),
+    /// Tell whether a model's chains mix, and how fast they forget.
+    Diagnose(Diagnose),
+    /// Show the weights of a model's hidden units as pictures.
+    Filters(Filters),
+    /// Tell the size of a model and how its parameters are distributed.
+    Info(Info),
+}
+
+#[derive(Args)]
+pub struct Train {
+    /// A folder with MNIST's IDX files (the first 50 000 training rows are trained on), or one IDX or npy file.
+    #[arg(long, value_name = "PATH", default_value = DATA)]
+    pub data: PathBuf,
+    /// Hidden units.
+    #[arg(long, value_name = "N", default_value = "500", value_parser = at_least_one)]
+    pub hidden: usize,
+    /// Passes over the data.
+    #[arg(long, value_name = "N", default_value = "15", value_parser = at_least_one)]
+    pub epochs: usize,
+    /// Rows an update; rows left over at the end of an epoch are dropped.
+    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least_one)]
+    pub batch_size: usize,
+    /// Learning rate of the mean gradient over a batch.
+    #[arg(long, value_name = "RATE", default_value = "0.1", value_parser = rate, allow_negative_numbers = true)]
+    pub lr: f32,
+    /// Persistent contrastive divergence, or contrastive divergence.
+    #[arg(long, value_enum, value_name = "NAME", default_value = "pcd")]
+    pub algorithm: Method,
+    /// Gibbs steps an update.
+    #[arg(long, value_name = "N", default_value = "15", value_parser = at_least_one)]
+    pub k: usize,
+    /// Persistent chains; only with --algorithm pcd [default: the batch size].
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub chains: Option<usize>,
+    /// Pseudo-likelihood by one bit an update or over all bits, reconstruction cross-entropy, or nothing
+    /// [default: pl for pcd, reconstruction for cd].
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub monitor: Option<Watch>,
+    /// Train on the first ROWS training rows only.
+    #[arg(long, value_name = "ROWS", value_parser = at_least_one)]
+    pub limit: Option<usize>,
+    /// Chooses all random numbers: the same seed gives the same model, whatever the number of threads.
+    #[arg(long, value_name = "N", default_value = "123")]
+    pub seed: u64,
+    /// Threads [default: as many as there are processors].
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub threads: Option<usize>,
+    /// Where to compute: cpu, or in a build with CUDA cuda[:N], N being the number of the device.
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub device: Device,
+    /// Height and width of the pictures in the rows [default: what the data file says, or square].
+    #[arg(long, value_name = "HxW")]
+    pub image: Option<Sides>,
+    /// Folder for the model, pictures and log; made if it is not there.
+    #[arg(long, value_name = "DIR", default_value = "harmonium-out")]
+    pub out: PathBuf,
+    /// How often DIR/checkpoint.safetensors is written: every so many updates, epochs or minutes, as in 500updates.
+    #[arg(long, value_name = "N[updates|epochs|minutes]", default_value = "1epochs")]
+    pub checkpoint_every: Every,
+    /// Go on, to the bit, where DIR/checkpoint.safetensors stands, with the options it was made with; only --epochs,
+    /// --threads, --device, --quiet, --checkpoint-every, --stop-after and the place of the same data may be others.
+    #[arg(long, value_name = "DIR")]
+    pub resume: Option<PathBuf>,
+    /// Stop with a checkpoint after N updates, counted from the run's beginning, to be resumed later.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub stop_after: Option<usize>,
+    /// Say nothing but errors.
+    #[arg(long)]
+    pub quiet: bool,
+    /// The names of the options that were said, not left to their defaults.
+    #[arg(skip)]
+    pub said: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct Sample {
+    /// A model file, as train writes it.
+    pub model: PathBuf,
+    /// Where the chains start: a folder with MNIST's IDX files (test rows, where there are any), or one IDX or npy file.
+    #[arg(long, value_name = "PATH", default_value = DATA)]
+    pub data: PathBuf,
+    /// Chains: pictures from left to right.
+    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least_one)]
+    pub chains: usize,
+    /// Pictures from top to bottom.
+    #[arg(long, value_name = "N", default_value = "10", value_parser = at_least_one)]
+    pub rows: usize,
+    /// Gibbs steps before each row.
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least_one)]
+    pub steps: usize,
+    /// Chooses the rows to start from and all draws.
+    #[arg(long, value_name = "N", default_value = "123")]
+    pub seed: u64,
+    /// Threads [default: as many as there are processors].
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub threads: Option<usize>,
+    /// Where to compute: cpu, or in a build with CUDA cuda[:N], N being the number of the device.
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub device: Device,
+    /// Height and width of the pictures in the rows [default: what the data file says, or square].
+    #[arg(long, value_name = "HxW")]
+    pub image: Option<Sides>,
+    /// The picture to write.
+    #[arg(long, value_name = "FILE", default_value = "samples.png")]
+    pub out: PathBuf,
+}
+
+#[derive(Args)]
+pub struct Evaluate {
+    /// A model file, as train writes it.
+    pub model: PathBuf,
+    /// A folder with MNIST's IDX files, or one IDX or npy file, of which all rows are taken.
+    #[arg(long, value_name = "PATH", default_value = DATA)]
+    pub data: PathBuf,
+    /// Which rows of a folder: its first 50 000 training rows, those behind them, or its test rows.
+    #[arg(long, value_enum, value_name = "NAME", default_value = "test")]
+    pub split: Split,
+    /// Evaluate the first ROWS of them only.
+    #[arg(long, value_name = "ROWS", value_parser = at_least_one)]
+    pub limit: Option<usize>,
+    /// log Z by enumeration, by annealing both ways or forward only, or not at all; auto enumerates up to 25 units in the
+    /// smaller layer and else brackets.
+    #[arg(long, value_enum, value_name = "NAME", default_value = "auto")]
+    pub log_z: LogZ,
+    /// Annealing runs a direction.
+    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_two)]
+    pub runs: usize,
+    /// Temperatures of each run.
+    #[arg(long, value_name = "N", default_value = "14500", value_parser = at_least_one)]
+    pub temperatures: usize,
+    /// Chooses the annealing's random numbers.
+    #[arg(long, value_name = "N", default_value = "123")]
+    pub seed: u64,
+    /// Threads [default: as many as there are processors].
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub threads: Option<usize>,
+    /// Where to compute: cpu.
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub device: Device,
+    /// Say it as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct Diagnose {
+    /// A model file, as train writes it.
+    pub model: PathBuf,
+    /// Where half of the chains start: a folder with MNIST's IDX files (test rows, where there are any), or one IDX or npy
+    /// file.
+    #[arg(long, value_name = "PATH", default_value = DATA)]
+    pub data: PathBuf,
+    /// Chains, half of them from data and half with all hidden units off.
+    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least_two)]
+    pub chains: usize,
+    /// Gibbs steps that are recorded, after as many that are not.
+    #[arg(long, value_name = "N", default_value = "5000", value_parser = at_least_four)]
+    pub steps: usize,
+    /// Say it as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Draw the free energy of each chain over the steps, as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Filters {
+    /// A model file, as train writes it.
+    pub model: PathBuf,
+    /// Height and width of the images that the visible units are [default: square].
+    #[arg(long, value_name = "HxW")]
+    pub image: Option<Sides>,
+    /// Tiles from top to bottom and from left to right.
+    #[arg(long, value_name = "RxC", default_value = "10x10")]
+    pub tile: Sides,
+    /// The picture to write.
+    #[arg(long, value_name = "FILE", default_value = "filters.png")]
+    pub out: PathBuf,
+}
+
+#[derive(Args)]
+pub struct Info {
+    /// A model file, as train writes it.
+    pub model: PathBuf,
+    /// Say it as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How log Z is found.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogZ {
+    Auto,
+    Exact,
+    Ais,
+    Bracket,
+    None,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    Pcd,
+    Cd,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Watch {
+    Pl,
+    PlExact,
+    Reconstruction,
+    None,
+}
+
+/// Where a run computes.
+#[derive(Clone, Copy)]
+pub enum Device {
+    Cpu,
+    #[cfg(feature = "cuda")]
+    Cuda(usize),
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "cpu" => Ok(Device::Cpu),
+            #[cfg(feature = "cuda")]
+            "cuda" => Ok(Device::Cuda(0)),
+            #[cfg(feature = "cuda")]
+            _ => match text.strip_prefix("cuda:").map(str::parse) {
+                Some(Ok(ordinal)) => Ok(Device::Cuda(ordinal)),
+                _ => Err("expected cpu, cuda or cuda:N".into()),
+            },
+            #[cfg(not(feature = "cuda"))]
+            _ if text.starts_with("cuda") => Err("this build is without CUDA; expected cpu".into()),
+            #[cfg(not(feature = "cuda"))]
+            _ => Err("expected cpu".into()),
+        }
+    }
+}
+
+/// How often something happens.
+#[derive(Clone, Copy)]
+pub enum Every {
+    Updates(u64),
+    Epochs(u64),
+    Minutes(u64),
+}
+
+impl FromStr for Every {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+        let every = number.parse().ok().filter(|&n| n > 0).and_then(|n| match unit.trim_start() {
+            "update" | "updates" => Some(Every::Updates(n)),
+            "" | "epoch" | "epochs" => Some(Every::Epochs(n)),
+            "minute" | "minutes" => Some(Every::Minutes(n)),
+            _ => None,
+        });
+        every.ok_or_else(|| "expected a whole number of at least 1 and updates, epochs or minutes, such as 500updates".into())
+    }
+}
+
+impl Display for Every {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Every::Updates(n) => write!(f, "{n}updates"),
+            Every::Epochs(n) => write!(f, "{n}epochs"),
+            Every::Minutes(n) => write!(f, "{n}minutes"),
+        }
+    }
+}
+
+/// Two numbers of at least 1, height first, as in 28x28.
+#[derive(Clone, Copy)]
+pub struct Sides(pub usize, pub usize);
+
+impl Display for Sides {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.0, self.1)
+    }
+}
+
+impl FromStr for Sides {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let sides = text.split_once('x').and_then(|(h, w)| Some((at_least_one(h).ok()?, at_least_one(w).ok()?)));
+        let (height, width) = sides.ok_or("expected two whole numbers of at least 1, such as 28x28")?;
+        Ok(Sides(height, width))
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.parse::<NonZeroUsize>();
+    number.map(NonZeroUsize::get).map_err(|_| "expected a whole number of at least 1".into())
+}
+
+fn at_least_two(text: &str) -> Result<usize, String> {
+    at_least_one(text).ok().filter(|&n| n >= 2).ok_or_else(|| "expected a whole number of at least 2".into())
+}
+
+fn at_least_four(text: &str) -> Result<usize, String> {
+    at_least_one(text).ok().filter(|&n| n >= 4).ok_or_else(|| "expected a whole number of at least 4".into())
+}
+
+fn rate(text: &str) -> Result<f32, String> {
+    let rate = text.parse().ok().filter(|x: &f32| x.is_finite() && *x >= 0.0);
+    rate.ok_or_else(|| "expected a finite number of at least 0".into())
+}
+
+impl Train {
+    /// What can be told of the options alone.
+    pub fn check(&self) -> Result<(), Failure> {
+        match (self.algorithm, self.chains) {
+            (Method::Cd, Some(n)) => Err(Failure::Usage(format!(
+                "--chains: expected only with --algorithm pcd (cd has a chain for each row of a batch), found {n}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn algorithm(&self) -> Algorithm {
+        match self.algorithm {
+            Method::Cd => Algorithm::Cd,
+            Method::Pcd => Algorithm::Pcd { n_chains: self.chains.unwrap_or(self.batch_size) },
+        }
+    }
+
+    pub fn monitor(&self) -> Monitor {
+        match (self.monitor, self.algorithm) {
+            (Some(Watch::Pl), _) | (None, Method::Pcd) => Monitor::PseudoLikelihood,
+            (Some(Watch::Reconstruction), _) | (None, Method::Cd) => Monitor::Reconstruction,
+            (Some(Watch::PlExact), _) => Monitor::ExactPseudoLikelihood,
+            (Some(Watch::None), _) => Monitor::None,
+        }
+    }
+}
+
+/// The options of train that a checkpoint keeps.
+const STORED: [&str; 12] = [
+    "algorithm", "batch-size", "chains", "checkpoint-every", "data", "epochs", "hidden", "image", "k", "limit", "lr",
+    "monitor",
+];
+/// Kept too, under this name.
+const SEED: &str = "seed";
+
+impl Train {
+    /// The options as a checkpoint keeps them, defaults that depend on other options settled.
+    pub fn stored(&self) -> BTreeMap<String, String> {
+        let chains = match self.algorithm() {
+            Algorithm::Cd => None,
+            Algorithm::Pcd { n_chains } => Some(n_chains.to_string()),
+        };
+        let monitor = match self.monitor() {
+            Monitor::PseudoLikelihood => "pl",
+            Monitor::ExactPseudoLikelihood => "pl-exact",
+            Monitor::Reconstruction => "reconstruction",
+            Monitor::None => "none",
+        };
+        let algorithm = match self.algorithm {
+            Method::Pcd => "pcd",
+            Method::Cd => "cd",
+        };
+        let options = [
+            Some(algorithm.into()),
+            Some(self.batch_size.to_string()),
+            chains,
+            Some(self.checkpoint_every.to_string()),
+            Some(self.data.display().to_string()),
+            Some(self.epochs.to_string()),
+            Some(self.hidden.to_string()),
+            self.image.map(|sides| sides.to_string()),
+            Some(self.k.to_string()),
+            self.limit.map(|limit| limit.to_string()),
+            Some(format!("{:?}", self.lr)),
+            Some(monitor.into()),
+        ];
+        let named = STORED.into_iter().zip(options).chain([(SEED, Some(self.seed.to_string()))]);
+        named.filter_map(|(name, value)| Some((name.to_string(), value?))).collect()
+    }
+
+    /// The options that [`stored`](Self::stored) gave; what it does not give is left to the defaults.
+    pub fn from_stored(stored: &BTreeMap<String, String>) -> Result<Self, String> {
+        if let Some(name) = stored.keys().find(|name| !STORED.contains(&name.as_str()) && *name != SEED) {
+            return Err(format!("--{name}"));
+        }
+        let options = stored.iter().map(|(name, value)| format!("--{name}={value}"));
+        let all = ["harmonium".to_string(), "train".to_string()].into_iter().chain(options);
+        match Arguments::try_parse_from(all) {
+            Ok(Arguments { command: Command::Train(train) }) => Ok(train),
+            Ok(_) => Err("another command".into()),
+            Err(problem) => Err(one_line(&problem.to_string())),
+        }
+    }
+}
+
+/// The command, or none where the user only wanted to read the help; an error is one line.
+pub fn parse() -> Result<Option<Command>, String> {
+    let parsed = Arguments::command().try_get_matches().and_then(|matches| {
+        let mut arguments = Arguments::from_arg_matches(&matches)?;
+        if let (Command::Train(train), Some((_, matches))) = (&mut arguments.command, matches.subcommand()) {
+            let said = matches.ids().filter(|id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine));
+            train.said = said.map(|id| id.as_str().replace('_', "-")).collect();
+        }
+        Ok(arguments.command)
+    });
+    let problem = match parsed {
+        Ok(command) => return Ok(Some(command)),
+        Err(problem) => problem,
+    };
+    match problem.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // Nobody may be reading any more.
+            let _ = problem.print();
+            Ok(None)
+        }
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Err("expected a command, train, sample, evaluate, diagnose, filters or info, found none (see --help)".into())
+        }
+        _ => Err(one_line(&problem.to_string())),
+    }
+}
+
+/// The parser's message without usage and advice, in one line.
+fn one_line(text: &str) -> String {
+    let lines =
+        text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let words: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+    let line = words.join(" ").replace(" [possible values: ", ": expected one of ");
+    line.trim_start_matches("error: ").trim_end_matches(']').to_string()
+}

@@ -1,0 +1,73 @@
+//! What is said on standard output and standard error.
+//!
+//! Nobody may be listening any more (`harmonium info model | head -1`): that is no reason to stop a training run.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use std::{
+    fmt,
+    io::{IsTerminal, Write, stderr, stdout},
+};
+
+/// Says a line on standard error.
+pub fn complain(text: &str) {
+    let _ = writeln!(stderr(), "{text}");
+}
+
+/// Says a line on standard output.
+pub fn say(text: &str) {
+    let _ = writeln!(stdout(), "{text}");
+}
+
+/// The progress of one job: a bar on a terminal, plain lines elsewhere, nothing where it is to be quiet.
+pub struct Progress {
+    bar: ProgressBar,
+    quiet: bool,
+}
+
+impl Progress {
+    /// Progress through `total` steps, which are called `unit`.
+    pub fn new(total: u64, unit: &str, quiet: bool) -> Self {
+        let target =
+            if quiet || !stderr().is_terminal() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(Some(total), target);
+        let template = format!("{{msg}} [{{bar:30}}] {{pos}}/{{len}} {unit}, {{rate}}/s, {{eta}} left");
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            let rate = |state: &ProgressState, text: &mut dyn fmt::Write| {
+                // Nothing is lost with a rate that cannot be shown.
+                let _ = write!(text, "{:.0}", state.per_sec());
+            };
+            bar.set_style(style.with_key("rate", rate).progress_chars("=> "));
+        }
+        Self { bar, quiet }
+    }
+
+    /// What stands before the bar.
+    pub fn title(&self, text: String) {
+        self.bar.set_message(text);
+    }
+
+    /// That many steps are done.
+    pub fn advance(&self, steps: u64) {
+        self.bar.inc(steps);
+    }
+
+    /// A line that stays.
+    pub fn line(&self, text: &str) {
+        if !self.quiet {
+            self.bar.suspend(|| say(text));
+        }
+    }
+
+    /// A line on standard error that stays.
+    pub fn warn(&self, text: &str) {
+        if !self.quiet {
+            self.bar.suspend(|| complain(&format!("warning: {text}")));
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

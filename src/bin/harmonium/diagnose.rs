@@ -1,0 +1,192 @@
+//! `harmonium diagnose`: whether chains of a model mix, and how fast.
+//!
+//! Half of the chains start at rows of data, half with all hidden units off: R̂ needs starts that are further apart than the
+//! chains' own distribution is wide. They make as many steps unrecorded as are recorded.
+
+use crate::{
+    arguments::Diagnose,
+    console::{self, Progress},
+    curve, data,
+};
+use harmonium::{
+    Backend, ChainState, Chains, Error, Purpose, Resident, Result, Uniforms,
+    diagnostics::{EquilibriumGap, Health, Recorder, equilibrium_gap},
+    model,
+    storage::write_atomically,
+};
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// Overlaps besides the free energy.
+const OVERLAPS: usize = 4;
+/// Chooses the chains' numbers; how chains are should not depend on it.
+const SEED: u64 = 123;
+/// The whole plot, and the rectangle between its axes.
+const SIZE: (f64, f64) = (800.0, 400.0);
+const LEFT: f64 = 70.0;
+const RIGHT: f64 = 780.0;
+const TOP: f64 = 20.0;
+const BOTTOM: f64 = 360.0;
+/// As many steps in one call, so that progress can be told.
+const STEPS: usize = 100;
+
+pub fn run<B: Backend>(backend: &B, options: &Diagnose) -> Result<()> {
+    let rbm = model::load(&options.model)?;
+    let rows = data::starting(&options.data)?.rows.binarised();
+    let n_visible = rbm.shape().n_visible();
+    if rows.units() != n_visible {
+        return Err(Error::Format {
+            source_name: options.data.display().to_string(),
+            expected: format!("rows of {n_visible} values, the visible units of {}", options.model.display()),
+            found: format!("rows of {}", rows.units()),
+        });
+    }
+    let half = options.chains.div_ceil(2).min(rows.len());
+    let resident = rbm.on(backend)?;
+    let data = backend.load(rows.rows())?;
+    let at_data = B::batch(&data, 0..half);
+    let mut chains = both_starts(&resident, at_data, options.chains)?;
+    let mut recorder = Recorder::new(&resident, &chains, OVERLAPS);
+    let progress = Progress::new(2 * options.steps as u64, "steps", false);
+    progress.title("chains".into());
+    let mut left = options.steps;
+    while left > 0 {
+        let k = left.min(STEPS);
+        chains.sweep(&resident, k)?;
+        progress.advance(k as u64);
+        left -= k;
+    }
+    for _ in 0..options.steps {
+        chains.sweep(&resident, 1)?;
+        recorder.record(&resident, &chains)?;
+        progress.advance(1);
+    }
+    drop(progress);
+    let health = recorder.health()?;
+    let gap = equilibrium_gap(&resident, &without_data(&resident, &chains, half)?, at_data, 2 * options.steps, SEED)?;
+    if let Some(path) = &options.plot {
+        let svg = traces(recorder.free_energies(), half);
+        write_atomically(path, |file| file.write_all(svg.as_bytes()))?;
+    }
+    let warnings: Vec<String> = [health.warning(), gap.warning()].into_iter().flatten().collect();
+    if options.json {
+        console::say(&format!("{:#}", as_json(&health, &gap, &warnings)));
+    } else {
+        table(options, &health, &gap).iter().for_each(|line| console::say(line));
+    }
+    warnings.iter().for_each(|warning| console::complain(&format!("warning: {warning}")));
+    Ok(())
+}
+
+/// `n` chains, the first ones from rows of data, the others with all hidden units off.
+fn both_starts<B: Backend>(rbm: &Resident<B>, rows: B::Batch<'_>, n: usize) -> Result<Chains<B>> {
+    let draws = Uniforms::new(SEED, Purpose::Training);
+    let ChainState { mut hidden, mut betas, uniforms } = Chains::from_visible(rbm, rows, draws)?.state()?;
+    hidden.resize(n * rbm.shape().n_hidden().div_ceil(64), 0);
+    betas.resize(n, 1.0);
+    Chains::from_state(rbm.backend(), rbm.shape(), &ChainState { hidden, betas, uniforms })
+}
+
+/// Copies of the chains that did not start at data, or of all where each did.
+fn without_data<B: Backend>(rbm: &Resident<B>, chains: &Chains<B>, from_data: usize) -> Result<Chains<B>> {
+    let ChainState { hidden, betas, uniforms } = chains.state()?;
+    let from = if from_data < betas.len() { from_data } else { 0 };
+    let words = hidden.len() / betas.len();
+    let state = ChainState { hidden: hidden[from * words..].to_vec(), betas: betas[from..].to_vec(), uniforms };
+    Chains::from_state(rbm.backend(), rbm.shape(), &state)
+}
+
+fn as_json(health: &Health, gap: &EquilibriumGap, warnings: &[String]) -> Value {
+    let statistics = health.statistics.iter().map(|s| {
+        json!({
+            "name": s.name,
+            "mean": s.mean,
+            "standard_deviation": s.standard_deviation,
+            "r_hat": s.r_hat,
+            "bulk_effective_sample_size": s.bulk_effective_sample_size,
+            "autocorrelation_time": s.autocorrelation_time,
+        })
+    });
+    json!({
+        "chains": health.chains,
+        "steps": health.draws,
+        "statistics": statistics.collect::<Vec<_>>(),
+        "visible_flip_rate": health.visible_flip_rate,
+        "hidden_flip_rate": health.hidden_flip_rate,
+        "equilibrium_gap": {
+            "persistent": gap.persistent,
+            "fresh": gap.fresh,
+            "gap": gap.gap,
+            "standard_error": gap.standard_error,
+        },
+        "warnings": warnings,
+    })
+}
+
+fn table(options: &Diagnose, health: &Health, gap: &EquilibriumGap) -> Vec<String> {
+    let mut lines = vec![
+        format!("{}: {} chains, {} steps recorded", options.model.display(), health.chains, health.draws),
+        format!("{:<12} {:>12} {:>12} {:>9} {:>11} {:>13}", "", "mean", "deviation", "R̂", "bulk ESS", "forgets in"),
+    ];
+    for s in &health.statistics {
+        lines.push(format!(
+            "{:<12} {:>12.4} {:>12.4} {:>8.3} {:>11.0} {:>7.1} steps",
+            s.name, s.mean, s.standard_deviation, s.r_hat, s.bulk_effective_sample_size, s.autocorrelation_time
+        ));
+    }
+    lines.push(format!(
+        "a step flips {:.2} % of the visible and {:.2} % of the hidden units",
+        100.0 * health.visible_flip_rate,
+        100.0 * health.hidden_flip_rate
+    ));
+    lines.push(format!(
+        "equilibrium gap {:.3} ± {:.3} nats: mean free energy {:.3}, of chains started at data {:.3}",
+        gap.gap, gap.standard_error, gap.persistent, gap.fresh
+    ));
+    lines
+}
+
+/// The free energy of each chain over its steps, as SVG; chains from data in one colour, the others in another.
+fn traces(chains: &[Vec<f64>], from_data: usize) -> String {
+    let steps = chains.first().map_or(0, Vec::len);
+    let (low, high, step) = curve::axis(chains.iter().flatten().copied());
+    let x = |t: usize| LEFT + (RIGHT - LEFT) * t as f64 / (steps.max(2) - 1) as f64;
+    let y = |f: f64| BOTTOM - (BOTTOM - TOP) * (f - low) / (high - low);
+    let (width, height) = SIZE;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"13\" \
+         fill=\"#333\">\n<rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\n"
+    );
+    let mut add = |line: String| svg += &(line + "\n");
+    for n in 0..=((high - low) / step).round() as usize {
+        let value = low + n as f64 * step;
+        let decimals = (-step.log10().floor()).max(0.0) as usize;
+        add(format!("<path d=\"M{LEFT} {0:.1}H{RIGHT}\" stroke=\"#ddd\"/>", y(value)));
+        add(format!(
+            "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{value:.decimals$}</text>",
+            LEFT - 8.0,
+            y(value) + 4.0
+        ));
+    }
+    // More points than pixels only make the file large.
+    let stride = steps.div_ceil(800).max(1);
+    for (m, chain) in chains.iter().enumerate() {
+        let colour = if m < from_data { "#1965b0" } else { "#dc7f16" };
+        let points = chain.iter().enumerate().step_by(stride).fold(String::new(), |mut text, (t, &f)| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{:.1},{:.1} ", x(t), y(f));
+            text
+        });
+        add(format!(
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-opacity=\"0.5\"/>",
+            points.trim_end()
+        ));
+    }
+    let middle = (LEFT + RIGHT) / 2.0;
+    add(format!(
+        "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">free energy over {steps} steps: chains started at data (blue) and \
+         with all hidden units off (orange)</text>",
+        BOTTOM + 25.0
+    ));
+    svg + "</svg>\n"
+}

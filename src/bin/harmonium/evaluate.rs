@@ -1,0 +1,211 @@
+//! `harmonium evaluate`: how likely a model makes data, and how far that can be believed.
+
+use crate::{
+    arguments::{Evaluate, LogZ},
+    console::{self, Progress},
+    data,
+};
+use harmonium::{
+    Activations, Backend, Dataset, Error, LogLikelihood, LogPartition, Resident, Result, Rows, Values, log_likelihood,
+    log_partition::{self, Annealing, BaseRate, Schedule, Start},
+    model,
+    monitor::reconstruction_cross_entropy,
+};
+use serde_json::{Value, json};
+use std::{ops::Range, time::Instant};
+
+/// The largest smaller layer that `--log-z auto` enumerates: some ten seconds of one core for 784 visible units.
+const AUTO_UNITS: usize = 25;
+/// As many rows are reconstructed at once.
+const ROWS: usize = 1000;
+
+/// All that is told of a model and some rows, in nats a row.
+struct Evaluation {
+    n_visible: usize,
+    n_hidden: usize,
+    rows: usize,
+    mean_free_energy: f64,
+    log_z: Option<LogPartition>,
+    log_likelihood: Option<LogLikelihood>,
+    pseudo_log_likelihood: f64,
+    reconstruction_cross_entropy: f64,
+    seconds: f64,
+}
+
+pub fn run<B: Backend>(backend: &B, options: &Evaluate) -> Result<()> {
+    let start = Instant::now();
+    let rbm = model::load(&options.model)?;
+    let shape = rbm.shape();
+    let read = |split| {
+        let rows = data::split(&options.data, split)?.rows.binarised();
+        if rows.units() == shape.n_visible() {
+            return Ok(rows);
+        }
+        Err(Error::Format {
+            source_name: options.data.display().to_string(),
+            expected: format!("rows of {} values, the visible units of {}", shape.n_visible(), options.model.display()),
+            found: format!("rows of {}", rows.units()),
+        })
+    };
+    let mut rows = read(options.split)?;
+    rows.keep(0..options.limit.unwrap_or(rows.len()).min(rows.len()));
+    let resident = rbm.on(backend)?;
+    let log_z = match options.log_z {
+        LogZ::Auto if shape.n_visible().min(shape.n_hidden()) <= AUTO_UNITS => Some(log_partition::exact(rbm.view())?),
+        LogZ::Exact => Some(log_partition::exact(rbm.view())?),
+        LogZ::None => None,
+        // What annealing starts from is fitted to the rows that the model was trained on, where they are known.
+        LogZ::Auto | LogZ::Bracket | LogZ::Ais => Some(annealed(&resident, &read(data::Split::Train)?, options)?),
+    };
+    let data = backend.load(rows.rows())?;
+    let all = B::batch(&data, 0..rows.len());
+    let free_energies = resident.free_energy(all)?;
+    let log_likelihood = log_z.as_ref().map(|log_z| log_likelihood(&resident, all, log_z)).transpose()?;
+    let evaluation = Evaluation {
+        n_visible: shape.n_visible(),
+        n_hidden: shape.n_hidden(),
+        rows: rows.len(),
+        mean_free_energy: mean(&free_energies),
+        log_z,
+        log_likelihood,
+        pseudo_log_likelihood: mean(&resident.pseudo_log_likelihood(all)?),
+        reconstruction_cross_entropy: reconstruction(&resident, &rows)?,
+        seconds: start.elapsed().as_secs_f64(),
+    };
+    if options.json {
+        console::say(&format!("{:#}", evaluation.json()));
+    } else {
+        evaluation.table(options).iter().for_each(|line| console::say(line));
+    }
+    if let Some(warning) = evaluation.log_z.as_ref().and_then(LogPartition::warning) {
+        console::complain(&format!("warning: {warning}"));
+    }
+    Ok(())
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// log Z by annealing: both ways, or forward only.
+fn annealed<B: Backend>(rbm: &Resident<B>, training: &Dataset, options: &Evaluate) -> Result<LogPartition> {
+    let settings = Annealing {
+        runs: options.runs,
+        schedule: Schedule::new(options.temperatures)?,
+        seed: options.seed,
+        ..Annealing::default()
+    };
+    let base_rate = BaseRate::fit(training.rows());
+    let data = rbm.backend().load(training.rows())?;
+    let start = Start::Rows(B::batch(&data, spread(training.len(), options.runs)));
+    let forward_only = options.log_z == LogZ::Ais;
+    let steps = if forward_only { settings.schedule.steps() } else { settings.bracket_steps(&start) };
+    let progress = Progress::new(steps as u64, "steps", false);
+    progress.title("log Z".into());
+    let mut watch = |steps: usize| progress.advance(steps as u64);
+    match forward_only {
+        true => log_partition::ais_watched(rbm, &base_rate, &settings, &mut watch),
+        false => log_partition::bracket_watched(rbm, &base_rate, start, &settings, &mut watch),
+    }
+}
+
+/// As many of the first rows as there are runs, or all.
+fn spread(rows: usize, runs: usize) -> Range<usize> {
+    0..runs.min(rows)
+}
+
+/// The mean cross-entropy between rows and what their hidden means give back.
+fn reconstruction<B: Backend>(rbm: &Resident<B>, rows: &Dataset) -> Result<f64> {
+    let (mut hidden, mut visible) = (Activations::default(), Activations::default());
+    let mut sum = 0.0;
+    for first in (0..rows.len()).step_by(ROWS) {
+        let part = rows.rows().range(first..rows.len().min(first + ROWS));
+        let data = rbm.backend().load(part)?;
+        rbm.propup(B::batch(&data, 0..part.len()), &mut hidden)?;
+        let means = Rows::new(Values::F32(&hidden.mean), rbm.shape().n_hidden())?;
+        let data = rbm.backend().load(means)?;
+        rbm.propdown(B::batch(&data, 0..part.len()), &mut visible)?;
+        sum += reconstruction_cross_entropy(part, &visible.pre_activation)?.iter().sum::<f64>();
+    }
+    Ok(sum / rows.len() as f64)
+}
+
+impl Evaluation {
+    fn json(&self) -> Value {
+        // What is infinite or not a number becomes null.
+        let log_z = self.log_z.as_ref().map(|z| {
+            json!({
+                "estimate": z.estimate,
+                "lower": z.lower,
+                "upper": z.upper,
+                "effective_sample_size": z.effective_sample_size,
+                "method": z.method.name(),
+                "agreement": z.agreement.name(),
+                "forward": z.forward,
+                "reverse": z.reverse,
+                "warning": z.warning(),
+            })
+        });
+        let log_likelihood = self.log_likelihood.as_ref().map(|l| {
+            json!({
+                "mean": l.mean,
+                "standard_error": l.standard_error,
+                "lower": l.lower,
+                "upper": l.upper,
+                "bits_per_dimension": l.bits_per_dimension(),
+            })
+        });
+        json!({
+            "n_visible": self.n_visible,
+            "n_hidden": self.n_hidden,
+            "rows": self.rows,
+            "mean_free_energy": self.mean_free_energy,
+            "log_z": log_z,
+            "log_likelihood": log_likelihood,
+            "pseudo_log_likelihood": self.pseudo_log_likelihood,
+            "reconstruction_cross_entropy": self.reconstruction_cross_entropy,
+            "seconds": self.seconds,
+        })
+    }
+
+    fn table(&self, options: &Evaluate) -> Vec<String> {
+        let each = |name: &str, nats: f64, more: String| {
+            format!("{name:<29} {nats:>12.4} {:>12.6} {more}", nats / self.n_visible as f64).trim_end().to_string()
+        };
+        let Self { n_visible, n_hidden, rows, .. } = self;
+        let mut lines = vec![
+            format!("{}: {n_visible} visible and {n_hidden} hidden units", options.model.display()),
+            format!("{}: {rows} rows, binarised (x ≥ 0.5 → 1)", options.data.display()),
+            format!("{:<29} {:>12} {:>12}", "", "nats a row", "a unit"),
+            each("mean free energy", self.mean_free_energy, String::new()),
+        ];
+        if let Some(z) = &self.log_z {
+            let sampled = match z.runs {
+                0 => format!("({})", z.method.name()),
+                runs => format!(
+                    "{:.4} to {:.4} ({} of {runs} runs, effective sample size {:.1}, {})",
+                    z.lower,
+                    z.upper,
+                    z.method.name(),
+                    z.effective_sample_size,
+                    z.agreement.name()
+                ),
+            };
+            lines.push(format!("{:<29} {:>12.4} {:>12} {sampled}", "log Z", z.estimate, ""));
+        }
+        if let Some(l) = &self.log_likelihood {
+            let more = format!(
+                "{:.4} to {:.4}, standard error {:.4}, {:.6} bits a unit",
+                l.lower,
+                l.upper,
+                l.standard_error,
+                l.bits_per_dimension()
+            );
+            lines.push(each("log-likelihood", l.mean, more));
+        }
+        lines.push(each("pseudo-log-likelihood", self.pseudo_log_likelihood, String::new()));
+        lines.push(each("reconstruction cross-entropy", self.reconstruction_cross_entropy, String::new()));
+        lines.push(format!("{:.1} s", self.seconds));
+        lines
+    }
+}

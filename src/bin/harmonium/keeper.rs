@@ -1,0 +1,102 @@
+//! When and how checkpoints are written, and what is done where there is nothing worth keeping.
+
+use crate::{
+    arguments::{Every, Train},
+    resume,
+    signals::Signals,
+};
+use harmonium::{
+    Backend, Checkpoint, Error, Rbm, Resident, Result, Settings, TrainerState,
+    checkpoint::{Epoch, Place, VERSION},
+};
+use std::{path::PathBuf, time::Instant};
+
+/// Why a run stops before its end.
+#[derive(Clone, Copy)]
+pub enum Stop {
+    Signal(u8),
+    Asked,
+}
+
+/// Keeps a run safe.
+pub struct Keeper<'a> {
+    options: &'a Train,
+    settings: Settings,
+    /// The fingerprint of the data.
+    data: String,
+    signals: Signals,
+    path: PathBuf,
+    /// When the last checkpoint was written, and after which update.
+    saved: Instant,
+    last: Option<u64>,
+}
+
+impl<'a> Keeper<'a> {
+    /// `last`: the update of the checkpoint that the run goes on from.
+    pub fn new(options: &'a Train, settings: Settings, data: String, last: Option<u64>) -> Result<Self> {
+        let (signals, path) = (Signals::listen()?, resume::path(&options.out));
+        Ok(Self { options, settings, data, signals, path, saved: Instant::now(), last })
+    }
+
+    /// Whether the run must stop after this update.
+    pub fn stop(&self, updates: u64) -> Option<Stop> {
+        let asked = self.options.stop_after.is_some_and(|n| updates >= n as u64).then_some(Stop::Asked);
+        self.signals.heard().map(Stop::Signal).or(asked)
+    }
+
+    /// Whether a checkpoint is due after this update; `epochs` where it is the last of an epoch: how many are over.
+    pub fn is_due(&self, updates: u64, epochs: Option<u64>) -> bool {
+        match self.options.checkpoint_every {
+            Every::Updates(n) => updates.is_multiple_of(n),
+            Every::Epochs(n) => epochs.is_some_and(|epochs| epochs.is_multiple_of(n)),
+            Every::Minutes(n) => self.saved.elapsed().as_secs() / 60 >= n,
+        }
+    }
+
+    /// Writes the checkpoint.
+    pub fn save(&mut self, rbm: Rbm, trainer: TrainerState, place: Place, log: &[Epoch]) -> Result<()> {
+        let updates = trainer.updates;
+        let checkpoint = Checkpoint {
+            rbm,
+            settings: self.settings,
+            trainer,
+            place,
+            log: log.to_vec(),
+            data: self.data.clone(),
+            options: self.options.stored(),
+            version: VERSION.into(),
+        };
+        checkpoint.save(&self.path)?;
+        (self.saved, self.last) = (Instant::now(), Some(updates));
+        Ok(())
+    }
+
+    /// A copy of the parameters, where they, the free energies of `batch` and the monitor are finite numbers.
+    pub fn finite<B: Backend>(
+        &self, rbm: &Resident<B>, batch: B::Batch<'_>, monitor: Option<f64>, epoch: u64, updates: u64,
+    ) -> Result<Rbm> {
+        let copy = rbm.to_rbm()?;
+        let found = match copy.view().check_finite() {
+            Err(Error::Value { what, index, found, .. }) => Some(format!("{what}[{index}] is {found}")),
+            Err(other) => return Err(other),
+            Ok(()) => rbm.free_energy(batch)?.iter().find(|f| !f.is_finite()).map(|f| format!("a free energy is {f}")),
+        };
+        let found = found.or(monitor.filter(|x| !x.is_finite()).map(|x| format!("the monitor is {x}")));
+        let Some(found) = found else { return Ok(copy) };
+        let stays = match self.last {
+            Some(last) => format!("; {} stays, of update {last}", self.path.display()),
+            None => String::new(),
+        };
+        Err(Error::Argument {
+            what: "--lr",
+            expected: "a learning rate small enough for training to stay finite".into(),
+            found: format!("{:?}: in epoch {epoch}, at the latest at update {updates}, {found}{stays}", self.options.lr),
+        })
+    }
+
+    /// How a run that was stopped goes on.
+    pub fn how_to_go_on(&self, updates: u64) -> String {
+        let folder = self.options.out.display();
+        format!("stopped after update {updates}; to go on: harmonium train --resume {folder}")
+    }
+}

@@ -1,0 +1,70 @@
+//! Whether a run fits in memory, found out before any of it is asked for.
+
+use harmonium::{Error, Result, Shape};
+use std::fs;
+
+/// Fails where a run of these sizes needs more memory than there is; says nothing where the system does not tell.
+pub fn check(shape: Shape, n_chains: usize, batch_size: usize) -> Result<()> {
+    match available() {
+        Some(available) => check_within(available, shape, n_chains, batch_size),
+        None => Ok(()),
+    }
+}
+
+fn check_within(available: u128, shape: Shape, n_chains: usize, batch_size: usize) -> Result<()> {
+    let needed = needed(shape, n_chains, batch_size);
+    if needed <= available {
+        return Ok(());
+    }
+    let mib = |bytes: u128| bytes.div_ceil(1 << 20);
+    let (n_visible, n_hidden) = (shape.n_visible(), shape.n_hidden());
+    Err(Error::Argument {
+        what: "--hidden, --chains and --batch-size",
+        expected: format!("sizes that fit into the {} MiB of memory that are free", mib(available)),
+        found: format!("{n_visible} × {n_hidden} weights, {n_chains} chains and {batch_size} rows: {} MiB", mib(needed)),
+    })
+}
+
+/// An upper bound but for what does not grow with the sizes. Weights: the model, a copy for a file, the file's bytes twice,
+/// and both forms that are computed with, their rows filled up to whole tiles. Chains: pre-activations and means, and their
+/// picture.
+fn needed(shape: Shape, n_chains: usize, batch_size: usize) -> u128 {
+    let (visible, hidden) = (shape.n_visible() as u128, shape.n_hidden() as u128);
+    let tiled = |units: u128| units.next_multiple_of(64);
+    let weights = 16 * visible * hidden + 4 * (visible * tiled(hidden) + hidden * tiled(visible));
+    weights + n_chains as u128 * (16 * tiled(visible) + 8 * tiled(hidden)) + batch_size as u128 * 4 * tiled(hidden)
+}
+
+/// Bytes that can be had without swapping: of the machine, or of the control group where it allows less.
+fn available() -> Option<u128> {
+    let machine = meminfo(&fs::read_to_string("/proc/meminfo").ok()?)?;
+    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u128>().ok();
+    let group = number("/sys/fs/cgroup/memory.max")
+        .map(|most| most.saturating_sub(number("/sys/fs/cgroup/memory.current").unwrap_or(0)));
+    Some(group.map_or(machine, |group| group.min(machine)))
+}
+
+/// `MemAvailable` in bytes.
+fn meminfo(text: &str) -> Option<u128> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u128 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_weighed() {
+        let shape = |n_visible, n_hidden| Shape::new(n_visible, n_hidden).expect("a right shape");
+        check_within(64 << 20, shape(784, 500), 20, 20).expect("the tutorial's run fits into 64 MiB");
+        let error = check_within(1 << 30, shape(784, 2_000_000), 20, 20).expect_err("too large").to_string();
+        let expected = "--hidden, --chains and --batch-size: expected sizes that fit into the 1024 MiB of memory that are \
+                        free, found 784 × 2000000 weights, 20 chains and 20 rows: 36713 MiB";
+        assert_eq!(error, expected);
+        check_within(1 << 30, shape(10, 10), 1_000_000, 1).expect_err("too many chains");
+        assert_eq!(meminfo("MemTotal: 9 kB\nMemAvailable:    1024 kB\n"), Some(1 << 20));
+        assert_eq!(meminfo("MemTotal: 9 kB\n"), None);
+    }
+}

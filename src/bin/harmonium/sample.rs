@@ -1,0 +1,91 @@
+//! `harmonium sample`, and the sheet of samples at the end of training.
+
+use crate::{
+    arguments::{Sample, Sides},
+    console::{self, Progress},
+    data,
+};
+use harmonium::{
+    Activations, Backend, Chains, Error, Purpose, Rbm, Resident, Result, Rows, Uniforms, model,
+    raster::{self, Raster},
+};
+use std::ops::Range;
+
+/// What the tutorial shows: 20 chains, ten times, 1000 Gibbs steps in between.
+pub const TUTORIAL: Plan = Plan { chains: 20, rows: 10, steps: 1000 };
+
+/// How much is sampled.
+#[derive(Clone, Copy)]
+pub struct Plan {
+    pub chains: usize,
+    pub rows: usize,
+    pub steps: usize,
+}
+
+pub fn run<B: Backend>(backend: &B, options: &Sample) -> Result<()> {
+    let rbm = model::load(&options.model)?;
+    let images = data::starting(&options.data)?;
+    let n_visible = rbm.shape().n_visible();
+    if images.rows.units() != n_visible {
+        return Err(Error::Format {
+            source_name: options.data.display().to_string(),
+            expected: format!("rows of {n_visible} values, the visible units of {}", options.model.display()),
+            found: format!("rows of {}", images.rows.units()),
+        });
+    }
+    if options.chains > images.rows.len() {
+        return Err(Error::Argument {
+            what: "--chains",
+            expected: format!("at most {}, the rows of {} to start from", images.rows.len(), options.data.display()),
+            found: options.chains.to_string(),
+        });
+    }
+    let sides = data::sides(options.image.map(|Sides(h, w)| (h, w)), images.sides, n_visible)?;
+    let plan = Plan { chains: options.chains, rows: options.rows, steps: options.steps };
+    let progress = Progress::new(plan.rows as u64, "rows", false);
+    let sheet = sheet(backend, &rbm, images.rows.rows(), sides, plan, options.seed, &progress)?;
+    raster::write_png(&sheet, &options.out)?;
+    drop(progress);
+    console::say(&format!("{}: {} × {} pixels", options.out.display(), sheet.height(), sheet.width()));
+    Ok(())
+}
+
+/// Starts chains at some rows and shows their visible means after every `plan.steps` Gibbs steps; they go on from samples.
+pub fn sheet<B: Backend>(
+    backend: &B, rbm: &Rbm, rows: Rows<'_>, sides: (usize, usize), plan: Plan, seed: u64, progress: &Progress,
+) -> Result<Raster<u8>> {
+    // The picture is too large before the chains have run, not after.
+    let pixels = plan.rows.checked_mul(plan.chains).and_then(|n| n.checked_mul(rows.units())).filter(|&n| n <= 1 << 28);
+    if pixels.is_none() {
+        return Err(Error::Argument {
+            what: "--chains and --rows",
+            expected: format!("at most {} pictures", (1 << 28) / rows.units()),
+            found: format!("{} × {}", plan.chains, plan.rows),
+        });
+    }
+    let mut draws = Uniforms::new(seed, Purpose::Sampling);
+    let start = block(&mut draws, rows.len(), plan.chains);
+    let resident: Resident<B> = rbm.on(backend)?;
+    let data = backend.load(rows)?;
+    let mut chains = Chains::from_visible(&resident, B::batch(&data, start), draws)?;
+    let mut visible = Activations::default();
+    let mut means = Vec::new();
+    for _ in 0..plan.rows {
+        chains.sweep(&resident, plan.steps)?;
+        chains.visible(&mut visible)?;
+        means.extend_from_slice(&visible.mean);
+        progress.advance(1);
+    }
+    raster::sample_sheet(&means, sides, plan.rows, plan.chains)
+}
+
+/// A block of neighbouring rows, every one as likely: the first number x of the sequence, times the number of blocks, cut
+/// off. (The tutorial never takes the last block.)
+fn block(draws: &mut Uniforms, rows: usize, len: usize) -> Range<usize> {
+    use rand_core::Rng;
+    let x = draws.generator().next_u32();
+    draws.skip(1);
+    let blocks = rows.saturating_sub(len) as u64 + 1;
+    let first = ((u128::from(x) * u128::from(blocks)) >> 32) as usize;
+    first..first + len
+}

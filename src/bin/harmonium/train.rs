@@ -1,0 +1,328 @@
+//! `harmonium train`.
+
+use crate::{
+    arguments::{Method, Sides, Train},
+    console::{self, Progress},
+    curve, data,
+    keeper::{Keeper, Stop},
+    log::write_log,
+    memory, resume, sample,
+};
+use harmonium::{
+    Activations, Algorithm, Backend, Checkpoint, Dataset, Error, Monitor, Rbm, Result, Settings, Shape, Trainer,
+    checkpoint::{Epoch, Place, fingerprint},
+    model,
+    raster::{self, Tiling},
+    storage,
+};
+use std::{path::Path, time::Instant};
+
+/// The tutorial's run on one core of 2008: minutes, and the mean pseudo-likelihood of each epoch.
+const TUTORIAL_MINUTES: f64 = 122.466;
+const TUTORIAL_CURVE: [f64; 15] = [
+    -90.65, -81.24, -74.91, -73.02, -68.41, -63.27, -66.00, -68.12, -68.32, -64.29, -61.52, -61.65, -63.55, -63.38,
+    -62.76,
+];
+/// How many filters are shown, from top to bottom and from left to right.
+const FILTERS: (usize, usize) = (10, 10);
+/// How many chains are shown at most.
+const MOST_CHAINS: usize = 400;
+/// How many updates go by between two looks at the progress bar.
+const STRIDE: u64 = 16;
+
+/// What a run needs besides its options; everything that can be wrong with them has been found.
+struct Job<'a> {
+    options: &'a Train,
+    rows: Dataset,
+    /// Height and width of the rows' images, where there is one.
+    sides: Option<(usize, usize)>,
+    shape: Shape,
+    settings: Settings,
+    /// Where the run goes on, if it does not begin.
+    resumed: Option<Checkpoint>,
+    progress: Progress,
+}
+
+/// Gives the number of the signal that stopped the run, if one did.
+pub fn run<B: Backend>(backend: &B, options: &Train, resumed: Option<Checkpoint>) -> Result<Option<u8>> {
+    let job = Job::new(options, resumed)?;
+    let last = job.resumed.as_ref().map(|checkpoint| checkpoint.trainer.updates);
+    let mut keeper = Keeper::new(options, job.settings, job.fingerprint()?, last)?;
+    let mut rbm = match &job.resumed {
+        Some(checkpoint) => checkpoint.rbm.clone(),
+        None => Rbm::new(job.shape, options.seed),
+    };
+    let (epochs, stop) = job.train(backend, &mut rbm, &mut keeper)?;
+    if stop.is_none() {
+        job.draw_samples(backend, &rbm)?;
+        job.draw_curve(&epochs)?;
+        job.conclude(&epochs);
+    }
+    // A signal that came after the last update found everything done.
+    Ok(match stop {
+        Some(Stop::Signal(number)) => Some(number),
+        _ => None,
+    })
+}
+
+impl<'a> Job<'a> {
+    fn new(options: &'a Train, resumed: Option<Checkpoint>) -> Result<Self> {
+        let data::Images { mut rows, sides } = data::training(&options.data)?;
+        let at_most = |what, limit: usize, why: &str, found: usize| {
+            let expected = format!("at most {limit}, {why} {}", options.data.display());
+            if found <= limit { Ok(()) } else { Err(Error::Argument { what, expected, found: found.to_string() }) }
+        };
+        if let Some(limit) = options.limit {
+            at_most("--limit", rows.len(), "the training rows of", limit)?;
+            rows.keep(0..limit);
+        }
+        at_most("--batch-size", rows.len(), "the training rows taken from", options.batch_size)?;
+        let shape = Shape::new(rows.units(), options.hidden).map_err(|problem| match problem {
+            Error::Argument { expected, found, .. } => Error::Argument { what: "--hidden", expected, found },
+            other => other,
+        })?;
+        let settings =
+            Settings { algorithm: options.algorithm(), k: options.k, monitor: options.monitor(), seed: options.seed };
+        if let Algorithm::Pcd { n_chains } = settings.algorithm {
+            let limit = i32::MAX as usize / (shape.n_visible() + shape.n_hidden());
+            at_most("--chains", limit, "as many as have 2^31 units with the rows of", n_chains)?;
+        }
+        let asked = options.image.map(|Sides(height, width)| (height, width));
+        let progress = Progress::new(
+            (options.epochs as u64).saturating_mul((rows.len() / options.batch_size) as u64),
+            "updates",
+            options.quiet,
+        );
+        let sides = match data::sides(asked, sides, shape.n_visible()) {
+            Ok(sides) => Some(sides),
+            // What the user said is wrong, which is another thing than that nobody knows.
+            Err(problem) if asked.is_some() => return Err(problem),
+            Err(problem) => {
+                progress.warn(&format!("no pictures: {problem}"));
+                None
+            }
+        };
+        let n_chains = match settings.algorithm {
+            Algorithm::Cd => options.batch_size,
+            Algorithm::Pcd { n_chains } => n_chains,
+        };
+        memory::check(shape, n_chains, options.batch_size)?;
+        storage::create_folder(&options.out)?;
+        storage::check_writable(&options.out)?;
+        storage::remove_temporaries(&options.out)?;
+        Ok(Self { options, rows, sides, shape, settings, resumed, progress })
+    }
+
+    /// What tells the data apart; fails where it is not what the run began with, or the checkpoint does not fit it.
+    fn fingerprint(&self) -> Result<String> {
+        let found = fingerprint(self.rows.rows());
+        let path = resume::path(&self.options.out);
+        let Some(checkpoint) = &self.resumed else {
+            if path.exists() {
+                self.progress.line(&format!("{} of an earlier run will be replaced", path.display()));
+            }
+            return Ok(found);
+        };
+        if let Some(warning) = resume::other_version(checkpoint) {
+            self.progress.warn(&warning);
+        }
+        let format_error =
+            |expected, found| Err(Error::Format { source_name: path.display().to_string(), expected, found });
+        if checkpoint.data != found {
+            let shown = |digits: &str| digits.chars().take(16).collect::<String>();
+            return Err(Error::Argument {
+                what: "--data",
+                expected: format!("the rows of {}, fingerprint {}", path.display(), shown(&checkpoint.data)),
+                found: format!("those of {}, fingerprint {}", self.options.data.display(), shown(&found)),
+            });
+        }
+        if checkpoint.rbm.shape() != self.shape || checkpoint.settings != self.settings {
+            let text = |shape: Shape, settings| format!("{} × {} units, {settings:?}", shape.n_visible(), shape.n_hidden());
+            let found = text(checkpoint.rbm.shape(), checkpoint.settings);
+            return format_error(text(self.shape, self.settings), found);
+        }
+        let Checkpoint { place, log, trainer, .. } = checkpoint;
+        let batches = (self.rows.len() / self.options.batch_size) as u64;
+        let updates = place.epoch.checked_mul(batches).and_then(|n| n.checked_add(place.batch));
+        let reported = place.epoch.checked_mul(batches);
+        if place.batch >= batches || (updates, reported) != (Some(trainer.updates), Some(trainer.reported)) || log.len() as u64 != place.epoch {
+            let found = format!(
+                "epoch {}, batch {}, update {}, {} rows of the log",
+                place.epoch, place.batch, trainer.updates, log.len()
+            );
+            return format_error(format!("a place within epochs of {batches} batches"), found);
+        }
+        Ok(found)
+    }
+
+    /// All epochs that are left, with everything that is written after each; or some, where the run is stopped.
+    fn train<B: Backend>(
+        &self, backend: &B, rbm: &mut Rbm, keeper: &mut Keeper<'_>,
+    ) -> Result<(Vec<Epoch>, Option<Stop>)> {
+        self.announce();
+        let data = backend.load(self.rows.rows())?;
+        let (mut trainer, mut place, mut log) = match &self.resumed {
+            Some(Checkpoint { trainer, place, log, .. }) => {
+                (Trainer::from_state(backend, self.shape, self.settings, trainer)?, *place, log.clone())
+            }
+            None => (Trainer::new(backend, self.shape, self.settings)?, Place::default(), Vec::new()),
+        };
+        let mut lent = rbm.lend(backend)?;
+        let batches: Vec<_> = self.rows.batches(self.options.batch_size).collect();
+        let in_epoch = batches.len() as u64;
+        let epochs = self.options.epochs as u64;
+        let mut stop = None;
+        self.progress.advance(place.epoch * in_epoch + place.batch);
+        while place.epoch < epochs && stop.is_none() {
+            let number = place.epoch;
+            self.progress.title(match log.last().and_then(|epoch: &Epoch| epoch.monitor) {
+                Some(monitor) => format!("epoch {number}, {} {monitor:.2}", self.monitor()),
+                None => format!("epoch {number}"),
+            });
+            let mut begin = Instant::now();
+            let mut shown = place.batch;
+            for (n, range) in (1..).zip(&batches).skip(place.batch as usize) {
+                trainer.step(&mut lent, B::batch(&data, range.clone()), self.options.lr)?;
+                if n % STRIDE == 0 || n == in_epoch {
+                    self.progress.advance(n - shown);
+                    shown = n;
+                }
+                let updates = number * in_epoch + n;
+                // What belongs to the end of an epoch comes before its checkpoint.
+                if n == in_epoch {
+                    break;
+                }
+                stop = keeper.stop(updates);
+                if stop.is_some() || keeper.is_due(updates, None) {
+                    let state = trainer.state()?;
+                    place = Place { epoch: number, batch: n, seconds: place.seconds + begin.elapsed().as_secs_f64() };
+                    let batch = B::batch(&data, range.clone());
+                    let rbm = keeper.finite(&lent, batch, Some(state.watched), number, updates)?;
+                    keeper.save(rbm, state, place, &log)?;
+                    begin = Instant::now();
+                }
+                if stop.is_some() {
+                    self.say_stopped(keeper, stop, updates);
+                    return Ok((log, stop));
+                }
+            }
+            let report = trainer.report()?;
+            place = Place { epoch: number + 1, batch: 0, seconds: place.seconds + begin.elapsed().as_secs_f64() };
+            let before = log.last().map_or(0.0, |epoch| epoch.seconds);
+            log.push(Epoch { updates: report.updates, monitor: report.monitor, seconds: place.seconds });
+            let watched = report.monitor.map_or(String::new(), |monitor| format!("{} {monitor:.2}, ", self.monitor()));
+            let seconds = place.seconds - before;
+            let rate = report.since_last as f64 / seconds;
+            self.progress.line(&format!("epoch {number}: {watched}{} updates in {seconds:.2} s, {rate:.0}/s", report.since_last));
+            let last = batches.last().cloned().unwrap_or_default();
+            let rbm = keeper.finite(&lent, B::batch(&data, last), report.monitor, number, report.updates)?;
+            self.write_epoch(number, &log, &rbm, &trainer)?;
+            stop = keeper.stop(report.updates).filter(|_| place.epoch < epochs);
+            if stop.is_some() || place.epoch == epochs || keeper.is_due(report.updates, Some(place.epoch)) {
+                keeper.save(rbm, trainer.state()?, place, &log)?;
+            }
+            self.say_stopped(keeper, stop, report.updates);
+        }
+        lent.finish()?;
+        Ok((log, stop))
+    }
+
+    fn say_stopped(&self, keeper: &Keeper<'_>, stop: Option<Stop>, updates: u64) {
+        match stop {
+            // Said also to those who want to hear nothing but errors: the run has not done its work.
+            Some(Stop::Signal(_)) => console::complain(&keeper.how_to_go_on(updates)),
+            Some(Stop::Asked) => self.progress.line(&keeper.how_to_go_on(updates)),
+            None => {}
+        }
+    }
+
+    /// The log, the model so far and pictures of it.
+    fn write_epoch<B: Backend>(&self, number: u64, epochs: &[Epoch], rbm: &Rbm, trainer: &Trainer<B>) -> Result<()> {
+        let out = &self.options.out;
+        let view = rbm.view();
+        write_log(&out.join("log.csv"), epochs)?;
+        model::save(view, &out.join("model.safetensors"))?;
+        let Some(sides) = self.sides else { return Ok(()) };
+        let filters = raster::filters(view, sides, FILTERS)?;
+        raster::write_png(&filters, &out.join(format!("filters_at_epoch_{number}.png")))?;
+        let mut visible = Activations::default();
+        trainer.chains().visible(&mut visible)?;
+        let tiling = Tiling::new(sides, grid(trainer.chains().len().min(MOST_CHAINS))).spaced();
+        let shown = visible.mean.len().min(MOST_CHAINS * self.shape.n_visible());
+        let chains = raster::tile_raster_images(&visible.mean[..shown], &tiling)?;
+        raster::write_png(&chains, &out.join(format!("chains_at_epoch_{number}.png")))
+    }
+
+    /// Chains that start at test rows, or where there are none at training rows.
+    fn draw_samples<B: Backend>(&self, backend: &B, rbm: &Rbm) -> Result<()> {
+        let Some(sides) = self.sides else { return Ok(()) };
+        let test = data::test(&self.options.data)?.filter(|test| test.rows.units() == self.shape.n_visible());
+        let start = test.as_ref().map_or(&self.rows, |test| &test.rows);
+        let plan = sample::Plan { chains: sample::TUTORIAL.chains.min(start.len()), ..sample::TUTORIAL };
+        let progress = Progress::new(plan.rows as u64, "rows of samples", self.options.quiet);
+        let sheet = sample::sheet(backend, rbm, start.rows(), sides, plan, self.options.seed, &progress)?;
+        raster::write_png(&sheet, &self.options.out.join("samples.png"))
+    }
+
+    fn draw_curve(&self, epochs: &[Epoch]) -> Result<()> {
+        let monitor: Option<Vec<f64>> = epochs.iter().map(|epoch| epoch.monitor).collect();
+        let Some(monitor) = monitor else { return Ok(()) };
+        let tutorial = self.is_tutorial() && self.settings.monitor == Monitor::PseudoLikelihood;
+        let svg = curve::svg(&monitor, tutorial.then_some(&TUTORIAL_CURVE), self.monitor());
+        write(&self.options.out.join("curve.svg"), &svg)
+    }
+
+    fn announce(&self) {
+        let Train { data, batch_size, lr, k, hidden, .. } = self.options;
+        let method = match self.settings.algorithm {
+            Algorithm::Cd => format!("CD-{k}"),
+            Algorithm::Pcd { n_chains } => format!("PCD-{k} with {n_chains} chains"),
+        };
+        self.progress.line(&format!(
+            "{} rows of {} from {}, {hidden} hidden units, {method}, batches of {batch_size}, learning rate {lr:?}",
+            self.rows.len(),
+            self.shape.n_visible(),
+            data.display(),
+        ));
+    }
+
+    fn conclude(&self, epochs: &[Epoch]) {
+        let minutes = epochs.last().map_or(0.0, |epoch| epoch.seconds) / 60.0;
+        let beside = if self.is_tutorial() && epochs.len() == TUTORIAL_CURVE.len() {
+            let times = TUTORIAL_MINUTES / minutes;
+            format!("; the tutorial's took {TUTORIAL_MINUTES} minutes: {times:.0} times faster")
+        } else {
+            String::new()
+        };
+        self.progress.line(&format!("training took {minutes:.3} minutes{beside}"));
+        self.progress.line(&format!("written to {}", self.options.out.display()));
+    }
+
+    /// Whether an epoch of this run is one of the tutorial's, whatever its seed and monitor.
+    fn is_tutorial(&self) -> bool {
+        let Train { hidden, batch_size, lr, algorithm, k, .. } = *self.options;
+        let setting = (hidden, batch_size, lr, algorithm == Method::Pcd, k) == (500, 20, 0.1, true, 15);
+        setting
+            && self.settings.algorithm == Algorithm::Pcd { n_chains: 20 }
+            && (self.rows.len(), self.rows.units()) == (50_000, 784)
+    }
+
+    fn monitor(&self) -> &'static str {
+        match self.settings.monitor {
+            Monitor::PseudoLikelihood => "pseudo-likelihood",
+            Monitor::ExactPseudoLikelihood => "exact pseudo-likelihood",
+            Monitor::Reconstruction => "reconstruction",
+            Monitor::None => "",
+        }
+    }
+}
+
+/// Rows and columns, as near to each other as they can be with no row missing: 20 tiles are 4 × 5.
+fn grid(tiles: usize) -> (usize, usize) {
+    let rows = tiles.isqrt().max(1);
+    (rows, tiles.div_ceil(rows))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    storage::write_atomically(path, |file| file.write_all(text.as_bytes()))
+}

@@ -1,0 +1,142 @@
+//! IDX files, the format of MNIST: two bytes 0, the type, the number n of dimensions, n big-endian 32-bit sizes, the values.
+//!
+//! Only type 0x08, eight bits unsigned, is read: it is what every published IDX data set holds. With feature `gzip` a gzipped
+//! stream is recognised by its first two bytes and unpacked while it is read.
+
+use crate::{
+    dataset::Dataset,
+    error::{Error, Result},
+    storage::{expect_end, read_exactly},
+};
+use std::io::Read;
+
+/// The largest number of bytes that is read, 4 GiB: some 90 times MNIST. A gzipped stream cannot unpack to more.
+pub const MAX_BYTES: u64 = 1 << 32;
+
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// The contents of an IDX file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Idx {
+    dimensions: Vec<usize>,
+    values: Vec<u8>,
+}
+
+/// Reads an IDX file; `source_name` stands for it in errors.
+///
+/// Memory is asked for as bytes come, never more than the product of the sizes, which is at most [`MAX_BYTES`].
+///
+/// # Errors
+/// [`Error::Format`] where the stream is no IDX file of eight-bit values, or ends before or after its last value;
+/// [`Error::File`] where it cannot be read.
+pub fn read_idx(mut reader: impl Read, source_name: &str) -> Result<Idx> {
+    let start = read_exactly(&mut reader, 2, "IDX header", source_name)?;
+    let packed = start == GZIP;
+    let whole = start.as_slice().chain(reader);
+    if packed { read_packed(whole, source_name) } else { read_plain(whole, source_name) }
+}
+
+#[cfg(feature = "gzip")]
+fn read_packed(reader: impl Read, source_name: &str) -> Result<Idx> {
+    read_plain(flate2::read::MultiGzDecoder::new(reader), source_name)
+}
+
+#[cfg(not(feature = "gzip"))]
+fn read_packed(_: impl Read, source_name: &str) -> Result<Idx> {
+    Err(format_error(source_name, "an IDX file, or harmonium with its feature `gzip`", "a gzipped file"))
+}
+
+fn read_plain(mut reader: impl Read, source_name: &str) -> Result<Idx> {
+    let magic = read_exactly(&mut reader, 4, "IDX header", source_name)?;
+    if magic[..2] != [0, 0] {
+        return Err(format_error(
+            source_name,
+            "an IDX file, which begins with two bytes 0",
+            format!("{:02x?}", &magic[..2]),
+        ));
+    }
+    if magic[2] != 0x08 {
+        let name = match magic[2] {
+            0x09 => "signed eight-bit values",
+            0x0b => "16-bit integers",
+            0x0c => "32-bit integers",
+            0x0d => "32-bit floating-point numbers",
+            0x0e => "64-bit floating-point numbers",
+            _ => "no type of the IDX format",
+        };
+        return Err(format_error(
+            source_name,
+            "IDX values of type 0x08, eight bits unsigned",
+            format!("0x{:02x}, {name}", magic[2]),
+        ));
+    }
+    let n_dimensions = usize::from(magic[3]);
+    if n_dimensions == 0 {
+        return Err(format_error(source_name, "at least one dimension", "none"));
+    }
+    let sizes = read_exactly(&mut reader, 4 * n_dimensions, "IDX header", source_name)?;
+    let sizes = || sizes.chunks_exact(4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+    let len = sizes()
+        .try_fold(1u64, |product, size| product.checked_mul(u64::from(size)))
+        .filter(|&len| len <= MAX_BYTES)
+        .and_then(|len| usize::try_from(len).ok())
+        .ok_or_else(|| {
+            let found: Vec<_> = sizes().map(|size| size.to_string()).collect();
+            format_error(source_name, format!("at most {MAX_BYTES} values"), found.join(" × "))
+        })?;
+    let values = read_exactly(&mut reader, len, "IDX values", source_name)?;
+    expect_end(&mut reader, source_name)?;
+    Ok(Idx { dimensions: sizes().map(|size| size as usize).collect(), values })
+}
+
+fn format_error(source_name: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
+    Error::Format { source_name: source_name.into(), expected: expected.into(), found: found.into() }
+}
+
+impl Idx {
+    /// The sizes of all dimensions, at least one.
+    pub fn dimensions(&self) -> &[usize] {
+        &self.dimensions
+    }
+
+    /// All values, the last dimension running fastest.
+    pub fn values(&self) -> &[u8] {
+        &self.values
+    }
+
+    /// Height and width of the pictures that the rows are, where there are three dimensions.
+    pub fn image(&self) -> Option<(usize, usize)> {
+        match self.dimensions[..] {
+            [_, height, width] => Some((height, width)),
+            _ => None,
+        }
+    }
+
+    /// The values as rows: the first dimension counts them, the product of the others is their length.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where rows would have no values.
+    pub fn into_dataset(self) -> Result<Dataset> {
+        let units = self.dimensions[1..].iter().product();
+        if units == 0 {
+            let expected = "IDX dimensions that leave at least one value a row".into();
+            return Err(Error::Argument { what: "rows", expected, found: format!("{:?}", self.dimensions) });
+        }
+        Dataset::from_u8(self.values, units)
+    }
+
+    /// The values as labels, one for each row.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there is more than one dimension.
+    pub fn into_labels(self) -> Result<Vec<u8>> {
+        match self.dimensions[..] {
+            [_] => Ok(self.values),
+            _ => Err(Error::Argument {
+                what: "labels",
+                expected: "one dimension".into(),
+                found: self.dimensions.len().to_string(),
+            }),
+        }
+    }
+}

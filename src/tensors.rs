@@ -1,0 +1,121 @@
+//! Safetensors files: the tensors that this crate puts into them and the distrust with which it takes them out.
+
+use crate::error::{Error, Result};
+use safetensors::tensor::{Dtype, Metadata, TensorView, serialize};
+
+/// Numbers that a tensor can hold.
+pub(crate) trait Number: Copy {
+    const DTYPE: Dtype;
+    fn extend(self, bytes: &mut Vec<u8>);
+    fn of(bytes: &[u8]) -> Self;
+}
+
+impl Number for f32 {
+    const DTYPE: Dtype = Dtype::F32;
+
+    fn extend(self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.to_le_bytes());
+    }
+
+    fn of(bytes: &[u8]) -> Self {
+        bytes.first_chunk().map_or(f32::NAN, |&b| f32::from_le_bytes(b))
+    }
+}
+
+impl Number for u64 {
+    const DTYPE: Dtype = Dtype::U64;
+
+    fn extend(self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.to_le_bytes());
+    }
+
+    fn of(bytes: &[u8]) -> Self {
+        bytes.first_chunk().map_or(0, |&b| u64::from_le_bytes(b))
+    }
+}
+
+/// A tensor to be written.
+pub(crate) struct Tensor {
+    name: &'static str,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Tensor {
+    pub fn new<T: Number>(name: &'static str, shape: Vec<usize>, values: &[T]) -> Self {
+        let mut bytes = Vec::with_capacity(size_of_val(values));
+        values.iter().for_each(|x| x.extend(&mut bytes));
+        Self { name, dtype: T::DTYPE, shape, bytes }
+    }
+}
+
+/// The bytes of a file with these tensors, whose metadata has the one entry `harmonium`: equal contents make equal bytes,
+/// where more entries would come in another order in every run. The file begins with its header's length and then with
+/// that entry.
+pub(crate) fn write(tensors: &[Tensor], metadata: String, what: &str) -> Result<Vec<u8>> {
+    let views = tensors.iter().map(|tensor| {
+        let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes)?;
+        Ok((tensor.name, view))
+    });
+    views
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .and_then(|views| serialize(views, Some([("harmonium".to_string(), metadata)].into_iter().collect())))
+        .map_err(|problem: safetensors::SafeTensorError| Error::Format {
+            source_name: what.into(),
+            expected: "parameters that fit a safetensors file".into(),
+            found: problem.to_string(),
+        })
+}
+
+/// A file that was read; its header has been checked against its length.
+pub(crate) struct Tensors<'a> {
+    metadata: Metadata,
+    data: &'a [u8],
+    source_name: &'a str,
+}
+
+impl<'a> Tensors<'a> {
+    /// Takes a file apart; `source_name` stands for it in errors.
+    pub fn open(bytes: &'a [u8], source_name: &'a str) -> Result<Self> {
+        let fail =
+            |expected: String, found: String| Error::Format { source_name: source_name.into(), expected, found };
+        let no_file = |found: String| fail("a safetensors file".into(), found);
+        // The crate's own `deserialize` adds the lengths that the header claims without looking for overflow.
+        let header_len =
+            bytes.first_chunk().map(|&len| u64::from_le_bytes(len)).and_then(|len| usize::try_from(len).ok());
+        let (header, data) = header_len
+            .and_then(|len| bytes[8..].split_at_checked(len))
+            .ok_or_else(|| no_file("a header that goes beyond the end".into()))?;
+        let metadata: Metadata = serde_json::from_slice(header).map_err(|problem| no_file(problem.to_string()))?;
+        if metadata.data_len() != data.len() {
+            return Err(fail(format!("{} bytes of tensors", metadata.data_len()), data.len().to_string()));
+        }
+        Ok(Self { metadata, data, source_name })
+    }
+
+    /// What the metadata says under `harmonium`.
+    pub fn entry(&self) -> Option<&str> {
+        self.metadata.metadata().as_ref()?.get("harmonium").map(String::as_str)
+    }
+
+    pub fn fail(&self, expected: impl Into<String>, found: impl Into<String>) -> Error {
+        Error::Format { source_name: self.source_name.into(), expected: expected.into(), found: found.into() }
+    }
+
+    /// Shape and values of a tensor with N dimensions.
+    pub fn tensor<T: Number, const N: usize>(&self, name: &str) -> Result<([usize; N], Vec<T>)> {
+        let info = self.metadata.info(name).ok_or_else(|| {
+            let names = self.metadata.offset_keys();
+            self.fail(format!("a tensor {name}"), if names.is_empty() { "none".into() } else { names.join(", ") })
+        })?;
+        if info.dtype != T::DTYPE {
+            return Err(self.fail(format!("{name} of type {}", T::DTYPE), info.dtype.to_string()));
+        }
+        let shape = <[usize; N]>::try_from(info.shape.as_slice())
+            .map_err(|_| self.fail(format!("{name} with {N} dimensions"), format!("{:?}", info.shape)))?;
+        // Lies within the data and fits shape and type: the crate has checked it as it took the header apart.
+        let bytes = &self.data[info.data_offsets.0..info.data_offsets.1];
+        Ok((shape, bytes.chunks_exact(size_of::<T>()).map(T::of).collect()))
+    }
+}

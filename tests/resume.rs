@@ -1,0 +1,467 @@
+//! Training that was stopped goes on to the bit: at every update, for every algorithm and monitor, on other numbers of
+//! threads, by the command and by the library.
+
+mod oracle;
+
+use harmonium::{
+    Algorithm, Backend, Checkpoint, Error, Monitor, Rbm, Settings, Trainer,
+    checkpoint::{Epoch, Place, fingerprint},
+};
+use oracle::{byte_rows, for_each_backend, in_pool, random_bytes, shape};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+/// An empty folder of a test's own with `data`, 50 rows of 15 values.
+fn folder(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("resume").join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder");
+    write_data(&folder.join("data"), 15, 1);
+    folder
+}
+
+fn write_data(path: &Path, units: u32, seed: u64) {
+    let mut bytes = vec![0, 0, 8, 2];
+    bytes.extend([50, units].iter().flat_map(|size: &u32| size.to_be_bytes()));
+    bytes.extend(random_bytes(50 * units as usize, 0.4, seed));
+    fs::write(path, bytes).expect("data");
+}
+
+fn command(folder: &Path, arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_harmonium"));
+    command.current_dir(folder).args(arguments.split_whitespace());
+    command
+}
+
+/// Exit status, standard output and standard error.
+fn run(folder: &Path, arguments: &str) -> (i32, String, String) {
+    let output = command(folder, arguments).output().expect("started");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (output.status.code().expect("not killed"), text(output.stdout), text(output.stderr))
+}
+
+#[track_caller]
+fn fine(folder: &Path, arguments: &str) -> String {
+    let (status, stdout, stderr) = run(folder, arguments);
+    assert_eq!(status, 0, "{arguments}: {stderr}");
+    stdout
+}
+
+/// It fails with this status and this message, to the letter.
+#[track_caller]
+fn fails(folder: &Path, arguments: &str, status: i32, message: &str) {
+    assert_eq!(run(folder, arguments), (status, String::new(), format!("error: {message}\n")), "{arguments}");
+}
+
+/// Five batches an epoch, four epochs: 20 updates.
+const SMALL: &str = "train --quiet --data data --hidden 8 --epochs 4 --batch-size 10 --k 2";
+const UPDATES: u64 = 20;
+
+/// The bytes of the model and of the checkpoint, and the log, without what says how long it took.
+fn outcome(out: &Path) -> (Vec<u8>, Vec<u8>, String) {
+    let model = fs::read(out.join("model.safetensors")).expect("a model");
+    let log = fs::read_to_string(out.join("log.csv")).expect("a log");
+    let rows = log.lines().map(|line| line.rsplit_once(',').expect("four columns").0);
+    (model, timeless(&out.join("checkpoint.safetensors")), rows.collect::<Vec<_>>().join("\n"))
+}
+
+fn timeless(path: &Path) -> Vec<u8> {
+    let mut checkpoint = Checkpoint::load(path).expect("a checkpoint");
+    checkpoint.place.seconds = 0.0;
+    checkpoint.log.iter_mut().for_each(|epoch| epoch.seconds = 0.0);
+    checkpoint.to_bytes().expect("finite")
+}
+
+/// Stops and resumes at every update, with other numbers of threads before and after.
+fn at_every_update(algorithm: &str) {
+    let folder = folder(algorithm);
+    for monitor in ["pl", "pl-exact", "reconstruction", "none"] {
+        let options = format!("{SMALL} --algorithm {algorithm} --monitor {monitor}");
+        fine(&folder, &format!("{options} --threads 2 --out whole"));
+        let whole = outcome(&folder.join("whole"));
+        assert_eq!(whole.2.lines().count(), 5, "{}", whole.2);
+        for stop in 1..=UPDATES {
+            let (before, after) = if stop % 2 == 0 { (1, 3) } else { (3, 1) };
+            fine(&folder, &format!("{options} --threads {before} --stop-after {stop} --out parts"));
+            let stopped = Checkpoint::load(&folder.join("parts/checkpoint.safetensors")).expect("a checkpoint");
+            let (epoch, batch) = (stop / 5, stop % 5);
+            assert_eq!((stopped.trainer.updates, stopped.place.epoch, stopped.place.batch), (stop, epoch, batch));
+            fine(&folder, &format!("train --quiet --resume parts --threads {after}"));
+            assert!(outcome(&folder.join("parts")) == whole, "{algorithm}, {monitor}, stopped after {stop}");
+        }
+    }
+}
+
+#[test]
+fn contrastive_divergence_at_every_update() {
+    at_every_update("cd");
+}
+
+#[test]
+fn persistent_chains_at_every_update() {
+    at_every_update("pcd");
+}
+
+#[test]
+fn many_stops_and_pictures() {
+    let folder = folder("pictures");
+    write_data(&folder.join("data"), 16, 2);
+    fine(&folder, &format!("{SMALL} --out whole"));
+    fine(&folder, &format!("{SMALL} --out parts --checkpoint-every 3updates --stop-after 1"));
+    for stop in [2, 5, 6, 11, 15] {
+        fine(&folder, &format!("train --quiet --resume parts --stop-after {stop}"));
+    }
+    // What was stopped where it had to stop anyway.
+    fine(&folder, "train --quiet --resume parts --stop-after 15");
+    fine(&folder, "train --quiet --resume parts --checkpoint-every 1epochs");
+    assert!(outcome(&folder.join("parts")) == outcome(&folder.join("whole")));
+    let mut names: Vec<_> =
+        fs::read_dir(folder.join("whole")).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
+    names.sort();
+    assert_eq!(names.len(), 13, "{names:?}");
+    for name in names.iter().filter(|name| !["log.csv", "checkpoint.safetensors"].contains(&name.to_str().expect("text"))) {
+        let read = |out: &str| fs::read(folder.join(out).join(name)).expect("a file");
+        assert!(read("parts") == read("whole"), "{}", name.display());
+    }
+}
+
+#[test]
+fn dense_checkpoints_do_not_disturb() {
+    let folder = folder("dense");
+    fine(&folder, &format!("{SMALL} --out whole"));
+    fine(&folder, &format!("{SMALL} --out dense --checkpoint-every 1update"));
+    let (whole, dense) = (outcome(&folder.join("whole")), outcome(&folder.join("dense")));
+    assert!(whole.0 == dense.0 && whole.2 == dense.2);
+    // Minutes have not gone by, but the end has come.
+    fine(&folder, &format!("{SMALL} --out rare --checkpoint-every 5minutes"));
+    assert!(outcome(&folder.join("rare")).0 == whole.0);
+}
+
+#[test]
+fn a_longer_run_is_a_run_that_goes_on() {
+    let folder = folder("longer");
+    fine(&folder, &format!("{SMALL} --out whole"));
+    fine(&folder, &format!("{} --out parts", SMALL.replace("--epochs 4", "--epochs 1")));
+    fine(&folder, "train --quiet --resume parts --epochs 4");
+    assert!(outcome(&folder.join("parts")) == outcome(&folder.join("whole")));
+    // Nothing is left to do.
+    fine(&folder, "train --quiet --resume parts");
+    assert!(outcome(&folder.join("parts")) == outcome(&folder.join("whole")));
+}
+
+#[test]
+fn what_contradicts_the_checkpoint() {
+    let folder = folder("contradictions");
+    fine(&folder, &format!("{SMALL} --out run --stop-after 7"));
+    let before = fs::read(folder.join("run/checkpoint.safetensors")).expect("a checkpoint");
+    for (option, expected, found) in [
+        ("--hidden 9", "8", "9"),
+        ("--batch-size 20", "10", "20"),
+        ("--lr 0.2", "0.1", "0.2"),
+        ("--algorithm cd", "pcd", "cd"),
+        ("--k 1", "2", "1"),
+        ("--chains 11", "10", "11"),
+        ("--monitor none", "pl", "none"),
+        ("--limit 40", "none", "40"),
+        ("--seed 5", "123", "5"),
+        ("--image 3x5", "none", "3x5"),
+    ] {
+        let name = option.split(' ').next().expect("a name");
+        let message = format!("{name}: expected {expected}, as run/checkpoint.safetensors has it, found {found}");
+        fails(&folder, &format!("train --resume run {option}"), 2, &message);
+    }
+    fails(&folder, "train --resume run --out other", 2, "--out: expected run, as --resume says, found other");
+    let message = "--epochs: expected at least 2, as run/checkpoint.safetensors has begun so many, found 1";
+    fails(&folder, "train --resume run --epochs 1", 2, message);
+    let message = "other/checkpoint.safetensors: No such file or directory (os error 2)";
+    fails(&folder, "train --resume other", 1, message);
+
+    write_data(&folder.join("other-data"), 15, 3);
+    let (status, _, stderr) = run(&folder, "train --quiet --resume run --data other-data");
+    let says = "error: --data: expected the rows of run/checkpoint.safetensors, fingerprint ";
+    assert!(status == 1 && stderr.starts_with(says) && stderr.contains(", found those of other-data, fingerprint "), "{stderr}");
+    assert!(fs::read(folder.join("run/checkpoint.safetensors")).expect("a checkpoint") == before, "it was changed");
+
+    // What says the same is no contradiction, nor is the same data in another place.
+    fs::rename(folder.join("data"), folder.join("moved")).expect("moved");
+    fails(&folder, "train --quiet --resume run", 1, &run(&folder, "train --data data").2["error: ".len()..].trim_end().to_string());
+    let same = "--hidden 8 --lr 0.10 --batch-size 10 --chains 10 --algorithm pcd --monitor pl --out run --data moved";
+    fine(&folder, &format!("train --quiet --resume run --stop-after 8 --threads 1 --device cpu {same}"));
+}
+
+#[test]
+fn what_an_earlier_run_left() {
+    let folder = folder("left");
+    fs::create_dir(folder.join("out")).expect("a folder");
+    for name in [".harmonium-1-0.tmp", ".harmonium-99999-12.tmp", "harmonium-1-0.tmp", ".other.tmp"] {
+        fs::write(folder.join("out").join(name), "half").expect("a file");
+    }
+    fine(&folder, &format!("{SMALL} --out out"));
+    let left = |name: &str| folder.join("out").join(name).exists();
+    assert!(!left(".harmonium-1-0.tmp") && !left(".harmonium-99999-12.tmp"));
+    assert!(left("harmonium-1-0.tmp") && left(".other.tmp"), "what is somebody else's was removed");
+    let said = fine(&folder, &format!("{SMALL} --out out").replace("--quiet ", ""));
+    assert!(said.contains("out/checkpoint.safetensors of an earlier run will be replaced"), "{said}");
+}
+
+#[test]
+fn divergence_is_told_and_the_last_checkpoint_stays() {
+    let folder = folder("divergence");
+    fine(&folder, &format!("{SMALL} --out run --stop-after 7"));
+    let path = folder.join("run/checkpoint.safetensors");
+    let good = fs::read(&path).expect("a checkpoint");
+    // The same place at another rate, as if it had been so from the beginning.
+    let mut checkpoint = Checkpoint::load(&path).expect("a checkpoint");
+    checkpoint.options.insert("lr".into(), "3e38".into());
+    checkpoint.save(&path).expect("saved");
+    let poor = fs::read(&path).expect("a checkpoint");
+    let (status, stdout, stderr) = run(&folder, "train --quiet --resume run --checkpoint-every 1updates");
+    assert_eq!((status, stdout.as_str()), (1, ""));
+    let says = "error: --lr: expected a learning rate small enough for training to stay finite, found 3e38: in epoch 1, at \
+                the latest at update ";
+    assert!(stderr.starts_with(says), "{stderr}");
+    assert!(stderr.contains("run/checkpoint.safetensors stays, of update ") && stderr.lines().count() == 1, "{stderr}");
+    let last = Checkpoint::load(&path).expect("the last good one");
+    assert!(last.trainer.updates >= 7 && (last.trainer.updates > 7 || fs::read(&path).expect("it") == poor));
+    assert!(good != poor);
+}
+
+#[test]
+fn checkpoints_that_do_not_fit_the_run() {
+    let folder = folder("misfits");
+    fine(&folder, &format!("{SMALL} --out run --stop-after 7"));
+    let path = folder.join("run/checkpoint.safetensors");
+    let good = Checkpoint::load(&path).expect("a checkpoint");
+    let with = |change: &dyn Fn(&mut Checkpoint), message: &str| {
+        let mut checkpoint = good.clone();
+        change(&mut checkpoint);
+        checkpoint.save(&path).expect("saved");
+        fails(&folder, "train --quiet --resume run", 1, &format!("run/checkpoint.safetensors: {message}"));
+    };
+    let options = "expected options of harmonium train, found ";
+    let set = |name: &'static str, value: &'static str| move |c: &mut Checkpoint| drop(c.options.insert(name.into(), value.into()));
+    with(&set("out", "/"), &format!("{options}--out"));
+    with(&set("resume", "x"), &format!("{options}--resume"));
+    with(&set("help", ""), &format!("{options}--help"));
+    let message = "invalid value '0' for '--hidden <N>': expected a whole number of at least 1";
+    with(&set("hidden", "0"), &format!("{options}{message}"));
+    let settings = "Settings { algorithm: Pcd { n_chains: 10 }, k: 2, monitor: PseudoLikelihood, seed: 123 }";
+    let message = format!("expected 15 × 9 units, {settings}, found 15 × 8 units, {settings}");
+    with(&set("hidden", "9"), &message);
+    let place = "expected a place within epochs of 5 batches, found ";
+    with(&|c| c.place.batch = 5, &format!("{place}epoch 1, batch 5, update 7, 1 rows of the log"));
+    with(&|c| c.place.epoch = 2, &format!("{place}epoch 2, batch 2, update 7, 1 rows of the log"));
+    with(&|c| c.trainer.updates = 8, &format!("{place}epoch 1, batch 2, update 8, 1 rows of the log"));
+    with(&|c| c.log.clear(), &format!("{place}epoch 1, batch 2, update 7, 0 rows of the log"));
+    let mut checkpoint = good.clone();
+    checkpoint.place.epoch = u64::MAX;
+    checkpoint.save(&path).expect("saved");
+    let message = format!("--epochs: expected at least {}, as run/checkpoint.safetensors has begun so many, found 4", u64::MAX);
+    fails(&folder, "train --resume run", 2, &message);
+
+    // Another version's is gone on from, with a warning.
+    let mut checkpoint = good.clone();
+    checkpoint.version = "0.0.1".into();
+    checkpoint.save(&path).expect("saved");
+    let (status, _, stderr) = run(&folder, "train --resume run --stop-after 8");
+    assert_eq!(status, 0);
+    assert!(stderr.contains("warning: the checkpoint is of version 0.0.1: version"), "{stderr}");
+}
+
+/// A run that goes on until it is stopped, of which the first line has come.
+fn endless(folder: &Path, out: &str, k: &str) -> (Child, BufReader<std::process::ChildStdout>) {
+    let options = format!("train --data data --hidden 8 --epochs 1000000 --batch-size 10 --k {k} --checkpoint-every 1000000");
+    let mut command = command(folder, &format!("{options} --out {out}"));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe"));
+    lines.read_line(&mut String::new()).expect("a line");
+    (child, lines)
+}
+
+#[cfg(unix)]
+fn signal(child: &Child, name: &str) {
+    let status = Command::new("kill").args(["-s", name, &child.id().to_string()]).status().expect("kill");
+    assert!(status.success());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_in_a_checkpoint() {
+    let folder = folder("signals");
+    for (name, status) in [("INT", 130), ("TERM", 143)] {
+        let (child, mut lines) = endless(&folder, name, "2");
+        // Some epochs, each of which is a line.
+        for _ in 0..5 {
+            lines.read_line(&mut String::new()).expect("a line");
+        }
+        signal(&child, name);
+        // Somebody must listen until the end, or the pipe fills up.
+        std::io::copy(&mut lines, &mut std::io::sink()).expect("all lines");
+        let output = child.wait_with_output().expect("ended");
+        let stderr = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(status), "{stderr}");
+        let said = stderr.lines().last().expect("a line");
+        let updates = said.strip_prefix("stopped after update ").and_then(|said| said.split_once(';'));
+        let (updates, rest) = updates.unwrap_or_else(|| panic!("{stderr}"));
+        assert_eq!(rest, format!(" to go on: harmonium train --resume {name}"));
+        let updates: u64 = updates.parse().expect("a number");
+        let checkpoint = Checkpoint::load(&folder.join(name).join("checkpoint.safetensors")).expect("a checkpoint");
+        assert_eq!(checkpoint.trainer.updates, updates);
+
+        let stop = updates + 7;
+        fine(&folder, &format!("train --quiet --resume {name} --stop-after {stop}"));
+        let again = "train --quiet --data data --hidden 8 --epochs 1000000 --batch-size 10 --k 2 --checkpoint-every 1000000";
+        fine(&folder, &format!("{again} --out again --stop-after {stop}"));
+        assert!(outcome(&folder.join(name)) == outcome(&folder.join("again")), "{name} after update {updates}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_stops_at_once() {
+    let folder = folder("twice");
+    for (first, second, status) in [("INT", "INT", 130), ("TERM", "TERM", 143), ("INT", "TERM", 143)] {
+        // An update that never ends.
+        let (mut child, _lines) = endless(&folder, "out", "4000000000");
+        signal(&child, first);
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        assert_eq!(child.try_wait().expect("asked"), None, "the first signal waits for the update");
+        signal(&child, second);
+        assert_eq!(child.wait().expect("ended").code(), Some(status));
+        assert!(!folder.join("out/checkpoint.safetensors").exists());
+    }
+}
+
+// The library
+
+const ALGORITHMS: [Algorithm; 3] = [Algorithm::Cd, Algorithm::Pcd { n_chains: 10 }, Algorithm::Pcd { n_chains: 3 }];
+const MONITORS: [Monitor; 4] =
+    [Monitor::None, Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction];
+
+/// What a run of the library leaves: a checkpoint's bytes, and the bits of its reports.
+type Left = (Vec<u8>, Vec<Option<u64>>);
+
+/// `updates` updates from a checkpoint or from the beginning, with a report after every seventh.
+fn go_on<B: Backend>(backend: &B, settings: Settings, from: Option<&Checkpoint>, updates: u64) -> Left {
+    let (nv, nh) = (15, 70);
+    let bytes = random_bytes(50 * nv, 0.4, 1);
+    let rows = byte_rows(&bytes, nv);
+    let data = backend.load(rows).expect("data");
+    let mut rbm = from.map_or_else(|| Rbm::new(shape(nv, nh), 1), |from| from.rbm.clone());
+    let mut trainer = match from {
+        Some(from) => Trainer::from_state(backend, shape(nv, nh), settings, &from.trainer).expect("a trainer"),
+        None => Trainer::new(backend, shape(nv, nh), settings).expect("a trainer"),
+    };
+    let mut lent = rbm.lend(backend).expect("lent");
+    let mut reports = Vec::new();
+    for update in from.map_or(0, |from| from.trainer.updates)..updates {
+        let first = (update % 5) as usize * 10;
+        trainer.step(&mut lent, B::batch(&data, first..first + 10), 0.1).expect("a step");
+        if update % 7 == 6 {
+            reports.push(trainer.report().expect("a report").monitor.map(f64::to_bits));
+        }
+    }
+    let checkpoint = Checkpoint {
+        rbm: lent.to_rbm().expect("a copy"),
+        settings,
+        trainer: trainer.state().expect("a state"),
+        place: Place { epoch: updates / 5, batch: updates % 5, seconds: 1.5 },
+        log: vec![Epoch { updates: 5, monitor: Some(-0.1), seconds: 1e-300 }, Epoch { updates: 10, monitor: None, seconds: 0.1 }],
+        data: fingerprint(rows),
+        options: BTreeMap::from([("a \"quoted\" \\ name".into(), "and\nits ünïcode".into())]),
+        version: "1.2.3".into(),
+    };
+    let bytes = checkpoint.to_bytes().expect("bytes");
+    assert_eq!(Checkpoint::from_bytes(&bytes, "x").expect("a checkpoint"), checkpoint);
+    (bytes, reports)
+}
+
+for_each_backend! {
+    fn the_library_goes_on_at_every_update(backend) {
+        for algorithm in ALGORITHMS {
+            for monitor in MONITORS {
+                let settings = Settings { algorithm, k: 2, monitor, seed: 9 };
+                let (whole, reports) = in_pool(2, || go_on(&backend, settings, None, UPDATES));
+                for stop in 1..UPDATES {
+                    let (before, after) = if stop % 2 == 0 { (1, 3) } else { (3, 1) };
+                    let (bytes, mut told) = in_pool(before, || go_on(&backend, settings, None, stop));
+                    let checkpoint = Checkpoint::from_bytes(&bytes, "x").expect("a checkpoint");
+                    let (bytes, rest) = in_pool(after, || go_on(&backend, settings, Some(&checkpoint), UPDATES));
+                    told.extend(rest);
+                    assert!(bytes == whole && told == reports, "{algorithm:?}, {monitor:?}, stopped after {stop}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn states_that_do_not_fit() {
+    let cpu = harmonium::Cpu::detect().expect("a CPU");
+    let settings = Settings { algorithm: Algorithm::Pcd { n_chains: 4 }, k: 1, ..Settings::default() };
+    let good = Trainer::new(&cpu, shape(5, 3), settings).expect("a trainer").state().expect("a state");
+    let with = |change: &dyn Fn(&mut harmonium::TrainerState)| {
+        let mut state = good.clone();
+        change(&mut state);
+        Trainer::from_state(&cpu, shape(5, 3), settings, &state).expect_err("must be refused").to_string()
+    };
+    assert_eq!(with(&|s| s.bit = 5), "bit: expected less than 5, found 5");
+    assert_eq!(with(&|s| s.reported = 1), "reported: expected at most 0, the number of updates, found 1");
+    assert_eq!(with(&|s| s.chains.betas.truncate(3)), "chains: expected 4, found 3");
+    assert_eq!(with(&|s| s.chains.hidden[0] = 8), "chains: expected no bit beyond the last hidden unit, found one");
+    assert_eq!(with(&|s| s.chains.hidden.truncate(3)), "chains: expected 4 values, found 3");
+    assert_eq!(with(&|s| s.chains.betas[2] = f32::NAN), "betas[2]: expected a finite number, found NaN");
+    let error = Trainer::from_state(&cpu, shape(5, 3), Settings { k: 0, ..settings }, &good);
+    assert_eq!(error.expect_err("must be refused").to_string(), "k: expected at least 1, found 0");
+    Trainer::from_state(&cpu, shape(5, 3), settings, &good).expect("a trainer");
+}
+
+#[test]
+fn what_is_not_finite_is_not_saved() {
+    let cpu = harmonium::Cpu::detect().expect("a CPU");
+    let settings = Settings { algorithm: Algorithm::Cd, k: 1, ..Settings::default() };
+    let (bytes, _) = go_on(&cpu, settings, None, 3);
+    let good = Checkpoint::from_bytes(&bytes, "x").expect("a checkpoint");
+    let with = |change: &dyn Fn(&mut Checkpoint)| {
+        let mut checkpoint = good.clone();
+        change(&mut checkpoint);
+        checkpoint.to_bytes().expect_err("must be refused").to_string()
+    };
+    assert_eq!(with(&|c| c.trainer.watched = f64::NAN), "log: expected finite numbers, found NaN");
+    assert_eq!(with(&|c| c.place.seconds = f64::INFINITY), "log: expected finite numbers, found inf");
+    assert_eq!(with(&|c| c.log[0].monitor = Some(f64::NEG_INFINITY)), "log: expected finite numbers, found -inf");
+    assert_eq!(with(&|c| c.trainer.chains.hidden.truncate(19)), "chains: expected 20 values, found 19");
+
+    let mut rbm = good.rbm.clone();
+    let mut trainer = Trainer::new(&cpu, rbm.shape(), settings).expect("a trainer");
+    let bytes = random_bytes(50 * 15, 0.4, 1);
+    let mut lent = rbm.lend(&cpu).expect("lent");
+    for _ in 0..40 {
+        trainer.step(&mut lent, byte_rows(&bytes, 15), f32::MAX).expect("a step");
+    }
+    let lost = Checkpoint { rbm: lent.to_rbm().expect("a copy"), ..good.clone() };
+    assert!(matches!(lost.to_bytes(), Err(Error::Value { expected: "a finite number", .. })));
+}
+
+#[test]
+fn fingerprints_tell_data_apart() {
+    let bytes = random_bytes(60, 0.5, 1);
+    let numbers: Vec<f32> = bytes.iter().map(|&x| f32::from(x) / 255.0).collect();
+    let mut other = bytes.clone();
+    other[59] ^= 1;
+    let all = [
+        fingerprint(byte_rows(&bytes, 15)),
+        fingerprint(byte_rows(&bytes, 20)),
+        fingerprint(byte_rows(&bytes[..45], 15)),
+        fingerprint(byte_rows(&other, 15)),
+        fingerprint(oracle::rows(&numbers, 15)),
+    ];
+    assert_eq!(all[0], fingerprint(byte_rows(&bytes, 15)));
+    assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), all.len(), "{all:?}");
+    assert!(all.iter().all(|digits| digits.len() == 64));
+}
