@@ -1,0 +1,280 @@
+//! How chains are: whether they mix, how fast they forget, and whether they have come to the model's distribution.
+//!
+//! A [`Recorder`] takes, after each sweep or every so many, the free energy F(v) of each chain and its overlaps with a few
+//! fixed patterns, q_m = (1/n_visible)·Σ_i s_mi·(2v_i - 1) with random signs s: the energy says how deep a chain sits, overlaps
+//! tell valleys of equal depth apart. [`Health`] has [`r_hat`], [`bulk_effective_sample_size`] and [`autocorrelation_time`] of
+//! each, and how many units flip. All chains may be wrong in the same way; [`equilibrium_gap`] compares them with chains that
+//! started elsewhere, at data.
+
+mod statistics;
+
+pub use statistics::{autocorrelation_time, bulk_effective_sample_size, r_hat};
+
+use crate::{
+    backend::{Activations, Backend, Rows, Values},
+    error::{Error, Result},
+    gibbs::Chains,
+    likelihood::mean_and_error,
+    rbm::Resident,
+    uniforms::{Purpose, Uniforms},
+};
+use rand_core::Rng;
+
+/// The seed of the patterns: they are the same in every run.
+const PATTERNS: u64 = 0x6f76_6572_6c61_7073;
+/// Limits that Vehtari et al. give, 2021, section 4.
+const MAX_R_HAT: f64 = 1.01;
+const MIN_EFFECTIVE: f64 = 400.0;
+/// As many autocorrelation times should a chain last, or the time itself is doubtful.
+const MIN_LENGTH: f64 = 50.0;
+
+/// Records what chains do.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    chains: usize,
+    /// Signs, patterns × n_visible.
+    patterns: Vec<f32>,
+    /// For the free energy and each overlap, the draws of each chain.
+    series: Vec<Vec<Vec<f64>>>,
+    visible: Activations,
+    last_visible: Vec<f32>,
+    last_hidden: Vec<u64>,
+    visible_flips: u64,
+    hidden_flips: u64,
+    n_visible: usize,
+    n_hidden: usize,
+}
+
+impl Recorder {
+    /// A recorder for chains of RBMs of this shape, with so many overlaps besides the free energy.
+    pub fn new<B: Backend>(rbm: &Resident<B>, chains: &Chains<B>, overlaps: usize) -> Self {
+        let n_visible = rbm.shape().n_visible();
+        let mut generator = Uniforms::new(PATTERNS, Purpose::Sampling).generator();
+        let sign = |_| if generator.next_u32() >> 31 == 0 { 1.0 } else { -1.0 };
+        Self {
+            chains: chains.len(),
+            patterns: (0..overlaps * n_visible).map(sign).collect(),
+            series: vec![vec![Vec::new(); chains.len()]; 1 + overlaps],
+            visible: Activations::default(),
+            last_visible: Vec::new(),
+            last_hidden: Vec::new(),
+            visible_flips: 0,
+            hidden_flips: 0,
+            n_visible,
+            n_hidden: rbm.shape().n_hidden(),
+        }
+    }
+
+    /// How many draws of each chain there are.
+    pub fn draws(&self) -> usize {
+        self.series[0].first().map_or(0, Vec::len)
+    }
+
+    /// Takes the state of the chains. O(chains·n_visible·n_hidden), as much as half a Gibbs step.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the chains have not moved yet, are others in number or do not fit the RBM.
+    pub fn record<B: Backend>(&mut self, rbm: &Resident<B>, chains: &Chains<B>) -> Result<()> {
+        chains.check_shape(rbm)?;
+        if (chains.len(), rbm.shape().n_visible()) != (self.chains, self.n_visible) {
+            return Err(Error::Argument {
+                what: "chains",
+                expected: format!("{} of {} visible units", self.chains, self.n_visible),
+                found: format!("{} of {}", chains.len(), rbm.shape().n_visible()),
+            });
+        }
+        chains.visible(&mut self.visible)?;
+        let hidden = chains.state()?.hidden;
+        let bits = &self.visible.sample;
+        if self.draws() > 0 {
+            self.visible_flips += bits.iter().zip(&self.last_visible).filter(|(a, b)| a != b).count() as u64;
+            self.hidden_flips +=
+                hidden.iter().zip(&self.last_hidden).map(|(a, b)| u64::from((a ^ b).count_ones())).sum::<u64>();
+        }
+        let energies = free_energies(rbm, bits)?;
+        self.series[0].iter_mut().zip(energies).for_each(|(series, f)| series.push(f));
+        for (series, pattern) in self.series[1..].iter_mut().zip(self.patterns.chunks_exact(self.n_visible)) {
+            for (series, bits) in series.iter_mut().zip(bits.chunks_exact(self.n_visible)) {
+                let sum: f32 = pattern.iter().zip(bits).map(|(s, v)| s * (2.0 * v - 1.0)).sum();
+                series.push(f64::from(sum) / self.n_visible as f64);
+            }
+        }
+        self.last_visible.clone_from(bits);
+        self.last_hidden = hidden;
+        Ok(())
+    }
+
+    /// The free energy of each recorded state, chain after chain.
+    pub fn free_energies(&self) -> &[Vec<f64>] {
+        &self.series[0]
+    }
+
+    /// What has been recorded says.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there are less than 4 draws.
+    pub fn health(&self) -> Result<Health> {
+        let statistic = |(n, series): (usize, &Vec<Vec<f64>>)| {
+            let all = series.concat();
+            let mean = all.iter().sum::<f64>() / all.len() as f64;
+            let variance = all.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / all.len() as f64;
+            Ok(Statistic {
+                name: if n == 0 { "free energy".into() } else { format!("overlap {n}") },
+                mean,
+                standard_deviation: variance.sqrt(),
+                r_hat: r_hat(series)?,
+                bulk_effective_sample_size: bulk_effective_sample_size(series)?,
+                autocorrelation_time: autocorrelation_time(series)?,
+            })
+        };
+        let statistics = self.series.iter().enumerate().map(statistic).collect::<Result<_>>()?;
+        let moves = (self.chains * (self.draws() - 1)) as f64;
+        Ok(Health {
+            chains: self.chains,
+            draws: self.draws(),
+            statistics,
+            visible_flip_rate: self.visible_flips as f64 / (moves * self.n_visible as f64),
+            hidden_flip_rate: self.hidden_flips as f64 / (moves * self.n_hidden as f64),
+        })
+    }
+}
+
+/// F(v) of rows of bits.
+fn free_energies<B: Backend>(rbm: &Resident<B>, bits: &[f32]) -> Result<Vec<f64>> {
+    let n_visible = rbm.shape().n_visible();
+    let data = rbm.backend().load(Rows::new(Values::F32(bits), n_visible)?)?;
+    rbm.free_energy(B::batch(&data, 0..bits.len() / n_visible))
+}
+
+/// How chains are, in units of the steps between two records.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Health {
+    /// How many chains there are.
+    pub chains: usize,
+    /// How many draws of each.
+    pub draws: usize,
+    /// Of the free energy, and of each overlap.
+    pub statistics: Vec<Statistic>,
+    /// The share of visible units that differ from one record to the next.
+    pub visible_flip_rate: f64,
+    /// The share of hidden units that do.
+    pub hidden_flip_rate: f64,
+}
+
+/// What is known of one number over all chains.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Statistic {
+    /// `free energy`, `overlap 1`, …
+    pub name: String,
+    /// Over all draws.
+    pub mean: f64,
+    /// Over all draws.
+    pub standard_deviation: f64,
+    /// See [`r_hat`].
+    pub r_hat: f64,
+    /// See [`bulk_effective_sample_size`].
+    pub bulk_effective_sample_size: f64,
+    /// See [`autocorrelation_time`].
+    pub autocorrelation_time: f64,
+}
+
+impl Health {
+    /// The greatest R̂; NaN where nothing moves.
+    pub fn worst_r_hat(&self) -> f64 {
+        self.worst(|statistic| statistic.r_hat, f64::max)
+    }
+
+    /// The least bulk effective sample size; NaN where nothing moves.
+    pub fn least_effective_sample_size(&self) -> f64 {
+        self.worst(|statistic| statistic.bulk_effective_sample_size, f64::min)
+    }
+
+    /// The greatest autocorrelation time; NaN where nothing moves.
+    pub fn longest_autocorrelation_time(&self) -> f64 {
+        self.worst(|statistic| statistic.autocorrelation_time, f64::max)
+    }
+
+    /// Numbers that do not move are NaN and do not count, as `max` and `min` have it.
+    fn worst(&self, of: impl Fn(&Statistic) -> f64, choose: impl Fn(f64, f64) -> f64) -> f64 {
+        self.statistics.iter().map(of).fold(f64::NAN, choose)
+    }
+
+    /// What must be said of these chains, if anything: R̂ above 1.01, an effective sample size below 400, or chains of less
+    /// than 50 autocorrelation times.
+    pub fn warning(&self) -> Option<String> {
+        let (r_hat, effective, time) =
+            (self.worst_r_hat(), self.least_effective_sample_size(), self.longest_autocorrelation_time());
+        let mut all = Vec::new();
+        if r_hat.is_nan() {
+            all.push("the chains do not move".into());
+        }
+        if r_hat > MAX_R_HAT {
+            all.push(format!("R̂ is {r_hat:.3}, above {MAX_R_HAT}: the chains have not mixed"));
+        }
+        if effective < MIN_EFFECTIVE {
+            all.push(format!("the bulk effective sample size is {effective:.0}, below {MIN_EFFECTIVE}"));
+        }
+        if time.is_infinite() {
+            all.push("the chains are too short to tell their autocorrelation time".into());
+        } else if (self.draws as f64) < MIN_LENGTH * time {
+            all.push(format!("{} draws are less than {MIN_LENGTH} autocorrelation times of {time:.1}", self.draws));
+        }
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+}
+
+/// Persistent chains against fresh ones.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct EquilibriumGap {
+    /// The mean free energy of the persistent chains, in nats.
+    pub persistent: f64,
+    /// That of chains that started at data.
+    pub fresh: f64,
+    /// persistent - fresh.
+    pub gap: f64,
+    /// Of the gap.
+    pub standard_error: f64,
+}
+
+impl EquilibriumGap {
+    /// What must be said, if anything: a gap of more than three standard errors.
+    pub fn warning(&self) -> Option<String> {
+        let lags = self.gap.abs() > 3.0 * self.standard_error;
+        lags.then(|| {
+            format!(
+                "the chains lag: their mean free energy is {:.2} nats from that of chains started at data ({:.2} ± {:.2})",
+                self.gap.abs(),
+                self.gap,
+                self.standard_error
+            )
+        })
+    }
+}
+
+/// The mean free energy of chains minus that of chains started at rows of data and run for `steps` Gibbs steps, in nats.
+///
+/// Near 0 where both have come to the model's distribution. Persistent chains that cannot keep up with the parameters sit
+/// where the model was (higher F, gap > 0) or in valleys that data does not know (gap < 0); fresh ones that are not run
+/// long enough still remember the data. `chains` stay where they are: a copy makes one step with these parameters. Costs
+/// `steps` steps of as many chains as there are rows. The seed chooses the fresh chains' numbers ([`Purpose::Sampling`]).
+///
+/// # Errors
+/// [`Error::Argument`] where chains or rows do not fit the RBM, or `steps` is 0.
+pub fn equilibrium_gap<B: Backend>(
+    rbm: &Resident<B>, chains: &Chains<B>, rows: B::Batch<'_>, steps: usize, seed: u64,
+) -> Result<EquilibriumGap> {
+    let mut visible = Activations::default();
+    let mut mean_after = |chains: &mut Chains<B>, steps: usize| {
+        chains.sweep(rbm, steps)?;
+        chains.visible(&mut visible)?;
+        Ok(mean_and_error(&free_energies(rbm, &visible.sample)?))
+    };
+    let (persistent, persistent_error) = mean_after(&mut chains.clone(), 1)?;
+    let mut others = Chains::from_visible(rbm, rows, Uniforms::new(seed, Purpose::Sampling))?;
+    let (fresh, fresh_error) = mean_after(&mut others, steps)?;
+    let standard_error = persistent_error.hypot(fresh_error);
+    Ok(EquilibriumGap { persistent, fresh, gap: persistent - fresh, standard_error })
+}

@@ -1,0 +1,275 @@
+//! log Z, the number that a likelihood needs: exactly where that can be done, else as an interval that says when not to
+//! believe it.
+//!
+//! | road | what it gives | for |
+//! |---|---|---|
+//! | [`exact()`] | log Z itself, by enumeration | a smaller layer of up to [`exact::MAX_UNITS`] units |
+//! | [`ais`] | an estimate that lies below log Z on average | a first look |
+//! | [`reverse_ais`] | an estimate that lies above it on average | the other end |
+//! | [`bracket`] | both, the interval between them, and whether they agree | what should be reported |
+//!
+//! Annealed importance sampling (R. M. Neal, "Annealed importance sampling", 2001; R. Salakhutdinov, I. Murray, "On the
+//! quantitative analysis of deep belief networks", 2008) carries runs through p*_β(v) = exp((1 - β)·a·v + β·b·v)·
+//! Π_j (1 + e^(β·(c_j + (vW)_j))) from a [`BaseRate`] model, β = 0, whose Z_0 = 2^n_hidden·Π_i (1 + e^a_i) is known, to the
+//! RBM, β = 1. A run's weight w is the product of p*_β'(v)/p*_β(v) over its steps, and its expectation is Z/Z_0. The mean of R weights is
+//! unbiased, hence its logarithm is too low on average, and by Markov's inequality it is more than x too high with a
+//! probability of at most e^-x (Y. Burda, R. Grosse, R. Salakhutdinov, "Accurate and conservative estimates of MRF
+//! log-likelihood using reverse annealing", 2015). Run in reverse, from samples of the RBM down to the base rate, the same
+//! argument bounds log Z from above (R. Grosse, Z. Ghahramani, R. Adams, "Sandwiching the marginal likelihood using
+//! bidirectional Monte Carlo", 2015). Forward runs that miss a part of the distribution do not know it, and neither does
+//! their standard error: only the gap between the two directions shows it.
+//!
+//! # The interval
+//! With s the standard deviation of R log-weights and σ the standard error of the log of their mean (delta method),
+//! - against too high a mean weight: 3σ; where the effective sample size is below 10 or R/10, at least
+//!   ln(1/0.00135) = 6.6, which Markov's inequality gives the probability that 3σ has in a normal distribution;
+//! - against too low a mean weight: the same, or where that is more, the upper end of Cox's interval for the mean of a
+//!   log-normal distribution, mean + s²/2 + 3·√(s²/R + s⁴/(2(R - 1))) (C. E. Land, "An evaluation of approximate confidence
+//!   interval estimation methods for lognormal means", 1972): it grows with s² where a short schedule scatters the weights;
+//! - either way 2^-20·(n_hidden + |log Z|) for the rounding of the `f32` arithmetic.
+//!
+//! One direction alone has both ends from its own weights. A bracket has its lower end from the forward runs and its upper
+//! end from the reverse ones, either guarded against too high a mean weight, so that both are stochastic bounds whatever the
+//! schedule. It is held to contain log Z in at least 99 % of cases, as long as the chains that reverse
+//! runs start from are samples of the model. Where they are not the two ends may come out crossed; the interval then covers
+//! both estimates and [`warning`](LogPartition::warning) says so.
+
+mod annealing;
+pub mod exact;
+mod products;
+mod walk;
+
+pub use annealing::{Annealing, BaseRate, Schedule, Start, ais, ais_watched, bracket, bracket_watched, reverse_ais};
+pub use exact::log_partition as exact;
+
+/// log Z in nats, and how far to trust it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct LogPartition {
+    /// log Z; for a bracket the middle between the forward and the reverse estimate.
+    pub estimate: f64,
+    /// The lower end of the interval.
+    pub lower: f64,
+    /// The upper end of the interval.
+    pub upper: f64,
+    /// (Σw)²/Σw²: as many runs of equal weight would do as well. For a bracket the lesser of both directions; infinite where
+    /// nothing was sampled.
+    pub effective_sample_size: f64,
+    /// How it was found.
+    pub method: Method,
+    /// Whether forward and reverse runs meet.
+    pub agreement: Agreement,
+    /// How many runs a direction has; 0 where nothing was sampled.
+    pub runs: usize,
+    /// The estimate of the forward runs.
+    pub forward: Option<f64>,
+    /// The estimate of the reverse runs.
+    pub reverse: Option<f64>,
+}
+
+/// How a [`LogPartition`] was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Enumeration.
+    Exact,
+    /// Annealed importance sampling from the base rate to the model.
+    Ais,
+    /// Annealed importance sampling from the model to the base rate.
+    ReverseAis,
+    /// Both.
+    Bracket,
+}
+
+impl Method {
+    /// `exact`, `ais`, `reverse_ais` or `bracket`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Exact => "exact",
+            Method::Ais => "ais",
+            Method::ReverseAis => "reverse_ais",
+            Method::Bracket => "bracket",
+        }
+    }
+}
+
+/// What forward and reverse runs say of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agreement {
+    /// Nothing was sampled.
+    Exact,
+    /// There is one direction only.
+    Unchecked,
+    /// The two are no further apart than three standard errors of their difference.
+    Meet,
+    /// The reverse estimate lies above the forward one by more than that: the schedule is too short.
+    Apart,
+    /// The reverse estimate lies below the forward one by more than that: the chains that the reverse runs started from
+    /// were no samples of the model.
+    Crossed,
+}
+
+impl Agreement {
+    /// `exact`, `unchecked`, `meet`, `apart` or `crossed`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Agreement::Exact => "exact",
+            Agreement::Unchecked => "unchecked",
+            Agreement::Meet => "meet",
+            Agreement::Apart => "apart",
+            Agreement::Crossed => "crossed",
+        }
+    }
+}
+
+impl LogPartition {
+    /// What must be said beside the number, if anything: who prints one prints the other.
+    pub fn warning(&self) -> Option<String> {
+        let mut all = Vec::new();
+        match (self.agreement, self.forward, self.reverse) {
+            (Agreement::Apart, Some(forward), Some(reverse)) => all.push(format!(
+                "forward and reverse estimates of log Z are {:.2} nats apart: only the interval can be trusted; more \
+                 temperatures narrow it",
+                reverse - forward
+            )),
+            (Agreement::Crossed, Some(forward), Some(reverse)) => all.push(format!(
+                "the reverse estimate of log Z is {:.2} nats below the forward one: the chains that it started from were no \
+                 samples of the model; a longer burn-in may help",
+                forward - reverse
+            )),
+            (Agreement::Unchecked, ..) => all.push(match self.method {
+                Method::ReverseAis => "reverse runs alone tend to too high a log Z and so to too low a likelihood, unseen by \
+                                       their standard error: a bracket would tell"
+                    .into(),
+                _ => "forward runs alone tend to too low a log Z and so to too high a likelihood, unseen by their standard \
+                      error: a bracket would tell"
+                    .into(),
+            }),
+            _ => {}
+        }
+        if self.runs > 0 && is_small(self.effective_sample_size, self.runs) {
+            all.push(format!(
+                "the effective sample size is {:.1} of {} runs: a few runs make the estimate; more temperatures help",
+                self.effective_sample_size, self.runs
+            ));
+        }
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+}
+
+/// How many standard errors the interval reaches.
+const STANDARD_ERRORS: f64 = 3.0;
+/// ln(1/0.00135): Markov's inequality gives e^-this what three standard errors have in a normal distribution.
+const MARKOV: f64 = 6.607_7;
+
+/// Whether an effective sample size is too small for a standard error to mean much.
+fn is_small(effective_sample_size: f64, runs: usize) -> bool {
+    effective_sample_size < (runs as f64 / 10.0).max(10.0)
+}
+
+/// What the log-weights of one direction say of the log of the mean weight.
+#[derive(Clone, Copy, Debug)]
+struct Weights {
+    log_mean: f64,
+    standard_error: f64,
+    effective_sample_size: f64,
+    /// How much too high the estimate may be.
+    too_high: f64,
+    /// How much too low.
+    too_low: f64,
+}
+
+impl Weights {
+    /// Of at least two log-weights. `rounding` is what the arithmetic may be off.
+    fn of(log_weights: &[f64], rounding: f64) -> Self {
+        let runs = log_weights.len() as f64;
+        let greatest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let weights = || log_weights.iter().map(|log| (log - greatest).exp());
+        let (sum, squares) = weights().fold((0.0, 0.0), |(sum, squares), w| (sum + w, squares + w * w));
+        let mean = sum / runs;
+        let log_mean = greatest + mean.ln();
+        let variance = weights().map(|w| (w - mean) * (w - mean)).sum::<f64>() / (runs - 1.0);
+        let standard_error = (variance / runs).sqrt() / mean;
+        let effective_sample_size = sum * sum / squares;
+        let mut too_high = STANDARD_ERRORS * standard_error;
+        if is_small(effective_sample_size, log_weights.len()) {
+            too_high = too_high.max(MARKOV);
+        }
+        let log_average = log_weights.iter().sum::<f64>() / runs;
+        let spread =
+            log_weights.iter().map(|log| (log - log_average) * (log - log_average)).sum::<f64>() / (runs - 1.0);
+        let cox = (spread / runs + spread * spread / (2.0 * (runs - 1.0))).sqrt();
+        let log_normal = log_average + spread / 2.0 + STANDARD_ERRORS * cox;
+        Self {
+            log_mean,
+            standard_error,
+            effective_sample_size,
+            too_high: too_high + rounding,
+            too_low: too_high.max(log_normal - log_mean) + rounding,
+        }
+    }
+}
+
+impl LogPartition {
+    /// From forward log-weights, whose mean weight is Z/Z_0.
+    fn forward(log_z_0: f64, log_weights: &[f64], rounding: f64) -> Self {
+        let weights = Weights::of(log_weights, rounding);
+        let estimate = log_z_0 + weights.log_mean;
+        Self {
+            estimate,
+            lower: estimate - weights.too_high,
+            upper: estimate + weights.too_low,
+            effective_sample_size: weights.effective_sample_size,
+            method: Method::Ais,
+            agreement: Agreement::Unchecked,
+            runs: log_weights.len(),
+            forward: Some(estimate),
+            reverse: None,
+        }
+    }
+
+    /// From reverse log-weights, whose mean weight is Z_0/Z.
+    fn reverse(log_z_0: f64, log_weights: &[f64], rounding: f64) -> Self {
+        let weights = Weights::of(log_weights, rounding);
+        let estimate = log_z_0 - weights.log_mean;
+        Self {
+            estimate,
+            lower: estimate - weights.too_low,
+            upper: estimate + weights.too_high,
+            effective_sample_size: weights.effective_sample_size,
+            method: Method::ReverseAis,
+            agreement: Agreement::Unchecked,
+            runs: log_weights.len(),
+            forward: None,
+            reverse: Some(estimate),
+        }
+    }
+
+    /// From both.
+    fn both(log_z_0: f64, forward: &[f64], reverse: &[f64], rounding: f64) -> Self {
+        let (up, down) = (Weights::of(forward, rounding), Weights::of(reverse, rounding));
+        let (low, high) = (log_z_0 + up.log_mean, log_z_0 - down.log_mean);
+        let error = STANDARD_ERRORS * up.standard_error.hypot(down.standard_error) + 2.0 * rounding;
+        let agreement = match high - low {
+            gap if gap > error => Agreement::Apart,
+            gap if gap < -error => Agreement::Crossed,
+            _ => Agreement::Meet,
+        };
+        let (mut lower, mut upper) = (low - up.too_high, high + down.too_high);
+        if high < low {
+            // The bounds should be in order; where they are not either may be the wrong one.
+            lower = lower.min(high - down.too_low);
+            upper = upper.max(low + up.too_low);
+        }
+        Self {
+            estimate: low.midpoint(high),
+            lower,
+            upper,
+            effective_sample_size: up.effective_sample_size.min(down.effective_sample_size),
+            method: Method::Bracket,
+            agreement,
+            runs: forward.len().min(reverse.len()),
+            forward: Some(low),
+            reverse: Some(high),
+        }
+    }
+}

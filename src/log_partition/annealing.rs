@@ -1,0 +1,320 @@
+//! Annealed importance sampling, forward and in reverse: one call of [`Backend::anneal`] for many temperatures.
+//!
+//! Random numbers: forward runs draw from the seed's [`Purpose::Annealing`] sequence; everything around the reverse runs
+//! (their start, the burn-in and the runs themselves) from its [`Purpose::Sampling`] sequence, or goes on in the sequence of
+//! the chains that were given. Each step draws as a step of a sweep does.
+
+use super::{LogPartition, products::softplus};
+use crate::{
+    backend::{Backend, ChainState, Rows},
+    error::{Error, Result},
+    gibbs::Chains,
+    rbm::Resident,
+    uniforms::{Purpose, Uniforms, unit_interval},
+};
+use rand_core::Rng;
+
+/// How many steps a device is given at once, so that progress can be told.
+const STEPS: usize = 100;
+
+/// The model at β = 0: independent visible units with biases a, hidden units that are fair coins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BaseRate {
+    bias: Vec<f32>,
+}
+
+impl BaseRate {
+    /// Fitted to data: a_i = logit((1 + Σ_r v_ri)/(2 + R)), Laplace's rule, which keeps it finite.
+    ///
+    /// `v`: R rows of n_visible values in [0, 1].
+    pub fn fit(v: Rows<'_>) -> Self {
+        let mut sums = vec![0.0; v.units()];
+        for r in 0..v.len() {
+            sums.iter_mut().enumerate().for_each(|(i, sum)| *sum += f64::from(v.value(r, i)));
+        }
+        let logit = |sum: f64| ((1.0 + sum) / (1.0 + (v.len() as f64 - sum))).ln() as f32;
+        Self { bias: sums.into_iter().map(logit).collect() }
+    }
+
+    /// All states as likely, a = 0: where there is no data.
+    pub fn uniform(n_visible: usize) -> Self {
+        Self { bias: vec![0.0; n_visible] }
+    }
+
+    /// a, n_visible.
+    pub fn bias(&self) -> &[f32] {
+        &self.bias
+    }
+
+    /// log Z_0 = Σ_i sp(a_i) + n_hidden·ln 2.
+    fn log_z(&self, n_hidden: usize) -> f64 {
+        self.bias.iter().map(|&a| softplus(f64::from(a))).sum::<f64>() + n_hidden as f64 * std::f64::consts::LN_2
+    }
+}
+
+/// Inverse temperatures from 0 to 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    betas: Vec<f32>,
+}
+
+impl Default for Schedule {
+    /// Salakhutdinov and Murray's: 500 steps from 0 to 0.5, 4 000 to 0.9, 10 000 to 1.
+    fn default() -> Self {
+        let betas = (0..=14_500).map(|t| salakhutdinov_murray(f64::from(t)));
+        Self { betas: betas.collect() }
+    }
+}
+
+/// β after t of 14 500 steps.
+fn salakhutdinov_murray(t: f64) -> f32 {
+    let beta = match t {
+        ..500.0 => t / 1000.0,
+        ..4500.0 => 0.5 + (t - 500.0) / 10_000.0,
+        _ => 0.9 + (t - 4500.0) / 100_000.0,
+    };
+    beta as f32
+}
+
+impl Schedule {
+    /// Salakhutdinov and Murray's shape in another number of steps, at least 1.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there is no step.
+    pub fn new(steps: usize) -> Result<Self> {
+        if steps == 0 {
+            return Err(Error::Argument { what: "temperatures", expected: "at least 1".into(), found: "0".into() });
+        }
+        let t = |s: usize| s as f64 * (14_500.0 / steps as f64);
+        Ok(Self { betas: (0..steps).map(|s| salakhutdinov_murray(t(s))).chain([1.0]).collect() })
+    }
+
+    /// Any inverse temperatures that rise from 0 to 1.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where they do not.
+    pub fn from_betas(betas: Vec<f32>) -> Result<Self> {
+        let rise = betas.windows(2).all(|pair| pair[0] <= pair[1]);
+        if betas.len() >= 2 && betas.first() == Some(&0.0) && betas.last() == Some(&1.0) && rise {
+            return Ok(Self { betas });
+        }
+        Err(Error::Argument {
+            what: "betas",
+            expected: "inverse temperatures that rise from 0 to 1".into(),
+            found: format!("{} others", betas.len()),
+        })
+    }
+
+    /// The inverse temperatures.
+    pub fn betas(&self) -> &[f32] {
+        &self.betas
+    }
+
+    /// How many steps there are between them.
+    pub fn steps(&self) -> usize {
+        self.betas.len() - 1
+    }
+}
+
+/// How long and how often to anneal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Annealing {
+    /// Independent runs a direction, at least 2.
+    pub runs: usize,
+    /// The inverse temperatures.
+    pub schedule: Schedule,
+    /// Gibbs steps that chains make before reverse runs start from them.
+    pub burn_in: usize,
+    /// Chooses the random numbers.
+    pub seed: u64,
+}
+
+impl Default for Annealing {
+    /// Salakhutdinov and Murray's 100 runs of 14 500 temperatures; a burn-in of 10 000 steps; seed 123.
+    fn default() -> Self {
+        Self { runs: 100, schedule: Schedule::default(), burn_in: 10_000, seed: 123 }
+    }
+}
+
+/// Where the samples of the model come from that reverse runs start with.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a, B: Backend> {
+    /// As many forward runs as reverse ones, of their own, whose ends are drawn in proportion to their weights; then the
+    /// burn-in. Needs no data. Misses what forward runs miss, so that a bracket is the less independent.
+    Annealed,
+    /// A chain from each of these rows, then the burn-in: one reverse run a row. What a trained model should be asked.
+    Rows(B::Batch<'a>),
+    /// These chains, such as those of persistent contrastive divergence, then the burn-in: one reverse run a chain.
+    Chains(&'a Chains<B>),
+}
+
+/// log Z by forward runs, from the base rate to the model.
+///
+/// The estimate lies below log Z on average, and a short schedule cannot be told from it: prefer [`bracket`]. Costs
+/// `runs`·`steps` Gibbs steps. Canonical on [`Cpu`](crate::Cpu).
+///
+/// # Errors
+/// [`Error::Argument`] where there are less than 2 runs, [`Error::Length`] where the base rate has another number of units.
+pub fn ais<B: Backend>(rbm: &Resident<B>, base_rate: &BaseRate, settings: &Annealing) -> Result<LogPartition> {
+    ais_watched(rbm, base_rate, settings, &mut |_| {})
+}
+
+/// [`ais`]; `watch` hears of every so many steps of all runs, of `settings.schedule.steps()`.
+///
+/// # Errors
+/// See [`ais`].
+pub fn ais_watched<B: Backend>(
+    rbm: &Resident<B>, base_rate: &BaseRate, settings: &Annealing, watch: &mut dyn FnMut(usize),
+) -> Result<LogPartition> {
+    check(rbm, base_rate, settings.runs)?;
+    let log_weights = forward(rbm, base_rate, settings, watch)?;
+    let log_z_0 = base_rate.log_z(rbm.shape().n_hidden());
+    Ok(LogPartition::forward(log_z_0, &log_weights, rounding(rbm, log_z_0, &log_weights)))
+}
+
+/// log Z by reverse runs, from samples of the model to the base rate.
+///
+/// The estimate lies above log Z on average, if the runs start from samples of the model. Costs `burn_in` + `steps` Gibbs
+/// steps a run. Canonical on [`Cpu`](crate::Cpu).
+///
+/// # Errors
+/// [`Error::Argument`] where there are less than 2 runs or where rows or chains do not fit the shape, [`Error::Length`] where
+/// the base rate has another number of units.
+pub fn reverse_ais<B: Backend>(
+    rbm: &Resident<B>, base_rate: &BaseRate, start: Start<'_, B>, settings: &Annealing,
+) -> Result<LogPartition> {
+    check(rbm, base_rate, settings.runs)?;
+    let log_weights = reverse(rbm, base_rate, start, settings, &mut |_| {})?;
+    let log_z_0 = base_rate.log_z(rbm.shape().n_hidden());
+    Ok(LogPartition::reverse(log_z_0, &log_weights, rounding(rbm, log_z_0, &log_weights)))
+}
+
+/// log Z between forward and reverse runs; see the [module's documentation](crate::log_partition) on the interval.
+///
+/// # Errors
+/// Those of [`reverse_ais`].
+pub fn bracket<B: Backend>(
+    rbm: &Resident<B>, base_rate: &BaseRate, start: Start<'_, B>, settings: &Annealing,
+) -> Result<LogPartition> {
+    bracket_watched(rbm, base_rate, start, settings, &mut |_| {})
+}
+
+/// [`bracket`]; `watch` hears of every so many steps of all runs, of [`Annealing::bracket_steps`].
+///
+/// # Errors
+/// Those of [`reverse_ais`].
+pub fn bracket_watched<B: Backend>(
+    rbm: &Resident<B>, base_rate: &BaseRate, start: Start<'_, B>, settings: &Annealing, watch: &mut dyn FnMut(usize),
+) -> Result<LogPartition> {
+    check(rbm, base_rate, settings.runs)?;
+    let up = forward(rbm, base_rate, settings, watch)?;
+    let down = reverse(rbm, base_rate, start, settings, watch)?;
+    let log_z_0 = base_rate.log_z(rbm.shape().n_hidden());
+    Ok(LogPartition::both(log_z_0, &up, &down, rounding(rbm, log_z_0, &up)))
+}
+
+impl Annealing {
+    /// How many steps [`bracket_watched`] tells of.
+    pub fn bracket_steps<B: Backend>(&self, start: &Start<'_, B>) -> usize {
+        let directions = if matches!(start, Start::Annealed) { 3 } else { 2 };
+        directions * self.schedule.steps() + self.burn_in
+    }
+}
+
+fn check<B: Backend>(rbm: &Resident<B>, base_rate: &BaseRate, runs: usize) -> Result<()> {
+    let expected = rbm.shape().n_visible();
+    if base_rate.bias.len() != expected {
+        return Err(Error::Length { what: "base_rate", expected, found: base_rate.bias.len() });
+    }
+    check_runs(runs)
+}
+
+fn check_runs(runs: usize) -> Result<()> {
+    match runs {
+        0 | 1 => Err(Error::Argument { what: "runs", expected: "at least 2".into(), found: runs.to_string() }),
+        _ => Ok(()),
+    }
+}
+
+/// What the rounding of the softplus terms may do to log Z.
+fn rounding<B: Backend>(rbm: &Resident<B>, log_z_0: f64, log_weights: &[f64]) -> f64 {
+    let greatest = log_weights.iter().fold(0.0, |greatest: f64, log| greatest.max(log.abs()));
+    2f64.powi(-20) * (rbm.shape().n_hidden() as f64 + log_z_0.abs().max(greatest))
+}
+
+fn forward<B: Backend>(
+    rbm: &Resident<B>, base_rate: &BaseRate, settings: &Annealing, watch: &mut dyn FnMut(usize),
+) -> Result<Vec<f64>> {
+    // At β = 0 the hidden units say nothing: whatever they are, the first step draws from the base rate.
+    let draws = Uniforms::new(settings.seed, Purpose::Annealing);
+    let mut chains = Chains::new(rbm.backend(), rbm.shape(), settings.runs, draws)?;
+    anneal(rbm, &mut chains, base_rate, settings.schedule.betas(), watch)
+}
+
+fn reverse<B: Backend>(
+    rbm: &Resident<B>, base_rate: &BaseRate, start: Start<'_, B>, settings: &Annealing, watch: &mut dyn FnMut(usize),
+) -> Result<Vec<f64>> {
+    let draws = Uniforms::new(settings.seed, Purpose::Sampling);
+    let mut chains = match start {
+        Start::Chains(chains) => {
+            chains.check_shape(rbm)?;
+            let mut state = chains.state()?;
+            state.betas.fill(1.0);
+            Chains::from_state(rbm.backend(), rbm.shape(), &state)?
+        }
+        Start::Rows(rows) => Chains::from_visible(rbm, rows, draws)?,
+        Start::Annealed => annealed(rbm, base_rate, settings, draws, watch)?,
+    };
+    check_runs(chains.len())?;
+    let mut left = settings.burn_in;
+    while left > 0 {
+        let k = left.min(STEPS);
+        chains.sweep(rbm, k)?;
+        watch(k);
+        left -= k;
+    }
+    let betas: Vec<f32> = settings.schedule.betas().iter().rev().copied().collect();
+    anneal(rbm, &mut chains, base_rate, &betas, watch)
+}
+
+/// Chains at the ends of forward runs, each end as often as its weight demands: systematic resampling (G. Kitagawa, "Monte
+/// Carlo filter and smoother for non-Gaussian nonlinear state space models", 1996) by one number.
+fn annealed<B: Backend>(
+    rbm: &Resident<B>, base_rate: &BaseRate, settings: &Annealing, draws: Uniforms, watch: &mut dyn FnMut(usize),
+) -> Result<Chains<B>> {
+    let mut chains = Chains::new(rbm.backend(), rbm.shape(), settings.runs, draws)?;
+    let log_weights = anneal(rbm, &mut chains, base_rate, settings.schedule.betas(), watch)?;
+    let ChainState { hidden, betas, mut uniforms } = chains.state()?;
+    let u = f64::from(unit_interval(uniforms.generator().next_u32()));
+    uniforms.skip(1);
+    let greatest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> = log_weights.iter().map(|log| (log - greatest).exp()).collect();
+    let share = weights.iter().sum::<f64>() / weights.len() as f64;
+    let words = rbm.shape().n_hidden().div_ceil(64);
+    let mut resampled = Vec::with_capacity(hidden.len());
+    let (mut run, mut sum) = (0, weights[0]);
+    for n in 0..weights.len() {
+        while sum < (n as f64 + u) * share && run + 1 < weights.len() {
+            run += 1;
+            sum += weights[run];
+        }
+        resampled.extend_from_slice(&hidden[run * words..][..words]);
+    }
+    Chains::from_state(rbm.backend(), rbm.shape(), &ChainState { hidden: resampled, betas, uniforms })
+}
+
+/// Carries chains through all temperatures; their log-weights.
+fn anneal<B: Backend>(
+    rbm: &Resident<B>, chains: &mut Chains<B>, base_rate: &BaseRate, betas: &[f32], watch: &mut dyn FnMut(usize),
+) -> Result<Vec<f64>> {
+    let mut log_weights = vec![0.0; chains.len()];
+    let mut first = 0;
+    while first + 1 < betas.len() {
+        let last = (first + STEPS).min(betas.len() - 1);
+        let part = &betas[first..=last];
+        rbm.backend.anneal(&rbm.parameters, chains.device_state(), &base_rate.bias, part, &mut log_weights)?;
+        watch(last - first);
+        first = last;
+    }
+    Ok(log_weights)
+}

@@ -1,0 +1,144 @@
+//! log Z by enumeration, and what else follows from all states: moments and the exact gradient.
+//!
+//! Z = Σ_h e^(c·h) Π_i (1 + e^(b_i + (hWᵀ)_i)), or the same with the layers exchanged: the states of the smaller layer are
+//! enumerated, the units of the other, being independent given them, are summed in closed form. States come in the order of
+//! F. Gray's code (U.S. patent 2,632,058, 1953), in which neighbours differ in one unit, so that a state costs one row of
+//! the weights. With e^W at hand not even an exponential: e^a ← e^a·e^±W_j for all units, and Π(1 + e^a) is multiplied up
+//! sixteen lanes wide, exponents taken out before they overflow; one logarithm a state. Where |a| could leave the range of
+//! `f64` (|a| > 600) the same walk adds up softplus terms instead, some fifty times as slow.
+//!
+//! All is `f64`. Every 2048 states the walk starts from scratch, so that rounding does not build up; the states are cut into
+//! blocks by their number alone, so that the result is the same for any number of threads.
+
+use super::{
+    Agreement, LogPartition, Method,
+    products::{sigmoid, softplus},
+    walk::Walk,
+};
+use crate::{
+    backend::{Gradient, Rows},
+    error::{Error, Result},
+    rbm::RbmRef,
+};
+
+/// The largest layer that is enumerated: 2^28 states.
+pub const MAX_UNITS: usize = 28;
+
+/// log Z by enumeration of the smaller layer, in nats.
+///
+/// O(2^min(n_visible, n_hidden)·max(n_visible, n_hidden)): a third of a second of one core for 784 × 20. Good to 1e-12 relative;
+/// `lower` and `upper` are the estimate, the effective sample size is infinite.
+///
+/// # Errors
+/// [`Error::States`] where the smaller layer has more than [`MAX_UNITS`] units, [`Error::Isa`] where `HARMONIUM_ISA` is wrong.
+pub fn log_partition(rbm: RbmRef<'_>) -> Result<LogPartition> {
+    let log_z = Walk::new(rbm)?.log_z();
+    Ok(LogPartition {
+        estimate: log_z,
+        lower: log_z,
+        upper: log_z,
+        effective_sample_size: f64::INFINITY,
+        method: Method::Exact,
+        agreement: Agreement::Exact,
+        runs: 0,
+        forward: None,
+        reverse: None,
+    })
+}
+
+/// Means of all units and pairs under the model, and its log Z.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moments {
+    /// log Z in nats.
+    pub log_partition: f64,
+    /// <v_i>, n_visible.
+    pub visible: Vec<f64>,
+    /// <h_j>, n_hidden.
+    pub hidden: Vec<f64>,
+    /// <v_i·h_j>, n_visible × n_hidden, row-major.
+    pub products: Vec<f64>,
+}
+
+/// <v>, <h> and <v·h> under the model, by enumeration; costs some eight times as much as log Z alone.
+///
+/// # Errors
+/// Those of [`log_partition`].
+pub fn moments(rbm: RbmRef<'_>) -> Result<Moments> {
+    let walk = Walk::new(rbm)?;
+    let log_partition = walk.log_z();
+    let (outer, inner, products) = walk.moments(log_partition);
+    let shape = rbm.shape();
+    let (visible, hidden) = if walk.hidden_outside { (inner, outer) } else { (outer, inner) };
+    let product = |k: usize| {
+        let (i, j) = (k / shape.n_hidden(), k % shape.n_hidden());
+        if walk.hidden_outside { products[j * visible.len() + i] } else { products[i * hidden.len() + j] }
+    };
+    let products = (0..shape.n_visible() * shape.n_hidden()).map(product).collect();
+    Ok(Moments { log_partition, visible, hidden, products })
+}
+
+/// log P(v) = -F(v) - log Z of each row, in nats, all in `f64`.
+///
+/// `v`: rows × n_visible, values 0 and 1. O(rows·n_visible·n_hidden) besides log Z.
+///
+/// # Errors
+/// Those of [`log_partition`], [`Error::Argument`] where the rows do not fit the shape.
+pub fn log_likelihood(rbm: RbmRef<'_>, v: Rows<'_>) -> Result<Vec<f64>> {
+    check_rows(rbm, v)?;
+    let log_z = Walk::new(rbm)?.log_z();
+    let row = |r: usize| {
+        let bias: f64 =
+            rbm.visible_bias().iter().enumerate().map(|(i, &b)| f64::from(v.value(r, i)) * f64::from(b)).sum();
+        bias + pre_activations(rbm, v, r).into_iter().map(softplus).sum::<f64>() - log_z
+    };
+    Ok((0..v.len()).map(row).collect())
+}
+
+/// The exact gradient of the mean negative log-likelihood of rows: what contrastive divergence approximates.
+///
+/// -(1/B)·Σ_r v_ri·σ_rj + <v_i·h_j> for W_ij, -mean(v_i) + <v_i> for b_i, -mean(σ_j) + <h_j> for c_j, with
+/// σ_r = σ(v_r·W + c). `v`: rows × n_visible, values in [0, 1]. Writes over `out` and returns log Z. With
+/// [`Lent::apply`](crate::Lent::apply) a trainer without noise, for models that can be enumerated.
+///
+/// # Errors
+/// Those of [`log_partition`], [`Error::Argument`] where the rows do not fit the shape.
+pub fn gradient(rbm: RbmRef<'_>, v: Rows<'_>, out: &mut Gradient) -> Result<f64> {
+    check_rows(rbm, v)?;
+    let Moments { log_partition, visible: mut vs, hidden: mut hs, products: mut vhs } = moments(rbm)?;
+    let share = 1.0 / v.len() as f64;
+    for r in 0..v.len() {
+        let means: Vec<f64> = pre_activations(rbm, v, r).into_iter().map(sigmoid).collect();
+        hs.iter_mut().zip(&means).for_each(|(h, mean)| *h -= share * mean);
+        for (i, products) in vhs.chunks_exact_mut(means.len()).enumerate() {
+            let x = share * f64::from(v.value(r, i));
+            vs[i] -= x;
+            if x != 0.0 {
+                products.iter_mut().zip(&means).for_each(|(product, mean)| *product -= x * mean);
+            }
+        }
+    }
+    let single = |values: Vec<f64>| values.into_iter().map(|x| x as f32).collect();
+    *out = Gradient { weights: single(vhs), visible_bias: single(vs), hidden_bias: single(hs) };
+    Ok(log_partition)
+}
+
+fn check_rows(rbm: RbmRef<'_>, v: Rows<'_>) -> Result<()> {
+    let expected = rbm.shape().n_visible();
+    if v.units() == expected && v.len() > 0 {
+        return Ok(());
+    }
+    let found = format!("{} of {}", v.len(), v.units());
+    Err(Error::Argument { what: "rows", expected: format!("at least one, of {expected} values"), found })
+}
+
+/// vW + c of row `r`.
+fn pre_activations(rbm: RbmRef<'_>, v: Rows<'_>, r: usize) -> Vec<f64> {
+    let mut pre: Vec<f64> = rbm.hidden_bias().iter().map(|&c| f64::from(c)).collect();
+    for (i, weights) in rbm.weights().chunks_exact(pre.len()).enumerate() {
+        let x = f64::from(v.value(r, i));
+        if x != 0.0 {
+            pre.iter_mut().zip(weights).for_each(|(pre, &w)| *pre += x * f64::from(w));
+        }
+    }
+    pre
+}

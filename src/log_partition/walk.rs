@@ -1,0 +1,291 @@
+//! A walk over all states of the smaller layer, in Gray order.
+
+use super::{
+    exact::MAX_UNITS,
+    products::{Lane, add_means, add_scaled, log_of_product, log_product, multiply, softplus, spans, spread},
+};
+use crate::{
+    cpu::{
+        isa::Isa,
+        threads::{RowsMut, share},
+    },
+    error::{Error, Result},
+    lanes::LANES,
+    rbm::RbmRef,
+};
+
+/// 2^this states between two starts from scratch.
+const CHUNK: usize = 11;
+/// At most 2^this blocks, which threads share.
+const BLOCKS: usize = 6;
+/// Where e^a is still safe, as is its product with one more factor.
+const MAX_EXPONENT: f64 = 600.0;
+
+/// The model as the walk sees it: the `outer` layer is enumerated, the `inner` one summed.
+pub(super) struct Walk {
+    isa: Isa,
+    /// Whether the hidden layer is the enumerated one.
+    pub hidden_outside: bool,
+    outer_bias: Vec<f64>,
+    inner: usize,
+    inner_bias: Vec<f64>,
+    /// outer × inner.
+    weights: Vec<f64>,
+    /// How a unit's going on and off changes the terms: e^W and e^-W as factors, or W and -W as summands.
+    on: Vec<Lane>,
+    off: Vec<Lane>,
+    /// Whether terms are e^a, or a itself.
+    products: bool,
+    /// How many vectors are multiplied up before exponents are taken out.
+    spans: Vec<usize>,
+}
+
+/// Where a walk is: the terms of the inner units, c·h of the outer ones, which of them are on.
+struct Place {
+    terms: Vec<Lane>,
+    bias: f64,
+    state: u64,
+}
+
+impl Walk {
+    pub fn new(rbm: RbmRef<'_>) -> Result<Self> {
+        let shape = rbm.shape();
+        let hidden_outside = shape.n_hidden() <= shape.n_visible();
+        let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+        let (visible_bias, hidden_bias) = (wide(rbm.visible_bias()), wide(rbm.hidden_bias()));
+        let (outer_bias, inner_bias) =
+            if hidden_outside { (hidden_bias, visible_bias) } else { (visible_bias, hidden_bias) };
+        let (outer, inner) = (outer_bias.len(), inner_bias.len());
+        if outer > MAX_UNITS {
+            return Err(Error::States { limit: MAX_UNITS, units: outer });
+        }
+        let weight = |k: usize| {
+            let (o, i) = (k / inner, k % inner);
+            let at = if hidden_outside { i * outer + o } else { o * inner + i };
+            f64::from(rbm.weights()[at])
+        };
+        let weights: Vec<f64> = (0..outer * inner).map(weight).collect();
+        // The greatest |a| of each unit, a vector at a time.
+        let size = |i: usize| inner_bias[i].abs() + (0..outer).map(|o| weights[o * inner + i].abs()).sum::<f64>();
+        let vectors = inner.div_ceil(LANES);
+        let greatest: Vec<f64> =
+            (0..vectors).map(|v| (v * LANES..inner.min((v + 1) * LANES)).map(size).fold(0.0, f64::max)).collect();
+        let products = greatest.iter().all(|&a| a <= MAX_EXPONENT);
+        let mut new = Self {
+            isa: Isa::detect()?,
+            hidden_outside,
+            outer_bias,
+            inner,
+            inner_bias,
+            on: Vec::new(),
+            off: Vec::new(),
+            weights,
+            products,
+            spans: spans(&greatest),
+        };
+        let change = |sign: f64| {
+            let rows = new.weights.chunks_exact(inner);
+            rows.flat_map(|row| spread(row.iter().map(|w| if products { (sign * w).exp() } else { sign * w }), vectors))
+                .collect()
+        };
+        (new.on, new.off) = (change(1.0), change(-1.0));
+        Ok(new)
+    }
+
+    fn outer(&self) -> usize {
+        self.outer_bias.len()
+    }
+
+    /// 2^this states are walked from one start.
+    fn chunk(&self) -> usize {
+        CHUNK.min(self.outer())
+    }
+
+    /// 2^this blocks there are.
+    fn blocks(&self) -> usize {
+        BLOCKS.min(self.outer() - self.chunk())
+    }
+
+    fn vectors(&self) -> usize {
+        self.inner.div_ceil(LANES)
+    }
+
+    /// The first state of chunk `chunk`, from scratch.
+    fn start(&self, chunk: u64) -> Place {
+        let index = chunk << self.chunk();
+        let state = index ^ (index >> 1);
+        let mut pre = self.inner_bias.clone();
+        let mut bias = 0.0;
+        for (o, row) in self.weights.chunks_exact(self.inner).enumerate() {
+            if state >> o & 1 == 1 {
+                bias += self.outer_bias[o];
+                pre.iter_mut().zip(row).for_each(|(a, w)| *a += w);
+            }
+        }
+        let terms = pre.into_iter().map(|a| if self.products { a.exp() } else { a });
+        let mut terms: Vec<Lane> = spread(terms, self.vectors()).collect();
+        if !self.products
+            && let Some(last) = terms.last_mut()
+        {
+            // No unit: softplus and σ of -∞ are 0.
+            let used = self.inner - (self.vectors() - 1) * LANES;
+            last[used..].fill(f64::NEG_INFINITY);
+        }
+        Place { terms, bias, state }
+    }
+
+    /// Visits the states of a chunk. `visit` gets the place and the log of the state's share of Z; `flip`, before each
+    /// change, the place and the unit that changes.
+    fn chunk_states<T>(
+        &self, chunk: u64, with: &mut T, mut visit: impl FnMut(&mut T, &Place, f64),
+        mut flip: impl FnMut(&mut T, usize, bool),
+    ) -> Place {
+        let vectors = self.vectors();
+        let mut place = self.start(chunk);
+        for index in 0..1u64 << self.chunk() {
+            let log = if index == 0 {
+                self.log_sum(&place.terms)
+            } else {
+                let unit = index.trailing_zeros() as usize;
+                let was_on = place.state >> unit & 1 == 1;
+                flip(with, unit, was_on);
+                place.state ^= 1 << unit;
+                place.bias += if was_on { -self.outer_bias[unit] } else { self.outer_bias[unit] };
+                let change = &(if was_on { &self.off } else { &self.on })[unit * vectors..][..vectors];
+                self.step(&mut place.terms, change)
+            };
+            visit(with, &place, place.bias + log);
+        }
+        place
+    }
+
+    /// Σ log(1 + e^a).
+    fn log_sum(&self, terms: &[Lane]) -> f64 {
+        match self.products {
+            true => log_of_product(log_product(self.isa, terms, &self.spans)),
+            false => terms.as_flattened().iter().map(|&a| softplus(a)).sum(),
+        }
+    }
+
+    /// The change, and then [`log_sum`](Self::log_sum).
+    fn step(&self, terms: &mut [Lane], change: &[Lane]) -> f64 {
+        if self.products {
+            return log_of_product(multiply(self.isa, terms, change, &self.spans));
+        }
+        terms.as_flattened_mut().iter_mut().zip(change.as_flattened()).for_each(|(a, w)| *a += w);
+        self.log_sum(terms)
+    }
+
+    /// Runs `run` for every block, on all threads; `out` has one value a block.
+    fn for_blocks<T: Send>(&self, out: &mut [T], run: impl Fn(std::ops::Range<u64>, &mut T) + Sync) {
+        let chunks = 1u64 << (self.outer() - self.chunk() - self.blocks());
+        share(RowsMut::new(1, out), &|part: RowsMut<'_, T>| {
+            for (n, out) in part.values.iter_mut().enumerate() {
+                let first = (part.first + n) as u64 * chunks;
+                run(first..first + chunks, out);
+            }
+        });
+    }
+
+    pub fn log_z(&self) -> f64 {
+        let mut blocks = vec![LogSum::EMPTY; 1 << self.blocks()];
+        self.for_blocks(&mut blocks, |chunks, sum| {
+            for chunk in chunks {
+                let mut part = LogSum::EMPTY;
+                self.chunk_states(chunk, &mut part, |part, _, log| part.add(log), |_, _, _| {});
+                sum.merge(part);
+            }
+        });
+        let mut all = LogSum::EMPTY;
+        blocks.into_iter().for_each(|block| all.merge(block));
+        all.log()
+    }
+
+    /// Means of the outer and the inner units, and of their products, outer × inner.
+    ///
+    /// The products cost one row a state, not one for each unit that is on: with S the sum of p·σ(a) over the states so
+    /// far, a unit's row takes -S when it goes on and +S when it goes off.
+    pub fn moments(&self, log_z: f64) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+        let (outer, vectors) = (self.outer(), self.vectors());
+        let mut blocks = vec![(Vec::new(), Vec::new(), Vec::new()); 1 << self.blocks()];
+        self.for_blocks(&mut blocks, |chunks, (units, means, products)| {
+            *units = vec![0.0; outer];
+            *means = vec![[0.0; LANES]; vectors];
+            *products = vec![[0.0; LANES]; outer * vectors];
+            for chunk in chunks {
+                let mut sums = Sums { p: 0.0, means: vec![[0.0; LANES]; vectors], units, products };
+                // A unit that is on at the start has had nothing so far.
+                let end = self.chunk_states(
+                    chunk,
+                    &mut sums,
+                    |sums, place, log| {
+                        let p = (log - log_z).exp();
+                        sums.p += p;
+                        add_means(self.isa, self.products, p, &place.terms, &mut sums.means);
+                    },
+                    |sums, unit, was_on| sums.take(self.isa, unit, if was_on { 1.0 } else { -1.0 }),
+                );
+                for unit in (0..outer).filter(|unit| end.state >> unit & 1 == 1) {
+                    sums.take(self.isa, unit, 1.0);
+                }
+                let Sums { means: done, .. } = sums;
+                means.as_flattened_mut().iter_mut().zip(done.as_flattened()).for_each(|(sum, x)| *sum += x);
+            }
+        });
+        let mut units = vec![0.0; outer];
+        let mut means = vec![0.0; self.inner];
+        let mut products = vec![0.0; outer * self.inner];
+        for (block_units, block_means, block_products) in &blocks {
+            units.iter_mut().zip(block_units).for_each(|(sum, x)| *sum += x);
+            means.iter_mut().zip(block_means.as_flattened()).for_each(|(sum, x)| *sum += x);
+            for (row, part) in products.chunks_exact_mut(self.inner).zip(block_products.chunks_exact(vectors)) {
+                row.iter_mut().zip(part.as_flattened()).for_each(|(sum, x)| *sum += x);
+            }
+        }
+        (units, means, products)
+    }
+}
+
+/// The sums of a chunk so far, and those of its block that are taken from them.
+struct Sums<'a> {
+    p: f64,
+    means: Vec<Lane>,
+    units: &'a mut [f64],
+    products: &'a mut [Lane],
+}
+
+impl Sums<'_> {
+    fn take(&mut self, isa: Isa, unit: usize, sign: f64) {
+        let vectors = self.means.len();
+        self.units[unit] += sign * self.p;
+        add_scaled(isa, sign, &self.means, &mut self.products[unit * vectors..][..vectors]);
+    }
+}
+
+/// A sum of exponentials: e^greatest·sum.
+#[derive(Clone, Copy)]
+struct LogSum {
+    greatest: f64,
+    sum: f64,
+}
+
+impl LogSum {
+    const EMPTY: Self = Self { greatest: f64::NEG_INFINITY, sum: 0.0 };
+
+    fn add(&mut self, log: f64) {
+        self.merge(Self { greatest: log, sum: 1.0 });
+    }
+
+    fn merge(&mut self, other: Self) {
+        if other.greatest > self.greatest {
+            *self =
+                Self { greatest: other.greatest, sum: other.sum + self.sum * (self.greatest - other.greatest).exp() };
+        } else if other.greatest > f64::NEG_INFINITY {
+            self.sum += other.sum * (other.greatest - self.greatest).exp();
+        }
+    }
+
+    fn log(self) -> f64 {
+        self.greatest + self.sum.ln()
+    }
+}

@@ -1,0 +1,226 @@
+//! The health of chains, on series and on tiny models whose answers are known.
+
+mod oracle;
+
+use harmonium::{
+    Chains, Cpu, Purpose, Rbm, Resident, Uniforms,
+    diagnostics::{Health, Recorder, autocorrelation_time, bulk_effective_sample_size, equilibrium_gap, r_hat},
+};
+use oracle::{
+    exact::{Exact, state},
+    generator, random_bits, random_rbm, rows, shape, uniform,
+};
+
+/// Stationary chains x ← φx + √(1 - φ²)·normal.
+fn autoregressive(phi: f64, chains: usize, draws: usize, seed: u64) -> Vec<Vec<f64>> {
+    let mut generator = generator(seed);
+    let mut normal = || {
+        let (u, v) = (1.0 - uniform(&mut generator), uniform(&mut generator));
+        (-2.0 * u.ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()
+    };
+    let mut chain = || {
+        let mut x = normal();
+        let mut step = || {
+            x = phi * x + (1.0 - phi * phi).sqrt() * normal();
+            x
+        };
+        (0..draws).map(|_| step()).collect()
+    };
+    (0..chains).map(|_| chain()).collect()
+}
+
+/// Five standard deviations of an autocorrelation time from `n` draws with a window of five of them (Sokal 1989, equation
+/// 3.19: variance 2·(2·window + 1)/n of its square).
+fn tolerance(time: f64, n: usize) -> f64 {
+    5.0 * time * (2.0 * (10.0 * time + 1.0) / n as f64).sqrt()
+}
+
+#[test]
+fn autoregressive_series_have_their_known_times() {
+    for (phi, draws) in [(0.0, 5000), (0.5, 8000), (0.9, 20_000), (0.97, 40_000), (-0.5, 8000)] {
+        let chains = autoregressive(phi, 4, draws, 7);
+        let (n, expected) = (4 * draws, (1.0 + phi) / (1.0 - phi));
+        // The last window ends where 1/32 of a correlation is left.
+        let allowed = tolerance(expected.max(1.0), n);
+        let time = autocorrelation_time(&chains).expect("long enough");
+        assert!((time - expected).abs() <= allowed, "φ = {phi}: {time}, expected {expected} ± {allowed}");
+        // Ranks of a normal are normal: the same time, by Geyer's sequence, which is rougher.
+        let effective = bulk_effective_sample_size(&chains).expect("long enough");
+        let ratio = effective * expected / n as f64;
+        let rough = 1.5 * allowed / expected;
+        assert!((ratio - 1.0).abs() <= rough, "φ = {phi}: {effective} of {n}, {ratio} ± {rough}");
+        let r = r_hat(&chains).expect("long enough");
+        assert!((0.999..1.01).contains(&r), "φ = {phi}: R̂ {r}");
+    }
+}
+
+#[test]
+fn chains_that_differ_are_told() {
+    let good = autoregressive(0.3, 4, 2000, 3);
+    let mut shifted = good.clone();
+    shifted[2].iter_mut().for_each(|x| *x += 2.0);
+    let mut scaled = good.clone();
+    scaled[1].iter_mut().for_each(|x| *x *= 5.0);
+    let mut drifting = good.clone();
+    drifting.iter_mut().for_each(|chain| chain.iter_mut().enumerate().for_each(|(t, x)| *x += t as f64 / 500.0));
+    for (bad, what) in [(&shifted, "shifted"), (&scaled, "scaled"), (&drifting, "drifting")] {
+        let r = r_hat(bad).expect("long enough");
+        assert!(r > 1.05, "{what}: {r}");
+    }
+    assert!(bulk_effective_sample_size(&shifted).expect("long enough") < 40.0);
+    // Only ranks count.
+    let transformed: Vec<Vec<f64>> = good.iter().map(|chain| chain.iter().map(|x| x.exp()).collect()).collect();
+    let (a, b) = (bulk_effective_sample_size(&good), bulk_effective_sample_size(&transformed));
+    assert_eq!(a, b);
+}
+
+#[test]
+fn numbers_that_do_not_move_tell_nothing() {
+    let still = vec![vec![1.5; 100]; 3];
+    assert!(r_hat(&still).expect("long enough").is_nan());
+    assert!(bulk_effective_sample_size(&still).expect("long enough").is_nan());
+    assert!(autocorrelation_time(&still).expect("long enough").is_nan());
+    // Chains that stay each at a place of its own are as bad as can be.
+    let apart: Vec<Vec<f64>> = (0..3).map(|n| vec![f64::from(n); 100]).collect();
+    assert!(r_hat(&apart).expect("long enough") > 1e6);
+    assert!(bulk_effective_sample_size(&apart).expect("long enough") < 4.0);
+    for wrong in [vec![], vec![vec![1.0; 3]; 2], vec![vec![1.0; 9], vec![1.0; 8]]] {
+        assert!(r_hat(&wrong).is_err());
+        assert!(bulk_effective_sample_size(&wrong).is_err());
+        assert!(autocorrelation_time(&wrong).is_err());
+    }
+}
+
+fn resident(rbm: &Rbm) -> Resident<Cpu> {
+    rbm.on(&Cpu::detect().expect("a CPU")).expect("resident")
+}
+
+/// Chains of the model, run and recorded.
+fn recorded(rbm: &Rbm, chains: usize, steps: usize) -> Health {
+    let resident = resident(rbm);
+    let draws = Uniforms::new(11, Purpose::Sampling);
+    let mut chains = Chains::new(resident.backend(), rbm.shape(), chains, draws).expect("chains");
+    let mut recorder = Recorder::new(&resident, &chains, 3);
+    chains.sweep(&resident, 200).expect("a sweep");
+    for _ in 0..steps {
+        chains.sweep(&resident, 1).expect("a sweep");
+        recorder.record(&resident, &chains).expect("recorded");
+    }
+    assert_eq!(recorder.draws(), steps);
+    recorder.health().expect("long enough")
+}
+
+/// P(v'|v) of a Gibbs step, from each v.
+fn transitions(model: &Exact) -> Vec<Vec<f64>> {
+    let from = |v: usize| {
+        let mut to = vec![0.0; 1 << model.nv];
+        for (h, p) in model.p_all_hidden(&state(v, model.nv)).into_iter().enumerate() {
+            model.p_all_visible(h).into_iter().zip(&mut to).for_each(|(q, to)| *to += p * q);
+        }
+        to
+    };
+    (0..1 << model.nv).map(from).collect()
+}
+
+/// One visible and one hidden unit: a chain of two states, whose second eigenvalue is P(1|1) - P(1|0).
+#[test]
+fn two_states_forget_at_the_rate_of_their_second_eigenvalue() {
+    for (w, seed) in [(1.0, 1), (3.0, 2), (5.0, 3)] {
+        let rbm = Rbm::from_parts(shape(1, 1), vec![w], vec![-w / 2.0], vec![-w / 2.0]).expect("a model");
+        let t = transitions(&Exact::of(&rbm));
+        let lambda = t[1][1] - t[0][1];
+        let expected = (1.0 + lambda) / (1.0 - lambda);
+        let health = recorded(&rbm, 8, 20_000);
+        let allowed = tolerance(expected, 160_000);
+        // F is the same for both states by symmetry, but the overlap is not.
+        let overlap = &health.statistics[1];
+        assert!((overlap.autocorrelation_time - expected).abs() <= allowed, "{seed}: {overlap:?}, expected {expected}");
+        let flips = t[0][1] / 2.0 + t[1][0] / 2.0;
+        let error = 5.0 * (flips * expected / 160_000.0).sqrt();
+        assert!((health.visible_flip_rate - flips).abs() <= error, "{} {flips} ± {error}", health.visible_flip_rate);
+        assert!((health.hidden_flip_rate - flips).abs() <= error, "{} {flips} ± {error}", health.hidden_flip_rate);
+    }
+}
+
+#[test]
+fn the_free_energy_forgets_as_the_transition_matrix_says() {
+    for seed in 0..4 {
+        let rbm = random_rbm(shape(4, 3), 2.0, seed);
+        let model = Exact::of(&rbm);
+        let (t, p) = (transitions(&model), model.p_v());
+        let f: Vec<f64> = (0..16).map(|v| model.free_energy(&state(v, 4))).collect();
+        let mean: f64 = p.iter().zip(&f).map(|(p, f)| p * f).sum();
+        let centred: Vec<f64> = f.iter().map(|f| f - mean).collect();
+        let with = |g: &[f64]| p.iter().zip(&centred).zip(g).map(|((p, f), g)| p * f * g).sum::<f64>();
+        // τ = 1 + 2·Σ_t <f, Tᵗf>/<f, f>: the sum over eigenvalues λ of (1 + λ)/(1 - λ), weighted by f's share in each.
+        let (mut moved, mut expected) = (centred.clone(), 1.0);
+        for _ in 0..20_000 {
+            moved = t.iter().map(|to| to.iter().zip(&moved).map(|(p, g)| p * g).sum()).collect();
+            expected += 2.0 * with(&moved) / with(&centred);
+        }
+        let health = recorded(&rbm, 8, 20_000);
+        let energy = &health.statistics[0];
+        let allowed = tolerance(expected, 160_000);
+        assert!(
+            (energy.autocorrelation_time - expected).abs() <= allowed,
+            "{seed}: {energy:?}, {expected} ± {allowed}"
+        );
+        let error = 5.0 * (with(&centred) * expected / 160_000.0).sqrt();
+        assert!((energy.mean - mean).abs() <= error, "{seed}: {energy:?}, expected {mean} ± {error}");
+        assert_eq!(health.warning(), None, "{health:?}");
+    }
+}
+
+/// Two valleys, all off and all on, that no chain leaves.
+fn two_valleys(deeper: f32) -> Rbm {
+    let n = 10;
+    let bias = vec![deeper - 20.0; n];
+    Rbm::from_parts(shape(n, n), vec![4.0; n * n], bias.clone(), bias).expect("a model")
+}
+
+#[test]
+fn chains_that_stay_in_their_valleys_are_told() {
+    let rbm = two_valleys(0.1);
+    let resident = resident(&rbm);
+    let data: Vec<f32> = (0..40).map(|k| if k / 10 % 2 == 0 { 0.0 } else { 1.0 }).collect();
+    let draws = Uniforms::new(3, Purpose::Sampling);
+    let mut chains = Chains::from_visible(&resident, rows(&data, 10), draws).expect("chains");
+    let mut recorder = Recorder::new(&resident, &chains, 2);
+    for _ in 0..100 {
+        chains.sweep(&resident, 1).expect("a sweep");
+        recorder.record(&resident, &chains).expect("recorded");
+    }
+    let health = recorder.health().expect("long enough");
+    assert!(health.worst_r_hat() > 1.5, "{health:?}");
+    assert!(health.warning().expect("a warning").contains("not mixed"));
+    assert_eq!(recorder.free_energies().len(), 4);
+    // Chains of another model, and a recorder that has seen too little.
+    let other = random_rbm(shape(9, 10), 1.0, 1);
+    assert!(recorder.record(&self::resident(&other), &chains).is_err());
+    assert!(Recorder::new(&resident, &chains, 0).health().is_err());
+}
+
+#[test]
+fn persistent_chains_are_compared_with_fresh_ones() {
+    let rbm = random_rbm(shape(12, 8), 1.0, 5);
+    let on_cpu = resident(&rbm);
+    let data = random_bits(12 * 200, 0.5, 2);
+    let draws = Uniforms::new(8, Purpose::Training);
+    let mut chains = Chains::new(on_cpu.backend(), rbm.shape(), 200, draws.clone()).expect("chains");
+    chains.sweep(&on_cpu, 500).expect("a sweep");
+    let before = chains.state().expect("a state");
+    let gap = equilibrium_gap(&on_cpu, &chains, rows(&data, 12), 500, 1).expect("a gap");
+    assert_eq!(chains.state().expect("a state"), before, "the chains stay where they are");
+    assert!(gap.gap.abs() <= 5.0 * gap.standard_error && gap.standard_error > 0.0, "{gap:?}");
+    assert!((gap.gap - (gap.persistent - gap.fresh)).abs() < 1e-12);
+
+    // All data lies in the deep valley, the chains are in the other one.
+    let rbm = two_valleys(0.3);
+    let resident = resident(&rbm);
+    let chains = Chains::new(resident.backend(), rbm.shape(), 30, draws).expect("chains");
+    let ones = vec![1.0; 10 * 30];
+    let gap = equilibrium_gap(&resident, &chains, rows(&ones, 10), 100, 1).expect("a gap");
+    assert!((gap.gap - 6.0).abs() < 0.5, "{gap:?}");
+    assert!(gap.warning().expect("a warning").contains("lag"));
+    assert!(equilibrium_gap(&resident, &chains, rows(&ones, 10), 0, 1).is_err());
+}

@@ -1,0 +1,144 @@
+//! `harmonium evaluate` and `harmonium diagnose` as a script sees them: the keys, the warnings, what is wrong.
+
+mod oracle;
+
+use harmonium::{Rbm, log_partition, model};
+use oracle::{
+    exact::{Exact, rows_f64},
+    random_bits, random_rbm, shape,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+/// A folder of a test's own with a model and a data file of bits.
+fn folder(name: &str, rbm: &Rbm) -> (PathBuf, Vec<f32>) {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("evaluate").join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    model::save(rbm.view(), &folder.join("model.safetensors")).unwrap();
+    let n_visible = rbm.shape().n_visible();
+    let bits = random_bits(60 * n_visible, 0.4, 1);
+    let mut idx = vec![0, 0, 8, 2];
+    [60, n_visible as u32].iter().for_each(|n| idx.extend(n.to_be_bytes()));
+    idx.extend(bits.iter().map(|&x| if x == 1.0 { 200 } else { 100 }));
+    fs::write(folder.join("rows.idx"), idx).unwrap();
+    (folder, bits)
+}
+
+fn harmonium(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_harmonium")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn near(found: &serde_json::Value, expected: f64) {
+    let found = found.as_f64().unwrap();
+    assert!((found - expected).abs() <= 1e-4 * expected.abs().max(1.0), "found {found}, expected {expected}");
+}
+
+#[test]
+fn evaluate_tells_what_the_oracle_says() {
+    let rbm = random_rbm(shape(10, 6), 1.0, 3);
+    let (folder, bits) = folder("exact", &rbm);
+    let arguments = ["evaluate", "model.safetensors", "--data", "rows.idx", "--limit", "50", "--json"];
+    let output = harmonium(&folder, &arguments);
+    assert!(output.stderr.is_empty(), "{output:?}");
+    let found = json(&output);
+    let naive = Exact::of(&rbm);
+    let data = &rows_f64(&bits, 10)[..50];
+    let mean = |f: &dyn Fn(&[f64]) -> f64| data.iter().map(|v| f(v)).sum::<f64>() / 50.0;
+    assert_eq!((&found["n_visible"], &found["n_hidden"], &found["rows"]), (&10.into(), &6.into(), &50.into()));
+    near(&found["mean_free_energy"], mean(&|v| naive.free_energy(v)));
+    near(&found["log_z"]["estimate"], naive.log_z());
+    near(&found["log_z"]["lower"], naive.log_z());
+    assert_eq!((&found["log_z"]["method"], &found["log_z"]["agreement"]), (&"exact".into(), &"exact".into()));
+    assert!(found["log_z"]["effective_sample_size"].is_null() && found["log_z"]["warning"].is_null());
+    near(&found["log_likelihood"]["mean"], naive.log_likelihood(data));
+    near(&found["log_likelihood"]["upper"], naive.log_likelihood(data));
+    assert!(found["log_likelihood"]["standard_error"].as_f64().unwrap() > 0.0);
+    near(&found["pseudo_log_likelihood"], mean(&|v| naive.pseudo_log_likelihood(v)));
+    let reconstruction = |v: &[f64]| oracle::exact::cross_entropy(v, &naive.visible_pre(&naive.p_hidden(v)));
+    near(&found["reconstruction_cross_entropy"], mean(&reconstruction));
+    assert!(found["seconds"].as_f64().unwrap() > 0.0);
+
+    let none = json(&harmonium(&folder, &[&arguments[..], &["--log-z", "none"]].concat()));
+    assert!(none["log_z"].is_null() && none["log_likelihood"].is_null());
+    let text = String::from_utf8(harmonium(&folder, &arguments[..6]).stdout).unwrap();
+    assert!(text.contains("binarised") && text.contains("log-likelihood") && text.contains("(exact)"), "{text}");
+}
+
+#[test]
+fn evaluate_says_when_not_to_believe_it() {
+    let rbm = random_rbm(shape(10, 6), 1.0, 3);
+    let (folder, _) = folder("annealed", &rbm);
+    let run = |more: &[&str]| {
+        let arguments = ["evaluate", "model.safetensors", "--data", "rows.idx", "--json", "--runs", "30"];
+        harmonium(&folder, &[&arguments[..], more].concat())
+    };
+    let truth = log_partition::exact(rbm.view()).unwrap().estimate;
+    let output = run(&["--log-z", "bracket", "--temperatures", "2000"]);
+    assert!(output.stderr.is_empty(), "{output:?}");
+    let z = &json(&output)["log_z"];
+    assert_eq!((&z["method"], &z["agreement"]), (&"bracket".into(), &"meet".into()));
+    assert!(z["lower"].as_f64().unwrap() <= truth && truth <= z["upper"].as_f64().unwrap(), "{z} {truth}");
+    let again = json(&run(&["--log-z", "bracket", "--temperatures", "2000", "--threads", "1"]));
+    assert_eq!(&again["log_z"], z, "the number of threads");
+
+    let output = run(&["--log-z", "ais", "--temperatures", "10"]);
+    let z = &json(&output)["log_z"];
+    assert_eq!((&z["method"], &z["agreement"]), (&"ais".into(), &"unchecked".into()));
+    let warning = z["warning"].as_str().unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), format!("warning: {warning}\n"));
+}
+
+#[test]
+fn diagnose_tells_how_chains_are() {
+    let rbm = random_rbm(shape(10, 6), 0.5, 3);
+    let (folder, _) = folder("diagnose", &rbm);
+    let arguments = ["diagnose", "model.safetensors", "--data", "rows.idx", "--steps", "2000", "--plot", "trace.svg"];
+    let output = harmonium(&folder, &[&arguments[..], &["--json"]].concat());
+    let found = json(&output);
+    assert!(output.stderr.is_empty(), "{output:?}");
+    assert_eq!((&found["chains"], &found["steps"]), (&20.into(), &2000.into()));
+    assert_eq!(found["warnings"], serde_json::json!([]));
+    let energy = &found["statistics"][0];
+    assert_eq!(energy["name"], "free energy");
+    assert!(energy["r_hat"].as_f64().unwrap() < 1.01 && energy["autocorrelation_time"].as_f64().unwrap() < 20.0);
+    assert!(fs::read_to_string(folder.join("trace.svg")).unwrap().ends_with("</svg>\n"));
+    let text = String::from_utf8(harmonium(&folder, &arguments).stdout).unwrap();
+    assert!(text.contains("equilibrium gap") && text.contains("bulk ESS"), "{text}");
+
+    // Two valleys that no chain leaves.
+    let rbm = Rbm::from_parts(shape(10, 10), vec![4.0; 100], vec![-19.9; 10], vec![-19.9; 10]).unwrap();
+    let (folder, _) = self::folder("stuck", &rbm);
+    let output = harmonium(&folder, &arguments);
+    assert!(output.status.success());
+    assert!(String::from_utf8(output.stderr).unwrap().contains("have not mixed"));
+}
+
+#[test]
+fn wrong_arguments_are_told_in_one_line() {
+    let rbm = random_rbm(shape(40, 30), 0.5, 3);
+    let (folder, _) = folder("wrong", &rbm);
+    let other = random_rbm(shape(9, 5), 0.5, 3);
+    model::save(other.view(), &folder.join("other.safetensors")).unwrap();
+    for (arguments, status, says) in [
+        (vec!["evaluate", "model.safetensors", "--data", "rows.idx", "--log-z", "exact"], 1, "2^30 states"),
+        (vec!["evaluate", "other.safetensors", "--data", "rows.idx"], 1, "rows of 9 values"),
+        (vec!["diagnose", "other.safetensors", "--data", "rows.idx"], 1, "rows of 9 values"),
+        (vec!["evaluate", "model.safetensors", "--data", "rows.idx", "--runs", "1"], 2, "at least 2"),
+        (vec!["evaluate", "none.safetensors", "--data", "rows.idx"], 1, "none.safetensors"),
+        (vec!["diagnose", "model.safetensors", "--data", "rows.idx", "--steps", "3"], 2, "at least 4"),
+    ] {
+        let output = harmonium(&folder, &arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {stderr}");
+        assert!(stderr.starts_with("error: ") && stderr.contains(says) && stderr.lines().count() == 1, "{stderr}");
+    }
+}

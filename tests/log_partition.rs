@@ -1,0 +1,482 @@
+//! log Z and likelihoods against enumeration, against a sequential program of annealing, and against what no model can exceed.
+
+mod oracle;
+
+use harmonium::{
+    Backend, Cpu, Error, Gemm, Gradient, Isa, Purpose, Rbm, Rows, Shape, Uniforms, Values,
+    elementary::{sigmoid, softplus},
+    likelihood::{free_energy_gap, log_likelihoods},
+    log_likelihood,
+    log_partition::{
+        self, Agreement, Annealing, BaseRate, LogPartition, Method, Schedule, Start, ais, bracket, reverse_ais,
+    },
+};
+use oracle::{
+    canonical,
+    exact::{Exact, log_sum_exp, rows_f64},
+    flat, generator, in_pool, random_bits, random_rbm, rows, shape,
+};
+use rand_core::Rng;
+
+/// A model of 1 to 12 units a layer with weights up to ±4.
+fn some_model(seed: u64) -> Rbm {
+    let mut generator = generator(seed);
+    let mut units = || 1 + generator.next_u32() as usize % 12;
+    random_rbm(shape(units(), units()), 4.0, seed)
+}
+
+fn exact(rbm: &Rbm) -> f64 {
+    log_partition::exact(rbm.view()).expect("small enough").estimate
+}
+
+/// The same model with its layers exchanged.
+fn exchanged(rbm: &Rbm) -> Rbm {
+    let (nv, nh) = (rbm.shape().n_visible(), rbm.shape().n_hidden());
+    let view = rbm.view();
+    let weights = (0..nv * nh).map(|k| view.weights()[k % nv * nh + k / nv]).collect();
+    Rbm::from_parts(shape(nh, nv), weights, view.hidden_bias().to_vec(), view.visible_bias().to_vec()).expect("a model")
+}
+
+#[track_caller]
+fn assert_relative(found: f64, expected: f64, tolerance: f64) {
+    let off = (found - expected).abs();
+    assert!(off <= tolerance * expected.abs().max(1.0), "found {found}, expected {expected}, off by {off:e}");
+}
+
+#[test]
+fn enumeration_is_the_naive_sum_over_states() {
+    for seed in 0..200 {
+        let rbm = some_model(seed);
+        let naive = Exact::of(&rbm);
+        let found = log_partition::exact(rbm.view()).expect("small enough");
+        assert_relative(found.estimate, naive.log_z(), 1e-10);
+        assert_eq!((found.lower, found.upper), (found.estimate, found.estimate));
+        assert_eq!((found.method, found.agreement, found.warning()), (Method::Exact, Agreement::Exact, None));
+        assert_relative(exact(&exchanged(&rbm)), found.estimate, 1e-13);
+    }
+}
+
+#[test]
+fn enumeration_holds_where_exponentials_do_not() {
+    for (range, seed) in [(60.0, 1), (300.0, 2), (3000.0, 3)] {
+        let rbm = random_rbm(shape(9, 12), range, seed);
+        let naive = Exact::of(&rbm);
+        assert_relative(exact(&rbm), naive.log_z(), 1e-10);
+        let moments = log_partition::exact::moments(rbm.view()).expect("small enough");
+        let p = naive.p_v();
+        for i in 0..9 {
+            let mean: f64 = (0..1 << 9).filter(|v| v >> i & 1 == 1).map(|v| p[v]).sum();
+            assert_relative(moments.visible[i], mean, 1e-10);
+        }
+    }
+}
+
+/// More states than one walk from scratch has, and more than one block.
+#[test]
+fn enumeration_of_many_states_is_the_same_on_any_number_of_threads() {
+    let rbm = random_rbm(shape(70, 15), 0.3, 5);
+    let naive = Exact::of(&exchanged(&rbm));
+    let (log_z, moments) =
+        in_pool(1, || (exact(&rbm), log_partition::exact::moments(rbm.view()).expect("small enough")));
+    assert_relative(log_z, naive.log_z(), 1e-12);
+    assert_relative(
+        moments.hidden.iter().sum(),
+        {
+            let p = naive.p_v();
+            (0..1usize << 15).map(|h| p[h] * f64::from(h.count_ones())).sum()
+        },
+        1e-11,
+    );
+    for threads in [2, 3, 7] {
+        let again = in_pool(threads, || log_partition::exact::moments(rbm.view()).expect("small enough"));
+        assert_eq!(again, moments, "{threads} threads");
+        assert_eq!(moments.log_partition.to_bits(), log_z.to_bits());
+    }
+}
+
+#[test]
+fn moments_and_gradient_are_the_naive_ones() {
+    for seed in 0..60 {
+        let rbm = some_model(1000 + seed);
+        let (nv, nh) = (rbm.shape().n_visible(), rbm.shape().n_hidden());
+        let naive = Exact::of(&rbm);
+        let data = random_bits(5 * nv, 0.4, seed);
+        let mut found = Gradient::zero(rbm.shape());
+        let log_z = log_partition::exact::gradient(rbm.view(), rows(&data, nv), &mut found).expect("a gradient");
+        assert_relative(log_z, naive.log_z(), 1e-10);
+        let expected = naive.loss_gradient(&rows_f64(&data, nv));
+        for (found, expected) in flat(&found).iter().zip(&expected) {
+            // Rounded to `f32` at the end.
+            assert!((found - expected).abs() <= 1e-7 * expected.abs() + 1e-10, "{found} {expected}");
+        }
+        let moments = log_partition::exact::moments(rbm.view()).expect("small enough");
+        let p = naive.p_v();
+        let (mut visible, mut products) = (vec![0.0; nv], vec![0.0; nv * nh]);
+        for (v, p) in p.iter().enumerate() {
+            let state = oracle::exact::state(v, nv);
+            let means = naive.p_hidden(&state);
+            for i in 0..nv {
+                visible[i] += p * state[i];
+                (0..nh).for_each(|j| products[i * nh + j] += p * state[i] * means[j]);
+            }
+        }
+        let pairs = moments.visible.iter().zip(&visible).chain(moments.products.iter().zip(&products));
+        pairs.for_each(|(&found, &expected)| assert_relative(found, expected, 1e-10));
+        let likelihood = log_partition::exact::log_likelihood(rbm.view(), rows(&data, nv)).expect("a likelihood");
+        assert_relative(likelihood.iter().sum::<f64>() / 5.0, naive.log_likelihood(&rows_f64(&data, nv)), 1e-10);
+    }
+}
+
+#[test]
+fn too_many_states_are_an_error_that_says_how_many() {
+    let rbm = Rbm::new(shape(40, 29), 1);
+    let problem = log_partition::exact(rbm.view()).expect_err("2^29 states");
+    assert_eq!(problem, Error::States { limit: 28, units: 29 });
+    assert!(problem.to_string().contains("2^29 states"), "{problem}");
+}
+
+/// Runs of annealing as one sequential program.
+fn naive_ais(rbm: &Rbm, reference: &[f32], betas: &[f32], runs: usize, draws: Uniforms) -> f64 {
+    let (nv, nh) = (rbm.shape().n_visible(), rbm.shape().n_hidden());
+    let (w, b, c) = (rbm.view().weights(), rbm.view().visible_bias(), rbm.view().hidden_bias());
+    let mut generator = draws.generator();
+    let mut h = vec![0.0; runs * nh];
+    let mut log_weights = vec![0.0; runs];
+    let dense =
+        |x: &[f32], w: &dyn Fn(usize) -> f32| x.iter().enumerate().fold(0.0f32, |sum, (k, &x)| x.mul_add(w(k), sum));
+    for pair in betas.windows(2) {
+        let (from, to) = (pair[0], pair[1]);
+        let mut means = Vec::new();
+        for h in h.chunks_exact(nh) {
+            for i in 0..nv {
+                let bias = from.mul_add(b[i], (1.0 - from) * reference[i]);
+                means.push(sigmoid(from.mul_add(dense(h, &|j| w[i * nh + j]), bias)));
+            }
+        }
+        let v = canonical::sample(&means, &mut generator);
+        means.clear();
+        for (v, log_weight) in v.chunks_exact(nv).zip(&mut log_weights) {
+            for i in 0..nv {
+                *log_weight +=
+                    f64::from(v[i]) * (f64::from(to) - f64::from(from)) * (f64::from(b[i]) - f64::from(reference[i]));
+            }
+            for j in 0..nh {
+                let sum = dense(v, &|i| w[i * nh + j]);
+                let (before, after) = (from.mul_add(sum, from * c[j]), to.mul_add(sum, to * c[j]));
+                *log_weight += f64::from(softplus(after)) - f64::from(softplus(before));
+                means.push(sigmoid(after));
+            }
+        }
+        h = canonical::sample(&means, &mut generator);
+    }
+    let log_z_0: f64 = reference.iter().map(|&a| oracle::exact::softplus(f64::from(a))).sum();
+    log_z_0 + nh as f64 * 2f64.ln() + log_sum_exp(&log_weights) - (runs as f64).ln()
+}
+
+#[test]
+fn annealing_is_the_sequential_program() {
+    for (nv, nh, runs, seed) in [(7, 5, 3, 1), (70, 65, 9, 2), (33, 130, 70, 3)] {
+        let rbm = random_rbm(shape(nv, nh), 0.5, seed);
+        let data = random_bits(50 * nv, 0.3, seed);
+        let base_rate = BaseRate::fit(rows(&data, nv));
+        let settings = Annealing { runs, schedule: Schedule::new(137).expect("steps"), burn_in: 0, seed };
+        let expected =
+            naive_ais(&rbm, base_rate.bias(), settings.schedule.betas(), runs, Uniforms::new(seed, Purpose::Annealing));
+        let resident = rbm.on(&Cpu::detect().expect("a CPU")).expect("resident");
+        let found = ais(&resident, &base_rate, &settings).expect("an estimate");
+        // The same `f32` terms; only the order of their `f64` sums differs.
+        assert!((found.estimate - expected).abs() <= 1e-6, "{} {expected}", found.estimate);
+    }
+}
+
+#[test]
+fn annealing_gives_the_same_bits_on_any_number_of_threads_and_any_instruction_set() {
+    let rbm = random_rbm(shape(100, 70), 0.3, 8);
+    let base_rate = BaseRate::uniform(100);
+    let settings = Annealing { runs: 11, schedule: Schedule::new(250).expect("steps"), burn_in: 20, seed: 8 };
+    let bracketed = |isa: Isa, threads| {
+        in_pool(threads, || {
+            let resident = rbm.on(&Cpu::with_isa(isa)).expect("resident");
+            bracket(&resident, &base_rate, Start::Annealed, &settings).expect("a bracket")
+        })
+    };
+    let all = Isa::available();
+    let expected = bracketed(all[0], 1);
+    for isa in all {
+        for threads in [1, 2, 3] {
+            assert_eq!(bracketed(isa, threads), expected, "{isa:?}, {threads} threads");
+        }
+    }
+}
+
+/// P(X > k) for X binomial of n and p.
+fn binomial_tail(n: u32, p: f64, k: u32) -> f64 {
+    let mut term = (1.0 - p).powi(n as i32);
+    let mut sum = if k == u32::MAX { term } else { 0.0 };
+    for x in 0..n {
+        term *= f64::from(n - x) / f64::from(x + 1) * p / (1.0 - p);
+        if x + 1 > k {
+            sum += term;
+        }
+    }
+    sum
+}
+
+/// The bracket is said to contain log Z in 99 % of cases: of 200, with a false-alarm rate of 1e-6, as many may miss.
+fn allowed_misses() -> usize {
+    (0..200).find(|&k| binomial_tail(200, 0.01, k) < 1e-6).expect("a limit") as usize
+}
+
+fn assert_covers<B: Backend>(backend: &B, settings: &Annealing) {
+    let (mut misses, mut meet) = (Vec::new(), 0);
+    for seed in 0..200 {
+        let rbm = some_model(seed);
+        let base_rate = BaseRate::uniform(rbm.shape().n_visible());
+        let settings = Annealing { seed, ..settings.clone() };
+        let resident = rbm.on(backend).expect("resident");
+        let found = bracket(&resident, &base_rate, Start::Annealed, &settings).expect("a bracket");
+        let truth = exact(&rbm);
+        assert!(found.lower <= found.estimate && found.estimate <= found.upper);
+        if !(found.lower..=found.upper).contains(&truth) {
+            misses.push((seed, truth, found.clone()));
+        }
+        meet += usize::from(found.agreement == Agreement::Meet);
+    }
+    assert!(misses.len() <= allowed_misses(), "{} of 200 miss: {misses:?}", misses.len());
+    assert!(meet >= 150, "forward and reverse meet in {meet} of 200");
+}
+
+#[test]
+fn the_bracket_contains_the_truth() {
+    let settings = Annealing { runs: 50, schedule: Schedule::new(1000).expect("steps"), burn_in: 100, seed: 0 };
+    assert_covers(&Cpu::detect().expect("a CPU"), &settings);
+}
+
+#[test]
+fn the_bracket_of_the_matrix_road_contains_the_truth() {
+    let settings = Annealing { runs: 20, schedule: Schedule::new(500).expect("steps"), burn_in: 50, seed: 0 };
+    assert_covers(&Gemm::detect().expect("the matrix road"), &settings);
+}
+
+#[test]
+fn a_short_schedule_is_wider_and_flagged() {
+    let cpu = Cpu::detect().expect("a CPU");
+    let mut compared = 0;
+    for seed in 0..20 {
+        let rbm = random_rbm(shape(12, 12), 4.0, seed);
+        let resident = rbm.on(&cpu).expect("resident");
+        let base_rate = BaseRate::uniform(12);
+        let width = |z: &LogPartition| z.upper - z.lower;
+        let run = |steps| {
+            let schedule = Schedule::new(steps).expect("steps");
+            let settings = Annealing { runs: 50, schedule, burn_in: 100, seed };
+            let both = bracket(&resident, &base_rate, Start::Annealed, &settings).expect("a bracket");
+            (both, ais(&resident, &base_rate, &settings).expect("an estimate"))
+        };
+        let ((long, long_ais), (short, short_ais)) = (run(4000), run(4));
+        let truth = exact(&rbm);
+        assert!((short.lower..=short.upper).contains(&truth), "{seed}: {truth} {short:?}");
+        assert!(width(&short) > 2.0 * width(&long), "{seed}: {short:?} {long:?}");
+        assert!(width(&short_ais) > 2.0 * width(&long_ais), "{seed}: {short_ais:?} {long_ais:?}");
+        let flagged = short.warning().expect("a warning");
+        assert!(short.agreement == Agreement::Apart || flagged.contains("effective sample size"), "{seed}: {flagged}");
+        compared += usize::from(long.warning().is_none());
+        assert!(long_ais.warning().is_some(), "one direction alone is never without a warning");
+    }
+    assert!(compared >= 15, "long schedules without a warning: {compared} of 20");
+}
+
+#[test]
+fn reverse_runs_may_start_anywhere_that_is_the_model() {
+    let cpu = Cpu::detect().expect("a CPU");
+    let rbm = random_rbm(shape(12, 9), 0.7, 77);
+    let resident = rbm.on(&cpu).expect("resident");
+    let truth = exact(&rbm);
+    let data = random_bits(30 * 12, 0.5, 4);
+    let held = rows(&data, 12);
+    let settings = Annealing { runs: 30, schedule: Schedule::new(2000).expect("steps"), burn_in: 300, seed: 4 };
+    let chains = harmonium::Chains::from_visible(&resident, held, Uniforms::new(9, Purpose::Training)).expect("chains");
+    for start in [Start::Annealed, Start::Rows(held), Start::Chains(&chains)] {
+        let found = reverse_ais(&resident, &BaseRate::fit(held), start, &settings).expect("an estimate");
+        assert!((found.lower..=found.upper).contains(&truth), "{start:?}: {truth} {found:?}");
+        assert_eq!((found.method, found.agreement, found.runs), (Method::ReverseAis, Agreement::Unchecked, 30));
+    }
+}
+
+/// Reverse runs that all start in the lesser of two valleys see little of Z.
+#[test]
+fn chains_that_are_no_samples_of_the_model_are_noticed() {
+    let cpu = Cpu::detect().expect("a CPU");
+    // Two valleys, all off and all on, the second one 3 nats deeper, and a hundred nats between them.
+    let (n, w) = (10, 4.0);
+    let bias = vec![0.15 - w * n as f32 / 2.0; n];
+    let rbm = Rbm::from_parts(shape(n, n), vec![w; n * n], bias.clone(), bias).expect("a model");
+    let resident = rbm.on(&cpu).expect("resident");
+    let zeros = vec![0.0; 50 * n];
+    let start = Start::Rows(rows(&zeros, n));
+    let settings = Annealing { runs: 50, schedule: Schedule::new(3000).expect("steps"), burn_in: 100, seed: 4 };
+    let found = bracket(&resident, &BaseRate::uniform(n), start, &settings).expect("a bracket");
+    assert_eq!(found.agreement, Agreement::Crossed, "{found:?}");
+    assert!(found.warning().expect("a warning").contains("no samples of the model"));
+    let truth = exact(&rbm);
+    assert!((found.lower..=found.upper).contains(&truth), "{truth} {found:?}");
+}
+
+#[test]
+fn a_model_of_independent_units_is_known_to_rounding() {
+    let rbm = Rbm::from_parts(shape(20, 8), vec![0.0; 160], vec![-1.5; 20], vec![0.7; 8]).expect("a model");
+    let resident = rbm.on(&Cpu::detect().expect("a CPU")).expect("resident");
+    let settings = Annealing { runs: 20, schedule: Schedule::new(100).expect("steps"), burn_in: 0, seed: 1 };
+    let base_rate = BaseRate::fit(rows(&random_bits(20 * 40, 0.2, 3), 20));
+    let found = bracket(&resident, &base_rate, Start::Annealed, &settings).expect("a bracket");
+    let truth = exact(&rbm);
+    assert!((found.lower..=found.upper).contains(&truth), "{truth} {found:?}");
+    // The visible biases differ from the base rate's, so that weights vary a little.
+    assert!(found.upper - found.lower < 2.0, "{found:?}");
+}
+
+#[test]
+fn schedules_rise_from_0_to_1() {
+    let standard = Schedule::default();
+    assert_eq!(standard.steps(), 14_500);
+    for (t, beta) in [(0, 0.0), (250, 0.25), (500, 0.5), (2500, 0.7), (4500, 0.9), (9500, 0.95), (14_500, 1.0)] {
+        assert_eq!(standard.betas()[t], beta);
+    }
+    assert_eq!(Schedule::new(14_500).expect("steps"), standard);
+    for steps in [1, 2, 3, 10, 997, 100_000] {
+        let schedule = Schedule::new(steps).expect("steps");
+        assert_eq!(Schedule::from_betas(schedule.betas().to_vec()).expect("rises"), schedule);
+        assert_eq!(schedule.steps(), steps);
+    }
+    for wrong in [vec![], vec![0.0], vec![0.0, 0.5], vec![0.1, 1.0], vec![0.0, 0.7, 0.6, 1.0], vec![0.0, f32::NAN, 1.0]]
+    {
+        assert!(Schedule::from_betas(wrong).is_err());
+    }
+    assert!(Schedule::new(0).is_err());
+}
+
+#[test]
+fn wrong_arguments_are_errors() {
+    let rbm = Rbm::new(shape(6, 4), 1);
+    let resident = rbm.on(&Cpu::detect().expect("a CPU")).expect("resident");
+    let settings = Annealing { runs: 4, schedule: Schedule::new(10).expect("steps"), burn_in: 1, seed: 1 };
+    assert!(ais(&resident, &BaseRate::uniform(5), &settings).is_err());
+    assert!(ais(&resident, &BaseRate::uniform(6), &Annealing { runs: 1, ..settings.clone() }).is_err());
+    let (one, other) = (vec![0.0; 6], vec![0.0; 14]);
+    assert!(reverse_ais(&resident, &BaseRate::uniform(6), Start::Rows(rows(&one, 6)), &settings).is_err());
+    assert!(reverse_ais(&resident, &BaseRate::uniform(6), Start::Rows(rows(&other, 7)), &settings).is_err());
+    let mut gradient = Gradient::zero(rbm.shape());
+    assert!(log_partition::exact::gradient(rbm.view(), rows(&other, 7), &mut gradient).is_err());
+}
+
+#[test]
+fn likelihoods_are_free_energies_less_log_z() {
+    let rbm = random_rbm(shape(11, 7), 1.0, 3);
+    let naive = Exact::of(&rbm);
+    let resident = rbm.on(&Cpu::detect().expect("a CPU")).expect("resident");
+    let data = random_bits(40 * 11, 0.4, 3);
+    let held = rows(&data, 11);
+    let z = log_partition::exact(rbm.view()).expect("small enough");
+    let each: Vec<f64> = rows_f64(&data, 11).iter().map(|v| -naive.free_energy(v) - z.estimate).collect();
+    let found = log_likelihoods(&resident, held, &z).expect("likelihoods");
+    found.iter().zip(&each).for_each(|(&found, &expected)| assert_relative(found, expected, 1e-5));
+    let mean = each.iter().sum::<f64>() / 40.0;
+    let variance = each.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 39.0;
+    let mut wide = z.clone();
+    (wide.lower, wide.upper) = (z.estimate - 0.5, z.estimate + 0.25);
+    let found = log_likelihood(&resident, held, &wide).expect("a likelihood");
+    assert_relative(found.mean, mean, 1e-5);
+    assert_relative(found.standard_error, (variance / 40.0).sqrt(), 1e-5);
+    assert_relative(found.lower, mean - 0.25, 1e-5);
+    assert_relative(found.upper, mean + 0.5, 1e-5);
+    assert_relative(found.bits_per_dimension(), -mean / (11.0 * 2f64.ln()), 1e-5);
+    let gap = free_energy_gap(&resident, held.range(0..30), held.range(30..40)).expect("a gap");
+    let part = |rows: std::ops::Range<usize>| -each[rows.clone()].iter().sum::<f64>() / rows.len() as f64;
+    assert_relative(gap, part(30..40) - part(0..30), 1e-4);
+}
+
+/// Bars and stripes of n × n, every draw of the two-stage generator once: an orientation, then each line on or off.
+fn bars_and_stripes(n: usize) -> Vec<f32> {
+    let mut data = Vec::new();
+    for lines in 0..1usize << n {
+        for stripes in [false, true] {
+            let on = |k: usize| lines >> (if stripes { k % n } else { k / n }) & 1;
+            data.extend((0..n * n).map(|k| on(k) as f32));
+        }
+    }
+    data
+}
+
+/// The labelled shifter ensemble: four bits, the same moved left, not at all or right in a circle, and three labels.
+fn shifter() -> Vec<f32> {
+    let mut data = Vec::new();
+    for bits in 0..16usize {
+        for shift in 0..3 {
+            data.extend((0..4).map(|k| (bits >> k & 1) as f32));
+            data.extend((0..4).map(|k| (bits >> ((k + shift + 3) % 4) & 1) as f32));
+            data.extend((0..3).map(|label| f32::from(u8::from(label == shift))));
+        }
+    }
+    data
+}
+
+/// Trains on the exact gradient; the mean log-likelihood in the end. Nothing on the way exceeds `optimum`.
+fn train_exactly(data: &[f32], shape: Shape, start: f64, updates: usize, lr: f32, optimum: f64) -> f64 {
+    let cpu = Cpu::detect().expect("a CPU");
+    let held = rows(data, shape.n_visible());
+    let (mut w, mut b, mut c) = random_rbm(shape, start, 1).into_parts();
+    b.fill(0.0);
+    c.fill(0.0);
+    let mut rbm = Rbm::from_parts(shape, std::mem::take(&mut w), b, c).expect("a model");
+    let mut gradient = Gradient::zero(shape);
+    let mean = |rbm: &Rbm| {
+        let each = log_partition::exact::log_likelihood(rbm.view(), held).expect("a likelihood");
+        each.iter().sum::<f64>() / held.len() as f64
+    };
+    for update in 0..updates {
+        log_partition::exact::gradient(rbm.view(), held, &mut gradient).expect("a gradient");
+        rbm.lend(&cpu).expect("lent").apply(&gradient, lr).expect("applied");
+        if update % 100 == 0 {
+            let now = mean(&rbm);
+            assert!(now <= optimum + 1e-10, "{now} exceeds {optimum}");
+        }
+    }
+    let end = mean(&rbm);
+    assert!(end <= optimum + 1e-10, "{end} exceeds {optimum}");
+    end
+}
+
+#[test]
+fn no_model_exceeds_the_optimum() {
+    for (data, n_visible, n_hidden, optimum) in [
+        (bars_and_stripes(2), 4, 6, -1.732868),
+        (bars_and_stripes(3), 9, 8, -2.599302),
+        (bars_and_stripes(4), 16, 8, -3.379093),
+        (shifter(), 11, 8, -(48f64.ln())),
+    ] {
+        let share = 1.0 / (data.len() / n_visible) as f64;
+        let mut draws: Vec<&[f32]> = data.chunks_exact(n_visible).collect();
+        draws.sort_by(|a, b| a.partial_cmp(b).expect("numbers"));
+        let entropy: f64 =
+            draws.chunk_by(|a, b| a == b).map(|same| same.len() as f64 * share).map(|p| p * p.ln()).sum();
+        assert!((entropy - optimum).abs() < 1e-6, "{entropy} {optimum}");
+        let start = train_exactly(&data, shape(n_visible, n_hidden), 0.1, 1, 0.1, entropy);
+        let end = train_exactly(&data, shape(n_visible, n_hidden), 0.1, 1500, 0.5, entropy);
+        assert!(end > start + 0.5, "{start} to {end}");
+    }
+}
+
+#[test]
+fn exact_training_comes_near_to_the_optimum_of_bars_and_stripes() {
+    let end = train_exactly(&bars_and_stripes(3), shape(9, 9), 0.5, 20_000, 0.1, -2.599301);
+    assert!(end >= -2.63, "{end}");
+}
+
+#[test]
+fn binarised_data_is_rounded() {
+    let data = harmonium::Dataset::from_f32(vec![0.0, 0.49, 0.5, 1.0], 2).expect("rows").binarised();
+    assert_eq!(data.rows().values(), Values::U8(&[0, 0, 255, 255]));
+    let data = harmonium::Dataset::from_u8(vec![0, 127, 128, 255], 4).expect("rows").binarised();
+    assert_eq!(Rows::new(data.rows().values(), 4).expect("rows").len(), 1);
+    assert_eq!(data.rows().values(), Values::U8(&[0, 0, 255, 255]));
+}
