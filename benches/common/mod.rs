@@ -1,0 +1,149 @@
+//! What the benches share: how long they measure, data, trained models, pools of threads and the jobs with their names.
+//!
+//! Every id is `verb/road/size`: what is done; who does it (`cpu`, the name of the matrix library behind `Gemm`, or a
+//! yardstick written here); on how much, the threads last (`t2`).
+#![allow(dead_code, reason = "no bench uses all of it")]
+
+use criterion::{Bencher, Criterion};
+use harmonium::{Algorithm, Backend, Cpu, Dataset, Monitor, Rbm, Settings, Shape, Trainer, idx};
+use std::{
+    error::Error,
+    fmt::{self, Display},
+    fs::File,
+    hint::black_box,
+    ops::Range,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+pub type Outcome = Result<(), Box<dyn Error>>;
+
+/// The matrix library that [`harmonium::Gemm`] has in this build.
+pub const SGEMM: &str = match (cfg!(feature = "openblas"), cfg!(feature = "blas")) {
+    (true, _) => "openblas",
+    (false, true) => "blas",
+    (false, false) => "matrixmultiply",
+};
+
+/// Whether everything only has to run once: `cargo bench -- --test`, `cargo test --benches`.
+pub fn quick() -> bool {
+    std::env::args().any(|a| a == "--test") || !std::env::args().any(|a| a == "--bench")
+}
+
+/// Short measurements: some hundred of them have to fit into a quarter of an hour.
+pub fn criterion() -> Criterion {
+    if cfg!(feature = "blas") && std::env::var_os("OPENBLAS_NUM_THREADS").is_none() {
+        eprintln!("note: OPENBLAS_NUM_THREADS is not set; the sgemm road may take all cores whatever its name says");
+    }
+    Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(800))
+        .nresamples(10_000)
+        .configure_from_args()
+}
+
+pub fn pool(threads: usize) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build()
+}
+
+/// Times `f`, all of a sample's calls inside one `install`.
+pub fn time<T>(bencher: &mut Bencher<'_>, pool: &rayon::ThreadPool, mut f: impl FnMut() -> T + Send) {
+    bencher.iter_custom(|iterations| {
+        pool.install(|| {
+            let start = Instant::now();
+            for _ in 0..iterations {
+                black_box(f());
+            }
+            start.elapsed()
+        })
+    });
+}
+
+/// The first rows of MNIST, or a message and `None` where the file is missing.
+pub fn mnist(rows: usize) -> Result<Option<Dataset>, Box<dyn Error>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mnist/train-images-idx3-ubyte.gz");
+    let Ok(file) = File::open(&path) else {
+        eprintln!("skipped, for want of data/mnist/train-images-idx3-ubyte.gz");
+        return Ok(None);
+    };
+    let mut data = idx::read_idx(flate2::read::GzDecoder::new(file), "MNIST")?.into_dataset()?;
+    data.keep(0..rows.min(data.len()));
+    Ok(Some(data))
+}
+
+/// The rows on which models are trained here.
+pub const TRAINING_ROWS: usize = 50_000;
+
+/// A kind of update of an RBM with 784 visible units.
+#[derive(Clone, Copy, Debug)]
+pub struct Job {
+    pub n_hidden: usize,
+    pub algorithm: Algorithm,
+    pub k: usize,
+    pub batch: usize,
+    pub monitor: Monitor,
+}
+
+/// The tutorial's update, nothing watched.
+pub const TUTORIAL: Job =
+    Job { n_hidden: 500, algorithm: Algorithm::Pcd { n_chains: 20 }, k: 15, batch: 20, monitor: Monitor::None };
+
+impl Display for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Job { n_hidden, algorithm, k, batch, monitor } = self;
+        match algorithm {
+            Algorithm::Cd => write!(f, "784x{n_hidden}-cd{k}-{batch}rows")?,
+            Algorithm::Pcd { n_chains } => write!(f, "784x{n_hidden}-pcd{k}-{batch}rows-{n_chains}chains")?,
+        }
+        match monitor {
+            Monitor::None => Ok(()),
+            Monitor::PseudoLikelihood => write!(f, "-pl"),
+            other => write!(f, "-{other:?}"),
+        }
+    }
+}
+
+impl Job {
+    pub fn settings(self) -> Settings {
+        Settings { algorithm: self.algorithm, k: self.k, monitor: self.monitor, ..Settings::default() }
+    }
+
+    /// The batches of one epoch after another.
+    fn batches(self, data: &Dataset) -> impl Iterator<Item = Range<usize>> + use<> {
+        let epoch: Vec<_> = data.batches(self.batch).collect();
+        epoch.into_iter().cycle()
+    }
+
+    /// An RBM after so many updates: how dense the layers are decides how fast an update is.
+    pub fn trained(self, data: &Dataset, updates: usize) -> Result<Rbm, Box<dyn Error>> {
+        let updates = if quick() { updates.min(10) } else { updates };
+        let cpu = Cpu::detect()?;
+        let mut rbm = Rbm::new(Shape::new(784, self.n_hidden)?, 123);
+        let mut lent = rbm.lend(&cpu)?;
+        let mut trainer = Trainer::new(&cpu, lent.shape(), self.settings())?;
+        let mut batches = self.batches(data).take(updates);
+        batches.try_for_each(|rows| trainer.step(&mut lent, data.rows().range(rows), 0.1))?;
+        lent.finish()?;
+        Ok(rbm)
+    }
+
+    /// Times updates of a copy of `rbm`, after some that bring the chains to where the model is.
+    pub fn bench<B: Backend>(
+        self, bencher: &mut Bencher<'_>, backend: &B, rbm: &Rbm, data: &Dataset, threads: usize,
+    ) -> Outcome {
+        let pool = pool(threads)?;
+        let mut rbm = rbm.clone();
+        let mut lent = rbm.lend(backend)?;
+        let mut trainer = Trainer::new(backend, lent.shape(), self.settings())?;
+        let loaded = backend.load(data.rows())?;
+        let mut batches = self.batches(data);
+        let mut update = || {
+            let rows = batches.next().expect("the data has a batch");
+            trainer.step(&mut lent, B::batch(&loaded, rows), 0.1).expect("the job is well-formed");
+        };
+        pool.install(|| (0..if quick() { 1 } else { 20 }).for_each(|_| update()));
+        time(bencher, &pool, update);
+        Ok(())
+    }
+}

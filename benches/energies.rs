@@ -1,0 +1,74 @@
+//! What is asked of a trained model, 784 × 500, about rows of MNIST. Throughput: elements = rows.
+//!
+//! | id | |
+//! |---|---|
+//! | `free_energy/ROAD/RxVxH-tT` | F of R rows |
+//! | `pseudo_likelihood/ROAD/RxVxH-bit-tT` | n_visible·log P(x_i\|x_-i), the monitor's term |
+//! | `pseudo_likelihood/ROAD/RxVxH-exact-tT` | log PL(x), all bits |
+//! | `propup/ROAD/RxVxH-tT` | mean activations, as a DBN feeds them upward |
+
+mod common;
+
+use common::{Outcome, SGEMM, TRAINING_ROWS, TUTORIAL, criterion, mnist, pool, quick, time};
+use criterion::{BenchmarkId, Criterion, Throughput};
+use harmonium::{Activations, Backend, Cpu, Dataset, Gemm, Rbm};
+use std::time::Duration;
+
+fn energies<B: Backend>(c: &mut Criterion, road: &str, backend: &B, rbm: &Rbm, data: &Dataset) -> Outcome {
+    let rbm = rbm.on(backend)?;
+    let loaded = backend.load(data.rows())?;
+    // Only the CPU's own road has threads.
+    let threads: &[usize] = if road == SGEMM { &[1] } else { &[1, 2] };
+    for &t in threads {
+        let pool = pool(t)?;
+        let id = |size: String| BenchmarkId::new(road, format!("{size}-t{t}"));
+
+        let mut group = c.benchmark_group("free_energy");
+        for n in [20, 10_000] {
+            let rows = B::batch(&loaded, 0..n);
+            group.throughput(Throughput::Elements(n as u64));
+            group.bench_function(id(format!("{n}x784x500")), |b| time(b, &pool, || rbm.free_energy(rows)));
+        }
+        group.finish();
+
+        let mut group = c.benchmark_group("pseudo_likelihood");
+        for n in [20, 10_000] {
+            let rows = B::batch(&loaded, 0..n);
+            group.throughput(Throughput::Elements(n as u64));
+            group.bench_function(id(format!("{n}x784x500-bit")), |b| {
+                time(b, &pool, || rbm.pseudo_log_likelihood_of_bit(rows, 406));
+            });
+        }
+        // Four thousand million softplus: once is enough, on all the threads that there are.
+        let exact = [(20, true), (10_000, road != SGEMM && t == 2 && !quick())];
+        for (n, _) in exact.into_iter().filter(|&(_, wanted)| wanted) {
+            let rows = B::batch(&loaded, 0..n);
+            group.throughput(Throughput::Elements(n as u64));
+            group.sample_size(10).warm_up_time(Duration::from_millis(1));
+            group.bench_function(id(format!("{n}x784x500-exact")), |b| {
+                time(b, &pool, || rbm.pseudo_log_likelihood(rows));
+            });
+        }
+        group.finish();
+
+        let mut group = c.benchmark_group("propup");
+        let n = if quick() { 1000 } else { data.len() };
+        let rows = B::batch(&loaded, 0..n);
+        let mut hidden = Activations::default();
+        group.throughput(Throughput::Elements(n as u64)).sample_size(10);
+        group.bench_function(id(format!("{n}x784x500")), |b| time(b, &pool, || rbm.propup(rows, &mut hidden)));
+        group.finish();
+    }
+    Ok(())
+}
+
+fn main() -> Outcome {
+    let mut c = criterion();
+    if let Some(data) = mnist(TRAINING_ROWS)? {
+        let rbm = TUTORIAL.trained(&data, 3000)?;
+        energies(&mut c, "cpu", &Cpu::detect()?, &rbm, &data)?;
+        energies(&mut c, SGEMM, &Gemm::detect()?, &rbm, &data)?;
+    }
+    c.final_summary();
+    Ok(())
+}

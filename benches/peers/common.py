@@ -1,0 +1,59 @@
+"""What the peers share: the job, the data, the first parameters and the commands that run.py gives."""
+
+import dataclasses
+import sys
+import time
+
+import numpy as np
+
+VISIBLE = 784
+
+
+@dataclasses.dataclass
+class Job:
+    data: np.ndarray  # rows x VISIBLE, float32 within [0, 1]
+    n_hidden: int
+    persistent: bool
+    k: int
+    rows: int
+    n_chains: int
+    lr: float
+    option: str
+
+    @property
+    def batches(self):
+        return len(self.data) // self.rows
+
+
+def job():
+    """The job of the command line: DATA N_HIDDEN cd|pcd K ROWS CHAINS LR THREADS OPTION. Threads are set from outside."""
+    path, n_hidden, algorithm, k, rows, n_chains, lr, _, option = sys.argv[1:10]
+    data = np.fromfile(path, np.uint8).reshape(-1, VISIBLE).astype(np.float32) / np.float32(255)
+    return Job(data, int(n_hidden), algorithm == "pcd", int(k), int(rows), int(n_chains), float(lr), option)
+
+
+def first_parameters(n_hidden, seed=123):
+    limit = 4 * np.sqrt(6 / (VISIBLE + n_hidden))
+    weights = np.random.default_rng(seed).uniform(-limit, limit, (VISIBLE, n_hidden)).astype(np.float32)
+    return weights, np.zeros(VISIBLE, np.float32), np.zeros(n_hidden, np.float32)
+
+
+def read_parameters(path, n_hidden):
+    numbers = np.fromfile(path, np.float32)
+    weights, b, c = np.split(numbers, [VISIBLE * n_hidden, VISIBLE * n_hidden + VISIBLE])
+    return weights.reshape(VISIBLE, n_hidden), b, c
+
+
+def serve(run, parameters):
+    """`run N`: answers with how many updates `run(N)` made, and the seconds. `save PATH`: writes W, b and c."""
+    print("ready", flush=True)
+    for line in sys.stdin:
+        command, argument = line.split()
+        if command == "run":
+            start = time.perf_counter()
+            done = run(int(argument))
+            print(done, time.perf_counter() - start, flush=True)
+        else:
+            flat = [np.asarray(x, np.float32).ravel() for x in parameters()]
+            np.concatenate(flat).tofile(argument)
+            print("saved", flush=True)
