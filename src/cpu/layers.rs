@@ -165,10 +165,12 @@ dispatch! {
     /// `out.len()` numbers in sequence from the generator's `state` on.
     pub(crate) fn uniforms(|l| state: u64, out: &mut [f32]) {
         let mut draws = l.states(state);
-        for out in out.chunks_mut(LANES) {
-            let mut vector = [0.0; LANES];
-            l.store(l.draw(&mut draws), &mut vector);
-            out.copy_from_slice(&vector[..out.len()]);
+        let (vectors, rest) = out.as_chunks_mut();
+        for vector in vectors {
+            l.store(l.draw(&mut draws), vector);
         }
+        let mut vector = [0.0; LANES];
+        l.store(l.draw(&mut draws), &mut vector);
+        rest.copy_from_slice(&vector[..rest.len()]);
     }
 }

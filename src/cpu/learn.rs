@@ -119,13 +119,27 @@ fn run(isa: Isa, parameters: &mut Parameters, statistics: Statistics<'_>, target
     };
     let shape = parameters.shape;
     share(job, &|job| {
-        let mut rest = job;
-        while rest.pieces() > 0 {
-            let (tile, others) = rest.split(1);
-            LISTS.with_borrow_mut(|lists| visible_tile(isa, shape, tile, statistics, target, lists));
-            rest = others;
-        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let width = tiles(shape.n_hidden());
+            panels(statistics.positive, width, &mut scratch.positive);
+            panels(statistics.negative, width, &mut scratch.negative);
+            let mut rest = job;
+            while rest.pieces() > 0 {
+                let (tile, others) = rest.split(1);
+                visible_tile(isa, shape, tile, statistics, target, scratch);
+                rest = others;
+            }
+        });
     });
+}
+
+/// Rows × tiles becomes tiles × rows: all rows of a tile stand together. In the first order they are a multiple of some
+/// power of two apart, which would put them all into the same few lines of a cache.
+fn panels(rows: &[Row], width: usize, out: &mut Vec<Row>) {
+    out.clear();
+    for tile in 0..width {
+        out.extend(rows.iter().skip(tile).step_by(width));
+    }
 }
 
 /// What belongs to some tiles of visible units.
@@ -151,11 +165,15 @@ impl Split for Job<'_> {
     }
 }
 
-/// For each unit of a visible tile, where its terms are: the rows in which it is not 0, and the chains in which it is on.
+/// For each unit of a visible tile, where its terms are: the rows in which it is not 0, and the chains in which it is on;
+/// and the terms.
 #[derive(Default)]
-struct Lists {
+struct Scratch {
     rows: Entries,
     chains: Entries,
+    /// P and N, tile by tile.
+    positive: Vec<Row>,
+    negative: Vec<Row>,
 }
 
 #[derive(Default)]
@@ -167,7 +185,7 @@ struct Entries {
 }
 
 thread_local! {
-    static LISTS: RefCell<Lists> = RefCell::default();
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 impl Entries {
@@ -194,14 +212,16 @@ impl Entries {
     }
 }
 
-fn visible_tile(isa: Isa, shape: Shape, job: Job<'_>, statistics: Statistics<'_>, target: Target, lists: &mut Lists) {
+fn visible_tile(
+    isa: Isa, shape: Shape, job: Job<'_>, statistics: Statistics<'_>, target: Target, scratch: &mut Scratch,
+) {
     let tile = job.visible_bias.first;
     let first = tile * TILE;
     let units = TILE.min(shape.n_visible() - first);
-    lists.rows.clear(statistics.batch.len());
+    scratch.rows.clear(statistics.batch.len());
     for r in 0..statistics.batch.len() {
         let weight = statistics.row_weights.map_or(1.0, |weights| weights[r]);
-        let mut push = |i: usize, x: f32| lists.rows.push(i, r, weight * x);
+        let mut push = |i: usize, x: f32| scratch.rows.push(i, r, weight * x);
         match statistics.batch.range(r..r + 1).values() {
             Values::U8(row) => {
                 let row = row[first..first + units].iter().enumerate();
@@ -214,27 +234,27 @@ fn visible_tile(isa: Isa, shape: Shape, job: Job<'_>, statistics: Statistics<'_>
         }
     }
     let width = tiles(shape.n_visible());
-    lists.chains.clear(statistics.visible.len() / width);
+    scratch.chains.clear(statistics.visible.len() / width);
     for (m, chain) in statistics.visible.chunks_exact(width).enumerate() {
         let mut word = chain[tile];
         while word != 0 {
-            lists.chains.push(word.trailing_zeros() as usize, m, 1.0);
+            scratch.chains.push(word.trailing_zeros() as usize, m, 1.0);
             word &= word - 1;
         }
     }
     let bias = job.visible_bias.values[0].units_mut();
     for (i, bias) in bias[..units].iter_mut().enumerate() {
-        let positive = lists.rows.of(i).1.iter().fold(0.0, |sum, x| sum + x);
-        let gradient = statistics.scales.combine(positive, lists.chains.counts[i] as f32);
+        let positive = scratch.rows.of(i).1.iter().fold(0.0, |sum, x| sum + x);
+        let gradient = statistics.scales.combine(positive, scratch.chains.counts[i] as f32);
         *bias = target.of(*bias, gradient);
     }
     for tile in 0..tiles(shape.n_hidden()) {
         let block = tile * TILE..(tile + 1) * TILE;
         let (weights, transposed) = (&mut job.weights.values[block.clone()], &mut job.transposed.values[block]);
         match vectors(shape.n_hidden(), tile) {
-            1 => learn_block::<1>(isa, weights, transposed, units, tile, shape.n_hidden(), statistics, target, lists),
-            2 => learn_block::<2>(isa, weights, transposed, units, tile, shape.n_hidden(), statistics, target, lists),
-            3 => learn_block::<3>(isa, weights, transposed, units, tile, shape.n_hidden(), statistics, target, lists),
+            1 => learn_block::<1>(isa, weights, transposed, units, tile, shape.n_hidden(), statistics, target, scratch),
+            2 => learn_block::<2>(isa, weights, transposed, units, tile, shape.n_hidden(), statistics, target, scratch),
+            3 => learn_block::<3>(isa, weights, transposed, units, tile, shape.n_hidden(), statistics, target, scratch),
             _ => learn_block::<VECTORS>(
                 isa,
                 weights,
@@ -244,7 +264,7 @@ fn visible_tile(isa: Isa, shape: Shape, job: Job<'_>, statistics: Statistics<'_>
                 shape.n_hidden(),
                 statistics,
                 target,
-                lists,
+                scratch,
             ),
         }
     }
@@ -253,22 +273,22 @@ fn visible_tile(isa: Isa, shape: Shape, job: Job<'_>, statistics: Statistics<'_>
 dispatch! {
     fn learn_block<const V: usize>(
         |l| weights: &mut [Row], transposed: &mut [Row], visible_units: usize, tile: usize, hidden_units: usize,
-        statistics: Statistics<'_>, target: Target, lists: &Lists,
+        statistics: Statistics<'_>, target: Target, scratch: &Scratch,
     ) {
-        let width = tiles(hidden_units);
-        let (positive, negative) = (&statistics.positive[tile..], &statistics.negative[tile.min(statistics.negative.len())..]);
+        let rows = |panels: &[Row]| panels.len() / tiles(hidden_units);
+        let (positive, negative) = (&scratch.positive[tile * rows(&scratch.positive)..], &scratch.negative[tile * rows(&scratch.negative)..]);
         for (i, row) in weights[..visible_units].iter_mut().enumerate() {
             let mut pos = [l.splat(0.0); V];
-            let (places, values) = lists.rows.of(i);
+            let (places, values) = scratch.rows.of(i);
             for (&place, &x) in places.iter().zip(values) {
-                let means = &positive[place as usize * width];
+                let means = &positive[place as usize];
                 for v in 0..V {
                     pos[v] = l.mul_add(l.splat(x), l.load(&means.0[v]), pos[v]);
                 }
             }
             let mut neg = [l.splat(0.0); V];
-            for &place in lists.chains.of(i).0 {
-                let means = &negative[place as usize * width];
+            for &place in scratch.chains.of(i).0 {
+                let means = &negative[place as usize];
                 for v in 0..V {
                     neg[v] = l.add(neg[v], l.load(&means.0[v]));
                 }
