@@ -32,12 +32,18 @@ impl Contract for Gemm {
     const CANONICAL: bool = false;
 }
 
+#[cfg(feature = "cuda")]
+impl Contract for harmonium::Cuda {
+    const CANONICAL: bool = true;
+}
+
 /// Whether this backend is held to the canonical bits.
 pub fn is_canonical<B: Contract>(_: &B) -> bool {
     B::CANONICAL
 }
 
-/// Writes each test once for every backend, in a module named after it. A device joins by one line at the top.
+/// Writes each test once for every backend, in a module named after it. A device joins by one line at the end; where it is
+/// not there its tests say so and do nothing.
 macro_rules! for_each_backend {
     (@backend $module:ident, $make:expr, $($(#[$meta:meta])* fn $name:ident($backend:ident) $body:block)*) => {
         mod $module {
@@ -47,18 +53,29 @@ macro_rules! for_each_backend {
                 $(#[$meta])*
                 #[test]
                 fn $name() {
-                    let $backend = $make.expect("the backend is there");
+                    let Some($backend) = $make else { return };
                     $body
                 }
             )*
         }
     };
     ($($tests:tt)*) => {
-        for_each_backend! { @backend cpu, harmonium::Cpu::detect(), $($tests)* }
-        for_each_backend! { @backend gemm, harmonium::Gemm::detect(), $($tests)* }
+        for_each_backend! { @backend cpu, Some(harmonium::Cpu::detect().expect("a CPU")), $($tests)* }
+        for_each_backend! { @backend gemm, Some(harmonium::Gemm::detect().expect("a CPU")), $($tests)* }
+        #[cfg(feature = "cuda")]
+        for_each_backend! { @backend cuda, oracle::device::cuda(), $($tests)* }
     };
 }
 pub(crate) use for_each_backend;
+
+/// The same for the backends that read the host's memory, in tests that hand rows over as they are or count allocations.
+macro_rules! for_each_host_backend {
+    ($($tests:tt)*) => {
+        for_each_backend! { @backend cpu, Some(harmonium::Cpu::detect().expect("a CPU")), $($tests)* }
+        for_each_backend! { @backend gemm, Some(harmonium::Gemm::detect().expect("a CPU")), $($tests)* }
+    };
+}
+pub(crate) use for_each_host_backend;
 
 /// A sequential generator for what the tests make up themselves.
 pub fn generator(seed: u64) -> Pcg32 {

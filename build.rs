@@ -1,0 +1,41 @@
+//! Puts the CUDA kernels together into one text, which is compiled at run time for the device that is there.
+//!
+//! Nothing of the host is looked at and no toolkit is needed. Without the feature `cuda` there is nothing to do.
+
+use std::{env, fs, path::Path};
+
+/// In the order in which they use each other; `kernels/compile.py` has the same list.
+const FILES: [&str; 7] =
+    ["uniforms.cuh", "elementary.cuh", "layers.cuh", "chains.cu", "phases.cu", "energies.cu", "learn.cu"];
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    if env::var_os("CARGO_FEATURE_CUDA").is_none() {
+        return;
+    }
+    println!("cargo::rerun-if-changed=kernels");
+    let read = |name: &str| {
+        let path = Path::new("kernels").join(name);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    let joins = |line: &&str| !line.starts_with("#include \"") && !line.starts_with("#pragma once");
+    let mut source = String::new();
+    for file in FILES {
+        for line in read(file).lines().filter(joins) {
+            source.push_str(line);
+            source.push('\n');
+        }
+    }
+    let hash = format!("{:016x}", fnv(&source));
+    if !read("ptx/compute_70.ptx").starts_with(&format!("// harmonium kernels {hash}\n")) {
+        println!("cargo::warning=kernels/ptx is older than the kernels and will not be used: run .ci/cuda");
+    }
+    println!("cargo::rustc-env=HARMONIUM_KERNELS_HASH={hash}");
+    let out = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
+    fs::write(Path::new(&out).join("kernels.cu"), source).expect("OUT_DIR can be written");
+}
+
+/// FNV-1a of 64 bits.
+fn fnv(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}

@@ -1,0 +1,49 @@
+"""Compiles the kernels to PTX: python compile.py path/to/libnvrtc.so.12 [out.ptx]
+
+The committed PTX is made by NVRTC 12.0.140: a driver refuses PTX of a compiler that is newer than itself. Sources are put
+together and hashed as build.rs does; the hash stands in the first line, and PTX with another one is never loaded.
+"""
+
+import ctypes
+import pathlib
+import sys
+
+FOLDER = pathlib.Path(__file__).parent
+FILES = ["uniforms.cuh", "elementary.cuh", "layers.cuh", "chains.cu", "phases.cu", "energies.cu", "learn.cu"]
+OPTIONS = [b"--gpu-architecture=compute_70", b"--fmad=false", b"--std=c++17"]
+
+
+def source():
+    """All files in one, without the lines that join them."""
+    lines = (line for name in FILES for line in (FOLDER / name).read_text().splitlines())
+    return "".join(f"{line}\n" for line in lines if not line.startswith(('#include "', "#pragma once")))
+
+
+def fnv(text):
+    """FNV-1a of 64 bits."""
+    value = 0xCBF29CE484222325
+    for byte in text.encode():
+        value = (value ^ byte) * 0x100000001B3 % 2**64
+    return value
+
+
+def compile(library, text):
+    nvrtc = ctypes.CDLL(library)
+    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+    nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernels.cu", 0, None, None)
+    status = nvrtc.nvrtcCompileProgram(program, len(OPTIONS), (ctypes.c_char_p * len(OPTIONS))(*OPTIONS))
+    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetProgramLog(program, log)
+    if status != 0 or log.value.strip():
+        sys.exit(f"NVRTC says:\n{log.value.decode()}")
+    nvrtc.nvrtcGetPTXSize(program, ctypes.byref(size))
+    ptx = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetPTX(program, ptx)
+    return ptx.value.decode()
+
+
+if __name__ == "__main__":
+    text = source()
+    out = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else FOLDER / "ptx" / "compute_70.ptx")
+    out.write_text(f"// harmonium kernels {fnv(text):016x}\n{compile(sys.argv[1], text)}")

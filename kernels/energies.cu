@@ -1,0 +1,107 @@
+// Free energies, pseudo-likelihoods, cross-entropies. Terms are f32, their sums f64. src/cpu/energies.rs.
+#include "layers.cuh"
+
+/// F(v) = -b v - sum_j sp(c_j + (vW)_j) of each row. A block a row.
+extern "C" __global__ void __launch_bounds__(1024, 1)
+    free_energy(Side up, Rows rows, const float* visible_bias, double* out) {
+    __shared__ List list;
+    __shared__ float terms[1024];
+    u64 row = blockIdx.x;
+    double partial = 0.0;
+    make_from_row(up, rows, row, false, list, [&](u32 unit, float sum) {
+        float pre = pre_activation(up, unit, sum, 1.0f);
+        partial = accumulate(partial, terms, unit < up.made ? softplus(pre) : 0.0f);
+    });
+    if (threadIdx.x < 32) {
+        double bias = 0.0;
+        if (threadIdx.x < 16) {
+            for (u32 i = threadIdx.x; i < up.given; i += 16) {
+                bias = __dadd_rn(bias, __dmul_rn((double)rows.value(row, i), (double)visible_bias[i]));
+            }
+        }
+        double all_bias = total(bias), all = total(partial);
+        if (threadIdx.x == 0) out[row] = __dadd_rn(-all_bias, -all);
+    }
+}
+
+/// log P(x_i|x_-i) = -sp(-(F(x~_i) - F(x))), from the sum that flipping bit i adds to the softplus.
+__device__ inline double of_bit(bool x, float bias, double added) {
+    double difference = __dadd_rn((double)(x ? bias : -bias), -added);
+    return -(double)softplus(__double2float_rn(-difference));
+}
+
+/// sp(pre + change w) - sp(pre), change being what flipping does to the bit: 1 or -1.
+__device__ inline float flip(bool x, float w, float pre, float base) {
+    return __fadd_rn(softplus(__fmaf_rn(x ? -1.0f : 1.0f, w, pre)), -base);
+}
+
+/// n_visible log P(x_i|x_-i) of each row for one bit i. A block a row.
+extern "C" __global__ void __launch_bounds__(1024, 1)
+    pseudo_likelihood_of_bit(Side up, Rows rows, const float* visible_bias, const u32* place_of_bit, double* out) {
+    __shared__ List list;
+    __shared__ float terms[1024];
+    u64 row = blockIdx.x;
+    u32 bit = *place_of_bit;
+    bool x = rows.bit(row, bit);
+    const float* weights = up.weights + (u64)bit * up.stride;
+    double partial = 0.0;
+    make_from_row(up, rows, row, true, list, [&](u32 unit, float sum) {
+        float pre = pre_activation(up, unit, sum, 1.0f);
+        float term = unit < up.made ? flip(x, weights[unit], pre, softplus(pre)) : 0.0f;
+        partial = accumulate(partial, terms, term);
+    });
+    if (threadIdx.x < 32) {
+        double all = total(partial);
+        if (threadIdx.x == 0) out[row] = __dmul_rn((double)up.given, of_bit(x, visible_bias[bit], all));
+    }
+}
+
+/// log P(x_i|x_-i) for every bit i of each row, rows x n_visible. Sixteen threads a bit, a block a row and some bits.
+/// `pre` and `base`: the hidden pre-activations of the rounded rows and their softplus, rows x stride.
+extern "C" __global__ void __launch_bounds__(256)
+    pseudo_likelihood_of_bits(Side up, Rows rows, const float* visible_bias, const float* pre, const float* base,
+                              double* out) {
+    u64 row = blockIdx.x;
+    u32 lane = threadIdx.x % 16, units = blockDim.x / 16;
+    // All threads of a warp stay in the loop, for the shuffles in `total`.
+    for (u32 first = blockIdx.y * units; first < up.given; first += gridDim.y * units) {
+        u32 i = first + threadIdx.x / 16;
+        bool exists = i < up.given;
+        bool x = exists && rows.bit(row, i);
+        double partial = 0.0;
+        for (u32 j = exists ? lane : up.made; j < up.made; j += 16) {
+            u64 at = row * up.stride + j;
+            partial = __dadd_rn(partial, (double)flip(x, up.weights[(u64)i * up.stride + j], pre[at], base[at]));
+        }
+        double all = total(partial);
+        if (exists && lane == 0) out[row * up.given + i] = of_bit(x, visible_bias[i], all);
+    }
+}
+
+/// The sum of each row of terms, ascending. A thread a row.
+extern "C" __global__ void sum_terms(const double* terms, u32 rows, u32 units, double* out) {
+    u64 row = (u64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (row >= rows) return;
+    double sum = 0.0;
+    for (u32 i = 0; i < units; i++) sum = __dadd_rn(sum, terms[row * units + i]);
+    out[row] = sum;
+}
+
+/// -sum_i [sp(p_i) - x_i p_i] of each row, p being visible pre-activations, rows x stride. Sixteen threads a row.
+extern "C" __global__ void cross_entropy(Rows rows, u32 units, const float* pre, u32 stride, double* out) {
+    u64 row = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 16;
+    bool exists = row < rows.rows;
+    double partial = 0.0;
+    for (u32 i = exists ? threadIdx.x % 16 : units; i < units; i += 16) {
+        float p = pre[row * stride + i];
+        partial = __dadd_rn(partial, (double)__fmaf_rn(-rows.value(row, i), p, softplus(p)));
+    }
+    double all = total(partial);
+    if (exists && threadIdx.x % 16 == 0) out[row] = -all;
+}
+
+/// What becomes of n pre-activations: means, or where `softened` softplus.
+extern "C" __global__ void elementwise(const float* pre, u32 softened, float* out, u64 n) {
+    u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (at < n) out[at] = softened ? softplus(pre[at]) : sigmoid(pre[at]);
+}

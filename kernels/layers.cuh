@@ -1,0 +1,180 @@
+// From one layer to the other: lists of active units, sums of their weights, pre-activations, draws, sums in f64.
+#pragma once
+#include "elementary.cuh"
+#include "uniforms.cuh"
+
+#define FULL_WARP 0xffffffffu
+/// Units of the given layer that are listed at a time: a word of bits for each lane of a warp.
+#define TILE 1024u
+/// Rows of weights in flight for each thread. Additions keep their order, only the loads run ahead.
+#define AHEAD 16u
+
+/// The weights as seen on the way to one layer: row u joins unit u of the given layer to every unit that is made. One more
+/// row, of zeros, stands behind the last.
+struct Side {
+    const float* weights;
+    const float* bias;
+    /// The bias of the model at inverse temperature 0, or null for zeros.
+    const float* reference;
+    u32 given;
+    u32 made;
+    u32 stride;
+};
+
+/// Rows of values in [0, 1]: eight-bit ones stand for x/255.
+struct Rows {
+    /// Where the address of the first value stands: in device memory, so that a captured graph can go on to other rows.
+    const u64* place;
+    u32 rows;
+    u32 stride;
+    u32 eight_bit;
+
+    __device__ float value(u64 row, u32 i) const {
+        if (eight_bit) return __fdiv_rn((float)((const unsigned char*)*place)[row * stride + i], 255.0f);
+        return ((const float*)*place)[row * stride + i];
+    }
+
+    /// Whether the value counts as 1 where only 0 and 1 will do.
+    __device__ bool bit(u64 row, u32 i) const {
+        if (eight_bit) return ((const unsigned char*)*place)[row * stride + i] >= 128;
+        return ((const float*)*place)[row * stride + i] >= 0.5f;
+    }
+};
+
+/// The units of a tile that are not 0, ascending, and what they are; behind them AHEAD times the row of zeros.
+struct List {
+    u32 units[TILE + AHEAD];
+    float values[TILE + AHEAD];
+};
+
+/// How many words hold the bits of a layer: whole 64-bit words, as the host keeps them.
+__device__ inline u32 words_of(u32 units) { return (units + 63) / 64 * 2; }
+
+/// Lists the units whose bits are set in the words of a tile, ascending, and gives their number. Unit numbers start at
+/// `first`, the tile's first unit; `value` tells what a unit is. The words must be there for the whole block.
+template <class Value>
+__device__ u32 list_units(List& list, const u32* words, u32 given, u32 first, Value value) {
+    u32 n = (min(given - first, TILE) + 31) / 32;
+    u32 lane = threadIdx.x % 32;
+    u32 word = lane < n ? words[lane] : 0;
+    u32 through = __popc(word);
+    for (u32 step = 1; step < 32; step *= 2) {
+        u32 lower = __shfl_up_sync(FULL_WARP, through, step);
+        if (lane >= step) through += lower;
+    }
+    for (u32 w = threadIdx.x / 32; w < n; w += blockDim.x / 32) {
+        u32 bits = __shfl_sync(FULL_WARP, word, w);
+        u32 before = __shfl_sync(FULL_WARP, through, w) - __popc(bits);
+        if (bits >> lane & 1) {
+            u32 at = before + __popc(bits & ((1u << lane) - 1));
+            u32 unit = first + 32 * w + lane;
+            list.units[at] = unit;
+            list.values[at] = value(unit);
+        }
+    }
+    u32 listed = __shfl_sync(FULL_WARP, through, 31);
+    if (threadIdx.x < AHEAD) {
+        list.units[listed + threadIdx.x] = given;
+        list.values[listed + threadIdx.x] = 0.0f;
+    }
+    return listed;
+}
+
+/// sum + the listed rows' weights for one unit, in list order. The zeros at the end change nothing: no sum is -0.
+__device__ inline float add_active(float sum, const float* weights, u32 stride, const List& list, u32 n) {
+    for (u32 at = 0; at < n; at += AHEAD) {
+        float w[AHEAD];
+#pragma unroll
+        for (u32 a = 0; a < AHEAD; a++) w[a] = weights[(u64)list.units[at + a] * stride];
+#pragma unroll
+        for (u32 a = 0; a < AHEAD; a++) sum = __fadd_rn(sum, w[a]);
+    }
+    return sum;
+}
+
+/// The same with a factor for each row, by fused multiply-add.
+__device__ inline float add_weighted(float sum, const float* weights, u32 stride, const List& list, u32 n) {
+    for (u32 at = 0; at < n; at += AHEAD) {
+        float w[AHEAD];
+#pragma unroll
+        for (u32 a = 0; a < AHEAD; a++) w[a] = weights[(u64)list.units[at + a] * stride];
+#pragma unroll
+        for (u32 a = 0; a < AHEAD; a++) sum = __fmaf_rn(list.values[at + a], w[a], sum);
+    }
+    return sum;
+}
+
+/// beta*sum + (beta*bias + (1 - beta)*reference); 0 where there is no such unit.
+__device__ inline float pre_activation(const Side& side, u32 unit, float sum, float beta) {
+    if (unit >= side.made) return 0.0f;
+    float reference = side.reference ? side.reference[unit] : 0.0f;
+    float rest = __fadd_rn(1.0f, -beta);
+    float bias = __fmaf_rn(beta, side.bias[unit], __fmul_rn(rest, reference));
+    return __fmaf_rn(beta, sum, bias);
+}
+
+/// Makes a layer from packed bits, a unit a thread, and more turns where there are more units: `take` gets each unit and its
+/// sum of weights. Threads without a unit take part in every turn, with sum 0. Begins with a barrier: what was written
+/// before is seen.
+template <class Take>
+__device__ void make_from_bits(const Side& side, const u32* words, List& list, Take take) {
+    for (u32 first = 0; first < side.made; first += blockDim.x) {
+        u32 unit = first + threadIdx.x;
+        float sum = 0.0f;
+        for (u32 tile = 0; tile < side.given; tile += TILE) {
+            __syncthreads();
+            u32 n = list_units(list, words + tile / 32, side.given, tile, [](u32) { return 1.0f; });
+            __syncthreads();
+            if (unit < side.made) sum = add_active(sum, side.weights + unit, side.stride, list, n);
+        }
+        take(unit, sum);
+    }
+}
+
+/// The same from a row of real numbers, or of numbers rounded to bits.
+template <class Take>
+__device__ void make_from_row(const Side& side, const Rows& rows, u64 row, bool round, List& list, Take take) {
+    __shared__ u32 words[TILE / 32];
+    for (u32 first = 0; first < side.made; first += blockDim.x) {
+        u32 unit = first + threadIdx.x;
+        float sum = 0.0f;
+        for (u32 tile = 0; tile < side.given; tile += TILE) {
+            __syncthreads();
+            for (u32 w = threadIdx.x / 32; w < TILE / 32; w += blockDim.x / 32) {
+                u32 i = tile + 32 * w + threadIdx.x % 32;
+                bool on = i < side.given && (round ? rows.bit(row, i) : rows.value(row, i) != 0.0f);
+                u32 word = __ballot_sync(FULL_WARP, on);
+                if (threadIdx.x % 32 == 0) words[w] = word;
+            }
+            __syncthreads();
+            u32 n = list_units(list, words, side.given, tile,
+                               [&](u32 i) { return round ? 1.0f : rows.value(row, i); });
+            __syncthreads();
+            if (unit < side.made) sum = add_weighted(sum, side.weights + unit, side.stride, list, n);
+        }
+        take(unit, sum);
+    }
+}
+
+/// The units of the warp that are on: unit on iff its number u < its mean. Those that do not exist are off.
+__device__ inline u32 fire(bool exists, float mean, u64 state) {
+    return __ballot_sync(FULL_WARP, exists && unit_interval(output(state)) < mean);
+}
+
+/// Sixteen lanes' partial sums added up, the upper half to the lower one until one is left, in lane 0 of the sixteen.
+__device__ inline double total(double partial) {
+    for (u32 n = 8; n > 0; n /= 2) partial = __dadd_rn(partial, __shfl_down_sync(FULL_WARP, partial, n, 16));
+    return partial;
+}
+
+/// Adds one term of each thread to sixteen partial sums, which the first sixteen threads hold: unit j's goes to number
+/// j mod 16, units in ascending order.
+__device__ inline double accumulate(double partial, float* terms, float term) {
+    terms[threadIdx.x] = term;
+    __syncthreads();
+    if (threadIdx.x < 16) {
+        for (u32 t = threadIdx.x; t < blockDim.x; t += 16) partial = __dadd_rn(partial, (double)terms[t]);
+    }
+    __syncthreads();
+    return partial;
+}

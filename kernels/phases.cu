@@ -1,0 +1,55 @@
+// The positive phase and what frames an update. src/cpu/phases.rs.
+#include "layers.cuh"
+
+/// What changes from update to update and so cannot be a launch argument of a captured graph.
+struct Turn {
+    /// The address of the batch.
+    u64 rows;
+    /// The visible unit whose pseudo-likelihood is watched.
+    u32 bit;
+};
+
+/// Points the kernels that follow at some rows and at a bit.
+extern "C" __global__ void begin(Turn* turn, u64 rows, u32 bit) {
+    turn->rows = rows;
+    turn->bit = bit;
+}
+
+/// A layer from rows: pre-activations, means, and, where there is a generator, samples. A block a row. Null for what is not
+/// wanted; `betas` null for 1.
+extern "C" __global__ void __launch_bounds__(1024, 1)
+    propagate(Side side, Rows rows, u32 round, const float* betas, const u64* generator, float* pre_activations,
+              float* means, u32* samples) {
+    __shared__ List list;
+    __shared__ Jump jumps[2];
+    u64 row = blockIdx.x;
+    u64 state = 0;
+    if (generator) {
+        if (threadIdx.x < 2) jumps[threadIdx.x] = jump_over(threadIdx.x == 0 ? row * side.made : blockDim.x);
+        __syncthreads();
+        state = jump_over(threadIdx.x).from(jumps[0].from(*generator));
+    }
+    float beta = betas ? betas[row] : 1.0f;
+    make_from_row(side, rows, row, round, list, [&](u32 unit, float sum) {
+        bool exists = unit < side.made;
+        float pre = pre_activation(side, unit, sum, beta);
+        float mean = sigmoid(pre);
+        if (exists && pre_activations) pre_activations[row * side.stride + unit] = pre;
+        if (exists && means) means[row * side.stride + unit] = mean;
+        if (generator) {
+            u32 word = fire(exists, mean, state);
+            if (exists && unit % 32 == 0) samples[row * words_of(side.made) + unit / 32] = word;
+            state = jumps[1].from(state);
+        }
+    });
+}
+
+/// watched += the mean of the values; moves the generator on by n. One thread: the order of the sum is the CPU's.
+extern "C" __global__ void finish(u64* generator, u64 n, const double* values, u32 rows, double* watched) {
+    *generator = jump_over(n).from(*generator);
+    if (rows > 0) {
+        double sum = -0.0;
+        for (u32 r = 0; r < rows; r++) sum = __dadd_rn(sum, values[r]);
+        *watched = __dadd_rn(*watched, __ddiv_rn(sum, (double)rows));
+    }
+}

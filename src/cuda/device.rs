@@ -1,0 +1,146 @@
+//! Opening a device: the driver, the device, one stream, and the kernels compiled for it.
+
+use super::launch::{self, Kernels};
+use crate::error::{CudaError, Error, Result};
+use cudarc::{
+    driver::{CudaContext, CudaStream, DriverError, result, sys::cudaError_enum as Code},
+    nvrtc::{CompileError, CompileOptions, Ptx, compile_ptx_with_opts},
+};
+use std::{fmt, sync::Arc};
+
+/// The kernels' source.
+pub(super) const SOURCE: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.cu"));
+/// The same, compiled once by an old NVRTC, for hosts that have a driver and nothing else.
+pub(super) const PTX: &str = include_str!("../../kernels/ptx/compute_70.ptx");
+/// What the PTX's first line must say: that it was made from this source.
+const FIRST_LINE: &str = concat!("// harmonium kernels ", env!("HARMONIUM_KERNELS_HASH"));
+
+/// The oldest driver that takes the PTX, as the driver gives it, and the oldest device.
+const OLDEST_DRIVER: i32 = 12000;
+const OLDEST_DEVICE: (i32, i32) = (7, 0);
+
+/// Where the kernels come from.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub enum Program<'a> {
+    /// Compiled for the device by NVRTC; where that cannot be had, the PTX that comes with the crate.
+    Own,
+    /// The PTX that comes with the crate.
+    OwnPtx,
+    /// Another source: how the tests plant faults.
+    Source(&'a str),
+    /// Other PTX. Its first line must name the source.
+    Ptx(&'a str),
+}
+
+/// A device, opened.
+pub(super) struct Device {
+    pub context: Arc<CudaContext>,
+    pub stream: Arc<CudaStream>,
+    pub kernels: Kernels,
+    pub name: String,
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device").field("ordinal", &self.context.ordinal()).field("name", &self.name).finish()
+    }
+}
+
+impl Device {
+    pub fn open(ordinal: usize, program: Program<'_>) -> Result<Self> {
+        if !launch::driver_is_there() {
+            return Err(Error::Cuda(CudaError::NoDriver));
+        }
+        let version = |v: i32| format!("{}.{}", v / 1000, v % 1000 / 10);
+        let driver = launch::driver_version()?;
+        if driver < OLDEST_DRIVER {
+            let (expected, found) = (version(OLDEST_DRIVER), version(driver));
+            return Err(Error::Cuda(CudaError::DriverTooOld { expected, found }));
+        }
+        let found = match result::init().and_then(|()| CudaContext::device_count()) {
+            Ok(n) => usize::try_from(n).unwrap_or(0),
+            Err(DriverError(Code::CUDA_ERROR_NO_DEVICE)) => 0,
+            Err(error) => return Err(failed("cuInit")(error)),
+        };
+        if ordinal >= found {
+            return Err(Error::Cuda(CudaError::NoDevice { ordinal, found }));
+        }
+        let context = CudaContext::new(ordinal).map_err(failed("opening of the device"))?;
+        launch::without_events(&context);
+        let capability = context.compute_capability().map_err(failed("cuDeviceGetAttribute"))?;
+        if capability < OLDEST_DEVICE {
+            return Err(Error::Cuda(CudaError::DeviceTooOld { found: format!("{}.{}", capability.0, capability.1) }));
+        }
+        let stream = context.new_stream().map_err(failed("making of a stream"))?;
+        let name = context.name().map_err(failed("cuDeviceGetName"))?;
+        let kernels = load(&context, capability, program)?;
+        Ok(Self { context, stream, kernels, name })
+    }
+}
+
+fn load(context: &Arc<CudaContext>, capability: (i32, i32), program: Program<'_>) -> Result<Kernels> {
+    let module = |ptx: Ptx| {
+        let loaded = context.load_module(ptx).and_then(|module| Kernels::load(&module));
+        loaded.map_err(|error| message(&error))
+    };
+    let compiled = |source: &str| compile(source, capability).and_then(module);
+    let given = |ptx: &str| match ptx.lines().next() {
+        Some(FIRST_LINE) => module(Ptx::from_src(ptx)),
+        _ => Err("it was made from another source".to_owned()),
+    };
+    let not_tried = || Err("not tried".to_owned());
+    let (nvrtc, ptx) = match program {
+        Program::Own => match compiled(SOURCE) {
+            Ok(kernels) => return Ok(kernels),
+            // Without NVRTC, or with one that does not know the device or is newer than the driver.
+            nvrtc => (nvrtc, given(PTX)),
+        },
+        Program::OwnPtx => (not_tried(), given(PTX)),
+        Program::Source(source) => (compiled(source), not_tried()),
+        Program::Ptx(ptx) => (not_tried(), given(ptx)),
+    };
+    match (nvrtc, ptx) {
+        (Ok(kernels), _) | (_, Ok(kernels)) => Ok(kernels),
+        (Err(nvrtc), Err(ptx)) => Err(Error::Cuda(CudaError::NoKernels { nvrtc, ptx })),
+    }
+}
+
+/// Compiles for a device. No multiplication and addition may be fused but those that the source fuses.
+fn compile(source: &str, (major, minor): (i32, i32)) -> std::result::Result<Ptx, String> {
+    if !launch::compiler_is_there() {
+        return Err("libnvrtc cannot be loaded".to_owned());
+    }
+    let options = CompileOptions {
+        fmad: Some(false),
+        options: vec![format!("--gpu-architecture=compute_{major}{minor}"), "--std=c++17".to_owned()],
+        name: Some("kernels.cu".to_owned()),
+        ..CompileOptions::default()
+    };
+    compile_ptx_with_opts(source, options).map_err(|error| match error {
+        CompileError::CompileError { log, .. } => log.to_string_lossy().trim().to_owned(),
+        other => format!("{other:?}"),
+    })
+}
+
+fn message(error: &DriverError) -> String {
+    let text = |text: std::result::Result<&std::ffi::CStr, DriverError>| {
+        text.map_or_else(|_| format!("{:?}", error.0), |text| text.to_string_lossy().into_owned())
+    };
+    format!("{} ({})", text(error.error_string()), text(error.error_name()))
+}
+
+/// What the driver says of `call`.
+pub(super) fn failed(call: &'static str) -> impl Fn(DriverError) -> Error {
+    move |error| Error::Cuda(CudaError::Failed { call, problem: message(&error) })
+}
+
+/// What the driver says of an allocation of `len` numbers.
+pub(super) fn no_memory<T>(error: DriverError, len: usize) -> Error {
+    match error.0 {
+        Code::CUDA_ERROR_OUT_OF_MEMORY => {
+            Error::Cuda(CudaError::OutOfMemory { bytes: len.saturating_mul(size_of::<T>()) })
+        }
+        _ => failed("allocation")(error),
+    }
+}

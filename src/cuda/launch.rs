@@ -1,0 +1,377 @@
+//! The kernels as typed functions: one for each, with the types of its parameters.
+//!
+//! The driver takes untyped pointers to arguments and checks neither their number nor their widths. So each kernel is named
+//! once here with its types, in kernels/*.cu's order and layout; a test compares both with the parameter lists in the PTX.
+#![allow(unsafe_code)]
+
+use super::device::failed;
+use crate::error::Result;
+use cudarc::driver::{
+    CudaContext, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr, DeviceRepr, DriverError,
+    LaunchConfig, PushKernelArg, ValidAsZeroBits, result, sys,
+};
+use std::{fmt, marker::PhantomData, sync::Arc};
+
+/// Numbers in device memory, released in the order of the stream's work.
+#[derive(Debug)]
+pub(super) struct Buffer<T>(CudaSlice<T>);
+
+impl<T: DeviceRepr + ValidAsZeroBits + Copy + Default> Buffer<T> {
+    /// `len` zeros. No buffer is empty: the driver has no memory of no size.
+    pub fn zeros(stream: &Arc<CudaStream>, len: usize) -> Result<Self> {
+        stream.alloc_zeros(len.max(1)).map(Self).map_err(|error| super::device::no_memory::<T>(error, len))
+    }
+
+    /// A copy of numbers of the host's.
+    pub fn of(stream: &Arc<CudaStream>, values: &[T]) -> Result<Self> {
+        let mut new = Self::zeros(stream, values.len())?;
+        new.write(stream, values)?;
+        Ok(new)
+    }
+
+    /// A copy of this buffer.
+    pub fn copy(&self, stream: &Arc<CudaStream>) -> Result<Self> {
+        let mut new = Self::zeros(stream, self.0.len())?;
+        stream.memcpy_dtod(&self.0, &mut new.0).map_err(failed("copy"))?;
+        Ok(new)
+    }
+
+    /// Writes the first numbers.
+    pub fn write(&mut self, stream: &Arc<CudaStream>, values: &[T]) -> Result<()> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        stream.memcpy_htod(values, &mut self.0).map_err(failed("copy to the device"))
+    }
+
+    /// All numbers, once everything before is done.
+    pub fn read(&self, stream: &Arc<CudaStream>) -> Result<Vec<T>> {
+        let mut values = vec![T::default(); self.0.len()];
+        stream.memcpy_dtoh(&self.0, &mut values).map_err(failed("copy from the device"))?;
+        stream.synchronize().map_err(failed("work on the device"))?;
+        Ok(values)
+    }
+
+    /// Makes all numbers 0.
+    pub fn clear(&mut self, stream: &Arc<CudaStream>) -> Result<()> {
+        stream.memset_zeros(&mut self.0).map_err(failed("memset"))
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn ptr(&self) -> Ptr<T> {
+        Ptr { address: self.0.device_ptr(self.0.stream()).0, of: PhantomData }
+    }
+}
+
+/// The address of numbers in device memory. Whoever passes it on keeps the [`Buffer`] until the launch is in the stream.
+#[repr(transparent)]
+#[derive(Debug)]
+pub(super) struct Ptr<T> {
+    pub address: u64,
+    of: PhantomData<*const T>,
+}
+
+impl<T> Clone for Ptr<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Ptr<T> {}
+
+impl<T> Ptr<T> {
+    /// What the kernels take for absent.
+    pub const NULL: Self = Self { address: 0, of: PhantomData };
+
+    pub fn offset(self, elements: usize) -> Self {
+        Self { address: self.address + (elements * size_of::<T>()) as u64, of: PhantomData }
+    }
+
+    /// The same address as that of other numbers.
+    pub fn cast<U>(self) -> Ptr<U> {
+        Ptr { address: self.address, of: PhantomData }
+    }
+}
+
+/// `Side` of kernels/layers.cuh.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct Side {
+    pub weights: Ptr<f32>,
+    pub bias: Ptr<f32>,
+    pub reference: Ptr<f32>,
+    pub given: u32,
+    pub made: u32,
+    pub stride: u32,
+}
+
+/// `Rows` of kernels/layers.cuh.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    pub place: Ptr<u64>,
+    pub rows: u32,
+    pub stride: u32,
+    pub eight_bit: u32,
+}
+
+/// `Chains` of kernels/chains.cu.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct Chains {
+    pub hidden: Ptr<u32>,
+    pub betas: Ptr<f32>,
+    pub visible: Ptr<u32>,
+    pub visible_pre: Ptr<f32>,
+    pub hidden_mean: Ptr<f32>,
+}
+
+/// `Statistics` of kernels/learn.cu.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct Statistics {
+    pub rows: Rows,
+    pub row_weights: Ptr<f32>,
+    pub positive: Ptr<f32>,
+    pub visible: Ptr<u32>,
+    pub negative: Ptr<f32>,
+    pub chains: u32,
+    pub positive_scale: f32,
+    pub negative_scale: f32,
+}
+
+/// `Parameters` of kernels/learn.cu.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct Parameters {
+    pub weights: Ptr<f32>,
+    pub transposed: Ptr<f32>,
+    pub visible_bias: Ptr<f32>,
+    pub hidden_bias: Ptr<f32>,
+    pub n_visible: u32,
+    pub n_hidden: u32,
+    pub weights_stride: u32,
+    pub transposed_stride: u32,
+}
+
+/// `Step` of kernels/learn.cu.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct Step {
+    pub update: u32,
+    pub lr: f32,
+}
+
+/// Marks types that stand among a kernel's parameters byte for byte as they stand here.
+macro_rules! device_types {
+    ($($name:ident),*) => {$(
+        // SAFETY: `repr(C)` with the fields of the kernels' struct, all of them plain numbers.
+        unsafe impl DeviceRepr for $name {}
+    )*};
+}
+device_types!(Side, Rows, Chains, Statistics, Parameters, Step);
+
+// SAFETY: `repr(transparent)` over the address that the kernel takes as its pointer.
+unsafe impl<T> DeviceRepr for Ptr<T> {}
+
+/// How many blocks of how many threads, with how many bytes of shared memory besides what the kernel declares.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grid {
+    pub blocks: u32,
+    pub slices: u32,
+    pub threads: u32,
+    pub shared: u32,
+}
+
+impl Grid {
+    pub fn new(blocks: u32, threads: u32) -> Self {
+        Self { blocks, slices: 1, threads, shared: 0 }
+    }
+}
+
+/// Makes [`Kernels`]: the loaded functions, and for each a method that launches it.
+macro_rules! kernels {
+    ($(fn $name:ident($($argument:ident: $type:ty),* $(,)?);)*) => {
+        /// The kernels, loaded.
+        pub(super) struct Kernels {
+            $($name: CudaFunction,)*
+        }
+
+        impl Kernels {
+            pub fn load(module: &Arc<CudaModule>) -> std::result::Result<Self, DriverError> {
+                Ok(Self { $($name: module.load_function(stringify!($name))?,)* })
+            }
+
+            $(
+                #[allow(clippy::too_many_arguments)]
+                pub fn $name(&self, stream: &CudaStream, grid: Grid, $($argument: $type),*) -> Result<()> {
+                    let mut launch = stream.launch_builder(&self.$name);
+                    $(launch.arg(&$argument);)*
+                    let config = LaunchConfig {
+                        grid_dim: (grid.blocks, grid.slices, 1),
+                        block_dim: (grid.threads, 1, 1),
+                        shared_mem_bytes: grid.shared,
+                    };
+                    // SAFETY: the arguments are the kernel's in number, order and width (the test below). Every address
+                    // is that of a buffer whose size follows from the shape and the number of rows that go with it, and
+                    // a buffer is released in stream order, so after this launch. The kernels stay within those sizes.
+                    unsafe { launch.launch(config) }.map(drop).map_err(failed(concat!("kernel ", stringify!($name))))
+                }
+            )*
+        }
+
+        /// Name, and size of each parameter.
+        #[cfg(test)]
+        const SIGNATURES: &[(&str, &[usize])] = &[$((stringify!($name), &[$(size_of::<$type>()),*])),*];
+    };
+}
+
+kernels! {
+    fn begin(turn: Ptr<u64>, rows: u64, bit: u32);
+    fn propagate(
+        side: Side, rows: Rows, round: u32, betas: Ptr<f32>, generator: Ptr<u64>, pre_activations: Ptr<f32>,
+        means: Ptr<f32>, samples: Ptr<u32>,
+    );
+    fn finish(generator: Ptr<u64>, n: u64, values: Ptr<f64>, rows: u32, watched: Ptr<f64>);
+    fn sweep(down: Side, up: Side, chains: Chains, generator: Ptr<u64>, first: u64, k: u32);
+    fn anneal(
+        down: Side, up: Side, chains: Chains, generator: Ptr<u64>, betas: Ptr<f32>, pairs: u32, log_weights: Ptr<f64>,
+    );
+    fn free_energy(up: Side, rows: Rows, visible_bias: Ptr<f32>, out: Ptr<f64>);
+    fn pseudo_likelihood_of_bit(
+        up: Side, rows: Rows, visible_bias: Ptr<f32>, place_of_bit: Ptr<u32>, out: Ptr<f64>,
+    );
+    fn pseudo_likelihood_of_bits(
+        up: Side, rows: Rows, visible_bias: Ptr<f32>, pre: Ptr<f32>, base: Ptr<f32>, out: Ptr<f64>,
+    );
+    fn sum_terms(terms: Ptr<f64>, rows: u32, units: u32, out: Ptr<f64>);
+    fn cross_entropy(rows: Rows, units: u32, pre: Ptr<f32>, stride: u32, out: Ptr<f64>);
+    fn elementwise(pre: Ptr<f32>, softened: u32, out: Ptr<f32>, n: u64);
+    fn learn(statistics: Statistics, parameters: Parameters, step: Step);
+    fn descend(parameters: Ptr<f32>, gradient: Ptr<f32>, lr: f32, n: u64);
+    fn transpose(parameters: Parameters);
+}
+
+/// Launches that were recorded once and are repeated as a whole.
+pub(super) struct Graph {
+    graph: CudaGraph,
+    /// Where it was launched last.
+    stream: Arc<CudaStream>,
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // It may still be running. Where that fails the next call says so.
+        let _ = self.stream.synchronize();
+    }
+}
+
+// SAFETY: the driver allows any thread to use a graph, one at a time; a graph is launched through `&mut` only.
+unsafe impl Send for Graph {}
+// SAFETY: a shared reference to a graph does nothing.
+unsafe impl Sync for Graph {}
+
+impl fmt::Debug for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Graph")
+    }
+}
+
+impl Graph {
+    /// Records what `launches` puts into `recorder`, a stream that nobody else uses, to be repeated in `stream`.
+    pub fn record(
+        recorder: &Arc<CudaStream>, stream: &Arc<CudaStream>, launches: impl FnOnce(&CudaStream) -> Result<()>,
+    ) -> Result<Self> {
+        let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        recorder.begin_capture(mode).map_err(failed("begin of capture"))?;
+        let launched = launches(recorder);
+        // Ends the capture in any case: a stream that goes on capturing is lost.
+        let graph = recorder.end_capture(sys::CUgraphInstantiate_flags(0));
+        launched?;
+        match graph.map_err(failed("end of capture"))? {
+            Some(graph) => Ok(Self { graph, stream: stream.clone() }),
+            None => Err(failed("capture")(DriverError(sys::cudaError_enum::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED))),
+        }
+    }
+
+    /// Repeats it. Whoever recorded it makes sure that the buffers in it are still the same ones.
+    pub fn launch(&mut self) -> Result<()> {
+        self.stream.context().bind_to_thread().map_err(failed("choice of the device"))?;
+        // SAFETY: the graph and the stream live as long as `self`; the addresses in the graph are those of live buffers,
+        // whose addresses and sizes `Captured::key` compares before every launch.
+        unsafe { result::graph::launch(self.graph.cu_graph_exec(), self.stream.cu_stream()) }.map_err(failed("graph"))
+    }
+}
+
+/// Whether the driver's library is there. Everything else in this module panics inside cudarc if it is not.
+pub(super) fn driver_is_there() -> bool {
+    // SAFETY: loads a library that the system's administrator put where libraries are looked for.
+    unsafe { sys::is_culib_present() }
+}
+
+/// Whether NVRTC is there.
+pub(super) fn compiler_is_there() -> bool {
+    // SAFETY: as above.
+    unsafe { cudarc::nvrtc::sys::is_culib_present() }
+}
+
+/// The driver's version as it gives it: 12040 is 12.4.
+pub(super) fn driver_version() -> Result<i32> {
+    let mut version = 0;
+    // SAFETY: writes one int.
+    unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().map_err(failed("cuDriverGetVersion"))?;
+    Ok(version)
+}
+
+/// All work of this crate is in one stream for each device, so that nothing has to wait for events, and launches can be
+/// captured.
+pub(super) fn without_events(context: &CudaContext) {
+    // SAFETY: every buffer is used in the stream that it was made in; a graph's own stream only records.
+    unsafe { context.disable_event_tracking() };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Name, and size of each parameter, of all kernels in PTX.
+    fn signatures(ptx: &str) -> Vec<(String, Vec<usize>)> {
+        let size = |parameter: &str| match parameter.split_once('[') {
+            Some((_, bytes)) => bytes.trim_end_matches(']').parse().expect("a size"),
+            None => match parameter.split_whitespace().find(|word| word.starts_with('.') && *word != ".param") {
+                Some(".u64") => 8,
+                Some(".u32" | ".f32") => 4,
+                other => panic!("{other:?} in {parameter}"),
+            },
+        };
+        let entry = |text: &str| {
+            let (name, rest) = text.split_once('(').expect("a parameter list");
+            let (parameters, _) = rest.split_once(')').expect("the end of the list");
+            (name.trim().to_owned(), parameters.split(',').map(|parameter| size(parameter.trim())).collect())
+        };
+        ptx.split(".visible .entry ").skip(1).map(entry).collect()
+    }
+
+    #[test]
+    fn wrappers_have_the_parameters_of_the_kernels() {
+        let mut kernels = signatures(super::super::device::PTX);
+        let mut wrappers: Vec<_> = SIGNATURES.iter().map(|(name, sizes)| (name.to_string(), sizes.to_vec())).collect();
+        kernels.sort();
+        wrappers.sort();
+        assert_eq!(kernels, wrappers);
+    }
+
+    #[test]
+    fn a_lost_parameter_is_seen() {
+        let ptx = super::super::device::PTX;
+        let kernels = signatures(&ptx.replacen(".param .u32 sweep_param_5", "", 1).replacen(
+            "sweep_param_4,",
+            "sweep_param_4",
+            1,
+        ));
+        assert!(kernels.iter().any(|(name, sizes)| name == "sweep" && sizes.len() == 5), "{kernels:?}");
+    }
+}

@@ -1,0 +1,318 @@
+//! What goes wrong on a device is found and said: planted faults in the kernels, and what a device or driver may lack.
+//!
+//! Each fault runs in a process of its own, on the emulator (a real device need not notice a race), with kernels that NVRTC
+//! makes of the changed source. A fault counts as caught when the emulator stops it, or when a result is not the CPU's.
+#![cfg(feature = "cuda")]
+
+mod oracle;
+
+use harmonium::{
+    Algorithm, Backend, Cpu, Cuda, CudaError, Error, Monitor, Program, Rbm, Result, Rows, Settings, Trainer,
+};
+use oracle::{byte_rows, device, random_bytes, random_rbm, shape};
+use std::{path::PathBuf, process::Command};
+
+const INSIDE: &str = "HARMONIUM_FAULT";
+
+/// A fault: its name, what stands in the source, what is put there instead, and a word of how it is found.
+struct Fault {
+    name: &'static str,
+    from: &'static str,
+    to: &'static str,
+    found: &'static str,
+}
+
+const FAULTS: &[Fault] = &[
+    Fault {
+        name: "no barrier before the list of active units",
+        from: "            __syncthreads();\n            u32 n = list_units(list, words + tile / 32",
+        to: "            u32 n = list_units(list, words + tile / 32",
+        found: "race",
+    },
+    Fault {
+        name: "no barrier after the list of active units",
+        from: "            __syncthreads();\n            if (unit < side.made) sum = add_active",
+        to: "            if (unit < side.made) sum = add_active",
+        found: "race",
+    },
+    Fault {
+        name: "no barrier before terms are added up",
+        from: "    terms[threadIdx.x] = term;\n    __syncthreads();",
+        to: "    terms[threadIdx.x] = term;",
+        found: "race",
+    },
+    Fault {
+        name: "no barrier before the weights are transposed",
+        from: "    if (p.transposed) {\n        __syncthreads();",
+        to: "    if (p.transposed) {",
+        found: "race",
+    },
+    Fault {
+        name: "a sum by all lanes, not atomic",
+        from: "if (first_j == 0 && lane == 0) step",
+        to: "if (first_j == 0) step",
+        found: "race",
+    },
+    Fault {
+        name: "a sum by all blocks, not atomic",
+        from: "if (first_j == 0 && lane == 0) step",
+        to: "if (lane == 0) step",
+        found: "race",
+    },
+    Fault {
+        name: "a row too many",
+        from: "    if (row >= rows) return;\n    double sum",
+        to: "    if (row > rows) return;\n    double sum",
+        found: "ILLEGAL_ADDRESS",
+    },
+    Fault {
+        name: "an element too many",
+        from: "if (at < n) out[at] =",
+        to: "if (at <= n) out[at] =",
+        found: "ILLEGAL_ADDRESS",
+    },
+    Fault {
+        name: "a weight too many: the row of zeros",
+        from: "i < min(first_i + 32, p.n_visible); i += 8) {\n        float positive",
+        to: "i < min(first_i + 32, p.n_visible + 1); i += 8) {\n        float positive",
+        found: "ILLEGAL_ADDRESS",
+    },
+    Fault {
+        name: "a unit too few",
+        from: "if (unit < side.made) sum = add_active",
+        to: "if (unit + 1 < side.made) sum = add_active",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "a wrong multiplier in the jump",
+        from: "6364136223846793005ull",
+        to: "6364136223846793009ull",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "a step too short in the draws",
+        from: "n_chains * ((u64)down.made + up.made)",
+        to: "n_chains * (u64)down.made",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "a generator that stands still",
+        from: "*generator = jump_over(n).from(*generator);",
+        to: "",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "a bit that is frozen",
+        from: "    turn->bit = bit;",
+        to: "    turn->bit = 0;",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "swapped launch arguments of one width",
+        from: "sweep(Side down, Side up, Chains",
+        to: "sweep(Side up, Side down, Chains",
+        found: "",
+    },
+    Fault {
+        name: "swapped fields of one width",
+        from: "    float* visible_pre;\n    float* hidden_mean;",
+        to: "    float* hidden_mean;\n    float* visible_pre;",
+        found: "",
+    },
+    Fault {
+        name: "another order of additions",
+        from: "sum = __fadd_rn(sum, w[a]);",
+        to: "sum = __fadd_rn(sum, w[AHEAD - 1 - a]);",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "a division that is only nearly right",
+        from: "float y = __fdiv_rn(1.0f,",
+        to: "float y = __fdividef(1.0f,",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "an addition that is fused though it should not be",
+        from: "__fmul_rn(positive, s.positive_scale)",
+        to: "__fmaf_rn(positive, s.positive_scale, 1e-9f)",
+        found: "not the CPU's",
+    },
+];
+
+/// All kernels, once or more; everything that a fault might change.
+fn answers<B: Backend>(backend: &B) -> Result<Vec<u64>> {
+    let shape = shape(70, 45);
+    let mut rbm: Rbm = random_rbm(shape, 0.5, 1);
+    let bytes = random_bytes(12 * 70, 0.3, 2);
+    let rows: Rows<'_> = byte_rows(&bytes, 70);
+    let data = backend.load(rows)?;
+    let mut bits = Vec::new();
+    for (algorithm, monitor) in [
+        (Algorithm::Pcd { n_chains: 3 }, Monitor::PseudoLikelihood),
+        (Algorithm::Cd, Monitor::Reconstruction),
+        (Algorithm::Pcd { n_chains: 2 }, Monitor::ExactPseudoLikelihood),
+    ] {
+        let mut trainer = Trainer::new(backend, shape, Settings { algorithm, k: 3, monitor, seed: 3 })?;
+        let mut lent = rbm.lend(backend)?;
+        for batch in [0..6, 6..12] {
+            trainer.step(&mut lent, B::batch(&data, batch), 0.1)?;
+        }
+        bits.extend(lent.free_energy(B::batch(&data, 0..12))?.iter().map(|x| x.to_bits()));
+        lent.finish()?;
+        bits.extend(trainer.report()?.monitor.map(f64::to_bits));
+        bits.extend(trainer.chains().hidden()?.iter().map(|x| u64::from(x.to_bits())));
+        let view = rbm.view();
+        for values in [view.weights(), view.visible_bias(), view.hidden_bias()] {
+            bits.extend(values.iter().map(|x| u64::from(x.to_bits())));
+        }
+    }
+    Ok(bits)
+}
+
+/// Runs `inside` of a test in a process of its own. Tells what it said, and whether it ended well.
+fn apart(test: &str, task: &str, settings: &[(&str, &str)]) -> (bool, String) {
+    let mut command = Command::new(std::env::current_exe().expect("a test knows its own path"));
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(INSIDE, task);
+    for (name, value) in settings {
+        command.env(name, value);
+    }
+    let output = command.output().expect("a test can be started");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    (output.status.success(), said)
+}
+
+/// What this process is to do, where a test has started it.
+fn task() -> Option<String> {
+    std::env::var(INSIDE).ok()
+}
+
+/// Whether the emulator is there, after saying what is not.
+fn emulator() -> bool {
+    let Some(cuda) = device::cuda() else { return false };
+    if cuda.name() != device::EMULATOR {
+        device::skipped("the device is not the emulator");
+        return false;
+    }
+    true
+}
+
+/// The CPU's answers, or what is wrong with CUDA's.
+fn verdict(program: Program<'_>) -> std::result::Result<(), String> {
+    let cuda = Cuda::with_program(0, program).map_err(|error| error.to_string())?;
+    let found = answers(&cuda).map_err(|error| error.to_string())?;
+    let expected = answers(&Cpu::detect().expect("a CPU")).expect("answers");
+    if found == expected { Ok(()) } else { Err("a result is not the CPU's".into()) }
+}
+
+#[test]
+fn faults_in_the_kernels_are_caught() {
+    let (source, _) = Cuda::kernels();
+    if let Some(name) = task() {
+        let fault = FAULTS.iter().find(|fault| fault.name == name);
+        let source = fault.map_or(source.to_owned(), |fault| source.replace(fault.from, fault.to));
+        match verdict(Program::Source(&source)) {
+            Ok(()) => println!("as the CPU"),
+            Err(why) => println!("caught: {why}"),
+        }
+        return;
+    }
+    if !emulator() {
+        return;
+    }
+    let test = "faults_in_the_kernels_are_caught";
+    let (_, said) = apart(test, "no fault", &[]);
+    if said.contains("libnvrtc cannot be loaded") {
+        return device::skipped("the faults need NVRTC, and libnvrtc cannot be loaded");
+    }
+    assert!(said.contains("as the CPU"), "without a fault: {said}");
+    for Fault { name, from, to, found } in FAULTS {
+        assert!(source.contains(from), "{name}: the source has changed: {from}");
+        assert_ne!(from, to);
+        // In any order of the threads it is caught; in one of them by what should catch it.
+        let all_said = ["1", "3"].map(|seed| {
+            let settings = [("HARMONIUM_EMULATOR_SEED", seed), ("HARMONIUM_EMULATOR_APPROX_SEED", "1")];
+            let (_, said) = apart(test, name, &settings);
+            assert!(!said.contains("as the CPU") && said.contains("caught: "), "{name}: not caught: {said}");
+            assert!(!said.contains("no kernels"), "{name}: does not compile: {said}");
+            said
+        });
+        assert!(all_said.iter().any(|said| said.contains(found)), "{name}: found otherwise: {all_said:?}");
+        println!("{name}: {found}");
+    }
+}
+
+#[test]
+fn stale_ptx_is_not_loaded() {
+    let (_, ptx) = Cuda::kernels();
+    let stale = ptx.replacen("// harmonium kernels ", "// harmonium kernels 0", 1);
+    match Cuda::with_program(0, Program::Ptx(&stale)) {
+        Err(Error::Cuda(CudaError::NoKernels { ptx, .. })) => assert!(ptx.contains("another source"), "{ptx}"),
+        Err(Error::Cuda(why @ (CudaError::NoDriver | CudaError::NoDevice { .. }))) => device::skipped(&why.to_string()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The committed PTX is that of the source, and gives the CPU's bits too.
+#[test]
+fn the_committed_ptx() {
+    if device::cuda().is_some() {
+        verdict(Program::OwnPtx).expect("as the CPU");
+    }
+}
+
+/// What may be missing: settings of the emulator, and the error that must come of it.
+#[test]
+fn what_is_missing_is_said() {
+    let test = "what_is_missing_is_said";
+    if task().is_some() {
+        match Cuda::new(0).and_then(|cuda| answers(&cuda)) {
+            Ok(_) => println!("nothing is missing"),
+            Err(error) => println!("{error:?}: {error}"),
+        }
+        return;
+    }
+    if !emulator() {
+        return;
+    }
+    for (setting, value, expected) in [
+        ("DEVICES", "0", "NoDevice { ordinal: 0, found: 0 }"),
+        ("DRIVER", "11080", "DriverTooOld { expected: \"12.0\", found: \"11.8\" }"),
+        ("MEMORY", "20000", "OutOfMemory { bytes: "),
+        ("FAIL_ALLOC", "5", "OutOfMemory { bytes: "),
+        ("FAIL_LAUNCH", "1", "Failed { call: "),
+        ("FAIL_LAUNCH", "9", "Failed { call: "),
+        ("DEVICES", "1", "nothing is missing"),
+    ] {
+        let (ended_well, said) = apart(test, "", &[(&format!("HARMONIUM_EMULATOR_{setting}"), value)]);
+        assert!(ended_well && said.contains(expected), "{setting}={value}: {said}");
+    }
+    // Without NVRTC: the committed PTX. Without a driver: an error.
+    let driver_only = folder("driver_only", &["libcuda.so"]);
+    let (ended_well, said) = apart(test, "", &[("LD_LIBRARY_PATH", &driver_only)]);
+    assert!(ended_well && said.contains("nothing is missing"), "without NVRTC: {said}");
+    let (ended_well, said) = apart(test, "", &[("LD_LIBRARY_PATH", &folder("nothing", &[]))]);
+    assert!(ended_well && said.contains("NoDriver"), "without a driver: {said}");
+}
+
+/// A folder with some of the libraries that this process found on its library path.
+fn folder(name: &str, libraries: &[&str]) -> String {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&folder).expect("a folder can be made");
+    let path = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
+    for library in libraries {
+        let found = std::env::split_paths(&path).map(|folder| folder.join(library)).find(|file| file.exists());
+        let link = folder.join(library);
+        let _ = std::fs::remove_file(&link);
+        let target = std::fs::canonicalize(found.expect("the library is on the path")).expect("a file");
+        std::os::unix::fs::symlink(target, &link).expect("a link can be made");
+    }
+    folder.to_string_lossy().into_owned()
+}
+
+#[test]
+fn there_is_no_such_device() {
+    match Cuda::new(99) {
+        Err(Error::Cuda(CudaError::NoDevice { ordinal: 99, .. } | CudaError::NoDriver)) => {}
+        other => panic!("{other:?}"),
+    }
+}
