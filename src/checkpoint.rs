@@ -5,8 +5,8 @@
 //! | tensor | shape | type |
 //! |---|---|---|
 //! | `weights`, `visible_bias`, `hidden_bias` | as in a model file | F32 |
-//! | `chains` | [chains, ⌈n_hidden/64⌉] | U64: the hidden bits, unit j being bit j mod 64 of word j/64 |
-//! | `betas` | [chains] | F32: inverse temperatures |
+//! | `chains` | `[chains, ⌈n_hidden/64⌉]` | U64: the hidden bits, unit j being bit j mod 64 of word j/64 |
+//! | `betas` | `[chains]` | F32: inverse temperatures |
 //!
 //! The metadata has the one entry `harmonium`: `checkpoint sha256:`, 64 hexadecimal digits, a space, and a JSON object with
 //! all the rest. It comes first in the header, so that the digits stand at one place in every file. They are SHA-256 of the
@@ -18,11 +18,11 @@ use crate::{
     backend::{ChainState, Rows, Values},
     error::{Error, Result},
     model,
+    monitor::Monitor,
     rbm::Rbm,
     storage::{file_error, write_atomically},
     tensors::{self, Tensor, Tensors},
     train::{Algorithm, Settings, TrainerState},
-    monitor::Monitor,
     uniforms::Uniforms,
 };
 use serde_json::{Map, Value, json};

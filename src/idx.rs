@@ -115,13 +115,14 @@ impl Idx {
     /// The values as rows: the first dimension counts them, the product of the others is their length.
     ///
     /// # Errors
-    /// [`Error::Argument`] where rows would have no values.
+    /// [`Error::Argument`] where rows would have no values, or more than can be counted.
     pub fn into_dataset(self) -> Result<Dataset> {
-        let units = self.dimensions[1..].iter().product();
-        if units == 0 {
-            let expected = "IDX dimensions that leave at least one value a row".into();
+        // Where there are no rows, the sizes of one are not bounded by the number of values.
+        let units = self.dimensions[1..].iter().try_fold(1, |units: usize, &size| units.checked_mul(size));
+        let Some(units) = units.filter(|&units| units > 0) else {
+            let expected = "IDX dimensions that leave at least one value a row, and no more than can be counted".into();
             return Err(Error::Argument { what: "rows", expected, found: format!("{:?}", self.dimensions) });
-        }
+        };
         Dataset::from_u8(self.values, units)
     }
 

@@ -82,8 +82,8 @@ mod train;
 pub mod uniforms;
 
 pub use backend::{Activations, Backend, ChainState, Gradient, Layer, Rows, Shape, Values};
-pub use cpu::{Cpu, isa::Isa};
 pub use checkpoint::Checkpoint;
+pub use cpu::{Cpu, isa::Isa};
 #[cfg(feature = "cuda")]
 pub use cuda::{Cuda, Program};
 pub use dataset::Dataset;

@@ -2,9 +2,9 @@
 //!
 //! | tensor | shape | type |
 //! |---|---|---|
-//! | `weights` | [n_visible, n_hidden] | F32 |
-//! | `visible_bias` | [n_visible] | F32 |
-//! | `hidden_bias` | [n_hidden] | F32 |
+//! | `weights` | `[n_visible, n_hidden]` | F32 |
+//! | `visible_bias` | `[n_visible]` | F32 |
+//! | `hidden_bias` | `[n_hidden]` | F32 |
 //!
 //! The metadata has the one entry `harmonium`, `rbm` and the version that wrote the file. (One entry, because their order
 //! would not be the same in every run: equal models make equal files.) It is not needed for reading: a file from elsewhere

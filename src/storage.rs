@@ -76,9 +76,7 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::R
     write_to(&System, path, write).map_err(|problem| file_error(path, problem))
 }
 
-fn write_to<D: Disk>(
-    disk: &D, path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
+fn write_to<D: Disk>(disk: &D, path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let (temporary, file) = create_beside(disk, path)?;
     let written = fill(disk, file, write).and_then(|()| disk.rename(&temporary, path));
     if written.is_err() {
@@ -89,9 +87,7 @@ fn write_to<D: Disk>(
     disk.sync_folder(folder_of(path))
 }
 
-fn fill<D: Disk>(
-    disk: &D, file: D::File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
+fn fill<D: Disk>(disk: &D, file: D::File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut writer = BufWriter::new(file);
     write(&mut writer)?;
     disk.sync(writer.into_inner().map_err(io::IntoInnerError::into_error)?)

@@ -78,8 +78,7 @@ pub(crate) struct Tensors<'a> {
 impl<'a> Tensors<'a> {
     /// Takes a file apart; `source_name` stands for it in errors.
     pub fn open(bytes: &'a [u8], source_name: &'a str) -> Result<Self> {
-        let fail =
-            |expected: String, found: String| Error::Format { source_name: source_name.into(), expected, found };
+        let fail = |expected: String, found: String| Error::Format { source_name: source_name.into(), expected, found };
         let no_file = |found: String| fail("a safetensors file".into(), found);
         // The crate's own `deserialize` adds the lengths that the header claims without looking for overflow.
         let header_len =

@@ -120,11 +120,15 @@ fn many_stops_and_pictures() {
     fine(&folder, "train --quiet --resume parts --stop-after 15");
     fine(&folder, "train --quiet --resume parts --checkpoint-every 1epochs");
     assert!(outcome(&folder.join("parts")) == outcome(&folder.join("whole")));
-    let mut names: Vec<_> =
-        fs::read_dir(folder.join("whole")).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
+    let mut names: Vec<_> = fs::read_dir(folder.join("whole"))
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
     names.sort();
     assert_eq!(names.len(), 13, "{names:?}");
-    for name in names.iter().filter(|name| !["log.csv", "checkpoint.safetensors"].contains(&name.to_str().expect("text"))) {
+    for name in
+        names.iter().filter(|name| !["log.csv", "checkpoint.safetensors"].contains(&name.to_str().expect("text")))
+    {
         let read = |out: &str| fs::read(folder.join(out).join(name)).expect("a file");
         assert!(read("parts") == read("whole"), "{}", name.display());
     }
@@ -184,12 +188,15 @@ fn what_contradicts_the_checkpoint() {
     write_data(&folder.join("other-data"), 15, 3);
     let (status, _, stderr) = run(&folder, "train --quiet --resume run --data other-data");
     let says = "error: --data: expected the rows of run/checkpoint.safetensors, fingerprint ";
-    assert!(status == 1 && stderr.starts_with(says) && stderr.contains(", found those of other-data, fingerprint "), "{stderr}");
+    assert!(
+        status == 1 && stderr.starts_with(says) && stderr.contains(", found those of other-data, fingerprint "),
+        "{stderr}"
+    );
     assert!(fs::read(folder.join("run/checkpoint.safetensors")).expect("a checkpoint") == before, "it was changed");
 
     // What says the same is no contradiction, nor is the same data in another place.
     fs::rename(folder.join("data"), folder.join("moved")).expect("moved");
-    fails(&folder, "train --quiet --resume run", 1, &run(&folder, "train --data data").2["error: ".len()..].trim_end().to_string());
+    fails(&folder, "train --quiet --resume run", 1, run(&folder, "train --data data").2["error: ".len()..].trim_end());
     let same = "--hidden 8 --lr 0.10 --batch-size 10 --chains 10 --algorithm pcd --monitor pl --out run --data moved";
     fine(&folder, &format!("train --quiet --resume run --stop-after 8 --threads 1 --device cpu {same}"));
 }
@@ -244,7 +251,9 @@ fn checkpoints_that_do_not_fit_the_run() {
         fails(&folder, "train --quiet --resume run", 1, &format!("run/checkpoint.safetensors: {message}"));
     };
     let options = "expected options of harmonium train, found ";
-    let set = |name: &'static str, value: &'static str| move |c: &mut Checkpoint| drop(c.options.insert(name.into(), value.into()));
+    let set = |name: &'static str, value: &'static str| {
+        move |c: &mut Checkpoint| drop(c.options.insert(name.into(), value.into()))
+    };
     with(&set("out", "/"), &format!("{options}--out"));
     with(&set("resume", "x"), &format!("{options}--resume"));
     with(&set("help", ""), &format!("{options}--help"));
@@ -261,7 +270,8 @@ fn checkpoints_that_do_not_fit_the_run() {
     let mut checkpoint = good.clone();
     checkpoint.place.epoch = u64::MAX;
     checkpoint.save(&path).expect("saved");
-    let message = format!("--epochs: expected at least {}, as run/checkpoint.safetensors has begun so many, found 4", u64::MAX);
+    let message =
+        format!("--epochs: expected at least {}, as run/checkpoint.safetensors has begun so many, found 4", u64::MAX);
     fails(&folder, "train --resume run", 2, &message);
 
     // Another version's is gone on from, with a warning.
@@ -275,7 +285,8 @@ fn checkpoints_that_do_not_fit_the_run() {
 
 /// A run that goes on until it is stopped, of which the first line has come.
 fn endless(folder: &Path, out: &str, k: &str) -> (Child, BufReader<std::process::ChildStdout>) {
-    let options = format!("train --data data --hidden 8 --epochs 1000000 --batch-size 10 --k {k} --checkpoint-every 1000000");
+    let options =
+        format!("train --data data --hidden 8 --epochs 1000000 --batch-size 10 --k {k} --checkpoint-every 1000000");
     let mut command = command(folder, &format!("{options} --out {out}"));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe"));
@@ -315,7 +326,8 @@ fn a_signal_ends_in_a_checkpoint() {
 
         let stop = updates + 7;
         fine(&folder, &format!("train --quiet --resume {name} --stop-after {stop}"));
-        let again = "train --quiet --data data --hidden 8 --epochs 1000000 --batch-size 10 --k 2 --checkpoint-every 1000000";
+        let again =
+            "train --quiet --data data --hidden 8 --epochs 1000000 --batch-size 10 --k 2 --checkpoint-every 1000000";
         fine(&folder, &format!("{again} --out again --stop-after {stop}"));
         assert!(outcome(&folder.join(name)) == outcome(&folder.join("again")), "{name} after update {updates}");
     }
@@ -371,7 +383,10 @@ fn go_on<B: Backend>(backend: &B, settings: Settings, from: Option<&Checkpoint>,
         settings,
         trainer: trainer.state().expect("a state"),
         place: Place { epoch: updates / 5, batch: updates % 5, seconds: 1.5 },
-        log: vec![Epoch { updates: 5, monitor: Some(-0.1), seconds: 1e-300 }, Epoch { updates: 10, monitor: None, seconds: 0.1 }],
+        log: vec![
+            Epoch { updates: 5, monitor: Some(-0.1), seconds: 1e-300 },
+            Epoch { updates: 10, monitor: None, seconds: 0.1 },
+        ],
         data: fingerprint(rows),
         options: BTreeMap::from([("a \"quoted\" \\ name".into(), "and\nits ünïcode".into())]),
         version: "1.2.3".into(),

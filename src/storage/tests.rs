@@ -202,10 +202,7 @@ fn without_the_syncs_files_are_lost() {
 #[test]
 fn a_plain_overwrite_loses_both() {
     let (old, new) = versions();
-    let (create, write) = (
-        Operation::Create { file: 0, name: "d/a".into() },
-        Operation::Write { file: 0, bytes: new },
-    );
+    let (create, write) = (Operation::Create { file: 0, name: "d/a".into() }, Operation::Write { file: 0, bytes: new });
     let journal = [create, write, Operation::Sync { file: 0 }, Operation::SyncFolder];
     let mut whole = true;
     failures(&journal, &old, |_, found| whole &= found.is_some_and(|found| found.len() >= old.len() && found[9] != 0));
@@ -236,7 +233,9 @@ fn names_of_temporaries() {
     for name in [".harmonium-1-0.tmp", ".harmonium-4294967295-18446744073709551615.tmp"] {
         assert!(is_temporary(name), "{name}");
     }
-    for name in ["harmonium-1-0.tmp", ".harmonium-1.tmp", ".harmonium--1.tmp", ".harmonium-a-1.tmp", ".harmonium-1-0.tmp~"] {
+    for name in
+        ["harmonium-1-0.tmp", ".harmonium-1.tmp", ".harmonium--1.tmp", ".harmonium-a-1.tmp", ".harmonium-1-0.tmp~"]
+    {
         assert!(!is_temporary(name), "{name}");
     }
 }

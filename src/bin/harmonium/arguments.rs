@@ -1,7 +1,9 @@
 //! The command line.
 
 use crate::{Failure, data::Split};
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind, parser::ValueSource};
+use clap::{
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind, parser::ValueSource,
+};
 use harmonium::{Algorithm, Monitor};
 use std::{
     collections::BTreeMap,
@@ -166,7 +168,7 @@ pub struct Evaluate {
     /// Threads [default: as many as there are processors].
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub threads: Option<usize>,
-    /// Where to compute: cpu.
+    /// Where to compute: cpu, or in a build with CUDA cuda[:N], N being the number of the device.
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     pub device: Device,
     /// Say it as JSON.
@@ -292,7 +294,9 @@ impl FromStr for Every {
             "minute" | "minutes" => Some(Every::Minutes(n)),
             _ => None,
         });
-        every.ok_or_else(|| "expected a whole number of at least 1 and updates, epochs or minutes, such as 500updates".into())
+        every.ok_or_else(|| {
+            "expected a whole number of at least 1 and updates, epochs or minutes, such as 500updates".into()
+        })
     }
 }
 
@@ -374,7 +378,17 @@ impl Train {
 
 /// The options of train that a checkpoint keeps.
 const STORED: [&str; 12] = [
-    "algorithm", "batch-size", "chains", "checkpoint-every", "data", "epochs", "hidden", "image", "k", "limit", "lr",
+    "algorithm",
+    "batch-size",
+    "chains",
+    "checkpoint-every",
+    "data",
+    "epochs",
+    "hidden",
+    "image",
+    "k",
+    "limit",
+    "lr",
     "monitor",
 ];
 /// Kept too, under this name.
@@ -451,7 +465,8 @@ pub fn parse() -> Result<Option<Command>, String> {
             Ok(None)
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Err("expected a command, train, sample, evaluate, diagnose, filters or info, found none (see --help)".into())
+            Err("expected a command, train, sample, evaluate, diagnose, filters or info, found none (see --help)"
+                .into())
         }
         _ => Err(one_line(&problem.to_string())),
     }

@@ -90,7 +90,10 @@ impl<'a> Keeper<'a> {
         Err(Error::Argument {
             what: "--lr",
             expected: "a learning rate small enough for training to stay finite".into(),
-            found: format!("{:?}: in epoch {epoch}, at the latest at update {updates}, {found}{stays}", self.options.lr),
+            found: format!(
+                "{:?}: in epoch {epoch}, at the latest at update {updates}, {found}{stays}",
+                self.options.lr
+            ),
         })
     }
 

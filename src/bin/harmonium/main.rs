@@ -92,12 +92,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Sample(options) => {
             on!(options.device, |backend| pool::install(options.threads, || sample::run(&backend, &options)))
         }
-        Command::Evaluate(options) => match options.device {
-            Device::Cpu => {
-                let backend = Cpu::detect()?;
-                pool::install(options.threads, || evaluate::run(&backend, &options))
-            }
-        },
+        Command::Evaluate(options) => {
+            on!(options.device, |backend| pool::install(options.threads, || evaluate::run(&backend, &options)))
+        }
         Command::Diagnose(options) => {
             let backend = Cpu::detect()?;
             pool::install(None, || diagnose::run(&backend, &options))

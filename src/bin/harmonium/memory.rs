@@ -21,7 +21,10 @@ fn check_within(available: u128, shape: Shape, n_chains: usize, batch_size: usiz
     Err(Error::Argument {
         what: "--hidden, --chains and --batch-size",
         expected: format!("sizes that fit into the {} MiB of memory that are free", mib(available)),
-        found: format!("{n_visible} × {n_hidden} weights, {n_chains} chains and {batch_size} rows: {} MiB", mib(needed)),
+        found: format!(
+            "{n_visible} × {n_hidden} weights, {n_chains} chains and {batch_size} rows: {} MiB",
+            mib(needed)
+        ),
     })
 }
 
@@ -37,11 +40,18 @@ fn needed(shape: Shape, n_chains: usize, batch_size: usize) -> u128 {
 
 /// Bytes that can be had without swapping: of the machine, or of the control group where it allows less.
 fn available() -> Option<u128> {
-    let machine = meminfo(&fs::read_to_string("/proc/meminfo").ok()?)?;
-    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u128>().ok();
-    let group = number("/sys/fs/cgroup/memory.max")
-        .map(|most| most.saturating_sub(number("/sys/fs/cgroup/memory.current").unwrap_or(0)));
+    let read = |path: &str| fs::read_to_string(path).ok();
+    let machine = meminfo(&read("/proc/meminfo")?)?;
+    let group = read("/sys/fs/cgroup/memory.max")
+        .and_then(|most| group(&most, &read("/sys/fs/cgroup/memory.current")?, &read("/sys/fs/cgroup/memory.stat")?));
     Some(group.map_or(machine, |group| group.min(machine)))
+}
+
+/// What a control group still allows: of what it uses, the contents of files can be dropped.
+fn group(most: &str, used: &str, statistics: &str) -> Option<u128> {
+    let number = |text: &str| text.trim().parse::<u128>().ok();
+    let files = statistics.lines().find_map(|line| line.strip_prefix("file ")).and_then(number)?;
+    Some(number(most)?.saturating_sub(number(used)?.saturating_sub(files)))
 }
 
 /// `MemAvailable` in bytes.
@@ -66,5 +76,7 @@ mod tests {
         check_within(1 << 30, shape(10, 10), 1_000_000, 1).expect_err("too many chains");
         assert_eq!(meminfo("MemTotal: 9 kB\nMemAvailable:    1024 kB\n"), Some(1 << 20));
         assert_eq!(meminfo("MemTotal: 9 kB\n"), None);
+        assert_eq!(group("1000\n", "900\n", "anon 300\nfile 600\n"), Some(700));
+        assert_eq!(group("max\n", "900\n", "anon 300\nfile 600\n"), None);
     }
 }

@@ -64,5 +64,6 @@ pub fn settle(said: Train) -> Result<(Train, Option<Checkpoint>), Failure> {
 /// What of another version of this program one is told.
 pub fn other_version(checkpoint: &Checkpoint) -> Option<String> {
     let Checkpoint { version, .. } = checkpoint;
-    (version != VERSION).then(|| format!("the checkpoint is of version {version}: version {VERSION} may go on to other bits"))
+    (version != VERSION)
+        .then(|| format!("the checkpoint is of version {version}: version {VERSION} may go on to other bits"))
 }

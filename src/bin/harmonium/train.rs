@@ -137,7 +137,8 @@ impl<'a> Job<'a> {
             });
         }
         if checkpoint.rbm.shape() != self.shape || checkpoint.settings != self.settings {
-            let text = |shape: Shape, settings| format!("{} × {} units, {settings:?}", shape.n_visible(), shape.n_hidden());
+            let text =
+                |shape: Shape, settings| format!("{} × {} units, {settings:?}", shape.n_visible(), shape.n_hidden());
             let found = text(checkpoint.rbm.shape(), checkpoint.settings);
             return format_error(text(self.shape, self.settings), found);
         }
@@ -145,10 +146,16 @@ impl<'a> Job<'a> {
         let batches = (self.rows.len() / self.options.batch_size) as u64;
         let updates = place.epoch.checked_mul(batches).and_then(|n| n.checked_add(place.batch));
         let reported = place.epoch.checked_mul(batches);
-        if place.batch >= batches || (updates, reported) != (Some(trainer.updates), Some(trainer.reported)) || log.len() as u64 != place.epoch {
+        if place.batch >= batches
+            || (updates, reported) != (Some(trainer.updates), Some(trainer.reported))
+            || log.len() as u64 != place.epoch
+        {
             let found = format!(
                 "epoch {}, batch {}, update {}, {} rows of the log",
-                place.epoch, place.batch, trainer.updates, log.len()
+                place.epoch,
+                place.batch,
+                trainer.updates,
+                log.len()
             );
             return format_error(format!("a place within epochs of {batches} batches"), found);
         }
@@ -213,7 +220,10 @@ impl<'a> Job<'a> {
             let watched = report.monitor.map_or(String::new(), |monitor| format!("{} {monitor:.2}, ", self.monitor()));
             let seconds = place.seconds - before;
             let rate = report.since_last as f64 / seconds;
-            self.progress.line(&format!("epoch {number}: {watched}{} updates in {seconds:.2} s, {rate:.0}/s", report.since_last));
+            self.progress.line(&format!(
+                "epoch {number}: {watched}{} updates in {seconds:.2} s, {rate:.0}/s",
+                report.since_last
+            ));
             let last = batches.last().cloned().unwrap_or_default();
             let rbm = keeper.finite(&lent, B::batch(&data, last), report.monitor, number, report.updates)?;
             self.write_epoch(number, &log, &rbm, &trainer)?;

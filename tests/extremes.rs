@@ -1,0 +1,159 @@
+//! Numbers at the ends of their range: pre-activations of ± 1e4 and ± `f32::MAX`, subnormal numbers, -0. Means stay within
+//! [0, 1], and what is finite by its definition is finite here, as long as the pre-activations are.
+
+mod oracle;
+
+use harmonium::{
+    Activations, Algorithm, Cpu, Isa, Monitor, Purpose, Rbm, Settings, Trainer, Uniforms,
+    elementary::{SIGMOID_ULP, SOFTPLUS_ULP, sigmoid, softplus},
+    monitor::reconstruction_cross_entropy,
+};
+use oracle::{assert_bits, bits, exact, for_each_backend, for_each_host_backend, in_pool, random_values, rows, shape};
+
+const ALGORITHMS: [Algorithm; 2] = [Algorithm::Cd, Algorithm::Pcd { n_chains: 6 }];
+
+/// Numbers that a pre-activation can be and that are hard on somebody.
+fn extremes() -> Vec<f32> {
+    let positive = [
+        0.0,
+        f32::from_bits(1),
+        f32::MIN_POSITIVE / 2.0,
+        f32::MIN_POSITIVE,
+        1e-30,
+        f32::EPSILON / 2.0,
+        0.5,
+        1.0,
+        16.6,
+        17.4,
+        87.3,
+        88.7,
+        88.8,
+        103.9,
+        104.0,
+        1e4,
+        1e20,
+        f32::MAX / 2.0,
+        f32::MAX,
+    ];
+    positive.into_iter().flat_map(|x| [x, -x]).collect()
+}
+
+/// |found - expected| in units in the last place of the expected value; what is below the normal numbers may be 0.
+fn ulps(found: f32, expected: f64) -> f64 {
+    let unit =
+        f64::from((expected as f32).abs().max(f32::MIN_POSITIVE)).log2().floor().exp2() * f64::from(f32::EPSILON);
+    (f64::from(found) - expected).abs() / unit
+}
+
+#[test]
+fn the_elementary_functions_at_the_ends() {
+    for x in extremes() {
+        let (s, sp) = (exact::sigmoid(f64::from(x)), exact::softplus(f64::from(x)));
+        assert!((0.0..=1.0).contains(&sigmoid(x)) && softplus(x).is_finite() && softplus(x) >= 0.0, "{x:e}");
+        // Below e^-87.3 both are 0, which is less than one normal number off.
+        let small = f64::from(f32::MIN_POSITIVE) * 1.1;
+        assert!(ulps(sigmoid(x), s) <= SIGMOID_ULP || s <= small && sigmoid(x) == 0.0, "σ({x:e}) = {:e}", sigmoid(x));
+        assert!(
+            ulps(softplus(x), sp) <= SOFTPLUS_ULP || sp <= small && softplus(x) == 0.0,
+            "sp({x:e}) = {:e}",
+            softplus(x)
+        );
+    }
+}
+
+for_each_host_backend! {
+    // Weights of 0, so that the pre-activation is the bias, to the bit but for the sign of 0.
+    fn a_layer_at_the_ends(backend) {
+        let x = extremes();
+        let n = x.len();
+        let rbm = Rbm::from_parts(shape(n, n), vec![0.0; n * n], x.clone(), x.clone()).expect("a model");
+        let resident = rbm.on(&backend).expect("resident");
+        let states = random_values(3 * n, 0.5, 18);
+        let mut out = Activations::default();
+        for up in [true, false] {
+            let states = rows(&states, n);
+            if up { resident.propup(states, &mut out) } else { resident.propdown(states, &mut out) }.expect("means");
+            assert_bits(&out.pre_activation, &x.repeat(3), "pre-activations");
+            let expected: Vec<f32> = x.iter().map(|&x| sigmoid(x)).collect();
+            assert_bits(&out.mean, &expected.repeat(3), "means");
+        }
+        let mut draws = Uniforms::new(1, Purpose::Sampling);
+        resident.sample_h_given_v(rows(&states, n), &mut draws, &mut out).expect("samples");
+        assert!(out.sample.iter().zip(&out.mean).all(|(&h, &p)| (h == 0.0 || p > 0.0) && (h == 1.0 || p < 1.0)));
+
+        let sums: f64 = x.iter().map(|&x| exact::softplus(f64::from(x))).sum();
+        for (v, f) in states.chunks_exact(n).zip(resident.free_energy(rows(&states, n)).expect("F")) {
+            let bias: f64 = v.iter().zip(&x).map(|(&v, &b)| f64::from(v) * f64::from(b)).sum();
+            let expected = -bias - sums;
+            assert!(f.is_finite() && (f - expected).abs() <= 1e-6 * sums, "F = {f:e}, expected {expected:e}");
+        }
+        let likelihoods = resident.pseudo_log_likelihood(rows(&states, n)).expect("PL");
+        assert!(likelihoods.iter().all(|x| x.is_finite() && *x <= 0.0), "{likelihoods:?}");
+        for bit in 0..n {
+            let found = resident.pseudo_log_likelihood_of_bit(rows(&states, n), bit).expect("PL");
+            assert!(found.iter().all(|x| x.is_finite() && *x <= 0.0), "bit {bit}: {found:?}");
+        }
+    }
+
+    // Weights of ± 1e4 and of the smallest numbers: training with any monitor stays finite.
+    fn training_at_the_ends(backend) {
+        let (nv, nh) = (9, 7);
+        for size in [f32::from_bits(1), f32::MIN_POSITIVE, 1e4, 1e30] {
+            let weights: Vec<f32> = (0..nv * nh).map(|i| if i % 3 == 0 { -size } else { size }).collect();
+            let rbm = Rbm::from_parts(shape(nv, nh), weights, vec![-0.0; nv], vec![size; nh]).expect("a model");
+            let values = random_values(4 * nv, 0.6, 19);
+            for algorithm in ALGORITHMS {
+                for monitor in [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction] {
+                    let mut rbm = rbm.clone();
+                    let settings = Settings { algorithm, k: 2, monitor, seed: 5 };
+                    let mut trainer = Trainer::new(&backend, shape(nv, nh), settings).expect("a trainer");
+                    let mut lent = rbm.lend(&backend).expect("lent");
+                    (0..5).for_each(|_| trainer.step(&mut lent, rows(&values, nv), 0.1).expect("a step"));
+                    let report = trainer.report().expect("a report");
+                    assert!(report.monitor.is_some_and(f64::is_finite), "{size:e}, {settings:?}: {report:?}");
+                    lent.finish().expect("finished");
+                    rbm.view().check_finite().expect("finite");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn cross_entropy_at_the_ends() {
+    let p = extremes();
+    for x in [0.0, 0.5, 1.0, f32::MIN_POSITIVE] {
+        let data = vec![x; p.len()];
+        let found = reconstruction_cross_entropy(rows(&data, 1), &p).expect("one a row");
+        for (&p, found) in p.iter().zip(found) {
+            let expected = f64::from(x) * f64::from(p) - exact::softplus(f64::from(p));
+            assert!(
+                found.is_finite() && (found - expected).abs() <= 1e-6 * f64::from(p.abs()).max(1.0),
+                "{x}, {p:e}: {found:e}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_ends_are_the_same_on_every_road() {
+    let x = extremes();
+    let (n, nh) = (x.len(), 70);
+    let weights: Vec<f32> = (0..n * nh).map(|i| x[i * 7 % n].clamp(-1e30, 1e30)).collect();
+    let rbm = Rbm::from_parts(shape(n, nh), weights, x, vec![-0.0; nh]).expect("a model");
+    let values = random_values(5 * n, 0.6, 20);
+    let mut first = None;
+    for isa in Isa::available() {
+        for threads in [1, 3] {
+            let found = in_pool(threads, || {
+                let resident = rbm.on(&Cpu::with_isa(isa)).expect("resident");
+                let mut out = Activations::default();
+                resident.propup(rows(&values, n), &mut out).expect("propup");
+                let f: Vec<u64> =
+                    resident.free_energy(rows(&values, n)).expect("F").into_iter().map(f64::to_bits).collect();
+                (bits(&out.pre_activation), bits(&out.mean), f)
+            });
+            assert!(found == *first.get_or_insert(found.clone()), "{}, {threads} threads", isa.name());
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! npy: whole rows of values within [0, 1], or an error.
+
+use super::judge;
+use harmonium::{Values, npy::read_npy};
+
+pub fn run(bytes: &[u8]) {
+    let data = match read_npy(bytes, "a.file") {
+        Ok(data) => data,
+        Err(error) => return judge(&error),
+    };
+    assert!(data.units() > 0);
+    let len = match data.rows().values() {
+        Values::U8(values) => values.len(),
+        Values::F32(values) => {
+            assert!(values.iter().all(|x| (0.0..=1.0).contains(x)));
+            values.len()
+        }
+    };
+    assert_eq!(len, data.len() * data.units());
+    assert!(bytes.len() >= len);
+}

@@ -1,0 +1,62 @@
+//! Small models through every verb: few enough operations for an interpreter that looks for undefined behaviour
+//! (`.ci/sanitizers`), and cheap enough to run everywhere.
+
+#![allow(dead_code)]
+
+#[path = "oracle/canonical.rs"]
+mod canonical;
+mod fuzzing;
+
+use harmonium::{
+    Activations, Algorithm, Chains, Cpu, Gemm, Gradient, Isa, Monitor, Purpose, Rbm, Rows, Settings, Shape, Trainer,
+    Uniforms, Values,
+};
+
+/// (0, then visible, hidden, rows, chains, k) less 1, density, size of the parameters, kind: less than a tile, a whole one, a little
+/// more than one.
+const SMALL: [[u8; 9]; 5] = [
+    [0, 0, 0, 0, 0, 0, 255, 3, 0],
+    [0, 4, 2, 3, 2, 1, 128, 3, 1],
+    [0, 16, 64, 1, 0, 0, 60, 3, 4],
+    [0, 66, 3, 2, 1, 0, 200, 3, 2],
+    [0, 3, 17, 5, 5, 0, 100, 5, 7],
+];
+
+#[test]
+fn every_road_equals_the_naive_model() {
+    for bytes in SMALL {
+        fuzzing::differential::run(&bytes);
+    }
+}
+
+#[test]
+fn the_other_verbs() {
+    let shape = Shape::new(17, 5).expect("a right shape");
+    let rbm = Rbm::new(shape, 1);
+    let bytes: Vec<u8> = (0..3 * 17).map(|n| if n % 3 == 0 { 0 } else { n * 5 }).collect();
+    let v = Rows::new(Values::U8(&bytes), 17).expect("rows");
+    for isa in Isa::available() {
+        let cpu = Cpu::with_isa(isa);
+        let resident = rbm.on(&cpu).expect("resident");
+        resident.free_energy(v).expect("F");
+        resident.pseudo_log_likelihood(v).expect("PL");
+        resident.pseudo_log_likelihood_of_bit(v, 16).expect("PL");
+        let mut gradient = Gradient::zero(shape);
+        resident.free_energy_gradient(v, &[1.0, -1.0, 0.5], &mut gradient).expect("a gradient");
+        let mut chains = Chains::from_visible(&resident, v, Uniforms::new(1, Purpose::Sampling)).expect("chains");
+        chains.sweep(&resident, 1).expect("a sweep");
+        chains.visible(&mut Activations::default()).expect("means");
+        for monitor in [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction] {
+            let settings = Settings { algorithm: Algorithm::Cd, k: 1, monitor, seed: 1 };
+            let mut trainer = Trainer::new(&cpu, shape, settings).expect("a trainer");
+            let mut rbm = rbm.clone();
+            let mut lent = rbm.lend(&cpu).expect("lent");
+            trainer.step(&mut lent, v, 0.1).expect("a step");
+            trainer.gradient(&lent, v, &mut gradient).expect("a gradient");
+            lent.apply(&gradient, 0.1).expect("applied");
+            assert!(trainer.report().expect("a report").monitor.is_some());
+        }
+    }
+    let gemm = Gemm::detect().expect("a CPU");
+    rbm.on(&gemm).expect("resident").free_energy(v).expect("F");
+}
