@@ -59,7 +59,7 @@ pub struct Moments {
     pub products: Vec<f64>,
 }
 
-/// <v>, <h> and <v·h> under the model, by enumeration; costs some eight times as much as log Z alone.
+/// The expectations of v, h and v·h under the model, by enumeration; costs some eight times as much as log Z alone.
 ///
 /// # Errors
 /// Those of [`log_partition`].
