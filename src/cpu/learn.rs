@@ -71,6 +71,11 @@ enum Target {
 }
 
 impl Target {
+    /// Whether a gradient of 0 leaves every number as it is; with a negative rate -0 would become 0.
+    fn keeps_at_rest(self) -> bool {
+        matches!(self, Target::Update { lr } if lr.is_sign_positive())
+    }
+
     #[inline(always)]
     fn of(self, parameter: f32, gradient: f32) -> f32 {
         match self {
@@ -277,7 +282,12 @@ dispatch! {
     ) {
         let rows = |panels: &[Row]| panels.len() / tiles(hidden_units);
         let (positive, negative) = (&scratch.positive[tile * rows(&scratch.positive)..], &scratch.negative[tile * rows(&scratch.negative)..]);
+        // A unit that is 0 everywhere has gradient 0, and w - lr·0 is w to the bit: pixels at the border cost nothing.
+        let idle = |i: usize| scratch.rows.counts[i] + scratch.chains.counts[i] == 0 && target.keeps_at_rest();
         for (i, row) in weights[..visible_units].iter_mut().enumerate() {
+            if idle(i) {
+                continue;
+            }
             let mut pos = [l.splat(0.0); V];
             let (places, values) = scratch.rows.of(i);
             for (&place, &x) in places.iter().zip(values) {
@@ -299,6 +309,9 @@ dispatch! {
         }
         if matches!(target, Target::Update { .. }) {
             for group in 0..visible_units.div_ceil(LANES) {
+                if (group * LANES..visible_units.min((group + 1) * LANES)).all(idle) {
+                    continue;
+                }
                 for v in 0..V {
                     transpose(l, &weights[group * LANES..], v, &mut transposed[v * LANES..], group);
                 }
