@@ -98,3 +98,8 @@ pub use monitor::Monitor;
 pub use rbm::{Lent, Rbm, RbmMut, RbmRef, Resident};
 pub use train::{Algorithm, Report, Settings, Trainer, TrainerState};
 pub use uniforms::{Purpose, Uniforms};
+
+/// The README's program is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

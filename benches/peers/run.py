@@ -36,7 +36,7 @@ ANNEALING = ("AIS: 784 x 500, 100 runs; ms a temperature of all runs", "500 ais 
 PUBLISHED_TEMPERATURES = 14_500
 GENERATORS = ["threefry2x32", "rbg", "unsafe_rbg"]
 # Between the largest and the smallest mean pseudo-likelihood, relative to their mean: all do the same but for their random
-# numbers. Four programs were within 1.2 % at the first two jobs, and within 4.3 % at the third, early in its training.
+# numbers. Four programs were within 0.8 % at the first two jobs, and within 4.2 % at the third, early in its training.
 TOLERANCE = 0.06
 
 

@@ -213,12 +213,3 @@ fn a_gibbs_step_of_the_tutorials_size() {
     let stats = chain("a_gibbs_step_of_the_tutorials_size", &[("STATS", "1"), ("SEED", "5")], 3);
     assert!(stats.contains("hidden_given_visible"), "{stats}");
 }
-
-#[test]
-#[ignore = "measures speed"]
-fn instruction_rate() {
-    for races in ["0", "1"] {
-        let settings = [("STATS", "1"), ("RACES", races)];
-        eprintln!("races {races}: {}", chain("instruction_rate", &settings, 40));
-    }
-}
