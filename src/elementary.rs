@@ -57,44 +57,31 @@ fn polynomial<L: Lanes, const N: usize>(l: L, coefficients: &[f32; N], x: L::F) 
     sum
 }
 
-/// The larger of a and the number `low`; NaN stays.
-#[inline(always)]
-fn at_least<L: Lanes>(l: L, low: f32, a: L::F) -> L::F {
-    l.select(l.less(a, l.splat(low)), l.splat(low), a)
-}
-
-/// The smaller of a and the number `high`; NaN stays.
-#[inline(always)]
-fn at_most<L: Lanes>(l: L, high: f32, a: L::F) -> L::F {
-    l.select(l.less(l.splat(high), a), l.splat(high), a)
-}
-
 #[inline(always)]
 pub(crate) fn exp_lanes<L: Lanes>(l: L, x: L::F) -> L::F {
-    let y = exp_within(l, at_most(l, EXP_MAX, at_least(l, EXP_MIN, x)));
+    let y = exp_within(l, l.smaller(l.splat(EXP_MAX), l.larger(l.splat(EXP_MIN), x)));
     let y = l.select(l.less(l.splat(EXP_MAX), x), l.splat(f32::INFINITY), y);
     l.select(l.less(x, l.splat(EXP_MIN)), l.splat(0.0), y)
 }
 
 #[inline(always)]
 pub(crate) fn sigmoid_lanes<L: Lanes>(l: L, x: L::F) -> L::F {
-    let e = exp_within(l, at_most(l, -EXP_MIN, at_least(l, EXP_MIN, l.negate(x))));
+    // Where -x is too large for `exp_within` the result is 0 anyway.
+    let e = exp_within(l, l.larger(l.splat(EXP_MIN), l.negate(x)));
     let y = l.div(l.splat(1.0), l.add(l.splat(1.0), e));
     l.select(l.less(x, l.splat(EXP_MIN)), l.splat(0.0), y)
 }
 
 #[inline(always)]
 pub(crate) fn softplus_lanes<L: Lanes>(l: L, x: L::F) -> L::F {
-    let minus = l.negate(x);
-    let a = l.select(l.less(x, minus), x, minus);
-    let e = exp_within(l, at_least(l, EXP_MIN, a));
+    let a = l.smaller(x, l.negate(x));
+    let e = exp_within(l, l.larger(l.splat(EXP_MIN), a));
     let t = l.select(l.less(a, l.splat(EXP_MIN)), l.splat(0.0), e);
     // ln(1 + t) = 2·atanh(s), accurate for small t where 1 + t is not.
     let s = l.div(t, l.add(l.splat(2.0), t));
     let z = l.mul(s, s);
     let log = l.mul_add(l.mul(s, z), polynomial(l, &ATANH, z), l.add(s, s));
-    let positive = l.select(l.less(x, l.splat(0.0)), l.splat(0.0), x);
-    l.add(positive, log)
+    l.add(l.larger(l.splat(0.0), x), log)
 }
 
 /// e^x: 0 below -87.3, +∞ above 88.72, NaN for NaN.

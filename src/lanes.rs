@@ -28,6 +28,10 @@ pub(crate) trait Lanes: Copy {
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     fn floor(self, a: Self::F) -> Self::F;
     fn less(self, a: Self::F, b: Self::F) -> Self::M;
+    /// `a` where b < a, else `b`, also where one is NaN.
+    fn larger(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a` where a < b, else `b`, also where one is NaN.
+    fn smaller(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a` where the mask holds, else `b`.
     fn select(self, mask: Self::M, a: Self::F, b: Self::F) -> Self::F;
     /// The bits of `a`, moved up by 23 places: they become an exponent.
@@ -48,6 +52,9 @@ pub(crate) trait Wide: Lanes {
 
     fn load(self, from: &Vector) -> Self::F;
     fn store(self, a: Self::F, to: &mut Vector);
+    /// Asks for a cache line that is soon to be loaded.
+    #[inline(always)]
+    fn prefetch(self, _from: &Vector) {}
     /// Lane l in bit l.
     fn bits(self, mask: Self::M) -> u16;
     /// The states for the draws from `state` on.
@@ -138,6 +145,14 @@ impl Lanes for One {
         a < b
     }
     #[inline(always)]
+    fn larger(self, a: f32, b: f32) -> f32 {
+        if b < a { a } else { b }
+    }
+    #[inline(always)]
+    fn smaller(self, a: f32, b: f32) -> f32 {
+        if a < b { a } else { b }
+    }
+    #[inline(always)]
     fn select(self, mask: bool, a: f32, b: f32) -> f32 {
         if mask { a } else { b }
     }
@@ -188,6 +203,14 @@ impl Lanes for Portable {
     #[inline(always)]
     fn less(self, a: Vector, b: Vector) -> [bool; LANES] {
         each(|l| a[l] < b[l])
+    }
+    #[inline(always)]
+    fn larger(self, a: Vector, b: Vector) -> Vector {
+        each(|l| One.larger(a[l], b[l]))
+    }
+    #[inline(always)]
+    fn smaller(self, a: Vector, b: Vector) -> Vector {
+        each(|l| One.smaller(a[l], b[l]))
     }
     #[inline(always)]
     fn select(self, mask: [bool; LANES], a: Vector, b: Vector) -> Vector {

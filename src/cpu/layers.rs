@@ -2,7 +2,7 @@
 //!
 //! Each is one pass over a tile that is still in the first-level cache. Lanes beyond the last unit come out as 0.
 
-use super::tiles::{LANE, Row, lanes_used};
+use super::tiles::{LANE, Row, VECTORS, lanes_used};
 use crate::{
     elementary::{sigmoid_lanes, softplus_lanes},
     lanes::{LANES, dispatch},
@@ -63,18 +63,21 @@ dispatch! {
     pub(crate) fn fire(
         |l| pre: &mut [Row], units: usize, tile: usize, vectors: usize, states: &mut [u64], words: &mut [u64], stride: usize
     ) {
+        // Lanes of the last vector that hold units.
+        let used = l.less(l.load(&LANE), l.splat(lanes_used(units, tile, vectors - 1)));
         for ((row, state), word) in pre.iter_mut().zip(states).zip(words.iter_mut().step_by(stride)) {
-            let mut draws = l.states(*state);
-            *word = 0;
             for v in 0..vectors {
-                let used = l.less(l.load(&LANE), l.splat(lanes_used(units, tile, v)));
-                let mean = sigmoid_lanes(l, l.load(&row.0[v]));
-                // Where no unit is the mean is 0, and no number is less than that.
-                let mean = l.select(used, mean, l.splat(0.0));
-                l.store(mean, &mut row.0[v]);
-                let on = l.bits(l.less(l.draw(&mut draws), mean));
-                *word |= u64::from(on) << (v * LANES);
+                l.store(sigmoid_lanes(l, l.load(&row.0[v])), &mut row.0[v]);
             }
+            // Where no unit is the mean is 0, and no number is less than that.
+            let last = &mut row.0[vectors - 1];
+            l.store(l.select(used, l.load(last), l.splat(0.0)), last);
+            let mut draws = l.states(*state);
+            let mut on = [0; VECTORS];
+            for (mean, on) in row.0[..vectors].iter().zip(&mut on) {
+                *on = l.bits(l.less(l.draw(&mut draws), l.load(mean)));
+            }
+            *word = on.iter().rev().fold(0, |word, &on| word << LANES | u64::from(on));
             *state = l.first(draws);
         }
     }

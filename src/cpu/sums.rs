@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Above this share of units that are not 0 the dense product is the faster one.
-const DENSE_ABOVE: f32 = 0.5;
+const DENSE_ABOVE: f32 = 0.42;
 /// How many rows the dense product takes at once: with a tile's vectors they fill the registers. Fewer rows than half of
 /// that are better off without it.
 const DENSE_ROWS: usize = 5;
@@ -31,8 +31,8 @@ pub(crate) struct Inputs {
     form: Form,
     /// For each row, from `row·units` on: where the rows of the units that are not 0 stand in a [`Strip`], ascending.
     places: Vec<u32>,
-    /// The values of those units; without use where all are 1. In dense form those of all units, the rows of a group of
-    /// [`DENSE_ROWS`] side by side.
+    /// The values of those units; without use where all are 1. In dense form those of all
+    /// units, tile after tile.
     values: Vec<f32>,
     counts: Vec<usize>,
 }
@@ -45,11 +45,14 @@ enum Form {
     Dense,
 }
 
+/// How many rows ahead of its turn a row is asked for; no more than [`LANES`].
+const AHEAD: usize = 6;
+
 impl Inputs {
     fn reset(&mut self, rows: usize, units: usize) {
         (self.rows, self.units) = (rows, units);
         // Lists are written a vector at a time: room for one more behind the last.
-        let size = rows.next_multiple_of(DENSE_ROWS) * units + LANES;
+        let size = rows * tiles(units) * TILE + LANES;
         if self.places.len() < size {
             self.places.resize(size, 0);
             self.values.resize(size, 0.0);
@@ -64,38 +67,36 @@ impl Inputs {
         2 * self.rows > DENSE_ROWS && on as f32 > DENSE_ABOVE * (self.rows * self.units) as f32
     }
 
-    /// Takes the values of all units.
-    fn take_dense(&mut self, value: impl Fn(usize, usize) -> f32) {
-        self.form = Form::Dense;
-        for (group, values) in
-            self.values.chunks_exact_mut(DENSE_ROWS * self.units).take(self.rows.div_ceil(DENSE_ROWS)).enumerate()
-        {
-            for r in 0..DENSE_ROWS {
-                let row = group * DENSE_ROWS + r;
-                for (i, values) in values.chunks_exact_mut(DENSE_ROWS).enumerate() {
-                    values[r] = if row < self.rows { value(row, i) } else { 0.0 };
-                }
-            }
-        }
-    }
-
     /// Takes rows of packed bits. `skip` is the [`Strip`]'s.
     pub fn take_bits(&mut self, isa: Isa, bits: &[u64], units: usize, skip: usize) {
         let words = tiles(units);
-        let rows = bits.len() / words;
-        self.reset(rows, units);
+        self.reset(bits.len() / words, units);
         if self.is_dense(bits.iter().map(|word| word.count_ones() as usize).sum()) {
-            return self.take_dense(|r, j| (bits[r * words + j / TILE] >> (j % TILE) & 1) as f32);
+            self.form = Form::Dense;
+            spread_bits(isa, bits, self.rows, &mut self.values);
+        } else {
+            self.form = Form::Active;
+            list(isa, bits, units, skip, &mut self.places, &mut self.counts);
         }
-        self.form = Form::Active;
-        list(isa, bits, units, skip, &mut self.places, &mut self.counts);
     }
 
     /// Takes rows of real numbers.
     pub fn take_rows(&mut self, rows: Rows<'_>, skip: usize) {
         let units = rows.units();
         self.reset(rows.len(), units);
-        let mut total = 0;
+        if self.is_dense(rows.count_of_nonzero()) {
+            self.form = Form::Dense;
+            for (n, to) in self.values.chunks_exact_mut(TILE).take(rows.len() * tiles(units)).enumerate() {
+                let (first, r) = (n / rows.len() * TILE, n % rows.len());
+                let span = r * units + first..r * units + units.min(first + TILE);
+                match rows.values() {
+                    Values::U8(x) => to.iter_mut().zip(&x[span]).for_each(|(to, &x)| *to = unit_value(x)),
+                    Values::F32(x) => to[..span.len()].copy_from_slice(&x[span]),
+                }
+            }
+            return;
+        }
+        self.form = Form::Weighted;
         for r in 0..rows.len() {
             let (places, values) = (&mut self.places[r * units..][..units], &mut self.values[r * units..][..units]);
             // Every unit is written and the count moves on only past those that are not 0: no branch to mispredict.
@@ -110,11 +111,6 @@ impl Inputs {
                 Values::F32(row) => row.iter().enumerate().for_each(|(i, &x)| push(i, x)),
             }
             self.counts[r] = n;
-            total += n;
-        }
-        self.form = Form::Weighted;
-        if self.is_dense(total) {
-            self.take_dense(|r, i| rows.value(r, i));
         }
     }
 
@@ -133,7 +129,7 @@ impl Inputs {
         match self.form {
             Form::Active => active::<V>(isa, strip.rows, units, &self.places, counts, out),
             Form::Weighted => weighted::<V>(isa, strip.rows, units, &self.places, &self.values, counts, out),
-            Form::Dense => dense::<V>(isa, strip, units, &self.values, out),
+            Form::Dense => dense::<V>(isa, strip, units, &self.values[..self.rows * tiles(units) * TILE], out),
         }
     }
 }
@@ -157,9 +153,14 @@ dispatch! {
     }
 
     fn active<const V: usize>(|l| strip: &[Row], units: usize, places: &[u32], counts: &[usize], out: &mut [Row]) {
-        for ((places, &n), out) in places.chunks_exact(units).zip(counts).zip(out) {
+        for (r, (&n, out)) in counts.iter().zip(out).enumerate() {
+            let places = &places[r * units..];
             let mut sum = [l.splat(0.0); V];
-            for &place in &places[..n] {
+            // Behind the end of the list stands what is of no use, but at least AHEAD of it.
+            for (&place, &ahead) in places[..n].iter().zip(&places[AHEAD..]) {
+                if let Some(ahead) = strip.get(ahead as usize) {
+                    ahead.0.iter().for_each(|line| l.prefetch(line));
+                }
                 let row = &strip[place as usize];
                 for v in 0..V {
                     sum[v] = l.add(sum[v], l.load(&row.0[v]));
@@ -188,41 +189,81 @@ dispatch! {
         }
     }
 
+    /// Bits as numbers 0 and 1, tile after tile.
+    fn spread_bits(|_l| bits: &[u64], rows: usize, out: &mut [f32]) {
+        for (n, out) in out.chunks_exact_mut(TILE).take(bits.len()).enumerate() {
+            let word = bits[n % rows * (bits.len() / rows) + n / rows];
+            out.iter_mut().enumerate().for_each(|(i, x)| *x = (word >> i & 1) as f32);
+        }
+    }
+
     fn dense<const V: usize>(|l| strip: Strip<'_>, units: usize, values: &[f32], out: &mut [Row]) {
-        for (values, out) in values.chunks_exact(DENSE_ROWS * units).zip(out.chunks_mut(DENSE_ROWS)) {
-            let values = values.as_chunks::<DENSE_ROWS>().0;
+        out.fill(Row::ZERO);
+        for (tile, values) in values.chunks_exact(out.len() * TILE).enumerate() {
+            let weights = &strip.rows[tile * (TILE + strip.skip)..][..TILE.min(units - tile * TILE)];
             if L::MANY_REGISTERS {
-                dense_rows::<L, V>(l, strip, values, out, 0);
+                add_tile::<L, V>(l, weights, values, out, 0);
             } else {
-                (0..V).for_each(|v| dense_rows::<L, 1>(l, strip, values, out, v));
+                (0..V).for_each(|v| add_tile::<L, 1>(l, weights, values, out, v));
             }
         }
     }
 }
 
-/// The sums of [`DENSE_ROWS`] rows with V vectors of the strip, from `first` on.
+/// Adds the units of a tile to the sums of all rows, V vectors of them from `first` on. The tile's weights stay in the
+/// first-level cache for all rows; those of several tiles would not: a vector of each row is a power of two apart.
 #[inline(always)]
-fn dense_rows<L: Wide, const V: usize>(
-    l: L, strip: Strip<'_>, values: &[[f32; DENSE_ROWS]], out: &mut [Row], first: usize,
-) {
-    let mut sums = [[l.splat(0.0); V]; DENSE_ROWS];
-    for (tile, values) in values.chunks(TILE).enumerate() {
-        for (row, x) in strip.rows[tile * (TILE + strip.skip)..].iter().zip(values) {
-            let mut w = [l.splat(0.0); V];
+fn add_tile<L: Wide, const V: usize>(l: L, weights: &[Row], values: &[f32], out: &mut [Row], first: usize) {
+    for (values, out) in values.chunks(DENSE_ROWS * TILE).zip(out.chunks_mut(DENSE_ROWS)) {
+        // Rows beyond the last are the last once more, with the same sums.
+        let last = out.len() - 1;
+        let row = |r: usize| &values[r.min(last) * TILE..][..weights.len()];
+        let rows: [&[f32]; DENSE_ROWS] = std::array::from_fn(row);
+        let mut sums = [[l.splat(0.0); V]; DENSE_ROWS];
+        for r in 0..DENSE_ROWS {
             for v in 0..V {
-                w[v] = l.load(&row.0[first + v]);
+                sums[r][v] = l.load(&out[r.min(last)].0[first + v]);
             }
+        }
+        // Four units at a time: the loop around them costs as much as one.
+        let (fours, rest) = weights.as_chunks::<4>();
+        for (n, weights) in fours.iter().enumerate() {
+            let mut x = [[0.0; 4]; DENSE_ROWS];
             for r in 0..DENSE_ROWS {
-                let x = l.splat(x[r]);
-                for v in 0..V {
-                    sums[r][v] = l.mul_add(x, w[v], sums[r][v]);
-                }
+                x[r] = rows[r].as_chunks().0[n];
+            }
+            for i in 0..4 {
+                add_unit(l, &weights[i], &x, i, first, &mut sums);
+            }
+        }
+        for (n, weights) in rest.iter().enumerate() {
+            let mut x = [[0.0; 1]; DENSE_ROWS];
+            for r in 0..DENSE_ROWS {
+                x[r] = [rows[r][4 * fours.len() + n]];
+            }
+            add_unit(l, weights, &x, 0, first, &mut sums);
+        }
+        for r in 0..DENSE_ROWS {
+            for v in 0..V {
+                l.store(sums[r][v], &mut out[r.min(last)].0[first + v]);
             }
         }
     }
-    for (sum, out) in sums.iter().zip(out) {
+}
+
+/// Adds number `i` of each row's `x` times a row of weights.
+#[inline(always)]
+fn add_unit<L: Wide, const V: usize, const N: usize>(
+    l: L, weights: &Row, x: &[[f32; N]; DENSE_ROWS], i: usize, first: usize, sums: &mut [[L::F; V]; DENSE_ROWS],
+) {
+    let mut w = [l.splat(0.0); V];
+    for v in 0..V {
+        w[v] = l.load(&weights.0[first + v]);
+    }
+    for r in 0..DENSE_ROWS {
+        let x = l.splat(x[r][i]);
         for v in 0..V {
-            l.store(sum[v], &mut out.0[first + v]);
+            sums[r][v] = l.mul_add(x, w[v], sums[r][v]);
         }
     }
 }

@@ -50,6 +50,24 @@ const TO_LANE_ADD: [u64; LANES] = {
     all
 };
 
+/// The numbers of the bits that are 1 in a byte, ascending, at the front.
+const PLACES: [[u8; 8]; 256] = {
+    let mut all = [[0; 8]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let (mut bit, mut n) = (0, 0);
+        while bit < 8 {
+            if byte >> bit & 1 == 1 {
+                all[byte][n] = bit as u8;
+                n += 1;
+            }
+            bit += 1;
+        }
+        byte += 1;
+    }
+    all
+};
+
 // SAFETY, for every block in the implementations below: `self` exists only where the processor has the instructions
 // (`assume`), and a load or store goes through a reference to as many bytes as it moves.
 impl Lanes for Avx512 {
@@ -92,6 +110,16 @@ impl Lanes for Avx512 {
         unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) }
     }
     #[inline(always)]
+    fn larger(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_max_ps(a, b) }
+    }
+    #[inline(always)]
+    fn smaller(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_min_ps(a, b) }
+    }
+    #[inline(always)]
     fn select(self, mask: __mmask16, a: __m512, b: __m512) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_mask_blend_ps(mask, b, a) }
@@ -116,6 +144,11 @@ impl Wide for Avx512 {
     fn store(self, a: __m512, to: &mut Vector) {
         // SAFETY: see above.
         unsafe { _mm512_storeu_ps(to.as_mut_ptr(), a) }
+    }
+    #[inline(always)]
+    fn prefetch(self, from: &Vector) {
+        // SAFETY: see above.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().cast()) }
     }
     #[inline(always)]
     fn bits(self, mask: __mmask16) -> u16 {
@@ -145,17 +178,19 @@ impl Wide for Avx512 {
         unsafe {
             let multiply = _mm512_set1_epi64(TO_NEXT.multiply as i64);
             let add = _mm512_set1_epi64(TO_NEXT.add as i64);
-            let (mut xored, mut turns) = ([_mm256_setzero_si256(); 2], [_mm256_setzero_si256(); 2]);
+            let mut xored = [_mm512_setzero_si512(); 2];
+            let before = *states;
             for half in 0..2 {
-                let s = states[half];
-                let x = _mm512_srli_epi64::<27>(_mm512_xor_si512(_mm512_srli_epi64::<18>(s), s));
-                xored[half] = _mm512_cvtepi64_epi32(x);
-                turns[half] = _mm512_cvtepi64_epi32(_mm512_srli_epi64::<59>(s));
+                let s = before[half];
+                xored[half] = _mm512_srli_epi64::<27>(_mm512_xor_si512(_mm512_srli_epi64::<18>(s), s));
                 states[half] = _mm512_add_epi64(_mm512_mullo_epi64(s, multiply), add);
             }
-            let x = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(xored[0]), xored[1]);
-            let turn = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(turns[0]), turns[1]);
-            let x = _mm512_srli_epi32::<8>(_mm512_rorv_epi32(x, turn));
+            // The word to be turned is the low half of its 64 bits; how far, the top five bits of the state.
+            let low = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let high = _mm512_add_epi32(low, _mm512_set1_epi32(1));
+            let word = _mm512_permutex2var_epi32(xored[0], low, xored[1]);
+            let turn = _mm512_srli_epi32::<27>(_mm512_permutex2var_epi32(before[0], high, before[1]));
+            let x = _mm512_srli_epi32::<8>(_mm512_rorv_epi32(word, turn));
             _mm512_mul_ps(_mm512_cvtepi32_ps(x), _mm512_set1_ps(1.0 / 16_777_216.0))
         }
     }
@@ -234,6 +269,14 @@ impl Lanes for Avx2 {
         both!(I => _mm256_cmp_ps::<_CMP_LT_OQ>(a[I], b[I]))
     }
     #[inline(always)]
+    fn larger(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        both!(I => _mm256_max_ps(a[I], b[I]))
+    }
+    #[inline(always)]
+    fn smaller(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        both!(I => _mm256_min_ps(a[I], b[I]))
+    }
+    #[inline(always)]
     fn select(self, mask: [__m256; 2], a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
         both!(I => _mm256_blendv_ps(b[I], a[I], mask[I]))
     }
@@ -250,11 +293,11 @@ impl Avx2 {
         // SAFETY: see above.
         unsafe {
             let low = _mm256_mul_epu32(s, multiply);
-            let cross = _mm256_add_epi64(
-                _mm256_mul_epu32(_mm256_srli_epi64::<32>(s), multiply),
-                _mm256_mul_epu32(s, _mm256_srli_epi64::<32>(multiply)),
-            );
-            _mm256_add_epi64(_mm256_add_epi64(low, _mm256_slli_epi64::<32>(cross)), add)
+            // Low half times high half and the other way round: both belong into the high half.
+            let cross = _mm256_mullo_epi32(s, _mm256_shuffle_epi32::<0b10_11_00_01>(multiply));
+            let high = _mm256_and_si256(cross, _mm256_set1_epi64x(0xffff_ffff << 32));
+            let cross = _mm256_add_epi64(_mm256_slli_epi64::<32>(cross), high);
+            _mm256_add_epi64(_mm256_add_epi64(low, add), cross)
         }
     }
 }
@@ -273,6 +316,11 @@ impl Wide for Avx2 {
             // SAFETY: see above; 16 numbers are two halves of 8.
             unsafe { _mm256_storeu_ps(to.as_mut_ptr().add(8 * i), a[i]) }
         }
+    }
+    #[inline(always)]
+    fn prefetch(self, from: &Vector) {
+        // SAFETY: see above.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().cast()) }
     }
     #[inline(always)]
     fn bits(self, mask: [__m256; 2]) -> u16 {
@@ -303,22 +351,26 @@ impl Wide for Avx2 {
         unsafe {
             let multiply = _mm256_set1_epi64x(TO_NEXT.multiply as i64);
             let add = _mm256_set1_epi64x(TO_NEXT.add as i64);
-            let mut x = [_mm256_setzero_si256(); 4];
-            for q in 0..4 {
-                let s = states[q];
-                let xored = _mm256_srli_epi64::<27>(_mm256_xor_si256(_mm256_srli_epi64::<18>(s), s));
-                // A word and its copy above it, moved down: the low 32 bits are the word, turned.
-                let low = _mm256_and_si256(xored, _mm256_set1_epi64x(0xffff_ffff));
-                let twice = _mm256_or_si256(low, _mm256_slli_epi64::<32>(xored));
-                x[q] = _mm256_srlv_epi64(twice, _mm256_srli_epi64::<59>(s));
-                states[q] = self.jump(s, multiply, add);
-            }
             let mut u = [_mm256_setzero_ps(); 2];
             for half in 0..2 {
-                // The low halves of 8 words; the shuffle works within 128 bits, the permutation puts them in order.
-                let (a, b) = (_mm256_castsi256_ps(x[2 * half]), _mm256_castsi256_ps(x[2 * half + 1]));
-                let low = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b));
-                let x = _mm256_srli_epi32::<8>(_mm256_permute4x64_epi64::<0b11_01_10_00>(low));
+                let mut xored = [_mm256_setzero_ps(); 2];
+                let mut tops = [_mm256_setzero_ps(); 2];
+                for i in 0..2 {
+                    let s = states[2 * half + i];
+                    let x = _mm256_srli_epi64::<27>(_mm256_xor_si256(_mm256_srli_epi64::<18>(s), s));
+                    (xored[i], tops[i]) = (_mm256_castsi256_ps(x), _mm256_castsi256_ps(s));
+                    states[2 * half + i] = self.jump(s, multiply, add);
+                }
+                // The word to be turned is the low half of its 64 bits; how far, the top five bits of the state.
+                let word = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(xored[0], xored[1]));
+                let top = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(tops[0], tops[1]));
+                let turn = _mm256_srli_epi32::<27>(top);
+                // To the left by 32 - turn, in two steps: never by 32.
+                let back = _mm256_xor_si256(turn, _mm256_set1_epi32(31));
+                let left = _mm256_sllv_epi32(_mm256_add_epi32(word, word), back);
+                let x = _mm256_or_si256(_mm256_srlv_epi32(word, turn), left);
+                // The shuffle works within 128 bits; this puts the words in order.
+                let x = _mm256_srli_epi32::<8>(_mm256_permute4x64_epi64::<0b11_01_10_00>(x));
                 u[half] = _mm256_mul_ps(_mm256_cvtepi32_ps(x), _mm256_set1_ps(1.0 / 16_777_216.0));
             }
             u
@@ -334,5 +386,20 @@ impl Wide for Avx2 {
             [_mm256_permute2f128_ps::<0x20>(low[i], high[i]), _mm256_permute2f128_ps::<0x31>(low[i], high[i])]
         };
         (half(0), half(1))
+    }
+    #[inline(always)]
+    fn list(self, on: u16, first: u32, to: &mut [u32; LANES]) -> usize {
+        let mut n = 0;
+        for (half, byte) in on.to_le_bytes().into_iter().enumerate() {
+            // SAFETY: see above; no more than 8 numbers have been written when the second 8 are.
+            unsafe {
+                let places = _mm_cvtsi64_si128(i64::from_le_bytes(PLACES[usize::from(byte)]));
+                let first = _mm256_set1_epi32((first + 8 * half as u32) as i32);
+                let all = _mm256_add_epi32(_mm256_cvtepu8_epi32(places), first);
+                _mm256_storeu_si256(to.as_mut_ptr().add(n).cast(), all);
+            }
+            n += byte.count_ones() as usize;
+        }
+        n
     }
 }
