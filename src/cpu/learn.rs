@@ -308,12 +308,13 @@ dispatch! {
             }
         }
         if matches!(target, Target::Update { .. }) {
-            for group in 0..visible_units.div_ceil(LANES) {
+            let groups = weights.as_chunks().0.iter().enumerate().take(visible_units.div_ceil(LANES));
+            for (group, rows) in groups {
                 if (group * LANES..visible_units.min((group + 1) * LANES)).all(idle) {
                     continue;
                 }
-                for v in 0..V {
-                    transpose(l, &weights[group * LANES..], v, &mut transposed[v * LANES..], group);
+                for (v, columns) in transposed.as_chunks_mut().0.iter_mut().enumerate().take(V) {
+                    transpose(l, rows, v, columns, group);
                 }
             }
         }
@@ -352,12 +353,13 @@ fn store<L: Wide>(l: L, positive: L::F, negative: L::F, scales: Scales, target: 
 
 /// Vector `v` of 16 rows becomes vector `group` of 16 rows.
 #[inline(always)]
-fn transpose<L: Wide>(l: L, from: &[Row], v: usize, to: &mut [Row], group: usize) {
+fn transpose<L: Wide>(l: L, from: &[Row; LANES], v: usize, to: &mut [Row; LANES], group: usize) {
     let mut rows = [l.splat(0.0); LANES];
-    for (row, from) in rows.iter_mut().zip(from) {
-        *row = l.load(&from.0[v]);
+    for i in 0..LANES {
+        rows[i] = l.load(&from[i].0[v]);
     }
-    for (column, to) in l.transpose(rows).into_iter().zip(to) {
-        l.store(column, &mut to.0[group]);
+    let columns = l.transpose(rows);
+    for i in 0..LANES {
+        l.store(columns[i], &mut to[i].0[group]);
     }
 }

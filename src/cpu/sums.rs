@@ -48,6 +48,17 @@ enum Form {
 /// How many rows ahead of its turn a row is asked for; no more than [`LANES`].
 const AHEAD: usize = 6;
 
+/// Asks for a row that is soon to be read, if there is such a row: behind the end of a list of rows stands what is of no
+/// use, but at least [`AHEAD`] of it.
+#[inline(always)]
+fn prefetch<L: Wide>(l: L, rows: &[Row], place: usize) {
+    if let Some(row) = rows.get(place) {
+        for v in 0..VECTORS {
+            l.prefetch(&row.0[v]);
+        }
+    }
+}
+
 impl Inputs {
     fn reset(&mut self, rows: usize, units: usize) {
         (self.rows, self.units) = (rows, units);
@@ -156,11 +167,8 @@ dispatch! {
         for (r, (&n, out)) in counts.iter().zip(out).enumerate() {
             let places = &places[r * units..];
             let mut sum = [l.splat(0.0); V];
-            // Behind the end of the list stands what is of no use, but at least AHEAD of it.
             for (&place, &ahead) in places[..n].iter().zip(&places[AHEAD..]) {
-                if let Some(ahead) = strip.get(ahead as usize) {
-                    ahead.0.iter().for_each(|line| l.prefetch(line));
-                }
+                prefetch(l, strip, ahead as usize);
                 let row = &strip[place as usize];
                 for v in 0..V {
                     sum[v] = l.add(sum[v], l.load(&row.0[v]));
@@ -175,9 +183,11 @@ dispatch! {
     fn weighted<const V: usize>(
         |l| strip: &[Row], units: usize, places: &[u32], values: &[f32], counts: &[usize], out: &mut [Row],
     ) {
-        for (((places, values), &n), out) in places.chunks_exact(units).zip(values.chunks_exact(units)).zip(counts).zip(out) {
+        for (r, (&n, out)) in counts.iter().zip(out).enumerate() {
+            let (places, values) = (&places[r * units..], &values[r * units..]);
             let mut sum = [l.splat(0.0); V];
-            for (&place, &x) in places[..n].iter().zip(values) {
+            for ((&place, &ahead), &x) in places[..n].iter().zip(&places[AHEAD..]).zip(values) {
+                prefetch(l, strip, ahead as usize);
                 let row = &strip[place as usize];
                 for v in 0..V {
                     sum[v] = l.mul_add(l.splat(x), l.load(&row.0[v]), sum[v]);
