@@ -228,7 +228,7 @@ fn conditionals_at_any_density() {
     for (nv, nh) in [(33, 31), (97, 129), (200, 70)] {
         let rbm = random_rbm(shape(nv, nh), 0.3, 20);
         let model = Canonical::of(&rbm);
-        for density in [0.0, 0.02, 0.3, 0.49, 0.51, 0.8, 1.0] {
+        for density in [0.0, 0.02, 0.3, 0.41, 0.43, 0.8, 1.0] {
             for n in [1, 2, 3, 4, 5, 6, 9, 20, 66] {
                 let (v, h) = (random_values(n * nv, density, 1), random_bits(n * nh, density, 2));
                 let grey = random_bytes(n * nv, density, 3);

@@ -4,7 +4,7 @@
 //!
 //! | call | road |
 //! |---|---|
-//! | chains, `sample_*`, `gibbs_*`, `propup`, `propdown` | sum of active rows, with a factor each where states are real; dense product in the same order where more than half of the units are not 0 |
+//! | chains, `sample_*`, `gibbs_*`, `propup`, `propdown` | sum of active rows, with a factor each where states are real; dense product in the same order where more than two fifths of the units are not 0 |
 //! | free energies, pseudo-likelihoods, monitors | the same sums, then softplus terms added up in `f64` |
 //! | gradients and updates | sums over the rows in which a unit is not 0, fused with the step and the transposition |
 //!

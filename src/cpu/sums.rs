@@ -6,7 +6,7 @@
 //! [`Inputs`] chooses among them by density. Lanes and rows only ever hold different sums.
 //!
 //! On MNIST 5 to 20 % of the units are on, and the sum of the active rows reads just those: it is bound by the bandwidth
-//! of the second-level cache, the dense product by the arithmetic.
+//! of the caches, the dense product by the arithmetic.
 
 use super::{
     isa::Isa,
@@ -31,8 +31,8 @@ pub(crate) struct Inputs {
     form: Form,
     /// For each row, from `row·units` on: where the rows of the units that are not 0 stand in a [`Strip`], ascending.
     places: Vec<u32>,
-    /// The values of those units; without use where all are 1. In dense form those of all
-    /// units, tile after tile.
+    /// The values of those units; without use where all are 1. In dense form those of all units, each
+    /// tile of all rows, row after row, and then the next tile.
     values: Vec<f32>,
     counts: Vec<usize>,
 }
