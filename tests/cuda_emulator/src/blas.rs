@@ -4,6 +4,7 @@ use std::ffi::{c_int, c_longlong, c_uint, c_void};
 
 use crate::driver::{State, Status, Work, with_state};
 use crate::machine::Heap;
+use crate::settings::mix;
 
 /// A `cublasStatus_t`.
 #[repr(u32)]
@@ -14,6 +15,24 @@ pub enum BlasStatus {
     NotInitialized = 1,
     InvalidValue = 7,
     ExecutionFailed = 13,
+}
+
+/// What a handle remembers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Handle {
+    stream: usize,
+    /// Whether factors are rounded to TF32.
+    tf32: bool,
+}
+
+/// `CUBLAS_TF32_TENSOR_OP_MATH`, and the bit that may be added to any mode.
+const TF32_MATH: c_uint = 3;
+const DISALLOW_REDUCED_REDUCTION: c_uint = 16;
+
+/// A number with ten bits behind the point, the nearest one, ties to even: what the tensor cores take.
+fn tf32(x: f32) -> f32 {
+    let bits = x.to_bits();
+    if x.is_finite() { f32::from_bits(bits.wrapping_add(0xfff + (bits >> 13 & 1)) & !0x1fff) } else { x }
 }
 
 /// A matrix operand.
@@ -32,17 +51,24 @@ pub struct Gemm {
     scale: [f32; 2],
     matrices: [Matrix; 3],
     count: usize,
+    tf32: bool,
 }
 
 impl Gemm {
-    /// Computes the products; each element is one fused sum in ascending order.
-    pub fn run(&self, heap: &mut Heap) -> Result<(), String> {
+    /// Computes the products. Each element is one fused sum in ascending order; with a seed it is some such sums, of every
+    /// second, third … term, added up: as many as seed and sizes say. The real library's order is as little known, and as
+    /// constant.
+    pub fn run(&self, heap: &mut Heap, seed: Option<u64>) -> Result<(), String> {
         let ([m, n, k], [alpha, beta]) = (self.size, self.scale);
+        let sizes = self.size.iter().fold(0, |hash, &x| mix(hash ^ x as u64));
+        let parts = seed.map_or(1, |seed| 1 + (mix(seed ^ sizes) % 8) as usize);
         for i in 0..self.count {
             let [a, b, c] = self.matrices.map(|x| x.address.wrapping_add((x.stride * i as i64 * 4) as u64));
             let [ma, mb, mc] = self.matrices;
-            let a = fetch(heap, a, &ma, m, k)?;
-            let b = fetch(heap, b, &mb, k, n)?;
+            let (mut a, mut b) = (fetch(heap, a, &ma, m, k)?, fetch(heap, b, &mb, k, n)?);
+            if self.tf32 {
+                a.iter_mut().chain(&mut b).for_each(|x| *x = tf32(*x));
+            }
             let length = mc.leading * (n - 1) + m;
             let out =
                 heap.range(c, length * 4).ok_or_else(|| format!("sgemm: C at {c:#x} is not in one allocation"))?;
@@ -52,7 +78,11 @@ impl Gemm {
                         true => x[c + r * of.leading],
                         false => x[r + c * of.leading],
                     };
-                    let sum = (0..k).fold(0f32, |sum, l| at(&a, &ma, row, l).mul_add(at(&b, &mb, l, col), sum));
+                    let part = |first: usize| {
+                        let terms = (first..k).step_by(parts);
+                        terms.fold(0f32, |sum, l| at(&a, &ma, row, l).mul_add(at(&b, &mb, l, col), sum))
+                    };
+                    let sum = (1..parts).fold(part(0), |sum, first| sum + part(first));
                     let at = 4 * (row + col * mc.leading);
                     let old = f32::from_le_bytes([out[at], out[at + 1], out[at + 2], out[at + 3]]);
                     // C is not read where beta is 0: it may hold anything.
@@ -117,7 +147,7 @@ blas! {
         let status = with_state(|state| {
             state.ready()?;
             let handle = state.handle();
-            state.blas.insert(handle, 0);
+            state.blas.insert(handle, Handle::default());
             result = put(out, handle);
             Ok(())
         });
@@ -138,17 +168,25 @@ blas! {
     fn cublasSetStream_v2(handle: usize, stream: usize) {
         with_handle(handle, |state| {
             state.check_stream(stream)?;
-            state.blas.insert(handle, stream);
+            state.blas.entry(handle).or_default().stream = stream;
             Ok(BlasStatus::Success)
         })
     }
 
     fn cublasGetStream_v2(handle: usize, out: *mut usize) {
-        with_handle(handle, |state| Ok(put(out, state.blas[&handle])))
+        with_handle(handle, |state| Ok(put(out, state.blas[&handle].stream)))
     }
 
-    fn cublasSetMathMode(handle: usize, _mode: c_uint) {
-        with_handle(handle, |_| Ok(BlasStatus::Success))
+    fn cublasSetMathMode(handle: usize, mode: c_uint) {
+        // Default, pedantic and TF32; the others are not known here.
+        with_handle(handle, |state| {
+            let mode = mode & !DISALLOW_REDUCED_REDUCTION;
+            if !matches!(mode, 0 | 2 | TF32_MATH) {
+                return Ok(BlasStatus::InvalidValue);
+            }
+            state.blas.entry(handle).or_default().tf32 = mode == TF32_MATH;
+            Ok(BlasStatus::Success)
+        })
     }
 
     fn cublasSetWorkspace_v2(handle: usize, _address: *mut c_void, _size: usize) {
@@ -209,8 +247,9 @@ fn gemm(
                 transposed: transposed[i],
             }),
             count: count as usize,
+            tf32: state.blas[&handle].tf32,
         };
-        let stream = state.blas[&handle];
+        let stream = state.blas[&handle].stream;
         state.submit(stream, Work::Gemm(gemm))?;
         Ok(BlasStatus::Success)
     })

@@ -3,9 +3,13 @@
 mod common;
 
 use common::{Device, emulated, grid};
-use cudarc::cublas::{CudaBlas, Gemm, GemmConfig, StridedBatchedConfig, sys::cublasOperation_t as Op};
+use cudarc::cublas::{
+    CudaBlas, Gemm, GemmConfig, StridedBatchedConfig,
+    sys::{cublasMath_t as Math, cublasOperation_t as Op, cublasSetMathMode},
+};
 use cudarc::driver::sys::{CUgraphInstantiate_flags as Flags, CUstreamCaptureMode as Mode, cudaError_enum as Code};
-use cudarc::driver::{CudaContext, DriverError, PushKernelArg};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, PushKernelArg};
+use std::sync::Arc;
 
 #[test]
 fn graphs_replay_with_frozen_scalars() {
@@ -118,6 +122,63 @@ fn products_are_column_by_column() {
             let both = [expected(0, 3.0), expected(1, 3.0)].concat();
             assert_eq!(stream.clone_dtoh(&c).unwrap(), both);
         }
+    });
+}
+
+/// The product of a row and a column.
+fn dot(stream: &Arc<CudaStream>, blas: &CudaBlas, a: &[f32], b: &[f32]) -> f32 {
+    let k = a.len() as i32;
+    let (transa, transb) = (Op::CUBLAS_OP_N, Op::CUBLAS_OP_N);
+    let config = GemmConfig { transa, transb, m: 1, n: 1, k, alpha: 1.0, lda: 1, ldb: k, beta: 0.0, ldc: 1 };
+    let (a, b) = (stream.clone_htod(a).unwrap(), stream.clone_htod(b).unwrap());
+    let mut c = stream.alloc_zeros::<f32>(1).unwrap();
+    // SAFETY: the shapes are those of the buffers.
+    unsafe { blas.gemm(config, &a, &b, &mut c) }.unwrap();
+    stream.clone_dtoh(&c).unwrap()[0]
+}
+
+#[test]
+fn tf32_rounds_the_factors_where_it_is_asked_for() {
+    emulated("tf32_rounds_the_factors_where_it_is_asked_for", &[], || {
+        let stream = CudaContext::new(0).unwrap().new_stream().unwrap();
+        let blas = CudaBlas::new(stream.clone()).unwrap();
+        let set = |mode| {
+            // SAFETY: the handle lives.
+            unsafe { cublasSetMathMode(*blas.handle(), mode) }.result().unwrap();
+        };
+        let step = 2f32.powi(-10);
+        for (x, rounded) in [
+            (1.0 + step, 1.0 + step),
+            (1.0 + 0.5 * step, 1.0),
+            (1.0 + 0.75 * step, 1.0 + step),
+            (-1.0 - 1.5 * step, -1.0 - 2.0 * step),
+            (2.0 - 0.25 * step, 2.0),
+        ] {
+            set(Math::CUBLAS_DEFAULT_MATH);
+            assert_eq!(dot(&stream, &blas, &[x], &[1.0]), x);
+            set(Math::CUBLAS_TF32_TENSOR_OP_MATH);
+            assert_eq!(dot(&stream, &blas, &[x], &[1.0]), rounded);
+            assert_eq!(dot(&stream, &blas, &[1.0], &[x]), rounded);
+        }
+    });
+}
+
+#[test]
+fn a_seed_chooses_the_order_of_sums() {
+    emulated("a_seed_chooses_the_order_of_sums", &[("APPROX_SEED", "1")], || {
+        let stream = CudaContext::new(0).unwrap().new_stream().unwrap();
+        let blas = CudaBlas::new(stream.clone()).unwrap();
+        let sums: Vec<bool> = (20..30)
+            .map(|k| {
+                let a: Vec<f32> = (0..k).map(|i| 1.0 / (i as f32 + 3.0)).collect();
+                let ascending = a.iter().fold(0f32, |sum, x| x.mul_add(*x, sum));
+                let found = dot(&stream, &blas, &a, &a);
+                assert_eq!(found, dot(&stream, &blas, &a, &a), "the same order each time");
+                assert!((found - ascending).abs() < 1e-6, "{found} {ascending}");
+                found == ascending
+            })
+            .collect();
+        assert!(sums.contains(&false), "some order is another one");
     });
 }
 

@@ -37,7 +37,7 @@ pub struct State {
     /// Pinned host memory: size by address.
     pub pinned: HashMap<usize, usize>,
     /// cuBLAS handles and their streams.
-    pub blas: HashMap<usize, usize>,
+    pub blas: HashMap<usize, crate::blas::Handle>,
     /// Allocations that were asked for.
     pub allocations: u64,
     /// Launches that were performed.

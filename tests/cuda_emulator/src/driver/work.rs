@@ -114,7 +114,7 @@ impl State {
                 }
                 Ok(())
             }
-            Work::Gemm(gemm) => gemm.run(&mut self.heap).or_else(|what| {
+            Work::Gemm(gemm) => gemm.run(&mut self.heap, self.settings.approx_seed).or_else(|what| {
                 eprintln!("cuda emulator: {what}");
                 self.sticky = Some(Status::IllegalAddress);
                 Ok(())
