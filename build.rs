@@ -5,8 +5,8 @@
 use std::{env, fs, path::Path};
 
 /// In the order in which they use each other; `kernels/compile.py` has the same list.
-const FILES: [&str; 7] =
-    ["uniforms.cuh", "elementary.cuh", "layers.cuh", "chains.cu", "phases.cu", "energies.cu", "learn.cu"];
+const FILES: [&str; 8] =
+    ["uniforms.cuh", "elementary.cuh", "layers.cuh", "chains.cu", "phases.cu", "energies.cu", "learn.cu", "gemm.cu"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

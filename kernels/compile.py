@@ -9,7 +9,7 @@ import pathlib
 import sys
 
 FOLDER = pathlib.Path(__file__).parent
-FILES = ["uniforms.cuh", "elementary.cuh", "layers.cuh", "chains.cu", "phases.cu", "energies.cu", "learn.cu"]
+FILES = ["uniforms.cuh", "elementary.cuh", "layers.cuh", "chains.cu", "phases.cu", "energies.cu", "learn.cu", "gemm.cu"]
 OPTIONS = [b"--gpu-architecture=compute_70", b"--fmad=false", b"--std=c++17"]
 
 

@@ -38,7 +38,9 @@ struct Step {
     u32 update;
     float lr;
 
-    __device__ void take(float* parameter, const Statistics& s, float positive, float negative) const {
+    /// `s` has the scales of both sums.
+    template <class S>
+    __device__ void take(float* parameter, const S& s, float positive, float negative) const {
         float gradient = __fmaf_rn(negative, s.negative_scale, -__fmul_rn(positive, s.positive_scale));
         *parameter = update ? __fmaf_rn(-lr, gradient, *parameter) : gradient;
     }

@@ -53,7 +53,8 @@
 //! - exp, σ and softplus are one fixed sequence of operations ([`elementary`]).
 //! - Unit (r, j) of a layer is on iff u < p, u being number r·units + j of the layer's draw ([`uniforms`]).
 //! - Sums over rows run in ascending order in one accumulator; sums of energies in `f64`, sixteen partial sums each.
-//! - Lanes and threads only ever hold different results. [`Gemm`] is exempt: its sums are in its matrix library's order.
+//! - Lanes and threads only ever hold different results. [`Gemm`] is exempt, and `CudaGemm`: their sums are in their matrix
+//!   library's order.
 
 mod backend;
 pub mod checkpoint;
@@ -85,7 +86,7 @@ pub use backend::{Activations, Backend, ChainState, Gradient, Layer, Rows, Shape
 pub use checkpoint::Checkpoint;
 pub use cpu::{Cpu, isa::Isa};
 #[cfg(feature = "cuda")]
-pub use cuda::{Cuda, Program};
+pub use cuda::{Cuda, CudaGemm, Program};
 pub use dataset::Dataset;
 #[cfg(feature = "cuda")]
 pub use error::CudaError;

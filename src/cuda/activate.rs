@@ -10,6 +10,8 @@ use crate::{
     error::Result,
     uniforms::Uniforms,
 };
+use cudarc::driver::CudaStream;
+use std::sync::Arc;
 
 impl Cuda {
     pub(super) fn activate(
@@ -18,21 +20,51 @@ impl Cuda {
     ) -> Result<()> {
         let stream = self.stream();
         let side = parameters.side(given);
-        let (n, units) = (rows.rows, parameters.shape.units(given.other()));
         let turn = self.turn_to(rows, 0)?;
-        let pre = Buffer::zeros(stream, n * stride(units))?;
-        let mean = Buffer::zeros(stream, n * stride(units))?;
-        let sample = Buffer::zeros(stream, n * words(units))?;
-        let generator = draws.as_ref().map(|draws| Buffer::of(stream, &[draws.state()])).transpose()?;
-        let state = generator.as_ref().map_or(Ptr::NULL, Buffer::ptr);
-        let grid = Grid::new(count("rows", n)?, threads(side.made));
+        let made = Made::new(stream, rows.rows, parameters.shape.units(given.other()), draws.as_deref())?;
+        let grid = Grid::new(count("rows", rows.rows)?, threads(side.made));
         let rows = rows_of(rows, &turn)?;
-        self.run().propagate(stream, grid, side, rows, 0, Ptr::NULL, state, pre.ptr(), mean.ptr(), sample.ptr())?;
-        strip(&pre.read(stream)?, units, &mut out.pre_activation);
-        strip(&mean.read(stream)?, units, &mut out.mean);
+        let (pre, mean, sample) = (made.pre.ptr(), made.mean.ptr(), made.sample.ptr());
+        self.run().propagate(stream, grid, side, rows, 0, Ptr::NULL, made.generator(), pre, mean, sample)?;
+        made.read(stream, draws, out)
+    }
+}
+
+/// A layer that is made for the host.
+pub(super) struct Made {
+    rows: usize,
+    units: usize,
+    generator: Option<Buffer<u64>>,
+    pub pre: Buffer<f32>,
+    pub mean: Buffer<f32>,
+    pub sample: Buffer<u32>,
+}
+
+impl Made {
+    /// Room for it.
+    pub fn new(stream: &Arc<CudaStream>, rows: usize, units: usize, draws: Option<&Uniforms>) -> Result<Self> {
+        Ok(Self {
+            rows,
+            units,
+            generator: draws.map(|draws| Buffer::of(stream, &[draws.state()])).transpose()?,
+            pre: Buffer::zeros(stream, rows * stride(units))?,
+            mean: Buffer::zeros(stream, rows * stride(units))?,
+            sample: Buffer::zeros(stream, rows * words(units))?,
+        })
+    }
+
+    /// The generator's state where the draws begin; null where nothing is drawn.
+    pub fn generator(&self) -> Ptr<u64> {
+        self.generator.as_ref().map_or(Ptr::NULL, Buffer::ptr)
+    }
+
+    /// Takes it to the host and moves the sequence on.
+    pub fn read(&self, stream: &Arc<CudaStream>, draws: Option<&mut Uniforms>, out: &mut Activations) -> Result<()> {
+        strip(&self.pre.read(stream)?, self.units, &mut out.pre_activation);
+        strip(&self.mean.read(stream)?, self.units, &mut out.mean);
         if let Some(draws) = draws {
-            unpack(&sample.read(stream)?, units, &mut out.sample);
-            draws.skip((n * units) as u64);
+            unpack(&self.sample.read(stream)?, self.units, &mut out.sample);
+            draws.skip((self.rows * self.units) as u64);
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use crate::{
     backend::{Activations, Layer, Shape},
     error::{CudaError, Error, Result},
 };
+use cudarc::driver::CudaStream;
 
 /// Shared memory that every device has for a block, less what the chain kernels declare themselves.
 const SHARED_BYTES: usize = (48 - 13) * 1024;
@@ -19,7 +20,7 @@ pub(super) fn drawn(shape: Shape, chains: &Chains, k: usize) -> u64 {
 }
 
 /// A block a chain, with a thread for each unit of the larger layer and room for the bits of both.
-pub(super) fn sweep_grid(shape: Shape, chains: &Chains) -> Result<Grid> {
+fn sweep_grid(shape: Shape, chains: &Chains) -> Result<Grid> {
     let (nv, nh) = (shape.n_visible(), shape.n_hidden());
     let shared = 4 * (words(nv) + words(nh));
     if shared > SHARED_BYTES {
@@ -46,11 +47,18 @@ impl Cuda {
 
     pub(super) fn sweep(&self, parameters: &Parameters, chains: &mut Chains, k: usize) -> Result<()> {
         chains.states.own(self.stream())?;
+        self.launch_sweep(self.stream(), parameters, chains, 0, k)?;
+        self.advance(chains, drawn(chains.shape, chains, k))
+    }
+
+    /// A sweep that begins to draw `first` numbers after the generator's place.
+    pub(super) fn launch_sweep(
+        &self, stream: &CudaStream, parameters: &Parameters, chains: &Chains, first: u64, k: usize,
+    ) -> Result<()> {
         let (up, down) = (parameters.side(Layer::Visible), parameters.side(Layer::Hidden));
         let grid = sweep_grid(chains.shape, chains)?;
         let generator = chains.states.generator.ptr();
-        self.run().sweep(self.stream(), grid, down, up, chains.arguments(), generator, 0, count("k", k)?)?;
-        self.advance(chains, drawn(chains.shape, chains, k))
+        self.run().sweep(stream, grid, down, up, chains.arguments(), generator, first, count("k", k)?)
     }
 
     pub(super) fn anneal(
@@ -91,7 +99,7 @@ impl Cuda {
     }
 
     /// Moves the generator on by what `k` steps draw, there and here.
-    fn advance(&self, chains: &mut Chains, numbers: u64) -> Result<()> {
+    pub(super) fn advance(&self, chains: &mut Chains, numbers: u64) -> Result<()> {
         let generator = chains.states.generator.ptr();
         self.run().finish(self.stream(), Grid::new(1, 1), generator, numbers, Ptr::NULL, 0, Ptr::NULL)?;
         chains.uniforms.skip(numbers);

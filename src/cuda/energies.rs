@@ -52,22 +52,20 @@ impl Cuda {
         &self, stream: &CudaStream, up: Side, rows: launch::Rows, visible_bias: Ptr<f32>, scratch: [Ptr<f32>; 2],
         terms: Ptr<f64>, out: Ptr<f64>,
     ) -> Result<()> {
+        let (grid, pre, none) = (Grid::new(rows.rows, threads(up.made)), scratch[0], Ptr::NULL);
+        self.run().propagate(stream, grid, up, rows, 1, none, Ptr::NULL, pre, none, Ptr::NULL)?;
+        self.launch_bits_of_pre(stream, up, rows, visible_bias, scratch, terms, out)
+    }
+
+    /// The same from the hidden pre-activations of the rounded rows, which stand in the first of `scratch`.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn launch_bits_of_pre(
+        &self, stream: &CudaStream, up: Side, rows: launch::Rows, visible_bias: Ptr<f32>, scratch: [Ptr<f32>; 2],
+        terms: Ptr<f64>, out: Ptr<f64>,
+    ) -> Result<()> {
         const BITS: u32 = 16;
-        let run = self.run();
-        let ([pre, base], none) = (scratch, Ptr::NULL);
+        let (run, [pre, base]) = (self.run(), scratch);
         let n = u64::from(rows.rows) * u64::from(up.stride);
-        run.propagate(
-            stream,
-            Grid::new(rows.rows, threads(up.made)),
-            up,
-            rows,
-            1,
-            none,
-            Ptr::NULL,
-            pre,
-            none,
-            Ptr::NULL,
-        )?;
         run.elementwise(stream, Grid::new(blocks("numbers", n as usize)?, 256), pre, 1, base, n)?;
         let grid = Grid { slices: up.given.div_ceil(BITS).min(1024), ..Grid::new(rows.rows, 16 * BITS) };
         run.pseudo_likelihood_of_bits(stream, grid, up, rows, visible_bias, pre, base, terms)?;

@@ -165,6 +165,21 @@ pub(super) struct Step {
     pub lr: f32,
 }
 
+/// `Means` of kernels/gemm.cu.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct Means {
+    pub positive: Ptr<f32>,
+    pub row_weights: Ptr<f32>,
+    pub negative: Ptr<f32>,
+    pub rows: u32,
+    pub chains: u32,
+    pub units: u32,
+    pub stride: u32,
+    pub positive_scale: f32,
+    pub negative_scale: f32,
+}
+
 /// Marks types that stand among a kernel's parameters byte for byte as they stand here.
 macro_rules! device_types {
     ($($name:ident),*) => {$(
@@ -172,7 +187,7 @@ macro_rules! device_types {
         unsafe impl DeviceRepr for $name {}
     )*};
 }
-device_types!(Side, Rows, Chains, Statistics, Parameters, Step);
+device_types!(Side, Rows, Chains, Statistics, Parameters, Step, Means);
 
 // SAFETY: `repr(transparent)` over the address that the kernel takes as its pointer.
 unsafe impl<T> DeviceRepr for Ptr<T> {}
@@ -253,6 +268,20 @@ kernels! {
     fn learn(statistics: Statistics, parameters: Parameters, step: Step);
     fn descend(parameters: Ptr<f32>, gradient: Ptr<f32>, lr: f32, n: u64);
     fn transpose(parameters: Parameters);
+    fn numbers_of_rows(rows: Rows, round: u32, row_weights: Ptr<f32>, out: Ptr<f32>, stride: u32);
+    fn numbers_of_bits(bits: Ptr<u32>, units: u32, out: Ptr<f32>, stride: u32);
+    fn activate(
+        side: Side, rows: u32, sums: Ptr<f32>, betas: Ptr<f32>, beta_step: u32, generator: Ptr<u64>, first: u64,
+        pre_activations: Ptr<f32>, means: Ptr<f32>, states: Ptr<f32>, bits: Ptr<u32>,
+    );
+    fn free_energy_of_sums(up: Side, rows: Rows, visible_bias: Ptr<f32>, sums: Ptr<f32>, out: Ptr<f64>);
+    fn pseudo_likelihood_of_sums(
+        up: Side, rows: Rows, visible_bias: Ptr<f32>, place_of_bit: Ptr<u32>, sums: Ptr<f32>, out: Ptr<f64>,
+    );
+    fn gain(
+        down: Side, up: Side, chains: u32, states: Ptr<f32>, sums: Ptr<f32>, betas: Ptr<f32>, log_weights: Ptr<f64>,
+    );
+    fn learn_bias(means: Means, bias: Ptr<f32>, step: Step);
 }
 
 /// Launches that were recorded once and are repeated as a whole.

@@ -23,7 +23,8 @@ impl Cuda {
     pub(super) fn gradient(
         &self, parameters: &Parameters, batch: Batch<'_>, chains: &Chains, work: &mut Work, out: &mut Gradient,
     ) -> Result<()> {
-        self.gradient_to_host(self.statistics(batch, chains, work)?, parameters.shape, out)
+        let statistics = self.statistics(batch, chains, work)?;
+        self.gradient_to_host(parameters.shape, out, |to, step| self.learn(statistics, to, step))
     }
 
     pub(super) fn free_energy_gradient(
@@ -47,7 +48,7 @@ impl Cuda {
             positive_scale: 1.0,
             negative_scale: 0.0,
         };
-        self.gradient_to_host(statistics, shape, out)
+        self.gradient_to_host(shape, out, |to, step| self.learn(statistics, to, step))
     }
 
     pub(super) fn apply(&self, parameters: &mut Parameters, gradient: &Gradient, lr: f32) -> Result<()> {
@@ -76,16 +77,17 @@ impl Cuda {
         self.run().learn(self.stream(), tiles_of(&to)?, statistics, to, step)
     }
 
-    /// A gradient from the statistics, on the host.
-    fn gradient_to_host(&self, statistics: Statistics, shape: Shape, out: &mut Gradient) -> Result<()> {
+    /// The gradient that `learn` puts into some room, on the host.
+    pub(super) fn gradient_to_host(
+        &self, shape: Shape, out: &mut Gradient, learn: impl FnOnce(launch::Parameters, Step) -> Result<()>,
+    ) -> Result<()> {
         let numbers = Numbers::new(self.stream(), shape, &[], &[], &[])?;
-        let to = launch::Parameters { transposed: Ptr::NULL, ..numbers.arguments(shape) };
-        self.learn(statistics, to, Step { update: 0, lr: 0.0 })?;
+        learn(launch::Parameters { transposed: Ptr::NULL, ..numbers.arguments(shape) }, Step { update: 0, lr: 0.0 })?;
         numbers.read(self.stream(), shape, &mut out.weights, &mut out.visible_bias, &mut out.hidden_bias)
     }
 
     /// The statistics of the phases that were run last.
-    fn statistics(&self, batch: Batch<'_>, chains: &Chains, work: &Work) -> Result<Statistics> {
+    pub(super) fn statistics(&self, batch: Batch<'_>, chains: &Chains, work: &Work) -> Result<Statistics> {
         Ok(Statistics {
             rows: rows_of(batch, &work.turn)?,
             row_weights: Ptr::NULL,

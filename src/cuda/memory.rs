@@ -60,6 +60,11 @@ pub(super) fn blocks(what: &'static str, n: usize) -> Result<u32> {
     count(what, n.div_ceil(256))
 }
 
+/// Sixteen threads for each row.
+pub(super) fn sixteen_a_row(rows: u32) -> Grid {
+    Grid::new(rows.div_ceil(8), 128)
+}
+
 /// A block of 256 threads for each 32 × 32 weights.
 pub(super) fn tiles_of(parameters: &launch::Parameters) -> Result<Grid> {
     let tiles = parameters.n_visible.div_ceil(32) as usize * parameters.n_hidden.div_ceil(32) as usize;
@@ -225,6 +230,8 @@ pub(super) struct States {
     pub visible: Buffer<u32>,
     pub visible_pre: Buffer<f32>,
     pub hidden_mean: Buffer<f32>,
+    /// Visible and hidden states as numbers, where the gemm road moves the chains: room for one sweep, nothing that lasts.
+    pub numbers: Option<[Buffer<f32>; 2]>,
 }
 
 impl Copied for States {
@@ -236,6 +243,7 @@ impl Copied for States {
             visible: self.visible.copy(stream)?,
             visible_pre: self.visible_pre.copy(stream)?,
             hidden_mean: self.hidden_mean.copy(stream)?,
+            numbers: None,
         })
     }
 }
@@ -263,6 +271,7 @@ impl Chains {
             visible: Buffer::zeros(stream, chains * words(nv))?,
             visible_pre: Buffer::zeros(stream, chains * stride(nv))?,
             hidden_mean: Buffer::zeros(stream, chains * stride(nh))?,
+            numbers: None,
         };
         Ok(Self { shape, uniforms: state.uniforms.clone(), betas: state.betas.clone(), states: Shared::new(states) })
     }
@@ -348,8 +357,9 @@ impl Turn {
 /// A captured update, and what it was captured with: sizes and addresses. Where those are the same it can be replayed.
 #[derive(Debug)]
 pub(super) struct Captured {
-    pub key: [u64; 20],
-    pub graph: Graph,
+    pub key: [u64; 24],
+    /// None where the launches were made once, but not recorded yet.
+    pub graph: Option<Graph>,
 }
 
 /// What an update needs besides parameters, data and chains.
@@ -366,6 +376,8 @@ pub struct Work {
     pub(super) pre: Buffer<f32>,
     pub(super) base: Buffer<f32>,
     pub(super) terms: Buffer<f64>,
+    /// The gemm road's: the batch's rows and the chains' visible states as numbers.
+    pub(super) numbers: [Buffer<f32>; 2],
     /// The sum over updates of the mean of what was watched.
     pub(super) watched: Buffer<f64>,
     /// Only records.

@@ -1,0 +1,157 @@
+//! cuBLAS: C ← α·A·B + β·C over row-major matrices in device memory.
+//!
+//! cuBLAS is column-major, where the same memory holds the transposed matrix: it is asked for Cᵀ = Bᵀ·Aᵀ, and nothing is
+//! copied. It gets its workspace from here, so that it allocates nothing while launches are captured.
+#![allow(unsafe_code)]
+
+use crate::{
+    cuda::{
+        device::failed,
+        launch::{Buffer, Ptr},
+        memory::count,
+    },
+    error::{CudaError, Error, Result},
+};
+use cudarc::{
+    cublas::{
+        result::{CublasError, create_handle, destroy_handle, set_stream},
+        sys::{self, cublasMath_t as Math, cublasOperation_t as Operation},
+    },
+    driver::{CudaContext, CudaStream},
+};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// What NVIDIA recommends from compute capability 9.0 on, and before, in bytes.
+const WORKSPACE: usize = 32 << 20;
+const WORKSPACE_BEFORE_9: usize = 4 << 20;
+
+/// A row-major matrix in device memory, to be read as it is or transposed.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix {
+    at: Ptr<f32>,
+    rows: u32,
+    columns: u32,
+    stride: u32,
+    transposed: bool,
+}
+
+impl Matrix {
+    /// `rows` rows of `columns` numbers, `stride` apart.
+    pub fn new(at: Ptr<f32>, rows: u32, columns: u32, stride: u32) -> Self {
+        Self { at, rows, columns, stride, transposed: false }
+    }
+
+    /// The same memory, read with rows and columns exchanged.
+    pub fn t(self) -> Self {
+        Self { transposed: !self.transposed, ..self }
+    }
+
+    /// Rows and columns, as it is read.
+    fn size(self) -> (u32, u32) {
+        if self.transposed { (self.columns, self.rows) } else { (self.rows, self.columns) }
+    }
+
+    fn operation(self) -> Operation {
+        if self.transposed { Operation::CUBLAS_OP_T } else { Operation::CUBLAS_OP_N }
+    }
+}
+
+struct Handle(sys::cublasHandle_t);
+
+// SAFETY: cuBLAS allows any thread to use a handle, one at a time; this one stands behind a mutex.
+unsafe impl Send for Handle {}
+
+/// The library, opened for a device. All products of a device are in its one stream, so that they can share a workspace.
+pub(super) struct Blas {
+    context: Arc<CudaContext>,
+    handle: Mutex<Handle>,
+    workspace: Buffer<u8>,
+}
+
+impl fmt::Debug for Blas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cuBLAS")
+    }
+}
+
+impl Drop for Blas {
+    fn drop(&mut self) {
+        let handle = self.handle.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // Where either fails there is nothing left to be done.
+        let _ = self.context.bind_to_thread();
+        // SAFETY: the handle was made in `open` and nobody else has it.
+        let _ = unsafe { destroy_handle(handle.0) };
+    }
+}
+
+fn blas_failed(call: &'static str) -> impl Fn(CublasError) -> Error {
+    move |error| Error::Cuda(CudaError::Failed { call, problem: format!("{:?}", error.0) })
+}
+
+impl Blas {
+    /// # Errors
+    /// [`CudaError::NoCublas`] where the library is not there; out of memory; what cuBLAS says.
+    pub fn open(stream: &Arc<CudaStream>) -> Result<Self> {
+        // SAFETY: loads a library that the system's administrator put where libraries are looked for.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(Error::Cuda(CudaError::NoCublas));
+        }
+        let context = stream.context().clone();
+        let (major, _) = context.compute_capability().map_err(failed("cuDeviceGetAttribute"))?;
+        let workspace = Buffer::zeros(stream, if major >= 9 { WORKSPACE } else { WORKSPACE_BEFORE_9 })?;
+        context.bind_to_thread().map_err(failed("choice of the device"))?;
+        let handle = Mutex::new(Handle(create_handle().map_err(blas_failed("cublasCreate"))?));
+        Ok(Self { context, handle, workspace })
+    }
+
+    /// c ← alpha·a·b + beta·c, `c` being rows(a) × columns(b). With beta = 0 nothing of `c` is read. With `tf32` the factors
+    /// may be rounded to ten bits behind the point.
+    #[allow(clippy::too_many_arguments)]
+    pub fn multiply(
+        &self, stream: &CudaStream, tf32: bool, alpha: f32, a: Matrix, b: Matrix, beta: f32, c: Matrix,
+    ) -> Result<()> {
+        let ((m, k), (inner, n)) = (a.size(), b.size());
+        assert!(k == inner && c.size() == (m, n) && !c.transposed, "a is {m} × {k}, b is {inner} × {n}");
+        let int = |x: u32| count("rows or units", x as usize).map(|x| x as i32);
+        let math = if tf32 { Math::CUBLAS_TF32_TENSOR_OP_MATH } else { Math::CUBLAS_DEFAULT_MATH };
+        let (m, n, k) = (int(m)?, int(n)?, int(k)?);
+        let (lda, ldb, ldc) = (int(a.stride)?, int(b.stride)?, int(c.stride)?);
+        self.context.bind_to_thread().map_err(failed("choice of the device"))?;
+        let held = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        let handle = held.0;
+        // SAFETY: the handle and the stream live, and the lock is held to the end of the function.
+        unsafe { set_stream(handle, stream.cu_stream().cast()) }.map_err(blas_failed("cublasSetStream"))?;
+        // SAFETY: the workspace lives as long as the handle. A new stream takes it away, so it is given each time.
+        unsafe { sys::cublasSetWorkspace_v2(handle, self.workspace.ptr().address as _, self.workspace.len()) }
+            .result()
+            .map_err(blas_failed("cublasSetWorkspace"))?;
+        // SAFETY: as above.
+        unsafe { sys::cublasSetMathMode(handle, math) }.result().map_err(blas_failed("cublasSetMathMode"))?;
+        // SAFETY: the addresses are those of buffers of rows × stride numbers each, whose sizes follow from the shape and
+        // the number of rows that went into the matrices; they are released in stream order, so after this product. `c`
+        // is none of the factors. Both scalars are read before the call returns.
+        unsafe {
+            sys::cublasSgemm_v2(
+                handle,
+                b.operation(),
+                a.operation(),
+                n,
+                m,
+                k,
+                &raw const alpha,
+                b.at.address as *const f32,
+                ldb,
+                a.at.address as *const f32,
+                lda,
+                &raw const beta,
+                c.at.address as *mut f32,
+                ldc,
+            )
+        }
+        .result()
+        .map_err(blas_failed("cublasSgemm"))
+    }
+}
