@@ -6,30 +6,10 @@ use harmonium::{Activations, Algorithm, Backend, Gradient, Monitor, Rbm, Setting
 use oracle::{
     exact::{Exact, add, mean, product, rows_f64, state},
     flat, for_each_backend, generator, random_rbm, random_values, rows, shape,
-    statistics::{assert_near, draw_from, gamma, mean_error, pre_error},
+    statistics::{assert_near, draw_from, gamma, gradient_error, mean_error, pre_error},
     symmetric,
 };
 use proptest::prelude::*;
-
-/// What rounding can do to Σ_r w_r ∂F(v_r)/∂θ in `f32`.
-///
-/// Each hidden mean is off by at most [`mean_error`]; a product w·x·P takes two roundings, a sum of R terms R more, and
-/// two factors 1/B and 1/M with the subtraction at most four: in all gamma(R + 6) of the sum of the terms' sizes.
-fn rounding(model: &Exact, data: &[Vec<f64>], weights: &[f64]) -> Vec<f64> {
-    let (nv, nh) = (model.nv, model.nh);
-    let mut bound = vec![1e-30; model.theta.len()];
-    let relative = gamma(data.len() + 6);
-    for (x, w) in data.iter().zip(weights) {
-        let (p, size, w) = (model.p_hidden(x), model.hidden_size(x), w.abs());
-        for j in 0..nh {
-            let error = w * (mean_error(pre_error(nv, size[j])) + relative * p[j]) * (1.0 + relative);
-            bound[nv * nh + nv + j] += error;
-            (0..nv).for_each(|i| bound[i * nh + j] += x[i] * error);
-        }
-        (0..nv).for_each(|i| bound[nv * nh + i] += w * relative * x[i]);
-    }
-    bound
-}
 
 /// A step of the central differences, and how far they are off for Σ w_r F(v_r): the third derivative of F in a parameter
 /// is at most max σ'' = 0.0963 of each row, and the sum, in f64, is off by 1e-15 for each of its terms.
@@ -98,7 +78,7 @@ for_each_backend! {
             // A few parameters stand for all: each costs two evaluations.
             let step = (model.theta.len() / 150).max(1);
             let error = difference_error(&model, &data, &weights);
-            let bounds = rounding(&model, &data, &weights);
+            let bounds = gradient_error(&model, &data, &weights);
             for at in (seed as usize % step..model.theta.len()).step_by(step) {
                 let expected = (objective(&model.moved(at, S)) - objective(&model.moved(at, -S))) / (2.0 * S);
                 assert_near(&found[at..=at], &[expected], &[bounds[at] + error], "gradient");
@@ -127,8 +107,8 @@ for_each_backend! {
                 let (data, ends) = (rows_f64(&data, nv), rows_f64(&ends, nv));
                 let objective = |m: &Exact| mean(&data, |x| m.free_energy(x)) - mean(&ends, |x| m.free_energy(x));
                 let weights = |rows: &[Vec<f64>]| vec![1.0 / rows.len() as f64; rows.len()];
-                let mut bounds = rounding(&model, &data, &weights(&data));
-                add(&mut bounds, 1.0, &rounding(&model, &ends, &weights(&ends)));
+                let mut bounds = gradient_error(&model, &data, &weights(&data));
+                add(&mut bounds, 1.0, &gradient_error(&model, &ends, &weights(&ends)));
                 let error = difference_error(&model, &data, &weights(&data)) + difference_error(&model, &ends, &weights(&ends));
                 let step = (model.theta.len() / 100).max(1);
                 for at in (seed as usize % step..model.theta.len()).step_by(step) {
@@ -151,8 +131,8 @@ for_each_backend! {
             let weights: Vec<f32> =
                 [1.0 / 6.0; 6].into_iter().chain(model.p_v().into_iter().map(|p| -p)).map(|w| w as f32).collect();
             let found = library_gradient(&backend, &rbm, &rows, &weights);
-            // The weights were rounded once more: one more rounding a term, and `rounding` has four to spare.
-            let bounds = rounding(&model, &rows_f64(&rows, nv), &weights.iter().map(|&w| f64::from(w)).collect::<Vec<_>>());
+            // The weights were rounded once more: one more rounding a term, and `gradient_error` has four to spare.
+            let bounds = gradient_error(&model, &rows_f64(&rows, nv), &weights.iter().map(|&w| f64::from(w)).collect::<Vec<_>>());
             assert_near(&found, &model.loss_gradient(&rows_f64(&data, nv)), &bounds, "loss gradient");
         }
     }
@@ -176,7 +156,7 @@ for_each_backend! {
             }
             add(&mut found, 1.0 / groups as f64, &library_gradient(&backend, &rbm, &samples, &weights));
             let weights: Vec<f64> = weights.iter().map(|&w| f64::from(w)).collect();
-            add(&mut rounded, 1.0 / groups as f64, &rounding(&model, &rows_f64(&samples, nv), &weights));
+            add(&mut rounded, 1.0 / groups as f64, &gradient_error(&model, &rows_f64(&samples, nv), &weights));
         }
         let bounds = six_deviations(&model, &p_v, (groups * group) as f64);
         let bounds: Vec<f64> = bounds.iter().zip(rounded).map(|(a, b)| a + b).collect();
@@ -209,7 +189,7 @@ for_each_backend! {
             }
             let mut bounds = six_deviations(&model, &ends, (n * updates) as f64);
             let same = vec![row.clone(); n];
-            add(&mut bounds, 2.0, &rounding(&model, &same, &vec![1.0 / n as f64; n]));
+            add(&mut bounds, 2.0, &gradient_error(&model, &same, &vec![1.0 / n as f64; n]));
             // The ends' part rounds like the data's: sums of n terms, all at most 1.
             let ends_rounding = mean_error(pre_error(nv, 10.0)) + gamma(n + 6);
             bounds.iter_mut().for_each(|bound| *bound += ends_rounding);

@@ -1,6 +1,6 @@
 //! The CUDA device of the tests: a real one, or the emulator on the library path.
 
-use harmonium::{Cuda, CudaError, Error, Program};
+use harmonium::{Cuda, CudaError, CudaGemm, Error, Program, Result};
 use std::io::Write;
 
 /// What the emulator calls itself.
@@ -16,9 +16,18 @@ pub fn cuda() -> Option<Cuda> {
 
 /// The same with other kernels.
 pub fn cuda_with(program: Program<'_>) -> Option<Cuda> {
-    match Cuda::with_program(0, program) {
+    present(Cuda::with_program(0, program))
+}
+
+/// Device 0 by the gemm road, without cuBLAS as without a driver.
+pub fn cuda_gemm() -> Option<CudaGemm> {
+    present(CudaGemm::new(0))
+}
+
+fn present<T>(opened: Result<T>) -> Option<T> {
+    match opened {
         Ok(cuda) => Some(cuda),
-        Err(Error::Cuda(why @ (CudaError::NoDriver | CudaError::NoDevice { .. }))) => {
+        Err(Error::Cuda(why @ (CudaError::NoDriver | CudaError::NoDevice { .. } | CudaError::NoCublas))) => {
             skipped(&why.to_string());
             None
         }

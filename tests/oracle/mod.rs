@@ -37,6 +37,11 @@ impl Contract for harmonium::Cuda {
     const CANONICAL: bool = true;
 }
 
+#[cfg(feature = "cuda")]
+impl Contract for harmonium::CudaGemm {
+    const CANONICAL: bool = false;
+}
+
 /// Whether this backend is held to the canonical bits.
 pub fn is_canonical<B: Contract>(_: &B) -> bool {
     B::CANONICAL
@@ -64,6 +69,8 @@ macro_rules! for_each_backend {
         for_each_backend! { @backend gemm, Some(harmonium::Gemm::detect().expect("a CPU")), $($tests)* }
         #[cfg(feature = "cuda")]
         for_each_backend! { @backend cuda, oracle::device::cuda(), $($tests)* }
+        #[cfg(feature = "cuda")]
+        for_each_backend! { @backend cuda_gemm, oracle::device::cuda_gemm(), $($tests)* }
     };
 }
 pub(crate) use for_each_backend;

@@ -1,6 +1,6 @@
 //! Goodness of fit at a stated rate of false alarms, and bounds on rounding.
 
-use super::uniform;
+use super::{exact::Exact, uniform};
 use harmonium::elementary::{SIGMOID_ULP, SOFTPLUS_ULP};
 use rand_pcg::Pcg32;
 
@@ -27,6 +27,26 @@ pub fn mean_error(pre_error: f64) -> f64 {
 /// Greatest error of softplus of a pre-activation: sp' ≤ 1, and a unit in the last place is ≤ 2U of the number.
 pub fn softplus_error(pre_error: f64, softplus: f64) -> f64 {
     pre_error + SOFTPLUS_ULP * 2.0 * U * (softplus + pre_error) + f64::from(f32::MIN_POSITIVE) * 2.0
+}
+
+/// What rounding can do to Σ_r w_r ∂F(v_r)/∂θ in `f32`.
+///
+/// Each hidden mean is off by at most [`mean_error`]; a product w·x·P takes two roundings, a sum of R terms R more, and
+/// two factors 1/B and 1/M with the subtraction at most four: in all gamma(R + 6) of the sum of the terms' sizes.
+pub fn gradient_error(model: &Exact, data: &[Vec<f64>], weights: &[f64]) -> Vec<f64> {
+    let (nv, nh) = (model.nv, model.nh);
+    let mut bound = vec![1e-30; model.theta.len()];
+    let relative = gamma(data.len() + 6);
+    for (x, w) in data.iter().zip(weights) {
+        let (p, size, w) = (model.p_hidden(x), model.hidden_size(x), w.abs());
+        for j in 0..nh {
+            let error = w * (mean_error(pre_error(nv, size[j])) + relative * p[j]) * (1.0 + relative);
+            bound[nv * nh + nv + j] += error;
+            (0..nv).for_each(|i| bound[i * nh + j] += x[i] * error);
+        }
+        (0..nv).for_each(|i| bound[nv * nh + i] += w * relative * x[i]);
+    }
+    bound
 }
 
 /// The standard normal number that is exceeded with probability 1e-6.

@@ -1,0 +1,341 @@
+//! The gemm road on the device: what [`for_each_backend`] does not ask of every backend. Runs where `tests/cuda.rs` does.
+//!
+//! Where results are compared with the CPU's, a draw can fall between two means that differ by rounding, and everything after
+//! it is another chain. With at most 10 000 draws and means that are apart by at most 5e-6 that is less than one seed in
+//! twenty; of five seeds all have such a draw with probability 3e-7. So one seed of five must agree.
+#![cfg(feature = "cuda")]
+
+mod oracle;
+
+use harmonium::{
+    Activations, Algorithm, Backend, ChainState, Chains, Cpu, Cuda, CudaGemm, Monitor, Purpose, Rbm, Settings, Shape,
+    Trainer, TrainerState, Uniforms,
+    log_partition::{Annealing, BaseRate, Schedule, ais},
+};
+use oracle::{
+    assert_bits, byte_rows,
+    canonical::sample,
+    device::{cuda, cuda_gemm},
+    exact::{Exact, add, index, rows_f64, sigmoid},
+    random_bits, random_bytes, random_rbm, random_values, rows, shape,
+    statistics::{U, assert_distribution, assert_near, gradient_error, mean_error, pre_error, softplus_error},
+};
+
+const SIZES: [usize; 5] = [1, 31, 32, 33, 257];
+const BETAS: [f32; 3] = [1.0, 0.5, 0.0];
+
+/// Each size once on either side.
+fn shapes() -> impl Iterator<Item = Shape> {
+    (0..SIZES.len()).map(|n| shape(SIZES[n], SIZES[(n + 3) % SIZES.len()]))
+}
+
+fn model(shape: Shape, seed: u64) -> Rbm {
+    random_rbm(shape, 2.0 / (shape.n_visible().max(shape.n_hidden()).max(4) as f64).sqrt(), seed)
+}
+
+/// Chains at several inverse temperatures, far along a sequence.
+fn state(shape: Shape, chains: usize, seed: u64) -> ChainState {
+    let words = shape.n_hidden().div_ceil(64);
+    let bits = random_bits(chains * shape.n_hidden(), 0.4, seed);
+    let hidden = bits.chunks_exact(shape.n_hidden()).flat_map(|chain| {
+        (0..words).map(|w| chain.iter().skip(64 * w).take(64).rev().fold(0, |word, &x| word << 1 | u64::from(x == 1.0)))
+    });
+    let mut uniforms = Uniforms::new(seed, Purpose::Sampling);
+    uniforms.skip((1 << 40) - 1000);
+    ChainState { hidden: hidden.collect(), betas: (0..chains).map(|m| BETAS[m % 3]).collect(), uniforms }
+}
+
+/// Whether some seed of five agrees.
+#[track_caller]
+fn assert_some_seed(what: &str, agrees: impl Fn(u64) -> bool) {
+    assert!((1..=5).any(agrees), "{what}: no seed of five agrees with the CPU");
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&x| f64::from(x)).collect()
+}
+
+/// A step from a known state: pre-activations are the oracle's at each chain's temperature, and both layers are drawn from
+/// the numbers at the canonical positions. Where the hidden means are the oracle's, a draw within their error may go
+/// either way.
+#[test]
+fn a_step_draws_at_the_canonical_positions() {
+    let Some(gemm) = cuda_gemm() else { return };
+    for (seed, shape) in (0..).zip(shapes()) {
+        let (nv, nh, n) = (shape.n_visible(), shape.n_hidden(), [1, 2, 33][seed as usize % 3]);
+        let rbm = model(shape, seed);
+        let (resident, exact) = (rbm.on(&gemm).expect("resident"), Exact::of(&rbm));
+        let start = state(shape, n, seed);
+        let mut chains = Chains::from_state(&gemm, shape, &start).expect("chains");
+        let before = chains.hidden().expect("hidden");
+        chains.sweep(&resident, 1).expect("sweep");
+        let mut visible = Activations::default();
+        chains.visible(&mut visible).expect("visible");
+        let at = |x: Vec<f64>, beta: f32| x.into_iter().map(move |x| x * f64::from(beta)).collect::<Vec<_>>();
+        for (m, h) in rows_f64(&before, nh).iter().enumerate() {
+            let (pre, size) = (at(exact.visible_pre(h), BETAS[m % 3]), exact.visible_size(h));
+            let bounds: Vec<f64> = size.iter().map(|&size| pre_error(nh, size)).collect();
+            assert_near(
+                &wide(&visible.pre_activation[m * nv..][..nv]),
+                &pre,
+                &bounds,
+                &format!("{shape:?}, chain {m}"),
+            );
+        }
+        let mut generator = start.uniforms.generator();
+        assert_bits(&visible.sample, &sample(&visible.mean, &mut generator), "visible draws");
+        let hidden = chains.hidden().expect("hidden");
+        for (m, v) in rows_f64(&visible.sample, nv).iter().enumerate() {
+            let (pre, size) = (at(exact.hidden_pre(v), BETAS[m % 3]), exact.hidden_size(v));
+            for j in 0..nh {
+                let p = sigmoid(pre[j]);
+                let u = f64::from(harmonium::uniforms::unit_interval(rand_core::Rng::next_u32(&mut generator)));
+                let near = (u - p).abs() <= mean_error(pre_error(nv, size[j]));
+                assert!(near || (hidden[m * nh + j] == 1.0) == (u < p), "{shape:?}, chain {m}, unit {j}: {u}, {p}");
+            }
+        }
+        let mut expected = start.uniforms.clone();
+        expected.skip((n * (nv + nh)) as u64);
+        assert_eq!(chains.state().expect("state").uniforms, expected);
+    }
+}
+
+/// Sweeps of several steps, copies, and starts at rows: the CPU's chains.
+#[test]
+fn chains_are_the_cpus() {
+    fn ask<B: Backend>(backend: &B, rbm: &Rbm, start: &ChainState, grey: &[u8]) -> Vec<ChainState> {
+        let resident = rbm.on(backend).expect("resident");
+        let mut chains = Chains::from_state(backend, rbm.shape(), start).expect("chains");
+        chains.sweep(&resident, 3).expect("sweep");
+        let copy = chains.clone();
+        chains.sweep(&resident, 1).expect("sweep");
+        let data = backend.load(byte_rows(grey, rbm.shape().n_visible())).expect("data");
+        let batch = B::batch(&data, 1..3);
+        let mut started = Chains::from_visible(&resident, batch, start.uniforms.clone()).expect("chains");
+        started.sweep(&resident, 2).expect("sweep");
+        [&chains, &copy, &started].map(|chains| chains.state().expect("state")).into()
+    }
+    let Some(gemm) = cuda_gemm() else { return };
+    let cpu = Cpu::detect().expect("a CPU");
+    for (n, shape) in [shape(33, 257), shape(65, 31), shape(1, 32)].into_iter().enumerate() {
+        assert_some_seed(&format!("{shape:?}"), |seed| {
+            let (rbm, start) = (model(shape, seed), state(shape, [2, 9, 33][n], seed));
+            let grey = random_bytes(3 * shape.n_visible(), 0.5, seed);
+            ask(&gemm, &rbm, &start, &grey) == ask(&cpu, &rbm, &start, &grey)
+        });
+    }
+}
+
+/// One update.
+fn step<B: Backend>(backend: &B, rbm: &Rbm, settings: Settings, x: &[f32], lr: f32) -> (Rbm, Vec<f32>, TrainerState) {
+    let (mut rbm, nv) = (rbm.clone(), rbm.shape().n_visible());
+    let data = backend.load(rows(x, nv)).expect("data");
+    let mut trainer = Trainer::new(backend, rbm.shape(), settings).expect("trainer");
+    let mut lent = rbm.lend(backend).expect("lent");
+    trainer.step(&mut lent, B::batch(&data, 0..x.len() / nv), lr).expect("step");
+    lent.finish().expect("finish");
+    let mut ends = Activations::default();
+    trainer.chains().visible(&mut ends).expect("ends");
+    (rbm, ends.sample, trainer.state().expect("state"))
+}
+
+/// Parameters after an update: either road's are off from the exact ones by what rounding can do to the gradient times the
+/// rate, and four roundings of the parameter and the change, which is at most two rates.
+#[test]
+fn an_update_is_the_cpus() {
+    let Some(gemm) = cuda_gemm() else { return };
+    let cpu = Cpu::detect().expect("a CPU");
+    let monitors = [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction, Monitor::None];
+    for (n, shape) in shapes().enumerate() {
+        let algorithm = if n % 2 == 0 { Algorithm::Pcd { n_chains: 33 } } else { Algorithm::Cd };
+        let lr = 0.1f32;
+        assert_some_seed(&format!("{shape:?}, {algorithm:?}"), |seed| {
+            let settings = Settings { algorithm, k: 2, monitor: monitors[n % 4], seed };
+            let rbm = model(shape, seed);
+            let x = random_values(7 * shape.n_visible(), 0.7, seed);
+            let (expected, ends, state) = step(&cpu, &rbm, settings, &x, lr);
+            let (found, found_ends, found_state) = step(&gemm, &rbm, settings, &x, lr);
+            assert_eq!(found_state.chains.uniforms, state.chains.uniforms);
+            if found_ends != ends || found_state.chains != state.chains {
+                return false;
+            }
+            let (exact, after) = (Exact::of(&rbm), Exact::of(&expected));
+            let mut bounds = vec![0.0; exact.theta.len()];
+            for states in [&x, &ends] {
+                let states = rows_f64(states, shape.n_visible());
+                let mean = vec![1.0 / states.len() as f64; states.len()];
+                add(&mut bounds, 2.0 * f64::from(lr), &gradient_error(&exact, &states, &mean));
+            }
+            let parameters = after.theta.iter().zip(&mut bounds);
+            parameters.for_each(|(theta, bound)| *bound += 4.0 * U * (theta.abs() + 2.0 * f64::from(lr)));
+            assert_near(&Exact::of(&found).theta, &after.theta, &bounds, &format!("{shape:?}, {settings:?}"));
+            // The same terms up to rounding: each of at most (n_visible + n_hidden) softplus.
+            let scale = shape.n_visible().max(30) as f64 * (shape.n_visible() + shape.n_hidden()) as f64;
+            assert!((found_state.watched - state.watched).abs() <= 1e-5 * scale, "{found_state:?} {state:?}");
+            true
+        });
+    }
+}
+
+/// Launched one by one, captured, replayed, and once more after the sizes changed: as trainers do who see each update first.
+#[test]
+fn a_captured_update_is_the_same() {
+    let Some(gemm) = cuda_gemm() else { return };
+    let shape = shape(33, 20);
+    let x = random_bytes(40 * 33, 0.3, 1);
+    let data = gemm.load(byte_rows(&x, 33)).expect("data");
+    let batches = [0..6, 6..12, 12..18, 18..24, 24..27, 27..30, 30..36];
+    for (algorithm, monitor) in [
+        (Algorithm::Pcd { n_chains: 5 }, Monitor::PseudoLikelihood),
+        (Algorithm::Cd, Monitor::Reconstruction),
+        (Algorithm::Pcd { n_chains: 3 }, Monitor::ExactPseudoLikelihood),
+    ] {
+        let settings = Settings { algorithm, k: 2, monitor, seed: 3 };
+        let run = |anew: bool| {
+            let mut rbm = model(shape, 2);
+            let mut trainer = Trainer::new(&gemm, shape, settings).expect("trainer");
+            let mut lent = rbm.lend(&gemm).expect("lent");
+            for batch in batches.clone() {
+                trainer.step(&mut lent, CudaGemm::batch(&data, batch), 0.1).expect("step");
+                if anew {
+                    let state = trainer.state().expect("state");
+                    trainer = Trainer::from_state(&gemm, shape, settings, &state).expect("trainer");
+                }
+            }
+            lent.finish().expect("finish");
+            (rbm, trainer.state().expect("state"))
+        };
+        assert_eq!(run(false), run(true), "{settings:?}");
+    }
+}
+
+/// Where chains go from each state is what the conditionals say. False-alarm rate 1e-6 each of two comparisons.
+#[test]
+fn samples_are_distributed_as_the_models() {
+    let Some(gemm) = cuda_gemm() else { return };
+    let (nv, nh, n) = (3, 2, 4000);
+    let rbm = random_rbm(shape(nv, nh), 1.5, 12);
+    let (resident, exact) = (rbm.on(&gemm).expect("resident"), Exact::of(&rbm));
+    let start =
+        ChainState { hidden: vec![0b01; n], betas: vec![1.0; n], uniforms: Uniforms::new(5, Purpose::Sampling) };
+    let mut chains = Chains::from_state(&gemm, rbm.shape(), &start).expect("chains");
+    let mut visible = Activations::default();
+    let mut steps = 0;
+    for k in [1, 2] {
+        chains.sweep(&resident, k).expect("sweep");
+        steps += k;
+        chains.visible(&mut visible).expect("visible");
+        let hidden = chains.hidden().expect("hidden");
+        let mut counts = vec![0; 1 << (nv + nh)];
+        for (v, h) in visible.sample.chunks_exact(nv).zip(hidden.chunks_exact(nh)) {
+            counts[index(v) << nh | index(h)] += 1;
+        }
+        assert_distribution(&counts, &exact.after_sweeps(&[0.0, 1.0, 0.0, 0.0], steps), &format!("{steps} steps"));
+    }
+}
+
+/// log Z by annealing is the CPU's: each log weight is a sum over pairs of temperatures of differences of softplus terms.
+#[test]
+fn annealing_is_the_cpus() {
+    let Some(gemm) = cuda_gemm() else { return };
+    let cpu = Cpu::detect().expect("a CPU");
+    let (nv, nh, pairs) = (33, 31, 5);
+    assert_some_seed("log Z", |seed| {
+        let rbm = model(shape(nv, nh), seed);
+        let base_rate = BaseRate::fit(rows(&random_bits(10 * nv, 0.3, seed), nv));
+        let schedule = Schedule::new(pairs).expect("schedule");
+        let settings = Annealing { runs: 17, schedule, seed, ..Annealing::default() };
+        let expected = ais(&rbm.on(&cpu).expect("on"), &base_rate, &settings).expect("ais");
+        let found = ais(&rbm.on(&gemm).expect("on"), &base_rate, &settings).expect("ais");
+        let all_on = Exact::of(&rbm).hidden_size(&vec![1.0; nv]);
+        let term = |&size: &f64| softplus_error(pre_error(nv, size), size + 1.0);
+        let bound = 4.0 * pairs as f64 * all_on.iter().map(term).sum::<f64>();
+        (found.estimate - expected.estimate).abs() <= bound
+    });
+}
+
+/// The least weight that rounding to TF32 changes and `f32` holds: 1 + 2⁻¹¹.
+const BETWEEN: f32 = 1.0 + 1.0 / 2048.0;
+
+/// A model whose every sum over more than one unit tells TF32 from `f32`.
+fn model_between(n: usize) -> Rbm {
+    Rbm::from_parts(shape(n, n), vec![BETWEEN; n * n], vec![-1.0; n], vec![-1.0; n]).expect("model")
+}
+
+#[test]
+fn tf32_is_off_unless_asked_for() {
+    let Some(gemm) = cuda_gemm() else { return };
+    let rbm = model_between(4);
+    let pre = |gemm: &CudaGemm| {
+        let data = gemm.load(rows(&[1.0; 4], 4)).expect("data");
+        let mut hidden = Activations::default();
+        rbm.on(gemm).expect("on").propup(CudaGemm::batch(&data, 0..1), &mut hidden).expect("propup");
+        hidden.pre_activation[0]
+    };
+    assert_eq!(pre(&gemm), 4.0 * BETWEEN - 1.0);
+    assert_eq!(pre(&gemm.clone().with_tf32()), 3.0);
+    // It belongs to the backend, not to the library that clones share.
+    assert_eq!(pre(&gemm), 4.0 * BETWEEN - 1.0);
+}
+
+/// Which road runs is told apart by TF32, which only products have: below the limits everything is canonical to the bit,
+/// from them on it is not.
+#[test]
+fn the_road_is_chosen_by_size_and_can_be_forced() {
+    let (Some(gemm), Some(cuda)) = (cuda_gemm(), cuda()) else { return };
+    let (forced, by_size) = (gemm.clone().with_tf32(), gemm.with_tf32().by_size());
+    let rbm = model_between(3);
+    /// Everything that rows are given to, and everything that chains do.
+    fn of_rows<B: Backend>(backend: &B, rbm: &Rbm, n: usize) -> Vec<Vec<f64>> {
+        let x: Vec<f32> = vec![1.0; 3 * n];
+        let data = backend.load(rows(&x, 3)).expect("data");
+        let (resident, mut hidden) = (rbm.on(backend).expect("on"), Activations::default());
+        resident.propup(B::batch(&data, 0..n), &mut hidden).expect("propup");
+        let mut gradient = harmonium::Gradient::zero(rbm.shape());
+        let weights = vec![1.0 / n as f32; n];
+        resident.free_energy_gradient(B::batch(&data, 0..n), &weights, &mut gradient).expect("gradient");
+        vec![
+            wide(&hidden.pre_activation),
+            resident.free_energy(B::batch(&data, 0..n)).expect("F"),
+            resident.pseudo_log_likelihood(B::batch(&data, 0..n)).expect("PL"),
+            resident.pseudo_log_likelihood_of_bit(B::batch(&data, 0..n), 1).expect("PL of a bit"),
+            wide(&gradient.hidden_bias),
+        ]
+    }
+    fn of_chains<B: Backend>(backend: &B, rbm: &Rbm, n: usize) -> Vec<f32> {
+        let start =
+            ChainState { hidden: vec![0b111; n], betas: vec![1.0; n], uniforms: state(rbm.shape(), 1, 1).uniforms };
+        let mut chains = Chains::from_state(backend, rbm.shape(), &start).expect("chains");
+        let mut visible = Activations::default();
+        chains.sweep(&rbm.on(backend).expect("on"), 1).expect("sweep");
+        chains.visible(&mut visible).expect("visible");
+        visible.pre_activation
+    }
+    let canonical = of_rows(&cuda, &rbm, 255);
+    assert_eq!(of_rows(&by_size, &rbm, 255), canonical);
+    for (what, (forced, canonical)) in of_rows(&forced, &rbm, 2).iter().zip(&canonical).enumerate() {
+        assert!((forced[0] - canonical[0]).abs() > 1e-4, "answer {what}");
+    }
+    for (what, (found, canonical)) in of_rows(&by_size, &rbm, 256).iter().zip(&canonical).enumerate() {
+        assert!((found[0] - canonical[0]).abs() > 1e-4, "answer {what}");
+    }
+    let canonical = of_chains(&cuda, &rbm, 1023);
+    assert_eq!(of_chains(&by_size, &rbm, 1023), canonical);
+    assert_ne!(of_chains(&forced, &rbm, 1)[0], canonical[0]);
+    assert_ne!(of_chains(&by_size, &rbm, 1024)[0], canonical[0]);
+
+    // Updates: few rows and many chains take a part of either road.
+    let settings = |n_chains| Settings {
+        algorithm: Algorithm::Pcd { n_chains },
+        k: 1,
+        monitor: Monitor::PseudoLikelihood,
+        seed: 1,
+    };
+    let x = [1.0; 6];
+    let update = |chains| step(&by_size, &rbm, settings(chains), &x, 0.1);
+    assert_eq!(update(4), step(&cuda, &rbm, settings(4), &x, 0.1));
+    let (mixed, canonical) = (update(1024), step(&cuda, &rbm, settings(1024), &x, 0.1));
+    assert_eq!(mixed.2.watched, canonical.2.watched, "two rows are watched by the canonical road");
+    assert_ne!(mixed.0, canonical.0);
+    assert_eq!(by_size.name(), Cuda::new(0).expect("a device").name());
+}
