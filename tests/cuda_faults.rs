@@ -7,9 +7,11 @@
 mod oracle;
 
 use harmonium::{
-    Algorithm, Backend, Cpu, Cuda, CudaError, Error, Monitor, Program, Rbm, Result, Rows, Settings, Trainer,
+    Activations, Algorithm, Backend, Cpu, Cuda, CudaError, CudaGemm, Error, Gradient, Monitor, Program, Rbm, Result,
+    Rows, Settings, Trainer,
+    log_partition::{Annealing, BaseRate, Schedule, ais},
 };
-use oracle::{byte_rows, device, random_bytes, random_rbm, shape};
+use oracle::{byte_rows, device, flat, random_bytes, random_rbm, random_values, rows, shape};
 use std::{path::PathBuf, process::Command};
 
 const INSIDE: &str = "HARMONIUM_FAULT";
@@ -139,6 +141,131 @@ const FAULTS: &[Fault] = &[
     },
 ];
 
+/// Faults of the gemm road's own kernels.
+const GEMM_FAULTS: &[Fault] = &[
+    Fault {
+        name: "no barrier after a block's jumps",
+        from: "        __syncthreads();\n        state = jump_over(threadIdx.x).from(jumps[0].from(*generator));\n    }\n    u64 end",
+        to: "        state = jump_over(threadIdx.x).from(jumps[0].from(*generator));\n    }\n    u64 end",
+        found: "race",
+    },
+    Fault {
+        name: "no barrier before the lanes' sums are added",
+        from: "    __syncthreads();\n    if (lane > 0 || !exists) return;",
+        to: "    if (lane > 0 || !exists) return;",
+        found: "race",
+    },
+    Fault {
+        name: "biases that all lanes learn, not atomic",
+        from: "if (lane > 0 || !exists) return;",
+        to: "if (!exists) return;",
+        found: "race",
+    },
+    Fault {
+        name: "rows too many in the last block of a layer",
+        from: "u64 end = min(at.first_row + ROWS_A_BLOCK, (u64)rows);",
+        to: "u64 end = at.first_row + ROWS_A_BLOCK;",
+        found: "ILLEGAL_ADDRESS",
+    },
+    Fault {
+        name: "a unit too many among the numbers",
+        from: "    if (at.unit >= units) return;",
+        to: "    if (at.unit > units) return;",
+        found: "",
+    },
+    Fault {
+        name: "a chain too many gains",
+        from: "bool exists = chain < chains;",
+        to: "bool exists = chain <= chains;",
+        found: "ILLEGAL_ADDRESS",
+    },
+    Fault {
+        name: "draws that jump over the padding of a row",
+        from: "at.first_unit : side.made);",
+        to: "at.first_unit : side.stride);",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "draws of the first layer for both",
+        from: "first + at.first_row * side.made",
+        to: "at.first_row * side.made",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "bits in words that are not whole",
+        from: "bits[at.first_row * words_of(units) + at.unit / 32]",
+        to: "bits[at.first_row * ((units + 31) / 32) + at.unit / 32]",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "rows that do not weigh",
+        from: "if (row_weights) x = __fmul_rn(row_weights[at.first_row], x);",
+        to: "",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "rows that are never rounded",
+        from: "float x = round ? (",
+        to: "float x = false ? (",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "swapped outputs of one width",
+        from: "float* pre_activations, float* means, float* states, u32* bits) {\n    __shared__ Jump jumps[2];\n    Place",
+        to: "float* means, float* pre_activations, float* states, u32* bits) {\n    __shared__ Jump jumps[2];\n    Place",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "swapped scales of the phases",
+        from: "    float positive_scale;\n    float negative_scale;\n};\n\n/// The sum of a column",
+        to: "    float negative_scale;\n    float positive_scale;\n};\n\n/// The sum of a column",
+        found: "not the CPU's",
+    },
+];
+
+/// What the gemm road's kernels make, once or more. Chains as numbers 0 and 1.
+fn numbers<B: Backend>(backend: &B) -> Result<Vec<f64>> {
+    let shape = shape(70, 45);
+    let mut rbm: Rbm = random_rbm(shape, 0.5, 1);
+    let grey = random_values(12 * 70, 0.4, 2);
+    let data = backend.load(rows(&grey, 70))?;
+    let all = B::batch(&data, 0..12);
+    let mut numbers = Vec::new();
+    for (algorithm, monitor) in [
+        (Algorithm::Pcd { n_chains: 5 }, Monitor::PseudoLikelihood),
+        (Algorithm::Cd, Monitor::Reconstruction),
+        (Algorithm::Pcd { n_chains: 2 }, Monitor::ExactPseudoLikelihood),
+    ] {
+        let mut trainer = Trainer::new(backend, shape, Settings { algorithm, k: 2, monitor, seed: 3 })?;
+        let mut lent = rbm.lend(backend)?;
+        trainer.step(&mut lent, all, 0.1)?;
+        let mut gradient = Gradient::zero(shape);
+        lent.free_energy_gradient(all, &[0.25; 12], &mut gradient)?;
+        numbers.extend(flat(&gradient));
+        numbers.extend(lent.free_energy(all)?);
+        lent.finish()?;
+        numbers.extend(trainer.report()?.monitor);
+        let (mut visible, view) = (Activations::default(), rbm.view());
+        trainer.chains().visible(&mut visible)?;
+        let hidden = trainer.chains().hidden()?;
+        let buffers = [&visible.pre_activation, &visible.sample, &hidden, view.weights(), view.visible_bias()];
+        numbers.extend(buffers.into_iter().flatten().chain(view.hidden_bias()).map(|&x| f64::from(x)));
+    }
+    let settings = Annealing { runs: 5, schedule: Schedule::new(4)?, ..Annealing::default() };
+    numbers.push(ais(&rbm.on(backend)?, &BaseRate::uniform(70), &settings)?.estimate);
+    Ok(numbers)
+}
+
+/// As [`verdict`], up to a hundred times what rounding does here.
+fn gemm_verdict(program: Program<'_>) -> std::result::Result<(), String> {
+    let gemm = CudaGemm::with_program(0, program).map_err(|error| error.to_string())?;
+    let found = numbers(&gemm).map_err(|error| error.to_string())?;
+    let expected = numbers(&Cpu::detect().expect("a CPU")).expect("numbers");
+    let near = |(found, expected): (&f64, &f64)| (found - expected).abs() <= 1e-4 * expected.abs().max(1.0);
+    let agree = found.len() == expected.len() && found.iter().zip(&expected).all(near);
+    if agree { Ok(()) } else { Err("a result is not the CPU's".into()) }
+}
+
 /// All kernels, once or more; everything that a fault might change.
 fn answers<B: Backend>(backend: &B) -> Result<Vec<u64>> {
     let shape = shape(70, 45);
@@ -206,9 +333,21 @@ fn verdict(program: Program<'_>) -> std::result::Result<(), String> {
 
 #[test]
 fn faults_in_the_kernels_are_caught() {
+    catches("faults_in_the_kernels_are_caught", FAULTS, &["1", "3"], verdict);
+}
+
+#[test]
+fn faults_in_the_gemm_kernels_are_caught() {
+    catches("faults_in_the_gemm_kernels_are_caught", GEMM_FAULTS, &["1"], gemm_verdict);
+}
+
+/// Runs a test again for every fault, in the orders of threads that the seeds choose.
+fn catches(
+    test: &str, faults: &[Fault], seeds: &[&str], verdict: impl Fn(Program<'_>) -> std::result::Result<(), String>,
+) {
     let (source, _) = Cuda::kernels();
     if let Some(name) = task() {
-        let fault = FAULTS.iter().find(|fault| fault.name == name);
+        let fault = faults.iter().find(|fault| fault.name == name);
         let source = fault.map_or(source.to_owned(), |fault| source.replace(fault.from, fault.to));
         match verdict(Program::Source(&source)) {
             Ok(()) => println!("as the CPU"),
@@ -219,23 +358,22 @@ fn faults_in_the_kernels_are_caught() {
     if !emulator() {
         return;
     }
-    let test = "faults_in_the_kernels_are_caught";
     let (_, said) = apart(test, "no fault", &[]);
     if said.contains("libnvrtc cannot be loaded") {
         return device::skipped("the faults need NVRTC, and libnvrtc cannot be loaded");
     }
     assert!(said.contains("as the CPU"), "without a fault: {said}");
-    for Fault { name, from, to, found } in FAULTS {
+    for Fault { name, from, to, found } in faults {
         assert!(source.contains(from), "{name}: the source has changed: {from}");
         assert_ne!(from, to);
         // In any order of the threads it is caught; in one of them by what should catch it.
-        let all_said = ["1", "3"].map(|seed| {
+        let all_said = Vec::from_iter(seeds.iter().map(|&seed| {
             let settings = [("HARMONIUM_EMULATOR_SEED", seed), ("HARMONIUM_EMULATOR_APPROX_SEED", "1")];
             let (_, said) = apart(test, name, &settings);
             assert!(!said.contains("as the CPU") && said.contains("caught: "), "{name}: not caught: {said}");
             assert!(!said.contains("no kernels"), "{name}: does not compile: {said}");
             said
-        });
+        }));
         assert!(all_said.iter().any(|said| said.contains(found)), "{name}: found otherwise: {all_said:?}");
         println!("{name}: {found}");
     }
@@ -292,6 +430,27 @@ fn what_is_missing_is_said() {
     assert!(ended_well && said.contains("nothing is missing"), "without NVRTC: {said}");
     let (ended_well, said) = apart(test, "", &[("LD_LIBRARY_PATH", &folder("nothing", &[]))]);
     assert!(ended_well && said.contains("NoDriver"), "without a driver: {said}");
+}
+
+/// A driver, but no cuBLAS: the gemm road says so, the canonical one works. And its own memory may be what is too much.
+#[test]
+fn without_cublas_there_is_no_gemm_road() {
+    let test = "without_cublas_there_is_no_gemm_road";
+    if task().is_some() {
+        println!("gemm: {:?}", CudaGemm::new(0).map_err(|error| format!("{error:?}: {error}")));
+        println!("canonical: {:?}", Cuda::new(0).map(|cuda| cuda.name().to_owned()));
+        return;
+    }
+    if !emulator() {
+        return;
+    }
+    let (ended_well, said) = apart(test, "", &[("LD_LIBRARY_PATH", &folder("no_cublas", &["libcuda.so"]))]);
+    assert!(ended_well && said.contains("NoCublas): CUDA: no cuBLAS: libcublas cannot be loaded"), "{said}");
+    assert!(said.contains(&format!("canonical: Ok({:?})", device::EMULATOR)), "{said}");
+    let (ended_well, said) = apart(test, "", &[("HARMONIUM_EMULATOR_MEMORY", "100000")]);
+    assert!(ended_well && said.contains("OutOfMemory { bytes: 4194304 }"), "{said}");
+    let (ended_well, said) = apart(test, "", &[]);
+    assert!(ended_well && said.contains("gemm: Ok("), "{said}");
 }
 
 /// A folder with some of the libraries that this process found on its library path.
