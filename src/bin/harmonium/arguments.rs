@@ -82,6 +82,11 @@ pub struct Train {
     /// Where to compute: cpu, or in a build with CUDA cuda[:N], N being the number of the device.
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     pub device: Device,
+    /// How sums are made: in one fixed order, the same bits everywhere (canonical); by products of a matrix library (gemm; on
+    /// a GPU also gemm-tf32, from factors rounded to eleven bits); or by products on a GPU where there are many chains or
+    /// rows, else canonical (auto).
+    #[arg(long, value_enum, value_name = "NAME", default_value = "canonical", hide_possible_values = true)]
+    pub road: Road,
     /// Height and width of the pictures in the rows [default: what the data file says, or square].
     #[arg(long, value_name = "HxW")]
     pub image: Option<Sides>,
@@ -131,6 +136,11 @@ pub struct Sample {
     /// Where to compute: cpu, or in a build with CUDA cuda[:N], N being the number of the device.
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     pub device: Device,
+    /// How sums are made: in one fixed order, the same bits everywhere (canonical); by products of a matrix library (gemm; on
+    /// a GPU also gemm-tf32, from factors rounded to eleven bits); or by products on a GPU where there are many chains or
+    /// rows, else canonical (auto).
+    #[arg(long, value_enum, value_name = "NAME", default_value = "canonical", hide_possible_values = true)]
+    pub road: Road,
     /// Height and width of the pictures in the rows [default: what the data file says, or square].
     #[arg(long, value_name = "HxW")]
     pub image: Option<Sides>,
@@ -171,6 +181,11 @@ pub struct Evaluate {
     /// Where to compute: cpu, or in a build with CUDA cuda[:N], N being the number of the device.
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     pub device: Device,
+    /// How sums are made: in one fixed order, the same bits everywhere (canonical); by products of a matrix library (gemm; on
+    /// a GPU also gemm-tf32, from factors rounded to eleven bits); or by products on a GPU where there are many chains or
+    /// rows, else canonical (auto).
+    #[arg(long, value_enum, value_name = "NAME", default_value = "canonical", hide_possible_values = true)]
+    pub road: Road,
     /// Say it as JSON.
     #[arg(long)]
     pub json: bool,
@@ -196,6 +211,11 @@ pub struct Diagnose {
     /// Draw the free energy of each chain over the steps, as SVG.
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
+    /// How sums are made: in one fixed order, the same bits everywhere (canonical); by products of a matrix library (gemm; on
+    /// a GPU also gemm-tf32, from factors rounded to eleven bits); or by products on a GPU where there are many chains or
+    /// rows, else canonical (auto).
+    #[arg(long, value_enum, value_name = "NAME", default_value = "canonical", hide_possible_values = true)]
+    pub road: Road,
 }
 
 #[derive(Args)]
@@ -273,6 +293,19 @@ impl FromStr for Device {
             _ => Err("expected cpu".into()),
         }
     }
+}
+
+/// Which of a device's roads a run takes.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Road {
+    /// Sums in one fixed order: the same bits on every device.
+    Canonical,
+    /// Products of a matrix library.
+    Gemm,
+    /// The same with factors of eleven bits; on a GPU only.
+    GemmTf32,
+    /// On a GPU products where there are many chains or rows, else canonical; on the CPU canonical.
+    Auto,
 }
 
 /// How often something happens.
@@ -377,7 +410,7 @@ impl Train {
 }
 
 /// The options of train that a checkpoint keeps.
-const STORED: [&str; 12] = [
+const STORED: [&str; 13] = [
     "algorithm",
     "batch-size",
     "chains",
@@ -390,6 +423,7 @@ const STORED: [&str; 12] = [
     "limit",
     "lr",
     "monitor",
+    "road",
 ];
 /// Kept too, under this name.
 const SEED: &str = "seed";
@@ -411,6 +445,9 @@ impl Train {
             Method::Pcd => "pcd",
             Method::Cd => "cd",
         };
+        // Not what older checkpoints are silent about.
+        let road = self.road.to_possible_value().filter(|_| self.road != Road::Canonical);
+        let road = road.map(|road| road.get_name().to_owned());
         let options = [
             Some(algorithm.into()),
             Some(self.batch_size.to_string()),
@@ -424,6 +461,7 @@ impl Train {
             self.limit.map(|limit| limit.to_string()),
             Some(format!("{:?}", self.lr)),
             Some(monitor.into()),
+            road,
         ];
         let named = STORED.into_iter().zip(options).chain([(SEED, Some(self.seed.to_string()))]);
         named.filter_map(|(name, value)| Some((name.to_string(), value?))).collect()

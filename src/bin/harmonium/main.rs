@@ -17,10 +17,10 @@ mod sample;
 mod signals;
 mod train;
 
-use arguments::{Command, Device};
-use harmonium::Cpu;
+use arguments::{Command, Device, Road};
+use harmonium::{Cpu, Gemm};
 #[cfg(feature = "cuda")]
-use harmonium::Cuda;
+use harmonium::{Cuda, CudaGemm};
 use std::process::ExitCode;
 
 /// Why the command ends without having done its work.
@@ -61,43 +61,64 @@ fn fail(failure: Failure) -> ExitCode {
     ExitCode::from(status)
 }
 
-/// Runs something, written once for every backend, on a device.
+/// Runs something, written once for every backend, on a device by one of its roads.
 macro_rules! on {
-    ($device:expr, |$backend:ident| $run:expr) => {
-        match $device {
-            Device::Cpu => {
+    ($device:expr, $road:expr, |$backend:ident| $run:expr) => {
+        match ($device, $road) {
+            (Device::Cpu, Road::Canonical | Road::Auto) => {
                 let $backend = Cpu::detect()?;
                 $run
             }
+            (Device::Cpu, Road::Gemm) => {
+                let $backend = Gemm::detect()?;
+                $run
+            }
+            (Device::Cpu, Road::GemmTf32) => {
+                let text = "--road: expected gemm-tf32 only with --device cuda, found it with cpu";
+                return Err(Failure::Usage(text.into()));
+            }
             #[cfg(feature = "cuda")]
-            Device::Cuda(ordinal) => {
+            (Device::Cuda(ordinal), Road::Canonical) => {
                 let $backend = Cuda::new(ordinal)?;
+                $run
+            }
+            #[cfg(feature = "cuda")]
+            (Device::Cuda(ordinal), road) => {
+                let gemm = CudaGemm::new(ordinal)?;
+                let $backend = match road {
+                    Road::Auto => gemm.by_size(),
+                    Road::GemmTf32 => gemm.with_tf32(),
+                    Road::Canonical | Road::Gemm => gemm,
+                };
                 $run
             }
         }
     };
 }
 
-/// The only place that knows which devices there are: everything below is written once for all of them.
+/// The only place that knows which devices and roads there are: everything below is written once for all of them.
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Train(options) => {
             let (options, checkpoint) = resume::settle(options)?;
             options.check()?;
-            let stopped = on!(options.device, |backend| {
+            let stopped = on!(options.device, options.road, |backend| {
                 pool::install(options.threads, || train::run(&backend, &options, checkpoint))?
             });
             stopped.map_or(Ok(()), |signal| Err(Failure::Signal(signal)))
         }
         Command::Sample(options) => {
-            on!(options.device, |backend| pool::install(options.threads, || sample::run(&backend, &options)))
+            on!(options.device, options.road, |backend| {
+                pool::install(options.threads, || sample::run(&backend, &options))
+            })
         }
         Command::Evaluate(options) => {
-            on!(options.device, |backend| pool::install(options.threads, || evaluate::run(&backend, &options)))
+            on!(options.device, options.road, |backend| {
+                pool::install(options.threads, || evaluate::run(&backend, &options))
+            })
         }
         Command::Diagnose(options) => {
-            let backend = Cpu::detect()?;
-            pool::install(None, || diagnose::run(&backend, &options))
+            on!(Device::Cpu, options.road, |backend| pool::install(None, || diagnose::run(&backend, &options)))
         }
         Command::Filters(options) => filters::run(&options),
         Command::Info(options) => info::run(&options),

@@ -33,8 +33,10 @@ pub fn settle(said: Train) -> Result<(Train, Option<Checkpoint>), Failure> {
                 return Err(Failure::Usage(format!("--out: expected {expected}, as --resume says, found {found}")));
             }
         } else if kept.get(option) != given.get(option) {
-            let found = given.get(option).map_or("none", String::as_str);
-            let expected = kept.get(option).map_or("none", String::as_str);
+            // The road is kept where it is not the usual one.
+            let unsaid = if option == "road" { "canonical" } else { "none" };
+            let found = given.get(option).map_or(unsaid, String::as_str);
+            let expected = kept.get(option).map_or(unsaid, String::as_str);
             return Err(Failure::Usage(format!("--{option}: expected {expected}, as {name} has it, found {found}")));
         }
     }

@@ -1,0 +1,146 @@
+//! `--road`: the command by sums in a fixed order, by matrix products, or by whichever suits the size.
+
+mod oracle;
+
+use oracle::random_bytes;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// An empty folder of a test's own with `data`, 50 rows of 15 values: no pictures.
+fn folder(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("roads").join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder");
+    let mut bytes = vec![0, 0, 8, 2];
+    bytes.extend([50u32, 15].iter().flat_map(|size| size.to_be_bytes()));
+    bytes.extend(random_bytes(50 * 15, 0.4, 1));
+    fs::write(folder.join("data"), bytes).expect("data");
+    folder
+}
+
+/// Exit status, standard output and standard error.
+fn run(folder: &Path, arguments: &str) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_harmonium"));
+    let output = command.current_dir(folder).args(arguments.split_whitespace()).output().expect("started");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (output.status.code().expect("not killed"), text(output.stdout), text(output.stderr))
+}
+
+#[track_caller]
+fn fine(folder: &Path, arguments: &str) -> String {
+    let (status, stdout, stderr) = run(folder, arguments);
+    assert_eq!(status, 0, "{arguments}: {stderr}");
+    stdout
+}
+
+/// Trains and gives the bytes of the model.
+#[track_caller]
+fn trained(folder: &Path, out: &str, options: &str) -> Vec<u8> {
+    fine(
+        folder,
+        &format!("train --data data --hidden 8 --epochs 1 --batch-size 10 --k 2 --quiet --out {out} {options}"),
+    );
+    fs::read(folder.join(out).join("model.safetensors")).expect("a model")
+}
+
+/// The last monitor of a run, in nats a row.
+fn monitor(folder: &Path, out: &str) -> f64 {
+    let log = fs::read_to_string(folder.join(out).join("log.csv")).expect("a log");
+    let last = log.lines().last().expect("an epoch");
+    last.split(',').find_map(|field| field.parse().ok().filter(|x: &f64| *x < 0.0)).expect("a monitor")
+}
+
+#[test]
+fn the_cpus_roads() {
+    let folder = folder("cpu");
+    let canonical = trained(&folder, "unsaid", "");
+    assert_eq!(trained(&folder, "canonical", "--road canonical"), canonical);
+    assert_eq!(trained(&folder, "auto", "--road auto"), canonical);
+    assert_ne!(trained(&folder, "gemm", "--road gemm"), canonical);
+    let (of_gemm, of_canonical) = (monitor(&folder, "gemm"), monitor(&folder, "unsaid"));
+    // Five updates from the same start: should a draw fall between, it is one bit of one chain.
+    assert!((of_gemm - of_canonical).abs() < 0.1, "{of_gemm} {of_canonical}");
+
+    let message = "error: --road: expected gemm-tf32 only with --device cuda, found it with cpu\n";
+    let refused = run(&folder, "train --data data --hidden 8 --road gemm-tf32 --out refused");
+    assert_eq!(refused, (2, String::new(), message.into()));
+    assert!(!folder.join("refused").exists());
+    let (status, _, stderr) = run(&folder, "train --data data --road fast");
+    assert!(status == 2 && stderr.contains("fast") && stderr.contains("canonical, gemm, gemm-tf32, auto"), "{stderr}");
+}
+
+#[test]
+fn every_command_that_computes() {
+    let folder = folder("commands");
+    trained(&folder, "out", "");
+    let free_energy = |road: &str| {
+        let said = fine(&folder, &format!("evaluate out/model.safetensors --data data --log-z exact --json {road}"));
+        let json: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+        json["mean_free_energy"].as_f64().unwrap_or_else(|| panic!("a number: {said}"))
+    };
+    let canonical = free_energy("");
+    assert_eq!(free_energy("--road auto"), canonical);
+    // 23 units, weights of about 1: some 1e-6 a row.
+    assert!((free_energy("--road gemm") - canonical).abs() < 1e-4);
+    for road in ["canonical", "gemm", "auto"] {
+        let common = format!("--data data --chains 4 --road {road}");
+        fine(&folder, &format!("sample out/model.safetensors {common} --rows 2 --steps 3 --image 3x5"));
+        fine(&folder, &format!("diagnose out/model.safetensors {common} --steps 20 --json"));
+    }
+}
+
+/// A run goes on by the road that it began with, and by no other.
+#[test]
+fn a_checkpoint_keeps_the_road() {
+    let folder = folder("resume");
+    let whole = trained(&folder, "whole", "--road gemm");
+    let stop = |out: &str, road: &str| {
+        fine(
+            &folder,
+            &format!(
+                "train --data data --hidden 8 --epochs 1 --batch-size 10 --k 2 --stop-after 2 --quiet --out {out} {road}"
+            ),
+        );
+    };
+    stop("gemm", "--road gemm");
+    let refused = run(&folder, "train --resume gemm --road canonical");
+    let message = "error: --road: expected gemm, as gemm/checkpoint.safetensors has it, found canonical\n";
+    assert_eq!(refused, (2, String::new(), message.into()));
+    fine(&folder, "train --resume gemm --quiet");
+    assert_eq!(fs::read(folder.join("gemm/model.safetensors")).expect("a model"), whole);
+
+    stop("canonical", "");
+    let refused = run(&folder, "train --resume canonical --road gemm");
+    let message = "error: --road: expected canonical, as canonical/checkpoint.safetensors has it, found gemm\n";
+    assert_eq!(refused, (2, String::new(), message.into()));
+    fine(&folder, "train --resume canonical --road canonical --quiet");
+}
+
+#[cfg(feature = "cuda")]
+#[test]
+fn the_gpus_roads() {
+    if oracle::device::cuda_gemm().is_none() {
+        return;
+    }
+    let folder = folder("cuda");
+    let canonical = trained(&folder, "cpu", "");
+    assert_eq!(trained(&folder, "canonical", "--device cuda"), canonical);
+    assert_eq!(trained(&folder, "auto", "--device cuda --road auto"), canonical, "so few rows are canonical");
+    let gemm = trained(&folder, "gemm", "--device cuda --road gemm");
+    let tf32 = trained(&folder, "tf32", "--device cuda --road gemm-tf32");
+    assert!(gemm != canonical && tf32 != canonical && gemm != tf32);
+    // TF32 moves each mean by some 1e-3, and so a draw in a thousand.
+    for (out, within) in [("gemm", 0.1), ("tf32", 1.0)] {
+        let (found, expected) = (monitor(&folder, out), monitor(&folder, "cpu"));
+        assert!((found - expected).abs() < within, "{out}: {found} {expected}");
+    }
+    let free_energy = |options: &str| {
+        let said = fine(&folder, &format!("evaluate cpu/model.safetensors --data data --log-z none --json {options}"));
+        let json: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+        json["mean_free_energy"].as_f64().unwrap_or_else(|| panic!("a number: {said}"))
+    };
+    assert!((free_energy("--device cuda --road gemm") - free_energy("")).abs() < 1e-4);
+}
