@@ -168,10 +168,10 @@ const GEMM_FAULTS: &[Fault] = &[
         found: "ILLEGAL_ADDRESS",
     },
     Fault {
-        name: "a unit too many among the numbers",
+        name: "a unit too few among the numbers",
         from: "    if (at.unit >= units) return;",
-        to: "    if (at.unit > units) return;",
-        found: "",
+        to: "    if (at.unit + 1 >= units) return;",
+        found: "not the CPU's",
     },
     Fault {
         name: "a chain too many gains",
