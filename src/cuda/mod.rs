@@ -55,7 +55,7 @@
 //!   within 1.5 times of its bound, and the bound is that one chain has one multiprocessor.
 //! - *A sweep of 10 000 chains, one step: about 0.75 ms; 15 steps: 11 ms.* 3.6 GB a step at the 5.5 TB/s or so that the
 //!   second-level cache gives to all multiprocessors together: 0.65 ms. The dense product is 15.7 GFLOP a step: 0.23 ms at
-//!   the peak of the arithmetic, 0.35 ms at what matrix libraries reach: for many chains the gemm road, about 0.43 ms with all
+//!   the peak of the arithmetic, 0.35 ms at what matrix libraries reach: for many chains the gemm road, about 0.41 ms with all
 //!   that belongs to a step, is nearly twice as fast, and gives up the canonical bits for it.
 //!
 //! # What is not verified

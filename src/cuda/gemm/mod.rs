@@ -21,37 +21,38 @@
 //!
 //! # Launches and bytes of an update
 //!
-//! PCD-k watched by pseudo-likelihood: 3 + 7 launches by the host (`begin`, graph, and the update's), 4k + 8 kernels in the
+//! PCD-k watched by pseudo-likelihood: 9 launches by the host (`begin`, graph, and the update's seven), 4k + 8 kernels in the
 //! graph (three each of the positive phase and of the pseudo-likelihood, the sweep, `finish`); the first update of a kind
-//! is launched kernel by kernel. Copied to the device: 12 bytes, as arguments of `begin`; copied back: 0. Bytes that move
-//! on the device, with M chains and B rows, besides what cuBLAS reads twice:
+//! is launched kernel by kernel. Copied to the device: 28 bytes, as arguments (which rows, which bit, four times the
+//! rate); copied back: 0. Bytes that move on the device, with M chains and B rows, besides what cuBLAS reads twice:
 //!
-//! | | bytes | M = 10 000, B = 20, k = 15, 784 × 500 |
+//! | | bytes | M = 10 000, B = 20, 784 × 500 |
 //! |---|---|---|
 //! | a product, up or down | 4·M·(n_visible + n_hidden) + W | 53 MB |
 //! | `activate` after it | 8·M·(units made) | 63 and 40 MB |
 //! | a step | 16·M·(n_visible + n_hidden) + 2·W | 209 MB |
-//! | update | 4·(M + B)·(4·n_visible + 2·n_hidden) + 6·W | 175 MB |
+//! | update | 4·(M + B)·(3·n_visible + 2·n_hidden) + 6·W | 144 MB |
 //!
 //! # What to expect of it: an estimate, not a measurement
 //!
 //! On an H100 (132 multiprocessors, 3.35 TB/s, 50 MB second-level cache, 67 TFLOP/s in `f32`). Nothing here was ever timed.
 //!
-//! - *A sweep of 10 000 chains, one step: about 0.43 ms; 15 steps: 6.4 ms.* The two products are 15.7 GFLOP: 0.23 ms at the
+//! - *A sweep of 10 000 chains, one step: about 0.41 ms; 15 steps: 6.2 ms.* The two products are 15.7 GFLOP: 0.23 ms at the
 //!   peak, 0.35 ms at the two thirds of it that matrix libraries reach; their bytes hide behind the arithmetic. `activate`
 //!   moves 103 MB: 31 µs at the memory's speed, since 10 000 rows of both layers do not fit the cache, and about 70
-//!   instructions a unit are 32 µs of arithmetic, half of it hidden: some 50 µs. Four launches of a graph add 1.5 µs each at
-//!   most where a kernel drains: 6 µs. So arithmetic is the bound, and the design stands at 1.9 times the peak's 0.23 ms. The
-//!   canonical road's estimate is 0.75 ms a step at MNIST's densities, and five times that where half of the units are on.
-//! - *The update around it: 0.2 ms.* Its products are 2·10 000·784·500 = 7.8 GFLOP for the chains, 0.17 ms at two thirds of
-//!   the peak; 175 MB are 52 µs, half of it hidden; the monitor and the positive phase of 20 rows some 30 µs.
-//! - *Where the roads cross.* The canonical road takes 65 ns a chain and step once there are more chains than it has blocks at
-//!   a time, and 4.3 µs a step below. A product of few rows fills only some multiprocessors: 1000 chains make 56 tiles of
-//!   128 × 128, and so 40 % of the speed, 90 µs a step with everything, against 65; 2000 chains 110 µs against 130. Denser
-//!   layers move that point down, hence [`LEAST_CHAINS`]. A row of real numbers none of which is 0 costs the canonical road
-//!   1.6 MB, 0.29 µs, a product 17 ns: those cross between 100 and 300 rows, hence [`LEAST_ROWS`].
+//!   instructions a unit are 32 µs of arithmetic, part of it hidden: some 50 µs. Between the four kernels of a step lie 1.5 µs
+//!   each. So arithmetic is the bound, and the design is within 1.8 times of the peak's 0.23 ms. The canonical road's estimate
+//!   is 0.75 ms a step at MNIST's densities, and several times that where half of the units are on.
+//! - *The update around it: about 0.25 ms.* Its product over the chains is 7.8 GFLOP, 0.18 ms at two thirds of the peak; 144 MB
+//!   are 43 µs, half of it hidden; the monitor and the positive phase of 20 rows some 30 µs.
+//! - *Where the roads cross.* The canonical road takes 65 ns a chain and step once there are more chains than multiprocessors.
+//!   A product of few rows does not fill the device: 1000 chains make 16 × 13 and 16 × 8 tiles of 64 × 64, which is 60 µs a
+//!   step at half the speed and 75 with everything, against 65; 2000 chains about 115 against 130. Denser layers move that
+//!   point down, hence [`LEAST_CHAINS`]. Of rows, those of real numbers none of which is 0 cost the canonical road 1.6 MB,
+//!   0.29 µs each, those of MNIST's digits 0.3 MB, while a product of some hundred rows takes about 30 µs whatever their
+//!   number: they cross near 100 and near 600 rows, and [`LEAST_ROWS`] stands between.
 //!
-//! TF32 would take the products to the tensor cores, some 5 times as fast, and make memory the bound: about 0.2 ms a step. It
+//! TF32 would take the products to the tensor cores, some 5 times as fast, and make memory the bound: about 0.15 ms a step. It
 //! rounds every weight to eleven bits and is off unless [asked for](CudaGemm::with_tf32).
 //!
 //! # What is not verified
