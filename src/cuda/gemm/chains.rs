@@ -59,19 +59,12 @@ impl CudaGemm {
         let steps = Steps::new(self, stream, parameters, chains)?;
         let (up, down) = (parameters.side(Layer::Visible), parameters.side(Layer::Hidden));
         steps.begin()?;
+        let betas = chains.states.betas.ptr();
         for step in 0..k {
-            let first = first + step as u64 * steps.numbers_a_step();
-            let mut visible = Outcome { betas: chains.states.betas.ptr(), first, ..Outcome::NOTHING };
-            let mut hidden = visible;
-            if step + 1 == k {
-                visible.pre = chains.states.visible_pre.ptr();
-                visible.bits = chains.states.visible.ptr();
-                hidden.means = chains.states.hidden_mean.ptr();
-                hidden.bits = chains.states.hidden.ptr();
-            }
-            steps.visible(down, visible)?;
+            let [visible, hidden] = steps.outcomes(first, step, k);
+            steps.visible(down, Outcome { betas, ..visible })?;
             steps.hidden_sums(up)?;
-            steps.hidden(up, hidden)?;
+            steps.hidden(up, Outcome { betas, ..hidden })?;
         }
         Ok(())
     }
@@ -98,20 +91,12 @@ impl CudaGemm {
         steps.begin()?;
         for pair in 0..pairs {
             let (from, to) = (schedule.ptr().offset(pair), schedule.ptr().offset(pair + 1));
-            let first = pair as u64 * steps.numbers_a_step();
-            let mut visible = Outcome { betas: from, beta_step: 0, first, ..Outcome::NOTHING };
-            let mut hidden = Outcome { betas: to, ..visible };
-            if pair + 1 == pairs {
-                visible.pre = chains.states.visible_pre.ptr();
-                visible.bits = chains.states.visible.ptr();
-                hidden.means = chains.states.hidden_mean.ptr();
-                hidden.bits = chains.states.hidden.ptr();
-            }
-            steps.visible(down, visible)?;
+            let [visible, hidden] = steps.outcomes(0, pair, pairs);
+            steps.visible(down, Outcome { betas: from, beta_step: 0, ..visible })?;
             steps.hidden_sums(up)?;
             let (run, sums) = (self.cuda.run(), chains.states.hidden_mean.ptr());
             run.gain(stream, grid, down, up, steps.n, states, sums, from, weights.ptr())?;
-            steps.hidden(up, hidden)?;
+            steps.hidden(up, Outcome { betas: to, beta_step: 0, ..hidden })?;
         }
         self.cuda.advance(chains, drawn(chains.shape, chains, pairs))?;
         log_weights.copy_from_slice(&weights.read(stream)?);
@@ -141,8 +126,20 @@ impl<'a> Steps<'a> {
         Ok(Self { gemm, stream, chains, n, visible_states: visible.ptr(), hidden_states: hidden.ptr(), units })
     }
 
-    fn numbers_a_step(&self) -> u64 {
-        u64::from(self.n) * (u64::from(self.units[0]) + u64::from(self.units[1]))
+    /// What becomes of the sums of both layers in step number `step` of `k`, the first of which draws `first` numbers after
+    /// the generator's place. Of the last step everything is kept.
+    fn outcomes(&self, first: u64, step: usize, k: usize) -> [Outcome; 2] {
+        let states = &self.chains.states;
+        let [visible_draws, hidden_draws] = self.units.map(|units| u64::from(self.n) * u64::from(units));
+        let first = first + step as u64 * (visible_draws + hidden_draws);
+        let generator = states.generator.ptr();
+        let mut visible = Outcome { generator, first, states: self.visible_states, ..Outcome::NOTHING };
+        let mut hidden = Outcome { first: first + visible_draws, states: self.hidden_states, ..visible };
+        if step + 1 == k {
+            (visible.pre, visible.bits) = (states.visible_pre.ptr(), states.visible.ptr());
+            (hidden.means, hidden.bits) = (states.hidden_mean.ptr(), states.hidden.ptr());
+        }
+        [visible, hidden]
     }
 
     /// The hidden bits as numbers.
@@ -153,9 +150,8 @@ impl<'a> Steps<'a> {
 
     /// v ~ P(v|h).
     fn visible(&self, down: Side, outcome: Outcome) -> Result<()> {
-        let (sums, generator) = (self.chains.states.visible_pre.ptr(), self.chains.states.generator.ptr());
+        let sums = self.chains.states.visible_pre.ptr();
         self.gemm.sums(self.stream, down, self.hidden_states, self.n, sums)?;
-        let outcome = Outcome { generator, states: self.visible_states, ..outcome };
         self.gemm.finish_layer(self.stream, down, self.n, sums, outcome)
     }
 
@@ -164,11 +160,8 @@ impl<'a> Steps<'a> {
         self.gemm.sums(self.stream, up, self.visible_states, self.n, self.chains.states.hidden_mean.ptr())
     }
 
-    /// h ~ P(h|v): its draws come after the visible layer's.
+    /// h ~ P(h|v).
     fn hidden(&self, up: Side, outcome: Outcome) -> Result<()> {
-        let (sums, generator) = (self.chains.states.hidden_mean.ptr(), self.chains.states.generator.ptr());
-        let first = outcome.first + u64::from(self.n) * u64::from(self.units[0]);
-        let outcome = Outcome { generator, first, states: self.hidden_states, ..outcome };
-        self.gemm.finish_layer(self.stream, up, self.n, sums, outcome)
+        self.gemm.finish_layer(self.stream, up, self.n, self.chains.states.hidden_mean.ptr(), outcome)
     }
 }
