@@ -287,7 +287,10 @@ fn usage_errors_have_status_2() {
         ("train --threads 0", &["--threads", "'0'", "at least 1"]),
         ("train --algorithm sgd", &["--algorithm", "'sgd'", "pcd, cd"]),
         ("train --monitor x", &["--monitor", "'x'", "expected one of pl, pl-exact, reconstruction, none"]),
-        ("train --device cuda", &["--device", "'cuda'", "expected cpu"]),
+        (
+            if cfg!(feature = "cuda") { "train --device cuda:x" } else { "train --device cuda" },
+            &["--device", "'cuda", "expected cpu"],
+        ),
         ("train --image 28", &["--image", "'28'", "28x28"]),
         ("sample", &["MODEL"]),
         ("sample m --chains 0", &["--chains", "'0'"]),
