@@ -121,6 +121,21 @@ fn train_writes_everything() {
 }
 
 #[test]
+fn as_many_samples_as_asked_for() {
+    let folder = with_data("samples");
+    run(&folder, &format!("{SMALL} --samples 0")).fine();
+    assert!(!folder.join("out/samples.png").exists());
+    run(&folder, &format!("{SMALL} --samples 3")).fine();
+    assert_eq!(size(folder.join("out/samples.png")), (16, 99));
+    let most = (1 << 28) / (20 * 16);
+    run(&folder, &format!("{SMALL} --samples {}", most + 1)).fails(1, &["--samples", &format!("at most {most}")]);
+    // A run that is resumed may say so too.
+    run(&folder, &format!("{SMALL}-more --stop-after 7")).fine();
+    run(&folder, "train --resume out-more --samples 2").fine();
+    assert_eq!(size(folder.join("out-more/samples.png")), (11, 99));
+}
+
+#[test]
 fn quiet_is_quiet() {
     let folder = with_data("quiet");
     assert_eq!(run(&folder, &format!("{SMALL} --quiet")).fine(), "");

@@ -93,11 +93,15 @@ pub struct Train {
     /// Folder for the model, pictures and log; made if it is not there.
     #[arg(long, value_name = "DIR", default_value = "harmonium-out")]
     pub out: PathBuf,
+    /// Rows of samples, 1000 Gibbs steps apart, drawn when the training is done; 0 for no samples.
+    #[arg(long, value_name = "ROWS", default_value = "10")]
+    pub samples: usize,
     /// How often DIR/checkpoint.safetensors is written: every so many updates, epochs or minutes, as in 500updates.
     #[arg(long, value_name = "N[updates|epochs|minutes]", default_value = "1epochs")]
     pub checkpoint_every: Every,
     /// Go on, to the bit, where DIR/checkpoint.safetensors stands, with the options it was made with; only --epochs,
-    /// --threads, --device, --quiet, --checkpoint-every, --stop-after and the place of the same data may be others.
+    /// --threads, --device, --samples, --quiet, --checkpoint-every, --stop-after and the place of the same data may be
+    /// others.
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
     /// Stop with a checkpoint after N updates, counted from the run's beginning, to be resumed later.
@@ -205,6 +209,12 @@ pub struct Diagnose {
     /// Gibbs steps that are recorded, after as many that are not.
     #[arg(long, value_name = "N", default_value = "5000", value_parser = at_least_four)]
     pub steps: usize,
+    /// Threads [default: as many as there are processors].
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub threads: Option<usize>,
+    /// Where to compute: cpu, or in a build with CUDA cuda[:N], N being the number of the device.
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub device: Device,
     /// Say it as JSON.
     #[arg(long)]
     pub json: bool,

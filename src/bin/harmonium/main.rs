@@ -118,7 +118,9 @@ fn run(command: Command) -> Result<(), Failure> {
             })
         }
         Command::Diagnose(options) => {
-            on!(Device::Cpu, options.road, |backend| pool::install(None, || diagnose::run(&backend, &options)))
+            on!(options.device, options.road, |backend| {
+                pool::install(options.threads, || diagnose::run(&backend, &options))
+            })
         }
         Command::Filters(options) => filters::run(&options),
         Command::Info(options) => info::run(&options),

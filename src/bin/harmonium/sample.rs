@@ -13,6 +13,8 @@ use std::ops::Range;
 
 /// What the tutorial shows: 20 chains, ten times, 1000 Gibbs steps in between.
 pub const TUTORIAL: Plan = Plan { chains: 20, rows: 10, steps: 1000 };
+/// A sheet has no more.
+pub const MOST_PIXELS: usize = 1 << 28;
 
 /// How much is sampled.
 #[derive(Clone, Copy)]
@@ -55,11 +57,11 @@ pub fn sheet<B: Backend>(
     backend: &B, rbm: &Rbm, rows: Rows<'_>, sides: (usize, usize), plan: Plan, seed: u64, progress: &Progress,
 ) -> Result<Raster<u8>> {
     // The picture is too large before the chains have run, not after.
-    let pixels = plan.rows.checked_mul(plan.chains).and_then(|n| n.checked_mul(rows.units())).filter(|&n| n <= 1 << 28);
-    if pixels.is_none() {
+    let pixels = plan.rows.checked_mul(plan.chains).and_then(|n| n.checked_mul(rows.units()));
+    if pixels.is_none_or(|n| n > MOST_PIXELS) {
         return Err(Error::Argument {
             what: "--chains and --rows",
-            expected: format!("at most {} pictures", (1 << 28) / rows.units()),
+            expected: format!("at most {} pictures", MOST_PIXELS / rows.units()),
             found: format!("{} × {}", plan.chains, plan.rows),
         });
     }

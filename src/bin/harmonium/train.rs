@@ -102,6 +102,10 @@ impl<'a> Job<'a> {
                 None
             }
         };
+        if sides.is_some() {
+            let limit = sample::MOST_PIXELS / (sample::TUTORIAL.chains * shape.n_visible());
+            at_most("--samples", limit, "as many as one picture holds of the rows of", options.samples)?;
+        }
         let n_chains = match settings.algorithm {
             Algorithm::Cd => options.batch_size,
             Algorithm::Pcd { n_chains } => n_chains,
@@ -265,10 +269,11 @@ impl<'a> Job<'a> {
 
     /// Chains that start at test rows, or where there are none at training rows.
     fn draw_samples<B: Backend>(&self, backend: &B, rbm: &Rbm) -> Result<()> {
-        let Some(sides) = self.sides else { return Ok(()) };
+        let Some(sides) = self.sides.filter(|_| self.options.samples > 0) else { return Ok(()) };
         let test = data::test(&self.options.data)?.filter(|test| test.rows.units() == self.shape.n_visible());
         let start = test.as_ref().map_or(&self.rows, |test| &test.rows);
-        let plan = sample::Plan { chains: sample::TUTORIAL.chains.min(start.len()), ..sample::TUTORIAL };
+        let chains = sample::TUTORIAL.chains.min(start.len());
+        let plan = sample::Plan { chains, rows: self.options.samples, ..sample::TUTORIAL };
         let progress = Progress::new(plan.rows as u64, "rows of samples", self.options.quiet);
         let sheet = sample::sheet(backend, rbm, start.rows(), sides, plan, self.options.seed, &progress)?;
         raster::write_png(&sheet, &self.options.out.join("samples.png"))
