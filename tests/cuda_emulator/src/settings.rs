@@ -23,6 +23,8 @@ pub struct Settings {
     pub max_instructions: u64,
     /// `HARMONIUM_EMULATOR_STATS`: 1 tells on stderr what every launch executed.
     pub stats: bool,
+    /// `HARMONIUM_EMULATOR_TRACE`: 1 tells on stderr every call that gives a stream something to do.
+    pub trace: bool,
 }
 
 impl Settings {
@@ -43,6 +45,7 @@ impl Settings {
             fail_launch: read("FAIL_LAUNCH").unwrap_or(u64::MAX),
             max_instructions: read("MAX_INSTRUCTIONS").unwrap_or(1 << 34),
             stats: read::<u8>("STATS") == Some(1),
+            trace: read::<u8>("TRACE") == Some(1),
         }
     }
 }

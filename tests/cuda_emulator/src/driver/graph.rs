@@ -114,8 +114,9 @@ api! {
 
     fn cuGraphLaunch(state, graph: usize, stream: usize) {
         let work = state.graph(graph)?;
+        state.trace(format_args!("graph of {}", work.len()));
         for work in work.iter() {
-            state.submit(stream, work.clone())?;
+            state.enqueue(stream, work.clone())?;
             // A fault ends the graph, and is seen by the calls that follow.
             if state.sticky.is_some() {
                 break;

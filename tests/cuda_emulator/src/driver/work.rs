@@ -45,9 +45,38 @@ fn cause(cause: Cause) -> Status {
     }
 }
 
+impl std::fmt::Display for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Work::Launch { function, .. } => write!(f, "launch of {}", function.code.name),
+            Work::ToDevice { size, .. } => write!(f, "copy of {size} bytes to the device"),
+            Work::ToHost { size, .. } => write!(f, "copy of {size} bytes to the host"),
+            Work::Within { size, .. } => write!(f, "copy of {size} bytes on the device"),
+            Work::Fill { pattern, count, .. } => write!(f, "{} bytes filled", pattern.len() * count),
+            Work::Gemm(_) => write!(f, "matrix product"),
+        }
+    }
+}
+
 impl State {
-    /// Gives work to a stream: it is recorded if the stream is capturing, and done at once if not.
+    /// Tells what a client does, if that is asked for.
+    pub fn trace(&self, what: impl std::fmt::Display) {
+        if self.settings.trace {
+            eprintln!("cuda emulator: call: {what}");
+        }
+    }
+
+    /// Takes work for a stream from a client.
     pub fn submit(&mut self, stream: usize, work: Work) -> Result<(), Status> {
+        match self.captures.contains_key(&stream) {
+            true => self.trace(format_args!("captured {work}")),
+            false => self.trace(&work),
+        }
+        self.enqueue(stream, work)
+    }
+
+    /// Gives work to a stream: it is recorded if the stream is capturing, and done at once if not.
+    pub fn enqueue(&mut self, stream: usize, work: Work) -> Result<(), Status> {
         self.ready()?;
         self.check_stream(stream)?;
         match self.captures.get_mut(&stream) {

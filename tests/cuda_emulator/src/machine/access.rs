@@ -51,6 +51,25 @@ pub struct Access {
     pub kind: Kind,
 }
 
+/// How far apart the addresses of neighbouring lanes are, where all lanes take part and it is the same everywhere.
+fn step(addresses: &Row<u64>, mask: u32) -> Option<u64> {
+    let step = addresses[1].wrapping_sub(addresses[0]);
+    let even = addresses.windows(2).fold(true, |even, pair| even & (pair[1].wrapping_sub(pair[0]) == step));
+    // (What is far apart may wrap around.)
+    (even && mask == u32::MAX && step.wrapping_add(1 << 32) < 1 << 33).then_some(step)
+}
+
+/// The lowest and the highest address of the lanes of a mask, and the bits that any of them has.
+fn extent(addresses: &Row<u64>, mask: u32) -> (u64, u64, u64) {
+    if let Some(step) = step(addresses, mask) {
+        let (first, last) = (addresses[0], addresses[LANES - 1]);
+        return (first.min(last), first.max(last), first | step);
+    }
+    lanes(mask)
+        .map(|lane| addresses[lane])
+        .fold((u64::MAX, 0, 0), |(low, high, bits), address| (low.min(address), high.max(address), bits | address))
+}
+
 /// Memory that holds all addresses of an access.
 struct Region<'a> {
     base: u64,
@@ -117,14 +136,7 @@ impl Access {
         &self, warp: &mut Warp, env: &mut Environment, mask: u32, addresses: &Row<u64>, pc: usize,
     ) -> Result<bool, Fault> {
         let span = self.span();
-        let (mut low, mut high, mut bits) = (u64::MAX, 0, 0);
-        for (lane, &address) in addresses.iter().enumerate() {
-            if mask >> lane & 1 != 0 {
-                low = low.min(address);
-                high = high.max(address);
-                bits |= address;
-            }
-        }
+        let (low, high, bits) = extent(addresses, mask);
         if bits & (span as u64 - 1) != 0 {
             return match lanes(mask).find(|&lane| !addresses[lane].is_multiple_of(span as u64)) {
                 Some(lane) => {
@@ -166,7 +178,8 @@ impl Access {
                 Kind::Load(..) => Touch::Read,
                 Kind::Store(..) => Touch::Write,
             };
-            races.touch(&Accesses { warp: *number, mask, pc, touch, base: region.base, addresses, size: span })?;
+            let (warp, base, size) = (*number, region.base, span);
+            races.touch(&Accesses { warp, mask, pc, touch, base, addresses, low, high, size })?;
         }
         match &self.kind {
             Kind::Load(ty, elements) => {
@@ -213,15 +226,24 @@ impl Access {
 fn load(ty: Type, registers: &mut Registers, place: Place, region: &mut Region, mask: u32, addresses: &Row<u64>) {
     macro_rules! gather {
         ($ty:ty) => {{
-            let mut values = [0u64; LANES];
-            for lane in 0..LANES {
-                if mask >> lane & 1 != 0 {
-                    let bytes = region.at(lane, addresses[lane], size_of::<$ty>());
-                    let mut word = [0; size_of::<$ty>()];
-                    word.copy_from_slice(bytes);
-                    values[lane] = <$ty>::from_le_bytes(word) as i64 as u64;
+            const SIZE: usize = size_of::<$ty>();
+            let read = |bytes: &[u8]| {
+                let mut word = [0; SIZE];
+                word.copy_from_slice(bytes);
+                <$ty>::from_le_bytes(word) as i64 as u64
+            };
+            // Most warps read one number or neighbours.
+            let values: Row<u64> = match step(addresses, mask).filter(|_| region.stride == 0) {
+                Some(0) => [read(region.at(0, addresses[0], SIZE)); LANES],
+                Some(step) if step == SIZE as u64 => {
+                    let bytes = region.at(0, addresses[0], LANES * SIZE);
+                    std::array::from_fn(|lane| read(&bytes[lane * SIZE..][..SIZE]))
                 }
-            }
+                _ => std::array::from_fn(|lane| match mask >> lane & 1 {
+                    0 => 0,
+                    _ => read(region.at(lane, addresses[lane], SIZE)),
+                }),
+            };
             match place {
                 Place::Narrow(slot) => registers.write(mask, slot, &values.map(|v| u32::from_raw(v as u32))),
                 Place::Wide(slot) => registers.write(mask, slot, &values),

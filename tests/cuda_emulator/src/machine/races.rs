@@ -4,61 +4,14 @@
 //! program order, a barrier of the block between them, or an exchange or barrier of the warp in which both lanes took part.
 //! Nothing orders two blocks of a launch.
 
-use std::collections::HashMap;
+mod pages;
 
 use super::code::{Cause, Fault};
 use super::heap::SHARED;
 use super::lanes::{LANES, Row, lanes};
+use pages::{Cell, NEVER, NOBODY, PAGE, Page, Settled, Stamp};
 
-/// How memory is touched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Touch {
-    Read,
-    Write,
-    Atomic,
-}
-
-const NOBODY: u32 = u32::MAX;
-
-/// Who touched something, and when.
-#[derive(Clone, Copy)]
-struct Stamp {
-    /// The thread's number in the grid.
-    thread: u32,
-    /// Barriers of the block passed so far.
-    epoch: u32,
-    /// Exchanges of the warp passed so far.
-    clock: u32,
-    pc: u32,
-}
-
-const NEVER: Stamp = Stamp { thread: NOBODY, epoch: 0, clock: 0, pc: 0 };
-
-/// The history of a granule. Two reads are kept, so that a writer who is one of two readers is still caught.
-#[derive(Clone, Copy)]
-struct Cell {
-    write: Stamp,
-    atomic: Stamp,
-    reads: [Stamp; 2],
-}
-
-const CLEAN: Cell = Cell { write: NEVER, atomic: NEVER, reads: [NEVER; 2] };
-
-const PAGE: usize = 256;
-
-/// A page holds one cell per word until something smaller than a word is touched.
-struct Page {
-    granule: usize,
-    cells: Vec<Cell>,
-}
-
-impl Page {
-    fn refine(&mut self) {
-        self.granule = 1;
-        self.cells = self.cells.iter().flat_map(|&cell| [cell; 4]).collect();
-    }
-}
+pub use pages::Touch;
 
 /// What the lanes of a warp know of each other.
 struct Knowledge {
@@ -78,7 +31,8 @@ struct Order {
 /// Everything that a launch has touched so far.
 pub struct Races {
     order: Order,
-    pages: HashMap<u64, Vec<Option<Page>>>,
+    /// The pages of each region, by where it begins.
+    regions: Vec<(u64, Vec<Option<Page>>)>,
 }
 
 /// An access of some lanes of a warp to memory of one region.
@@ -95,6 +49,10 @@ pub struct Accesses<'a> {
     pub base: u64,
     /// Where each lane's access begins.
     pub addresses: &'a Row<u64>,
+    /// The lowest and the highest of them.
+    pub low: u64,
+    /// See `low`.
+    pub high: u64,
     /// Bytes of each lane's access.
     pub size: usize,
 }
@@ -103,12 +61,12 @@ impl Races {
     /// A detector for blocks of so many threads.
     pub fn new(threads: u32) -> Self {
         let order = Order { threads, block: 0, epoch: 0, warps: Vec::new() };
-        Self { order, pages: HashMap::new() }
+        Self { order, regions: Vec::new() }
     }
 
     /// A block begins; shared memory has no past.
     pub fn begin_block(&mut self, block: u32) {
-        self.pages.remove(&SHARED);
+        self.regions.retain(|(base, _)| *base != SHARED);
         self.order.block = block;
         self.order.epoch = 0;
         let fresh = || Knowledge { clock: 0, known: [[0; LANES]; LANES] };
@@ -142,32 +100,43 @@ impl Races {
 
     /// Notes what lanes touch, or tells with whom the first of them collides.
     pub fn touch(&mut self, accesses: &Accesses) -> Result<(), Fault> {
-        let &Accesses { warp, pc, touch, size, base, .. } = accesses;
-        let Self { order, pages } = self;
-        let pages = pages.entry(base).or_default();
+        let &Accesses { warp, pc, touch, size, base, low, high, .. } = accesses;
+        let Self { order, regions } = self;
+        let at = regions.iter().position(|region| region.0 == base).unwrap_or_else(|| {
+            regions.push((base, Vec::new()));
+            regions.len() - 1
+        });
+        let pages = &mut regions[at].1;
+        let now = (order.block, order.epoch);
+        let (first, end) = ((low - base) as usize, (high - base) as usize + size);
+        if pages.len() < end.div_ceil(PAGE) {
+            pages.resize_with(end.div_ceil(PAGE), || None);
+        }
+        // Most warps read what others read too.
+        if touch == Touch::Read
+            && first / PAGE == (end - 1) / PAGE
+            && let Some(page) = &pages[first / PAGE]
+            && page.is_settled(first % PAGE, end - first, now)
+        {
+            return Ok(());
+        }
+        let clock = order.warps[warp].clock;
         for lane in lanes(accesses.mask) {
-            let now = Stamp {
-                thread: order.block * order.threads + (warp * LANES + lane) as u32,
-                epoch: order.epoch,
-                clock: order.warps[warp].clock,
-                pc: pc as u32,
-            };
+            let thread = order.block * order.threads + (warp * LANES + lane) as u32;
+            let stamp = Stamp { thread, epoch: order.epoch, clock, pc: pc as u32 };
             let mut at = (accesses.addresses[lane] - base) as usize;
             let end = at + size;
             while at < end {
-                if pages.len() <= at / PAGE {
-                    pages.resize_with(at / PAGE + 1, || None);
+                let page = pages[at / PAGE].get_or_insert_with(Page::new);
+                let granule = page.granule(size);
+                match order.update(page.cell(at % PAGE, touch != Touch::Read), touch, stamp) {
+                    Ok(settled) => page.settle(at % PAGE, settled, now),
+                    Err((kind, past)) => {
+                        let what = order.describe(touch, base + at as u64, kind, past);
+                        return Err(Fault::of(lane, Cause::LaunchFailed, what));
+                    }
                 }
-                let page = pages[at / PAGE].get_or_insert_with(|| Page { granule: 4, cells: vec![CLEAN; PAGE / 4] });
-                if size < page.granule {
-                    page.refine();
-                }
-                let cell = &mut page.cells[at % PAGE / page.granule];
-                if let Some((kind, past)) = order.update(cell, touch, now) {
-                    let what = order.describe(touch, base + at as u64, kind, past);
-                    return Err(Fault::of(lane, Cause::LaunchFailed, what));
-                }
-                at += page.granule;
+                at += granule;
             }
         }
         Ok(())
@@ -175,42 +144,65 @@ impl Races {
 }
 
 impl Order {
+    /// The number of a thread in the block that runs, if it is one of its threads.
+    fn in_block(&self, thread: u32) -> Option<u32> {
+        thread.checked_sub(self.block * self.threads).filter(|&n| n < self.threads)
+    }
+
     /// Whether something past is ordered before what a thread does now.
     fn before(&self, past: &Stamp, thread: u32) -> bool {
         if past.thread == NOBODY || past.thread == thread {
             return true;
         }
-        let first = self.block * self.threads;
-        let Some(other) = past.thread.checked_sub(first).filter(|&n| n < self.threads) else {
+        let Some(other) = self.in_block(past.thread) else {
             return false;
         };
         if past.epoch < self.epoch {
             return true;
         }
-        let (own, other) = ((thread - first) as usize, other as usize);
+        let (own, other) = ((thread - self.block * self.threads) as usize, other as usize);
         let warp = own / LANES;
         warp == other / LANES && past.clock < self.warps[warp].known[own % LANES][other % LANES]
     }
 
-    /// Notes an access in a cell, and gives back one that it collides with.
-    fn update(&self, cell: &mut Cell, touch: Touch, now: Stamp) -> Option<(Touch, Stamp)> {
+    /// Notes an access in a cell, and tells whether that settles it, or which other access it collides with.
+    fn update(&self, cell: Cell, touch: Touch, now: Stamp) -> Result<Settled, (Touch, Stamp)> {
         let late = |past: &Stamp| !self.before(past, now.thread);
-        let collision = if late(&cell.write) {
-            Some((Touch::Write, cell.write))
-        } else if touch != Touch::Atomic && late(&cell.atomic) {
-            Some((Touch::Atomic, cell.atomic))
-        } else if touch != Touch::Read {
-            let read = cell.reads.iter().find(|read| late(read));
-            read.map(|read| (Touch::Read, *read))
-        } else {
-            None
-        };
-        match touch {
-            Touch::Write => cell.write = now,
-            Touch::Atomic => cell.atomic = now,
-            Touch::Read => cell.reads[usize::from(late(&cell.reads[0]))] = now,
+        let Cell { reads, writes } = cell;
+        if let Some([write, atomic]) = &writes {
+            if late(write) {
+                return Err((Touch::Write, *write));
+            }
+            if touch != Touch::Atomic && late(atomic) {
+                return Err((Touch::Atomic, *atomic));
+            }
         }
-        collision
+        if touch != Touch::Read {
+            if let Some(read) = reads.iter().find(|read| late(read)) {
+                return Err((Touch::Read, *read));
+            }
+            if let Some([write, atomic]) = writes {
+                *if touch == Touch::Write { write } else { atomic } = now;
+            }
+            return Ok(Settled::No);
+        }
+        let at = usize::from(late(&reads[0]));
+        reads[at] = now;
+        Ok(self.settled(reads[1 - at], now, writes))
+    }
+
+    /// What follows from two reads: sure collisions of writers, and no collision of readers.
+    fn settled(&self, other: Stamp, now: Stamp, writes: Option<&mut [Stamp; 2]>) -> Settled {
+        let writes = writes.map_or([NEVER; 2], |writes| *writes);
+        let Some(own) = self.in_block(other.thread) else {
+            let untouched = other.thread != NOBODY && writes.iter().all(|past| past.thread == NOBODY);
+            return if untouched { Settled::ForGood } else { Settled::No };
+        };
+        let earlier =
+            |past: &Stamp| past.thread == NOBODY || past.epoch < now.epoch && self.in_block(past.thread).is_some();
+        let warp = (now.thread - self.block * self.threads) as usize / LANES;
+        let apart = other.epoch == now.epoch && own as usize / LANES != warp;
+        if apart && writes.iter().all(earlier) { Settled::ForNow } else { Settled::No }
     }
 
     fn describe(&self, touch: Touch, address: u64, kind: Touch, past: Stamp) -> String {
@@ -238,6 +230,8 @@ mod tests {
             touch,
             base: BASE,
             addresses: &[BASE + offset; LANES],
+            low: BASE + offset,
+            high: BASE + offset,
             size,
         };
         races.touch(&accesses).is_ok()
@@ -306,5 +300,38 @@ mod tests {
         assert!(access(&mut races, 0, Touch::Write, 0, 1));
         assert!(access(&mut races, 1, Touch::Write, 1, 1));
         assert!(!access(&mut races, 2, Touch::Read, 0, 4));
+    }
+
+    #[test]
+    fn what_is_settled_still_collides_with_writers() {
+        // Read by two warps and then by many: no writer may come before the next barrier.
+        for writer in [1, 40, 50] {
+            let mut races = Races::new(96);
+            races.begin_block(0);
+            assert!(access(&mut races, 3, Touch::Write, 0, 4));
+            races.barrier();
+            for reader in [1, 40, 2, 41, 1] {
+                assert!(access(&mut races, reader, Touch::Read, 0, 4));
+            }
+            assert!(!access(&mut races, writer, Touch::Write, 0, 4));
+            let mut races = Races::new(96);
+            races.begin_block(0);
+            for reader in [1, 40, 2] {
+                assert!(access(&mut races, reader, Touch::Read, 0, 4));
+            }
+            races.barrier();
+            assert!(access(&mut races, writer, Touch::Write, 0, 4));
+            assert_eq!(access(&mut races, 2, Touch::Read, 0, 4), writer == 2);
+        }
+        // Read by two blocks: nobody may write any more.
+        for writer in [1, 40] {
+            let mut races = block();
+            assert!(access(&mut races, 1, Touch::Read, 0, 4));
+            races.begin_block(1);
+            assert!(access(&mut races, 1, Touch::Read, 0, 4));
+            races.barrier();
+            assert!(access(&mut races, 2, Touch::Read, 0, 4));
+            assert!(!access(&mut races, writer, Touch::Write, 0, 4));
+        }
     }
 }

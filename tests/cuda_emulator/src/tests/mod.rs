@@ -1,6 +1,7 @@
 //! One test for each form of each opcode, against expectations that were written down, not computed by the same code.
 
 mod arithmetic;
+mod kernels;
 mod memory;
 mod threads;
 

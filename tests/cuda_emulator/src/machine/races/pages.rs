@@ -1,0 +1,162 @@
+//! What the race detector remembers: who touched each word of memory last.
+
+/// How memory is touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Touch {
+    Read,
+    Write,
+    Atomic,
+}
+
+/// The thread of a stamp that nobody left.
+pub const NOBODY: u32 = u32::MAX;
+
+/// Who touched something, and when.
+#[derive(Clone, Copy)]
+pub struct Stamp {
+    /// The thread's number in the grid.
+    pub thread: u32,
+    /// Barriers of the block passed so far.
+    pub epoch: u32,
+    /// Exchanges of the warp passed so far.
+    pub clock: u32,
+    /// The instruction.
+    pub pc: u32,
+}
+
+/// The stamp that nobody left.
+pub const NEVER: Stamp = Stamp { thread: NOBODY, epoch: 0, clock: 0, pc: 0 };
+
+/// Bytes of a page.
+pub const PAGE: usize = 256;
+
+/// A bit for each byte of a page.
+type Bytes = [u64; PAGE / 64];
+
+/// Whether all bytes from `start` on are marked.
+fn all(marks: &Bytes, start: usize, size: usize) -> bool {
+    (start / 64..=(start + size - 1) / 64).all(|word| {
+        let (first, end) = (start.max(64 * word) % 64, (start + size - 64 * word).min(64));
+        let wanted = u64::MAX << first & u64::MAX >> (64 - end);
+        marks[word] & wanted == wanted
+    })
+}
+
+/// The history of some bytes. Two reads are kept, so that a writer who is one of two readers is still caught.
+///
+/// What has been read by two blocks, or by two warps since the last barrier, is *settled*: whoever writes to it collides, so
+/// that no more readers need to be noted. Most reads are of that kind: weights that every block reads, lists that every
+/// warp reads.
+pub struct Page {
+    /// Bytes of a cell: a word until something smaller is touched.
+    granule: usize,
+    reads: Vec<[Stamp; 2]>,
+    /// The last write and the last atomic update; empty until there is one.
+    writes: Vec<[Stamp; 2]>,
+    for_good: Bytes,
+    /// The block and the epoch in which `for_now` holds.
+    now: (u32, u32),
+    for_now: Bytes,
+}
+
+/// The history of a cell.
+pub struct Cell<'a> {
+    /// The last reads.
+    pub reads: &'a mut [Stamp; 2],
+    /// The last write and the last atomic update, where the page has any.
+    pub writes: Option<&'a mut [Stamp; 2]>,
+}
+
+/// Which writers are sure to collide with one who has read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// Not all.
+    No,
+    /// All until the block's next barrier.
+    ForNow,
+    /// All of this launch.
+    ForGood,
+}
+
+impl Page {
+    /// A page that nobody has touched.
+    pub fn new() -> Self {
+        Self {
+            granule: 4,
+            reads: vec![[NEVER; 2]; PAGE / 4],
+            writes: Vec::new(),
+            for_good: [0; 4],
+            now: (0, 0),
+            for_now: [0; 4],
+        }
+    }
+
+    /// Whether reads of these bytes need not be noted any more.
+    pub fn is_settled(&self, start: usize, size: usize, now: (u32, u32)) -> bool {
+        all(&self.for_good, start, size) || self.now == now && all(&self.for_now, start, size)
+    }
+
+    /// Notes that reads of a cell need not be noted any more.
+    pub fn settle(&mut self, start: usize, how: Settled, now: (u32, u32)) {
+        let bits = (u64::MAX >> (64 - self.granule)) << (start / self.granule * self.granule % 64);
+        match how {
+            Settled::No => {}
+            Settled::ForGood => self.for_good[start / 64] |= bits,
+            Settled::ForNow => {
+                if self.now != now {
+                    (self.now, self.for_now) = (now, [0; 4]);
+                }
+                self.for_now[start / 64] |= bits;
+            }
+        }
+    }
+
+    /// Makes cells small enough for such an access, and tells how large they are.
+    pub fn granule(&mut self, size: usize) -> usize {
+        if size < self.granule {
+            self.granule = 1;
+            for stamps in [&mut self.reads, &mut self.writes] {
+                *stamps = stamps.iter().flat_map(|&stamps| [stamps; 4]).collect();
+            }
+        }
+        self.granule
+    }
+
+    /// The cell of a byte, to be read or, where `written`, to be written.
+    pub fn cell(&mut self, start: usize, written: bool) -> Cell<'_> {
+        if written && self.writes.is_empty() {
+            self.writes = vec![[NEVER; 2]; self.reads.len()];
+        }
+        let at = start / self.granule;
+        Cell { reads: &mut self.reads[at], writes: self.writes.get_mut(at) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settled_bytes() {
+        let mut page = Page::new();
+        for start in (56..132).step_by(4) {
+            page.settle(start, Settled::ForGood, (0, 0));
+        }
+        page.settle(132, Settled::ForNow, (3, 1));
+        assert!(page.is_settled(56, 76, (0, 0)));
+        assert!(
+            !page.is_settled(55, 4, (0, 0)) && !page.is_settled(56, 77, (0, 0)) && !page.is_settled(132, 4, (0, 0))
+        );
+        assert!(page.is_settled(132, 4, (3, 1)) && !page.is_settled(136, 1, (3, 1)));
+        // What held before a barrier holds no more.
+        page.settle(252, Settled::ForNow, (3, 2));
+        assert!(
+            page.is_settled(252, 4, (3, 2)) && !page.is_settled(132, 4, (3, 2)) && !page.is_settled(132, 4, (3, 1))
+        );
+        // Bytes of their own.
+        assert_eq!(page.granule(1), 1);
+        page.settle(201, Settled::ForGood, (0, 0));
+        assert!(page.is_settled(201, 1, (0, 0)) && !page.is_settled(200, 2, (0, 0)) && page.is_settled(56, 76, (0, 0)));
+    }
+}
