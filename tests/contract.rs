@@ -3,12 +3,12 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Algorithm, Chains, Checkpoint, Cpu, Dataset, Error, Gemm, Gradient, Lent, Monitor, Purpose, Rbm,
-    RbmMut, RbmRef, Resident, Rows, Settings, Trainer, TrainerState, Uniforms, model,
+    Activations, Algorithm, Backend, Chains, Checkpoint, Cpu, Dataset, Error, Gemm, Gradient, Lent, Monitor, Purpose,
+    Rbm, RbmMut, RbmRef, Resident, Rows, Settings, Trainer, TrainerState, Uniforms, model,
 };
 use oracle::{
-    assert_bits, bits, byte_rows, exact, for_each_backend, for_each_host_backend, is_canonical, random_bytes,
-    random_rbm, random_values, rows, shape,
+    assert_bits, bits, byte_rows, exact, for_each_backend, is_canonical, part, random_bytes, random_rbm, random_values,
+    rows, shape,
 };
 
 const NV: usize = 37;
@@ -31,13 +31,14 @@ fn settings(algorithm: Algorithm) -> Settings {
 
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Cd, Algorithm::Pcd { n_chains: 6 }];
 
-for_each_host_backend! {
+for_each_backend! {
     fn inputs_are_never_modified(backend) {
         let rbm = random_rbm(shape(NV, NH), 0.5, 1);
         let values = random_values(ROWS * NV, 0.4, 2);
         let (rbm_before, values_before) = (rbm.clone(), values.clone());
         let resident = rbm.on(&backend).expect("resident");
-        let batch = rows(&values, NV);
+        let data = backend.load(rows(&values, NV)).expect("data");
+        let batch = part(&backend, &data, 0..ROWS);
         let mut draws = Uniforms::new(1, Purpose::Sampling);
         let (mut hidden, mut visible) = (Activations::default(), Activations::default());
         resident.propup(batch, &mut hidden).expect("propup");
@@ -59,12 +60,15 @@ for_each_host_backend! {
 
     fn the_same_seed_twice_is_the_same(backend) {
         let bytes = random_bytes(ROWS * NV, 0.4, 3);
+        let data = backend.load(byte_rows(&bytes, NV)).expect("data");
         for algorithm in ALGORITHMS {
             let run = || {
                 let mut rbm = Rbm::new(shape(NV, NH), 4);
                 let mut trainer = Trainer::new(&backend, shape(NV, NH), settings(algorithm)).expect("a trainer");
                 let mut lent = rbm.lend(&backend).expect("lent");
-                (0..9).for_each(|_| trainer.step(&mut lent, byte_rows(&bytes, NV), 0.1).expect("a step"));
+                for _ in 0..9 {
+                    trainer.step(&mut lent, part(&backend, &data, 0..ROWS), 0.1).expect("a step");
+                }
                 lent.finish().expect("finished");
                 (rbm, trainer.state().expect("a state"))
             };
@@ -76,8 +80,12 @@ for_each_host_backend! {
         let resident = random_rbm(shape(NV, NH), 0.5, 5).on(&backend).expect("resident");
         let values = random_values(ROWS * NV, 0.4, 6);
         let backwards: Vec<f32> = values.chunks_exact(NV).rev().flatten().copied().collect();
-        let both = |v: Rows<'_>| [resident.free_energy(v).expect("F"), resident.pseudo_log_likelihood(v).expect("PL")];
-        for (mut found, expected) in both(rows(&backwards, NV)).into_iter().zip(both(rows(&values, NV))) {
+        let both = |values: &[f32]| {
+            let data = backend.load(rows(values, NV)).expect("data");
+            let v = || part(&backend, &data, 0..ROWS);
+            [resident.free_energy(v()).expect("F"), resident.pseudo_log_likelihood(v()).expect("PL")]
+        };
+        for (mut found, expected) in both(&backwards).into_iter().zip(both(&values)) {
             found.reverse();
             assert_same(is_canonical(&backend), &found, &expected, "backwards");
         }
@@ -86,9 +94,11 @@ for_each_host_backend! {
     fn the_split_into_batches_does_not_matter(backend) {
         let resident = random_rbm(shape(NV, NH), 0.5, 7).on(&backend).expect("resident");
         let values = random_values(ROWS * NV, 0.4, 8);
-        let all = rows(&values, NV);
+        let data = backend.load(rows(&values, NV)).expect("data");
+        let all = part(&backend, &data, 0..ROWS);
         for size in [1, 2, 5, 12] {
-            let starts = || (0..ROWS).step_by(size).map(|first| all.range(first..ROWS.min(first + size)));
+            let some = |first: usize| part(&backend, &data, first..ROWS.min(first + size));
+            let starts = || (0..ROWS).step_by(size).map(some);
             let energies: Vec<f64> = starts().flat_map(|part| resident.free_energy(part).expect("F")).collect();
             assert_same(is_canonical(&backend), &energies, &resident.free_energy(all).expect("F"), "in parts");
             let likelihoods: Vec<f64> =
@@ -125,7 +135,9 @@ for_each_host_backend! {
             let model = exact::Exact::of(&rbm);
             let values = random_values(n * nv, 0.7, 11);
             let resident = rbm.on(&backend).expect("resident");
-            let found = resident.free_energy(rows(&values, nv)).expect("F");
+            let data = backend.load(rows(&values, nv)).expect("data");
+            let batch = part(&backend, &data, 0..n);
+            let found = resident.free_energy(batch).expect("F");
             for (f, v) in found.iter().zip(exact::rows_f64(&values, nv)) {
                 assert!((f - model.free_energy(&v)).abs() < 1e-4 * (1.0 + f.abs()), "{nv} × {nh}");
             }
@@ -135,7 +147,7 @@ for_each_host_backend! {
                     let settings = Settings { monitor, ..settings(algorithm) };
                     let mut trainer = Trainer::new(&backend, shape(nv, nh), settings).expect("a trainer");
                     let mut lent = rbm.lend(&backend).expect("lent");
-                    (0..3).for_each(|_| trainer.step(&mut lent, rows(&values, nv), 0.1).expect("a step"));
+                    (0..3).for_each(|_| trainer.step(&mut lent, batch, 0.1).expect("a step"));
                     let report = trainer.report().expect("a report");
                     assert!(report.monitor.is_some_and(|x| x <= 0.0 && x.is_finite()), "{report:?}");
                     lent.finish().expect("finished");
@@ -150,7 +162,9 @@ for_each_host_backend! {
         let loaded = model::from_bytes(&model::to_bytes(rbm.view()).expect("bytes"), "x").expect("a model");
         assert_eq!(loaded, rbm);
         let values = random_values(ROWS * NV, 0.4, 13);
-        let f = |rbm: &Rbm| rbm.on(&backend).expect("resident").free_energy(rows(&values, NV)).expect("F");
+        let data = backend.load(rows(&values, NV)).expect("data");
+        let batch = part(&backend, &data, 0..ROWS);
+        let f = |rbm: &Rbm| rbm.on(&backend).expect("resident").free_energy(batch).expect("F");
         assert_same(true, &f(&loaded), &f(&rbm), "loaded");
     }
 
@@ -158,8 +172,10 @@ for_each_host_backend! {
         let values = random_values(ROWS * NV, 0.4, 14);
         let rbm = random_rbm(shape(NV, NH), 0.5, 15);
         let resident = rbm.on(&backend).expect("resident");
+        let data = backend.load(rows(&values, NV)).expect("data");
+        let batch = part(&backend, &data, 0..ROWS);
         let draws = Uniforms::new(1, Purpose::Sampling);
-        let chains = Chains::from_visible(&resident, rows(&values, NV), draws.clone()).expect("chains");
+        let chains = Chains::from_visible(&resident, batch, draws.clone()).expect("chains");
         let before = chains.state().expect("a state");
         let mut moved = chains.clone();
         moved.sweep(&resident, 3).expect("a sweep");
@@ -173,7 +189,7 @@ for_each_host_backend! {
         let mut trained = rbm.clone();
         let mut trainer = Trainer::new(&backend, shape(NV, NH), settings(Algorithm::Cd)).expect("a trainer");
         let mut lent = trained.lend(&backend).expect("lent");
-        trainer.step(&mut lent, rows(&values, NV), 0.5).expect("a step");
+        trainer.step(&mut lent, batch, 0.5).expect("a step");
         lent.finish().expect("finished");
         assert_ne!(trained, rbm);
         assert_eq!(rbm, still);
@@ -203,6 +219,14 @@ fn everything_can_go_to_another_thread() {
     check::<Chains<Gemm>>();
     check::<Trainer<Cpu>>();
     check::<Trainer<Gemm>>();
+    #[cfg(feature = "cuda")]
+    {
+        use harmonium::Cuda;
+        check::<Resident<Cuda>>();
+        check::<Lent<'_, Cuda>>();
+        check::<Chains<Cuda>>();
+        check::<Trainer<Cuda>>();
+    }
     // And really does, together with others.
     let rbm = random_rbm(shape(NV, NH), 0.5, 16);
     let cpu = Cpu::detect().expect("a CPU");

@@ -4,11 +4,11 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Algorithm, Cpu, Isa, Monitor, Purpose, Rbm, Settings, Trainer, Uniforms,
+    Activations, Algorithm, Backend, Cpu, Isa, Monitor, Purpose, Rbm, Settings, Trainer, Uniforms,
     elementary::{SIGMOID_ULP, SOFTPLUS_ULP, sigmoid, softplus},
     monitor::reconstruction_cross_entropy,
 };
-use oracle::{assert_bits, bits, exact, for_each_backend, for_each_host_backend, in_pool, random_values, rows, shape};
+use oracle::{assert_bits, bits, exact, for_each_backend, in_pool, part, random_values, rows, shape};
 
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Cd, Algorithm::Pcd { n_chains: 6 }];
 
@@ -61,7 +61,7 @@ fn the_elementary_functions_at_the_ends() {
     }
 }
 
-for_each_host_backend! {
+for_each_backend! {
     // Weights of 0, so that the pre-activation is the bias, to the bit but for the sign of 0.
     fn a_layer_at_the_ends(backend) {
         let x = extremes();
@@ -69,28 +69,29 @@ for_each_host_backend! {
         let rbm = Rbm::from_parts(shape(n, n), vec![0.0; n * n], x.clone(), x.clone()).expect("a model");
         let resident = rbm.on(&backend).expect("resident");
         let states = random_values(3 * n, 0.5, 18);
+        let data = backend.load(rows(&states, n)).expect("data");
+        let batch = part(&backend, &data, 0..3);
         let mut out = Activations::default();
         for up in [true, false] {
-            let states = rows(&states, n);
-            if up { resident.propup(states, &mut out) } else { resident.propdown(states, &mut out) }.expect("means");
+            if up { resident.propup(batch, &mut out) } else { resident.propdown(batch, &mut out) }.expect("means");
             assert_bits(&out.pre_activation, &x.repeat(3), "pre-activations");
             let expected: Vec<f32> = x.iter().map(|&x| sigmoid(x)).collect();
             assert_bits(&out.mean, &expected.repeat(3), "means");
         }
         let mut draws = Uniforms::new(1, Purpose::Sampling);
-        resident.sample_h_given_v(rows(&states, n), &mut draws, &mut out).expect("samples");
+        resident.sample_h_given_v(batch, &mut draws, &mut out).expect("samples");
         assert!(out.sample.iter().zip(&out.mean).all(|(&h, &p)| (h == 0.0 || p > 0.0) && (h == 1.0 || p < 1.0)));
 
         let sums: f64 = x.iter().map(|&x| exact::softplus(f64::from(x))).sum();
-        for (v, f) in states.chunks_exact(n).zip(resident.free_energy(rows(&states, n)).expect("F")) {
+        for (v, f) in states.chunks_exact(n).zip(resident.free_energy(batch).expect("F")) {
             let bias: f64 = v.iter().zip(&x).map(|(&v, &b)| f64::from(v) * f64::from(b)).sum();
             let expected = -bias - sums;
             assert!(f.is_finite() && (f - expected).abs() <= 1e-6 * sums, "F = {f:e}, expected {expected:e}");
         }
-        let likelihoods = resident.pseudo_log_likelihood(rows(&states, n)).expect("PL");
+        let likelihoods = resident.pseudo_log_likelihood(batch).expect("PL");
         assert!(likelihoods.iter().all(|x| x.is_finite() && *x <= 0.0), "{likelihoods:?}");
         for bit in 0..n {
-            let found = resident.pseudo_log_likelihood_of_bit(rows(&states, n), bit).expect("PL");
+            let found = resident.pseudo_log_likelihood_of_bit(batch, bit).expect("PL");
             assert!(found.iter().all(|x| x.is_finite() && *x <= 0.0), "bit {bit}: {found:?}");
         }
     }
@@ -102,13 +103,15 @@ for_each_host_backend! {
             let weights: Vec<f32> = (0..nv * nh).map(|i| if i % 3 == 0 { -size } else { size }).collect();
             let rbm = Rbm::from_parts(shape(nv, nh), weights, vec![-0.0; nv], vec![size; nh]).expect("a model");
             let values = random_values(4 * nv, 0.6, 19);
+            let data = backend.load(rows(&values, nv)).expect("data");
+            let batch = part(&backend, &data, 0..4);
             for algorithm in ALGORITHMS {
                 for monitor in [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction] {
                     let mut rbm = rbm.clone();
                     let settings = Settings { algorithm, k: 2, monitor, seed: 5 };
                     let mut trainer = Trainer::new(&backend, shape(nv, nh), settings).expect("a trainer");
                     let mut lent = rbm.lend(&backend).expect("lent");
-                    (0..5).for_each(|_| trainer.step(&mut lent, rows(&values, nv), 0.1).expect("a step"));
+                    (0..5).for_each(|_| trainer.step(&mut lent, batch, 0.1).expect("a step"));
                     let report = trainer.report().expect("a report");
                     assert!(report.monitor.is_some_and(f64::is_finite), "{size:e}, {settings:?}: {report:?}");
                     lent.finish().expect("finished");

@@ -1,10 +1,13 @@
 //! The CUDA device of the tests: a real one, or the emulator on the library path.
 
 use harmonium::{Cuda, CudaError, CudaGemm, Error, Program, Result};
-use std::io::Write;
+use std::{io::Write, process::Command};
 
 /// What the emulator calls itself.
 pub const EMULATOR: &str = "Harmonium CUDA emulator";
+
+/// Set where a test runs itself again, to what it is to do there.
+const INSIDE: &str = "HARMONIUM_CUDA_TASK";
 
 /// Device 0; `None`, after saying so, where there is no driver or no device.
 ///
@@ -40,4 +43,31 @@ pub fn skipped(why: &str) {
     assert!(std::env::var_os("HARMONIUM_CUDA").is_none_or(|value| value != "required"), "skipped: {why}");
     let name = std::thread::current().name().unwrap_or("a CUDA test").to_owned();
     let _ = writeln!(std::io::stderr(), "{name}: skipped: {why}");
+}
+
+/// Runs `inside` of a test in a process of its own. Tells what it said, and whether it ended well.
+pub fn apart(test: &str, task: &str, settings: &[(&str, &str)]) -> (bool, String) {
+    let mut command = Command::new(std::env::current_exe().expect("a test knows its own path"));
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(INSIDE, task);
+    for (name, value) in settings {
+        command.env(name, value);
+    }
+    let output = command.output().expect("a test can be started");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    (output.status.success(), said)
+}
+
+/// What this process is to do, where a test has started it.
+pub fn task() -> Option<String> {
+    std::env::var(INSIDE).ok()
+}
+
+/// Whether the emulator is there, after saying what is not.
+pub fn emulator() -> bool {
+    let Some(cuda) = cuda() else { return false };
+    if cuda.name() != EMULATOR {
+        skipped("the device is not the emulator");
+        return false;
+    }
+    true
 }

@@ -142,6 +142,11 @@ pub fn byte_rows(values: &[u8], units: usize) -> Rows<'_> {
     Rows::new(Values::U8(values), units).expect("right rows")
 }
 
+/// Some rows of data that a backend holds.
+pub fn part<'a, B: Backend>(_: &B, data: &'a B::Data<'_>, rows: std::ops::Range<usize>) -> B::Batch<'a> {
+    B::batch(data, rows)
+}
+
 /// A gradient's numbers in one list: W, b, c.
 pub fn flat(gradient: &Gradient) -> Vec<f64> {
     let Gradient { weights, visible_bias, hidden_bias } = gradient;
