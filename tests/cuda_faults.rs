@@ -1,4 +1,4 @@
-//! What goes wrong on a device is found and said: planted faults in the kernels, and what a device or driver may lack.
+//! Faults that are planted in the kernels are found.
 //!
 //! Each fault runs in a process of its own, on the emulator (a real device need not notice a race), with kernels that NVRTC
 //! makes of the changed source. A fault counts as caught when the emulator stops it, or when a result is not the CPU's.
@@ -11,10 +11,11 @@ use harmonium::{
     Rows, Settings, Trainer,
     log_partition::{Annealing, BaseRate, Schedule, ais},
 };
-use oracle::{byte_rows, device, flat, random_bytes, random_rbm, random_values, rows, shape};
-use std::{path::PathBuf, process::Command};
-
-const INSIDE: &str = "HARMONIUM_FAULT";
+use oracle::{
+    byte_rows,
+    device::{self, apart, emulator, task},
+    flat, random_bytes, random_rbm, random_values, rows, shape,
+};
 
 /// A fault: its name, what stands in the source, what is put there instead, and a word of how it is found.
 struct Fault {
@@ -296,33 +297,6 @@ fn answers<B: Backend>(backend: &B) -> Result<Vec<u64>> {
     Ok(bits)
 }
 
-/// Runs `inside` of a test in a process of its own. Tells what it said, and whether it ended well.
-fn apart(test: &str, task: &str, settings: &[(&str, &str)]) -> (bool, String) {
-    let mut command = Command::new(std::env::current_exe().expect("a test knows its own path"));
-    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(INSIDE, task);
-    for (name, value) in settings {
-        command.env(name, value);
-    }
-    let output = command.output().expect("a test can be started");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    (output.status.success(), said)
-}
-
-/// What this process is to do, where a test has started it.
-fn task() -> Option<String> {
-    std::env::var(INSIDE).ok()
-}
-
-/// Whether the emulator is there, after saying what is not.
-fn emulator() -> bool {
-    let Some(cuda) = device::cuda() else { return false };
-    if cuda.name() != device::EMULATOR {
-        device::skipped("the device is not the emulator");
-        return false;
-    }
-    true
-}
-
 /// The CPU's answers, or what is wrong with CUDA's.
 fn verdict(program: Program<'_>) -> std::result::Result<(), String> {
     let cuda = Cuda::with_program(0, program).map_err(|error| error.to_string())?;
@@ -395,83 +369,5 @@ fn stale_ptx_is_not_loaded() {
 fn the_committed_ptx() {
     if device::cuda().is_some() {
         verdict(Program::OwnPtx).expect("as the CPU");
-    }
-}
-
-/// What may be missing: settings of the emulator, and the error that must come of it.
-#[test]
-fn what_is_missing_is_said() {
-    let test = "what_is_missing_is_said";
-    if task().is_some() {
-        match Cuda::new(0).and_then(|cuda| answers(&cuda)) {
-            Ok(_) => println!("nothing is missing"),
-            Err(error) => println!("{error:?}: {error}"),
-        }
-        return;
-    }
-    if !emulator() {
-        return;
-    }
-    for (setting, value, expected) in [
-        ("DEVICES", "0", "NoDevice { ordinal: 0, found: 0 }"),
-        ("DRIVER", "11080", "DriverTooOld { expected: \"12.0\", found: \"11.8\" }"),
-        ("MEMORY", "20000", "OutOfMemory { bytes: "),
-        ("FAIL_ALLOC", "5", "OutOfMemory { bytes: "),
-        ("FAIL_LAUNCH", "1", "Failed { call: "),
-        ("FAIL_LAUNCH", "9", "Failed { call: "),
-        ("DEVICES", "1", "nothing is missing"),
-    ] {
-        let (ended_well, said) = apart(test, "", &[(&format!("HARMONIUM_EMULATOR_{setting}"), value)]);
-        assert!(ended_well && said.contains(expected), "{setting}={value}: {said}");
-    }
-    // Without NVRTC: the committed PTX. Without a driver: an error.
-    let driver_only = folder("driver_only", &["libcuda.so"]);
-    let (ended_well, said) = apart(test, "", &[("LD_LIBRARY_PATH", &driver_only)]);
-    assert!(ended_well && said.contains("nothing is missing"), "without NVRTC: {said}");
-    let (ended_well, said) = apart(test, "", &[("LD_LIBRARY_PATH", &folder("nothing", &[]))]);
-    assert!(ended_well && said.contains("NoDriver"), "without a driver: {said}");
-}
-
-/// A driver, but no cuBLAS: the gemm road says so, the canonical one works. And its own memory may be what is too much.
-#[test]
-fn without_cublas_there_is_no_gemm_road() {
-    let test = "without_cublas_there_is_no_gemm_road";
-    if task().is_some() {
-        println!("gemm: {:?}", CudaGemm::new(0).map_err(|error| format!("{error:?}: {error}")));
-        println!("canonical: {:?}", Cuda::new(0).map(|cuda| cuda.name().to_owned()));
-        return;
-    }
-    if !emulator() {
-        return;
-    }
-    let (ended_well, said) = apart(test, "", &[("LD_LIBRARY_PATH", &folder("no_cublas", &["libcuda.so"]))]);
-    assert!(ended_well && said.contains("NoCublas): CUDA: no cuBLAS: libcublas cannot be loaded"), "{said}");
-    assert!(said.contains(&format!("canonical: Ok({:?})", device::EMULATOR)), "{said}");
-    let (ended_well, said) = apart(test, "", &[("HARMONIUM_EMULATOR_MEMORY", "100000")]);
-    assert!(ended_well && said.contains("OutOfMemory { bytes: 4194304 }"), "{said}");
-    let (ended_well, said) = apart(test, "", &[]);
-    assert!(ended_well && said.contains("gemm: Ok("), "{said}");
-}
-
-/// A folder with some of the libraries that this process found on its library path.
-fn folder(name: &str, libraries: &[&str]) -> String {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::create_dir_all(&folder).expect("a folder can be made");
-    let path = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
-    for library in libraries {
-        let found = std::env::split_paths(&path).map(|folder| folder.join(library)).find(|file| file.exists());
-        let link = folder.join(library);
-        let _ = std::fs::remove_file(&link);
-        let target = std::fs::canonicalize(found.expect("the library is on the path")).expect("a file");
-        std::os::unix::fs::symlink(target, &link).expect("a link can be made");
-    }
-    folder.to_string_lossy().into_owned()
-}
-
-#[test]
-fn there_is_no_such_device() {
-    match Cuda::new(99) {
-        Err(Error::Cuda(CudaError::NoDevice { ordinal: 99, .. } | CudaError::NoDriver)) => {}
-        other => panic!("{other:?}"),
     }
 }

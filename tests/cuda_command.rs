@@ -1,0 +1,171 @@
+//! The command on a device does what it does on the CPU, to the byte, and goes on where it was stopped on either.
+#![cfg(feature = "cuda")]
+
+mod oracle;
+
+use harmonium::Checkpoint;
+use oracle::{device::cuda, random_bytes};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// An empty folder of a test's own with `data`, 30 images of 4 × 5 pixels.
+fn folder(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cuda").join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder");
+    let sizes = [30u32, 4, 5];
+    let mut bytes = vec![0, 0, 8, 3];
+    bytes.extend(sizes.iter().flat_map(|size| size.to_be_bytes()));
+    bytes.extend(random_bytes(30 * 20, 0.4, 1));
+    fs::write(folder.join("data"), bytes).expect("data");
+    folder
+}
+
+/// Exit status, standard output and standard error.
+fn run(folder: &Path, arguments: &str) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_harmonium"));
+    let output = command.current_dir(folder).args(arguments.split_whitespace()).output().expect("started");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (output.status.code().expect("not killed"), text(output.stdout), text(output.stderr))
+}
+
+#[track_caller]
+fn fine(folder: &Path, arguments: &str) -> String {
+    let (status, stdout, stderr) = run(folder, arguments);
+    assert_eq!(status, 0, "{arguments}: {stderr}");
+    stdout
+}
+
+/// Every file that a run has written, without what says how long it took.
+fn outcome(out: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(out)
+        .expect("a folder")
+        .map(|entry| {
+            let entry = entry.expect("an entry");
+            let name = entry.file_name().into_string().expect("text");
+            let bytes = match name.as_str() {
+                "log.csv" => {
+                    let log = fs::read_to_string(entry.path()).expect("a log");
+                    log.lines().flat_map(|line| line.rsplit_once(',').expect("four columns").0.bytes()).collect()
+                }
+                "checkpoint.safetensors" => {
+                    let mut checkpoint = Checkpoint::load(&entry.path()).expect("a checkpoint");
+                    checkpoint.place.seconds = 0.0;
+                    checkpoint.log.iter_mut().for_each(|epoch| epoch.seconds = 0.0);
+                    checkpoint.to_bytes().expect("finite")
+                }
+                _ => fs::read(entry.path()).expect("a file"),
+            };
+            (name, bytes)
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+#[track_caller]
+fn same(found: &Path, expected: &Path, what: &str) {
+    let (found, expected) = (outcome(found), outcome(expected));
+    let names = |files: &[(String, Vec<u8>)]| files.iter().map(|file| file.0.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&found), names(&expected), "{what}");
+    for ((name, found), (_, expected)) in found.iter().zip(&expected) {
+        assert!(found == expected, "{what}: {name}");
+    }
+}
+
+/// Three updates an epoch, two epochs.
+const SMALL: &str = "train --quiet --data data --hidden 7 --epochs 2 --batch-size 10 --k 2 --samples 0";
+const UPDATES: u64 = 6;
+
+/// Stops at every update and resumes, on the devices told.
+fn at_every_update(algorithm: &str, before: &str, after: &str) {
+    if cuda().is_none() {
+        return;
+    }
+    let folder = folder(&format!("{algorithm}-{before}-{after}"));
+    let options = format!("{SMALL} --algorithm {algorithm}");
+    fine(&folder, &format!("{options} --out whole"));
+    fine(&folder, &format!("{options} --device {after} --out there"));
+    same(&folder.join("there"), &folder.join("whole"), after);
+    for stop in 1..UPDATES {
+        let _ = fs::remove_dir_all(folder.join("parts"));
+        fine(&folder, &format!("{options} --device {before} --stop-after {stop} --out parts"));
+        let stopped = Checkpoint::load(&folder.join("parts/checkpoint.safetensors")).expect("a checkpoint");
+        assert_eq!(stopped.trainer.updates, stop);
+        fine(&folder, &format!("train --quiet --resume parts --samples 0 --device {after}"));
+        same(&folder.join("parts"), &folder.join("whole"), &format!("stopped after {stop}"));
+    }
+}
+
+#[test]
+fn stopped_on_the_device_and_resumed_there() {
+    at_every_update("pcd", "cuda", "cuda");
+}
+
+#[test]
+fn stopped_on_the_device_and_resumed_on_the_cpu() {
+    at_every_update("cd", "cuda", "cpu");
+}
+
+#[test]
+fn stopped_on_the_cpu_and_resumed_on_the_device() {
+    at_every_update("pcd", "cpu", "cuda");
+}
+
+/// Every command that computes.
+#[test]
+fn the_commands_say_the_same() {
+    if cuda().is_none() {
+        return;
+    }
+    let folder = folder("commands");
+    fine(&folder, &format!("{SMALL} --out run"));
+    for device in ["cpu", "cuda:0"] {
+        fs::create_dir(folder.join(&device[..3])).expect("a folder");
+    }
+    for command in [
+        "sample MODEL --data data --chains 3 --rows 2 --steps 5 --out TO/samples.png",
+        "evaluate MODEL --data data --log-z exact --json",
+        "evaluate MODEL --data data --log-z bracket --runs 4 --temperatures 20 --json",
+        "diagnose MODEL --data data --chains 4 --steps 8 --json --plot TO/traces.svg",
+    ] {
+        let [expected, found] = ["cpu", "cuda:0"].map(|device| {
+            let command = command.replace("MODEL", "run/model.safetensors").replace("TO", &device[..3]);
+            let said = fine(&folder, &format!("{command} --device {device}")).replace(&device[..3], "");
+            // How long it took is another thing.
+            said.lines().filter(|line| !line.contains("\"seconds\"")).map(str::to_owned).collect::<Vec<_>>()
+        });
+        assert_eq!(found, expected, "{command}");
+    }
+    same(&folder.join("cud"), &folder.join("cpu"), "pictures");
+}
+
+#[test]
+fn a_device_that_is_not_there() {
+    let folder = folder("absent");
+    for command in ["train", "sample x", "evaluate x", "diagnose x"] {
+        let (status, _, stderr) = run(&folder, &format!("{command} --device cuda:99"));
+        assert!(status == 1 && stderr.starts_with("error: ") && stderr.lines().count() == 1, "{status}: {stderr}");
+        assert!(stderr.contains("device 99") || stderr.contains("driver"), "{stderr}");
+        let (status, _, stderr) = run(&folder, &format!("{command} --device cuda:x"));
+        assert!(status == 2 && stderr.contains("expected cpu, cuda or cuda:N"), "{status}: {stderr}");
+    }
+}
+
+/// The first epoch of the tutorial's run on 400 rows of MNIST, sizes and settings its own: 20 updates.
+#[test]
+fn the_tutorials_run() {
+    if cuda().is_none() {
+        return;
+    }
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mnist");
+    let folder = folder("tutorial");
+    for device in ["cpu", "cuda"] {
+        let command = format!("train --limit 400 --epochs 1 --samples 0 --quiet --device {device} --out {device}");
+        fine(&folder, &format!("{command} --data {}", data.display()));
+    }
+    same(&folder.join("cuda"), &folder.join("cpu"), "the tutorial's run");
+}

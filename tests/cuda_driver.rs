@@ -1,0 +1,156 @@
+//! The driver's side: what may be missing is said, and what an update asks of the driver is what the docs say.
+//!
+//! The settings of the emulator make the driver one that lacks something, or one that tells what it is asked.
+#![cfg(feature = "cuda")]
+
+mod oracle;
+
+use harmonium::{Algorithm, Backend, Cuda, CudaError, CudaGemm, Error, Monitor, Settings, Trainer};
+use oracle::{
+    byte_rows,
+    device::{self, apart, cuda, emulator, task},
+    random_bytes, random_rbm, shape,
+};
+use std::path::PathBuf;
+
+/// A few updates of either algorithm and a free energy.
+fn use_it(cuda: &Cuda) -> harmonium::Result<()> {
+    let shape = shape(70, 45);
+    let mut rbm = random_rbm(shape, 0.5, 1);
+    let bytes = random_bytes(12 * 70, 0.3, 2);
+    let data = cuda.load(byte_rows(&bytes, 70))?;
+    for (algorithm, monitor) in
+        [(Algorithm::Pcd { n_chains: 3 }, Monitor::PseudoLikelihood), (Algorithm::Cd, Monitor::Reconstruction)]
+    {
+        let mut trainer = Trainer::new(cuda, shape, Settings { algorithm, k: 3, monitor, seed: 3 })?;
+        let mut lent = rbm.lend(cuda)?;
+        for batch in [0..6, 6..12] {
+            trainer.step(&mut lent, Cuda::batch(&data, batch), 0.1)?;
+        }
+        lent.free_energy(Cuda::batch(&data, 0..12))?;
+        lent.finish()?;
+        trainer.report()?;
+    }
+    Ok(())
+}
+
+/// The updates of an epoch of PCD: for each a launch, a graph, a launch; then one read-back. `src/cuda/mod.rs` says so.
+#[test]
+fn an_update_is_three_launches_and_no_copy() {
+    let test = "an_update_is_three_launches_and_no_copy";
+    if task().is_some() {
+        let cuda = cuda().expect("the emulator");
+        let shape = shape(70, 45);
+        let mut rbm = random_rbm(shape, 0.5, 1);
+        let bytes = random_bytes(12 * 70, 0.3, 2);
+        let data = cuda.load(byte_rows(&bytes, 70)).expect("data");
+        let settings =
+            Settings { algorithm: Algorithm::Pcd { n_chains: 3 }, k: 3, monitor: Monitor::PseudoLikelihood, seed: 3 };
+        let mut trainer = Trainer::new(&cuda, shape, settings).expect("a trainer");
+        let mut lent = rbm.lend(&cuda).expect("lent");
+        for (first, said) in [(0, "first"), (4, "second"), (8, "third")] {
+            eprintln!("the {said} update");
+            trainer.step(&mut lent, Cuda::batch(&data, first..first + 4), 0.1).expect("a step");
+        }
+        eprintln!("the report");
+        trainer.report().expect("a report");
+        eprintln!("the end");
+        return;
+    }
+    if !emulator() {
+        return;
+    }
+    let (ended_well, said) = apart(test, "", &[("HARMONIUM_EMULATOR_TRACE", "1")]);
+    assert!(ended_well, "{said}");
+    let calls = |from: &str, to: &str| {
+        let (_, rest) = said.split_once(from).expect("it begins");
+        let (part, _) = rest.split_once(to).expect("it ends");
+        part.lines().filter_map(|line| line.strip_prefix("cuda emulator: call: ")).collect::<Vec<_>>()
+    };
+    let captured = calls("the first update", "the second update");
+    for kernel in ["propagate", "pseudo_likelihood_of_bit", "sweep", "finish"] {
+        assert!(captured.contains(&format!("captured launch of {kernel}").as_str()), "{captured:?}");
+    }
+    let update = ["launch of begin", "graph of 4", "launch of learn"];
+    assert_eq!(calls("the second update", "the third update"), update);
+    assert_eq!(calls("the third update", "the report"), update);
+    assert_eq!(calls("the report", "the end"), ["copy of 8 bytes to the host", "8 bytes filled"]);
+}
+
+/// What may be missing: settings of the emulator, and the error that must come of it.
+#[test]
+fn what_is_missing_is_said() {
+    let test = "what_is_missing_is_said";
+    if task().is_some() {
+        match Cuda::new(0).and_then(|cuda| use_it(&cuda)) {
+            Ok(()) => println!("nothing is missing"),
+            Err(error) => println!("{error:?}: {error}"),
+        }
+        return;
+    }
+    if !emulator() {
+        return;
+    }
+    for (setting, value, expected) in [
+        ("DEVICES", "0", "NoDevice { ordinal: 0, found: 0 }"),
+        ("DRIVER", "11080", "DriverTooOld { expected: \"12.0\", found: \"11.8\" }"),
+        ("MEMORY", "20000", "OutOfMemory { bytes: "),
+        ("FAIL_ALLOC", "5", "OutOfMemory { bytes: "),
+        ("FAIL_LAUNCH", "1", "Failed { call: "),
+        ("FAIL_LAUNCH", "9", "Failed { call: "),
+        ("DEVICES", "1", "nothing is missing"),
+    ] {
+        let (ended_well, said) = apart(test, "", &[(&format!("HARMONIUM_EMULATOR_{setting}"), value)]);
+        assert!(ended_well && said.contains(expected), "{setting}={value}: {said}");
+    }
+    // Without NVRTC: the committed PTX. Without a driver: an error.
+    let driver_only = folder("driver_only", &["libcuda.so"]);
+    let (ended_well, said) = apart(test, "", &[("LD_LIBRARY_PATH", &driver_only)]);
+    assert!(ended_well && said.contains("nothing is missing"), "without NVRTC: {said}");
+    let (ended_well, said) = apart(test, "", &[("LD_LIBRARY_PATH", &folder("nothing", &[]))]);
+    assert!(ended_well && said.contains("NoDriver"), "without a driver: {said}");
+}
+
+/// A driver, but no cuBLAS: the gemm road says so, the canonical one works. And its own memory may be what is too much.
+#[test]
+fn without_cublas_there_is_no_gemm_road() {
+    let test = "without_cublas_there_is_no_gemm_road";
+    if task().is_some() {
+        println!("gemm: {:?}", CudaGemm::new(0).map_err(|error| format!("{error:?}: {error}")));
+        println!("canonical: {:?}", Cuda::new(0).map(|cuda| cuda.name().to_owned()));
+        return;
+    }
+    if !emulator() {
+        return;
+    }
+    let (ended_well, said) = apart(test, "", &[("LD_LIBRARY_PATH", &folder("no_cublas", &["libcuda.so"]))]);
+    assert!(ended_well && said.contains("NoCublas): CUDA: no cuBLAS: libcublas cannot be loaded"), "{said}");
+    assert!(said.contains(&format!("canonical: Ok({:?})", device::EMULATOR)), "{said}");
+    let (ended_well, said) = apart(test, "", &[("HARMONIUM_EMULATOR_MEMORY", "100000")]);
+    assert!(ended_well && said.contains("OutOfMemory { bytes: 4194304 }"), "{said}");
+    let (ended_well, said) = apart(test, "", &[]);
+    assert!(ended_well && said.contains("gemm: Ok("), "{said}");
+}
+
+/// A folder with some of the libraries that this process found on its library path.
+fn folder(name: &str, libraries: &[&str]) -> String {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&folder).expect("a folder can be made");
+    let path = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
+    for library in libraries {
+        let found = std::env::split_paths(&path).map(|folder| folder.join(library)).find(|file| file.exists());
+        let link = folder.join(library);
+        let _ = std::fs::remove_file(&link);
+        let target = std::fs::canonicalize(found.expect("the library is on the path")).expect("a file");
+        std::os::unix::fs::symlink(target, &link).expect("a link can be made");
+    }
+    folder.to_string_lossy().into_owned()
+}
+
+#[test]
+fn there_is_no_such_device() {
+    match Cuda::new(99) {
+        Err(Error::Cuda(CudaError::NoDevice { ordinal: 99, .. } | CudaError::NoDriver)) => {}
+        other => panic!("{other:?}"),
+    }
+}
