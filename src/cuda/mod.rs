@@ -30,16 +30,15 @@
 //! | CUDA, PCD watched by pseudo-likelihood | 3: `begin`, graph, `learn` | 6: `begin`, `propagate`, `pseudo_likelihood_of_bit`, `sweep`, `finish`, `learn` | 20 bytes, as arguments of `begin` and `learn` | 0 |
 //! | CPU | – | 2 splits | 0 | 0 |
 //!
-//! [`Trainer::report`](crate::Trainer::report) reads 8 bytes back. Bytes that move on the device in the tutorial's update
-//! (784 × 500, 20 rows, 20 chains, PCD-15), from the second-level cache unless said otherwise: on the CPU the same rows are
-//! read once a worker's group of chains finds them in its cache; here every block reads its own.
+//! An epoch costs one read-back: [`Trainer::report`](crate::Trainer::report) reads 8 bytes. Bytes that the processors read and
+//! write in the tutorial's update (784 × 500, 20 rows, 20 chains, PCD-15), counted from the loops, not measured:
 //!
-//! | kernel | bytes |
-//! |---|---|
-//! | `sweep`: 20 chains × 15 steps × (about 100 active visible units × 2.0 kB + about 50 active hidden units × 3.1 kB) | 108 MB |
-//! | `propagate`: 20 rows × about 150 units that are not 0 × 2.0 kB | 6 MB |
-//! | `pseudo_likelihood_of_bit`: 20 rows × about 100 × 2.0 kB | 4 MB |
-//! | `learn`: W read, W and its transpose written, the means that belong to active units | 5 + 4 MB |
+//! | kernel | bytes | on the CPU |
+//! |---|---|---|
+//! | `sweep`: 20 chains × 15 steps × (about 100 active visible units × 2.0 kB + about 50 active hidden units × 3.1 kB) | 108 MB, second-level cache | the same 108 MB, of which each strip of weights comes into a core's second-level cache once a step and thread: 15 × 3.2 MB = 48 MB a thread |
+//! | `propagate`: 20 rows × about 150 units that are not 0 × 2.0 kB | 6 MB | 6 MB |
+//! | `pseudo_likelihood_of_bit`: 20 rows × about 100 × 2.0 kB | 4 MB | 4 MB |
+//! | `learn`: W read, W and its transpose written, the means that belong to active units | 5 + 4 MB | 5 + 4 MB |
 //!
 //! # What to expect of it: an estimate, not a measurement
 //!
@@ -60,7 +59,9 @@
 //!
 //! # What is not verified
 //!
-//! The kernels were executed by an emulator, not by a GPU: `tests/cuda_emulator`. See the README.
+//! The kernels were executed by an emulator, not by a GPU: `tests/cuda_emulator`. So nothing is known of how the real driver
+//! compiles and schedules them, of weak memory ordering, of work that overlaps, of captures by a real driver, and of any time.
+//! See the README.
 
 mod activate;
 mod chains;
