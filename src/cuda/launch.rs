@@ -19,7 +19,8 @@ pub(super) struct Buffer<T>(CudaSlice<T>);
 impl<T: DeviceRepr + ValidAsZeroBits + Copy + Default> Buffer<T> {
     /// `len` zeros. No buffer is empty: the driver has no memory of no size.
     pub fn zeros(stream: &Arc<CudaStream>, len: usize) -> Result<Self> {
-        stream.alloc_zeros(len.max(1)).map(Self).map_err(|error| super::device::no_memory::<T>(error, len))
+        let len = len.max(1);
+        stream.alloc_zeros(len).map(Self).map_err(|error| super::device::no_memory::<T>(error, len))
     }
 
     /// A copy of numbers of the host's.
