@@ -10,7 +10,7 @@ use crate::{
 };
 use std::io::Read;
 
-/// The largest number of bytes that is read, 4 GiB: some 90 times MNIST. A gzipped stream cannot unpack to more.
+/// The largest number of bytes that [`read_idx`] reads, 4 GiB: some 90 times MNIST. A gzipped stream cannot unpack to more.
 pub const MAX_BYTES: u64 = 1 << 32;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -29,24 +29,33 @@ pub struct Idx {
 /// # Errors
 /// [`Error::Format`] where the stream is no IDX file of eight-bit values, or ends before or after its last value;
 /// [`Error::File`] where it cannot be read.
-pub fn read_idx(mut reader: impl Read, source_name: &str) -> Result<Idx> {
+pub fn read_idx(reader: impl Read, source_name: &str) -> Result<Idx> {
+    read_idx_within(reader, source_name, MAX_BYTES)
+}
+
+/// [`read_idx`] with another limit than [`MAX_BYTES`]: what takes more than `most` bytes of memory is refused as soon as its
+/// header has been read.
+///
+/// # Errors
+/// Those of [`read_idx`].
+pub fn read_idx_within(mut reader: impl Read, source_name: &str, most: u64) -> Result<Idx> {
     let start = read_exactly(&mut reader, 2, "IDX header", source_name)?;
     let packed = start == GZIP;
     let whole = start.as_slice().chain(reader);
-    if packed { read_packed(whole, source_name) } else { read_plain(whole, source_name) }
+    if packed { read_packed(whole, source_name, most) } else { read_plain(whole, source_name, most) }
 }
 
 #[cfg(feature = "gzip")]
-fn read_packed(reader: impl Read, source_name: &str) -> Result<Idx> {
-    read_plain(flate2::read::MultiGzDecoder::new(reader), source_name)
+fn read_packed(reader: impl Read, source_name: &str, most: u64) -> Result<Idx> {
+    read_plain(flate2::read::MultiGzDecoder::new(reader), source_name, most)
 }
 
 #[cfg(not(feature = "gzip"))]
-fn read_packed(_: impl Read, source_name: &str) -> Result<Idx> {
+fn read_packed(_: impl Read, source_name: &str, _: u64) -> Result<Idx> {
     Err(format_error(source_name, "an IDX file, or harmonium with its feature `gzip`", "a gzipped file"))
 }
 
-fn read_plain(mut reader: impl Read, source_name: &str) -> Result<Idx> {
+fn read_plain(mut reader: impl Read, source_name: &str, most: u64) -> Result<Idx> {
     let magic = read_exactly(&mut reader, 4, "IDX header", source_name)?;
     if magic[..2] != [0, 0] {
         return Err(format_error(
@@ -78,11 +87,11 @@ fn read_plain(mut reader: impl Read, source_name: &str) -> Result<Idx> {
     let sizes = || sizes.chunks_exact(4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
     let len = sizes()
         .try_fold(1u64, |product, size| product.checked_mul(u64::from(size)))
-        .filter(|&len| len <= MAX_BYTES)
+        .filter(|&len| len <= most)
         .and_then(|len| usize::try_from(len).ok())
         .ok_or_else(|| {
             let found: Vec<_> = sizes().map(|size| size.to_string()).collect();
-            format_error(source_name, format!("at most {MAX_BYTES} values"), found.join(" × "))
+            format_error(source_name, format!("at most {most} values"), found.join(" × "))
         })?;
     let values = read_exactly(&mut reader, len, "IDX values", source_name)?;
     expect_end(&mut reader, source_name)?;

@@ -28,7 +28,16 @@ const MAX_HEADER: usize = 1 << 16;
 /// # Errors
 /// [`Error::Format`] where the stream is no such file as the module describes, a value is out of range, or it ends before
 /// or after its last value; [`Error::File`] where it cannot be read.
-pub fn read_npy(mut reader: impl Read, source_name: &str) -> Result<Dataset> {
+pub fn read_npy(reader: impl Read, source_name: &str) -> Result<Dataset> {
+    read_npy_within(reader, source_name, isize::MAX as u64)
+}
+
+/// [`read_npy`] with a limit: what takes more than `most` bytes of memory while it is read is refused as soon as its header
+/// has been read.
+///
+/// # Errors
+/// Those of [`read_npy`].
+pub fn read_npy_within(mut reader: impl Read, source_name: &str, most: u64) -> Result<Dataset> {
     let fail = |expected: &str, found: String| Error::Format {
         source_name: source_name.into(),
         expected: expected.into(),
@@ -71,6 +80,12 @@ pub fn read_npy(mut reader: impl Read, source_name: &str) -> Result<Dataset> {
     };
     let bytes = rows.checked_mul(units).and_then(|n| n.checked_mul(width)).filter(|&n| n <= isize::MAX as usize);
     let bytes = bytes.ok_or_else(|| fail("an array that fits in memory", format!("{shape:?}")))?;
+    // Real numbers stand there twice, as they came and as `f32`.
+    let needed = bytes as u64 + if width == 1 { 0 } else { (bytes / width * size_of::<f32>()) as u64 };
+    if needed > most {
+        let expected = format!("an array that takes at most {most} bytes of memory");
+        return Err(fail(&expected, format!("{shape:?} of type {descr}, {needed} bytes")));
+    }
     let values = read_exactly(&mut reader, bytes, "npy values", source_name)?;
     expect_end(&mut reader, source_name)?;
 

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, BufWriter, Read, Write},
     path::{Path, PathBuf},
     process,
@@ -70,10 +70,19 @@ impl Disk for System {
 /// [`Error::File`] where the operating system refuses, or where `path` is there and is no regular file (a folder, a device:
 /// taking its name would remove it). The temporary file is removed.
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    check_replaceable(path)?;
+    write_to(&System, path, write).map_err(|problem| file_error(path, problem))
+}
+
+/// Fails where `path` is there and is no regular file, which [`write_atomically`] would refuse to replace.
+///
+/// # Errors
+/// [`Error::File`] that says so.
+pub fn check_replaceable(path: &Path) -> Result<()> {
     if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(file_error(path, "expected a regular file or nothing, found a folder or a device"));
     }
-    write_to(&System, path, write).map_err(|problem| file_error(path, problem))
+    Ok(())
 }
 
 fn write_to<D: Disk>(disk: &D, path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
@@ -117,8 +126,26 @@ pub fn create_folder(path: &Path) -> Result<()> {
     path.ancestors().take(missing).try_for_each(|folder| System.sync_folder(folder_of(folder))).map_err(fail)
 }
 
+/// Keeps other processes that ask for it out of the folder `path` as long as what it gives lives; when the process ends,
+/// however it ends, the system lets go. None where the system or the file system has no such locks.
+///
+/// # Errors
+/// [`Error::File`] where somebody else holds the folder.
+pub fn hold_folder(path: &Path) -> Result<Option<File>> {
+    // Elsewhere than on Unix a folder cannot be opened as a file.
+    let Ok(folder) = File::open(path) else { return Ok(None) };
+    match folder.try_lock() {
+        Ok(()) => Ok(Some(folder)),
+        Err(TryLockError::WouldBlock) => {
+            Err(file_error(path, "expected a folder that no other run writes to, found one that does"))
+        }
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
+}
+
 /// Removes the temporary files that a process left in the folder `path` when it was killed in the middle of
-/// [`write_atomically`], and says how many there were. Only one process at a time may write to a folder where this is done.
+/// [`write_atomically`], and says how many there were. Only one process at a time may write to a folder where this is done:
+/// [`hold_folder`].
 ///
 /// # Errors
 /// [`Error::File`] where the folder cannot be read or a file cannot be removed.

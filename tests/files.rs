@@ -1,4 +1,4 @@
-//! Files: what is written comes back, and hostile bytes give an error that names the file, never a panic.
+//! Files: what is written comes back, and a file is written whole or not at all. (What is refused stands in `tests/hostile`.)
 
 use harmonium::{Rbm, Result, Shape, Values, idx::read_idx, model, npy::read_npy, storage};
 use std::{fs, io::Read, path::PathBuf};
@@ -53,28 +53,6 @@ fn idx_images_and_labels() {
 
     let none = read_idx(&idx_bytes(&[0, 4], &[])[..], "file.x").unwrap().into_dataset().unwrap();
     assert_eq!((none.len(), none.units()), (0, 4));
-}
-
-#[test]
-fn idx_refuses() {
-    let read = |bytes: &[u8]| read_idx(bytes, "file.x");
-    fails(read(&[]), &["2 bytes of IDX header", "found 0"]);
-    fails(read(&[0, 0, 8]), &["4 bytes of IDX header", "found 3"]);
-    fails(read(&[0, 0, 8, 2, 0, 0, 0, 1, 0]), &["8 bytes of IDX header", "found 5"]);
-    fails(read(b"PK\x03\x04...."), &["two bytes 0", "50, 4b"]);
-    fails(read(&[0, 0, 0x0d, 1, 0, 0, 0, 1, 0, 0, 0, 0]), &["0x08", "0x0d, 32-bit floating-point"]);
-    fails(read(&[0, 0, 0x42, 1, 0, 0, 0, 1, 0]), &["0x42, no type"]);
-    fails(read(&[0, 0, 8, 0, 1]), &["at least one dimension"]);
-    fails(read(&idx_bytes(&[2, 3], &[0; 5])), &["6 bytes of IDX values", "found 5"]);
-    fails(read(&idx_bytes(&[2, 3], &[0; 7])), &["the end", "more bytes"]);
-    fails(read(&idx_bytes(&[u32::MAX, 2], &[])), &["at most 4294967296 values", "4294967295 × 2"]);
-    fails(read(&idx_bytes(&[u32::MAX; 255], &[])), &["at most 4294967296 values"]);
-    // A product that would be 0 in 64 bits.
-    fails(read(&idx_bytes(&[1 << 31, 1 << 31, 4], &[])), &["at most 4294967296 values"]);
-    // Nearly 4 GiB are announced and nothing comes: the memory must not have been asked for.
-    fails(read(&idx_bytes(&[1 << 16, 65_535], &[0; 100])), &["4294901760 bytes of IDX values", "found 100"]);
-    assert!(read(&idx_bytes(&[3, 0], &[])).unwrap().into_dataset().is_err());
-    assert!(read(&idx_bytes(&[1, 2], &[1, 2])).unwrap().into_labels().is_err());
 }
 
 #[test]
@@ -190,62 +168,6 @@ fn npy_versions_and_spellings() {
     }
 }
 
-#[test]
-fn npy_refuses() {
-    let read = |bytes: &[u8]| read_npy(bytes, "file.x");
-    fails(read(b""), &["8 bytes of npy header", "found 0"]);
-    fails(read(b"GIF89a.."), &["begins with 93"]);
-    fails(read(b"\x93NUMPY\x04\x00"), &["1.0, 2.0 or 3.0", "4.0"]);
-    fails(read(b"\x93NUMPY\x01\x01"), &["1.1"]);
-    fails(read(b"\x93NUMPY\x01\x00\x50"), &["2 bytes of npy header", "found 1"]);
-    fails(read(b"\x93NUMPY\x01\x00\x50\x00{}"), &["80 bytes of npy header", "found 2"]);
-    fails(read(b"\x93NUMPY\x02\x00\xff\xff\xff\xff{}"), &["at most 65536 bytes", "4294967295"]);
-
-    fails(read(&npy(">f4", "(1, 1)", &[0; 4])), &["little-endian", ">f4"]);
-    fails(read(&npy("<i8", "(1, 1)", &[0; 8])), &["found <i8"]);
-    fails(read(&npy("|O", "(1, 1)", &[0; 8])), &["found |O"]);
-    fails(read(&npy("|u1", "(4,)", &[0; 4])), &["two dimensions", "1 ([4])"]);
-    fails(read(&npy("|u1", "()", &[0; 1])), &["two dimensions", "0 ([])"]);
-    fails(read(&npy("|u1", "(1, 2, 2)", &[0; 4])), &["two dimensions", "3 ([1, 2, 2])"]);
-    fails(read(&npy("|u1", "(4, 0)", &[])), &["at least one value a row"]);
-    fails(read(&npy("|u1", "(2, 2)", &[0; 3])), &["4 bytes of npy values", "found 3"]);
-    fails(read(&npy("|u1", "(2, 2)", &[0; 5])), &["the end", "more bytes"]);
-    fails(read(&npy("<f8", "(4294967296, 4294967296)", &[])), &["fits in memory"]);
-    fails(read(&npy("|u1", "(4611686018427387904, 1)", &[0; 9])), &["4611686018427387904 bytes", "found 9"]);
-    fails(read(&npy("|u1", "(99999999999999999999, 1)", &[])), &["npy header"]);
-    fails(read(&npy("|b1", "(1, 2)", &[1, 2])), &["0 or 1", "2 in row 0, column 1"]);
-
-    for wrong in [f32::NAN, f32::INFINITY, -0.5, 1.0000001] {
-        let values: Vec<u8> = [0.5, 0.5, wrong, 0.5].iter().flat_map(|x: &f32| x.to_le_bytes()).collect();
-        fails(read(&npy("<f4", "(2, 2)", &values)), &["within [0, 1]", "in row 1, column 0"]);
-    }
-    // Would round to 1 in f32, and is outside all the same.
-    fails(read(&npy("<f8", "(1, 1)", &1.000_000_001f64.to_le_bytes())), &["within [0, 1]"]);
-
-    for header in [
-        "",
-        "{",
-        "{}",
-        "[]",
-        "{'descr': '|u1', 'fortran_order': False}",
-        "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 2)",
-        "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 2)} 'more'",
-        "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 2), 'extra': 1}",
-        "{'descr': '|u1', 'descr': '|u1', 'fortran_order': False, 'shape': (1, 2)}",
-        "{'descr': [('a', '|u1')], 'fortran_order': False, 'shape': (1, 2)}",
-        "{'descr': '|u1', 'fortran_order': 0, 'shape': (1, 2)}",
-        "{'descr': '|u1', 'fortran_order': False, 'shape': (1, -2)}",
-        "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 2.0)}",
-        "{'descr': '|u1', 'fortran_order': False, 'shape': (1L, 2L)}",
-        "{'descr': '|u1', 'fortran_order': False, 'shape': (1,, 2)}",
-        "{'descr': '\\x7cu1', 'fortran_order': False, 'shape': (1, 2)}",
-    ] {
-        fails(read(&npy_bytes(1, header, &[0, 0])), &["npy header {'descr'"]);
-    }
-    let fortran = "{'descr': '|u1', 'fortran_order': True, 'shape': (1, 2), }";
-    fails(read(&npy_bytes(1, fortran, &[0, 0])), &["C order", "Fortran"]);
-}
-
 // Models
 
 fn some_rbm() -> Rbm {
@@ -303,56 +225,6 @@ fn a_file_from_elsewhere_opens() {
 }
 
 #[test]
-fn models_that_are_refused() {
-    let data = [0.5, -0.5, 1.0, 2.0, 3.0];
-    let read = |header: String, data: &[f32]| model::from_bytes(&safetensors_bytes(&header, data), "file.x");
-    fails(model::from_bytes(b"", "file.x"), &["a safetensors file", "beyond the end"]);
-    fails(model::from_bytes(&u64::MAX.to_le_bytes(), "file.x"), &["beyond the end"]);
-    fails(read("{".into(), &data), &["a safetensors file"]);
-    fails(read("{}".into(), &[]), &["a tensor weights", "none"]);
-    fails(read(format!("{{{WEIGHTS}}}"), &data[..2]), &["a tensor visible_bias", "found weights"]);
-    fails(read(format!("{{{WEIGHTS},{VISIBLE},{HIDDEN}}}"), &data[..4]), &["20 bytes of tensors", "found 16"]);
-    fails(read(format!("{{{WEIGHTS},{VISIBLE},{HIDDEN}}}"), &[0.0; 6]), &["20 bytes of tensors", "found 24"]);
-
-    let with = |from: &str, to: &str| {
-        let header = format!("{{{WEIGHTS},{VISIBLE},{HIDDEN}}}");
-        assert!(header.contains(from));
-        read(header.replace(from, to), &data)
-    };
-    fails(with(r#""F32","shape":[2,1]"#, r#""I32","shape":[2,1]"#), &["weights of type F32", "I32"]);
-    fails(with(r#""F32","shape":[1]"#, r#""BF16","shape":[2]"#), &["hidden_bias of type F32", "BF16"]);
-    fails(with("[2,1]", "[1,2]"), &["visible_bias of shape [1]", "[2]"]);
-    fails(with("[2,1]", "[2]"), &["weights with 2 dimensions", "[2]"]);
-    fails(with(r#""shape":[1]"#, r#""shape":[1,1]"#), &["hidden_bias with 1 dimensions", "[1, 1]"]);
-    fails(with("[2,1]", "[2,2]"), &["a safetensors file"]);
-    fails(with("[8,16]", "[4,12]"), &["a safetensors file", "visible_bias"]);
-    fails(with("[16,20]", "[20,16]"), &["a safetensors file"]);
-    // Sizes whose sum is beyond 64 bits.
-    let big = 1u64 << 61;
-    let pieces: Vec<_> = (0..8u64)
-        .map(|n| {
-            let end = (n + 1).checked_mul(big - 1).unwrap();
-            format!(r#""t{n}":{{"dtype":"U8","shape":[{}],"data_offsets":[{},{end}]}}"#, big - 1, n * (big - 1))
-        })
-        .collect();
-    fails(read(format!("{{{}}}", pieces.join(",")), &data), &["bytes of tensors"]);
-
-    for (wrong, name) in [(0, "weights[0]"), (3, "visible_bias[1]"), (4, "hidden_bias[0]")] {
-        for value in [f32::NAN, f32::NEG_INFINITY] {
-            let mut data = data;
-            data[wrong] = value;
-            fails(read(format!("{{{WEIGHTS},{VISIBLE},{HIDDEN}}}"), &data), &[name, "finite"]);
-        }
-    }
-    let empty = format!(
-        "{{{},{},{HIDDEN}}}",
-        WEIGHTS.replace("[2,1]", "[0,1]").replace("[0,8]", "[0,0]"),
-        VISIBLE.replace("[2]", "[0]").replace("[8,16]", "[0,0]")
-    );
-    fails(read(empty.replace("[16,20]", "[0,4]"), &[1.0]), &["at least one visible", "0 × 1"]);
-}
-
-#[test]
 fn damaged_models_never_panic() {
     let whole = model::to_bytes(some_rbm().view()).unwrap();
     for len in 0..whole.len() {
@@ -385,6 +257,30 @@ fn a_failed_write_leaves_what_was_there() {
     storage::write_atomically(&path, |file| file.write_all(b"new")).unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"new");
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing temporary is left");
+}
+
+#[cfg(unix)]
+#[test]
+fn files_get_the_usual_permissions() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder("permissions");
+    fs::write(folder.join("usual"), b"x").unwrap();
+    storage::write_atomically(&folder.join("ours"), |file| file.write_all(b"x")).unwrap();
+    let mode = |name: &str| fs::metadata(folder.join(name)).unwrap().permissions().mode();
+    assert_eq!(mode("ours"), mode("usual"));
+}
+
+#[test]
+fn one_process_holds_a_folder() {
+    let folder = folder("held");
+    let held = storage::hold_folder(&folder).unwrap();
+    if held.is_some() {
+        let text = storage::hold_folder(&folder).unwrap_err().to_string();
+        assert!(text.ends_with("held: expected a folder that no other run writes to, found one that does"), "{text}");
+    }
+    drop(held);
+    storage::hold_folder(&folder).unwrap();
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "nothing is left behind");
 }
 
 #[test]

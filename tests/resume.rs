@@ -217,6 +217,24 @@ fn what_an_earlier_run_left() {
 }
 
 #[test]
+fn two_runs_do_not_write_to_one_folder() {
+    let folder = folder("two");
+    fine(&folder, &format!("{SMALL} --out out --stop-after 7"));
+    let out = folder.join("out");
+    let before = fs::read(out.join("checkpoint.safetensors")).expect("a checkpoint");
+    let held = harmonium::storage::hold_folder(&out).expect("nobody else").expect("locks");
+    // What somebody else is about to give its name.
+    fs::write(out.join(".harmonium-1-0.tmp"), "half").expect("a file");
+    let message = "out: expected a folder that no other run writes to, found one that does";
+    fails(&folder, &format!("{SMALL} --out out"), 1, message);
+    fails(&folder, "train --quiet --resume out", 1, message);
+    assert!(out.join(".harmonium-1-0.tmp").exists());
+    assert!(fs::read(out.join("checkpoint.safetensors")).expect("a checkpoint") == before, "it was changed");
+    drop(held);
+    fine(&folder, "train --quiet --resume out");
+}
+
+#[test]
 fn divergence_is_told_and_the_last_checkpoint_stays() {
     let folder = folder("divergence");
     fine(&folder, &format!("{SMALL} --out run --stop-after 7"));

@@ -11,6 +11,7 @@
 pub mod canonical;
 #[cfg(feature = "cuda")]
 pub mod device;
+pub mod errors;
 pub mod exact;
 pub mod statistics;
 

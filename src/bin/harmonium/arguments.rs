@@ -387,8 +387,8 @@ fn at_least_four(text: &str) -> Result<usize, String> {
 }
 
 fn rate(text: &str) -> Result<f32, String> {
-    let rate = text.parse().ok().filter(|x: &f32| x.is_finite() && *x >= 0.0);
-    rate.ok_or_else(|| "expected a finite number of at least 0".into())
+    let rate = text.parse().ok().filter(|x: &f32| x.is_finite() && *x > 0.0);
+    rate.ok_or_else(|| "expected a finite number above 0".into())
 }
 
 impl Train {

@@ -2,10 +2,11 @@
 //!
 //! Nobody may be listening any more (`harmonium info model | head -1`): that is no reason to stop a training run.
 
+use harmonium::{Error, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::{
     fmt,
-    io::{IsTerminal, Write, stderr, stdout},
+    io::{ErrorKind, IsTerminal, Write, stderr, stdout},
 };
 
 /// Says a line on standard error.
@@ -16,6 +17,18 @@ pub fn complain(text: &str) {
 /// Says a line on standard output.
 pub fn say(text: &str) {
     let _ = writeln!(stdout(), "{text}");
+}
+
+/// Says on standard output what a command was called for: whoever stops listening has heard enough, but on a full disk it
+/// would be lost.
+pub fn answer(lines: &[String]) -> Result<()> {
+    let mut out = stdout().lock();
+    match lines.iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush()) {
+        Err(problem) if problem.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::File { path: "standard output".into(), problem: problem.to_string() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The progress of one job: a bar on a terminal, plain lines elsewhere, nothing where it is to be quiet.

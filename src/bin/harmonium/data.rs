@@ -1,5 +1,6 @@
 //! Finding and reading data.
 
+use crate::memory;
 use harmonium::{Dataset, Error, Result, idx, npy};
 use std::{
     fs::File,
@@ -19,7 +20,7 @@ pub struct Images {
 /// The rows to train on: of a folder the first 50 000 of its training file, else all.
 pub fn training(path: &Path) -> Result<Images> {
     let Some(folder) = Folder::at(path)? else { return read(path) };
-    let mut images = read(&folder.find("train")?.ok_or_else(|| folder.lacks_files())?)?;
+    let mut images = folder.images("train")?.ok_or_else(|| folder.lacks_files())?;
     images.rows.keep(0..images.rows.len().min(TRAINING_ROWS));
     Ok(images)
 }
@@ -38,7 +39,7 @@ pub fn split(path: &Path, split: Split) -> Result<Images> {
     match split {
         Split::Train => training(path),
         Split::Validation => {
-            let mut images = read(&folder.find("train")?.ok_or_else(|| folder.lacks_files())?)?;
+            let mut images = folder.images("train")?.ok_or_else(|| folder.lacks_files())?;
             let rows = images.rows.len();
             if rows <= TRAINING_ROWS {
                 return Err(Error::Format {
@@ -65,7 +66,7 @@ pub fn starting(path: &Path) -> Result<Images> {
 /// The rows of a folder's test file, where there is a folder with one.
 pub fn test(path: &Path) -> Result<Option<Images>> {
     let Some(folder) = Folder::at(path)? else { return Ok(None) };
-    folder.find("t10k")?.map(|file| read(&file)).transpose()
+    folder.images("t10k")
 }
 
 /// Height and width of images of `units` pixels: as asked for, as the file says, or square.
@@ -96,11 +97,30 @@ impl<'a> Folder<'a> {
         }
     }
 
-    /// The images of one set, under one of the names that they go by.
-    fn find(&self, set: &str) -> Result<Option<PathBuf>> {
-        for name in ["images-idx3-ubyte", "images.idx3-ubyte"] {
+    /// The images of one set, where they are there. Nobody needs their labels, but where those lie beside them and are not as
+    /// many, files of different sets have been mixed up.
+    fn images(&self, set: &str) -> Result<Option<Images>> {
+        let Some(file) = self.find(set, "images", 3)? else { return Ok(None) };
+        let images = read(&file)?;
+        if let Some(labels) = self.find(set, "labels", 1)? {
+            let name = labels.display().to_string();
+            let found = idx::read_idx_within(open(&labels)?, &name, limit())?;
+            if found.dimensions() != [images.rows.len()] {
+                return Err(Error::Format {
+                    source_name: name,
+                    expected: format!("{} labels, as many as {} has rows", images.rows.len(), file.display()),
+                    found: format!("dimensions {:?}", found.dimensions()),
+                });
+            }
+        }
+        Ok(Some(images))
+    }
+
+    /// A file of one set, under one of the names that it goes by.
+    fn find(&self, set: &str, kind: &str, dimensions: u32) -> Result<Option<PathBuf>> {
+        for separator in ['-', '.'] {
             for ending in ["", ".gz"] {
-                let file = self.0.join(format!("{set}-{name}{ending}"));
+                let file = self.0.join(format!("{set}-{kind}{separator}idx{dimensions}-ubyte{ending}"));
                 if file.try_exists().map_err(|problem| file_error(&file, &problem))? {
                     return Ok(Some(file));
                 }
@@ -123,7 +143,7 @@ impl<'a> Folder<'a> {
 /// Reads an IDX or npy file, whichever its first bytes say that it is.
 fn read(path: &Path) -> Result<Images> {
     let name = path.display().to_string();
-    let mut file = BufReader::new(File::open(path).map_err(|problem| file_error(path, &problem))?);
+    let mut file = open(path)?;
     let mut start = Vec::new();
     file.by_ref()
         .take(npy::MAGIC.len() as u64)
@@ -131,9 +151,9 @@ fn read(path: &Path) -> Result<Images> {
         .map_err(|problem| file_error(path, &problem))?;
     let whole = start.as_slice().chain(file);
     let images = if start == npy::MAGIC {
-        Images { rows: npy::read_npy(whole, &name)?, sides: None }
+        Images { rows: npy::read_npy_within(whole, &name, memory::free())?, sides: None }
     } else if matches!(start[..], [0, 0, ..] | [0x1f, 0x8b, ..]) {
-        let idx = idx::read_idx(whole, &name)?;
+        let idx = idx::read_idx_within(whole, &name, limit())?;
         let sides = idx.image();
         Images { rows: idx.into_dataset()?, sides }
     } else {
@@ -148,6 +168,15 @@ fn read(path: &Path) -> Result<Images> {
         return Err(Error::Format { source_name: name, expected: "at least one row".into(), found: "none".into() });
     }
     Ok(images)
+}
+
+/// How many bytes of an IDX file are read: a few kilobytes of gzip can unpack to more than there is memory.
+fn limit() -> u64 {
+    idx::MAX_BYTES.min(memory::free())
+}
+
+fn open(path: &Path) -> Result<BufReader<File>> {
+    File::open(path).map(BufReader::new).map_err(|problem| file_error(path, &problem))
 }
 
 fn file_error(path: &Path, problem: &std::io::Error) -> Error {

@@ -69,11 +69,10 @@ pub fn run<B: Backend>(backend: &B, options: &Diagnose) -> Result<()> {
         write_atomically(path, |file| file.write_all(svg.as_bytes()))?;
     }
     let warnings: Vec<String> = [health.warning(), gap.warning()].into_iter().flatten().collect();
-    if options.json {
-        console::say(&format!("{:#}", as_json(&health, &gap, &warnings)));
-    } else {
-        table(options, &health, &gap).iter().for_each(|line| console::say(line));
-    }
+    console::answer(&match options.json {
+        true => vec![format!("{:#}", as_json(&health, &gap, &warnings))],
+        false => table(options, &health, &gap),
+    })?;
     warnings.iter().for_each(|warning| console::complain(&format!("warning: {warning}")));
     Ok(())
 }

@@ -72,11 +72,10 @@ pub fn run<B: Backend>(backend: &B, options: &Evaluate) -> Result<()> {
         reconstruction_cross_entropy: reconstruction(&resident, &rows)?,
         seconds: start.elapsed().as_secs_f64(),
     };
-    if options.json {
-        console::say(&format!("{:#}", evaluation.json()));
-    } else {
-        evaluation.table(options).iter().for_each(|line| console::say(line));
-    }
+    console::answer(&match options.json {
+        true => vec![format!("{:#}", evaluation.json())],
+        false => evaluation.table(options),
+    })?;
     if let Some(warning) = evaluation.log_z.as_ref().and_then(LogPartition::warning) {
         console::complain(&format!("warning: {warning}"));
     }

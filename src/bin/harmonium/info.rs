@@ -46,7 +46,7 @@ pub fn run(options: &Info) -> Result<(), Failure> {
         ("visible_bias", Summary::of(view.visible_bias())),
         ("hidden_bias", Summary::of(view.hidden_bias())),
     ];
-    if options.json {
+    let lines = if options.json {
         let mut json = serde_json::json!({
             "file": options.model.display().to_string(),
             "n_visible": n_visible,
@@ -56,16 +56,16 @@ pub fn run(options: &Info) -> Result<(), Failure> {
         for (name, summary) in &tensors {
             json[*name] = summary.json();
         }
-        console::say(&format!("{json:#}"));
+        vec![format!("{json:#}")]
     } else {
-        console::say(&format!(
-            "{}: {n_visible} visible and {n_hidden} hidden units, {parameters} parameters",
-            options.model.display()
-        ));
-        console::say(&format!("{:<13} {:>10} {:>10} {:>10} {:>10}", "", "least", "greatest", "mean", "deviation"));
-        for (name, summary) in &tensors {
-            console::say(&summary.line(name));
-        }
-    }
-    Ok(())
+        let heading = [
+            format!(
+                "{}: {n_visible} visible and {n_hidden} hidden units, {parameters} parameters",
+                options.model.display()
+            ),
+            format!("{:<13} {:>10} {:>10} {:>10} {:>10}", "", "least", "greatest", "mean", "deviation"),
+        ];
+        heading.into_iter().chain(tensors.iter().map(|(name, summary)| summary.line(name))).collect()
+    };
+    Ok(console::answer(&lines)?)
 }

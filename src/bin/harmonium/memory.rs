@@ -38,6 +38,11 @@ fn needed(shape: Shape, n_chains: usize, batch_size: usize) -> u128 {
     weights + n_chains as u128 * (16 * tiled(visible) + 8 * tiled(hidden)) + batch_size as u128 * 4 * tiled(hidden)
 }
 
+/// How much memory data may take, where the system tells.
+pub fn free() -> u64 {
+    available().map_or(u64::MAX, |bytes| u64::try_from(bytes).unwrap_or(u64::MAX))
+}
+
 /// Bytes that can be had without swapping: of the machine, or of the control group where it allows less.
 fn available() -> Option<u128> {
     let read = |path: &str| fs::read_to_string(path).ok();

@@ -15,7 +15,7 @@ use harmonium::{
     raster::{self, Tiling},
     storage,
 };
-use std::{path::Path, time::Instant};
+use std::{fs::File, path::Path, time::Instant};
 
 /// The tutorial's run on one core of 2008: minutes, and the mean pseudo-likelihood of each epoch.
 const TUTORIAL_MINUTES: f64 = 122.466;
@@ -41,6 +41,8 @@ struct Job<'a> {
     /// Where the run goes on, if it does not begin.
     resumed: Option<Checkpoint>,
     progress: Progress,
+    /// Keeps other runs out of the folder that is written to.
+    _held: Option<File>,
 }
 
 /// Gives the number of the signal that stopped the run, if one did.
@@ -113,8 +115,13 @@ impl<'a> Job<'a> {
         memory::check(shape, n_chains, options.batch_size)?;
         storage::create_folder(&options.out)?;
         storage::check_writable(&options.out)?;
+        let held = storage::hold_folder(&options.out)?;
         storage::remove_temporaries(&options.out)?;
-        Ok(Self { options, rows, sides, shape, settings, resumed, progress })
+        // Not after the first epoch or at the very end.
+        for name in ["checkpoint.safetensors", "model.safetensors", "log.csv", "curve.svg", "samples.png"] {
+            storage::check_replaceable(&options.out.join(name))?;
+        }
+        Ok(Self { options, rows, sides, shape, settings, resumed, progress, _held: held })
     }
 
     /// What tells the data apart; fails where it is not what the run began with, or the checkpoint does not fit it.

@@ -1,0 +1,34 @@
+//! Every kind of error comes from somewhere: the kinds are read from the source, so that a new one fails here until somebody
+//! shows how it is produced. (Those of CUDA's own: `tests/cuda_faults.rs`.)
+
+mod oracle;
+
+use harmonium::{Dataset, Error, Isa, Rbm, Result, Shape, log_partition, model};
+use oracle::{errors::kinds, shape};
+use std::{collections::BTreeSet, path::Path};
+
+fn error<T>(result: Result<T>) -> Error {
+    result.err().expect("must be refused")
+}
+
+#[test]
+fn every_kind_of_error_is_produced() {
+    let errors = [
+        error(Dataset::from_u8(vec![0; 7], 2)),
+        error(Shape::new(0, 5)),
+        error(Dataset::from_f32(vec![f32::NAN], 1)),
+        error(log_partition::exact(Rbm::new(shape(40, 40), 1).view())),
+        error(model::load(Path::new("no/such"))),
+        error(model::from_bytes(b"", "x")),
+        error(Isa::named("mmx")),
+        #[cfg(feature = "cuda")]
+        error(harmonium::Cuda::new(99)),
+    ];
+    let kind = |error: &Error| format!("{error:?}").split([' ', '(']).next().expect("a name").to_string();
+    let found: BTreeSet<String> = errors.iter().map(kind).collect();
+    let mut expected = kinds("Error");
+    if cfg!(not(feature = "cuda")) {
+        expected.remove("Cuda");
+    }
+    assert_eq!(found, expected);
+}
