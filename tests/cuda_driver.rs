@@ -5,7 +5,9 @@
 
 mod oracle;
 
-use harmonium::{Algorithm, Backend, Cuda, CudaError, CudaGemm, Error, Monitor, Settings, Trainer};
+use harmonium::{
+    Algorithm, Backend, Chains, Cuda, CudaError, CudaGemm, Error, Monitor, Purpose, Rbm, Settings, Trainer, Uniforms,
+};
 use oracle::{
     byte_rows,
     device::{self, apart, cuda, emulator, task},
@@ -94,6 +96,7 @@ fn what_is_missing_is_said() {
     for (setting, value, expected) in [
         ("DEVICES", "0", "NoDevice { ordinal: 0, found: 0 }"),
         ("DRIVER", "11080", "DriverTooOld { expected: \"12.0\", found: \"11.8\" }"),
+        ("CAPABILITY", "61", "DeviceTooOld { found: \"6.1\" }"),
         ("MEMORY", "20000", "OutOfMemory { bytes: "),
         ("FAIL_ALLOC", "5", "OutOfMemory { bytes: "),
         ("FAIL_LAUNCH", "1", "Failed { call: "),
@@ -130,6 +133,17 @@ fn without_cublas_there_is_no_gemm_road() {
     assert!(ended_well && said.contains("OutOfMemory { bytes: 4194304 }"), "{said}");
     let (ended_well, said) = apart(test, "", &[]);
     assert!(ended_well && said.contains("gemm: Ok("), "{said}");
+}
+
+/// A block keeps the bits of both layers in its shared memory.
+#[test]
+fn more_units_than_a_block_has_room_for() {
+    let Some(cuda) = device::cuda() else { return };
+    let resident = Rbm::new(shape(300_000, 1), 1).on(&cuda).expect("resident");
+    let draws = Uniforms::new(1, Purpose::Sampling);
+    let swept = Chains::new(&cuda, shape(300_000, 1), 1, draws).and_then(|mut chains| chains.sweep(&resident, 1));
+    let expected = CudaError::TooLarge { what: "units of both layers", limit: 286_592, found: 300_001 };
+    assert_eq!(swept, Err(Error::Cuda(expected)));
 }
 
 /// A folder with some of the libraries that this process found on its library path.

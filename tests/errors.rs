@@ -5,7 +5,11 @@ mod oracle;
 
 use harmonium::{Dataset, Error, Isa, Rbm, Result, Shape, log_partition, model};
 use oracle::{errors::kinds, shape};
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 fn error<T>(result: Result<T>) -> Error {
     result.err().expect("must be refused")
@@ -31,4 +35,16 @@ fn every_kind_of_error_is_produced() {
         expected.remove("Cuda");
     }
     assert_eq!(found, expected);
+}
+
+/// They need a device that lacks something; what is judged here is that some test asks for each.
+#[test]
+fn every_kind_of_cuda_error_is_in_a_test() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let paths = fs::read_dir(folder).expect("tests").map(|entry| entry.expect("an entry").path());
+    let is_cuda = |path: &PathBuf| path.is_file() && path.to_string_lossy().contains("cuda");
+    let tests: String = paths.filter(is_cuda).map(|path| fs::read_to_string(path).expect("a test")).collect();
+    for kind in kinds("CudaError") {
+        assert!(tests.contains(&kind), "no test of CUDA asks for {kind}");
+    }
 }

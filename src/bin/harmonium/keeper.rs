@@ -99,7 +99,28 @@ impl<'a> Keeper<'a> {
 
     /// How a run that was stopped goes on.
     pub fn how_to_go_on(&self, updates: u64) -> String {
-        let folder = self.options.out.display();
+        let folder = quoted(&self.options.out.display().to_string());
         format!("stopped after update {updates}; to go on: harmonium train --resume {folder}")
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./+:,@%=".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_for_a_shell() {
+        assert_eq!(quoted("runs/märz-1"), "runs/märz-1");
+        assert_eq!(quoted("my run"), "'my run'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 }

@@ -13,6 +13,8 @@ pub struct Settings {
     pub devices: i32,
     /// `HARMONIUM_EMULATOR_DRIVER`: the driver's version, such as 12000.
     pub driver: i32,
+    /// `HARMONIUM_EMULATOR_CAPABILITY`: ten times the compute capability, such as 86.
+    pub capability: i32,
     /// `HARMONIUM_EMULATOR_MEMORY`: bytes of device memory.
     pub memory: u64,
     /// `HARMONIUM_EMULATOR_FAIL_ALLOC`: the allocation of this number (from 1) fails, and all after it.
@@ -40,6 +42,7 @@ impl Settings {
             approx_seed: read("APPROX_SEED"),
             devices: read("DEVICES").unwrap_or(1),
             driver: read("DRIVER").unwrap_or(13000),
+            capability: read("CAPABILITY").unwrap_or(86),
             memory: read("MEMORY").unwrap_or(8 << 30),
             fail_alloc: read("FAIL_ALLOC").unwrap_or(u64::MAX),
             fail_launch: read("FAIL_LAUNCH").unwrap_or(u64::MAX),

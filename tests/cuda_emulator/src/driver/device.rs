@@ -26,8 +26,8 @@ fn device(state: &State, ordinal: c_int) -> Result<usize, Status> {
     }
 }
 
-/// The attributes of the device: those of compute capability 8.6, with little else.
-fn attribute(number: c_uint) -> c_int {
+/// The attributes of the device: those of compute capability 8.6, whatever it says of itself, with little else.
+fn attribute(number: c_uint, capability: c_int) -> c_int {
     match number {
         1..=3 => 1024,
         4 => 64,
@@ -43,8 +43,8 @@ fn attribute(number: c_uint) -> c_int {
         38 => 4 << 20,
         39 => 1536,
         41 | 115 => 1,
-        75 => 8,
-        76 => 6,
+        75 => capability / 10,
+        76 => capability % 10,
         81 => 100 << 10,
         97 => SHARED_LIMIT as c_int,
         106 => 16,
@@ -95,7 +95,7 @@ api! {
 
     fn cuDeviceGetAttribute(state, out: *mut c_int, number: c_uint, ordinal: c_int) {
         device(state, ordinal)?;
-        put(out, attribute(number))
+        put(out, attribute(number, state.settings.capability))
     }
 
     fn cuDeviceTotalMem_v2(state, out: *mut usize, ordinal: c_int) {
