@@ -77,7 +77,7 @@ pub struct Train {
     #[arg(long, value_name = "N", default_value = "123")]
     pub seed: u64,
     /// Threads [default: as many as there are processors].
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
     /// Where to compute: cpu, or in a build with CUDA cuda[:N], N being the number of the device.
     #[arg(long, value_name = "NAME", default_value = "cpu")]
@@ -135,7 +135,7 @@ pub struct Sample {
     #[arg(long, value_name = "N", default_value = "123")]
     pub seed: u64,
     /// Threads [default: as many as there are processors].
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
     /// Where to compute: cpu, or in a build with CUDA cuda[:N], N being the number of the device.
     #[arg(long, value_name = "NAME", default_value = "cpu")]
@@ -180,7 +180,7 @@ pub struct Evaluate {
     #[arg(long, value_name = "N", default_value = "123")]
     pub seed: u64,
     /// Threads [default: as many as there are processors].
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
     /// Where to compute: cpu, or in a build with CUDA cuda[:N], N being the number of the device.
     #[arg(long, value_name = "NAME", default_value = "cpu")]
@@ -384,6 +384,14 @@ fn at_least_two(text: &str) -> Result<usize, String> {
 
 fn at_least_four(text: &str) -> Result<usize, String> {
     at_least_one(text).ok().filter(|&n| n >= 4).ok_or_else(|| "expected a whole number of at least 4".into())
+}
+
+/// More than any machine has processors, and fewer than take minutes to start.
+const MOST_THREADS: usize = 1024;
+
+fn threads(text: &str) -> Result<usize, String> {
+    let number = at_least_one(text).ok().filter(|&n| n <= MOST_THREADS);
+    number.ok_or_else(|| format!("expected a whole number of at least 1 and at most {MOST_THREADS}"))
 }
 
 fn rate(text: &str) -> Result<f32, String> {
