@@ -77,6 +77,14 @@ pub enum Error {
     Cuda(CudaError),
 }
 
+/// What stands in a file, or was made of it, fit for a message: one line, without control characters, not too long.
+pub(crate) fn shown(text: &str) -> String {
+    const MOST: usize = 500;
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let end = if text.chars().nth(MOST).is_some() { "…" } else { "" };
+    text.chars().take(MOST).map(escaped).chain([end.to_string()]).collect()
+}
+
 // There is no `From<CudaError>`: it would make `?` ambiguous in code that compiles without the feature.
 /// What CUDA lacks, or what it says.
 #[cfg(feature = "cuda")]

@@ -13,7 +13,7 @@
 
 use crate::{
     dataset::Dataset,
-    error::{Error, Result},
+    error::{Error, Result, shown},
     storage::{expect_end, read_exactly},
 };
 use std::io::Read;
@@ -76,7 +76,7 @@ pub fn read_npy_within(mut reader: impl Read, source_name: &str, most: u64) -> R
         "|u1" | "|b1" => 1,
         "<f4" => 4,
         "<f8" => 8,
-        _ => return Err(fail("an array of type |u1, |b1, <f4 or <f8 (little-endian)", descr)),
+        _ => return Err(fail("an array of type |u1, |b1, <f4 or <f8 (little-endian)", shown(&descr))),
     };
     let bytes = rows.checked_mul(units).and_then(|n| n.checked_mul(width)).filter(|&n| n <= isize::MAX as usize);
     let bytes = bytes.ok_or_else(|| fail("an array that fits in memory", format!("{shape:?}")))?;
