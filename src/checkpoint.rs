@@ -20,14 +20,14 @@ use crate::{
     model,
     monitor::Monitor,
     rbm::Rbm,
-    storage::{file_error, write_atomically},
+    storage::{read_file, write_atomically},
     tensors::{self, Tensor, Tensors},
     train::{Algorithm, Settings, TrainerState},
     uniforms::Uniforms,
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 /// What every checkpoint begins with, after the eight bytes that say how long the header is.
 const START: &[u8] = br#"{"__metadata__":{"harmonium":"checkpoint sha256:"#;
@@ -135,7 +135,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::File`] where it cannot be read, and those of [`from_bytes`](Self::from_bytes).
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|problem| file_error(path, problem))?;
+        let bytes = read_file(path)?;
         Self::from_bytes(&bytes, &path.display().to_string())
     }
 

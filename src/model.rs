@@ -14,10 +14,10 @@ use crate::{
     backend::Shape,
     error::{Error, Result},
     rbm::{Rbm, RbmRef},
-    storage::{file_error, write_atomically},
+    storage::{read_file, write_atomically},
     tensors::{Tensor, Tensors, write},
 };
-use std::{fs, path::Path};
+use std::path::Path;
 
 /// What the metadata says under `harmonium`.
 const WRITER: &str = concat!("rbm ", env!("CARGO_PKG_VERSION"));
@@ -36,7 +36,7 @@ pub fn save(rbm: RbmRef<'_>, path: &Path) -> Result<()> {
 /// # Errors
 /// [`Error::File`] where it cannot be read, and those of [`from_bytes`].
 pub fn load(path: &Path) -> Result<Rbm> {
-    let bytes = fs::read(path).map_err(|problem| file_error(path, problem))?;
+    let bytes = read_file(path)?;
     from_bytes(&bytes, &path.display().to_string())
 }
 

@@ -191,6 +191,16 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// Reads a file whole. A device or a pipe need not end.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let fail = |problem: io::Error| file_error(path, problem);
+    let kind = fs::metadata(path).map_err(fail)?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(file_error(path, "expected a regular file, found a device or a pipe"));
+    }
+    fs::read(path).map_err(fail)
+}
+
 /// Reads exactly `len` bytes of `what`, in steps that at most double what has come: a header that promises more than there
 /// is costs no memory.
 pub(crate) fn read_exactly(reader: &mut dyn Read, len: usize, what: &str, source_name: &str) -> Result<Vec<u8>> {

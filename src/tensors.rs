@@ -1,6 +1,6 @@
 //! Safetensors files: the tensors that this crate puts into them and the distrust with which it takes them out.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use safetensors::tensor::{Dtype, Metadata, TensorView, serialize};
 
 /// Numbers that a tensor can hold.
@@ -78,7 +78,11 @@ pub(crate) struct Tensors<'a> {
 impl<'a> Tensors<'a> {
     /// Takes a file apart; `source_name` stands for it in errors.
     pub fn open(bytes: &'a [u8], source_name: &'a str) -> Result<Self> {
-        let fail = |expected: String, found: String| Error::Format { source_name: source_name.into(), expected, found };
+        let fail = |expected: String, found: String| Error::Format {
+            source_name: source_name.into(),
+            expected,
+            found: shown(&found),
+        };
         let no_file = |found: String| fail("a safetensors file".into(), found);
         // The crate's own `deserialize` adds the lengths that the header claims without looking for overflow.
         let header_len =
@@ -99,7 +103,8 @@ impl<'a> Tensors<'a> {
     }
 
     pub fn fail(&self, expected: impl Into<String>, found: impl Into<String>) -> Error {
-        Error::Format { source_name: self.source_name.into(), expected: expected.into(), found: found.into() }
+        let found = shown(&found.into());
+        Error::Format { source_name: self.source_name.into(), expected: expected.into(), found }
     }
 
     /// Shape and values of a tensor with N dimensions.

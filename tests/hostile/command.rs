@@ -139,6 +139,7 @@ fn command_lines() {
         ("info run/model.safetensors --json >/dev/full", 1, "standard output: No space left on device (os error 28)".into()),
         ("evaluate run/model.safetensors --data data --json >/dev/full", 1, "standard output: No space left on device (os error 28)".into()),
         ("diagnose run/model.safetensors --data data --steps 20 >/dev/full", 1, "standard output: No space left on device (os error 28)".into()),
+        ("info /dev/zero", 1, "/dev/zero: expected a regular file, found a device or a pipe".into()),
         ("info run/log.csv", 1, "run/log.csv: expected a safetensors file, found a header that goes beyond the end".into()),
     ];
     let mut table = Table::default();

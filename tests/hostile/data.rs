@@ -115,6 +115,7 @@ fn npy_files() {
         ("big-endian", array(">f4", "(1, 1)", &[0; 4]), format!("{of_type}>f4")),
         ("integers", array("<i8", "(1, 1)", &[0; 8]), format!("{of_type}<i8")),
         ("objects", array("|O", "(1, 1)", &[0; 8]), format!("{of_type}|O")),
+        ("a type of two lines", array("<f\n4", "(1, 1)", &[0; 8]), format!("{of_type}<f\\n4")),
         ("Fortran order", npy([1, 0], fortran, &[0, 0]), "x: expected an array in C order, found Fortran order; save numpy.ascontiguousarray of it".into()),
         ("no dimension", array("|u1", "()", &[0; 1]), "x: expected an array of two dimensions, found 0 ([])".into()),
         ("one dimension", array("|u1", "(4,)", &[0; 4]), "x: expected an array of two dimensions, found 1 ([4])".into()),
@@ -159,5 +160,5 @@ fn npy_files() {
     let message = "x: expected an array that takes at most 31 bytes of memory, found [2, 2] of type <f4, 32 bytes";
     table.case("one byte too many", read_npy_within(&numbers[..], "x", 31), message);
     read_npy_within(&numbers[..], "x", 32).expect("as many as allowed");
-    table.judge(46);
+    table.judge(47);
 }

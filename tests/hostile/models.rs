@@ -40,6 +40,7 @@ fn model_files() {
         ("another type", with("F32", "I32"), "x: expected weights of type F32, found I32".into()),
         ("half the bits", with(r#""F32","shape":[1]"#, r#""BF16","shape":[2]"#), "x: expected hidden_bias of type F32, found BF16".into()),
         ("a type that is none", with("F32", "F31"), format!("{file}{}", serde_message(&good.replacen("F32", "F31", 1)))),
+        ("a name of two lines and a colour", safetensors("{\"a\\nb\\u001b[31m\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", &[]), "x: expected a tensor weights, found a\\nb\\u{1b}[31m".into()),
         ("flat weights", with("[2,1]", "[2]"), "x: expected weights with 2 dimensions, found [2]".into()),
         ("a bias too deep", with(r#""shape":[1]"#, r#""shape":[1,1]"#), "x: expected hidden_bias with 1 dimensions, found [1, 1]".into()),
         ("transposed weights", with("[2,1]", "[1,2]"), "x: expected visible_bias of shape [1], as weights have it, found [2]".into()),
@@ -61,7 +62,7 @@ fn model_files() {
     for (what, bytes, message) in &cases {
         table.case(what, model::from_bytes(bytes, "x"), message);
     }
-    table.judge(27);
+    table.judge(28);
 }
 
 /// Eight tensors of 2^61 - 1 bytes each.

@@ -9,9 +9,10 @@ use std::{
     io::{ErrorKind, IsTerminal, Write, stderr, stdout},
 };
 
-/// Says a line on standard error.
+/// Says a line on standard error: one line, also where a file's name or contents would make it more.
 pub fn complain(text: &str) {
-    let _ = writeln!(stderr(), "{text}");
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let _ = writeln!(stderr(), "{}", text.chars().map(escaped).collect::<String>());
 }
 
 /// Says a line on standard output.
