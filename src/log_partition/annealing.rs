@@ -77,13 +77,15 @@ fn salakhutdinov_murray(t: f64) -> f32 {
 }
 
 impl Schedule {
-    /// Salakhutdinov and Murray's shape in another number of steps, at least 1.
+    /// Salakhutdinov and Murray's shape in another number of steps, at least 1 and at most 2^26.
     ///
     /// # Errors
-    /// [`Error::Argument`] where there is no step.
+    /// [`Error::Argument`] where there are others.
     pub fn new(steps: usize) -> Result<Self> {
-        if steps == 0 {
-            return Err(Error::Argument { what: "temperatures", expected: "at least 1".into(), found: "0".into() });
+        const MOST: usize = 1 << 26;
+        if !(1..=MOST).contains(&steps) {
+            let expected = format!("at least 1 and at most {MOST}");
+            return Err(Error::Argument { what: "temperatures", expected, found: steps.to_string() });
         }
         let t = |s: usize| s as f64 * (14_500.0 / steps as f64);
         Ok(Self { betas: (0..steps).map(|s| salakhutdinov_murray(t(s))).chain([1.0]).collect() })

@@ -139,6 +139,8 @@ fn command_lines() {
         ("info run/model.safetensors --json >/dev/full", 1, "standard output: No space left on device (os error 28)".into()),
         ("evaluate run/model.safetensors --data data --json >/dev/full", 1, "standard output: No space left on device (os error 28)".into()),
         ("diagnose run/model.safetensors --data data --steps 20 >/dev/full", 1, "standard output: No space left on device (os error 28)".into()),
+        ("evaluate run/model.safetensors --data data --log-z ais --temperatures 18446744073709551615", 1, "temperatures: expected at least 1 and at most 67108864, found 18446744073709551615".into()),
+        ("evaluate run/model.safetensors --data data --log-z ais --runs 18446744073709551615", 1, "n_chains: expected at least 1, and as many as fit in memory, found 18446744073709551615".into()),
         ("info /dev/zero", 1, "/dev/zero: expected a regular file, found a device or a pipe".into()),
         ("info run/log.csv", 1, "run/log.csv: expected a safetensors file, found a header that goes beyond the end".into()),
     ];
@@ -153,5 +155,13 @@ fn command_lines() {
     let ends = " MiB of memory that are free, found 16 × 134217727 weights, 1 chains and 1 rows: 75265 MiB\n";
     assert!(status == 1 && stderr.starts_with(begins) && stderr.ends_with(ends), "{stderr}");
     assert!(!folder.join("none-made").exists());
+    for (sizes, found) in [
+        ("--chains 18446744073709551615", "18446744073709551615 and 5000"),
+        ("--steps 18446744073709551615", "20 and 18446744073709551615"),
+    ] {
+        let (status, stderr) = run(&folder, &format!("diagnose run/model.safetensors --data data {sizes}"));
+        let begins = "error: --chains and --steps: expected as many as fit into the ";
+        assert!(status == 1 && stderr.starts_with(begins) && stderr.ends_with(&format!("found {found}\n")), "{stderr}");
+    }
     table.judge(75);
 }

@@ -6,7 +6,7 @@
 use crate::{
     arguments::Diagnose,
     console::{self, Progress},
-    curve, data,
+    curve, data, memory,
 };
 use harmonium::{
     Backend, ChainState, Chains, Error, Purpose, Resident, Result, Uniforms,
@@ -41,6 +41,7 @@ pub fn run<B: Backend>(backend: &B, options: &Diagnose) -> Result<()> {
             found: format!("rows of {}", rows.units()),
         });
     }
+    memory::check_record(rbm.shape(), options.chains, options.steps, 1 + OVERLAPS)?;
     let half = options.chains.div_ceil(2).min(rows.len());
     let resident = rbm.on(backend)?;
     let data = backend.load(rows.rows())?;

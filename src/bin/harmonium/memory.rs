@@ -28,6 +28,21 @@ fn check_within(available: u128, shape: Shape, n_chains: usize, batch_size: usiz
     })
 }
 
+/// Fails where so many chains, of which `numbers` are kept at each of `steps` steps, need more memory than there is.
+pub fn check_record(shape: Shape, n_chains: usize, steps: usize, numbers: usize) -> Result<()> {
+    let (free, chains) = (u128::from(free()), n_chains as u128);
+    let states = chains.saturating_mul(16 * shape.n_visible() as u128 + 8 * shape.n_hidden() as u128);
+    let record = chains.saturating_mul(steps as u128).saturating_mul(8 * numbers as u128);
+    if states.saturating_add(record) <= free {
+        return Ok(());
+    }
+    Err(Error::Argument {
+        what: "--chains and --steps",
+        expected: format!("as many as fit into the {} MiB of memory that are free", free >> 20),
+        found: format!("{n_chains} and {steps}"),
+    })
+}
+
 /// An upper bound but for what does not grow with the sizes. Weights: the model, a copy for a file, the file's bytes twice,
 /// and both forms that are computed with, their rows filled up to whole tiles. Chains: pre-activations and means, and their
 /// picture.
