@@ -94,6 +94,30 @@ fn enumeration_of_many_states_is_the_same_on_any_number_of_threads() {
     }
 }
 
+/// As large as the published models whose log Z is known: 784 × 15, weights of trained sizes.
+#[test]
+fn a_model_of_digits_with_15_hidden_units_is_enumerated() {
+    let rbm = random_rbm(shape(784, 15), 1.2, 15);
+    let log_z = Exact::of(&exchanged(&rbm)).log_z();
+    let z = log_partition::exact(rbm.view()).expect("small enough");
+    assert_relative(z.estimate, log_z, 1e-12);
+    let data = random_bits(784 * 20, 0.2, 15);
+    let likelihoods = log_partition::exact::log_likelihood(rbm.view(), rows(&data, 784)).expect("likelihoods");
+    let model = Exact::of(&rbm);
+    for (found, v) in likelihoods.iter().zip(rows_f64(&data, 784)) {
+        assert_relative(*found, -model.free_energy(&v) - log_z, 1e-12);
+    }
+    let resident = rbm.on(&Cpu::detect().expect("a CPU")).expect("resident");
+    let found = log_likelihoods(&resident, rows(&data, 784), &z).expect("likelihoods");
+    found.iter().zip(&likelihoods).for_each(|(&found, &expected)| assert_relative(found, expected, 1e-6));
+    let states = std::sync::atomic::AtomicU64::new(0);
+    let watch = |n| {
+        states.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
+    };
+    assert_eq!(log_partition::exact::log_partition_watched(rbm.view(), &watch).expect("small enough"), z);
+    assert_eq!(states.into_inner(), 1 << 15);
+}
+
 #[test]
 fn moments_and_gradient_are_the_naive_ones() {
     for seed in 0..60 {
@@ -250,6 +274,28 @@ fn assert_covers<B: Backend>(backend: &B, settings: &Annealing) {
 fn the_bracket_contains_the_truth() {
     let settings = Annealing { runs: 50, schedule: Schedule::new(1000).expect("steps"), burn_in: 100, seed: 0 };
     assert_covers(&Cpu::detect().expect("a CPU"), &settings);
+}
+
+/// So few temperatures that a few runs make the mean weight of either direction: Markov's inequality alone would leave 13
+/// nats.
+#[test]
+fn the_bracket_of_scattered_weights_contains_the_truth_and_is_not_wide() {
+    let cpu = Cpu::detect().expect("a CPU");
+    let (mut misses, mut widths, mut scattered) = (0, 0.0, 0);
+    for seed in 0..200 {
+        let rbm = random_rbm(shape(12, 12), 2.0, seed);
+        let resident = rbm.on(&cpu).expect("resident");
+        let settings = Annealing { runs: 100, schedule: Schedule::new(40).expect("steps"), burn_in: 200, seed };
+        let found = bracket(&resident, &BaseRate::uniform(12), Start::Annealed, &settings).expect("a bracket");
+        misses += usize::from(!(found.lower..=found.upper).contains(&exact(&rbm)));
+        if found.effective_sample_size < 10.0 {
+            scattered += 1;
+            widths += found.upper - found.lower;
+        }
+    }
+    assert!(misses <= allowed_misses(), "{misses} of 200 miss");
+    assert!(scattered >= 20, "{scattered} of 200 scatter");
+    assert!(widths / f64::from(scattered) < 9.0, "{}", widths / f64::from(scattered));
 }
 
 #[test]

@@ -32,7 +32,15 @@ pub const MAX_UNITS: usize = 28;
 /// # Errors
 /// [`Error::States`] where the smaller layer has more than [`MAX_UNITS`] units, [`Error::Isa`] where `HARMONIUM_ISA` is wrong.
 pub fn log_partition(rbm: RbmRef<'_>) -> Result<LogPartition> {
-    let log_z = Walk::new(rbm)?.log_z();
+    log_partition_watched(rbm, &|_| {})
+}
+
+/// [`log_partition`]; `watch` hears, on any thread, of so many more states, of 2^min(n_visible, n_hidden).
+///
+/// # Errors
+/// Those of [`log_partition`].
+pub fn log_partition_watched(rbm: RbmRef<'_>, watch: &(dyn Fn(u64) + Sync)) -> Result<LogPartition> {
+    let log_z = Walk::new(rbm)?.log_z(watch);
     Ok(LogPartition {
         estimate: log_z,
         lower: log_z,
@@ -43,6 +51,7 @@ pub fn log_partition(rbm: RbmRef<'_>) -> Result<LogPartition> {
         runs: 0,
         forward: None,
         reverse: None,
+        overlap: None,
     })
 }
 
@@ -65,7 +74,7 @@ pub struct Moments {
 /// Those of [`log_partition`].
 pub fn moments(rbm: RbmRef<'_>) -> Result<Moments> {
     let walk = Walk::new(rbm)?;
-    let log_partition = walk.log_z();
+    let log_partition = walk.log_z(&|_| {});
     let (outer, inner, products) = walk.moments(log_partition);
     let shape = rbm.shape();
     let (visible, hidden) = if walk.hidden_outside { (inner, outer) } else { (outer, inner) };
@@ -85,7 +94,7 @@ pub fn moments(rbm: RbmRef<'_>) -> Result<Moments> {
 /// Those of [`log_partition`], [`Error::Argument`] where the rows do not fit the shape.
 pub fn log_likelihood(rbm: RbmRef<'_>, v: Rows<'_>) -> Result<Vec<f64>> {
     check_rows(rbm, v)?;
-    let log_z = Walk::new(rbm)?.log_z();
+    let log_z = Walk::new(rbm)?.log_z(&|_| {});
     let row = |r: usize| {
         let bias: f64 =
             rbm.visible_bias().iter().enumerate().map(|(i, &b)| f64::from(v.value(r, i)) * f64::from(b)).sum();

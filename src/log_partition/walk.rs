@@ -187,13 +187,15 @@ impl Walk {
         });
     }
 
-    pub fn log_z(&self) -> f64 {
+    /// log Z; `watch` hears, on any thread, of so many more states.
+    pub fn log_z(&self, watch: &(dyn Fn(u64) + Sync)) -> f64 {
         let mut blocks = vec![LogSum::EMPTY; 1 << self.blocks()];
         self.for_blocks(&mut blocks, |chunks, sum| {
             for chunk in chunks {
                 let mut part = LogSum::EMPTY;
                 self.chunk_states(chunk, &mut part, |part, _, log| part.add(log), |_, _, _| {});
                 sum.merge(part);
+                watch(1 << self.chunk());
             }
         });
         let mut all = LogSum::EMPTY;

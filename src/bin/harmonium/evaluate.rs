@@ -6,7 +6,8 @@ use crate::{
     data,
 };
 use harmonium::{
-    Activations, Backend, Dataset, Error, LogLikelihood, LogPartition, Resident, Result, Rows, Values, log_likelihood,
+    Activations, Backend, Dataset, Error, LogLikelihood, LogPartition, Rbm, Resident, Result, Rows, Values,
+    log_likelihood,
     log_partition::{self, Annealing, BaseRate, Schedule, Start},
     model,
     monitor::reconstruction_cross_entropy,
@@ -51,8 +52,8 @@ pub fn run<B: Backend>(backend: &B, options: &Evaluate) -> Result<()> {
     rows.keep(0..options.limit.unwrap_or(rows.len()).min(rows.len()));
     let resident = rbm.on(backend)?;
     let log_z = match options.log_z {
-        LogZ::Auto if shape.n_visible().min(shape.n_hidden()) <= AUTO_UNITS => Some(log_partition::exact(rbm.view())?),
-        LogZ::Exact => Some(log_partition::exact(rbm.view())?),
+        LogZ::Auto if shape.n_visible().min(shape.n_hidden()) <= AUTO_UNITS => Some(enumerated(&rbm)?),
+        LogZ::Exact => Some(enumerated(&rbm)?),
         LogZ::None => None,
         // What annealing starts from is fitted to the rows that the model was trained on, where they are known.
         LogZ::Auto | LogZ::Bracket | LogZ::Ais => Some(annealed(&resident, &read(data::Split::Train)?, options)?),
@@ -84,6 +85,14 @@ pub fn run<B: Backend>(backend: &B, options: &Evaluate) -> Result<()> {
 
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// log Z by enumeration.
+fn enumerated(rbm: &Rbm) -> Result<LogPartition> {
+    let units = rbm.shape().n_visible().min(rbm.shape().n_hidden());
+    let progress = Progress::new(1u64.checked_shl(units as u32).unwrap_or(u64::MAX), "states", false);
+    progress.title("log Z".into());
+    log_partition::exact::log_partition_watched(rbm.view(), &|states| progress.advance(states))
 }
 
 /// log Z by annealing: both ways, or forward only.
@@ -142,6 +151,7 @@ impl Evaluation {
                 "agreement": z.agreement.name(),
                 "forward": z.forward,
                 "reverse": z.reverse,
+                "overlap": z.overlap,
                 "warning": z.warning(),
             })
         });
@@ -181,16 +191,26 @@ impl Evaluation {
         if let Some(z) = &self.log_z {
             let sampled = match z.runs {
                 0 => format!("({})", z.method.name()),
-                runs => format!(
-                    "{:.4} to {:.4} ({} of {runs} runs, effective sample size {:.1}, {})",
-                    z.lower,
-                    z.upper,
-                    z.method.name(),
-                    z.effective_sample_size,
-                    z.agreement.name()
-                ),
+                runs => {
+                    let directions = match (z.forward, z.reverse) {
+                        (Some(forward), Some(reverse)) => format!(", forward {forward:.4}, reverse {reverse:.4}"),
+                        _ => String::new(),
+                    };
+                    format!(
+                        "{:.4} to {:.4} ({} of {runs} runs{directions}, effective sample size {:.1}, {})",
+                        z.lower,
+                        z.upper,
+                        z.method.name(),
+                        z.effective_sample_size,
+                        z.agreement.name()
+                    )
+                }
             };
             lines.push(format!("{:<29} {:>12.4} {:>12} {sampled}", "log Z", z.estimate, ""));
+            if z.reverse.is_some() {
+                let steps = Annealing::default().burn_in;
+                lines.push(format!("{:<29} reverse runs started at training rows, after {steps} Gibbs steps", ""));
+            }
         }
         if let Some(l) = &self.log_likelihood {
             let more = format!(
