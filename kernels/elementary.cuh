@@ -30,17 +30,21 @@ __device__ inline float sigmoid(float x) {
     return x < EXP_MIN ? 0.0f : y;
 }
 
-/// ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|), the logarithm as 2 atanh(t/(2 + t)).
-__device__ inline float softplus(float x) {
-    float a = x < -x ? x : -x;
-    float e = exp_within(a < EXP_MIN ? EXP_MIN : a);
-    float t = a < EXP_MIN ? 0.0f : e;
+/// ln(1 + t) for t within [0, 1], as 2 atanh(t/(2 + t)).
+__device__ inline float ln_1p(float t) {
     float s = __fdiv_rn(t, __fadd_rn(2.0f, t));
     float z = __fmul_rn(s, s);
     float q = 0.2802446f;
     q = __fmaf_rn(q, z, 0.27999142f);
     q = __fmaf_rn(q, z, 0.400217f);
     q = __fmaf_rn(q, z, 0.6666641f);
-    float log = __fmaf_rn(__fmul_rn(s, z), q, __fadd_rn(s, s));
-    return __fadd_rn(x < 0.0f ? 0.0f : x, log);
+    return __fmaf_rn(__fmul_rn(s, z), q, __fadd_rn(s, s));
+}
+
+/// ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|).
+__device__ inline float softplus(float x) {
+    float a = x < -x ? x : -x;
+    float e = exp_within(a < EXP_MIN ? EXP_MIN : a);
+    float t = a < EXP_MIN ? 0.0f : e;
+    return __fadd_rn(x < 0.0f ? 0.0f : x, ln_1p(t));
 }

@@ -56,25 +56,61 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
     }
 }
 
+/// Units with a weight beyond this take their terms from softplus: src/cpu/flips.rs.
+#define MAX_WEIGHT 20.0f
+
+/// A positive number, mantissa 2^exponent with a mantissa in [1, 2).
+struct Scaled {
+    float mantissa;
+    int exponent;
+
+    __device__ void multiply(float factor) {
+        u32 bits = __float_as_uint(__fmul_rn(mantissa, factor));
+        exponent += (int)(bits >> 23) - 127;
+        mantissa = __uint_as_float((bits & 0x007fffffu) | 0x3f800000u);
+    }
+};
+
+/// Sixteen lanes' numbers multiplied, the upper half to the lower one until one is left; its logarithm in lane 0.
+__device__ inline double log_of_all(Scaled product) {
+    for (u32 n = 8; n > 0; n /= 2) {
+        float other = __shfl_down_sync(FULL_WARP, product.mantissa, n, 16);
+        product.exponent += __shfl_down_sync(FULL_WARP, product.exponent, n, 16);
+        product.multiply(other);
+    }
+    double log = (double)ln_1p(__fadd_rn(product.mantissa, -1.0f));
+    return __dadd_rn(__dmul_rn((double)product.exponent, 0.693147180559945309417), log);
+}
+
 /// log P(x_i|x_-i) for every bit i of each row, rows x n_visible. Sixteen threads a bit, a block a row and some bits.
-/// `pre` and `base`: the hidden pre-activations of the rounded rows and their softplus, rows x stride.
+/// `pre`: the hidden pre-activations of the rounded rows; `on` and `off`: their means and what is left to 1; rows x stride.
 extern "C" __global__ void __launch_bounds__(256)
-    pseudo_likelihood_of_bits(Side up, Rows rows, const float* visible_bias, const float* pre, const float* base,
-                              double* out) {
+    pseudo_likelihood_of_bits(Side up, Rows rows, const float* visible_bias, const float* pre, const float* on,
+                              const float* off, double* out) {
     u64 row = blockIdx.x;
     u32 lane = threadIdx.x % 16, units = blockDim.x / 16;
-    // All threads of a warp stay in the loop, for the shuffles in `total`.
+    // All threads of a warp stay in the loop, for the shuffles.
     for (u32 first = blockIdx.y * units; first < up.given; first += gridDim.y * units) {
         u32 i = first + threadIdx.x / 16;
         bool exists = i < up.given;
         bool x = exists && rows.bit(row, i);
-        double partial = 0.0;
+        const float* weights = up.weights + (u64)i * up.stride;
+        bool within = true;
+        Scaled product = {1.0f, 0};
         for (u32 j = exists ? lane : up.made; j < up.made; j += 16) {
-            u64 at = row * up.stride + j;
-            partial = __dadd_rn(partial, (double)flip(x, up.weights[(u64)i * up.stride + j], pre[at], base[at]));
+            float w = weights[j];
+            within = within && w < MAX_WEIGHT && -w < MAX_WEIGHT;
+            product.multiply(__fmaf_rn(on[row * up.stride + j], exp_within(x ? -w : w), off[row * up.stride + j]));
+        }
+        double added = log_of_all(product);
+        u32 votes = __ballot_sync(FULL_WARP, within) >> (threadIdx.x % 32 / 16 * 16) & 0xffffu;
+        double partial = 0.0;
+        for (u32 j = exists && votes != 0xffffu ? lane : up.made; j < up.made; j += 16) {
+            float a = pre[row * up.stride + j];
+            partial = __dadd_rn(partial, (double)flip(x, weights[j], a, softplus(a)));
         }
         double all = total(partial);
-        if (exists && lane == 0) out[row * up.given + i] = of_bit(x, visible_bias[i], all);
+        if (exists && lane == 0) out[row * up.given + i] = of_bit(x, visible_bias[i], votes == 0xffffu ? added : all);
     }
 }
 
@@ -100,8 +136,8 @@ extern "C" __global__ void cross_entropy(Rows rows, u32 units, const float* pre,
     if (exists && threadIdx.x % 16 == 0) out[row] = -all;
 }
 
-/// What becomes of n pre-activations: means, or where `softened` softplus.
-extern "C" __global__ void elementwise(const float* pre, u32 softened, float* out, u64 n) {
+/// What becomes of n pre-activations: means, or where `off` means of being off.
+extern "C" __global__ void elementwise(const float* pre, u32 off, float* out, u64 n) {
     u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x;
-    if (at < n) out[at] = softened ? softplus(pre[at]) : sigmoid(pre[at]);
+    if (at < n) out[at] = sigmoid(off ? -pre[at] : pre[at]);
 }

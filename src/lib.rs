@@ -52,7 +52,8 @@
 //! - A pre-activation takes its units in ascending order into one `f32` accumulator by fused multiply-add; then the bias.
 //! - exp, σ and softplus are one fixed sequence of operations ([`elementary`]).
 //! - Unit (r, j) of a layer is on iff u < p, u being number r·units + j of the layer's draw ([`uniforms`]).
-//! - Sums over rows run in ascending order in one accumulator; sums of energies in `f64`, sixteen partial sums each.
+//! - Sums over rows run in ascending order in one accumulator; sums of energies in `f64`, sixteen partial sums each; the exact
+//!   pseudo-likelihood in `f32` products, sixteen partial products each.
 //! - Lanes and threads only ever hold different results. [`Gemm`] is exempt, and `CudaGemm`: their sums are in their matrix
 //!   library's order.
 

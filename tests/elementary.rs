@@ -1,4 +1,4 @@
-//! exp, σ and softplus: held to the bounds that their documentation states, and the same bits in every vector kernel.
+//! exp, σ, softplus and ln(1 + t): held to the bounds that their documentation states, and the same bits in every vector kernel.
 //!
 //! Over about a million values spread evenly over all bit patterns of `f32`; with `HARMONIUM_EXHAUSTIVE=1` over all of
 //! them, 2^32, in some ten minutes. The stated bounds are what the exhaustive run found, rounded up.
@@ -7,7 +7,7 @@ mod oracle;
 
 use harmonium::{
     Cpu, Isa, Rbm,
-    elementary::{EXP_ULP, SIGMOID_ULP, SOFTPLUS_ULP, exp, sigmoid, softplus},
+    elementary::{EXP_ULP, LN_1P_ULP, SIGMOID_ULP, SOFTPLUS_ULP, exp, ln_1p, sigmoid, softplus},
 };
 use oracle::{assert_bits, exact, rows, shape};
 
@@ -81,6 +81,25 @@ fn bounds_hold_and_order_is_kept() {
             scope.spawn(move || walk(cut(quarter), to, stride));
         }
     });
+}
+
+/// Every mantissa, and smaller numbers down to where a normal result ends.
+#[test]
+fn the_logarithm_keeps_its_bound() {
+    let stride = if std::env::var_os("HARMONIUM_EXHAUSTIVE").is_some() { 1 } else { 61 };
+    let near = |from: f32, to: f32, stride: usize| {
+        for t in (from.to_bits()..=to.to_bits()).step_by(stride).map(f32::from_bits) {
+            let off = ulps(ln_1p(t), f64::from(t).ln_1p());
+            assert!(off <= LN_1P_ULP, "ln_1p({t:e}) = {:e} is off by {off} ulp", ln_1p(t));
+        }
+    };
+    near(f32::EPSILON, 1.0, stride);
+    near(1e-37, f32::EPSILON, 64 * stride);
+    for t in [0.0038, 0.5, 1.0 - 1e-3] {
+        near(t, t + 1e-3, 1);
+    }
+    assert_eq!((ln_1p(0.0), ln_1p(1.0)), (0.0, std::f32::consts::LN_2));
+    assert!(ln_1p(f32::NAN).is_nan());
 }
 
 #[test]

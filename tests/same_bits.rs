@@ -292,6 +292,32 @@ fn the_rest_does_not_depend_on_the_machine() {
     }
 }
 
+/// Weights from tiny ones to some that are too large for a product, of a whole model, and of single units.
+#[test]
+fn the_exact_pseudo_likelihood_is_the_sequential_program() {
+    for (nv, nh, n, range, seed) in [
+        (1, 1, 3, 1.0, 40),
+        (33, 31, 5, 0.01, 41),
+        (97, 131, 9, 0.4, 42),
+        (65, 300, 66, 2.5, 43),
+        (20, 500, 3, 19.0, 44),
+        (70, 70, 3, 25.0, 45),
+        (9, 80, 3, 1000.0, 46),
+    ] {
+        let rbm = random_rbm(shape(nv, nh), range, seed);
+        let model = Canonical::of(&rbm);
+        let x = random_bits(n * nv, 0.3, seed);
+        let expected: Vec<f64> = x.chunks_exact(nv).map(|x| model.pseudo_log_likelihood(x)).collect();
+        for isa in Isa::available() {
+            for threads in THREADS {
+                let resident = rbm.on(&Cpu::with_isa(isa)).expect("resident");
+                let found = in_pool(threads, || resident.pseudo_log_likelihood(rows(&x, nv)).expect("PL"));
+                assert_eq!(found, expected, "{nv} × {nh}, weights to {range}, {}, {threads} threads", isa.name());
+            }
+        }
+    }
+}
+
 /// A row's results do not depend on the rows beside it.
 #[test]
 fn a_row_is_alone() {

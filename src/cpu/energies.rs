@@ -1,4 +1,4 @@
-//! Free energies, pseudo-likelihoods and cross-entropies on the CPU, for a group of at most
+//! Free energies, the pseudo-likelihood of one bit and cross-entropies on the CPU, for a group of at most
 //! [`GROUP`](super::groups::GROUP) rows.
 //!
 //! Terms are `f32`; they are added up in `f64`, one partial sum a lane.
@@ -7,7 +7,7 @@ use super::{
     Cpu,
     groups::{COLD, Tempered, empty, round, spread_row, with_scratch},
     layers::{self, total},
-    tiles::{Row, TILE, gather, tiles, vectors},
+    tiles::{Row, TILE, gather, tiles},
 };
 use crate::{
     backend::{Layer, Rows, Values},
@@ -42,78 +42,30 @@ fn of_bit(x: bool, bias: f32, added: f64) -> f64 {
 
 /// n_visible·log P(x_i|x_-i) of each row for one bit i.
 pub(super) fn pseudo_log_likelihood_of_bit(model: Tempered<'_>, rows: Rows<'_>, bit: usize, out: &mut [f64]) {
-    let shape = model.parameters.shape;
+    log_conditionals_of_bit(model, rows, bit, out);
+    out.iter_mut().for_each(|log| *log *= model.parameters.shape.n_visible() as f64);
+}
+
+/// log P(x_i|x_-i) of each row for one bit i, an `f32`.
+pub(super) fn log_conditionals_of_bit(model: Tempered<'_>, rows: Rows<'_>, bit: usize, out: &mut [f64]) {
+    let units = model.parameters.shape.n_hidden();
     with_scratch(|scratch| {
         let mut bits = std::mem::take(&mut scratch.bits);
         let mut partials = std::mem::take(&mut scratch.partials);
         let mut changes = std::mem::take(&mut scratch.changes);
-        let mut base = std::mem::take(&mut scratch.base);
         round(rows, &mut bits);
         empty(&mut partials, rows.len());
         changes.clear();
         changes.extend((0..rows.len()).map(|r| if rows.bit(r, bit) { -1.0 } else { 1.0 }));
-        base.resize(rows.len().max(base.len()), Row::ZERO);
         model.make_from_bits(Layer::Visible, &bits, scratch, |tile, vectors, pre| {
-            let row = model.parameters.block(bit / TILE, tile) + bit % TILE;
-            let weights = &model.parameters.weights[row..=row];
-            layers::softplus(model.isa, pre, &mut base, vectors);
-            layers::add_flips(model.isa, pre, &base, weights, &changes, shape.n_hidden(), tile, vectors, &mut partials);
+            let weights = &model.parameters.weights[model.parameters.block(bit / TILE, tile) + bit % TILE];
+            layers::add_flip(model.isa, pre, weights, &changes, units, tile, vectors, &mut partials);
         });
         let bias = model.parameters.visible_bias[bit / TILE].units()[bit % TILE];
         for (r, (out, partial)) in out.iter_mut().zip(&partials).enumerate() {
-            *out = shape.n_visible() as f64 * of_bit(rows.bit(r, bit), bias, total(*partial));
+            *out = of_bit(rows.bit(r, bit), bias, total(*partial));
         }
-        (scratch.bits, scratch.partials, scratch.changes, scratch.base) = (bits, partials, changes, base);
-    });
-}
-
-/// Σ_i log P(x_i|x_-i) of each row.
-pub(super) fn pseudo_log_likelihood(model: Tempered<'_>, rows: Rows<'_>, out: &mut [f64]) {
-    let shape = model.parameters.shape;
-    let width = tiles(shape.n_hidden());
-    with_scratch(|scratch| {
-        let mut bits = std::mem::take(&mut scratch.bits);
-        let mut partials = std::mem::take(&mut scratch.partials);
-        let mut changes = std::mem::take(&mut scratch.changes);
-        let mut pre_rows = std::mem::take(&mut scratch.row);
-        let mut base = std::mem::take(&mut scratch.base);
-        round(rows, &mut bits);
-        pre_rows.clear();
-        pre_rows.resize(rows.len() * width, Row::ZERO);
-        model.make_from_bits(Layer::Visible, &bits, scratch, |tile, _, pre| {
-            pre_rows[tile..].iter_mut().step_by(width).zip(&*pre).for_each(|(row, pre)| *row = *pre);
-        });
-        for (r, out) in out.iter_mut().enumerate() {
-            let pre = &pre_rows[r * width..][..width];
-            base.resize(width.max(base.len()), Row::ZERO);
-            layers::softplus(model.isa, pre, &mut base[..width], vectors(TILE, 0));
-            changes.clear();
-            changes.extend((0..shape.n_visible()).map(|i| if rows.bit(r, i) { -1.0 } else { 1.0 }));
-            empty(&mut partials, shape.n_visible());
-            for (visible_tile, (changes, partials)) in changes.chunks(TILE).zip(partials.chunks_mut(TILE)).enumerate() {
-                for tile in 0..width {
-                    let block = model.parameters.block(visible_tile, tile);
-                    layers::add_flips(
-                        model.isa,
-                        &pre[tile..=tile],
-                        &base[tile..=tile],
-                        &model.parameters.weights[block..block + TILE],
-                        changes,
-                        shape.n_hidden(),
-                        tile,
-                        vectors(shape.n_hidden(), tile),
-                        partials,
-                    );
-                }
-            }
-            *out = 0.0;
-            for (i, partial) in partials.iter().enumerate() {
-                let bias = model.parameters.visible_bias[i / TILE].units()[i % TILE];
-                *out += of_bit(rows.bit(r, i), bias, total(*partial));
-            }
-        }
-        scratch.row = pre_rows;
-        (scratch.bits, scratch.partials, scratch.changes, scratch.base) = (bits, partials, changes, base);
+        (scratch.bits, scratch.partials, scratch.changes) = (bits, partials, changes);
     });
 }
 

@@ -47,6 +47,10 @@ pub(crate) struct Scratch {
     pub jumps: [Vec<Jump>; 2],
     pub partials: Vec<Partial>,
     pub changes: Vec<f32>,
+    /// e^±W of one visible tile; log P(x_i|x_-i) of the group; which units have weights too large for a product.
+    pub factors: Vec<Row>,
+    pub terms: Vec<Row>,
+    pub large: Vec<u64>,
 }
 
 thread_local! {

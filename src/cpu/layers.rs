@@ -115,28 +115,17 @@ dispatch! {
         }
     }
 
-    /// out ← sp(pre).
-    pub(crate) fn softplus(|l| pre: &[Row], out: &mut [Row], vectors: usize) {
-        for (row, out) in pre.iter().zip(out) {
-            for v in 0..vectors {
-                l.store(softplus_lanes(l, l.load(&row.0[v])), &mut out.0[v]);
-            }
-        }
-    }
-
-    /// partial += sp(pre + change·w) - sp(pre), where flipping a unit with the weights w changes its state by ±1. `base` is
-    /// sp(pre). Either `pre` and `base` are one row for all, or `weights` is.
-    pub(crate) fn add_flips(
-        |l| pre: &[Row], base: &[Row], weights: &[Row], changes: &[f32], units: usize, tile: usize, vectors: usize,
+    /// partial += sp(pre + change·w) - sp(pre) for each row, where flipping a unit with the weights w changes its state by ±1.
+    pub(crate) fn add_flip(
+        |l| pre: &[Row], weights: &Row, changes: &[f32], units: usize, tile: usize, vectors: usize,
         partials: &mut [Partial],
     ) {
-        let (pre_step, weight_step) = (usize::from(pre.len() > 1), usize::from(weights.len() > 1));
-        for (n, (&change, partial)) in changes.iter().zip(partials).enumerate() {
-            let (pre, base, w) = (&pre[n * pre_step], &base[n * pre_step], &weights[n * weight_step]);
+        for ((pre, &change), partial) in pre.iter().zip(changes).zip(partials) {
             for v in 0..vectors {
                 let used = l.less(l.load(&LANE), l.splat(lanes_used(units, tile, v)));
-                let flipped = softplus_lanes(l, l.mul_add(l.splat(change), l.load(&w.0[v]), l.load(&pre.0[v])));
-                let difference = l.add(flipped, l.negate(l.load(&base.0[v])));
+                let pre = l.load(&pre.0[v]);
+                let flipped = softplus_lanes(l, l.mul_add(l.splat(change), l.load(&weights.0[v]), pre));
+                let difference = l.add(flipped, l.negate(softplus_lanes(l, pre)));
                 accumulate!(l, partial, l.select(used, difference, l.splat(0.0)));
             }
         }

@@ -5,17 +5,19 @@
 //! | call | road |
 //! |---|---|
 //! | chains, `sample_*`, `gibbs_*`, `propup`, `propdown` | sum of active rows, with a factor each where states are real; dense product in the same order where more than two fifths of the units are not 0 |
-//! | free energies, pseudo-likelihoods, monitors | the same sums, then softplus terms added up in `f64` |
+//! | free energies, the pseudo-likelihood of one bit, cross-entropies | the same sums, then softplus terms added up in `f64` |
+//! | the exact pseudo-likelihood | the same sums, then products of the factors by which a flip changes P |
 //! | gradients and updates | sums over the rows in which a unit is not 0, fused with the step and the transposition |
 //!
 //! The order of the files is that of the data: `tiles` (how numbers are kept), `sums` (one layer to the other), `layers`
-//! (bias, sigmoid, sample), `groups` (both for a group of rows), `activate`, `chains`, `energies`, `phases`, `learn`. The instruction
-//! sets stand in `isa` and `crate::lanes`, the threads in `threads`.
+//! (bias, sigmoid, sample), `groups` (both for a group of rows), `activate`, `chains`, `anneal`, `energies`, `flips`, `phases`,
+//! `learn`. The instruction sets stand in `isa` and `crate::lanes`, the threads in `threads`.
 
 mod activate;
 mod anneal;
 mod chains;
 mod energies;
+mod flips;
 mod groups;
 pub(crate) mod isa;
 pub(crate) mod layers;
@@ -180,7 +182,7 @@ impl Backend for Cpu {
             let model = self.model(parameters, &[], rows.len());
             match bit {
                 Some(bit) => energies::pseudo_log_likelihood_of_bit(model, rows, bit, out.values),
-                None => energies::pseudo_log_likelihood(model, rows, out.values),
+                None => flips::pseudo_log_likelihood(model, rows, out.values),
             }
         });
         Ok(())

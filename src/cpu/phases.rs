@@ -3,7 +3,7 @@
 use super::{
     Cpu,
     chains::{Chains, Part, Sweep, start_group},
-    energies,
+    energies, flips,
     groups::{COLD, GROUP, LayerDraws, Tempered, with_scratch},
     layers,
     threads::{RowsMut, Split, share},
@@ -152,7 +152,7 @@ impl Phases<'_> {
         let model = self.model(rows.len());
         match self.plan.watch {
             Watch::Bit(bit) => energies::pseudo_log_likelihood_of_bit(model, rows, bit, values),
-            Watch::AllBits => energies::pseudo_log_likelihood(model, rows, values),
+            Watch::AllBits => flips::pseudo_log_likelihood(model, rows, values),
             Watch::Reconstruction if self.start.is_none() => {
                 energies::mean_field_cross_entropy(model, rows, positive, values)
             }

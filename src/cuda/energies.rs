@@ -36,9 +36,9 @@ impl Cuda {
             }
             None => {
                 let pre = Buffer::zeros(stream, n * up.stride as usize)?;
-                let base = Buffer::zeros(stream, n * up.stride as usize)?;
+                let means = Buffer::zeros(stream, 2 * n * up.stride as usize)?;
                 let terms = Buffer::zeros(stream, n * units)?;
-                let scratch = [pre.ptr(), base.ptr()];
+                let scratch = [pre.ptr(), means.ptr()];
                 self.launch_all_bits(stream, up, rows, down.bias, scratch, terms.ptr(), values.ptr())?;
             }
         }
@@ -46,7 +46,7 @@ impl Cuda {
         Ok(())
     }
 
-    /// The pseudo-likelihood of all bits. `scratch`: room for rows × n_hidden twice, `terms` for rows × n_visible.
+    /// The pseudo-likelihood of all bits. `scratch`: room for rows × n_hidden once and twice, `terms` for rows × n_visible.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn launch_all_bits(
         &self, stream: &CudaStream, up: Side, rows: launch::Rows, visible_bias: Ptr<f32>, scratch: [Ptr<f32>; 2],
@@ -64,11 +64,14 @@ impl Cuda {
         terms: Ptr<f64>, out: Ptr<f64>,
     ) -> Result<()> {
         const BITS: u32 = 16;
-        let (run, [pre, base]) = (self.run(), scratch);
+        let (run, [pre, on]) = (self.run(), scratch);
         let n = u64::from(rows.rows) * u64::from(up.stride);
-        run.elementwise(stream, Grid::new(blocks("numbers", n as usize)?, 256), pre, 1, base, n)?;
+        let off = on.offset(n as usize);
+        let each = Grid::new(blocks("numbers", n as usize)?, 256);
+        run.elementwise(stream, each, pre, 0, on, n)?;
+        run.elementwise(stream, each, pre, 1, off, n)?;
         let grid = Grid { slices: up.given.div_ceil(BITS).min(1024), ..Grid::new(rows.rows, 16 * BITS) };
-        run.pseudo_likelihood_of_bits(stream, grid, up, rows, visible_bias, pre, base, terms)?;
+        run.pseudo_likelihood_of_bits(stream, grid, up, rows, visible_bias, pre, on, off, terms)?;
         run.sum_terms(stream, Grid::new(rows.rows.div_ceil(128), 128), terms, rows.rows, up.given, out)
     }
 }

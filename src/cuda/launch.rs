@@ -261,11 +261,11 @@ kernels! {
         up: Side, rows: Rows, visible_bias: Ptr<f32>, place_of_bit: Ptr<u32>, out: Ptr<f64>,
     );
     fn pseudo_likelihood_of_bits(
-        up: Side, rows: Rows, visible_bias: Ptr<f32>, pre: Ptr<f32>, base: Ptr<f32>, out: Ptr<f64>,
+        up: Side, rows: Rows, visible_bias: Ptr<f32>, pre: Ptr<f32>, on: Ptr<f32>, off: Ptr<f32>, out: Ptr<f64>,
     );
     fn sum_terms(terms: Ptr<f64>, rows: u32, units: u32, out: Ptr<f64>);
     fn cross_entropy(rows: Rows, units: u32, pre: Ptr<f32>, stride: u32, out: Ptr<f64>);
-    fn elementwise(pre: Ptr<f32>, softened: u32, out: Ptr<f32>, n: u64);
+    fn elementwise(pre: Ptr<f32>, off: u32, out: Ptr<f32>, n: u64);
     fn learn(statistics: Statistics, parameters: Parameters, step: Step);
     fn descend(parameters: Ptr<f32>, gradient: Ptr<f32>, lr: f32, n: u64);
     fn transpose(parameters: Parameters);

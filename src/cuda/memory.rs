@@ -372,9 +372,9 @@ pub struct Work {
     pub(super) positive: Buffer<f32>,
     /// What was watched, for each row of the batch.
     pub(super) values: Buffer<f64>,
-    /// What only some monitors need: pre-activations, their softplus, the terms of every bit.
+    /// What only some monitors need: pre-activations, their means on and off, the terms of every bit.
     pub(super) pre: Buffer<f32>,
-    pub(super) base: Buffer<f32>,
+    pub(super) means: Buffer<f32>,
     pub(super) terms: Buffer<f64>,
     /// The gemm road's: the batch's rows and the chains' visible states as numbers.
     pub(super) numbers: [Buffer<f32>; 2],

@@ -250,7 +250,7 @@ impl Backend for Cuda {
             positive: Buffer::zeros(stream, 0)?,
             values: Buffer::zeros(stream, 0)?,
             pre: Buffer::zeros(stream, 0)?,
-            base: Buffer::zeros(stream, 0)?,
+            means: Buffer::zeros(stream, 0)?,
             terms: Buffer::zeros(stream, 0)?,
             numbers: [Buffer::zeros(stream, 0)?, Buffer::zeros(stream, 0)?],
             watched: Buffer::zeros(stream, 1)?,

@@ -50,7 +50,7 @@ pub(super) fn key(
         states.hidden_mean.ptr().address,
         work.positive.ptr().address,
         work.pre.ptr().address,
-        work.base.ptr().address,
+        work.means.ptr().address,
         work.terms.ptr().address,
         work.numbers[0].ptr().address,
         visible,
@@ -125,16 +125,16 @@ impl Cuda {
             work.turn.0.write(stream, &[0, 0, address])?;
             work.rows = rows;
         }
-        let (pre, base, terms) = match watch {
-            Watch::AllBits => (rows * stride(nh), rows * stride(nh), rows * nv),
+        let (pre, means, terms) = match watch {
+            Watch::AllBits => (rows * stride(nh), 2 * rows * stride(nh), rows * nv),
             Watch::Reconstruction => (rows * stride(nv), 1, 1),
             Watch::Bit(_) | Watch::Nothing => (1, 1, 1),
         };
         if work.pre.len() < pre {
             work.pre = Buffer::zeros(stream, pre)?;
         }
-        if work.base.len() < base {
-            work.base = Buffer::zeros(stream, base)?;
+        if work.means.len() < means {
+            work.means = Buffer::zeros(stream, means)?;
         }
         if work.terms.len() < terms {
             work.terms = Buffer::zeros(stream, terms)?;
@@ -186,8 +186,8 @@ impl Cuda {
                 run.pseudo_likelihood_of_bit(stream, by_row, up, rows, down.bias, work.turn.bit(), values)?;
             }
             Watch::AllBits => {
-                let (pre, base, terms) = (work.pre.ptr(), work.base.ptr(), work.terms.ptr());
-                self.launch_all_bits(stream, up, rows, down.bias, [pre, base], terms, values)?;
+                let (pre, means, terms) = (work.pre.ptr(), work.means.ptr(), work.terms.ptr());
+                self.launch_all_bits(stream, up, rows, down.bias, [pre, means], terms, values)?;
             }
             Watch::Reconstruction if plan.persistent => {
                 let means = launch::Rows { place: work.turn.means(), stride: up.stride, eight_bit: 0, ..rows };

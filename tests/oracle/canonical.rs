@@ -4,9 +4,13 @@
 //!   `pre = fma(β, acc, fma(β, bias, (1 - β)·reference))`, the reference being 0.
 //! - A unit with mean p = σ(pre) is on iff u < p, u = (x >> 8)·2^-24, x the next number of one generator.
 //! - A step of M chains draws v of all chains, then h of all chains.
+//! - The exact pseudo-likelihood multiplies the factors σ(-a_j) + σ(a_j)·e^±W_ij, unit j in lane j mod 16, as m·2^n.
 //! - In the gradient either phase starts from 0 and takes its rows in ascending order by fused multiply-adds.
 
-use harmonium::{Activations, Algorithm, Gradient, Rbm, Uniforms, elementary::sigmoid};
+use harmonium::{
+    Activations, Algorithm, Gradient, Rbm, Uniforms,
+    elementary::{exp, ln_1p, sigmoid, softplus},
+};
 use rand_core::Rng;
 use rand_pcg::Pcg32;
 
@@ -28,6 +32,13 @@ pub fn sample(means: &[f32], generator: &mut Pcg32) -> Vec<f32> {
 /// β·(acc + bias), each multiplication fused with the addition after it.
 fn scaled(beta: f32, acc: f32, bias: f32) -> f32 {
     beta.mul_add(acc, beta.mul_add(bias, (1.0 - beta) * 0.0))
+}
+
+/// The product of positive numbers m·2^n, m within [1, 2).
+fn scaled_product(a: (f32, i32), b: (f32, i32)) -> (f32, i32) {
+    let product = a.0 * b.0;
+    let n = product.to_bits() as i32 / (1 << 23) - 127;
+    (product * 2f32.powi(-n), a.1 + b.1 + n)
 }
 
 impl Canonical {
@@ -72,6 +83,41 @@ impl Canonical {
         }
         out.mean = out.pre_activation.iter().map(|&x| sigmoid(x)).collect();
         out
+    }
+
+    /// Σ_i log P(x_i|x_-i) of one row of bits.
+    pub fn pseudo_log_likelihood(&self, x: &[f32]) -> f64 {
+        let pre = self.propup(x, &[1.0]).pre_activation;
+        let term = |i: usize| {
+            let weights = &self.w[i * self.nh..][..self.nh];
+            let on = x[i] == 1.0;
+            let sign = if on { -1.0 } else { 1.0 };
+            let mut lanes = [(1.0f32, 0); 16];
+            for (j, (&w, &a)) in weights.iter().zip(&pre).enumerate() {
+                let factor = sigmoid(a).mul_add(exp(sign * w), sigmoid(-a));
+                lanes[j % 16] = scaled_product(lanes[j % 16], (factor, 0));
+            }
+            for n in [8, 4, 2, 1] {
+                for lane in 0..n {
+                    lanes[lane] = scaled_product(lanes[lane], lanes[lane + n]);
+                }
+            }
+            let (mantissa, exponent) = lanes[0];
+            let mut added = f64::from(exponent) * std::f64::consts::LN_2 + f64::from(ln_1p(mantissa - 1.0));
+            if weights.iter().any(|w| w.abs() >= 20.0) {
+                let mut sums = [0.0; 16];
+                for (j, (&w, &a)) in weights.iter().zip(&pre).enumerate() {
+                    sums[j % 16] += f64::from(softplus(sign.mul_add(w, a)) - softplus(a));
+                }
+                for n in [8, 4, 2, 1] {
+                    (0..n).for_each(|lane| sums[lane] += sums[lane + n]);
+                }
+                added = sums[0];
+            }
+            let bias = f64::from(if on { self.b[i] } else { -self.b[i] });
+            -f64::from(softplus((added - bias) as f32))
+        };
+        (0..self.nv).map(term).sum()
     }
 
     /// One step of chains on the hidden layer: v, then h'.
