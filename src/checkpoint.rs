@@ -16,6 +16,7 @@
 
 use crate::{
     backend::{ChainState, Rows, Values},
+    diagnostics::{CheckUp, EquilibriumGap},
     error::{Error, Result},
     model,
     monitor::Monitor,
@@ -52,6 +53,8 @@ pub struct Checkpoint {
     pub place: Place,
     /// The epochs that are over.
     pub log: Vec<Epoch>,
+    /// How the chains were now and then, where that is looked at.
+    pub health: Vec<CheckUp>,
     /// The [`fingerprint`] of the training rows.
     pub data: String,
     /// What else the program that trains wants to find again: learning rate, batch size and so on, under its own names.
@@ -152,6 +155,7 @@ impl Checkpoint {
             return Err(Error::Value { what: "betas", index, expected, found: chains.betas[index] });
         }
         let numbers = self.log.iter().flat_map(|epoch| [epoch.monitor.unwrap_or(0.0), epoch.seconds]);
+        let numbers = numbers.chain(self.health.iter().flat_map(numbers_of).flatten());
         if let Some(x) = numbers.chain([*watched, self.place.seconds]).find(|x| !x.is_finite()) {
             return Err(Error::Argument { what: "log", expected: "finite numbers".into(), found: x.to_string() });
         }
@@ -209,7 +213,7 @@ impl Checkpoint {
         let epoch = |Epoch { updates, monitor, seconds }: &Epoch| {
             json!([updates, monitor.map(|monitor| format!("{monitor:?}")), format!("{seconds:?}")])
         };
-        json!({
+        let mut value = json!({
             "format": FORMAT,
             "version": self.version,
             "data": self.data,
@@ -231,8 +235,49 @@ impl Checkpoint {
             "seconds": format!("{:?}", self.place.seconds),
             "log": self.log.iter().map(epoch).collect::<Vec<_>>(),
             "options": self.options,
-        })
+        });
+        if !self.health.is_empty() {
+            let row = |check_up: &CheckUp| {
+                let numbers = numbers_of(check_up).map(|x| x.map_or(Value::Null, |x| Value::from(format!("{x:?}"))));
+                [Value::from(check_up.updates)].into_iter().chain(numbers).collect::<Value>()
+            };
+            value["health"] = self.health.iter().map(row).collect();
+        }
+        value
     }
+}
+
+/// The numbers of a check-up in the order in which they are kept.
+fn numbers_of(check_up: &CheckUp) -> [Option<f64>; 8] {
+    let EquilibriumGap { persistent, fresh, gap: _, standard_error } = check_up.gap;
+    [
+        check_up.r_hat,
+        check_up.bulk_effective_sample_size,
+        check_up.autocorrelation_time,
+        Some(check_up.visible_flip_rate),
+        Some(check_up.hidden_flip_rate),
+        Some(persistent),
+        Some(fresh),
+        Some(standard_error),
+    ]
+}
+
+/// Undoes [`numbers_of`].
+fn check_up_of(row: &Value) -> Option<CheckUp> {
+    let known = |n: usize| match &row[n] {
+        Value::Null => Some(None),
+        x => finite(x).map(Some),
+    };
+    let (persistent, fresh, standard_error) = (finite(&row[6])?, finite(&row[7])?, finite(&row[8])?);
+    Some(CheckUp {
+        updates: row[0].as_u64()?,
+        r_hat: known(1)?,
+        bulk_effective_sample_size: known(2)?,
+        autocorrelation_time: known(3)?,
+        visible_flip_rate: finite(&row[4])?,
+        hidden_flip_rate: finite(&row[5])?,
+        gap: EquilibriumGap { persistent, fresh, gap: persistent - fresh, standard_error },
+    })
 }
 
 const MONITORS: [Monitor; 4] =
@@ -290,6 +335,10 @@ impl Fields<'_> {
             Some(Epoch { updates: row[0].as_u64()?, monitor: monitor?, seconds: finite(&row[2])? })
         };
         let log: Option<Vec<Epoch>> = self.value["log"].as_array().and_then(|rows| rows.iter().map(epoch).collect());
+        let health = match &self.value["health"] {
+            Value::Null => Some(Vec::new()),
+            rows => rows.as_array().and_then(|rows| rows.iter().map(check_up_of).collect()),
+        };
         let options = self.value["options"].as_object();
         let options = options.and_then(|options: &Map<String, Value>| {
             options.iter().map(|(name, value)| Some((name.clone(), value.as_str()?.to_string()))).collect()
@@ -309,6 +358,7 @@ impl Fields<'_> {
                 seconds: self.fraction("seconds")?,
             },
             log: log.ok_or_else(|| self.wrong("log", "rows of updates, monitor and seconds", "others"))?,
+            health: health.ok_or_else(|| self.wrong("health", "rows of updates and eight numbers", "others"))?,
             data: self.text("data")?.into(),
             options: options.ok_or_else(|| self.wrong("options", "names and texts", "others"))?,
             version: self.text("version")?.into(),

@@ -4,7 +4,7 @@
 //! fixed patterns, q_m = (1/n_visible)·Σ_i s_mi·(2v_i - 1) with random signs s: the energy says how deep a chain sits, overlaps
 //! tell valleys of equal depth apart. [`Health`] has [`r_hat`], [`bulk_effective_sample_size`] and [`autocorrelation_time`] of
 //! each, and how many units flip. All chains may be wrong in the same way; [`equilibrium_gap`] compares them with chains that
-//! started elsewhere, at data.
+//! started elsewhere, at data. [`check_up`] does both for chains that must not be disturbed, such as those of training.
 
 mod statistics;
 
@@ -25,6 +25,8 @@ const PATTERNS: u64 = 0x6f76_6572_6c61_7073;
 /// Limits that Vehtari et al. give, 2021, section 4.
 const MAX_R_HAT: f64 = 1.01;
 const MIN_EFFECTIVE: f64 = 400.0;
+/// Overlaps that [`check_up`] records.
+pub const CHECK_UP_OVERLAPS: usize = 4;
 /// As many autocorrelation times should a chain last, or the time itself is doubtful.
 const MIN_LENGTH: f64 = 50.0;
 
@@ -227,7 +229,6 @@ impl Health {
 
 /// Persistent chains against fresh ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct EquilibriumGap {
     /// The mean free energy of the persistent chains, in nats.
     pub persistent: f64,
@@ -259,22 +260,85 @@ impl EquilibriumGap {
 /// Near 0 where both have come to the model's distribution. Persistent chains that cannot keep up with the parameters sit
 /// where the model was (higher F, gap > 0) or in valleys that data does not know (gap < 0); fresh ones that are not run
 /// long enough still remember the data. `chains` stay where they are: a copy makes one step with these parameters. Costs
-/// `steps` steps of as many chains as there are rows. The seed chooses the fresh chains' numbers ([`Purpose::Sampling`]).
+/// `steps` steps of as many chains as there are rows. `draws`: numbers for the copy and then for the fresh chains.
 ///
 /// # Errors
 /// [`Error::Argument`] where chains or rows do not fit the RBM, or `steps` is 0.
 pub fn equilibrium_gap<B: Backend>(
-    rbm: &Resident<B>, chains: &Chains<B>, rows: B::Batch<'_>, steps: usize, seed: u64,
+    rbm: &Resident<B>, chains: &Chains<B>, rows: B::Batch<'_>, steps: usize, draws: Uniforms,
 ) -> Result<EquilibriumGap> {
+    let mut copy = chains.drawing(draws)?;
+    let persistent = free_energies_after(rbm, &mut copy, 1)?;
+    gap_to_fresh(rbm, &persistent, rows, steps, copy.state()?.uniforms)
+}
+
+/// F(v) of each chain after so many steps.
+fn free_energies_after<B: Backend>(rbm: &Resident<B>, chains: &mut Chains<B>, steps: usize) -> Result<Vec<f64>> {
     let mut visible = Activations::default();
-    let mut mean_after = |chains: &mut Chains<B>, steps: usize| {
-        chains.sweep(rbm, steps)?;
-        chains.visible(&mut visible)?;
-        Ok(mean_and_error(&free_energies(rbm, &visible.sample)?))
-    };
-    let (persistent, persistent_error) = mean_after(&mut chains.clone(), 1)?;
-    let mut others = Chains::from_visible(rbm, rows, Uniforms::new(seed, Purpose::Sampling))?;
-    let (fresh, fresh_error) = mean_after(&mut others, steps)?;
+    chains.sweep(rbm, steps)?;
+    chains.visible(&mut visible)?;
+    free_energies(rbm, &visible.sample)
+}
+
+/// The gap between these free energies and those of fresh chains.
+fn gap_to_fresh<B: Backend>(
+    rbm: &Resident<B>, persistent: &[f64], rows: B::Batch<'_>, steps: usize, draws: Uniforms,
+) -> Result<EquilibriumGap> {
+    let mut others = Chains::from_visible(rbm, rows, draws)?;
+    let (fresh, fresh_error) = mean_and_error(&free_energies_after(rbm, &mut others, steps)?);
+    let (persistent, persistent_error) = mean_and_error(persistent);
     let standard_error = persistent_error.hypot(fresh_error);
     Ok(EquilibriumGap { persistent, fresh, gap: persistent - fresh, standard_error })
+}
+
+/// How chains are at one moment of training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CheckUp {
+    /// Updates made so far.
+    pub updates: u64,
+    /// The greatest R̂; none where nothing moves.
+    pub r_hat: Option<f64>,
+    /// The least bulk effective sample size; none where nothing moves.
+    pub bulk_effective_sample_size: Option<f64>,
+    /// The greatest autocorrelation time in steps; none where nothing moves or the steps are too few to tell.
+    pub autocorrelation_time: Option<f64>,
+    /// The share of visible units that a step flips.
+    pub visible_flip_rate: f64,
+    /// The share of hidden units that a step flips.
+    pub hidden_flip_rate: f64,
+    /// The chains against fresh ones.
+    pub gap: EquilibriumGap,
+}
+
+/// Health and equilibrium gap of chains after so many updates, without moving them: what a training log carries.
+///
+/// A copy of the chains makes `steps` steps at the present parameters, each of them recorded with [`CHECK_UP_OVERLAPS`]
+/// overlaps; chains from the rows make as many, and the free energies of the copy's first step are compared with theirs.
+/// `steps`: at least 4; R̂ and autocorrelation times beyond them cannot be seen, the gap needs no mixing. `draws`: numbers for
+/// the copy and then for the fresh chains; with [`Purpose::Diagnosis`] training goes on as if nobody had asked. Costs some 3/2
+/// of the steps of the copy and the steps of the fresh chains.
+///
+/// # Errors
+/// [`Error::Argument`] where chains or rows do not fit the RBM, or there are less than 4 steps.
+pub fn check_up<B: Backend>(
+    rbm: &Resident<B>, chains: &Chains<B>, rows: B::Batch<'_>, steps: usize, draws: Uniforms, updates: u64,
+) -> Result<CheckUp> {
+    let mut copy = chains.drawing(draws)?;
+    let mut recorder = Recorder::new(rbm, &copy, CHECK_UP_OVERLAPS);
+    for _ in 0..steps {
+        copy.sweep(rbm, 1)?;
+        recorder.record(rbm, &copy)?;
+    }
+    let health = recorder.health()?;
+    let first: Vec<f64> = recorder.free_energies().iter().map(|chain| chain[0]).collect();
+    let known = |x: f64| Some(x).filter(|x| x.is_finite());
+    Ok(CheckUp {
+        updates,
+        r_hat: known(health.worst_r_hat()),
+        bulk_effective_sample_size: known(health.least_effective_sample_size()),
+        autocorrelation_time: known(health.longest_autocorrelation_time()),
+        visible_flip_rate: health.visible_flip_rate,
+        hidden_flip_rate: health.hidden_flip_rate,
+        gap: gap_to_fresh(rbm, &first, rows, steps, copy.state()?.uniforms)?,
+    })
 }

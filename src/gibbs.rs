@@ -208,6 +208,15 @@ impl<B: Backend> Chains<B> {
         self.backend.chain_state(&self.state)
     }
 
+    /// A copy that draws other numbers.
+    ///
+    /// # Errors
+    /// What the device says; on the CPU none.
+    pub fn drawing(&self, draws: Uniforms) -> Result<Self> {
+        let state = ChainState { uniforms: draws, ..self.state()? };
+        Self::from_state(&self.backend, self.shape, &state)
+    }
+
     pub(crate) fn backend(&self) -> &B {
         &self.backend
     }

@@ -26,6 +26,8 @@ pub enum Purpose {
     Sampling = 3,
     /// Runs of annealed importance sampling.
     Annealing = 4,
+    /// Copies of chains, and fresh ones beside them, that tell how the chains of training are.
+    Diagnosis = 5,
 }
 
 /// A place in the sequence of random numbers of one seed and one purpose.

@@ -4,7 +4,9 @@ mod oracle;
 
 use harmonium::{
     Chains, Cpu, Purpose, Rbm, Resident, Uniforms,
-    diagnostics::{Health, Recorder, autocorrelation_time, bulk_effective_sample_size, equilibrium_gap, r_hat},
+    diagnostics::{
+        Health, Recorder, autocorrelation_time, bulk_effective_sample_size, check_up, equilibrium_gap, r_hat,
+    },
 };
 use oracle::{
     exact::{Exact, state},
@@ -200,6 +202,10 @@ fn chains_that_stay_in_their_valleys_are_told() {
     assert!(Recorder::new(&resident, &chains, 0).health().is_err());
 }
 
+fn diagnosis() -> Uniforms {
+    Uniforms::new(1, Purpose::Diagnosis)
+}
+
 #[test]
 fn persistent_chains_are_compared_with_fresh_ones() {
     let rbm = random_rbm(shape(12, 8), 1.0, 5);
@@ -209,7 +215,7 @@ fn persistent_chains_are_compared_with_fresh_ones() {
     let mut chains = Chains::new(on_cpu.backend(), rbm.shape(), 200, draws.clone()).expect("chains");
     chains.sweep(&on_cpu, 500).expect("a sweep");
     let before = chains.state().expect("a state");
-    let gap = equilibrium_gap(&on_cpu, &chains, rows(&data, 12), 500, 1).expect("a gap");
+    let gap = equilibrium_gap(&on_cpu, &chains, rows(&data, 12), 500, diagnosis()).expect("a gap");
     assert_eq!(chains.state().expect("a state"), before, "the chains stay where they are");
     assert!(gap.gap.abs() <= 5.0 * gap.standard_error && gap.standard_error > 0.0, "{gap:?}");
     assert!((gap.gap - (gap.persistent - gap.fresh)).abs() < 1e-12);
@@ -219,8 +225,41 @@ fn persistent_chains_are_compared_with_fresh_ones() {
     let resident = resident(&rbm);
     let chains = Chains::new(resident.backend(), rbm.shape(), 30, draws).expect("chains");
     let ones = vec![1.0; 10 * 30];
-    let gap = equilibrium_gap(&resident, &chains, rows(&ones, 10), 100, 1).expect("a gap");
+    let gap = equilibrium_gap(&resident, &chains, rows(&ones, 10), 100, diagnosis()).expect("a gap");
     assert!((gap.gap - 6.0).abs() < 0.5, "{gap:?}");
     assert!(gap.warning().expect("a warning").contains("lag"));
-    assert!(equilibrium_gap(&resident, &chains, rows(&ones, 10), 0, 1).is_err());
+    assert!(equilibrium_gap(&resident, &chains, rows(&ones, 10), 0, diagnosis()).is_err());
+}
+
+#[test]
+fn a_check_up_leaves_chains_alone_and_tells_how_they_are() {
+    let rbm = random_rbm(shape(12, 8), 1.0, 5);
+    let on_cpu = resident(&rbm);
+    let data = random_bits(12 * 100, 0.5, 2);
+    let draws = Uniforms::new(8, Purpose::Training);
+    let mut chains = Chains::new(on_cpu.backend(), rbm.shape(), 100, draws.clone()).expect("chains");
+    chains.sweep(&on_cpu, 500).expect("a sweep");
+    let before = chains.state().expect("a state");
+    let look = || check_up(&on_cpu, &chains, rows(&data, 12), 500, diagnosis(), 77).expect("a check-up");
+    let found = look();
+    assert_eq!(chains.state().expect("a state"), before, "the chains stay where they are");
+    assert_eq!((look(), found.updates), (found, 77));
+    let (r_hat, effective) = (found.r_hat.expect("R̂"), found.bulk_effective_sample_size.expect("an ESS"));
+    assert!(r_hat < 1.02 && effective > 1000.0, "{found:?}");
+    assert!(found.autocorrelation_time.expect("a time") >= 0.5, "{found:?}");
+    // The gap is that of a first step and of fresh chains.
+    let gap = equilibrium_gap(&on_cpu, &chains, rows(&data, 12), 500, diagnosis()).expect("a gap");
+    assert_eq!(found.gap.persistent, gap.persistent);
+    assert!(found.gap.gap.abs() <= 5.0 * found.gap.standard_error, "{found:?}");
+    // Flip rates are those of one step.
+    let health = recorded(&rbm, 100, 500);
+    assert!((found.visible_flip_rate - health.visible_flip_rate).abs() < 0.02, "{found:?}");
+    assert!(check_up(&on_cpu, &chains, rows(&data, 12), 3, diagnosis(), 1).is_err());
+
+    // Chains that sit in the shallow valley while all data is in the deep one.
+    let rbm = two_valleys(0.3);
+    let resident = resident(&rbm);
+    let chains = Chains::new(resident.backend(), rbm.shape(), 30, draws).expect("chains");
+    let found = check_up(&resident, &chains, rows(&vec![1.0; 300], 10), 50, diagnosis(), 9).expect("a check-up");
+    assert!(found.gap.warning().expect("a warning").contains("lag"), "{found:?}");
 }

@@ -6,6 +6,7 @@ mod oracle;
 use harmonium::{
     Algorithm, Backend, Checkpoint, Error, Monitor, Rbm, Settings, Trainer,
     checkpoint::{Epoch, Place, fingerprint},
+    diagnostics::{CheckUp, EquilibriumGap},
 };
 use oracle::{byte_rows, for_each_backend, in_pool, random_bytes, shape};
 use std::{
@@ -105,6 +106,48 @@ fn contrastive_divergence_at_every_update() {
 #[test]
 fn persistent_chains_at_every_update() {
     at_every_update("pcd");
+}
+
+/// Check-ups are logged as if the run had never stopped, and change nothing in what is learnt.
+#[test]
+fn the_health_of_the_chains_is_looked_at_without_touching_them() {
+    let folder = folder("health");
+    let options = format!("{SMALL} --health-every 3");
+    fine(&folder, &format!("{SMALL} --out without"));
+    fine(&folder, &format!("{options} --threads 2 --out whole"));
+    let (whole, without) = (outcome(&folder.join("whole")), outcome(&folder.join("without")));
+    assert!((&whole.0, &whole.2) == (&without.0, &without.2), "the model or the log is another one");
+    let read = |out: &str| fs::read_to_string(folder.join(out).join("health.csv")).expect("health.csv");
+    let health = read("whole");
+    assert!(health.starts_with(
+        "updates,r_hat,bulk_effective_sample_size,autocorrelation_time,visible_flip_rate,hidden_flip_rate,\
+         persistent_free_energy,fresh_free_energy,equilibrium_gap,standard_error,lag\n3,"
+    ));
+    let updates: Vec<u64> =
+        health.lines().skip(1).map(|line| line.split(',').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(updates, [3, 6, 9, 12, 15, 18]);
+    for stop in 1..=UPDATES {
+        let (before, after) = if stop % 2 == 0 { (1, 3) } else { (3, 1) };
+        fine(&folder, &format!("{options} --threads {before} --stop-after {stop} --out parts"));
+        let so_far = read("parts");
+        assert!(health.starts_with(&so_far) && so_far.lines().count() as u64 == 1 + stop / 3, "{so_far}");
+        // The file is a copy for people: what counts stands in the checkpoint.
+        fs::remove_file(folder.join("parts/health.csv")).expect("removed");
+        fine(&folder, &format!("train --quiet --resume parts --threads {after}"));
+        assert!(outcome(&folder.join("parts")) == whole && read("parts") == health, "stopped after {stop}");
+    }
+    fails(
+        &folder,
+        "train --quiet --resume parts --health-every 4",
+        2,
+        "--health-every: expected 3, as parts/checkpoint.safetensors has it, found 4",
+    );
+    fails(
+        &folder,
+        &format!("{options} --algorithm cd --out cd"),
+        2,
+        "--health-every: expected only with --algorithm pcd (cd has no chains that last), found 3",
+    );
 }
 
 #[test]
@@ -405,6 +448,15 @@ fn go_on<B: Backend>(backend: &B, settings: Settings, from: Option<&Checkpoint>,
             Epoch { updates: 5, monitor: Some(-0.1), seconds: 1e-300 },
             Epoch { updates: 10, monitor: None, seconds: 0.1 },
         ],
+        health: vec![CheckUp {
+            updates: 7,
+            r_hat: Some(1.0 + f64::EPSILON),
+            bulk_effective_sample_size: Some(1e-300),
+            autocorrelation_time: None,
+            visible_flip_rate: 0.1,
+            hidden_flip_rate: 0.0,
+            gap: EquilibriumGap { persistent: -3.5, fresh: -1.25, gap: -2.25, standard_error: 0.1 },
+        }],
         data: fingerprint(rows),
         options: BTreeMap::from([("a \"quoted\" \\ name".into(), "and\nits ünïcode".into())]),
         version: "1.2.3".into(),
@@ -468,6 +520,8 @@ fn what_is_not_finite_is_not_saved() {
     assert_eq!(with(&|c| c.trainer.watched = f64::NAN), "log: expected finite numbers, found NaN");
     assert_eq!(with(&|c| c.place.seconds = f64::INFINITY), "log: expected finite numbers, found inf");
     assert_eq!(with(&|c| c.log[0].monitor = Some(f64::NEG_INFINITY)), "log: expected finite numbers, found -inf");
+    assert_eq!(with(&|c| c.health[0].r_hat = Some(f64::NAN)), "log: expected finite numbers, found NaN");
+    assert_eq!(with(&|c| c.health[0].gap.fresh = f64::INFINITY), "log: expected finite numbers, found inf");
     assert_eq!(with(&|c| c.trainer.chains.hidden.truncate(19)), "chains: expected 20 values, found 19");
 
     let mut rbm = good.rbm.clone();

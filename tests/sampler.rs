@@ -44,7 +44,8 @@ impl Independent {
 
 #[test]
 fn the_sequence_is_pcg32() {
-    let purposes = [Purpose::Initialisation, Purpose::Training, Purpose::Sampling, Purpose::Annealing];
+    let purposes =
+        [Purpose::Initialisation, Purpose::Training, Purpose::Sampling, Purpose::Annealing, Purpose::Diagnosis];
     for seed in [0, 1, 123, u64::MAX] {
         for (number, purpose) in (1..).zip(purposes) {
             let mut independent = Independent::new(seed, number);

@@ -73,8 +73,8 @@ pub fn bulk_effective_sample_size<C: AsRef<[f64]>>(chains: &[C]) -> Result<f64> 
 /// The integrated autocorrelation time τ = 1 + 2Σρ_t in draws: N draws tell the mean as well as N/τ independent ones.
 ///
 /// Correlations are about the mean of all chains, summed up to the smallest window of at least 5τ (Sokal's automatic window)
-/// and at least 5 draws, as those of anticorrelated draws cancel. Infinite where there is none in half a chain, which is then too short to tell; to be trusted from 50τ draws or so. NaN
-/// where all draws are the same. O(N·τ).
+/// and at least 5 draws, as those of anticorrelated draws cancel. Infinite where there is none in half a chain, which is then
+/// too short to tell; to be trusted from 50τ draws or so. NaN where all draws are the same. O(N·τ).
 ///
 /// # Errors
 /// Those of [`r_hat`].
@@ -159,8 +159,8 @@ fn products(chain: &[f64], mean: f64, lag: usize) -> f64 {
     chain.iter().zip(&chain[lag..]).map(|(x, y)| (x - mean) * (y - mean)).sum()
 }
 
-/// Φ⁻¹(p) for p from 1e-11 to 1 - 1e-11, good to 1.2e-7 of its size: M. J. Wichura, "Algorithm AS 241: the percentage points of the normal
-/// distribution", 1988, its shorter form.
+/// Φ⁻¹(p) for p from 1e-11 to 1 - 1e-11, good to 1.2e-7 of its size: M. J. Wichura, "Algorithm AS 241: the percentage points
+/// of the normal distribution", 1988, its shorter form.
 fn normal_quantile(p: f64) -> f64 {
     let ratio = |r: f64, over: [f64; 4], under: [f64; 3]| {
         (((over[3] * r + over[2]) * r + over[1]) * r + over[0]) / (((under[2] * r + under[1]) * r + under[0]) * r + 1.0)

@@ -18,6 +18,7 @@ fn checkpoint() -> Checkpoint {
         trainer: Trainer::new(&cpu, shape(3, 2), settings).expect("a trainer").state().expect("a state"),
         place: Place::default(),
         log: Vec::new(),
+        health: Vec::new(),
         data: fingerprint(Rows::new(Values::U8(&[1, 2, 3]), 3).expect("rows")),
         options: BTreeMap::new(),
         version: "0".into(),

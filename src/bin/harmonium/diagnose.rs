@@ -64,7 +64,8 @@ pub fn run<B: Backend>(backend: &B, options: &Diagnose) -> Result<()> {
     }
     drop(progress);
     let health = recorder.health()?;
-    let gap = equilibrium_gap(&resident, &without_data(&resident, &chains, half)?, at_data, 2 * options.steps, SEED)?;
+    let draws = Uniforms::new(SEED, Purpose::Diagnosis);
+    let gap = equilibrium_gap(&resident, &without_data(&resident, &chains, half)?, at_data, 2 * options.steps, draws)?;
     if let Some(path) = &options.plot {
         let svg = traces(recorder.free_energies(), half);
         write_atomically(path, |file| file.write_all(svg.as_bytes()))?;

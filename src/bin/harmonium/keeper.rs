@@ -2,12 +2,13 @@
 
 use crate::{
     arguments::{Every, Train},
+    log::Log,
     resume,
     signals::Signals,
 };
 use harmonium::{
     Backend, Checkpoint, Error, Rbm, Resident, Result, Settings, TrainerState,
-    checkpoint::{Epoch, Place, VERSION},
+    checkpoint::{Place, VERSION},
 };
 use std::{path::PathBuf, time::Instant};
 
@@ -54,14 +55,15 @@ impl<'a> Keeper<'a> {
     }
 
     /// Writes the checkpoint.
-    pub fn save(&mut self, rbm: Rbm, trainer: TrainerState, place: Place, log: &[Epoch]) -> Result<()> {
+    pub fn save(&mut self, rbm: Rbm, trainer: TrainerState, place: Place, log: &Log) -> Result<()> {
         let updates = trainer.updates;
         let checkpoint = Checkpoint {
             rbm,
             settings: self.settings,
             trainer,
             place,
-            log: log.to_vec(),
+            log: log.epochs.clone(),
+            health: log.health.clone(),
             data: self.data.clone(),
             options: self.options.stored(),
             version: VERSION.into(),

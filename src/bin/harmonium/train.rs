@@ -5,12 +5,14 @@ use crate::{
     console::{self, Progress},
     curve, data,
     keeper::{Keeper, Stop},
-    log::write_log,
+    log::{Log, write_health, write_log},
     memory, resume, sample,
 };
 use harmonium::{
-    Activations, Algorithm, Backend, Checkpoint, Dataset, Error, Monitor, Rbm, Result, Settings, Shape, Trainer,
+    Activations, Algorithm, Backend, Chains, Checkpoint, Dataset, Error, Monitor, Purpose, Rbm, Resident, Result,
+    Settings, Shape, Trainer, Uniforms,
     checkpoint::{Epoch, Place, fingerprint},
+    diagnostics::{CheckUp, check_up},
     model,
     raster::{self, Tiling},
     storage,
@@ -27,6 +29,8 @@ const TUTORIAL_CURVE: [f64; 15] = [
 const FILTERS: (usize, usize) = (10, 10);
 /// How many chains are shown at most.
 const MOST_CHAINS: usize = 400;
+/// How many Gibbs steps a check-up of the chains takes.
+const CHECK_UP_STEPS: usize = 1000;
 /// How many updates go by between two looks at the progress bar.
 const STRIDE: u64 = 16;
 
@@ -180,11 +184,15 @@ impl<'a> Job<'a> {
         self.announce();
         let data = backend.load(self.rows.rows())?;
         let (mut trainer, mut place, mut log) = match &self.resumed {
-            Some(Checkpoint { trainer, place, log, .. }) => {
-                (Trainer::from_state(backend, self.shape, self.settings, trainer)?, *place, log.clone())
+            Some(Checkpoint { trainer, place, log, health, .. }) => {
+                let log = Log { epochs: log.clone(), health: health.clone() };
+                (Trainer::from_state(backend, self.shape, self.settings, trainer)?, *place, log)
             }
-            None => (Trainer::new(backend, self.shape, self.settings)?, Place::default(), Vec::new()),
+            None => (Trainer::new(backend, self.shape, self.settings)?, Place::default(), Log::default()),
         };
+        if self.options.health_every.is_some() {
+            write_health(&self.options.out.join("health.csv"), &log.health)?;
+        }
         let mut lent = rbm.lend(backend)?;
         let batches: Vec<_> = self.rows.batches(self.options.batch_size).collect();
         let in_epoch = batches.len() as u64;
@@ -193,7 +201,7 @@ impl<'a> Job<'a> {
         self.progress.advance(place.epoch * in_epoch + place.batch);
         while place.epoch < epochs && stop.is_none() {
             let number = place.epoch;
-            self.progress.title(match log.last().and_then(|epoch: &Epoch| epoch.monitor) {
+            self.progress.title(match log.epochs.last().and_then(|epoch| epoch.monitor) {
                 Some(monitor) => format!("epoch {number}, {} {monitor:.2}", self.monitor()),
                 None => format!("epoch {number}"),
             });
@@ -206,6 +214,14 @@ impl<'a> Job<'a> {
                     shown = n;
                 }
                 let updates = number * in_epoch + n;
+                if self.options.health_every.is_some_and(|every| updates.is_multiple_of(every as u64)) {
+                    let looked = Instant::now();
+                    keeper.finite(&lent, B::batch(&data, range.clone()), None, number, updates)?;
+                    let rows = B::batch(&data, 0..trainer.chains().len().min(self.rows.len()));
+                    log.health.push(self.check_up(&lent, trainer.chains(), rows, updates)?);
+                    write_health(&self.options.out.join("health.csv"), &log.health)?;
+                    begin += looked.elapsed();
+                }
                 // What belongs to the end of an epoch comes before its checkpoint.
                 if n == in_epoch {
                     break;
@@ -221,13 +237,13 @@ impl<'a> Job<'a> {
                 }
                 if stop.is_some() {
                     self.say_stopped(keeper, stop, updates);
-                    return Ok((log, stop));
+                    return Ok((log.epochs, stop));
                 }
             }
             let report = trainer.report()?;
             place = Place { epoch: number + 1, batch: 0, seconds: place.seconds + begin.elapsed().as_secs_f64() };
-            let before = log.last().map_or(0.0, |epoch| epoch.seconds);
-            log.push(Epoch { updates: report.updates, monitor: report.monitor, seconds: place.seconds });
+            let before = log.epochs.last().map_or(0.0, |epoch| epoch.seconds);
+            log.epochs.push(Epoch { updates: report.updates, monitor: report.monitor, seconds: place.seconds });
             let watched = report.monitor.map_or(String::new(), |monitor| format!("{} {monitor:.2}, ", self.monitor()));
             let seconds = place.seconds - before;
             let rate = report.since_last as f64 / seconds;
@@ -237,7 +253,7 @@ impl<'a> Job<'a> {
             ));
             let last = batches.last().cloned().unwrap_or_default();
             let rbm = keeper.finite(&lent, B::batch(&data, last), report.monitor, number, report.updates)?;
-            self.write_epoch(number, &log, &rbm, &trainer)?;
+            self.write_epoch(number, &log.epochs, &rbm, &trainer)?;
             stop = keeper.stop(report.updates).filter(|_| place.epoch < epochs);
             if stop.is_some() || place.epoch == epochs || keeper.is_due(report.updates, Some(place.epoch)) {
                 keeper.save(rbm, trainer.state()?, place, &log)?;
@@ -245,7 +261,21 @@ impl<'a> Job<'a> {
             self.say_stopped(keeper, stop, report.updates);
         }
         lent.finish()?;
-        Ok((log, stop))
+        Ok((log.epochs, stop))
+    }
+
+    /// How the chains are after this update; says so where they lag.
+    fn check_up<B: Backend>(
+        &self, rbm: &Resident<B>, chains: &Chains<B>, rows: B::Batch<'_>, updates: u64,
+    ) -> Result<CheckUp> {
+        let mut draws = Uniforms::new(self.options.seed, Purpose::Diagnosis);
+        // A place for each update, so that it does not matter which others were looked at.
+        draws.seek(updates << 32);
+        let found = check_up(rbm, chains, rows, CHECK_UP_STEPS, draws, updates)?;
+        if let Some(warning) = found.gap.warning() {
+            self.progress.warn(&format!("update {updates}: {warning}"));
+        }
+        Ok(found)
     }
 
     fn say_stopped(&self, keeper: &Keeper<'_>, stop: Option<Stop>, updates: u64) {
