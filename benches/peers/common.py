@@ -45,14 +45,17 @@ def read_parameters(path, n_hidden):
 
 
 def serve(run, parameters):
-    """`run N`: answers with how many updates `run(N)` made, and the seconds. `save PATH`: writes W, b and c."""
+    """`run N`: answers with what `run(N)` gives, how many updates it made, or a list of that and what it found, with the seconds
+    after the first. `save PATH`: writes W, b and c."""
     print("ready", flush=True)
     for line in sys.stdin:
         command, argument = line.split()
         if command == "run":
             start = time.perf_counter()
             done = run(int(argument))
-            print(done, time.perf_counter() - start, flush=True)
+            seconds = time.perf_counter() - start
+            done, *found = done if isinstance(done, list) else [done]
+            print(done, seconds, *found, flush=True)
         else:
             flat = [np.asarray(x, np.float32).ravel() for x in parameters()]
             np.concatenate(flat).tofile(argument)

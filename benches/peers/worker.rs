@@ -2,8 +2,8 @@
 //!
 //! `peers_worker DATA N_HIDDEN cd|pcd|ais K ROWS CHAINS LR THREADS ROAD [MODEL]`: DATA holds rows of 784 eight-bit values;
 //! ROAD is `cpu`, `cpu-pl` (the pseudo-likelihood watched) or `gemm`. Reads commands, a line each: `run N` makes N updates
-//! (`ais`: one run of N temperatures for all CHAINS) and answers with N and the seconds they took; `save PATH` writes
-//! weights, visible and hidden bias as little-endian `f32`.
+//! (`ais`: one run of N temperatures for all CHAINS) and answers with N, the seconds they took and, for `ais`, the estimate of
+//! log Z; `save PATH` writes weights, visible and hidden bias as little-endian `f32`.
 
 use harmonium::{
     Algorithm, Backend, Cpu, Dataset, Gemm, Monitor, Rbm, Settings, Shape, Trainer,
@@ -17,7 +17,7 @@ const VISIBLE: usize = 784;
 
 /// Answers the commands: `run` with what it did, `save` with the parameters.
 fn serve<S>(
-    state: &mut S, mut run: impl FnMut(&mut S, usize) -> Outcome, save: impl Fn(&S) -> Outcome<Rbm>,
+    state: &mut S, mut run: impl FnMut(&mut S, usize) -> Outcome<Option<f64>>, save: impl Fn(&S) -> Outcome<Rbm>,
 ) -> Outcome {
     println!("ready");
     for line in std::io::stdin().lock().lines() {
@@ -26,8 +26,9 @@ fn serve<S>(
             Some(("run", n)) => {
                 let n = n.parse()?;
                 let start = Instant::now();
-                run(state, n)?;
-                println!("{n} {}", start.elapsed().as_secs_f64());
+                let found = run(state, n)?;
+                let seconds = start.elapsed().as_secs_f64();
+                println!("{n} {seconds} {}", found.map_or(String::new(), |found| found.to_string()));
             }
             Some(("save", path)) => {
                 let (weights, visible_bias, hidden_bias) = save(state)?.into_parts();
@@ -53,7 +54,7 @@ fn train<B: Backend>(backend: &B, data: &Dataset, shape: Shape, settings: Settin
             for batch in batches.by_ref().take(n) {
                 trainer.step(lent, B::batch(&loaded, batch), lr)?;
             }
-            Ok(())
+            Ok(None)
         },
         |(_, lent)| Ok(lent.to_rbm()?),
     )
@@ -70,8 +71,7 @@ fn anneal(data: &Dataset, shape: Shape, runs: usize, model: &str) -> Outcome {
         &mut rbm,
         |rbm, n| {
             let settings = Annealing { runs, schedule: Schedule::new(n)?, ..Annealing::default() };
-            ais(&rbm.on(&Cpu::detect()?)?, &base_rate, &settings)?;
-            Ok(())
+            Ok(Some(ais(&rbm.on(&Cpu::detect()?)?, &base_rate, &settings)?.estimate))
         },
         |rbm| Ok(rbm.clone()),
     )
