@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Files between harmonium and Python: a model trained on an .npy file of NumPy's opens with safetensors.numpy, and a model
-written by safetensors.numpy opens with harmonium.
+written by safetensors.numpy opens with harmonium, which finds the log Z and the likelihood that NumPy enumerates.
 
     pip install numpy safetensors
     python3 .ci/safetensors_interop.py target/release/harmonium
@@ -62,11 +62,46 @@ def main(command: pathlib.Path, folder: pathlib.Path) -> None:
     harmonium("filters", "python.safetensors")
     harmonium("sample", "python.safetensors", "--data", "rows.npy", "--steps", "2")
 
+    published_model(harmonium, folder, random)
+
     # What is not f32 is refused, in one line and with status 1.
     save_file({name: tensor.astype(np.float64) for name, tensor in tensors.items()}, folder / "wide.safetensors")
     done = subprocess.run([command, "info", "wide.safetensors"], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 1 and "F32" in done.stderr and "F64" in done.stderr, done
     assert done.stderr.count("\n") == 1, done.stderr
+
+
+def published_model(harmonium, folder: pathlib.Path, random: np.random.Generator) -> None:
+    """A model of somebody else's, 784 x 15 as it comes from a .mat file, is evaluated exactly."""
+    mat = {
+        "vishid": random.normal(0, 0.7, (784, 15)),
+        "visbiases": random.normal(-2, 1.5, (1, 784)),
+        "hidbiases": random.normal(0, 2, (1, 15)),
+    }
+    names = {"weights": "vishid", "visible_bias": "visbiases", "hidden_bias": "hidbiases"}
+    flat = {name: mat[theirs].astype(np.float32) for name, theirs in names.items()}
+    save_file(
+        {name: tensor if name == "weights" else tensor.ravel() for name, tensor in flat.items()},
+        folder / "published.safetensors",
+    )
+    rows = random.random((100, 784)) < 0.2
+    np.save(folder / "digits.npy", rows)
+    found = json.loads(harmonium("evaluate", "published.safetensors", "--data", "digits.npy", "--json"))
+    weights, b, c = (flat[name].astype(np.float64) for name in names)
+    states = (np.arange(2**15)[:, None] >> np.arange(15) & 1).astype(np.float64)
+    logs = np.concatenate(
+        [(h @ c.T)[:, 0] + np.logaddexp(0, h @ weights.T + b).sum(1) for h in np.split(states, 64)]
+    )
+    log_z = logs.max() + np.log(np.exp(logs - logs.max()).sum())
+    v = rows.astype(np.float64)
+    likelihood = (v @ b.T)[:, 0] + np.logaddexp(0, v @ weights + c).sum(1) - log_z
+    for estimate, expected, tolerance in [
+        (found["log_z"]["estimate"], log_z, 1e-12),
+        (found["log_likelihood"]["mean"], likelihood.mean(), 1e-6),
+        (found["log_likelihood"]["standard_error"], likelihood.std(ddof=1) / 10, 1e-6),
+    ]:
+        assert abs(estimate - expected) <= tolerance * abs(expected), (estimate, expected)
+    assert found["log_z"]["method"] == "exact", found
 
 
 def check_info(info: dict, tensors: dict) -> None:

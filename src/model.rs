@@ -9,6 +9,17 @@
 //! The metadata has the one entry `harmonium`, `rbm` and the version that wrote the file. (One entry, because their order
 //! would not be the same in every run: equal models make equal files.) It is not needed for reading: a file from elsewhere
 //! opens if it has the three tensors. Other tensors are left alone.
+//!
+//! Other people's models come in by a few lines of Python; this is for the `.mat` files of R. Salakhutdinov's:
+//!
+//! ```python
+//! mat = scipy.io.loadmat("model.mat")
+//! safetensors.numpy.save_file({
+//!     "weights": numpy.ascontiguousarray(mat["vishid"], "float32"),
+//!     "visible_bias": mat["visbiases"].ravel().astype("float32"),
+//!     "hidden_bias": mat["hidbiases"].ravel().astype("float32"),
+//! }, "model.safetensors")
+//! ```
 
 use crate::{
     backend::Shape,
