@@ -438,7 +438,7 @@ impl Train {
 }
 
 /// The options of train that a checkpoint keeps.
-const STORED: [&str; 13] = [
+const STORED: [&str; 14] = [
     "algorithm",
     "batch-size",
     "chains",

@@ -50,9 +50,9 @@ impl CudaGemm {
                 self.launch_bit(stream, parameters, batch, turn.bit(), numbers, pre.ptr(), values.ptr())?;
             }
             None => {
-                let base = Buffer::zeros(stream, n * up.stride as usize)?;
+                let means = Buffer::zeros(stream, 2 * n * up.stride as usize)?;
                 let terms = Buffer::zeros(stream, n * rows.units)?;
-                let scratch = [pre.ptr(), base.ptr()];
+                let scratch = [pre.ptr(), means.ptr()];
                 self.launch_all_bits(stream, parameters, batch, numbers, scratch, terms.ptr(), values.ptr())?;
             }
         }
@@ -73,7 +73,7 @@ impl CudaGemm {
         run.pseudo_likelihood_of_sums(stream, grid, up, rows, down.bias, bit, sums, out)
     }
 
-    /// That of all bits. `scratch`: room for rows × n_hidden twice, `terms` for rows × n_visible.
+    /// That of all bits. `scratch`: room for rows × n_hidden once and twice, `terms` for rows × n_visible.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn launch_all_bits(
         &self, stream: &CudaStream, parameters: &Parameters, rows: launch::Rows, numbers: Ptr<f32>,

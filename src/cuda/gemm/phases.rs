@@ -98,7 +98,7 @@ impl CudaGemm {
         match plan.watch {
             Watch::Bit(_) => self.launch_bit(stream, parameters, rows, work.turn.bit(), numbers, pre, values),
             Watch::AllBits => {
-                let scratch = [pre, work.base.ptr()];
+                let scratch = [pre, work.means.ptr()];
                 self.launch_all_bits(stream, parameters, rows, numbers, scratch, work.terms.ptr(), values)
             }
             Watch::Reconstruction if plan.persistent => {
