@@ -81,17 +81,8 @@ pub struct Train {
     /// Chooses all random numbers: the same seed gives the same model, whatever the number of threads.
     #[arg(long, value_name = "N", default_value = "123")]
     pub seed: u64,
-    /// Threads [default: as many as there are processors].
-    #[arg(long, value_name = "N", value_parser = threads)]
-    pub threads: Option<usize>,
-    /// Where to compute: cpu, or in a build with CUDA cuda[:N], N being the number of the device.
-    #[arg(long, value_name = "NAME", default_value = "cpu")]
-    pub device: Device,
-    /// How sums are made: in one fixed order, the same bits everywhere (canonical); by products of a matrix library (gemm; on
-    /// a GPU also gemm-tf32, from factors rounded to eleven bits); or by products on a GPU where there are many chains or
-    /// rows, else canonical (auto).
-    #[arg(long, value_enum, value_name = "NAME", default_value = "canonical", hide_possible_values = true)]
-    pub road: Road,
+    #[command(flatten)]
+    pub compute: Compute,
     /// Height and width of the pictures in the rows [default: what the data file says, or square].
     #[arg(long, value_name = "HxW")]
     pub image: Option<Sides>,
@@ -139,17 +130,8 @@ pub struct Sample {
     /// Chooses the rows to start from and all draws.
     #[arg(long, value_name = "N", default_value = "123")]
     pub seed: u64,
-    /// Threads [default: as many as there are processors].
-    #[arg(long, value_name = "N", value_parser = threads)]
-    pub threads: Option<usize>,
-    /// Where to compute: cpu, or in a build with CUDA cuda[:N], N being the number of the device.
-    #[arg(long, value_name = "NAME", default_value = "cpu")]
-    pub device: Device,
-    /// How sums are made: in one fixed order, the same bits everywhere (canonical); by products of a matrix library (gemm; on
-    /// a GPU also gemm-tf32, from factors rounded to eleven bits); or by products on a GPU where there are many chains or
-    /// rows, else canonical (auto).
-    #[arg(long, value_enum, value_name = "NAME", default_value = "canonical", hide_possible_values = true)]
-    pub road: Road,
+    #[command(flatten)]
+    pub compute: Compute,
     /// Height and width of the pictures in the rows [default: what the data file says, or square].
     #[arg(long, value_name = "HxW")]
     pub image: Option<Sides>,
@@ -184,17 +166,8 @@ pub struct Evaluate {
     /// Chooses the annealing's random numbers.
     #[arg(long, value_name = "N", default_value = "123")]
     pub seed: u64,
-    /// Threads [default: as many as there are processors].
-    #[arg(long, value_name = "N", value_parser = threads)]
-    pub threads: Option<usize>,
-    /// Where to compute: cpu, or in a build with CUDA cuda[:N], N being the number of the device.
-    #[arg(long, value_name = "NAME", default_value = "cpu")]
-    pub device: Device,
-    /// How sums are made: in one fixed order, the same bits everywhere (canonical); by products of a matrix library (gemm; on
-    /// a GPU also gemm-tf32, from factors rounded to eleven bits); or by products on a GPU where there are many chains or
-    /// rows, else canonical (auto).
-    #[arg(long, value_enum, value_name = "NAME", default_value = "canonical", hide_possible_values = true)]
-    pub road: Road,
+    #[command(flatten)]
+    pub compute: Compute,
     /// Say it as JSON.
     #[arg(long)]
     pub json: bool,
@@ -214,23 +187,14 @@ pub struct Diagnose {
     /// Gibbs steps that are recorded, after as many that are not.
     #[arg(long, value_name = "N", default_value = "5000", value_parser = at_least_four)]
     pub steps: usize,
-    /// Threads [default: as many as there are processors].
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
-    pub threads: Option<usize>,
-    /// Where to compute: cpu, or in a build with CUDA cuda[:N], N being the number of the device.
-    #[arg(long, value_name = "NAME", default_value = "cpu")]
-    pub device: Device,
+    #[command(flatten)]
+    pub compute: Compute,
     /// Say it as JSON.
     #[arg(long)]
     pub json: bool,
     /// Draw the free energy of each chain over the steps, as SVG.
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
-    /// How sums are made: in one fixed order, the same bits everywhere (canonical); by products of a matrix library (gemm; on
-    /// a GPU also gemm-tf32, from factors rounded to eleven bits); or by products on a GPU where there are many chains or
-    /// rows, else canonical (auto).
-    #[arg(long, value_enum, value_name = "NAME", default_value = "canonical", hide_possible_values = true)]
-    pub road: Road,
 }
 
 #[derive(Args)]
@@ -308,6 +272,22 @@ impl FromStr for Device {
             _ => Err("expected cpu".into()),
         }
     }
+}
+
+/// Where and how a command computes.
+#[derive(Args, Clone, Copy)]
+pub struct Compute {
+    /// Threads [default: as many as there are processors].
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+    /// Where to compute: cpu, or in a build with CUDA cuda[:N], N being the number of the device.
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub device: Device,
+    /// How sums are made: in one fixed order, the same bits everywhere (canonical); by products of a matrix library (gemm; on
+    /// a GPU also gemm-tf32, from factors rounded to eleven bits); or by products on a GPU where there are many chains or
+    /// rows, else canonical (auto).
+    #[arg(long, value_enum, value_name = "NAME", default_value = "canonical", hide_possible_values = true)]
+    pub road: Road,
 }
 
 /// Which of a device's roads a run takes.
@@ -475,7 +455,7 @@ impl Train {
             Method::Cd => "cd",
         };
         // Not what older checkpoints are silent about.
-        let road = self.road.to_possible_value().filter(|_| self.road != Road::Canonical);
+        let road = self.compute.road.to_possible_value().filter(|_| self.compute.road != Road::Canonical);
         let road = road.map(|road| road.get_name().to_owned());
         let options = [
             Some(algorithm.into()),

@@ -102,24 +102,24 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Train(options) => {
             let (options, checkpoint) = resume::settle(options)?;
             options.check()?;
-            let stopped = on!(options.device, options.road, |backend| {
-                pool::install(options.threads, || train::run(&backend, &options, checkpoint))?
+            let stopped = on!(options.compute.device, options.compute.road, |backend| {
+                pool::install(options.compute.threads, || train::run(&backend, &options, checkpoint))?
             });
             stopped.map_or(Ok(()), |signal| Err(Failure::Signal(signal)))
         }
         Command::Sample(options) => {
-            on!(options.device, options.road, |backend| {
-                pool::install(options.threads, || sample::run(&backend, &options))
+            on!(options.compute.device, options.compute.road, |backend| {
+                pool::install(options.compute.threads, || sample::run(&backend, &options))
             })
         }
         Command::Evaluate(options) => {
-            on!(options.device, options.road, |backend| {
-                pool::install(options.threads, || evaluate::run(&backend, &options))
+            on!(options.compute.device, options.compute.road, |backend| {
+                pool::install(options.compute.threads, || evaluate::run(&backend, &options))
             })
         }
         Command::Diagnose(options) => {
-            on!(options.device, options.road, |backend| {
-                pool::install(options.threads, || diagnose::run(&backend, &options))
+            on!(options.compute.device, options.compute.road, |backend| {
+                pool::install(options.compute.threads, || diagnose::run(&backend, &options))
             })
         }
         Command::Filters(options) => filters::run(&options),

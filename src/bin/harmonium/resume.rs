@@ -1,6 +1,9 @@
 //! `harmonium train --resume`: the options of a run that goes on.
 
-use crate::{Failure, arguments::Train};
+use crate::{
+    Failure,
+    arguments::{Compute, Train},
+};
 use harmonium::{Checkpoint, Error, checkpoint::VERSION};
 use std::path::{Path, PathBuf};
 
@@ -50,8 +53,7 @@ pub fn settle(said: Train) -> Result<(Train, Option<Checkpoint>), Failure> {
     let settled = Train {
         data: if is_said("data") { said.data } else { stored.data },
         epochs,
-        threads: said.threads,
-        device: said.device,
+        compute: Compute { road: stored.compute.road, ..said.compute },
         samples: said.samples,
         out: folder.clone(),
         checkpoint_every: if is_said("checkpoint-every") { said.checkpoint_every } else { stored.checkpoint_every },

@@ -122,7 +122,8 @@ impl<'a> Job<'a> {
         let held = storage::hold_folder(&options.out)?;
         storage::remove_temporaries(&options.out)?;
         // Not after the first epoch or at the very end.
-        for name in ["checkpoint.safetensors", "model.safetensors", "log.csv", "curve.svg", "samples.png"] {
+        for name in ["checkpoint.safetensors", "model.safetensors", "log.csv", "health.csv", "curve.svg", "samples.png"]
+        {
             storage::check_replaceable(&options.out.join(name))?;
         }
         Ok(Self { options, rows, sides, shape, settings, resumed, progress, _held: held })
