@@ -19,8 +19,8 @@ THREADS = (1, 2, 3, 8)
 
 def train(harmonium, folder, isa, threads, options):
     """What a run leaves behind; `None` where this machine lacks the instruction set."""
-    command = [harmonium, "train", "--quiet", "--epochs", "1", "--threads", str(threads), "--out", folder, *options]
-    done = subprocess.run(command, env={**os.environ, "HARMONIUM_ISA": isa}, stderr=subprocess.PIPE, text=True)
+    command = [harmonium, "train", "--quiet", "--epochs", "1", "--samples", "0", "--out", folder, "--threads", str(threads)]
+    done = subprocess.run([*command, *options], env={**os.environ, "HARMONIUM_ISA": isa}, stderr=subprocess.PIPE, text=True)
     if done.returncode and done.stderr.startswith("error: HARMONIUM_ISA: "):
         return None
     if done.returncode:
