@@ -8,7 +8,11 @@ use harmonium::{
     checkpoint::{Epoch, Place, fingerprint},
     diagnostics::{CheckUp, EquilibriumGap},
 };
-use oracle::{byte_rows, for_each_backend, in_pool, random_bytes, shape};
+use oracle::{
+    byte_rows, for_each_backend, in_pool,
+    program::{command, empty_folder, fine, run, write_data},
+    random_bytes, shape,
+};
 use std::{
     collections::BTreeMap,
     fs,
@@ -17,40 +21,11 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// An empty folder of a test's own with `data`, 50 rows of 15 values.
+/// A folder of a test's own with `data`, 50 rows of 15 values.
 fn folder(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("resume").join(name);
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).expect("a folder");
-    write_data(&folder.join("data"), 15, 1);
+    let folder = empty_folder(&["resume", name]);
+    write_data(&folder.join("data"), &[50, 15], 1);
     folder
-}
-
-fn write_data(path: &Path, units: u32, seed: u64) {
-    let mut bytes = vec![0, 0, 8, 2];
-    bytes.extend([50, units].iter().flat_map(|size: &u32| size.to_be_bytes()));
-    bytes.extend(random_bytes(50 * units as usize, 0.4, seed));
-    fs::write(path, bytes).expect("data");
-}
-
-fn command(folder: &Path, arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_harmonium"));
-    command.current_dir(folder).args(arguments.split_whitespace());
-    command
-}
-
-/// Exit status, standard output and standard error.
-fn run(folder: &Path, arguments: &str) -> (i32, String, String) {
-    let output = command(folder, arguments).output().expect("started");
-    let text = |bytes| String::from_utf8(bytes).expect("text");
-    (output.status.code().expect("not killed"), text(output.stdout), text(output.stderr))
-}
-
-#[track_caller]
-fn fine(folder: &Path, arguments: &str) -> String {
-    let (status, stdout, stderr) = run(folder, arguments);
-    assert_eq!(status, 0, "{arguments}: {stderr}");
-    stdout
 }
 
 /// It fails with this status and this message, to the letter.
@@ -153,7 +128,7 @@ fn the_health_of_the_chains_is_looked_at_without_touching_them() {
 #[test]
 fn many_stops_and_pictures() {
     let folder = folder("pictures");
-    write_data(&folder.join("data"), 16, 2);
+    write_data(&folder.join("data"), &[50, 16], 2);
     fine(&folder, &format!("{SMALL} --out whole"));
     fine(&folder, &format!("{SMALL} --out parts --checkpoint-every 3updates --stop-after 1"));
     for stop in [2, 5, 6, 11, 15] {
@@ -228,7 +203,7 @@ fn what_contradicts_the_checkpoint() {
     let message = "other/checkpoint.safetensors: No such file or directory (os error 2)";
     fails(&folder, "train --resume other", 1, message);
 
-    write_data(&folder.join("other-data"), 15, 3);
+    write_data(&folder.join("other-data"), &[50, 15], 3);
     let (status, _, stderr) = run(&folder, "train --quiet --resume run --data other-data");
     let says = "error: --data: expected the rows of run/checkpoint.safetensors, fingerprint ";
     assert!(

@@ -2,38 +2,17 @@
 
 mod oracle;
 
-use oracle::random_bytes;
+use oracle::program::{empty_folder, fine, run, write_data};
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
-/// An empty folder of a test's own with `data`, 50 rows of 15 values: no pictures.
+/// A folder of a test's own with `data`, 50 rows of 15 values: no pictures.
 fn folder(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("roads").join(name);
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).expect("a folder");
-    let mut bytes = vec![0, 0, 8, 2];
-    bytes.extend([50u32, 15].iter().flat_map(|size| size.to_be_bytes()));
-    bytes.extend(random_bytes(50 * 15, 0.4, 1));
-    fs::write(folder.join("data"), bytes).expect("data");
+    let folder = empty_folder(&["roads", name]);
+    write_data(&folder.join("data"), &[50, 15], 1);
     folder
-}
-
-/// Exit status, standard output and standard error.
-fn run(folder: &Path, arguments: &str) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_harmonium"));
-    let output = command.current_dir(folder).args(arguments.split_whitespace()).output().expect("started");
-    let text = |bytes| String::from_utf8(bytes).expect("text");
-    (output.status.code().expect("not killed"), text(output.stdout), text(output.stderr))
-}
-
-#[track_caller]
-fn fine(folder: &Path, arguments: &str) -> String {
-    let (status, stdout, stderr) = run(folder, arguments);
-    assert_eq!(status, 0, "{arguments}: {stderr}");
-    stdout
 }
 
 /// Trains and gives the bytes of the model.

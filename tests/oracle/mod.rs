@@ -2,7 +2,8 @@
 //!
 //! - [`exact`]: the mathematics, in `f64`, by plain loops and by enumeration;
 //! - [`canonical`]: the numerics contract, in `f32`, as one sequential program, which the library must equal to the bit;
-//! - [`statistics`]: goodness of fit and rounding bounds.
+//! - [`statistics`]: goodness of fit and rounding bounds;
+//! - `program`: the command, and `device`: CUDA's, where they are there.
 //!
 //! [`for_each_backend`] writes a test once for every device.
 // No test file uses all of it; and indices, as in the formulas, are the plainest form of what is written here.
@@ -13,6 +14,8 @@ pub mod canonical;
 pub mod device;
 pub mod errors;
 pub mod exact;
+#[cfg(feature = "cli")]
+pub mod program;
 pub mod statistics;
 
 use harmonium::{Backend, Cpu, Gemm, Gradient, Rbm, Rows, Shape, Values};
