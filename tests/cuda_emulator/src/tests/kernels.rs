@@ -7,6 +7,11 @@ use std::collections::BTreeSet;
 fn integers() {
     check(&[
         ("sub.s32 %r0, 3, 5", 0xffff_fffe),
+        ("sub.s64 %d0, 3, 5", (-2i64) as u64),
+        ("min.u64 %d0, -1, 5", 5),
+        ("max.u64 %d0, -1, 5", u64::MAX),
+        ("not.b64 %d0, 0xff", !0xff),
+        ("and.b16 %h0, 0xff0f, 0x0ff0", 0x0f00),
         ("max.s32 %r0, -1, 1", 1),
         ("mul.lo.s32 %r0, -3, 5", 0xffff_fff1),
         ("mul.lo.s64 %d0, -3, 5", (-15i64) as u64),
@@ -84,6 +89,11 @@ fn parameters() {
          st.global.u32 [%out+4], %r4;",
     );
     // The address is above 2^56: see machine::BASE.
+    assert_eq!(words(&text, 1, 1).expect("no fault"), [crate::machine::BASE >> 32 << 32]);
+    let text = kernel(
+        "ld.param.v2.f32 {%r1, %r2}, [out]; ld.param.u32 %r3, [out]; sub.u32 %r1, %r1, %r3; st.global.u32 [%out], %r1;
+         st.global.u32 [%out+4], %r2;",
+    );
     assert_eq!(words(&text, 1, 1).expect("no fault"), [crate::machine::BASE >> 32 << 32]);
 }
 
