@@ -2,10 +2,10 @@
 //!
 //! The textbook's formulation: states are rows of 0.0 and 1.0, a Gibbs step is two products, a gradient two more. Its sums
 //! are in whatever order the BLAS likes, so its results are exempt from the numerics contract: they agree with
-//! [`Cpu`](crate::Cpu) in distribution and up to rounding. [`Cpu`](crate::Cpu) is several times faster on sparse states;
-//! where half of the units or more are on, a good BLAS draws level (on AVX2, for 512 chains, its products were a fifth ahead). This road is
-//! the yardstick, the better choice on hardware without fused multiply-add, and the way to use a BLAS that one trusts. Only
-//! the BLAS may use more than one thread here.
+//! [`Cpu`](crate::Cpu) in distribution and up to rounding. [`Cpu`](crate::Cpu) is several times faster on sparse states; where
+//! half of the units or more are on, a good BLAS draws level (on AVX2, for 512 chains, its products were a fifth ahead). This
+//! road is the yardstick, the better choice on hardware without fused multiply-add, and the way to use a BLAS that one trusts.
+//! Only the BLAS may use more than one thread here.
 
 mod loops;
 mod sgemm;
