@@ -8,11 +8,12 @@
 use super::{
     chains::Chains,
     isa::Isa,
+    sums::{Inputs, Terms},
     threads::{RowsMut, Split, share},
     tiles::{Parameters, Row, TILE, VECTORS, tiles, vectors},
 };
 use crate::{
-    backend::{Gradient, Rows, Shape, Values, unit_value},
+    backend::{Gradient, Rows, Shape},
     lanes::{LANES, Wide, dispatch},
 };
 use std::cell::RefCell;
@@ -21,6 +22,8 @@ use std::cell::RefCell;
 #[derive(Clone, Copy)]
 pub(super) struct Statistics<'a> {
     pub batch: Rows<'a>,
+    /// How many of the batch's values are not 0.
+    on: usize,
     /// P, rows × tiles.
     pub positive: &'a [Row],
     /// The weight of each row, where it is not 1.
@@ -50,14 +53,14 @@ impl<'a> Statistics<'a> {
     /// Those of an update.
     pub fn of_update(batch: Rows<'a>, positive: &'a [Row], chains: &'a Chains) -> Self {
         let scales = Scales { positive: 1.0 / batch.len() as f32, negative: 1.0 / chains.len() as f32 };
-        let (visible, negative) = (&chains.visible, &chains.hidden_mean);
-        Self { batch, positive, row_weights: None, visible, negative, scales }
+        let (on, visible, negative) = (batch.count_of_nonzero(), &chains.visible, &chains.hidden_mean);
+        Self { batch, on, positive, row_weights: None, visible, negative, scales }
     }
 
     /// Those of Σ_r weight_r ∂F(v_r)/∂θ.
     pub fn of_rows(batch: Rows<'a>, positive: &'a [Row], weights: &'a [f32]) -> Self {
-        let scales = Scales { positive: 1.0, negative: 0.0 };
-        Self { batch, positive, row_weights: Some(weights), visible: &[], negative: &[], scales }
+        let (on, scales) = (batch.count_of_nonzero(), Scales { positive: 1.0, negative: 0.0 });
+        Self { batch, on, positive, row_weights: Some(weights), visible: &[], negative: &[], scales }
     }
 }
 
@@ -170,147 +173,79 @@ impl Split for Job<'_> {
     }
 }
 
-/// For each unit of a visible tile, where its terms are: the rows in which it is not 0, and the chains in which it is on;
-/// and the terms.
+/// What a worker needs for its visible tiles.
 #[derive(Default)]
 struct Scratch {
-    rows: Entries,
-    chains: Entries,
+    /// The units of a visible tile in the rows and in the chains.
+    rows: Inputs,
+    chains: Inputs,
     /// P and N, tile by tile.
     positive: Vec<Row>,
     negative: Vec<Row>,
-}
-
-#[derive(Default)]
-struct Entries {
-    capacity: usize,
-    counts: Vec<usize>,
-    places: Vec<u32>,
-    values: Vec<f32>,
+    /// Both sums for a block.
+    sums: [Vec<Row>; 2],
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-impl Entries {
-    fn clear(&mut self, capacity: usize) {
-        self.capacity = capacity;
-        self.counts.clear();
-        self.counts.resize(TILE, 0);
-        let size = (capacity * TILE).max(self.places.len());
-        self.places.resize(size, 0);
-        self.values.resize(size, 0.0);
-    }
-
-    fn push(&mut self, unit: usize, place: usize, value: f32) {
-        let at = unit * self.capacity + self.counts[unit];
-        (self.places[at], self.values[at]) = (place as u32, value);
-        self.counts[unit] += 1;
-    }
-
-    /// The rows and values of a unit's terms.
-    #[inline(always)]
-    fn of(&self, unit: usize) -> (&[u32], &[f32]) {
-        let span = unit * self.capacity..unit * self.capacity + self.counts[unit];
-        (&self.places[span.clone()], &self.values[span])
-    }
-}
-
 fn visible_tile(
     isa: Isa, shape: Shape, job: Job<'_>, statistics: Statistics<'_>, target: Target, scratch: &mut Scratch,
 ) {
-    let tile = job.visible_bias.first;
-    let first = tile * TILE;
-    let units = TILE.min(shape.n_visible() - first);
-    scratch.rows.clear(statistics.batch.len());
-    for r in 0..statistics.batch.len() {
-        let weight = statistics.row_weights.map_or(1.0, |weights| weights[r]);
-        let mut push = |i: usize, x: f32| scratch.rows.push(i, r, weight * x);
-        match statistics.batch.range(r..r + 1).values() {
-            Values::U8(row) => {
-                let row = row[first..first + units].iter().enumerate();
-                row.filter(|&(_, &x)| x != 0).for_each(|(i, &x)| push(i, unit_value(x)));
-            }
-            Values::F32(row) => {
-                let row = row[first..first + units].iter().enumerate();
-                row.filter(|&(_, &x)| x != 0.0).for_each(|(i, &x)| push(i, x));
-            }
-        }
-    }
-    let width = tiles(shape.n_visible());
-    scratch.chains.clear(statistics.visible.len() / width);
-    for (m, chain) in statistics.visible.chunks_exact(width).enumerate() {
-        let mut word = chain[tile];
-        while word != 0 {
-            scratch.chains.push(word.trailing_zeros() as usize, m, 1.0);
-            word &= word - 1;
-        }
-    }
+    let Scratch { rows, chains, positive, negative, sums } = scratch;
+    let (tile, width) = (job.visible_bias.first, tiles(shape.n_hidden()));
+    let units = TILE.min(shape.n_visible() - tile * TILE);
+    rows.take_columns(statistics.batch, tile, statistics.row_weights, statistics.on);
+    chains.take_bit_columns(statistics.visible, tiles(shape.n_visible()), tile, units);
     let bias = job.visible_bias.values[0].units_mut();
     for (i, bias) in bias[..units].iter_mut().enumerate() {
-        let positive = scratch.rows.of(i).1.iter().fold(0.0, |sum, x| sum + x);
-        let gradient = statistics.scales.combine(positive, scratch.chains.counts[i] as f32);
-        *bias = target.of(*bias, gradient);
+        *bias = target.of(*bias, statistics.scales.combine(rows.total(i), chains.total(i)));
     }
-    for tile in 0..tiles(shape.n_hidden()) {
+    // A unit that is 0 everywhere has gradient 0, and w - lr·0 is w to the bit: pixels at the border cost nothing.
+    let idle = if target.keeps_at_rest() { rows.idle() & chains.idle() } else { 0 };
+    sums.iter_mut().for_each(|sums| sums.resize(TILE, Row::ZERO));
+    for tile in 0..width {
         let block = tile * TILE..(tile + 1) * TILE;
         let (weights, transposed) = (&mut job.weights.values[block.clone()], &mut job.transposed.values[block]);
-        match vectors(shape.n_hidden(), tile) {
-            1 => learn_block::<1>(isa, weights, transposed, units, tile, shape.n_hidden(), statistics, target, scratch),
-            2 => learn_block::<2>(isa, weights, transposed, units, tile, shape.n_hidden(), statistics, target, scratch),
-            3 => learn_block::<3>(isa, weights, transposed, units, tile, shape.n_hidden(), statistics, target, scratch),
-            _ => learn_block::<VECTORS>(
-                isa,
-                weights,
-                transposed,
-                units,
-                tile,
-                shape.n_hidden(),
-                statistics,
-                target,
-                scratch,
-            ),
+        let vectors = vectors(shape.n_hidden(), tile);
+        let [made, others] = &mut *sums;
+        let terms = [(&*rows, &*positive, made), (&*chains, &*negative, others)].map(|(inputs, panels, room)| {
+            let panel = panels.len() / width;
+            inputs.terms(isa, &panels[tile * panel..][..panel], vectors, room)
+        });
+        let scales = statistics.scales;
+        match vectors {
+            1 => learn_block::<1>(isa, weights, transposed, terms, units, idle, scales, target),
+            2 => learn_block::<2>(isa, weights, transposed, terms, units, idle, scales, target),
+            3 => learn_block::<3>(isa, weights, transposed, terms, units, idle, scales, target),
+            _ => learn_block::<VECTORS>(isa, weights, transposed, terms, units, idle, scales, target),
         }
     }
 }
 
 dispatch! {
+    /// What becomes of a block of weights, given both sums, and of its transpose.
     fn learn_block<const V: usize>(
-        |l| weights: &mut [Row], transposed: &mut [Row], visible_units: usize, tile: usize, hidden_units: usize,
-        statistics: Statistics<'_>, target: Target, scratch: &Scratch,
+        |l| weights: &mut [Row], transposed: &mut [Row], terms: [Terms<'_>; 2], units: usize, idle: u64, scales: Scales,
+        target: Target,
     ) {
-        let rows = |panels: &[Row]| panels.len() / tiles(hidden_units);
-        let (positive, negative) = (&scratch.positive[tile * rows(&scratch.positive)..], &scratch.negative[tile * rows(&scratch.negative)..]);
-        // A unit that is 0 everywhere has gradient 0, and w - lr·0 is w to the bit: pixels at the border cost nothing.
-        let idle = |i: usize| scratch.rows.counts[i] + scratch.chains.counts[i] == 0 && target.keeps_at_rest();
-        for (i, row) in weights[..visible_units].iter_mut().enumerate() {
-            if idle(i) {
-                continue;
-            }
-            let mut pos = [l.splat(0.0); V];
-            let (places, values) = scratch.rows.of(i);
-            for (&place, &x) in places.iter().zip(values) {
-                let means = &positive[place as usize];
+        for (i, row) in weights[..units].iter_mut().enumerate() {
+            if idle >> i & 1 == 0 {
+                // It will be written below.
                 for v in 0..V {
-                    pos[v] = l.mul_add(l.splat(x), l.load(&means.0[v]), pos[v]);
+                    l.prefetch(&transposed[i].0[v]);
                 }
-            }
-            let mut neg = [l.splat(0.0); V];
-            for &place in scratch.chains.of(i).0 {
-                let means = &negative[place as usize];
+                let positive = terms[0].sums::<L, V>(l, i);
+                let negative = terms[1].sums::<L, V>(l, i);
                 for v in 0..V {
-                    neg[v] = l.add(neg[v], l.load(&means.0[v]));
+                    store(l, positive[v], negative[v], scales, target, &mut row.0[v]);
                 }
-            }
-            for v in 0..V {
-                store(l, pos[v], neg[v], statistics.scales, target, &mut row.0[v]);
             }
         }
         if matches!(target, Target::Update { .. }) {
-            let groups = weights.as_chunks().0.iter().enumerate().take(visible_units.div_ceil(LANES));
-            for (group, rows) in groups {
-                if (group * LANES..visible_units.min((group + 1) * LANES)).all(idle) {
+            for (group, rows) in weights.as_chunks().0.iter().enumerate() {
+                if (idle >> (group * LANES)) as u16 == u16::MAX {
                     continue;
                 }
                 for (v, columns) in transposed.as_chunks_mut().0.iter_mut().enumerate().take(V) {
@@ -323,17 +258,21 @@ dispatch! {
     fn hidden_bias(|l| bias: &mut [Row], statistics: Statistics<'_>, target: Target) {
         let width = bias.len();
         for (tile, bias) in bias.iter_mut().enumerate() {
+            let mut pos = [l.splat(0.0); VECTORS];
+            for (r, means) in statistics.positive.chunks_exact(width).enumerate() {
+                let weight = l.splat(statistics.row_weights.map_or(1.0, |weights| weights[r]));
+                for v in 0..VECTORS {
+                    pos[v] = l.mul_add(weight, l.load(&means[tile].0[v]), pos[v]);
+                }
+            }
+            let mut neg = [l.splat(0.0); VECTORS];
+            for means in statistics.negative.chunks_exact(width) {
+                for v in 0..VECTORS {
+                    neg[v] = l.add(neg[v], l.load(&means[tile].0[v]));
+                }
+            }
             for v in 0..VECTORS {
-                let mut pos = l.splat(0.0);
-                for (r, means) in statistics.positive.chunks_exact(width).enumerate() {
-                    let weight = statistics.row_weights.map_or(1.0, |weights| weights[r]);
-                    pos = l.mul_add(l.splat(weight), l.load(&means[tile].0[v]), pos);
-                }
-                let mut neg = l.splat(0.0);
-                for means in statistics.negative.chunks_exact(width) {
-                    neg = l.add(neg, l.load(&means[tile].0[v]));
-                }
-                store(l, pos, neg, statistics.scales, target, &mut bias.0[v]);
+                store(l, pos[v], neg[v], statistics.scales, target, &mut bias.0[v]);
             }
         }
     }

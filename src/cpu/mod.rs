@@ -4,7 +4,7 @@
 //!
 //! | call | road |
 //! |---|---|
-//! | chains, `sample_*`, `gibbs_*`, `propup`, `propdown` | sum of active rows, with a factor each where states are real; dense product in the same order where more than two fifths of the units are not 0 |
+//! | chains, `sample_*`, `gibbs_*`, `propup`, `propdown` | sum of active rows, with a factor each where states are real; dense product in the same order where more than seven tenths of the units are not 0 |
 //! | free energies, the pseudo-likelihood of one bit, cross-entropies | the same sums, then softplus terms added up in `f64` |
 //! | the exact pseudo-likelihood | the same sums, then products of the factors by which a flip changes P |
 //! | gradients and updates | sums over the rows in which a unit is not 0, fused with the step and the transposition |

@@ -1,12 +1,14 @@
-//! Pre-activations: the sum over one layer's units of state × weight, for a group of rows and one tile of the other layer.
+//! Sums over units of state × row of weights, for a group of rows and one tile of columns: pre-activations, and both
+//! phases' statistics in an update.
 //!
 //! The canonical order: each sum starts from 0 and takes its units in ascending order into one accumulator, by fused
-//! multiply-add. As x·1 and x·0 are exact, the sum of the rows of the units that are on ([`active`]), the same with a factor
-//! for each ([`weighted`]) and the product that takes every unit ([`dense`]) give the same bits for the same input, and
-//! [`Inputs`] chooses among them by density. Lanes and rows only ever hold different sums.
+//! multiply-add. As x·1 and x·0 are exact, the sum of the rows of the units that are on, the same with a factor for each,
+//! and the product that takes every unit ([`dense`]) give the same bits for the same input, and [`Inputs`] chooses among
+//! them by density. Lanes and rows only ever hold different sums.
 //!
-//! On MNIST 5 to 20 % of the units are on, and the sum of the active rows reads just those: it is bound by the bandwidth
-//! of the caches, the dense product by the arithmetic.
+//! On MNIST 5 to 20 % of the units are on, and a list of them reads just their rows. Where each row of weights is used
+//! several times, lists are taken block by block ([`in_blocks`]): a block of 64 × 64 weights stays in the first-level cache
+//! for all rows of the group. Else a list is taken whole ([`one_by_one`]), each row of weights asked for ahead of its turn.
 
 use super::{
     isa::Isa,
@@ -16,12 +18,17 @@ use crate::{
     backend::{Rows, Values, unit_value},
     lanes::{LANES, Wide, dispatch},
 };
+use std::ops::Range;
 
 /// Above this share of units that are not 0 the dense product is the faster one.
-const DENSE_ABOVE: f32 = 0.42;
+const DENSE_ABOVE: f32 = 0.7;
 /// How many rows the dense product takes at once: with a tile's vectors they fill the registers. Fewer rows than half of
 /// that are better off without it.
 const DENSE_ROWS: usize = 5;
+/// From how many uses of each row of weights on lists are taken block by block.
+const USES: usize = 4;
+/// How many rows ahead of its turn a row of weights is asked for; no more than [`LANES`].
+const AHEAD: usize = 6;
 
 /// The states of one layer for a group of rows, in the form in which they are summed fastest.
 #[derive(Debug, Default)]
@@ -29,99 +36,151 @@ pub(crate) struct Inputs {
     rows: usize,
     units: usize,
     form: Form,
-    /// For each row, from `row·units` on: where the rows of the units that are not 0 stand in a [`Strip`], ascending.
+    /// Whether all values that are not 0 are 1.
+    bits: bool,
+    /// For each row, from `row·stride` on: where the rows of the units that are not 0 stand in a [`Strip`], ascending.
     places: Vec<u32>,
-    /// The values of those units; without use where all are 1. In dense form those of all units, each
-    /// tile of all rows, row after row, and then the next tile.
+    /// The values of those units; without use where all are 1. In dense form those of all units, each tile of all rows, row
+    /// after row, and then the next tile.
     values: Vec<f32>,
-    counts: Vec<usize>,
+    /// How long each row's list is before each tile, tile after tile, and at its end.
+    lengths: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Form {
     #[default]
-    Active,
-    Weighted,
+    OneByOne,
+    InBlocks,
     Dense,
 }
 
-/// How many rows ahead of its turn a row is asked for; no more than [`LANES`].
-const AHEAD: usize = 6;
-
-/// Asks for a row that is soon to be read, if there is such a row: behind the end of a list of rows stands what is of no
-/// use, but at least [`AHEAD`] of it.
+/// From one row's list to the next one's: an odd number of cache lines, so that they share the sets of a cache evenly.
 #[inline(always)]
-fn prefetch<L: Wide>(l: L, rows: &[Row], place: usize) {
-    if let Some(row) = rows.get(place) {
-        for v in 0..VECTORS {
-            l.prefetch(&row.0[v]);
-        }
-    }
+fn stride(units: usize) -> usize {
+    (units.div_ceil(LANES) | 1) * LANES
 }
 
 impl Inputs {
-    fn reset(&mut self, rows: usize, units: usize) {
-        (self.rows, self.units) = (rows, units);
-        // Lists are written a vector at a time: room for one more behind the last.
-        let size = rows * tiles(units) * TILE + LANES;
+    /// Makes room for rows of which `on` values are not 0, and chooses the form.
+    fn reset(&mut self, rows: usize, units: usize, on: usize, bits: bool) {
+        (self.rows, self.units, self.bits) = (rows, units, bits);
+        self.form = if 2 * rows > DENSE_ROWS && on as f32 > DENSE_ABOVE * (rows * units) as f32 {
+            Form::Dense
+        } else if units <= TILE || on >= USES * units {
+            Form::InBlocks
+        } else {
+            Form::OneByOne
+        };
+        // Behind the last list there is something to be asked for ahead.
+        let size = rows * stride(units).max(tiles(units) * TILE) + LANES;
         if self.places.len() < size {
             self.places.resize(size, 0);
             self.values.resize(size, 0.0);
         }
-        if self.counts.len() < rows {
-            self.counts.resize(rows, 0);
-        }
-    }
-
-    /// Whether the dense form is the faster one, with `on` values that are not 0.
-    fn is_dense(&self, on: usize) -> bool {
-        2 * self.rows > DENSE_ROWS && on as f32 > DENSE_ABOVE * (self.rows * self.units) as f32
+        self.lengths.clear();
+        self.lengths.resize((tiles(units) + 1) * rows, 0);
     }
 
     /// Takes rows of packed bits. `skip` is the [`Strip`]'s.
     pub fn take_bits(&mut self, isa: Isa, bits: &[u64], units: usize, skip: usize) {
-        let words = tiles(units);
-        self.reset(bits.len() / words, units);
-        if self.is_dense(bits.iter().map(|word| word.count_ones() as usize).sum()) {
-            self.form = Form::Dense;
-            spread_bits(isa, bits, self.rows, &mut self.values);
-        } else {
-            self.form = Form::Active;
-            list(isa, bits, units, skip, &mut self.places, &mut self.counts);
+        let on = bits.iter().map(|word| word.count_ones() as usize).sum();
+        self.reset(bits.len() / tiles(units), units, on, true);
+        match self.form {
+            Form::Dense => spread_bits(isa, bits, self.rows, &mut self.values),
+            _ => list(isa, bits, units, skip, &mut self.places, &mut self.lengths),
         }
     }
 
     /// Takes rows of real numbers.
     pub fn take_rows(&mut self, rows: Rows<'_>, skip: usize) {
         let units = rows.units();
-        self.reset(rows.len(), units);
-        if self.is_dense(rows.count_of_nonzero()) {
-            self.form = Form::Dense;
-            for (n, to) in self.values.chunks_exact_mut(TILE).take(rows.len() * tiles(units)).enumerate() {
-                let (first, r) = (n / rows.len() * TILE, n % rows.len());
-                let span = r * units + first..r * units + units.min(first + TILE);
+        self.reset(rows.len(), units, rows.count_of_nonzero(), false);
+        for r in 0..rows.len() {
+            for tile in 0..tiles(units) {
+                let span = r * units + tile * TILE..r * units + units.min((tile + 1) * TILE);
                 match rows.values() {
-                    Values::U8(x) => to.iter_mut().zip(&x[span]).for_each(|(to, &x)| *to = unit_value(x)),
-                    Values::F32(x) => to[..span.len()].copy_from_slice(&x[span]),
+                    Values::U8(x) => self.take(r, tile, x[span].iter().map(|&x| unit_value(x)), skip),
+                    Values::F32(x) => self.take(r, tile, x[span].iter().copied(), skip),
                 }
             }
-            return;
         }
-        self.form = Form::Weighted;
+    }
+
+    /// A tile of a row's values.
+    fn take(&mut self, r: usize, tile: usize, values: impl Iterator<Item = f32>, skip: usize) {
+        if self.form == Form::Dense {
+            let to = &mut self.values[(tile * self.rows + r) * TILE..];
+            return to.iter_mut().zip(values).for_each(|(to, x)| *to = x);
+        }
+        let list = r * stride(self.units);
+        // Every unit is written and the length grows only by those that are not 0: no branch to mispredict.
+        let mut n = self.lengths[tile * self.rows + r] as usize;
+        for (i, x) in values.enumerate() {
+            self.places[list + n] = (tile * (TILE + skip) + i) as u32;
+            self.values[list + n] = x;
+            n += usize::from(x != 0.0);
+        }
+        self.lengths[(tile + 1) * self.rows + r] = n as u32;
+    }
+
+    /// Takes units as rows: row i is what unit number i of `tile` is in each of `rows`, times that row's weight where there
+    /// are weights. `on` of all values in the rows are not 0.
+    pub fn take_columns(&mut self, rows: Rows<'_>, tile: usize, weights: Option<&[f32]>, on: usize) {
+        let units = tile * TILE..rows.units().min((tile + 1) * TILE);
+        self.reset(units.len(), rows.len(), on * units.len() / rows.units(), false);
         for r in 0..rows.len() {
-            let (places, values) = (&mut self.places[r * units..][..units], &mut self.values[r * units..][..units]);
-            // Every unit is written and the count moves on only past those that are not 0: no branch to mispredict.
-            let mut n = 0;
-            let mut push = |i: usize, value: f32| {
-                places[n] = (i + i / TILE * skip) as u32;
-                values[n] = value;
-                n += usize::from(value != 0.0);
-            };
-            match rows.range(r..r + 1).values() {
-                Values::U8(row) => row.iter().enumerate().for_each(|(i, &x)| push(i, unit_value(x))),
-                Values::F32(row) => row.iter().enumerate().for_each(|(i, &x)| push(i, x)),
+            let weight = weights.map_or(1.0, |weights| weights[r]);
+            let span = r * rows.units() + units.start..r * rows.units() + units.end;
+            match rows.values() {
+                Values::U8(x) => self.take_column(r, x[span].iter().map(|&x| weight * unit_value(x))),
+                Values::F32(x) => self.take_column(r, x[span].iter().map(|&x| weight * x)),
             }
-            self.counts[r] = n;
+        }
+    }
+
+    /// The same of packed bits, `units` being how many the tile has.
+    pub fn take_bit_columns(&mut self, bits: &[u64], width: usize, tile: usize, units: usize) {
+        let words = || bits[tile.min(bits.len())..].iter().step_by(width);
+        self.reset(units, bits.len() / width, words().map(|word| word.count_ones() as usize).sum(), true);
+        for (r, word) in words().enumerate() {
+            self.take_column(r, (0..units).map(|i| (word >> i & 1) as f32));
+        }
+    }
+
+    /// What number `column` of every row is.
+    fn take_column(&mut self, column: usize, values: impl Iterator<Item = f32>) {
+        let (tile, rows) = (column / TILE, self.rows);
+        if self.form == Form::Dense {
+            let to = self.values[tile * rows * TILE + column % TILE..].iter_mut().step_by(TILE);
+            return to.zip(values).for_each(|(to, x)| *to = x);
+        }
+        if column.is_multiple_of(TILE) {
+            self.lengths.copy_within(tile * rows..(tile + 1) * rows, (tile + 1) * rows);
+        }
+        let lists = (0..).step_by(stride(self.units));
+        for ((x, n), list) in values.zip(&mut self.lengths[(tile + 1) * rows..]).zip(lists) {
+            let at = list + *n as usize;
+            (self.places[at], self.values[at]) = (column as u32, x);
+            *n += u32::from(x != 0.0);
+        }
+    }
+
+    /// Which of the first 64 rows are known to be 0 everywhere, row r in bit r; the bits behind the last row are 1.
+    pub fn idle(&self) -> u64 {
+        let busy = |r: usize| self.form == Form::Dense || self.list_lengths()[r] > 0;
+        !(0..self.rows).fold(0, |bits, r| bits | u64::from(busy(r)) << r)
+    }
+
+    /// The sum of the values of row `r`, in ascending order.
+    pub fn total(&self, r: usize) -> f32 {
+        let n = self.list_lengths()[r];
+        match self.form {
+            Form::Dense => (0..self.units)
+                .map(|i| self.values[(i / TILE * self.rows + r) * TILE + i % TILE])
+                .fold(0.0, |sum, x| sum + x),
+            _ if self.bits => n as f32,
+            _ => self.values[r * stride(self.units)..][..n as usize].iter().fold(0.0, |sum, x| sum + x),
         }
     }
 
@@ -135,66 +194,169 @@ impl Inputs {
         }
     }
 
+    /// The sums of all rows with a tile of a matrix, whose rows stand one behind the other; made here, in `room`, unless they
+    /// are so few terms that they are best made where they are needed.
+    pub fn terms<'a>(&'a self, isa: Isa, matrix: &'a [Row], vectors: usize, room: &'a mut [Row]) -> Terms<'a> {
+        if self.form != Form::Dense && self.units <= TILE {
+            return Terms::Lists(self.lists(), matrix, self.list_lengths());
+        }
+        self.sums(isa, Strip { rows: matrix, skip: 0 }, vectors, room);
+        Terms::Sums(room)
+    }
+
+    fn lists(&self) -> Lists<'_> {
+        let values = if self.bits { None } else { Some(&self.values[..]) };
+        Lists { places: &self.places, values, stride: stride(self.units) }
+    }
+
+    /// How long each row's list is.
+    fn list_lengths(&self) -> &[u32] {
+        &self.lengths[tiles(self.units) * self.rows..]
+    }
+
     fn sums_of<const V: usize>(&self, isa: Isa, strip: Strip<'_>, out: &mut [Row]) {
-        let (units, counts) = (self.units, &self.counts[..self.rows]);
+        let (units, lists, out) = (self.units, self.lists(), &mut out[..self.rows]);
         match self.form {
-            Form::Active => active::<V>(isa, strip.rows, units, &self.places, counts, out),
-            Form::Weighted => weighted::<V>(isa, strip.rows, units, &self.places, &self.values, counts, out),
+            Form::OneByOne => one_by_one::<V>(isa, strip.rows, lists, self.list_lengths(), out),
+            Form::InBlocks => in_blocks::<V>(isa, strip, units, lists, &self.lengths, out),
             Form::Dense => dense::<V>(isa, strip, units, &self.values[..self.rows * tiles(units) * TILE], out),
+        }
+    }
+}
+
+/// Sums that need not have been made yet: what [`Inputs::terms`] gives.
+#[derive(Clone, Copy)]
+pub(crate) enum Terms<'a> {
+    /// The lists of a single block of weights, and their lengths.
+    Lists(Lists<'a>, &'a [Row], &'a [u32]),
+    Sums(&'a [Row]),
+}
+
+impl Terms<'_> {
+    /// The sums of row `r`.
+    #[inline(always)]
+    pub fn sums<L: Wide, const V: usize>(self, l: L, r: usize) -> [L::F; V] {
+        let mut sums = [l.splat(0.0); V];
+        match self {
+            Terms::Lists(lists, weights, lengths) => {
+                let first = r * lists.stride;
+                add_rows::<L, V, false>(l, weights, lists, first..first + lengths[r] as usize, &mut sums);
+            }
+            Terms::Sums(made) => {
+                for v in 0..V {
+                    sums[v] = l.load(&made[r].0[v]);
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// The lists of [`Inputs`], for the kernels.
+#[derive(Clone, Copy)]
+pub(crate) struct Lists<'a> {
+    places: &'a [u32],
+    values: Option<&'a [f32]>,
+    stride: usize,
+}
+
+/// Asks for a row that is soon to be read, if there is such a row: what stands behind the end of a list is of no use.
+#[inline(always)]
+fn prefetch<L: Wide>(l: L, rows: &[Row], place: usize) {
+    if let Some(row) = rows.get(place) {
+        for v in 0..VECTORS {
+            l.prefetch(&row.0[v]);
+        }
+    }
+}
+
+/// Adds the rows of weights that stand in a part of a list; `ASK` for those that come soon.
+#[inline(always)]
+fn add_rows<L: Wide, const V: usize, const ASK: bool>(
+    l: L, strip: &[Row], lists: Lists<'_>, part: Range<usize>, sums: &mut [L::F; V],
+) {
+    let places = &lists.places[part.clone()];
+    let ahead = &lists.places[part.start + AHEAD..][..places.len()];
+    match lists.values {
+        None => {
+            for (&place, &ahead) in places.iter().zip(ahead) {
+                if ASK {
+                    prefetch(l, strip, ahead as usize);
+                }
+                let row = &strip[place as usize];
+                for v in 0..V {
+                    sums[v] = l.add(sums[v], l.load(&row.0[v]));
+                }
+            }
+        }
+        Some(values) => {
+            for ((&place, &ahead), &x) in places.iter().zip(ahead).zip(&values[part]) {
+                if ASK {
+                    prefetch(l, strip, ahead as usize);
+                }
+                let (row, x) = (&strip[place as usize], l.splat(x));
+                for v in 0..V {
+                    sums[v] = l.mul_add(x, l.load(&row.0[v]), sums[v]);
+                }
+            }
         }
     }
 }
 
 dispatch! {
     /// The places of the units that are on, for each row of words.
-    fn list(|l| bits: &[u64], units: usize, skip: usize, places: &mut [u32], counts: &mut [usize]) {
-        for (r, (row, count)) in bits.chunks_exact(tiles(units)).zip(counts).enumerate() {
-            let mut at = r * units;
+    fn list(|l| bits: &[u64], units: usize, skip: usize, places: &mut [u32], lengths: &mut [u32]) {
+        let rows = bits.len() / tiles(units);
+        for (r, row) in bits.chunks_exact(tiles(units)).enumerate() {
+            let places = &mut places[r * stride(units)..];
+            let mut n = 0;
             for (tile, &word) in row.iter().enumerate() {
                 for v in 0..VECTORS {
                     let on = (word >> (v * LANES)) as u16;
-                    // What is written behind the end of the list belongs to later rows, or to nobody.
-                    if let Some(to) = places[at..].first_chunk_mut() {
-                        at += l.list(on, (tile * (TILE + skip) + v * LANES) as u32, to);
+                    // There is room for all of the vector, except for one behind the last unit.
+                    if let Some(to) = places[n..].first_chunk_mut() {
+                        n += l.list(on, (tile * (TILE + skip) + v * LANES) as u32, to);
                     }
                 }
+                lengths[(tile + 1) * rows + r] = n as u32;
             }
-            *count = at - r * units;
         }
     }
 
-    fn active<const V: usize>(|l| strip: &[Row], units: usize, places: &[u32], counts: &[usize], out: &mut [Row]) {
-        for (r, (&n, out)) in counts.iter().zip(out).enumerate() {
-            let places = &places[r * units..];
-            let mut sum = [l.splat(0.0); V];
-            for (&place, &ahead) in places[..n].iter().zip(&places[AHEAD..]) {
-                prefetch(l, strip, ahead as usize);
-                let row = &strip[place as usize];
-                for v in 0..V {
-                    sum[v] = l.add(sum[v], l.load(&row.0[v]));
-                }
-            }
+    fn one_by_one<const V: usize>(|l| strip: &[Row], lists: Lists<'_>, lengths: &[u32], out: &mut [Row]) {
+        for (r, (&n, out)) in lengths.iter().zip(out).enumerate() {
+            let first = r * lists.stride;
+            let mut sums = [l.splat(0.0); V];
+            add_rows::<L, V, true>(l, strip, lists, first..first + n as usize, &mut sums);
             for v in 0..V {
-                l.store(sum[v], &mut out.0[v]);
+                l.store(sums[v], &mut out.0[v]);
             }
         }
     }
 
-    fn weighted<const V: usize>(
-        |l| strip: &[Row], units: usize, places: &[u32], values: &[f32], counts: &[usize], out: &mut [Row],
+    fn in_blocks<const V: usize>(
+        |l| strip: Strip<'_>, units: usize, lists: Lists<'_>, lengths: &[u32], out: &mut [Row],
     ) {
-        for (r, (&n, out)) in counts.iter().zip(out).enumerate() {
-            let (places, values) = (&places[r * units..], &values[r * units..]);
-            let mut sum = [l.splat(0.0); V];
-            for ((&place, &ahead), &x) in places[..n].iter().zip(&places[AHEAD..]).zip(values) {
-                prefetch(l, strip, ahead as usize);
-                let row = &strip[place as usize];
-                for v in 0..V {
-                    sum[v] = l.mul_add(l.splat(x), l.load(&row.0[v]), sum[v]);
+        let rows = out.len();
+        for tile in 0..tiles(units) {
+            let (next, share) = ((tile + 1) * (TILE + strip.skip), TILE.div_ceil(rows));
+            for r in 0..rows {
+                // Each row asks for its share of the next block.
+                for n in r * share..TILE.min((r + 1) * share) {
+                    prefetch(l, strip.rows, next + n);
                 }
-            }
-            for v in 0..V {
-                l.store(sum[v], &mut out.0[v]);
+                let (from, to) = (lengths[tile * rows + r] as usize, lengths[(tile + 1) * rows + r] as usize);
+                let first = r * lists.stride;
+                let mut sums = [l.splat(0.0); V];
+                if tile > 0 {
+                    for v in 0..V {
+                        sums[v] = l.load(&out[r].0[v]);
+                    }
+                }
+                add_rows::<L, V, false>(l, strip.rows, lists, first + from..first + to, &mut sums);
+                for v in 0..V {
+                    l.store(sums[v], &mut out[r].0[v]);
+                }
             }
         }
     }
