@@ -385,6 +385,41 @@ fn a_second_signal_stops_at_once() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_signal_need_not_wait_for_the_samples() {
+    let folder = folder("late");
+    for (name, status) in [("INT", 130), ("TERM", 143)] {
+        let mut command =
+            command(&folder, &format!("{SMALL} --out {name} --image 3x5 --samples 20000").replace("--quiet", ""));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map(|line| line.expect("a line"));
+        assert!(lines.any(|line| line.starts_with("epoch 3")), "the last epoch");
+        // It is drawing, or will be.
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        signal(&child, name);
+        lines.for_each(drop);
+        assert_eq!(child.wait().expect("ended").code(), Some(status));
+        assert!(!folder.join(name).join("samples.png").exists());
+        // It ends where it would have gone on.
+        fine(&folder, &format!("train --quiet --resume {name} --samples 1"));
+        assert!(folder.join(name).join("samples.png").exists());
+        let checkpoint = Checkpoint::load(&folder.join(name).join("checkpoint.safetensors")).expect("a checkpoint");
+        assert_eq!(checkpoint.trainer.updates, 20);
+    }
+}
+
+#[test]
+fn a_run_that_is_far_enough_makes_no_update() {
+    let folder = folder("enough");
+    fine(&folder, &format!("{SMALL} --out out --stop-after 7"));
+    let before = outcome(&folder.join("out"));
+    for stop in [3, 7] {
+        fine(&folder, &format!("train --quiet --resume out --stop-after {stop}"));
+        assert!(outcome(&folder.join("out")) == before, "--stop-after {stop}");
+    }
+}
+
 // The library
 
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::Cd, Algorithm::Pcd { n_chains: 10 }, Algorithm::Pcd { n_chains: 3 }];

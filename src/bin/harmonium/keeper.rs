@@ -45,6 +45,12 @@ impl<'a> Keeper<'a> {
         self.signals.heard().map(Stop::Signal).or(asked)
     }
 
+    /// For when all is kept: a signal ends the process at once from here on, and the run if it came before.
+    pub fn end_at_once(&self) -> Option<Stop> {
+        self.signals.wait_for_none();
+        self.signals.heard().map(Stop::Signal)
+    }
+
     /// Whether a checkpoint is due after this update; `epochs` where it is the last of an epoch: how many are over.
     pub fn is_due(&self, updates: u64, epochs: Option<u64>) -> bool {
         match self.options.checkpoint_every {

@@ -11,7 +11,11 @@ use std::sync::{
 };
 
 /// Hears the first signal; a second one ends the process at once.
-pub struct Signals(Arc<AtomicUsize>);
+pub struct Signals {
+    /// Whether the next signal is a second one.
+    first: Arc<AtomicBool>,
+    number: Arc<AtomicUsize>,
+}
 
 impl Signals {
     pub fn listen() -> Result<Self> {
@@ -23,11 +27,16 @@ impl Signals {
                 .and_then(|_| flag::register_usize(signal, number.clone(), signal.unsigned_abs() as usize))
                 .map_err(|problem| Error::File { path: "signals".into(), problem: problem.to_string() })?;
         }
-        Ok(Self(number))
+        Ok(Self { first, number })
+    }
+
+    /// From here on the first signal too ends the process at once.
+    pub fn wait_for_none(&self) {
+        self.first.store(true, Ordering::SeqCst);
     }
 
     /// The number of the signal that came.
     pub fn heard(&self) -> Option<u8> {
-        u8::try_from(self.0.load(Ordering::Relaxed)).ok().filter(|&number| number != 0)
+        u8::try_from(self.number.load(Ordering::SeqCst)).ok().filter(|&number| number != 0)
     }
 }

@@ -58,13 +58,16 @@ pub fn run<B: Backend>(backend: &B, options: &Train, resumed: Option<Checkpoint>
         Some(checkpoint) => checkpoint.rbm.clone(),
         None => Rbm::new(job.shape, options.seed),
     };
-    let (epochs, stop) = job.train(backend, &mut rbm, &mut keeper)?;
+    let (epochs, mut stop) = job.train(backend, &mut rbm, &mut keeper)?;
+    if stop.is_none() {
+        stop = keeper.end_at_once();
+        job.say_stopped(&keeper, stop, epochs.last().map_or(0, |epoch| epoch.updates));
+    }
     if stop.is_none() {
         job.draw_samples(backend, &rbm)?;
         job.draw_curve(&epochs)?;
         job.conclude(&epochs);
     }
-    // A signal that came after the last update found everything done.
     Ok(match stop {
         Some(Stop::Signal(number)) => Some(number),
         _ => None,
@@ -198,7 +201,10 @@ impl<'a> Job<'a> {
         let batches: Vec<_> = self.rows.batches(self.options.batch_size).collect();
         let in_epoch = batches.len() as u64;
         let epochs = self.options.epochs as u64;
-        let mut stop = None;
+        // A run that goes on may have made all the updates that are asked for.
+        let done = self.resumed.as_ref().map(|checkpoint| checkpoint.trainer.updates);
+        let mut stop = done.filter(|_| place.epoch < epochs).and_then(|updates| keeper.stop(updates));
+        self.say_stopped(keeper, stop, done.unwrap_or(0));
         self.progress.advance(place.epoch * in_epoch + place.batch);
         while place.epoch < epochs && stop.is_none() {
             let number = place.epoch;
