@@ -45,6 +45,16 @@ fn ulps(found: f32, expected: f64) -> f64 {
     (f64::from(found) - expected).abs() / unit
 }
 
+/// How far a sum of softplus terms and of products may be from what it should be, given the sums of their magnitudes: every
+/// softplus is off by [`SOFTPLUS_ULP`], of which one is at most 2^-23 of it, or else by less than a normal number; the
+/// products are exact in `f64`, and the additions cost a few of its own units each.
+fn tolerance(softplus: f64, products: f64, terms: usize) -> f64 {
+    let n = terms as f64;
+    SOFTPLUS_ULP * f64::from(f32::EPSILON) * softplus
+        + 2.0 * n * f64::EPSILON * (softplus + products)
+        + n * f64::from(f32::MIN_POSITIVE)
+}
+
 #[test]
 fn the_elementary_functions_at_the_ends() {
     for x in extremes() {
@@ -84,9 +94,10 @@ for_each_backend! {
 
         let sums: f64 = x.iter().map(|&x| exact::softplus(f64::from(x))).sum();
         for (v, f) in states.chunks_exact(n).zip(resident.free_energy(batch).expect("F")) {
-            let bias: f64 = v.iter().zip(&x).map(|(&v, &b)| f64::from(v) * f64::from(b)).sum();
-            let expected = -bias - sums;
-            assert!(f.is_finite() && (f - expected).abs() <= 1e-6 * sums, "F = {f:e}, expected {expected:e}");
+            let products = || v.iter().zip(&x).map(|(&v, &b)| f64::from(v) * f64::from(b));
+            let expected = -products().sum::<f64>() - sums;
+            let tolerance = tolerance(sums, products().map(f64::abs).sum(), 2 * n);
+            assert!(f.is_finite() && (f - expected).abs() <= tolerance, "F = {f:e}, expected {expected:e}");
         }
         let likelihoods = resident.pseudo_log_likelihood(batch).expect("PL");
         assert!(likelihoods.iter().all(|x| x.is_finite() && *x <= 0.0), "{likelihoods:?}");
@@ -129,11 +140,9 @@ fn cross_entropy_at_the_ends() {
         let data = vec![x; p.len()];
         let found = reconstruction_cross_entropy(rows(&data, 1), &p).expect("one a row");
         for (&p, found) in p.iter().zip(found) {
-            let expected = f64::from(x) * f64::from(p) - exact::softplus(f64::from(p));
-            assert!(
-                found.is_finite() && (found - expected).abs() <= 1e-6 * f64::from(p.abs()).max(1.0),
-                "{x}, {p:e}: {found:e}"
-            );
+            let (product, softplus) = (f64::from(x) * f64::from(p), exact::softplus(f64::from(p)));
+            let tolerance = tolerance(softplus, product.abs(), 1);
+            assert!(found.is_finite() && (found - (product - softplus)).abs() <= tolerance, "{x}, {p:e}: {found:e}");
         }
     }
 }
