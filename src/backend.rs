@@ -142,14 +142,6 @@ impl<'a> Rows<'a> {
         self.values
     }
 
-    /// How many of the values are not 0.
-    pub(crate) fn count_of_nonzero(&self) -> usize {
-        match self.values {
-            Values::U8(x) => x.iter().filter(|&&x| x != 0).count(),
-            Values::F32(x) => x.iter().filter(|&&x| x != 0.0).count(),
-        }
-    }
-
     /// Some of the rows.
     ///
     /// # Panics

@@ -20,7 +20,7 @@ use crate::{
     error::{Error, Result},
     model,
     monitor::Monitor,
-    rbm::Rbm,
+    rbm::{Rbm, check},
     storage::{read_file, write_atomically},
     tensors::{self, Tensor, Tensors},
     train::{Algorithm, Settings, TrainerState},
@@ -150,10 +150,7 @@ impl Checkpoint {
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         self.rbm.view().check_finite()?;
         let TrainerState { chains, watched, .. } = &self.trainer;
-        if let Some(index) = chains.betas.iter().position(|beta| !beta.is_finite()) {
-            let expected = "a finite number";
-            return Err(Error::Value { what: "betas", index, expected, found: chains.betas[index] });
-        }
+        check("betas", &chains.betas, chains.betas.len())?;
         let numbers = self.log.iter().flat_map(|epoch| [epoch.monitor.unwrap_or(0.0), epoch.seconds]);
         let numbers = numbers.chain(self.health.iter().flat_map(numbers_of).flatten());
         if let Some(x) = numbers.chain([*watched, self.place.seconds]).find(|x| !x.is_finite()) {

@@ -5,7 +5,7 @@
 use crate::{
     backend::{Backend, Gradient, Layer, Rows},
     error::{Error, Result},
-    rbm::{RbmRef, Resident},
+    rbm::{RbmRef, Resident, check},
 };
 
 impl RbmRef<'_> {
@@ -63,12 +63,11 @@ impl<B: Backend> Resident<B> {
     /// `v`: rows × n_visible, values in [0, 1]; `weights`: one finite number w for each row. Writes over `out`.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the rows do not fit the shape, [`Error::Length`] where weights and rows differ in number.
+    /// [`Error::Argument`] where the rows do not fit the shape, [`Error::Length`] where weights and rows differ in number,
+    /// [`Error::Value`] where a weight is not finite.
     pub fn free_energy_gradient(&self, v: B::Batch<'_>, weights: &[f32], out: &mut Gradient) -> Result<()> {
         let rows = self.check_batch(Layer::Visible, v)?;
-        if weights.len() != rows {
-            return Err(Error::Length { what: "weights", expected: rows, found: weights.len() });
-        }
+        check("weights", weights, rows)?;
         self.check_gradient(out)?;
         self.backend.free_energy_gradient(&self.parameters, v, weights, &mut self.backend.work(self.shape)?, out)
     }

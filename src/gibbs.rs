@@ -7,7 +7,7 @@
 use crate::{
     backend::{Activations, Backend, ChainState, Layer, Rows, Shape, Values},
     error::{Error, Result},
-    rbm::Resident,
+    rbm::{Resident, check},
     uniforms::Uniforms,
 };
 
@@ -130,9 +130,7 @@ impl<B: Backend> Chains<B> {
         if state.hidden.len() != len * words {
             return Err(Error::Length { what: "chains", expected: len * words, found: state.hidden.len() });
         }
-        if let Some(index) = state.betas.iter().position(|beta| !beta.is_finite()) {
-            return Err(Error::Value { what: "betas", index, expected: "a finite number", found: state.betas[index] });
-        }
+        check("betas", &state.betas, len)?;
         let last = shape.n_hidden() % 64;
         if last != 0 && state.hidden.chunks_exact(words).any(|chain| chain[words - 1] >> last != 0) {
             return Err(Error::Argument {

@@ -203,7 +203,8 @@ impl<'a> RbmMut<'a> {
     }
 }
 
-fn check(what: &'static str, values: &[f32], expected: usize) -> Result<()> {
+/// As many finite numbers as expected.
+pub(crate) fn check(what: &'static str, values: &[f32], expected: usize) -> Result<()> {
     if values.len() != expected {
         return Err(Error::Length { what, expected, found: values.len() });
     }

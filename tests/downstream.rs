@@ -3,7 +3,8 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Algorithm, Backend, Error, Monitor, Rbm, RbmMut, RbmRef, Rows, Settings, Shape, Trainer, Values,
+    Activations, Algorithm, Backend, Error, Gradient, Monitor, Rbm, RbmMut, RbmRef, Rows, Settings, Shape, Trainer,
+    Values,
 };
 use oracle::{assert_bits, for_each_backend, random_bytes, random_values, shape};
 
@@ -163,6 +164,11 @@ fn misfits_are_errors() {
     assert!(lent.propup(rows(&[0.5; 3], 3), &mut Activations::default()).is_err());
     assert!(lent.propdown(rows(&[0.5; 2], 2), &mut Activations::default()).is_err());
     assert!(lent.free_energy(rows(&[0.5; 3], 1)).is_err());
+    let mut gradient = Gradient::zero(two);
+    let mut weighted = |weights| lent.free_energy_gradient(rows(&[0.5; 4], 2), weights, &mut gradient);
+    assert_eq!(weighted(&[1.0]).expect_err("one weight for two rows"), length("weights", 2, 1));
+    let error = weighted(&[1.0, f32::INFINITY]).expect_err("infinity");
+    assert!(matches!(error, Error::Value { what: "weights", index: 1, .. }));
     drop(lent);
     assert_eq!(rbm, before, "what fails changes nothing");
 }

@@ -5,9 +5,9 @@
 //! once what becomes of them.
 
 use super::{
+    inputs::Inputs,
     isa::Isa,
     layers::{self, Partial},
-    sums::Inputs,
     threads::Split,
     tiles::{Parameters, Row, TILE, tiles, vectors},
 };
@@ -101,7 +101,7 @@ impl Tempered<'_> {
     pub fn make_from_rows(
         &self, given: Layer, rows: Rows<'_>, scratch: &mut Scratch, take: impl FnMut(usize, usize, &mut [Row]),
     ) {
-        scratch.inputs.take_rows(rows, self.parameters.skip(given));
+        scratch.inputs.take_rows(self.isa, rows, self.parameters.skip(given));
         self.make(given, &scratch.inputs, &mut scratch.tile, take);
     }
 

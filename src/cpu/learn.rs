@@ -1,14 +1,16 @@
-//! Gradient and update on the CPU: one pass over the weights, split by tiles of visible units.
+//! Gradient and update on the CPU: one pass over the hidden means, split by tiles of hidden units, and one over the weights,
+//! split by tiles of visible units.
 //!
 //! For each weight, with x the data, v⁻ the chains' visible bits, P and N the hidden means that belong to them,
 //! pos = Σ_r x_ri·P_rj over the rows and neg = Σ_m v⁻_mi·N_mj over the chains, each from 0 in ascending order by fused
-//! multiply-add; the gradient is fma(neg, 1/M, -(pos·(1/B))) and the new weight fma(-lr, gradient, weight). Both sums skip
-//! what is 0. A worker has all of a visible tile's weights in both forms, so that it also writes the transposed ones.
+//! multiply-add, as `sums` does it; the gradient is fma(neg, 1/M, -(pos·(1/B))) and the new weight fma(-lr, gradient,
+//! weight). A worker has all of a visible tile's weights in both forms, so that it also writes the transposed ones.
 
 use super::{
     chains::Chains,
+    inputs::Inputs,
     isa::Isa,
-    sums::{Inputs, Terms},
+    sums::Terms,
     threads::{RowsMut, Split, share},
     tiles::{Parameters, Row, TILE, VECTORS, tiles, vectors},
 };
@@ -22,8 +24,6 @@ use std::cell::RefCell;
 #[derive(Clone, Copy)]
 pub(super) struct Statistics<'a> {
     pub batch: Rows<'a>,
-    /// How many of the batch's values are not 0.
-    on: usize,
     /// P, rows × tiles.
     pub positive: &'a [Row],
     /// The weight of each row, where it is not 1.
@@ -53,14 +53,13 @@ impl<'a> Statistics<'a> {
     /// Those of an update.
     pub fn of_update(batch: Rows<'a>, positive: &'a [Row], chains: &'a Chains) -> Self {
         let scales = Scales { positive: 1.0 / batch.len() as f32, negative: 1.0 / chains.len() as f32 };
-        let (on, visible, negative) = (batch.count_of_nonzero(), &chains.visible, &chains.hidden_mean);
-        Self { batch, on, positive, row_weights: None, visible, negative, scales }
+        Self { batch, positive, row_weights: None, visible: &chains.visible, negative: &chains.hidden_mean, scales }
     }
 
     /// Those of Σ_r weight_r ∂F(v_r)/∂θ.
     pub fn of_rows(batch: Rows<'a>, positive: &'a [Row], weights: &'a [f32]) -> Self {
-        let (on, scales) = (batch.count_of_nonzero(), Scales { positive: 1.0, negative: 0.0 });
-        Self { batch, on, positive, row_weights: Some(weights), visible: &[], negative: &[], scales }
+        let scales = Scales { positive: 1.0, negative: 0.0 };
+        Self { batch, positive, row_weights: Some(weights), visible: &[], negative: &[], scales }
     }
 }
 
@@ -88,13 +87,15 @@ impl Target {
     }
 }
 
-pub(super) fn update(isa: Isa, parameters: &mut Parameters, statistics: Statistics<'_>, lr: f32) {
-    run(isa, parameters, statistics, Target::Update { lr });
+pub(super) fn update(isa: Isa, parameters: &mut Parameters, statistics: Statistics<'_>, panels: &mut Panels, lr: f32) {
+    run(isa, parameters, statistics, panels, Target::Update { lr });
 }
 
 /// Needs room for parameters, of which nothing is read.
-pub(super) fn gradient(isa: Isa, room: &mut Parameters, statistics: Statistics<'_>, out: &mut Gradient) {
-    run(isa, room, statistics, Target::Gradient);
+pub(super) fn gradient(
+    isa: Isa, room: &mut Parameters, statistics: Statistics<'_>, panels: &mut Panels, out: &mut Gradient,
+) {
+    run(isa, room, statistics, panels, Target::Gradient);
     room.write(&mut out.weights, &mut out.visible_bias, &mut out.hidden_bias);
 }
 
@@ -117,58 +118,93 @@ pub(super) fn apply(parameters: &mut Parameters, gradient: &Gradient, lr: f32) {
     *parameters = Parameters::new(shape, &flat.weights, &flat.visible_bias, &flat.hidden_bias);
 }
 
-fn run(isa: Isa, parameters: &mut Parameters, statistics: Statistics<'_>, target: Target) {
-    hidden_bias(isa, &mut parameters.hidden_bias, statistics, target);
-    let width = tiles(parameters.shape.n_hidden()) * TILE;
-    let job = Job {
-        weights: RowsMut::new(width, &mut parameters.weights),
-        transposed: RowsMut::new(width, &mut parameters.transposed),
-        visible_bias: RowsMut::new(1, &mut parameters.visible_bias),
-    };
+fn run(isa: Isa, parameters: &mut Parameters, statistics: Statistics<'_>, panels: &mut Panels, target: Target) {
     let shape = parameters.shape;
-    share(job, &|job| {
+    let width = tiles(shape.n_hidden());
+    let Panels { positive, negative } = panels;
+    positive.resize(statistics.positive.len(), Row::ZERO);
+    negative.resize(statistics.negative.len(), Row::ZERO);
+    let hidden = HiddenJob {
+        bias: RowsMut::new(1, &mut parameters.hidden_bias),
+        positive: RowsMut::new(positive.len() / width, positive),
+        negative: RowsMut::new(negative.len() / width, negative),
+    };
+    share(hidden, &|job| {
+        let mut rest = job;
+        while rest.pieces() > 0 {
+            let (tile, others) = rest.split(1);
+            hidden_tile(isa, width, tile, statistics, target);
+            rest = others;
+        }
+    });
+    let panels = &*panels;
+    let visible = VisibleJob {
+        weights: RowsMut::new(width * TILE, &mut parameters.weights),
+        transposed: RowsMut::new(width * TILE, &mut parameters.transposed),
+        bias: RowsMut::new(1, &mut parameters.visible_bias),
+    };
+    share(visible, &|job| {
         SCRATCH.with_borrow_mut(|scratch| {
-            let width = tiles(shape.n_hidden());
-            panels(statistics.positive, width, &mut scratch.positive);
-            panels(statistics.negative, width, &mut scratch.negative);
             let mut rest = job;
             while rest.pieces() > 0 {
                 let (tile, others) = rest.split(1);
-                visible_tile(isa, shape, tile, statistics, target, scratch);
+                visible_tile(isa, shape, tile, statistics, panels, target, scratch);
                 rest = others;
             }
         });
     });
 }
 
-/// Rows × tiles becomes tiles × rows: all rows of a tile stand together. In the first order they are a multiple of some
-/// power of two apart, which would put them all into the same few lines of a cache.
-fn panels(rows: &[Row], width: usize, out: &mut Vec<Row>) {
-    out.clear();
-    for tile in 0..width {
-        out.extend(rows.iter().skip(tile).step_by(width));
+/// P and N, all rows of a tile together. In the order of the rows they are a multiple of some power of two apart, which
+/// would put them all into the same few lines of a cache.
+#[derive(Debug, Default)]
+pub(super) struct Panels {
+    positive: Vec<Row>,
+    negative: Vec<Row>,
+}
+
+/// What belongs to some tiles of hidden units.
+struct HiddenJob<'a> {
+    bias: RowsMut<'a, Row>,
+    positive: RowsMut<'a, Row>,
+    negative: RowsMut<'a, Row>,
+}
+
+impl Split for HiddenJob<'_> {
+    fn pieces(&self) -> usize {
+        self.bias.pieces()
+    }
+
+    fn split(self, pieces: usize) -> (Self, Self) {
+        let (bias, other_bias) = self.bias.split(pieces);
+        let (positive, other_positive) = self.positive.split(pieces);
+        let (negative, other_negative) = self.negative.split(pieces);
+        (
+            Self { bias, positive, negative },
+            Self { bias: other_bias, positive: other_positive, negative: other_negative },
+        )
     }
 }
 
 /// What belongs to some tiles of visible units.
-struct Job<'a> {
+struct VisibleJob<'a> {
     weights: RowsMut<'a, Row>,
     transposed: RowsMut<'a, Row>,
-    visible_bias: RowsMut<'a, Row>,
+    bias: RowsMut<'a, Row>,
 }
 
-impl Split for Job<'_> {
+impl Split for VisibleJob<'_> {
     fn pieces(&self) -> usize {
-        self.visible_bias.pieces()
+        self.bias.pieces()
     }
 
     fn split(self, pieces: usize) -> (Self, Self) {
         let (weights, other_weights) = self.weights.split(pieces);
         let (transposed, other_transposed) = self.transposed.split(pieces);
-        let (visible_bias, other_visible_bias) = self.visible_bias.split(pieces);
+        let (bias, other_bias) = self.bias.split(pieces);
         (
-            Self { weights, transposed, visible_bias },
-            Self { weights: other_weights, transposed: other_transposed, visible_bias: other_visible_bias },
+            Self { weights, transposed, bias },
+            Self { weights: other_weights, transposed: other_transposed, bias: other_bias },
         )
     }
 }
@@ -179,9 +215,6 @@ struct Scratch {
     /// The units of a visible tile in the rows and in the chains.
     rows: Inputs,
     chains: Inputs,
-    /// P and N, tile by tile.
-    positive: Vec<Row>,
-    negative: Vec<Row>,
     /// Both sums for a block.
     sums: [Vec<Row>; 2],
 }
@@ -191,14 +224,15 @@ thread_local! {
 }
 
 fn visible_tile(
-    isa: Isa, shape: Shape, job: Job<'_>, statistics: Statistics<'_>, target: Target, scratch: &mut Scratch,
+    isa: Isa, shape: Shape, job: VisibleJob<'_>, statistics: Statistics<'_>, panels: &Panels, target: Target,
+    scratch: &mut Scratch,
 ) {
-    let Scratch { rows, chains, positive, negative, sums } = scratch;
-    let (tile, width) = (job.visible_bias.first, tiles(shape.n_hidden()));
+    let Scratch { rows, chains, sums } = scratch;
+    let (tile, width) = (job.bias.first, tiles(shape.n_hidden()));
     let units = TILE.min(shape.n_visible() - tile * TILE);
-    rows.take_columns(statistics.batch, tile, statistics.row_weights, statistics.on);
-    chains.take_bit_columns(statistics.visible, tiles(shape.n_visible()), tile, units);
-    let bias = job.visible_bias.values[0].units_mut();
+    rows.take_columns(isa, statistics.batch, tile, statistics.row_weights);
+    chains.take_bit_columns(isa, statistics.visible, tiles(shape.n_visible()), tile, units);
+    let bias = job.bias.values[0].units_mut();
     for (i, bias) in bias[..units].iter_mut().enumerate() {
         *bias = target.of(*bias, statistics.scales.combine(rows.total(i), chains.total(i)));
     }
@@ -210,7 +244,8 @@ fn visible_tile(
         let (weights, transposed) = (&mut job.weights.values[block.clone()], &mut job.transposed.values[block]);
         let vectors = vectors(shape.n_hidden(), tile);
         let [made, others] = &mut *sums;
-        let terms = [(&*rows, &*positive, made), (&*chains, &*negative, others)].map(|(inputs, panels, room)| {
+        let (positive, negative) = (&panels.positive, &panels.negative);
+        let terms = [(&*rows, positive, made), (&*chains, negative, others)].map(|(inputs, panels, room)| {
             let panel = panels.len() / width;
             inputs.terms(isa, &panels[tile * panel..][..panel], vectors, room)
         });
@@ -255,25 +290,28 @@ dispatch! {
         }
     }
 
-    fn hidden_bias(|l| bias: &mut [Row], statistics: Statistics<'_>, target: Target) {
-        let width = bias.len();
-        for (tile, bias) in bias.iter_mut().enumerate() {
-            let mut pos = [l.splat(0.0); VECTORS];
-            for (r, means) in statistics.positive.chunks_exact(width).enumerate() {
-                let weight = l.splat(statistics.row_weights.map_or(1.0, |weights| weights[r]));
-                for v in 0..VECTORS {
-                    pos[v] = l.mul_add(weight, l.load(&means[tile].0[v]), pos[v]);
-                }
-            }
-            let mut neg = [l.splat(0.0); VECTORS];
-            for means in statistics.negative.chunks_exact(width) {
-                for v in 0..VECTORS {
-                    neg[v] = l.add(neg[v], l.load(&means[tile].0[v]));
-                }
-            }
+    /// Both panels and the bias of a tile of hidden units.
+    fn hidden_tile(|l| width: usize, job: HiddenJob<'_>, statistics: Statistics<'_>, target: Target) {
+        let tile = job.bias.first;
+        let mut pos = [l.splat(0.0); VECTORS];
+        for (r, (means, to)) in statistics.positive.iter().skip(tile).step_by(width).zip(job.positive.values).enumerate() {
+            let weight = l.splat(statistics.row_weights.map_or(1.0, |weights| weights[r]));
             for v in 0..VECTORS {
-                store(l, pos[v], neg[v], statistics.scales, target, &mut bias.0[v]);
+                let mean = l.load(&means.0[v]);
+                l.store(mean, &mut to.0[v]);
+                pos[v] = l.mul_add(weight, mean, pos[v]);
             }
+        }
+        let mut neg = [l.splat(0.0); VECTORS];
+        for (means, to) in statistics.negative.iter().skip(tile).step_by(width).zip(job.negative.values) {
+            for v in 0..VECTORS {
+                let mean = l.load(&means.0[v]);
+                l.store(mean, &mut to.0[v]);
+                neg[v] = l.add(neg[v], mean);
+            }
+        }
+        for v in 0..VECTORS {
+            store(l, pos[v], neg[v], statistics.scales, target, &mut job.bias.values[0].0[v]);
         }
     }
 }

@@ -7,11 +7,11 @@
 //! | chains, `sample_*`, `gibbs_*`, `propup`, `propdown` | sum of active rows, with a factor each where states are real; dense product in the same order where more than seven tenths of the units are not 0 |
 //! | free energies, the pseudo-likelihood of one bit, cross-entropies | the same sums, then softplus terms added up in `f64` |
 //! | the exact pseudo-likelihood | the same sums, then products of the factors by which a flip changes P |
-//! | gradients and updates | sums over the rows in which a unit is not 0, fused with the step and the transposition |
+//! | gradients and updates | the same sums over rows instead of units, then the step and the transposition of each block |
 //!
-//! The order of the files is that of the data: `tiles` (how numbers are kept), `sums` (one layer to the other), `layers`
-//! (bias, sigmoid, sample), `groups` (both for a group of rows), `activate`, `chains`, `anneal`, `energies`, `flips`, `phases`,
-//! `learn`. The instruction sets stand in `isa` and `crate::lanes`, the threads in `threads`.
+//! The order of the files is that of the data: `tiles` (how numbers are kept), `inputs` (which units are on), `sums` (from
+//! one layer to the other), `layers` (bias, sigmoid, sample), `groups` (all of them for a group of rows), `activate`, `chains`,
+//! `anneal`, `energies`, `flips`, `phases`, `learn`. The instruction sets stand in `isa` and `crate::lanes`, the threads in `threads`.
 
 mod activate;
 mod anneal;
@@ -19,6 +19,7 @@ mod chains;
 mod energies;
 mod flips;
 mod groups;
+mod inputs;
 pub(crate) mod isa;
 pub(crate) mod layers;
 mod learn;
@@ -171,7 +172,7 @@ impl Backend for Cpu {
     ) -> Result<()> {
         self.means(parameters, rows, &mut work.positive);
         let statistics = Statistics::of_rows(rows, &work.positive, weights);
-        learn::gradient(self.isa, &mut parameters.clone(), statistics, out);
+        learn::gradient(self.isa, &mut parameters.clone(), statistics, &mut work.panels, out);
         Ok(())
     }
 
@@ -240,14 +241,15 @@ impl Backend for Cpu {
         out: &mut Gradient,
     ) -> Result<()> {
         let statistics = Statistics::of_update(batch, &work.positive, chains);
-        learn::gradient(self.isa, &mut parameters.clone(), statistics, out);
+        learn::gradient(self.isa, &mut parameters.clone(), statistics, &mut work.panels, out);
         Ok(())
     }
 
     fn update(
         &self, parameters: &mut Parameters, batch: Rows<'_>, chains: &chains::Chains, work: &mut phases::Work, lr: f32,
     ) -> Result<()> {
-        learn::update(self.isa, parameters, Statistics::of_update(batch, &work.positive, chains), lr);
+        let statistics = Statistics::of_update(batch, &work.positive, chains);
+        learn::update(self.isa, parameters, statistics, &mut work.panels, lr);
         Ok(())
     }
 

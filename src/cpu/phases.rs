@@ -6,6 +6,7 @@ use super::{
     energies, flips,
     groups::{COLD, GROUP, LayerDraws, Tempered, with_scratch},
     layers,
+    learn::Panels,
     threads::{RowsMut, Split, share},
     tiles::{Parameters, Row, tiles},
 };
@@ -16,6 +17,8 @@ use crate::backend::{Layer, Plan, Rows, Watch};
 pub struct Work {
     /// P, the hidden means of the batch: rows × tiles.
     pub(super) positive: Vec<Row>,
+    /// Room for an update.
+    pub(super) panels: Panels,
     /// What was watched, for each row of the batch.
     values: Vec<f64>,
     /// The sum over updates of the mean of that.

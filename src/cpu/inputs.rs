@@ -1,0 +1,286 @@
+//! The states of one layer for a group of rows, on their way into the sums: what is on, as lists, and which kernel of `sums`
+//! is the fastest for them.
+//!
+//! Whatever is taken (packed bits or numbers, by rows or by columns) becomes words that say which units are not 0, and
+//! words become lists of units. On MNIST 5 to 20 % of the units are on, and a list of them reads just their rows of
+//! weights; where most are on, a product that reads all rows needs no list.
+
+use super::{
+    isa::Isa,
+    sums::{DENSE_ROWS, Lists, Terms, dense, in_blocks, one_by_one},
+    tiles::{Row, Strip, TILE, VECTORS, tiles},
+};
+use crate::{
+    backend::{Rows, Values},
+    lanes::{LANES, dispatch},
+};
+use std::{mem::take, ops::Range};
+
+/// Above this share of units that are not 0 the dense product is the faster one.
+const DENSE_ABOVE: f32 = 0.7;
+/// From how many uses of each row of weights on lists are taken block by block.
+const USES: usize = 4;
+
+/// The states of a group of rows.
+#[derive(Debug, Default)]
+pub(crate) struct Inputs {
+    rows: usize,
+    units: usize,
+    form: Form,
+    /// Whether all values that are not 0 are 1.
+    bits: bool,
+    /// Which units are not 0, rows × tiles, where that was not given.
+    words: Vec<u64>,
+    /// For each row, from `row·stride` on: where the rows of the units that are not 0 stand in a [`Strip`], ascending.
+    places: Vec<u32>,
+    /// The values of those units; without use where all are 1. In dense form those of all units, each tile of all rows, row
+    /// after row, and then the next tile.
+    values: Vec<f32>,
+    /// How long each row's list is before each tile, tile after tile, and at its end.
+    lengths: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Form {
+    #[default]
+    OneByOne,
+    InBlocks,
+    Dense,
+}
+
+/// From one row's list to the next one's: an odd number of cache lines, so that they share the sets of a cache evenly.
+#[inline(always)]
+fn stride(units: usize) -> usize {
+    (units.div_ceil(LANES) | 1) * LANES
+}
+
+impl Inputs {
+    /// Takes rows of packed bits. `skip` is the [`Strip`]'s.
+    pub fn take_bits(&mut self, isa: Isa, bits: &[u64], units: usize, skip: usize) {
+        self.take_words(isa, bits.len() / tiles(units), bits, units, skip);
+    }
+
+    /// Takes rows of real numbers.
+    pub fn take_rows(&mut self, isa: Isa, rows: Rows<'_>, skip: usize) {
+        let units = rows.units();
+        let mut words = take(&mut self.words);
+        words.clear();
+        for r in 0..rows.len() {
+            for first in (0..units).step_by(TILE) {
+                words.push(active(rows, r, first..units.min(first + TILE)));
+            }
+        }
+        self.take_values(isa, rows.len(), &words, units, skip, |r, i| rows.value(r, i));
+        self.words = words;
+    }
+
+    /// Takes units as rows: row i is what unit number i of `tile` is in each of `rows`, times that row's weight where there
+    /// are weights.
+    pub fn take_columns(&mut self, isa: Isa, rows: Rows<'_>, tile: usize, weights: Option<&[f32]>) {
+        let first = tile * TILE;
+        let units = TILE.min(rows.units() - first);
+        let weight = |r: usize| weights.map_or(1.0, |weights| weights[r]);
+        let mut words = take(&mut self.words);
+        columns(units, (0..rows.len()).map(|r| active(rows, r, first..first + units)), &mut words);
+        self.take_values(isa, units, &words, rows.len(), 0, |i, r| weight(r) * rows.value(r, first + i));
+        self.words = words;
+    }
+
+    /// The same of rows of packed bits, `width` words each; `units` is how many the tile has.
+    pub fn take_bit_columns(&mut self, isa: Isa, bits: &[u64], width: usize, tile: usize, units: usize) {
+        let mut words = take(&mut self.words);
+        columns(units, bits.chunks_exact(width).map(|row| row[tile]), &mut words);
+        self.take_words(isa, units, &words, bits.len() / width, 0);
+        self.words = words;
+    }
+
+    /// Takes rows of which the words are all there is to know.
+    fn take_words(&mut self, isa: Isa, rows: usize, bits: &[u64], units: usize, skip: usize) {
+        self.reset(rows, bits, units, true);
+        match self.form {
+            Form::Dense => spread_bits(isa, bits, rows, &mut self.values),
+            _ => list(isa, rows, bits, units, skip, &mut self.places, &mut self.lengths),
+        }
+    }
+
+    /// Takes rows with the units in `words` on, whose values are `value(row, unit)`.
+    #[inline(always)]
+    fn take_values(
+        &mut self, isa: Isa, rows: usize, words: &[u64], units: usize, skip: usize, value: impl Fn(usize, usize) -> f32,
+    ) {
+        self.reset(rows, words, units, false);
+        if self.form == Form::Dense {
+            for (n, to) in self.values.chunks_exact_mut(TILE).take(words.len()).enumerate() {
+                let first = n / rows * TILE;
+                to[..TILE.min(units - first)].iter_mut().enumerate().for_each(|(i, x)| *x = value(n % rows, first + i));
+            }
+            return;
+        }
+        list(isa, rows, words, units, skip, &mut self.places, &mut self.lengths);
+        for (n, (from, to)) in self.lengths.iter().zip(&self.lengths[rows..]).enumerate() {
+            let (tile, r) = (n / rows, n % rows);
+            let part = r * stride(units) + *from as usize..r * stride(units) + *to as usize;
+            for (x, place) in self.values[part.clone()].iter_mut().zip(&self.places[part]) {
+                *x = value(r, *place as usize - tile * skip);
+            }
+        }
+    }
+
+    /// Makes room for the units that are on in `words`, and chooses the form.
+    fn reset(&mut self, rows: usize, words: &[u64], units: usize, bits: bool) {
+        let on = words.iter().map(|word| word.count_ones() as usize).sum::<usize>();
+        (self.rows, self.units, self.bits) = (rows, units, bits);
+        self.form = if 2 * rows > DENSE_ROWS && on as f32 > DENSE_ABOVE * (rows * units) as f32 {
+            Form::Dense
+        } else if units <= TILE || on >= USES * units {
+            Form::InBlocks
+        } else {
+            Form::OneByOne
+        };
+        // Behind the last list there is something to be asked for ahead.
+        let size = rows * stride(units).max(tiles(units) * TILE) + LANES;
+        if self.places.len() < size {
+            self.places.resize(size, 0);
+            self.values.resize(size, 0.0);
+        }
+        self.lengths.clear();
+        self.lengths.resize((tiles(units) + 1) * rows, 0);
+    }
+
+    /// Which of the first 64 rows are known to be 0 everywhere, row r in bit r; the bits behind the last row are 1.
+    pub fn idle(&self) -> u64 {
+        let busy = |r: usize| self.form == Form::Dense || self.list_lengths()[r] > 0;
+        !(0..self.rows).fold(0, |bits, r| bits | u64::from(busy(r)) << r)
+    }
+
+    /// The sum of the values of row `r`, in ascending order.
+    pub fn total(&self, r: usize) -> f32 {
+        let n = self.list_lengths()[r];
+        match self.form {
+            Form::Dense => (0..self.units)
+                .map(|i| self.values[(i / TILE * self.rows + r) * TILE + i % TILE])
+                .fold(0.0, |sum, x| sum + x),
+            _ if self.bits => n as f32,
+            _ => self.values[r * stride(self.units)..][..n as usize].iter().fold(0.0, |sum, x| sum + x),
+        }
+    }
+
+    /// The sums of all rows with a tile of `vectors` vectors, into the rows of `out`.
+    pub fn sums(&self, isa: Isa, strip: Strip<'_>, vectors: usize, out: &mut [Row]) {
+        match vectors {
+            1 => self.sums_of::<1>(isa, strip, out),
+            2 => self.sums_of::<2>(isa, strip, out),
+            3 => self.sums_of::<3>(isa, strip, out),
+            _ => self.sums_of::<VECTORS>(isa, strip, out),
+        }
+    }
+
+    /// The sums of all rows with a tile of a matrix, whose rows stand one behind the other; made here, in `room`, unless they
+    /// are so few terms that they are best made where they are needed.
+    pub fn terms<'a>(&'a self, isa: Isa, matrix: &'a [Row], vectors: usize, room: &'a mut [Row]) -> Terms<'a> {
+        if self.form != Form::Dense && self.units <= TILE {
+            return Terms::Lists(self.lists(), matrix, self.list_lengths());
+        }
+        self.sums(isa, Strip { rows: matrix, skip: 0 }, vectors, room);
+        Terms::Sums(room)
+    }
+
+    fn sums_of<const V: usize>(&self, isa: Isa, strip: Strip<'_>, out: &mut [Row]) {
+        let (units, lists, out) = (self.units, self.lists(), &mut out[..self.rows]);
+        match self.form {
+            Form::OneByOne => one_by_one::<V>(isa, strip.rows, lists, self.list_lengths(), out),
+            Form::InBlocks => in_blocks::<V>(isa, strip, units, lists, &self.lengths, out),
+            Form::Dense => dense::<V>(isa, strip, units, &self.values[..self.rows * tiles(units) * TILE], out),
+        }
+    }
+
+    fn lists(&self) -> Lists<'_> {
+        let values = if self.bits { None } else { Some(&self.values[..]) };
+        Lists { places: &self.places, values, stride: stride(self.units) }
+    }
+
+    /// How long each row's list is.
+    fn list_lengths(&self) -> &[u32] {
+        &self.lengths[tiles(self.units) * self.rows..]
+    }
+}
+
+/// Which units of row `r` are not 0, of a tile's.
+#[inline(always)]
+fn active(rows: Rows<'_>, r: usize, units: Range<usize>) -> u64 {
+    let span = r * rows.units() + units.start..r * rows.units() + units.end;
+    match rows.values() {
+        Values::U8(x) => {
+            let (eights, rest) = x[span].as_chunks::<8>();
+            let rest = rest.iter().enumerate().fold(0, |word, (i, &x)| word | u64::from(x != 0) << i);
+            let last = rest << (8 * eights.len() as u32 % 64);
+            eights.iter().enumerate().fold(last, |word, (i, x)| word | active_bytes(*x) << (8 * i))
+        }
+        Values::F32(x) => x[span].iter().enumerate().fold(0, |word, (i, &x)| word | u64::from(x != 0.0) << i),
+    }
+}
+
+/// Which of eight bytes are not 0: each byte becomes 0 or 1, and one product brings them all into the topmost byte.
+#[inline(always)]
+fn active_bytes(x: [u8; 8]) -> u64 {
+    let mut x = u64::from_le_bytes(x);
+    for shift in [4, 2, 1] {
+        x |= x >> shift;
+    }
+    (x & 0x0101_0101_0101_0101).wrapping_mul(0x0102_0408_1020_4080) >> 56
+}
+
+/// A tile's word of each row becomes words for each of its units: bit r of them is what the unit is in row r.
+fn columns(units: usize, mut rows: impl ExactSizeIterator<Item = u64>, out: &mut Vec<u64>) {
+    let width = tiles(rows.len());
+    out.clear();
+    out.resize(units * width, 0);
+    for tile in 0..width {
+        let mut block = [0; TILE];
+        block.iter_mut().zip(&mut rows).for_each(|(to, word)| *to = word);
+        transpose(&mut block);
+        out[tile..].iter_mut().step_by(width).zip(block).for_each(|(to, word)| *to = word);
+    }
+}
+
+/// Bit c of word r becomes bit r of word c: the upper right quarter and the lower left one change places, then theirs.
+fn transpose(words: &mut [u64; TILE]) {
+    let (mut half, mut low) = (TILE / 2, u64::MAX >> (TILE / 2));
+    while half > 0 {
+        for r in (0..TILE).filter(|r| r & half == 0) {
+            let change = (words[r] >> half ^ words[r + half]) & low;
+            words[r] ^= change << half;
+            words[r + half] ^= change;
+        }
+        half /= 2;
+        low ^= low << half;
+    }
+}
+
+dispatch! {
+    /// The places of the units that are on, for each row of words.
+    fn list(|l| rows: usize, bits: &[u64], units: usize, skip: usize, places: &mut [u32], lengths: &mut [u32]) {
+        for (r, row) in bits.chunks_exact(tiles(units).max(1)).enumerate() {
+            let places = &mut places[r * stride(units)..];
+            let mut n = 0;
+            for (tile, &word) in row.iter().enumerate() {
+                for v in 0..VECTORS {
+                    let on = (word >> (v * LANES)) as u16;
+                    // There is room for all of the vector, except for one behind the last unit.
+                    if let Some(to) = places[n..].first_chunk_mut() {
+                        n += l.list(on, (tile * (TILE + skip) + v * LANES) as u32, to);
+                    }
+                }
+                lengths[(tile + 1) * rows + r] = n as u32;
+            }
+        }
+    }
+
+    /// Bits as numbers 0 and 1, tile after tile.
+    fn spread_bits(|_l| bits: &[u64], rows: usize, out: &mut [f32]) {
+        for (n, out) in out.chunks_exact_mut(TILE).take(bits.len()).enumerate() {
+            let word = bits[n % rows * (bits.len() / rows) + n / rows];
+            out.iter_mut().enumerate().for_each(|(i, x)| *x = (word >> i & 1) as f32);
+        }
+    }
+}
