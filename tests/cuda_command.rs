@@ -6,7 +6,7 @@ mod oracle;
 use harmonium::Checkpoint;
 use oracle::{
     device::cuda,
-    program::{empty_folder, fine, run, write_data},
+    program::{empty_folder, fine, run, timeless, write_data},
 };
 use std::{
     fs,
@@ -32,12 +32,7 @@ fn outcome(out: &Path) -> Vec<(String, Vec<u8>)> {
                     let log = fs::read_to_string(entry.path()).expect("a log");
                     log.lines().flat_map(|line| line.rsplit_once(',').expect("four columns").0.bytes()).collect()
                 }
-                "checkpoint.safetensors" => {
-                    let mut checkpoint = Checkpoint::load(&entry.path()).expect("a checkpoint");
-                    checkpoint.place.seconds = 0.0;
-                    checkpoint.log.iter_mut().for_each(|epoch| epoch.seconds = 0.0);
-                    checkpoint.to_bytes().expect("finite")
-                }
+                "checkpoint.safetensors" => timeless(&entry.path()),
                 _ => fs::read(entry.path()).expect("a file"),
             };
             (name, bytes)

@@ -2,18 +2,8 @@
 
 mod oracle;
 
-use oracle::program::{empty_folder, fine, run, write_data};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
-
-/// A folder of a test's own with `data`, 50 rows of 15 values: no pictures.
-fn folder(name: &str) -> PathBuf {
-    let folder = empty_folder(&["roads", name]);
-    write_data(&folder.join("data"), &[50, 15], 1);
-    folder
-}
+use oracle::program::{fine, folder, run};
+use std::{fs, path::Path};
 
 /// Trains and gives the bytes of the model.
 #[track_caller]

@@ -25,9 +25,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 ROWS = 50_000
 VISIBLE = 784
-# Name, arguments of common.job, updates until the parameters are compared, and until times are taken. The first number is
-# the updates of an epoch, or the next ten; of three at the third job: after one its programs were
-# 13 % apart.
+# Name, arguments of common.job, updates until the parameters are compared, and until times are taken. The first number
+# is the updates of an epoch, or the next ten; of three at the third job: after one its programs were 13 % apart.
 TRAINING = [
     ("tutorial: 784 x 500, PCD-15, 20 rows, 20 chains", "500 pcd 15 20 20 0.1", 2500, 3000),
     ("784 x 1024, CD-1, 128 rows", "1024 cd 1 128 128 0.1", 390, 800),

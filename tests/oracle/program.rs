@@ -1,6 +1,7 @@
-//! The program as its users start it: in a folder, with a line of arguments.
+//! The program as its users start it: in a folder, with a line of arguments; and what it leaves there.
 
 use super::random_bytes;
+use harmonium::Checkpoint;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -23,6 +24,17 @@ pub fn write_data(path: &Path, sizes: &[u32], seed: u64) {
     fs::write(path, bytes).expect("data");
 }
 
+/// A folder of a test's own with `data`, 50 rows of 15 values, below one of the test program's own.
+pub fn folder(name: &str) -> PathBuf {
+    let folder = empty_folder(&[env!("CARGO_CRATE_NAME"), name]);
+    write_data(&folder.join("data"), &[50, 15], 1);
+    folder
+}
+
+/// A run in such a folder: five batches an epoch, four epochs, 20 updates.
+pub const SMALL: &str = "train --quiet --data data --hidden 8 --epochs 4 --batch-size 10 --k 2";
+pub const UPDATES: u64 = 20;
+
 pub fn command(folder: &Path, arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_harmonium"));
     command.current_dir(folder).args(arguments.split_whitespace());
@@ -42,4 +54,20 @@ pub fn fine(folder: &Path, arguments: &str) -> String {
     let (status, stdout, stderr) = run(folder, arguments);
     assert_eq!(status, 0, "{arguments}: {stderr}");
     stdout
+}
+
+/// The bytes of the model and of the checkpoint, and the log, without what says how long it took.
+pub fn outcome(out: &Path) -> (Vec<u8>, Vec<u8>, String) {
+    let model = fs::read(out.join("model.safetensors")).expect("a model");
+    let log = fs::read_to_string(out.join("log.csv")).expect("a log");
+    let rows = log.lines().map(|line| line.rsplit_once(',').expect("four columns").0);
+    (model, timeless(&out.join("checkpoint.safetensors")), rows.collect::<Vec<_>>().join("\n"))
+}
+
+/// The bytes of a checkpoint, without what says how long it took.
+pub fn timeless(path: &Path) -> Vec<u8> {
+    let mut checkpoint = Checkpoint::load(path).expect("a checkpoint");
+    checkpoint.place.seconds = 0.0;
+    checkpoint.log.iter_mut().for_each(|epoch| epoch.seconds = 0.0);
+    checkpoint.to_bytes().expect("finite")
 }

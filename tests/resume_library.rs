@@ -1,0 +1,155 @@
+//! Training that was stopped goes on to the bit, by the library: at every update, for every algorithm and monitor, on
+//! every backend, on other numbers of threads. States that do not fit are refused, and fingerprints tell data apart.
+
+mod oracle;
+
+use harmonium::{
+    Algorithm, Backend, Checkpoint, Error, Monitor, Rbm, Settings, Trainer,
+    checkpoint::{Epoch, Place, fingerprint},
+    diagnostics::{CheckUp, EquilibriumGap},
+};
+use oracle::{byte_rows, for_each_backend, in_pool, random_bytes, shape};
+use std::collections::BTreeMap;
+
+/// Four epochs of five batches.
+const UPDATES: u64 = 20;
+const ALGORITHMS: [Algorithm; 3] = [Algorithm::Cd, Algorithm::Pcd { n_chains: 10 }, Algorithm::Pcd { n_chains: 3 }];
+const MONITORS: [Monitor; 4] =
+    [Monitor::None, Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction];
+
+/// What a run of the library leaves: a checkpoint's bytes, and the bits of its reports.
+type Left = (Vec<u8>, Vec<Option<u64>>);
+
+/// `updates` updates from a checkpoint or from the beginning, with a report after every seventh.
+fn go_on<B: Backend>(backend: &B, settings: Settings, from: Option<&Checkpoint>, updates: u64) -> Left {
+    let (nv, nh) = (15, 70);
+    let bytes = random_bytes(50 * nv, 0.4, 1);
+    let rows = byte_rows(&bytes, nv);
+    let data = backend.load(rows).expect("data");
+    let mut rbm = from.map_or_else(|| Rbm::new(shape(nv, nh), 1), |from| from.rbm.clone());
+    let mut trainer = match from {
+        Some(from) => Trainer::from_state(backend, shape(nv, nh), settings, &from.trainer).expect("a trainer"),
+        None => Trainer::new(backend, shape(nv, nh), settings).expect("a trainer"),
+    };
+    let mut lent = rbm.lend(backend).expect("lent");
+    let mut reports = Vec::new();
+    for update in from.map_or(0, |from| from.trainer.updates)..updates {
+        let first = (update % 5) as usize * 10;
+        trainer.step(&mut lent, B::batch(&data, first..first + 10), 0.1).expect("a step");
+        if update % 7 == 6 {
+            reports.push(trainer.report().expect("a report").monitor.map(f64::to_bits));
+        }
+    }
+    let checkpoint = Checkpoint {
+        rbm: lent.to_rbm().expect("a copy"),
+        settings,
+        trainer: trainer.state().expect("a state"),
+        place: Place { epoch: updates / 5, batch: updates % 5, seconds: 1.5 },
+        log: vec![
+            Epoch { updates: 5, monitor: Some(-0.1), seconds: 1e-300 },
+            Epoch { updates: 10, monitor: None, seconds: 0.1 },
+        ],
+        health: vec![CheckUp {
+            updates: 7,
+            r_hat: Some(1.0 + f64::EPSILON),
+            bulk_effective_sample_size: Some(1e-300),
+            autocorrelation_time: None,
+            visible_flip_rate: 0.1,
+            hidden_flip_rate: 0.0,
+            gap: EquilibriumGap { persistent: -3.5, fresh: -1.25, gap: -2.25, standard_error: 0.1 },
+        }],
+        data: fingerprint(rows),
+        options: BTreeMap::from([("a \"quoted\" \\ name".into(), "and\nits ünïcode".into())]),
+        version: "1.2.3".into(),
+    };
+    let bytes = checkpoint.to_bytes().expect("bytes");
+    assert_eq!(Checkpoint::from_bytes(&bytes, "x").expect("a checkpoint"), checkpoint);
+    (bytes, reports)
+}
+
+for_each_backend! {
+    fn the_library_goes_on_at_every_update(backend) {
+        for algorithm in ALGORITHMS {
+            for monitor in MONITORS {
+                let settings = Settings { algorithm, k: 2, monitor, seed: 9 };
+                let (whole, reports) = in_pool(2, || go_on(&backend, settings, None, UPDATES));
+                for stop in 1..UPDATES {
+                    let (before, after) = if stop % 2 == 0 { (1, 3) } else { (3, 1) };
+                    let (bytes, mut told) = in_pool(before, || go_on(&backend, settings, None, stop));
+                    let checkpoint = Checkpoint::from_bytes(&bytes, "x").expect("a checkpoint");
+                    let (bytes, rest) = in_pool(after, || go_on(&backend, settings, Some(&checkpoint), UPDATES));
+                    told.extend(rest);
+                    assert!(bytes == whole && told == reports, "{algorithm:?}, {monitor:?}, stopped after {stop}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn states_that_do_not_fit() {
+    let cpu = harmonium::Cpu::detect().expect("a CPU");
+    let settings = Settings { algorithm: Algorithm::Pcd { n_chains: 4 }, k: 1, ..Settings::default() };
+    let good = Trainer::new(&cpu, shape(5, 3), settings).expect("a trainer").state().expect("a state");
+    let with = |change: &dyn Fn(&mut harmonium::TrainerState)| {
+        let mut state = good.clone();
+        change(&mut state);
+        Trainer::from_state(&cpu, shape(5, 3), settings, &state).expect_err("must be refused").to_string()
+    };
+    assert_eq!(with(&|s| s.bit = 5), "bit: expected less than 5, found 5");
+    assert_eq!(with(&|s| s.reported = 1), "reported: expected at most 0, the number of updates, found 1");
+    assert_eq!(with(&|s| s.chains.betas.truncate(3)), "chains: expected 4, found 3");
+    assert_eq!(with(&|s| s.chains.hidden[0] = 8), "chains: expected no bit beyond the last hidden unit, found one");
+    assert_eq!(with(&|s| s.chains.hidden.truncate(3)), "chains: expected 4 values, found 3");
+    assert_eq!(with(&|s| s.chains.betas[2] = f32::NAN), "betas[2]: expected a finite number, found NaN");
+    let error = Trainer::from_state(&cpu, shape(5, 3), Settings { k: 0, ..settings }, &good);
+    assert_eq!(error.expect_err("must be refused").to_string(), "k: expected at least 1, found 0");
+    Trainer::from_state(&cpu, shape(5, 3), settings, &good).expect("a trainer");
+}
+
+#[test]
+fn what_is_not_finite_is_not_saved() {
+    let cpu = harmonium::Cpu::detect().expect("a CPU");
+    let settings = Settings { algorithm: Algorithm::Cd, k: 1, ..Settings::default() };
+    let (bytes, _) = go_on(&cpu, settings, None, 3);
+    let good = Checkpoint::from_bytes(&bytes, "x").expect("a checkpoint");
+    let with = |change: &dyn Fn(&mut Checkpoint)| {
+        let mut checkpoint = good.clone();
+        change(&mut checkpoint);
+        checkpoint.to_bytes().expect_err("must be refused").to_string()
+    };
+    assert_eq!(with(&|c| c.trainer.watched = f64::NAN), "log: expected finite numbers, found NaN");
+    assert_eq!(with(&|c| c.place.seconds = f64::INFINITY), "log: expected finite numbers, found inf");
+    assert_eq!(with(&|c| c.log[0].monitor = Some(f64::NEG_INFINITY)), "log: expected finite numbers, found -inf");
+    assert_eq!(with(&|c| c.health[0].r_hat = Some(f64::NAN)), "log: expected finite numbers, found NaN");
+    assert_eq!(with(&|c| c.health[0].gap.fresh = f64::INFINITY), "log: expected finite numbers, found inf");
+    assert_eq!(with(&|c| c.trainer.chains.hidden.truncate(19)), "chains: expected 20 values, found 19");
+
+    let mut rbm = good.rbm.clone();
+    let mut trainer = Trainer::new(&cpu, rbm.shape(), settings).expect("a trainer");
+    let bytes = random_bytes(50 * 15, 0.4, 1);
+    let mut lent = rbm.lend(&cpu).expect("lent");
+    for _ in 0..40 {
+        trainer.step(&mut lent, byte_rows(&bytes, 15), f32::MAX).expect("a step");
+    }
+    let lost = Checkpoint { rbm: lent.to_rbm().expect("a copy"), ..good.clone() };
+    assert!(matches!(lost.to_bytes(), Err(Error::Value { expected: "a finite number", .. })));
+}
+
+#[test]
+fn fingerprints_tell_data_apart() {
+    let bytes = random_bytes(60, 0.5, 1);
+    let numbers: Vec<f32> = bytes.iter().map(|&x| f32::from(x) / 255.0).collect();
+    let mut other = bytes.clone();
+    other[59] ^= 1;
+    let all = [
+        fingerprint(byte_rows(&bytes, 15)),
+        fingerprint(byte_rows(&bytes, 20)),
+        fingerprint(byte_rows(&bytes[..45], 15)),
+        fingerprint(byte_rows(&other, 15)),
+        fingerprint(oracle::rows(&numbers, 15)),
+    ];
+    assert_eq!(all[0], fingerprint(byte_rows(&bytes, 15)));
+    assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), all.len(), "{all:?}");
+    assert!(all.iter().all(|digits| digits.len() == 64));
+}
