@@ -7,7 +7,7 @@
 use super::{
     Cpu,
     chains::{Chains, Part, Sweep},
-    groups::{GROUP, LayerDraws, Scratch, Tempered, empty, with_scratch},
+    groups::{GROUP, LayerDraws, Scratch, Tempered, empty, in_groups, with_scratch},
     layers::{self, total},
     threads::{Split, share},
     tiles::{Parameters, Row, TILE, gather, spread, vectors},
@@ -57,13 +57,7 @@ pub(super) fn anneal(
     let (part, sweep) = chains.sweep(betas.len() - 1);
     let annealing = Annealing { cpu, parameters, betas, reference: &reference, slopes: &slopes, sweep };
     share(Runs { part, log_weights }, &|runs| {
-        let mut rest = runs;
-        while rest.pieces() > 0 {
-            let n = rest.pieces().min(GROUP);
-            let (group, others) = rest.split(n);
-            with_scratch(|scratch| annealing.run_group(group, scratch));
-            rest = others;
-        }
+        in_groups(runs, |group| with_scratch(|scratch| annealing.run_group(group, scratch)));
     });
 }
 

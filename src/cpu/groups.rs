@@ -8,7 +8,7 @@ use super::{
     inputs::Inputs,
     isa::Isa,
     layers::{self, Partial},
-    threads::Split,
+    threads::{Split, in_parts},
     tiles::{Parameters, Row, TILE, tiles, vectors},
 };
 use crate::{
@@ -22,14 +22,8 @@ use std::cell::RefCell;
 pub(crate) const GROUP: usize = 64;
 
 /// Does some work in groups.
-pub(crate) fn in_groups<W: Split>(work: W, mut run: impl FnMut(W)) {
-    let mut rest = work;
-    while rest.pieces() > 0 {
-        let n = rest.pieces().min(GROUP);
-        let (group, others) = rest.split(n);
-        run(group);
-        rest = others;
-    }
+pub(crate) fn in_groups<W: Split>(work: W, run: impl FnMut(W)) {
+    in_parts(work, GROUP, run);
 }
 
 /// What a worker needs besides the rows; one for each thread, made once.

@@ -1,5 +1,5 @@
-//! The states of one layer for a group of rows, on their way into the sums: what is on, as lists, and which kernel of `sums`
-//! is the fastest for them.
+//! The states of one layer for a group of rows, on their way into the sums: what is on, as lists, and which kernel of
+//! `sums` is the fastest for them.
 //!
 //! Whatever is taken (packed bits or numbers, by rows or by columns) becomes words that say which units are not 0, and
 //! words become lists of units. On MNIST 5 to 20 % of the units are on, and a list of them reads just their rows of
@@ -94,12 +94,12 @@ impl Inputs {
         self.words = words;
     }
 
-    /// Takes rows of which the words are all there is to know.
-    fn take_words(&mut self, isa: Isa, rows: usize, bits: &[u64], units: usize, skip: usize) {
-        self.reset(rows, bits, units, true);
+    /// Takes rows with the units in `words` on, whose values are 1.
+    fn take_words(&mut self, isa: Isa, rows: usize, words: &[u64], units: usize, skip: usize) {
+        self.reset(rows, words, units, true);
         match self.form {
-            Form::Dense => spread_bits(isa, bits, rows, &mut self.values),
-            _ => list(isa, rows, bits, units, skip, &mut self.places, &mut self.lengths),
+            Form::Dense => spread_bits(isa, words, rows, &mut self.values),
+            _ => list(isa, rows, words, units, skip, &mut self.places, &mut self.lengths),
         }
     }
 
@@ -243,7 +243,7 @@ fn columns(units: usize, mut rows: impl ExactSizeIterator<Item = u64>, out: &mut
     }
 }
 
-/// Bit c of word r becomes bit r of word c: the upper right quarter and the lower left one change places, then theirs.
+/// Bit c of word r becomes bit r of word c: quarters on either side of the diagonal change places, then theirs.
 fn transpose(words: &mut [u64; TILE]) {
     let (mut half, mut low) = (TILE / 2, u64::MAX >> (TILE / 2));
     while half > 0 {

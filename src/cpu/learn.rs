@@ -11,7 +11,7 @@ use super::{
     inputs::Inputs,
     isa::Isa,
     sums::Terms,
-    threads::{RowsMut, Split, share},
+    threads::{RowsMut, Split, in_parts, share},
     tiles::{Parameters, Row, TILE, VECTORS, tiles, vectors},
 };
 use crate::{
@@ -129,14 +129,7 @@ fn run(isa: Isa, parameters: &mut Parameters, statistics: Statistics<'_>, panels
         positive: RowsMut::new(positive.len() / width, positive),
         negative: RowsMut::new(negative.len() / width, negative),
     };
-    share(hidden, &|job| {
-        let mut rest = job;
-        while rest.pieces() > 0 {
-            let (tile, others) = rest.split(1);
-            hidden_tile(isa, width, tile, statistics, target);
-            rest = others;
-        }
-    });
+    share(hidden, &|job| in_parts(job, 1, |tile| hidden_tile(isa, width, tile, statistics, target)));
     let panels = &*panels;
     let visible = VisibleJob {
         weights: RowsMut::new(width * TILE, &mut parameters.weights),
@@ -145,12 +138,7 @@ fn run(isa: Isa, parameters: &mut Parameters, statistics: Statistics<'_>, panels
     };
     share(visible, &|job| {
         SCRATCH.with_borrow_mut(|scratch| {
-            let mut rest = job;
-            while rest.pieces() > 0 {
-                let (tile, others) = rest.split(1);
-                visible_tile(isa, shape, tile, statistics, panels, target, scratch);
-                rest = others;
-            }
+            in_parts(job, 1, |tile| visible_tile(isa, shape, tile, statistics, panels, target, scratch));
         });
     });
 }

@@ -10,8 +10,9 @@
 //! | gradients and updates | the same sums over rows instead of units, then the step and the transposition of each block |
 //!
 //! The order of the files is that of the data: `tiles` (how numbers are kept), `inputs` (which units are on), `sums` (from
-//! one layer to the other), `layers` (bias, sigmoid, sample), `groups` (all of them for a group of rows), `activate`, `chains`,
-//! `anneal`, `energies`, `flips`, `phases`, `learn`. The instruction sets stand in `isa` and `crate::lanes`, the threads in `threads`.
+//! one layer to the other), `layers` (bias, sigmoid, sample), `groups` (all of them for a group of rows), `activate`,
+//! `chains`, `anneal`, `energies`, `flips`, `phases`, `learn`. The instruction sets stand in `isa` and `crate::lanes`, the
+//! threads in `threads`.
 
 mod activate;
 mod anneal;

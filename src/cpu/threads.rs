@@ -28,6 +28,17 @@ fn share_in<W: Split>(work: W, parts: usize, run: &(impl Fn(W) + Sync)) {
     join(|| share_in(a, left, run), || share_in(b, parts - left, run));
 }
 
+/// Does `work` in parts of at most `pieces` pieces, one after the other.
+pub(crate) fn in_parts<W: Split>(work: W, pieces: usize, mut run: impl FnMut(W)) {
+    let mut rest = work;
+    while rest.pieces() > 0 {
+        let n = rest.pieces().min(pieces);
+        let (part, others) = rest.split(n);
+        run(part);
+        rest = others;
+    }
+}
+
 #[cfg(feature = "rayon")]
 fn threads() -> usize {
     rayon::current_num_threads()
