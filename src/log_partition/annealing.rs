@@ -320,3 +320,27 @@ fn anneal<B: Backend>(
     }
     Ok(log_weights)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cpu, Isa, Rbm, Shape};
+    use sha2::{Digest, Sha256};
+
+    /// The log-weights themselves, which no estimate shows; see tests/golden.rs on digests.
+    #[test]
+    fn golden_log_weights() {
+        let rbm = Rbm::new(Shape::new(97, 131).expect("a shape"), 5);
+        let base_rate = BaseRate { bias: (0..97).map(|i| i as f32 / 64.0 - 0.75).collect() };
+        let schedule = Schedule::new(250).expect("a schedule");
+        let settings = Annealing { runs: 21, schedule, burn_in: 3, seed: 6 };
+        for isa in Isa::available() {
+            let resident = rbm.on(&Cpu::with_isa(isa)).expect("resident");
+            let up = forward(&resident, &base_rate, &settings, &mut |_| {}).expect("forward");
+            let down = reverse(&resident, &base_rate, Start::Annealed, &settings, &mut |_| {}).expect("reverse");
+            let bytes: Vec<u8> = up.iter().chain(&down).flat_map(|x| x.to_le_bytes()).collect();
+            let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(digest, "fa9f13a62f97bdeb7fa8fa2af435894b5f5840314e92bb17ddcaa00fdf62fe77", "{}", isa.name());
+        }
+    }
+}
