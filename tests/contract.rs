@@ -7,7 +7,7 @@ use harmonium::{
     Rbm, RbmMut, RbmRef, Resident, Rows, Settings, Trainer, TrainerState, Uniforms, model,
 };
 use oracle::{
-    assert_bits, bits, byte_rows, exact, for_each_backend, is_canonical, part, random_bytes, random_rbm, random_values,
+    assert_bits, bits, byte_rows, exact, for_each_device, is_canonical, part, random_bytes, random_rbm, random_values,
     rows, shape,
 };
 
@@ -31,7 +31,7 @@ fn settings(algorithm: Algorithm) -> Settings {
 
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Cd, Algorithm::Pcd { n_chains: 6 }];
 
-for_each_backend! {
+for_each_device! {
     fn inputs_are_never_modified(backend) {
         let rbm = random_rbm(shape(NV, NH), 0.5, 1);
         let values = random_values(ROWS * NV, 0.4, 2);
@@ -148,7 +148,7 @@ for_each_backend! {
                     let mut trainer = Trainer::new(&backend, shape(nv, nh), settings).expect("a trainer");
                     let mut lent = rbm.lend(&backend).expect("lent");
                     (0..3).for_each(|_| trainer.step(&mut lent, batch, 0.1).expect("a step"));
-                    let report = trainer.report().expect("a report");
+                    let report = trainer.take_report().expect("a report");
                     assert!(report.monitor.is_some_and(|x| x <= 0.0 && x.is_finite()), "{report:?}");
                     lent.finish().expect("finished");
                     rbm.view().check_finite().expect("finite");
@@ -212,20 +212,20 @@ fn everything_can_go_to_another_thread() {
     check::<Uniforms>();
     check::<Activations>();
     check::<Gradient>();
-    check::<Resident<Cpu>>();
-    check::<Resident<Gemm>>();
+    check::<Resident>();
+    check::<Resident>();
     check::<Lent<'_, Cpu>>();
-    check::<Chains<Cpu>>();
-    check::<Chains<Gemm>>();
-    check::<Trainer<Cpu>>();
-    check::<Trainer<Gemm>>();
+    check::<Chains>();
+    check::<Chains>();
+    check::<Trainer>();
+    check::<Trainer>();
     #[cfg(feature = "cuda")]
     {
         use harmonium::Cuda;
-        check::<Resident<Cuda>>();
+        check::<Resident>();
         check::<Lent<'_, Cuda>>();
-        check::<Chains<Cuda>>();
-        check::<Trainer<Cuda>>();
+        check::<Chains>();
+        check::<Trainer>();
     }
     // And really does, together with others.
     let rbm = random_rbm(shape(NV, NH), 0.5, 16);

@@ -8,7 +8,7 @@ use harmonium::{
     elementary::{SIGMOID_ULP, SOFTPLUS_ULP, sigmoid, softplus},
     monitor::reconstruction_cross_entropy,
 };
-use oracle::{assert_bits, bits, exact, for_each_backend, in_pool, part, random_values, rows, shape};
+use oracle::{assert_bits, bits, exact, for_each_device, in_pool, part, random_values, rows, shape};
 
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Cd, Algorithm::Pcd { n_chains: 6 }];
 
@@ -71,7 +71,7 @@ fn the_elementary_functions_at_the_ends() {
     }
 }
 
-for_each_backend! {
+for_each_device! {
     // Weights of 0, so that the pre-activation is the bias, to the bit but for the sign of 0.
     fn a_layer_at_the_ends(backend) {
         let x = extremes();
@@ -123,7 +123,7 @@ for_each_backend! {
                     let mut trainer = Trainer::new(&backend, shape(nv, nh), settings).expect("a trainer");
                     let mut lent = rbm.lend(&backend).expect("lent");
                     (0..5).for_each(|_| trainer.step(&mut lent, batch, 0.1).expect("a step"));
-                    let report = trainer.report().expect("a report");
+                    let report = trainer.take_report().expect("a report");
                     assert!(report.monitor.is_some_and(f64::is_finite), "{size:e}, {settings:?}: {report:?}");
                     lent.finish().expect("finished");
                     rbm.view().check_finite().expect("finite");

@@ -251,7 +251,7 @@ fn allowed_misses() -> usize {
     (0..200).find(|&k| binomial_tail(200, 0.01, k) < 1e-6).expect("a limit") as usize
 }
 
-fn assert_covers<B: Backend>(backend: &B, settings: &Annealing) {
+fn assert_covers(backend: &Device, settings: &Annealing) {
     let (mut misses, mut meet) = (Vec::new(), 0);
     for seed in 0..200 {
         let rbm = some_model(seed);

@@ -54,7 +54,7 @@ fn the_other_verbs() {
             trainer.step(&mut lent, v, 0.1).expect("a step");
             trainer.gradient(&lent, v, &mut gradient).expect("a gradient");
             lent.apply(&gradient, 0.1).expect("applied");
-            assert!(trainer.report().expect("a report").monitor.is_some());
+            assert!(trainer.take_report().expect("a report").monitor.is_some());
         }
     }
     let gemm = Gemm::detect().expect("a CPU");

@@ -60,7 +60,7 @@ impl Run {
         for n in 0..self.updates {
             trainer.step(&mut lent, self.rows(n), LR).expect("step");
             if n % 50 == 49 || n + 1 == self.updates {
-                monitors.push(trainer.report().expect("report").monitor.map(f64::to_bits));
+                monitors.push(trainer.take_report().expect("report").monitor.map(f64::to_bits));
             }
         }
         lent.finish().expect("finish");

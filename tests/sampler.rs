@@ -14,7 +14,7 @@ use oracle::{
     assert_bits,
     canonical::sample,
     exact::{Exact, index, product, state},
-    for_each_backend, generator, random_bits, random_rbm, rows, shape,
+    for_each_device, generator, random_bits, random_rbm, rows, shape,
     statistics::{assert_distribution, draw_from},
 };
 use rand_core::Rng;
@@ -84,18 +84,18 @@ fn a_position_is_a_number_of_draws() {
 const PLACES: [u64; 8] =
     [0, 1, 77, (1 << 20) - 3, (1 << 32) - 100, (1 << 40) - 100, (1 << 40) + 54_321, u64::MAX - 100];
 
-fn resident<B: Backend>(backend: &B, rbm: &Rbm) -> Resident<B> {
+fn resident(backend: &Device, rbm: &Rbm) -> Resident {
     rbm.on(backend).expect("resident")
 }
 
 /// Calls `work` with a batch of the rows.
-fn with_batch<B: Backend, T>(backend: &B, values: &[f32], units: usize, work: impl FnOnce(B::Batch<'_>) -> T) -> T {
+fn with_batch<T>(backend: &Device, values: &[f32], units: usize, work: impl FnOnce(Batch<'_>) -> T) -> T {
     let data = backend.load(rows(values, units)).expect("data");
-    work(B::batch(&data, 0..values.len() / units))
+    work(data.range(0..values.len() / units))
 }
 
 /// Chains with these hidden states.
-fn chains<B: Backend>(backend: &B, rbm: &Rbm, hidden: &[f32], betas: &[f32], draws: Uniforms) -> Chains<B> {
+fn chains(backend: &Device, rbm: &Rbm, hidden: &[f32], betas: &[f32], draws: Uniforms) -> Chains {
     let n_hidden = rbm.shape().n_hidden();
     let mut words = Vec::new();
     for row in hidden.chunks_exact(n_hidden) {
@@ -116,7 +116,7 @@ fn counts(cells: usize, all: impl Iterator<Item = usize>) -> Vec<u64> {
     counts
 }
 
-for_each_backend! {
+for_each_device! {
     /// Whatever the means, and however the work is split: one generator, element after element.
     fn draws_are_one_sequential_generators(backend) {
         for (seed, (nv, nh, n)) in [(1, 1, 1), (3, 5, 2), (33, 31, 7), (64, 64, 20), (65, 129, 21), (97, 300, 130)].into_iter().enumerate() {

@@ -110,7 +110,7 @@ impl Job {
     }
 
     /// The batches of one epoch after another.
-    fn batches(self, data: &Dataset) -> impl Iterator<Item = Range<usize>> + use<> {
+    fn batches(self, data: &Dataset) -> impl Iterator<Item = Range<usize>> + use {
         let epoch: Vec<_> = data.batches(self.batch).collect();
         epoch.into_iter().cycle()
     }
@@ -129,8 +129,8 @@ impl Job {
     }
 
     /// Times updates of a copy of `rbm`, after some that bring the chains to where the model is.
-    pub fn bench<B: Backend>(
-        self, bencher: &mut Bencher<'_>, backend: &B, rbm: &Rbm, data: &Dataset, threads: usize,
+    pub fn bench(
+        self, bencher: &mut Bencher<'_>, backend: &Device, rbm: &Rbm, data: &Dataset, threads: usize,
     ) -> Outcome {
         let pool = pool(threads)?;
         let mut rbm = rbm.clone();
@@ -140,7 +140,7 @@ impl Job {
         let mut batches = self.batches(data);
         let mut update = || {
             let rows = batches.next().expect("the data has a batch");
-            trainer.step(&mut lent, B::batch(&loaded, rows), 0.1).expect("the job is well-formed");
+            trainer.step(&mut lent, loaded.range(rows), 0.1).expect("the job is well-formed");
         };
         pool.install(|| (0..if quick() { 1 } else { 20 }).for_each(|_| update()));
         time(bencher, &pool, update);

@@ -42,7 +42,7 @@ fn serve<S>(
     Ok(())
 }
 
-fn train<B: Backend>(backend: &B, data: &Dataset, shape: Shape, settings: Settings, rows: usize, lr: f32) -> Outcome {
+fn train(backend: &Device, data: &Dataset, shape: Shape, settings: Settings, rows: usize, lr: f32) -> Outcome {
     let mut rbm = Rbm::new(shape, settings.seed);
     let loaded = backend.load(data.rows())?;
     let epoch: Vec<_> = data.batches(rows).collect();
@@ -52,7 +52,7 @@ fn train<B: Backend>(backend: &B, data: &Dataset, shape: Shape, settings: Settin
         &mut state,
         |(trainer, lent), n| {
             for batch in batches.by_ref().take(n) {
-                trainer.step(lent, B::batch(&loaded, batch), lr)?;
+                trainer.step(lent, loaded.range(batch), lr)?;
             }
             Ok(None)
         },

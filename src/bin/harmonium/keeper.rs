@@ -80,8 +80,8 @@ impl<'a> Keeper<'a> {
     }
 
     /// A copy of the parameters, where they, the free energies of `batch` and the monitor are finite numbers.
-    pub fn finite<B: Backend>(
-        &self, rbm: &Resident<B>, batch: B::Batch<'_>, monitor: Option<f64>, epoch: u64, updates: u64,
+    pub fn finite(
+        &self, rbm: &Resident, batch: Batch<'_>, monitor: Option<f64>, epoch: u64, updates: u64,
     ) -> Result<Rbm> {
         let copy = rbm.to_rbm()?;
         let found = match copy.view().check_finite() {
