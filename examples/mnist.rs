@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut visible, mut means) = (Activations::default(), Vec::new());
     for _ in 0..10 {
         chains.sweep(&resident, 1000)?;
-        chains.visible(&mut visible)?;
+        chains.visible(&resident, &mut visible)?;
         means.extend_from_slice(&visible.mean);
     }
 
