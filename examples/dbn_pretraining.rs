@@ -65,7 +65,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
         net.push(SigmoidLayer::new(pair[0], pair[1], n as u64)?);
     }
     for (n, layer) in net.iter_mut().enumerate() {
-        println!("layer {n}: {} × {}", layer.shape.n_visible(), layer.shape.n_hidden());
+        println!("layer {n}: {}", layer.shape);
         let (place, before) = (layer.weights.as_ptr(), layer.weights.clone());
         layer.pretrain(&cpu, &data, 3, n as u64)?;
         assert_eq!(layer.weights.as_ptr(), place, "the layer still owns the buffer it had");

@@ -6,13 +6,17 @@
 //! every shape before they call, and they may change in any release.
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, shown},
     uniforms::Uniforms,
 };
-use std::{fmt::Debug, ops::Range};
+use std::{
+    fmt::{self, Debug, Display},
+    ops::Range,
+    str::FromStr,
+};
 
-/// The sizes of the two layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The sizes of the two layers. Written and read as `784 × 500`, visible × hidden units; `784x500` is read too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     n_visible: usize,
     n_hidden: usize,
@@ -25,15 +29,16 @@ impl Shape {
     /// [`Error::Argument`] where a layer has no unit, or where the weights would be more than 2^31 - 1: what a BLAS and the
     /// CUDA kernels can index.
     pub fn new(n_visible: usize, n_hidden: usize) -> Result<Self> {
+        let shape = Self { n_visible, n_hidden };
         let fits = n_visible.checked_mul(n_hidden).is_some_and(|n| n <= i32::MAX as usize);
         if n_visible == 0 || n_hidden == 0 || !fits {
             return Err(Error::Argument {
                 what: "shape",
                 expected: "at least one visible and one hidden unit, and at most 2147483647 weights".into(),
-                found: format!("{n_visible} × {n_hidden}"),
+                found: shape.to_string(),
             });
         }
-        Ok(Self { n_visible, n_hidden })
+        Ok(shape)
     }
 
     /// The number of visible units.
@@ -52,6 +57,26 @@ impl Shape {
             Layer::Visible => self.n_visible,
             Layer::Hidden => self.n_hidden,
         }
+    }
+}
+
+impl Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} × {}", self.n_visible, self.n_hidden)
+    }
+}
+
+impl FromStr for Shape {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let sizes = text.split_once(['×', 'x']).and_then(|(v, h)| v.trim().parse().ok().zip(h.trim().parse().ok()));
+        let (n_visible, n_hidden) = sizes.ok_or_else(|| Error::Argument {
+            what: "shape",
+            expected: "visible × hidden units, such as 784 × 500".into(),
+            found: shown(text),
+        })?;
+        Self::new(n_visible, n_hidden)
     }
 }
 
@@ -100,14 +125,22 @@ impl<'a> Rows<'a> {
     /// Rows of `units` values each.
     ///
     /// # Errors
-    /// [`Error::Length`] where the values are no whole number of rows, [`Error::Value`] where one is not within [0, 1].
+    /// [`Error::Length`] where the values are no whole number of rows, [`Error::Argument`] where rows would have no value,
+    /// [`Error::Value`] where one is not within [0, 1].
     pub fn new(values: Values<'a>, units: usize) -> Result<Self> {
         let found = match values {
             Values::U8(x) => x.len(),
             Values::F32(x) => x.len(),
         };
-        if units == 0 || found % units != 0 {
-            return Err(Error::Length { what: "rows", expected: found.div_ceil(units.max(1)) * units, found });
+        if units == 0 {
+            return Err(Error::Argument {
+                what: "rows",
+                expected: "at least one value a row".into(),
+                found: "none".into(),
+            });
+        }
+        if found % units != 0 {
+            return Err(Error::Length { what: "rows", expected: found.div_ceil(units) * units, found });
         }
         if let Values::F32(x) = values {
             let outside = |x: &f32| !(0.0..=1.0).contains(x);

@@ -20,10 +20,16 @@ fn arguments() {
     table.case("no hidden units", Shape::new(5, 0), &format!("{of}5 × 0"));
     table.case("2^31 weights", Shape::new(1 << 16, 1 << 15), &format!("{of}65536 × 32768"));
     table.case("2^64 weights", Shape::new(1 << 32, 1 << 32), &format!("{of}4294967296 × 4294967296"));
+    let written = "shape: expected visible × hidden units, such as 784 × 500, found ";
+    for text in ["", "784", "784 x", "-1 × 5", "784 × 500 × 2", "784 × 5e2", "784\n500"] {
+        table.case(text, text.parse::<Shape>(), &format!("{written}{}", text.escape_debug()));
+    }
+    table.case("a written shape of nothing", "0 × 5".parse::<Shape>(), &format!("{of}0 × 5"));
     table.case("2^128 weights", Shape::new(usize::MAX, usize::MAX), &format!("{of}{0} × {0}", usize::MAX));
 
     table.case("half a row", Dataset::from_u8(vec![0; 7], 2), "rows: expected 8 values, found 7");
-    table.case("rows of nothing", Dataset::from_u8(vec![0; 7], 0), "rows: expected 0 values, found 7");
+    table.case("rows of nothing", Dataset::from_u8(vec![0; 7], 0), "rows: expected at least one value a row, found none");
+    table.case("nothing", Rows::new(Values::F32(&[]), 0), "rows: expected at least one value a row, found none");
     for (value, found) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (-0.25, "-0.25"), (1.5, "1.5")] {
         let message = format!("rows[1]: expected a value within [0, 1], found {found}");
         table.case(found, Dataset::from_f32(vec![0.0, value], 2), &message);

@@ -156,8 +156,7 @@ impl<'a> Job<'a> {
             });
         }
         if checkpoint.rbm.shape() != self.shape || checkpoint.settings != self.settings {
-            let text =
-                |shape: Shape, settings| format!("{} × {} units, {settings:?}", shape.n_visible(), shape.n_hidden());
+            let text = |shape: Shape, settings| format!("{shape} units, {settings:?}");
             let found = text(checkpoint.rbm.shape(), checkpoint.settings);
             return format_error(text(self.shape, self.settings), found);
         }
