@@ -56,7 +56,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/data/mnist/train-images-idx3-ubyte.gz");
     let file = File::open(path).map_err(|problem| format!("{path}: {problem}"))?;
     let mut data = idx::read_idx(BufReader::new(file), path)?.into_dataset()?;
-    data.keep(0..5_000);
+    data.keep(0..5_000)?;
 
     let cpu = Cpu::detect()?;
     let sizes = [data.units(), 256, 128, 64];

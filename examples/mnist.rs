@@ -16,7 +16,7 @@ fn mnist(set: &str) -> Result<Dataset, Box<dyn Error>> {
 fn main() -> Result<(), Box<dyn Error>> {
     let (rows, epochs) = if std::env::args().any(|argument| argument == "--full") { (50_000, 15) } else { (10_000, 2) };
     let mut images = mnist("train")?;
-    images.keep(0..rows);
+    images.keep(0..rows)?;
 
     let cpu = Cpu::detect()?;
     let mut rbm = Rbm::new(Shape::new(images.units(), 500)?, 123);

@@ -7,7 +7,7 @@ use harmonium::{
     raster::{self, Raster, Tiling},
     storage,
 };
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 #[test]
 #[rustfmt::skip]
@@ -26,6 +26,16 @@ fn arguments() {
     }
     table.case("a written shape of nothing", "0 × 5".parse::<Shape>(), &format!("{of}0 × 5"));
     table.case("2^128 weights", Shape::new(usize::MAX, usize::MAX), &format!("{of}{0} × {0}", usize::MAX));
+
+    let mut data = Dataset::from_u8(vec![0; 6], 2).expect("data");
+    for (rows, found) in [(1..4, "1..4"), (4..4, "4..4"), (Range { start: 2, end: 1 }, "2..1"), (0..usize::MAX, "0..18446744073709551615")] {
+        table.case("rows that are not there", data.keep(rows), &format!("rows: expected a range within 0..3, found {found}"));
+    }
+    assert_eq!(data.len(), 3, "all rows are still there");
+    table.case("a row that is not there", data.select(&[0, 3]), "rows: expected numbers below 3, found 3");
+    for (order, found) in [(&[0, 1][..], "no row 2"), (&[0, 1, 1], "row 1 twice"), (&[0, 1, 3], "row 3"), (&[2, 1, 0, 1], "row 1 twice"), (&[], "no row 0")] {
+        table.case("no order", data.permuted(order), &format!("order: expected each of 3 rows once, found {found}"));
+    }
 
     table.case("half a row", Dataset::from_u8(vec![0; 7], 2), "rows: expected 8 values, found 7");
     table.case("rows of nothing", Dataset::from_u8(vec![0; 7], 0), "rows: expected at least one value a row, found none");

@@ -21,7 +21,7 @@ pub struct Images {
 pub fn training(path: &Path) -> Result<Images> {
     let Some(folder) = Folder::at(path)? else { return read(path) };
     let mut images = folder.images("train")?.ok_or_else(|| folder.lacks_files())?;
-    images.rows.keep(0..images.rows.len().min(TRAINING_ROWS));
+    images.rows.keep(0..images.rows.len().min(TRAINING_ROWS))?;
     Ok(images)
 }
 
@@ -48,7 +48,7 @@ pub fn split(path: &Path, split: Split) -> Result<Images> {
                     found: rows.to_string(),
                 });
             }
-            images.rows.keep(TRAINING_ROWS..rows);
+            images.rows.keep(TRAINING_ROWS..rows)?;
             Ok(images)
         }
         Split::Test => test(path)?.ok_or_else(|| folder.lacks_files()),

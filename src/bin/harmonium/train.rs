@@ -83,7 +83,7 @@ impl<'a> Job<'a> {
         };
         if let Some(limit) = options.limit {
             at_most("--limit", rows.len(), "the training rows of", limit)?;
-            rows.keep(0..limit);
+            rows.keep(0..limit)?;
         }
         at_most("--batch-size", rows.len(), "the training rows taken from", options.batch_size)?;
         let shape = Shape::new(rows.units(), options.hidden).map_err(|problem| match problem {
