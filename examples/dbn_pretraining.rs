@@ -6,10 +6,8 @@
 //!
 //! `cargo run --release --features gzip --example dbn_pretraining` takes seconds.
 
-use harmonium::{
-    Activations, Algorithm, Cpu, Dataset, Monitor, Rbm, RbmMut, RbmRef, Result, Settings, Shape, Trainer, idx,
-};
-use std::{error::Error, fs::File, io::BufReader};
+use harmonium::{Activations, Algorithm, Cpu, Dataset, Monitor, Rbm, RbmMut, RbmRef, Result, Settings, Shape, Trainer};
+use std::error::Error;
 
 /// h = σ(vW + b), the layer of a network that knows nothing of RBMs.
 struct SigmoidLayer {
@@ -53,9 +51,7 @@ impl SigmoidLayer {
 }
 
 fn main() -> std::result::Result<(), Box<dyn Error>> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/data/mnist/train-images-idx3-ubyte.gz");
-    let file = File::open(path).map_err(|problem| format!("{path}: {problem}"))?;
-    let mut data = idx::read_idx(BufReader::new(file), path)?.into_dataset()?;
+    let mut data = Dataset::open(concat!(env!("CARGO_MANIFEST_DIR"), "/data/mnist"))?;
     data.keep(0..5_000)?;
 
     let cpu = Cpu::detect()?;

@@ -3,7 +3,9 @@
 use super::{Table, oracle::shape};
 use harmonium::{
     Activations, Algorithm, ChainState, Chains, Cpu, Dataset, Error, Gemm, Gradient, Isa, Monitor, Purpose, Rbm,
-    RbmRef, Result, Rows, Settings, Shape, Trainer, Uniforms, Values, log_partition, model, monitor,
+    RbmRef, Result, Rows, Settings, Shape, Trainer, Uniforms, Values,
+    formats::mnist::Split,
+    log_partition, model, monitor,
     raster::{self, Raster, Tiling},
     storage,
 };
@@ -36,6 +38,7 @@ fn arguments() {
     for (order, found) in [(&[0, 1][..], "no row 2"), (&[0, 1, 1], "row 1 twice"), (&[0, 1, 3], "row 3"), (&[2, 1, 0, 1], "row 1 twice"), (&[], "no row 0")] {
         table.case("no order", data.permuted(order), &format!("order: expected each of 3 rows once, found {found}"));
     }
+    table.case("no split", "training".parse::<Split>(), "split: expected one of train, validation, test, found training");
 
     table.case("half a row", Dataset::from_u8(vec![0; 7], 2), "rows: expected 8 values, found 7");
     table.case("rows of nothing", Dataset::from_u8(vec![0; 7], 0), "rows: expected at least one value a row, found none");
@@ -110,5 +113,5 @@ fn arguments() {
     table.case("no file", model::load(Path::new("no/such")), "no/such: No such file or directory (os error 2)");
     let message = "/dev/null: expected a regular file or nothing, found a folder or a device";
     table.case("a device", storage::write_atomically(Path::new("/dev/null"), |_| Ok(())), message);
-    table.judge(55);
+    table.judge(75);
 }

@@ -13,6 +13,7 @@ use harmonium::{
     Settings, Shape, Trainer, Uniforms,
     checkpoint::{Epoch, Place, fingerprint},
     diagnostics::{CheckUp, check_up},
+    formats::Images,
     model,
     raster::{self, Tiling},
     storage,
@@ -76,7 +77,7 @@ pub fn run<B: Backend>(backend: &B, options: &Train, resumed: Option<Checkpoint>
 
 impl<'a> Job<'a> {
     fn new(options: &'a Train, resumed: Option<Checkpoint>) -> Result<Self> {
-        let data::Images { mut rows, sides } = data::training(&options.data)?;
+        let Images { mut rows, img_shape: sides, .. } = data::training(&options.data)?;
         let at_most = |what, limit: usize, why: &str, found: usize| {
             let expected = format!("at most {limit}, {why} {}", options.data.display());
             if found <= limit { Ok(()) } else { Err(Error::Argument { what, expected, found: found.to_string() }) }
