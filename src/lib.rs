@@ -43,7 +43,7 @@
 //! | [`Resident`]'s methods, [`Chains`], [`Dataset`] | energies and conditionals · Gibbs chains · data |
 //! | [`Trainer`], [`monitor`] | CD-k and PCD-k · pseudo-likelihood and cross-entropy |
 //! | [`log_partition`], [`likelihood`], [`diagnostics`] | log Z: exact, or as an interval by annealing · log-likelihoods · the health of chains |
-//! | [`model`], [`checkpoint`], [`idx`], [`npy`], [`raster`] | files and pictures |
+//! | [`formats`], [`model`], [`checkpoint`], [`raster`] | files of data, models and runs · pictures |
 //!
 //! # The numerics contract
 //!
@@ -67,15 +67,13 @@ pub mod diagnostics;
 pub mod elementary;
 mod energy;
 mod error;
-
+pub mod formats;
 mod gibbs;
-pub mod idx;
 mod lanes;
 pub mod likelihood;
 pub mod log_partition;
 pub mod model;
 pub mod monitor;
-pub mod npy;
 pub mod raster;
 mod rbm;
 mod resident;
@@ -96,6 +94,7 @@ pub use device::{Batch, Data, Device, Place};
 #[cfg(feature = "cuda")]
 pub use error::CudaError;
 pub use error::{Error, Result};
+pub use formats::{idx, npy};
 pub use gibbs::Chains;
 pub use lanes::isa::Isa;
 pub use likelihood::{LogLikelihood, log_likelihood};

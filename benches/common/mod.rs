@@ -75,7 +75,7 @@ pub fn mnist(rows: usize) -> Result<Option<Dataset>, Box<dyn Error>> {
         return Ok(None);
     };
     let mut data = idx::read_idx(flate2::read::GzDecoder::new(file), "MNIST")?.into_dataset()?;
-    data.keep(0..rows.min(data.len()));
+    data.keep(0..rows.min(data.len()))?;
     Ok(Some(data))
 }
 

@@ -2,7 +2,10 @@
 
 use crate::{Failure, data::Split};
 use clap::{
-    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind, parser::ValueSource,
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+    error::ErrorKind,
+    parser::ValueSource,
 };
 use harmonium::{Algorithm, Monitor};
 use std::{
@@ -148,7 +151,7 @@ pub struct Evaluate {
     #[arg(long, value_name = "PATH", default_value = DATA)]
     pub data: PathBuf,
     /// Which rows of a folder: its first 50 000 training rows, those behind them, or its test rows.
-    #[arg(long, value_enum, value_name = "NAME", default_value = "test")]
+    #[arg(long, value_name = "NAME", default_value = "test", value_parser = split())]
     pub split: Split,
     /// Evaluate the first ROWS of them only.
     #[arg(long, value_name = "ROWS", value_parser = at_least_one)]
@@ -358,6 +361,10 @@ impl FromStr for Sides {
     }
 }
 
+fn split() -> impl TypedValueParser<Value = Split> {
+    PossibleValuesParser::new(Split::ALL.iter().map(|split| split.name())).try_map(|name| name.parse::<Split>())
+}
+
 fn at_least_one(text: &str) -> Result<usize, String> {
     let number = text.parse::<NonZeroUsize>();
     number.map(NonZeroUsize::get).map_err(|_| "expected a whole number of at least 1".into())
@@ -524,7 +531,7 @@ pub fn parse() -> Result<Option<Command>, String> {
 fn one_line(text: &str) -> String {
     let lines =
         text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
-    let words: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+    let words: Vec<_> = lines.filter(|line| !line.is_empty() && !line.starts_with("tip:")).collect();
     let line = words.join(" ").replace(" [possible values: ", ": expected one of ");
     line.trim_start_matches("error: ").trim_end_matches(']').to_string()
 }

@@ -49,7 +49,7 @@ pub fn run(backend: &Device, options: &Evaluate) -> Result<()> {
         })
     };
     let mut rows = read(options.split)?;
-    rows.keep(0..options.limit.unwrap_or(rows.len()).min(rows.len()));
+    rows.keep(0..options.limit.unwrap_or(rows.len()).min(rows.len()))?;
     let resident = rbm.on(backend)?;
     let log_z = match options.log_z {
         LogZ::Auto if shape.n_visible().min(shape.n_hidden()) <= AUTO_UNITS => Some(enumerated(&rbm)?),
