@@ -36,7 +36,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`Error`], [`uniforms`], [`elementary`] | what can go wrong · the random numbers, by position · exp, σ and softplus |
+//! | [`Error`], [`uniforms`], [`elementary`], [`Summary`] | what can go wrong · the random numbers, by position · exp, σ and softplus · mean and variance |
 //! | [`Backend`], [`Shape`], [`Rows`] | what a device must be able to do |
 //! | [`Cpu`], [`Gemm`] | the two roads: sums of active rows, and explicit matrix products |
 //! | [`Rbm`], [`RbmRef`], [`RbmMut`], [`Resident`], [`Lent`] | parameters: owned, borrowed, and where a device computes with them |
@@ -79,6 +79,7 @@ pub mod npy;
 pub mod raster;
 mod rbm;
 pub mod storage;
+mod summary;
 mod tensors;
 mod train;
 pub mod uniforms;
@@ -98,6 +99,7 @@ pub use likelihood::{LogLikelihood, log_likelihood};
 pub use log_partition::LogPartition;
 pub use monitor::Monitor;
 pub use rbm::{Lent, Rbm, RbmMut, RbmRef, Resident};
+pub use summary::Summary;
 pub use train::{Algorithm, Report, Settings, Trainer, TrainerState};
 pub use uniforms::{Purpose, Uniforms};
 

@@ -3,7 +3,7 @@
 //! In nats a row, the larger the better. Rows must be bits: the model has no probability for a grey value, and -F of one
 //! lies between those of its neighbours and says nothing ([`Dataset::binarised`](crate::Dataset::binarised)).
 
-use crate::{backend::Backend, error::Result, log_partition::LogPartition, rbm::Resident};
+use crate::{backend::Backend, error::Result, log_partition::LogPartition, rbm::Resident, summary::Summary};
 
 /// The log-likelihood of some rows, in nats a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +60,8 @@ pub fn log_likelihood<B: Backend>(
     rbm: &Resident<B>, v: B::Batch<'_>, log_partition: &LogPartition,
 ) -> Result<LogLikelihood> {
     let free_energies = rbm.free_energy(v)?;
-    let (mean, standard_error) = mean_and_error(&free_energies);
+    let summary = Summary::of(&free_energies);
+    let (mean, standard_error) = (summary.mean, summary.standard_error());
     Ok(LogLikelihood {
         mean: -mean - log_partition.estimate,
         standard_error,
@@ -81,13 +82,5 @@ pub fn log_likelihood<B: Backend>(
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) where the rows do not fit the shape.
 pub fn free_energy_gap<B: Backend>(rbm: &Resident<B>, train: B::Batch<'_>, held_out: B::Batch<'_>) -> Result<f64> {
-    Ok(mean_and_error(&rbm.free_energy(held_out)?).0 - mean_and_error(&rbm.free_energy(train)?).0)
-}
-
-/// The mean of numbers, and its standard error, 0 for a single one.
-pub(crate) fn mean_and_error(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let variance = values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / (n - 1.0).max(1.0);
-    (mean, (variance / n).sqrt())
+    Ok(Summary::of(&rbm.free_energy(held_out)?).mean - Summary::of(&rbm.free_energy(train)?).mean)
 }

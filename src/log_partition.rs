@@ -47,6 +47,7 @@ mod walk;
 pub use annealing::{Annealing, BaseRate, Schedule, Start, ais, ais_watched, bracket, bracket_watched, reverse_ais};
 pub use exact::log_partition as exact;
 
+use crate::summary::Summary;
 use bennett::Bennett;
 
 /// log Z in nats, and how far to trust it.
@@ -197,22 +198,20 @@ impl Weights {
     fn of(log_weights: &[f64], rounding: f64) -> Self {
         let runs = log_weights.len() as f64;
         let greatest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let weights = || log_weights.iter().map(|log| (log - greatest).exp());
-        let (sum, squares) = weights().fold((0.0, 0.0), |(sum, squares), w| (sum + w, squares + w * w));
-        let mean = sum / runs;
-        let log_mean = greatest + mean.ln();
-        let variance = weights().map(|w| (w - mean) * (w - mean)).sum::<f64>() / (runs - 1.0);
-        let standard_error = (variance / runs).sqrt() / mean;
+        let weights: Vec<f64> = log_weights.iter().map(|log| (log - greatest).exp()).collect();
+        let (sum, squares) = weights.iter().fold((0.0, 0.0), |(sum, squares), w| (sum + w, squares + w * w));
         let effective_sample_size = sum * sum / squares;
+        let weights = Summary::of(&weights);
+        let log_mean = greatest + weights.mean.ln();
+        let standard_error = weights.standard_error() / weights.mean;
         let mut too_high = STANDARD_ERRORS * standard_error;
         if is_small(effective_sample_size, log_weights.len()) {
             too_high = too_high.max(MARKOV);
         }
-        let log_average = log_weights.iter().sum::<f64>() / runs;
-        let spread =
-            log_weights.iter().map(|log| (log - log_average) * (log - log_average)).sum::<f64>() / (runs - 1.0);
+        let logs = Summary::of(log_weights);
+        let spread = logs.variance();
         let cox = (spread / runs + spread * spread / (2.0 * (runs - 1.0))).sqrt();
-        let log_normal = log_average + spread / 2.0 + STANDARD_ERRORS * cox;
+        let log_normal = logs.mean + spread / 2.0 + STANDARD_ERRORS * cox;
         Self {
             log_mean,
             standard_error,

@@ -10,6 +10,7 @@ use crate::{
     error::{Error, Result},
     gibbs::Chains,
     rbm::Resident,
+    summary::Summary,
     uniforms::{Purpose, Uniforms, unit_interval},
 };
 use rand_core::Rng;
@@ -291,7 +292,7 @@ fn annealed<B: Backend>(
     uniforms.skip(1);
     let greatest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let weights: Vec<f64> = log_weights.iter().map(|log| (log - greatest).exp()).collect();
-    let share = weights.iter().sum::<f64>() / weights.len() as f64;
+    let share = Summary::of(&weights).mean;
     let words = rbm.shape().n_hidden().div_ceil(64);
     let mut resampled = Vec::with_capacity(hidden.len());
     let (mut run, mut sum) = (0, weights[0]);

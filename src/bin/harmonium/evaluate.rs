@@ -6,7 +6,7 @@ use crate::{
     data,
 };
 use harmonium::{
-    Activations, Backend, Dataset, Error, LogLikelihood, LogPartition, Rbm, Resident, Result, Rows, Values,
+    Activations, Backend, Dataset, Error, LogLikelihood, LogPartition, Rbm, Resident, Result, Rows, Summary, Values,
     log_likelihood,
     log_partition::{self, Annealing, BaseRate, Schedule, Start},
     model,
@@ -66,10 +66,10 @@ pub fn run<B: Backend>(backend: &B, options: &Evaluate) -> Result<()> {
         n_visible: shape.n_visible(),
         n_hidden: shape.n_hidden(),
         rows: rows.len(),
-        mean_free_energy: mean(&free_energies),
+        mean_free_energy: Summary::of(&free_energies).mean,
         log_z,
         log_likelihood,
-        pseudo_log_likelihood: mean(&resident.pseudo_log_likelihood(all)?),
+        pseudo_log_likelihood: Summary::of(&resident.pseudo_log_likelihood(all)?).mean,
         reconstruction_cross_entropy: reconstruction(&resident, &rows)?,
         seconds: start.elapsed().as_secs_f64(),
     };
@@ -81,10 +81,6 @@ pub fn run<B: Backend>(backend: &B, options: &Evaluate) -> Result<()> {
         console::complain(&format!("warning: {warning}"));
     }
     Ok(())
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// log Z by enumeration.
