@@ -10,6 +10,8 @@
 //! All is `f64`. Every 2048 states the walk starts from scratch, so that rounding does not build up; the states are cut into
 //! blocks by their number alone, so that the result is the same for any number of threads.
 
+pub use super::walk::MAX_UNITS;
+
 use super::{
     Agreement, LogPartition, Method,
     products::{sigmoid, softplus},
@@ -20,9 +22,6 @@ use crate::{
     error::{Error, Result},
     rbm::RbmRef,
 };
-
-/// The largest layer that is enumerated: 2^28 states.
-pub const MAX_UNITS: usize = 28;
 
 /// log Z by enumeration of the smaller layer, in nats.
 ///

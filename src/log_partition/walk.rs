@@ -1,9 +1,6 @@
 //! A walk over all states of the smaller layer, in Gray order.
 
-use super::{
-    exact::MAX_UNITS,
-    products::{Lane, add_means, add_scaled, log_of_product, log_product, multiply, softplus, spans, spread},
-};
+use super::products::{Lane, add_means, add_scaled, log_of_product, log_product, multiply, softplus, spans, spread};
 use crate::{
     cpu::{
         isa::Isa,
@@ -14,6 +11,8 @@ use crate::{
     rbm::RbmRef,
 };
 
+/// The largest layer that is enumerated: 2^28 states.
+pub const MAX_UNITS: usize = 28;
 /// 2^this states between two starts from scratch.
 const CHUNK: usize = 11;
 /// At most 2^this blocks, which threads share.
