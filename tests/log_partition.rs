@@ -349,6 +349,32 @@ fn reverse_runs_may_start_anywhere_that_is_the_model() {
     }
 }
 
+/// One row, or two chains, start as many reverse runs as are asked for.
+#[test]
+fn few_starts_serve_over_and_over() {
+    let rbm = random_rbm(shape(12, 9), 0.7, 77);
+    let resident = rbm.on(&Cpu::detect().expect("a CPU")).expect("resident");
+    let truth = exact(&rbm);
+    let data = random_bits(2 * 12, 0.5, 4);
+    let (one, two) = (rows(&data[..12], 12), rows(&data, 12));
+    let settings = Annealing { runs: 50, schedule: Schedule::new(2000).expect("steps"), burn_in: 300, seed: 4 };
+    let chains = harmonium::Chains::from_visible(&resident, two, Uniforms::new(9, Purpose::Training)).expect("chains");
+    for start in [Start::Rows(one), Start::Rows(two), Start::Chains(&chains)] {
+        let found = bracket(&resident, &BaseRate::fit(one), start, &settings).expect("a bracket");
+        assert!((found.lower..=found.upper).contains(&truth), "{start:?}: {truth} {found:?}");
+        assert_eq!((found.runs, found.agreement), (50, Agreement::Meet), "{start:?}");
+        // Copies of a start make runs of their own.
+        assert!(found.effective_sample_size > 10.0, "{start:?}: {found:?}");
+    }
+}
+
+/// Two valleys, all off and all on, the second one 3 nats deeper, and a hundred nats between them.
+fn two_valleys() -> Rbm {
+    let (n, w) = (10, 4.0);
+    let bias = vec![0.15 - w * n as f32 / 2.0; n];
+    Rbm::from_parts(shape(n, n), vec![w; n * n], bias.clone(), bias).expect("a model")
+}
+
 /// Reverse runs that all start in the lesser of two valleys see little of Z.
 #[test]
 fn chains_that_are_no_samples_of_the_model_are_noticed() {
@@ -408,8 +434,7 @@ fn wrong_arguments_are_errors() {
     let settings = Annealing { runs: 4, schedule: Schedule::new(10).expect("steps"), burn_in: 1, seed: 1 };
     assert!(ais(&resident, &BaseRate::uniform(5), &settings).is_err());
     assert!(ais(&resident, &BaseRate::uniform(6), &Annealing { runs: 1, ..settings.clone() }).is_err());
-    let (one, other) = (vec![0.0; 6], vec![0.0; 14]);
-    assert!(reverse_ais(&resident, &BaseRate::uniform(6), Start::Rows(rows(&one, 6)), &settings).is_err());
+    let other = vec![0.0; 14];
     assert!(reverse_ais(&resident, &BaseRate::uniform(6), Start::Rows(rows(&other, 7)), &settings).is_err());
     let mut gradient = Gradient::zero(rbm.shape());
     assert!(log_partition::exact::gradient(rbm.view(), rows(&other, 7), &mut gradient).is_err());

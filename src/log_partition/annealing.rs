@@ -139,15 +139,17 @@ impl Default for Annealing {
     }
 }
 
-/// Where the samples of the model come from that reverse runs start with.
+/// Which chains reverse runs start from, after their burn-in.
+///
+/// There are as many reverse runs as chains, and at least [`Annealing::runs`]: fewer rows or chains serve over and over.
 #[derive(Clone, Copy, Debug)]
 pub enum Start<'a, B: Backend> {
-    /// As many forward runs as reverse ones, of their own, whose ends are drawn in proportion to their weights; then the
-    /// burn-in. Needs no data. Misses what forward runs miss, so that a bracket is the less independent.
+    /// The ends of forward runs of their own, drawn in proportion to their weights. Needs no data. Misses what forward runs
+    /// miss, so that a bracket is less independent.
     Annealed,
-    /// A chain from each of these rows, then the burn-in: one reverse run a row. What a trained model should be asked.
+    /// A chain from each of these rows: the choice for a trained model.
     Rows(B::Batch<'a>),
-    /// These chains, such as those of persistent contrastive divergence, then the burn-in: one reverse run a chain.
+    /// These chains, such as those of persistent contrastive divergence.
     Chains(&'a Chains<B>),
 }
 
@@ -229,10 +231,6 @@ fn check<B: Backend>(rbm: &Resident<B>, base_rate: &BaseRate, runs: usize) -> Re
     if base_rate.bias.len() != expected {
         return Err(Error::Length { what: "base_rate", expected, found: base_rate.bias.len() });
     }
-    check_runs(runs)
-}
-
-fn check_runs(runs: usize) -> Result<()> {
     match runs {
         0 | 1 => Err(Error::Argument { what: "runs", expected: "at least 2".into(), found: runs.to_string() }),
         _ => Ok(()),
@@ -258,17 +256,19 @@ fn reverse<B: Backend>(
     rbm: &Resident<B>, base_rate: &BaseRate, start: Start<'_, B>, settings: &Annealing, watch: &mut dyn FnMut(usize),
 ) -> Result<Vec<f64>> {
     let draws = Uniforms::new(settings.seed, Purpose::Sampling);
-    let mut chains = match start {
+    let ChainState { hidden, betas, uniforms } = match start {
         Start::Chains(chains) => {
             chains.check_shape(rbm)?;
-            let mut state = chains.state()?;
-            state.betas.fill(1.0);
-            Chains::from_state(rbm.backend(), rbm.shape(), &state)?
+            chains.state()?
         }
-        Start::Rows(rows) => Chains::from_visible(rbm, rows, draws)?,
+        Start::Rows(rows) => Chains::from_visible(rbm, rows, draws)?.state()?,
         Start::Annealed => annealed(rbm, base_rate, settings, draws, watch)?,
     };
-    check_runs(chains.len())?;
+    // Where there are fewer starts than runs, they serve over and over: the burn-in takes the copies apart.
+    let (words, runs) = (hidden.len() / betas.len(), settings.runs.max(betas.len()));
+    let hidden = hidden.into_iter().cycle().take(runs * words).collect();
+    let state = ChainState { hidden, betas: vec![1.0; runs], uniforms };
+    let mut chains = Chains::from_state(rbm.backend(), rbm.shape(), &state)?;
     let mut left = settings.burn_in;
     while left > 0 {
         let k = left.min(STEPS);
@@ -284,7 +284,7 @@ fn reverse<B: Backend>(
 /// Carlo filter and smoother for non-Gaussian nonlinear state space models", 1996) by one number.
 fn annealed<B: Backend>(
     rbm: &Resident<B>, base_rate: &BaseRate, settings: &Annealing, draws: Uniforms, watch: &mut dyn FnMut(usize),
-) -> Result<Chains<B>> {
+) -> Result<ChainState> {
     let mut chains = Chains::new(rbm.backend(), rbm.shape(), settings.runs, draws)?;
     let log_weights = anneal(rbm, &mut chains, base_rate, settings.schedule.betas(), watch)?;
     let ChainState { hidden, betas, mut uniforms } = chains.state()?;
@@ -303,7 +303,7 @@ fn annealed<B: Backend>(
         }
         resampled.extend_from_slice(&hidden[run * words..][..words]);
     }
-    Chains::from_state(rbm.backend(), rbm.shape(), &ChainState { hidden: resampled, betas, uniforms })
+    Ok(ChainState { hidden: resampled, betas, uniforms })
 }
 
 /// Carries chains through all temperatures; their log-weights.

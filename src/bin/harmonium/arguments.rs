@@ -157,7 +157,7 @@ pub struct Evaluate {
     /// smaller layer and else brackets.
     #[arg(long, value_enum, value_name = "NAME", default_value = "auto")]
     pub log_z: LogZ,
-    /// Annealing runs a direction.
+    /// Annealing runs in each direction; fewer training rows than runs start several reverse runs each.
     #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_two)]
     pub runs: usize,
     /// Temperatures of each run.

@@ -13,7 +13,7 @@ use harmonium::{
     monitor::reconstruction_cross_entropy,
 };
 use serde_json::{Value, json};
-use std::{ops::Range, time::Instant};
+use std::time::Instant;
 
 /// The largest smaller layer that `--log-z auto` enumerates: some ten seconds of one core for 784 visible units.
 const AUTO_UNITS: usize = 25;
@@ -101,7 +101,7 @@ fn annealed<B: Backend>(rbm: &Resident<B>, training: &Dataset, options: &Evaluat
     };
     let base_rate = BaseRate::fit(training.rows());
     let data = rbm.backend().load(training.rows())?;
-    let start = Start::Rows(B::batch(&data, spread(training.len(), options.runs)));
+    let start = Start::Rows(B::batch(&data, 0..options.runs.min(training.len())));
     let forward_only = options.log_z == LogZ::Ais;
     let steps = if forward_only { settings.schedule.steps() } else { settings.bracket_steps(&start) };
     let progress = Progress::new(steps as u64, "steps", false);
@@ -113,12 +113,16 @@ fn annealed<B: Backend>(rbm: &Resident<B>, training: &Dataset, options: &Evaluat
     }
 }
 
-/// As many of the first rows as there are runs, or all.
-fn spread(rows: usize, runs: usize) -> Range<usize> {
-    0..runs.min(rows)
+/// An interval; what is infinite is not an end.
+fn interval(low: f64, high: f64) -> String {
+    match (low.is_finite(), high.is_finite()) {
+        (true, false) => format!("at least {low:.4}"),
+        (false, true) => format!("at most {high:.4}"),
+        _ => format!("{low:.4} to {high:.4}"),
+    }
 }
 
-/// The mean cross-entropy between rows and what their hidden means give back.
+/// The mean cross-entropy between rows and their reconstructions from hidden means.
 fn reconstruction<B: Backend>(rbm: &Resident<B>, rows: &Dataset) -> Result<f64> {
     let (mut hidden, mut visible) = (Activations::default(), Activations::default());
     let mut sum = 0.0;
