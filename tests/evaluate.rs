@@ -133,6 +133,11 @@ fn wrong_arguments_are_told_in_one_line() {
         (vec!["evaluate", "other.safetensors", "--data", "rows.idx"], 1, "rows of 9 values"),
         (vec!["diagnose", "other.safetensors", "--data", "rows.idx"], 1, "rows of 9 values"),
         (vec!["evaluate", "model.safetensors", "--data", "rows.idx", "--runs", "1"], 2, "at least 2"),
+        (
+            vec!["evaluate", "model.safetensors", "--data", "rows.idx", "--split", "test"],
+            1,
+            "--split: expected a folder",
+        ),
         (vec!["evaluate", "none.safetensors", "--data", "rows.idx"], 1, "none.safetensors"),
         (vec!["diagnose", "model.safetensors", "--data", "rows.idx", "--steps", "3"], 2, "at least 4"),
     ] {

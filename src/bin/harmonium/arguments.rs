@@ -147,9 +147,9 @@ pub struct Evaluate {
     /// A folder with MNIST's IDX files, or one IDX or npy file, of which all rows are taken.
     #[arg(long, value_name = "PATH", default_value = DATA)]
     pub data: PathBuf,
-    /// Which rows of a folder: its first 50 000 training rows, those behind them, or its test rows.
-    #[arg(long, value_enum, value_name = "NAME", default_value = "test")]
-    pub split: Split,
+    /// Which rows of a folder: its first 50 000 training rows, those behind them, or its test rows [default: test].
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub split: Option<Split>,
     /// Evaluate the first ROWS of them only.
     #[arg(long, value_name = "ROWS", value_parser = at_least_one)]
     pub limit: Option<usize>,

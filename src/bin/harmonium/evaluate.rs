@@ -48,7 +48,15 @@ pub fn run<B: Backend>(backend: &B, options: &Evaluate) -> Result<()> {
             found: format!("rows of {}", rows.units()),
         })
     };
-    let mut rows = read(options.split)?;
+    let is_file = options.data.metadata().is_ok_and(|found| !found.is_dir());
+    if options.split.is_some() && is_file {
+        return Err(Error::Argument {
+            what: "--split",
+            expected: "a folder as --data".into(),
+            found: format!("the file {}, of which all rows are taken", options.data.display()),
+        });
+    }
+    let mut rows = read(options.split.unwrap_or(data::Split::Test))?;
     rows.keep(0..options.limit.unwrap_or(rows.len()).min(rows.len()));
     let resident = rbm.on(backend)?;
     let log_z = match options.log_z {
