@@ -75,6 +75,7 @@ pub mod likelihood;
 pub mod log_partition;
 pub mod model;
 pub mod monitor;
+mod names;
 pub mod npy;
 pub mod raster;
 mod rbm;

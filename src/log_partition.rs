@@ -1,12 +1,13 @@
-//! log Z, the number that a likelihood needs: exactly where that can be done, else as an interval that says when not to
-//! believe it.
+//! log Z, the number that a likelihood needs: exactly where enumeration is possible, else as an interval with a warning where
+//! it should not be trusted.
 //!
-//! | road | what it gives | for |
+//! | function | result | use |
 //! |---|---|---|
 //! | [`exact()`] | log Z itself, by enumeration | a smaller layer of up to [`exact::MAX_UNITS`] units |
 //! | [`ais`] | an estimate that lies below log Z on average | a first look |
 //! | [`reverse_ais`] | an estimate that lies above it on average | the other end |
-//! | [`bracket`] | both, the interval between them, and whether they agree | what should be reported |
+//! | [`bracket`] | both, the interval between them, and whether they agree | reports |
+//! | [`lower_bound`] | what rows prove of log Z, for [`LogPartition::at_least`] | every interval |
 //!
 //! Annealed importance sampling (R. M. Neal, "Annealed importance sampling", 2001; R. Salakhutdinov, I. Murray, "On the
 //! quantitative analysis of deep belief networks", 2008) carries runs through p*_β(v) = exp((1 - β)·a·v + β·b·v)·
@@ -16,8 +17,9 @@
 //! probability of at most e^-x (Y. Burda, R. Grosse, R. Salakhutdinov, "Accurate and conservative estimates of MRF
 //! log-likelihood using reverse annealing", 2015). Run in reverse, from samples of the RBM down to the base rate, the same
 //! argument bounds log Z from above (R. Grosse, Z. Ghahramani, R. Adams, "Sandwiching the marginal likelihood using
-//! bidirectional Monte Carlo", 2015). Forward runs that miss a part of the distribution do not know it, and neither does
-//! their standard error: only the gap between the two directions shows it.
+//! bidirectional Monte Carlo", 2015). Neither an estimate nor its standard error shows that runs miss a part of the
+//! distribution. The gap between the two directions may show it, and so may rows that are too probable: log Z is never below
+//! log Σ e^-F(v) over distinct rows ([`lower_bound`]).
 //!
 //! # The interval
 //! With s the standard deviation of R log-weights and σ the standard error of the log of their mean (delta method),
@@ -40,14 +42,16 @@
 
 mod annealing;
 mod bennett;
+mod bound;
 pub mod exact;
 mod products;
 mod walk;
 
 pub use annealing::{Annealing, BaseRate, Schedule, Start, ais, ais_watched, bracket, bracket_watched, reverse_ais};
+pub use bound::lower_bound;
 pub use exact::log_partition as exact;
 
-use crate::summary::Summary;
+use crate::{names::names, summary::Summary};
 use bennett::Bennett;
 
 /// log Z in nats, and how far to trust it.
@@ -58,7 +62,7 @@ pub struct LogPartition {
     pub estimate: f64,
     /// The lower end of the interval.
     pub lower: f64,
-    /// The upper end of the interval.
+    /// The upper end of the interval; infinite where a certain bound has refuted it.
     pub upper: f64,
     /// (Σw)²/Σw²: as many runs of equal weight would do as well. For a bracket the lesser of both directions; infinite where
     /// nothing was sampled.
@@ -76,10 +80,13 @@ pub struct LogPartition {
     /// Of a bracket: how many runs of either direction end where those of the other do. It is the number of runs that
     /// make the estimate of both together, as the effective sample size is for one direction.
     pub overlap: Option<f64>,
+    /// The upper end that a certain bound has refuted; see [`at_least`](Self::at_least).
+    pub refuted: Option<f64>,
 }
 
 /// How a [`LogPartition`] was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Method {
     /// Enumeration.
     Exact,
@@ -91,20 +98,11 @@ pub enum Method {
     Bracket,
 }
 
-impl Method {
-    /// `exact`, `ais`, `reverse_ais` or `bracket`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Method::Exact => "exact",
-            Method::Ais => "ais",
-            Method::ReverseAis => "reverse_ais",
-            Method::Bracket => "bracket",
-        }
-    }
-}
+names!(Method, "method", Exact = "exact", Ais = "ais", ReverseAis = "reverse_ais", Bracket = "bracket");
 
-/// What forward and reverse runs say of each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether forward and reverse runs give the same log Z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Agreement {
     /// Nothing was sampled.
     Exact,
@@ -119,22 +117,44 @@ pub enum Agreement {
     Crossed,
 }
 
-impl Agreement {
-    /// `exact`, `unchecked`, `meet`, `apart` or `crossed`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Agreement::Exact => "exact",
-            Agreement::Unchecked => "unchecked",
-            Agreement::Meet => "meet",
-            Agreement::Apart => "apart",
-            Agreement::Crossed => "crossed",
-        }
-    }
-}
+names!(
+    Agreement,
+    "agreement",
+    Exact = "exact",
+    Unchecked = "unchecked",
+    Meet = "meet",
+    Apart = "apart",
+    Crossed = "crossed"
+);
 
 impl LogPartition {
-    /// What must be said beside the number, if anything: who prints one prints the other.
+    /// The same with log Z ≥ `bound` put to use, which must be certain, as that of [`lower_bound`] is.
+    ///
+    /// Raises the lower end and the estimate to the bound. A bound above the upper end refutes the interval: the runs missed a
+    /// part of the model, `upper` becomes infinite, and [`warning`](Self::warning) says so. An exact log Z stays as it is.
+    #[must_use]
+    pub fn at_least(mut self, bound: f64) -> Self {
+        if self.method == Method::Exact {
+            return self;
+        }
+        if bound > self.upper {
+            self.refuted = Some(self.upper);
+            self.upper = f64::INFINITY;
+        }
+        self.lower = self.lower.max(bound);
+        self.estimate = self.estimate.max(bound);
+        self
+    }
+
+    /// What a reader of the number must know, if anything: print it wherever the number is printed.
     pub fn warning(&self) -> Option<String> {
+        if let Some(upper) = self.refuted {
+            return Some(format!(
+                "log Z is at least {:.2} for certain, but the annealing runs put it below {upper:.2}: they missed a part of \
+                 the model, and log Z has no known upper end",
+                self.lower
+            ));
+        }
         let mut all = Vec::new();
         match (self.agreement, self.forward, self.reverse) {
             (Agreement::Apart, Some(forward), Some(reverse)) => all.push(format!(
@@ -179,6 +199,11 @@ const MIN_OVERLAP: f64 = 5.0;
 /// Whether an effective sample size is too small for a standard error to mean much.
 fn is_small(effective_sample_size: f64, runs: usize) -> bool {
     effective_sample_size < (runs as f64 / 10.0).max(10.0)
+}
+
+/// How far a sum of `n_hidden` softplus terms in `f32`, and what else adds up to `size`, may be off.
+pub(crate) fn rounding(n_hidden: usize, size: f64) -> f64 {
+    2f64.powi(-20) * (n_hidden as f64 + size)
 }
 
 /// What the log-weights of one direction say of the log of the mean weight.
@@ -238,6 +263,7 @@ impl LogPartition {
             forward: Some(estimate),
             reverse: None,
             overlap: None,
+            refuted: None,
         }
     }
 
@@ -256,6 +282,7 @@ impl LogPartition {
             forward: None,
             reverse: Some(estimate),
             overlap: None,
+            refuted: None,
         }
     }
 
@@ -286,6 +313,7 @@ impl LogPartition {
             lower,
             upper,
             overlap: Some(together.overlap),
+            refuted: None,
             effective_sample_size: up.effective_sample_size.min(down.effective_sample_size),
             method: Method::Bracket,
             agreement,

@@ -237,10 +237,10 @@ fn check<B: Backend>(rbm: &Resident<B>, base_rate: &BaseRate, runs: usize) -> Re
     }
 }
 
-/// What the rounding of the softplus terms may do to log Z.
+/// How far the rounding of the softplus terms may move log Z.
 fn rounding<B: Backend>(rbm: &Resident<B>, log_z_0: f64, log_weights: &[f64]) -> f64 {
     let greatest = log_weights.iter().fold(0.0, |greatest: f64, log| greatest.max(log.abs()));
-    2f64.powi(-20) * (rbm.shape().n_hidden() as f64 + log_z_0.abs().max(greatest))
+    super::rounding(rbm.shape().n_hidden(), log_z_0.abs().max(greatest))
 }
 
 fn forward<B: Backend>(

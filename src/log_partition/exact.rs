@@ -18,7 +18,7 @@ use super::{
     walk::Walk,
 };
 use crate::{
-    backend::{Gradient, Rows},
+    backend::{Gradient, Rows, Shape},
     error::{Error, Result},
     rbm::RbmRef,
 };
@@ -51,6 +51,7 @@ pub fn log_partition_watched(rbm: RbmRef<'_>, watch: &(dyn Fn(u64) + Sync)) -> R
         forward: None,
         reverse: None,
         overlap: None,
+        refuted: None,
     })
 }
 
@@ -92,7 +93,7 @@ pub fn moments(rbm: RbmRef<'_>) -> Result<Moments> {
 /// # Errors
 /// Those of [`log_partition`], [`Error::Argument`] where the rows do not fit the shape.
 pub fn log_likelihood(rbm: RbmRef<'_>, v: Rows<'_>) -> Result<Vec<f64>> {
-    check_rows(rbm, v)?;
+    check_rows(rbm.shape(), v)?;
     let log_z = Walk::new(rbm)?.log_z(&|_| {});
     let row = |r: usize| {
         let bias: f64 =
@@ -111,7 +112,7 @@ pub fn log_likelihood(rbm: RbmRef<'_>, v: Rows<'_>) -> Result<Vec<f64>> {
 /// # Errors
 /// Those of [`log_partition`], [`Error::Argument`] where the rows do not fit the shape.
 pub fn gradient(rbm: RbmRef<'_>, v: Rows<'_>, out: &mut Gradient) -> Result<f64> {
-    check_rows(rbm, v)?;
+    check_rows(rbm.shape(), v)?;
     let Moments { log_partition, visible: mut vs, hidden: mut hs, products: mut vhs } = moments(rbm)?;
     let share = 1.0 / v.len() as f64;
     for r in 0..v.len() {
@@ -130,8 +131,8 @@ pub fn gradient(rbm: RbmRef<'_>, v: Rows<'_>, out: &mut Gradient) -> Result<f64>
     Ok(log_partition)
 }
 
-fn check_rows(rbm: RbmRef<'_>, v: Rows<'_>) -> Result<()> {
-    let expected = rbm.shape().n_visible();
+pub(super) fn check_rows(shape: Shape, v: Rows<'_>) -> Result<()> {
+    let expected = shape.n_visible();
     if v.units() == expected && v.len() > 0 {
         return Ok(());
     }

@@ -265,15 +265,15 @@ impl Sums<'_> {
 
 /// A sum of exponentials: e^greatest·sum.
 #[derive(Clone, Copy)]
-struct LogSum {
+pub(super) struct LogSum {
     greatest: f64,
     sum: f64,
 }
 
 impl LogSum {
-    const EMPTY: Self = Self { greatest: f64::NEG_INFINITY, sum: 0.0 };
+    pub const EMPTY: Self = Self { greatest: f64::NEG_INFINITY, sum: 0.0 };
 
-    fn add(&mut self, log: f64) {
+    pub fn add(&mut self, log: f64) {
         self.merge(Self { greatest: log, sum: 1.0 });
     }
 
@@ -286,7 +286,7 @@ impl LogSum {
         }
     }
 
-    fn log(self) -> f64 {
+    pub fn log(self) -> f64 {
         self.greatest + self.sum.ln()
     }
 }

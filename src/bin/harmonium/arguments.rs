@@ -168,7 +168,7 @@ pub struct Evaluate {
     pub seed: u64,
     #[command(flatten)]
     pub compute: Compute,
-    /// Say it as JSON.
+    /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -189,7 +189,7 @@ pub struct Diagnose {
     pub steps: usize,
     #[command(flatten)]
     pub compute: Compute,
-    /// Say it as JSON.
+    /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
     /// Draw the free energy of each chain over the steps, as SVG.

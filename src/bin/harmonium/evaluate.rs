@@ -7,8 +7,7 @@ use crate::{
 };
 use harmonium::{
     Activations, Backend, Dataset, Error, LogLikelihood, LogPartition, Rbm, Resident, Result, Rows, Summary, Values,
-    log_likelihood,
-    log_partition::{self, Annealing, BaseRate, Schedule, Start},
+    log_partition::{self, Annealing, BaseRate, Schedule, Start, lower_bound},
     model,
     monitor::reconstruction_cross_entropy,
 };
@@ -17,10 +16,10 @@ use std::time::Instant;
 
 /// The largest smaller layer that `--log-z auto` enumerates: some ten seconds of one core for 784 visible units.
 const AUTO_UNITS: usize = 25;
-/// As many rows are reconstructed at once.
+/// How many rows are reconstructed at once.
 const ROWS: usize = 1000;
 
-/// All that is told of a model and some rows, in nats a row.
+/// The results for a model and some rows, in nats a row.
 struct Evaluation {
     n_visible: usize,
     n_hidden: usize,
@@ -63,13 +62,17 @@ pub fn run<B: Backend>(backend: &B, options: &Evaluate) -> Result<()> {
         LogZ::Auto if shape.n_visible().min(shape.n_hidden()) <= AUTO_UNITS => Some(enumerated(&rbm)?),
         LogZ::Exact => Some(enumerated(&rbm)?),
         LogZ::None => None,
-        // What annealing starts from is fitted to the rows that the model was trained on, where they are known.
+        // The base rate is fitted to the rows that the model was trained on, where they are known.
         LogZ::Auto | LogZ::Bracket | LogZ::Ais => Some(annealed(&resident, &read(data::Split::Train)?, options)?),
     };
     let data = backend.load(rows.rows())?;
     let all = B::batch(&data, 0..rows.len());
     let free_energies = resident.free_energy(all)?;
-    let log_likelihood = log_z.as_ref().map(|log_z| log_likelihood(&resident, all, log_z)).transpose()?;
+    let log_z = match log_z {
+        Some(log_z) => Some(log_z.at_least(lower_bound(shape, rows.rows(), &free_energies)?)),
+        None => None,
+    };
+    let log_likelihood = log_z.as_ref().map(|log_z| LogLikelihood::of(shape, &free_energies, log_z));
     let evaluation = Evaluation {
         n_visible: shape.n_visible(),
         n_hidden: shape.n_hidden(),
@@ -155,8 +158,8 @@ impl Evaluation {
                 "lower": z.lower,
                 "upper": z.upper,
                 "effective_sample_size": z.effective_sample_size,
-                "method": z.method.name(),
-                "agreement": z.agreement.name(),
+                "method": z.method.to_string(),
+                "agreement": z.agreement.to_string(),
                 "forward": z.forward,
                 "reverse": z.reverse,
                 "overlap": z.overlap,
@@ -198,19 +201,18 @@ impl Evaluation {
         ];
         if let Some(z) = &self.log_z {
             let sampled = match z.runs {
-                0 => format!("({})", z.method.name()),
+                0 => format!("({})", z.method),
                 runs => {
                     let directions = match (z.forward, z.reverse) {
                         (Some(forward), Some(reverse)) => format!(", forward {forward:.4}, reverse {reverse:.4}"),
                         _ => String::new(),
                     };
                     format!(
-                        "{:.4} to {:.4} ({} of {runs} runs{directions}, effective sample size {:.1}, {})",
-                        z.lower,
-                        z.upper,
-                        z.method.name(),
+                        "{} ({} of {runs} runs{directions}, effective sample size {:.1}, {})",
+                        interval(z.lower, z.upper),
+                        z.method,
                         z.effective_sample_size,
-                        z.agreement.name()
+                        z.agreement
                     )
                 }
             };
@@ -222,9 +224,8 @@ impl Evaluation {
         }
         if let Some(l) = &self.log_likelihood {
             let more = format!(
-                "{:.4} to {:.4}, standard error {:.4}, {:.6} bits a unit",
-                l.lower,
-                l.upper,
+                "{}, standard error {:.4}, {:.6} bits a unit",
+                interval(l.lower, l.upper),
                 l.standard_error,
                 l.bits_per_dimension()
             );
