@@ -248,39 +248,25 @@ impl Weights {
 }
 
 impl LogPartition {
-    /// From forward log-weights, whose mean weight is Z/Z_0.
-    fn forward(log_z_0: f64, log_weights: &[f64], rounding: f64) -> Self {
+    /// From the log-weights of one direction: forward ones have the mean weight Z/Z_0, reverse ones Z_0/Z.
+    fn alone(method: Method, log_z_0: f64, log_weights: &[f64], rounding: f64) -> Self {
         let weights = Weights::of(log_weights, rounding);
-        let estimate = log_z_0 + weights.log_mean;
+        let (forward, reverse) = (log_z_0 + weights.log_mean, log_z_0 - weights.log_mean);
+        let is_reverse = method == Method::ReverseAis;
+        let (estimate, below, above) = match is_reverse {
+            true => (reverse, weights.too_low, weights.too_high),
+            false => (forward, weights.too_high, weights.too_low),
+        };
         Self {
             estimate,
-            lower: estimate - weights.too_high,
-            upper: estimate + weights.too_low,
+            lower: estimate - below,
+            upper: estimate + above,
             effective_sample_size: weights.effective_sample_size,
-            method: Method::Ais,
+            method,
             agreement: Agreement::Unchecked,
             runs: log_weights.len(),
-            forward: Some(estimate),
-            reverse: None,
-            overlap: None,
-            refuted: None,
-        }
-    }
-
-    /// From reverse log-weights, whose mean weight is Z_0/Z.
-    fn reverse(log_z_0: f64, log_weights: &[f64], rounding: f64) -> Self {
-        let weights = Weights::of(log_weights, rounding);
-        let estimate = log_z_0 - weights.log_mean;
-        Self {
-            estimate,
-            lower: estimate - weights.too_low,
-            upper: estimate + weights.too_high,
-            effective_sample_size: weights.effective_sample_size,
-            method: Method::ReverseAis,
-            agreement: Agreement::Unchecked,
-            runs: log_weights.len(),
-            forward: None,
-            reverse: Some(estimate),
+            forward: (!is_reverse).then_some(forward),
+            reverse: is_reverse.then_some(reverse),
             overlap: None,
             refuted: None,
         }

@@ -4,7 +4,7 @@
 //! (their start, the burn-in and the runs themselves) from its [`Purpose::Sampling`] sequence, or goes on in the sequence of
 //! the chains that were given. Each step draws as a step of a sweep does.
 
-use super::{LogPartition, products::softplus};
+use super::{LogPartition, Method, products::softplus};
 use crate::{
     backend::{Backend, ChainState, Rows},
     error::{Error, Result},
@@ -174,7 +174,7 @@ pub fn ais_watched<B: Backend>(
     check(rbm, base_rate, settings.runs)?;
     let log_weights = forward(rbm, base_rate, settings, watch)?;
     let log_z_0 = base_rate.log_z(rbm.shape().n_hidden());
-    Ok(LogPartition::forward(log_z_0, &log_weights, rounding(rbm, log_z_0, &log_weights)))
+    Ok(LogPartition::alone(Method::Ais, log_z_0, &log_weights, rounding(rbm, log_z_0, &log_weights)))
 }
 
 /// log Z by reverse runs, from samples of the model to the base rate.
@@ -191,7 +191,7 @@ pub fn reverse_ais<B: Backend>(
     check(rbm, base_rate, settings.runs)?;
     let log_weights = reverse(rbm, base_rate, start, settings, &mut |_| {})?;
     let log_z_0 = base_rate.log_z(rbm.shape().n_hidden());
-    Ok(LogPartition::reverse(log_z_0, &log_weights, rounding(rbm, log_z_0, &log_weights)))
+    Ok(LogPartition::alone(Method::ReverseAis, log_z_0, &log_weights, rounding(rbm, log_z_0, &log_weights)))
 }
 
 /// log Z between forward and reverse runs; see the [module's documentation](crate::log_partition) on the interval.
