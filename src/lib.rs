@@ -36,7 +36,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`Error`], [`uniforms`], [`elementary`] | what can go wrong · the random numbers, by position · exp, σ and softplus |
+//! | [`Error`], [`uniforms`], [`elementary`], [`Summary`] | what can go wrong · the random numbers, by position · exp, σ and softplus · mean and variance |
 //! | [`Backend`], [`Shape`], [`Rows`] | what a device must be able to do |
 //! | [`Cpu`], [`Gemm`] | the two roads: sums of active rows, and explicit matrix products |
 //! | [`Rbm`], [`RbmRef`], [`RbmMut`], [`Resident`], [`Lent`] | parameters: owned, borrowed, and where a device computes with them |
@@ -74,12 +74,14 @@ pub mod likelihood;
 pub mod log_partition;
 pub mod model;
 pub mod monitor;
+mod names;
 pub mod raster;
 mod rbm;
 mod resident;
 mod rows;
 mod shape;
 pub mod storage;
+mod summary;
 mod tensors;
 mod train;
 pub mod uniforms;
@@ -104,6 +106,7 @@ pub use rbm::{Gradient, Rbm, RbmMut, RbmRef};
 pub use resident::{Lent, Resident};
 pub use rows::{Rows, Values};
 pub use shape::{Layer, Shape};
+pub use summary::Summary;
 pub use train::{Algorithm, Report, Settings, Trainer, TrainerState};
 pub use uniforms::{Purpose, Uniforms};
 pub use verbs::{Activations, BatchMeans, ChainState, Sums};

@@ -153,6 +153,7 @@ fn command_lines() {
         ("diagnose run/model.safetensors --data data --steps 20 >/dev/full", 1, "standard output: No space left on device (os error 28)".into()),
         ("evaluate run/model.safetensors --data data --log-z ais --temperatures 18446744073709551615", 1, "temperatures: expected at least 1 and at most 67108864, found 18446744073709551615".into()),
         ("evaluate run/model.safetensors --data data --log-z ais --runs 18446744073709551615", 1, "n_chains: expected at least 1, and as many as fit in memory, found 18446744073709551615".into()),
+        ("evaluate run/model.safetensors --data data --split test", 1, "--split: expected a folder as --data, found the file data, of which all rows are taken".into()),
         ("info /dev/zero", 1, "/dev/zero: expected a regular file, found a device or a pipe".into()),
         ("info run/log.csv", 1, "run/log.csv: expected a safetensors file, found a header that goes beyond the end".into()),
     ];

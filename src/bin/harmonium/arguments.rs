@@ -150,9 +150,9 @@ pub struct Evaluate {
     /// A folder with MNIST's IDX files, or one IDX or npy file, of which all rows are taken.
     #[arg(long, value_name = "PATH", default_value = DATA)]
     pub data: PathBuf,
-    /// Which rows of a folder: its first 50 000 training rows, those behind them, or its test rows.
-    #[arg(long, value_name = "NAME", default_value = "test", value_parser = split())]
-    pub split: Split,
+    /// Which rows of a folder: its first 50 000 training rows, those behind them, or its test rows [default: test].
+    #[arg(long, value_name = "NAME", value_parser = split())]
+    pub split: Option<Split>,
     /// Evaluate the first ROWS of them only.
     #[arg(long, value_name = "ROWS", value_parser = at_least_one)]
     pub limit: Option<usize>,
@@ -160,7 +160,7 @@ pub struct Evaluate {
     /// smaller layer and else brackets.
     #[arg(long, value_enum, value_name = "NAME", default_value = "auto")]
     pub log_z: LogZ,
-    /// Annealing runs a direction.
+    /// Annealing runs in each direction; fewer training rows than runs start several reverse runs each.
     #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_two)]
     pub runs: usize,
     /// Temperatures of each run.
@@ -171,7 +171,7 @@ pub struct Evaluate {
     pub seed: u64,
     #[command(flatten)]
     pub compute: Compute,
-    /// Say it as JSON.
+    /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -192,7 +192,7 @@ pub struct Diagnose {
     pub steps: usize,
     #[command(flatten)]
     pub compute: Compute,
-    /// Say it as JSON.
+    /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
     /// Draw the free energy of each chain over the steps, as SVG.
