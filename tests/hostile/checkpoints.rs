@@ -7,22 +7,15 @@ use harmonium::{
     model,
 };
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 
 fn checkpoint() -> Checkpoint {
     let cpu = Cpu::detect().expect("a CPU");
     let settings = Settings { algorithm: Algorithm::Pcd { n_chains: 2 }, k: 1, ..Settings::default() };
-    Checkpoint {
-        rbm: Rbm::new(shape(3, 2), 1),
-        settings,
-        trainer: Trainer::new(&cpu, shape(3, 2), settings).expect("a trainer").state().expect("a state"),
-        place: Place::default(),
-        log: Vec::new(),
-        health: Vec::new(),
-        data: fingerprint(Rows::new(Values::U8(&[1, 2, 3]), 3).expect("rows")),
-        options: BTreeMap::new(),
-        version: "0".into(),
-    }
+    let trainer = Trainer::new(&cpu, shape(3, 2), settings).expect("a trainer").state().expect("a state");
+    let data = fingerprint(Rows::new(Values::U8(&[1, 2, 3]), 3).expect("rows"));
+    let mut checkpoint = Checkpoint::new(Rbm::new(shape(3, 2), 1), settings, trainer, Place::default(), data);
+    checkpoint.version = "0".into();
+    checkpoint
 }
 
 /// Makes the checksum right.
