@@ -234,8 +234,10 @@ const METADATA: &str = "the metadata of a checkpoint";
 
 /// A JSON object, or the name of the field that is wrong and what is wrong with it.
 fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> std::result::Result<T, String> {
-    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text))
-        .map_err(|problem| problem.to_string())
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|problem| problem.to_string())?;
+    json.end().map_err(|problem| problem.to_string())?;
+    Ok(value)
 }
 
 /// A finite number, kept as text; one that is not finite cannot be written, and the error is its name.

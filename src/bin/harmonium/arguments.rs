@@ -2,14 +2,19 @@
 
 use crate::{Failure, data::Split};
 use clap::{
-    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind, parser::ValueSource,
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+    error::ErrorKind,
+    parser::ValueSource,
 };
-use harmonium::{Algorithm, Monitor};
+use harmonium::{Algorithm, Monitor, Settings};
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
     fmt::{self, Display},
     num::NonZeroUsize,
-    path::PathBuf,
+    path::{Path, PathBuf},
     str::FromStr,
 };
 
@@ -40,10 +45,13 @@ pub enum Command {
     Info(Info),
 }
 
-#[derive(Args)]
+/// A checkpoint keeps what serde does not skip, by the options' names.
+#[derive(Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Train {
     /// A folder with MNIST's IDX files (the first 50 000 training rows are trained on), or one IDX or npy file.
     #[arg(long, value_name = "PATH", default_value = DATA)]
+    #[serde(serialize_with = "path")]
     pub data: PathBuf,
     /// Hidden units.
     #[arg(long, value_name = "N", default_value = "500", value_parser = at_least_one)]
@@ -56,10 +64,12 @@ pub struct Train {
     pub batch_size: usize,
     /// Learning rate of the mean gradient over a batch.
     #[arg(long, value_name = "RATE", default_value = "0.1", value_parser = rate, allow_negative_numbers = true)]
+    #[serde(serialize_with = "shortest")]
     pub lr: f32,
     /// Persistent contrastive divergence, or contrastive divergence.
-    #[arg(long, value_enum, value_name = "NAME", default_value = "pcd")]
-    pub algorithm: Method,
+    #[arg(long, value_name = "NAME", default_value = "pcd", value_parser = algorithm())]
+    #[serde(serialize_with = "name")]
+    pub algorithm: Algorithm,
     /// Gibbs steps an update.
     #[arg(long, value_name = "N", default_value = "15", value_parser = at_least_one)]
     pub k: usize,
@@ -68,8 +78,8 @@ pub struct Train {
     pub chains: Option<usize>,
     /// Pseudo-likelihood by one bit an update or over all bits, reconstruction cross-entropy, or nothing
     /// [default: pl for pcd, reconstruction for cd].
-    #[arg(long, value_enum, value_name = "NAME")]
-    pub monitor: Option<Watch>,
+    #[arg(long, value_name = "NAME", value_parser = monitor())]
+    pub monitor: Option<Monitor>,
     /// After every N updates tell in DIR/health.csv how the persistent chains are, from 1000 Gibbs steps of copies: R̂,
     /// effective sample size, autocorrelation time, flip rates, and their free energy beside that of as many chains started
     /// at data; with a warning where they lag. Changes nothing in what is learnt. Only with --algorithm pcd.
@@ -82,15 +92,18 @@ pub struct Train {
     #[arg(long, value_name = "N", default_value = "123")]
     pub seed: u64,
     #[command(flatten)]
+    #[serde(flatten)]
     pub compute: Compute,
     /// Height and width of the pictures in the rows [default: what the data file says, or square].
     #[arg(long, value_name = "HxW")]
     pub image: Option<Sides>,
     /// Folder for the model, pictures and log; made if it is not there.
     #[arg(long, value_name = "DIR", default_value = "harmonium-out")]
+    #[serde(skip)]
     pub out: PathBuf,
     /// Rows of samples, 1000 Gibbs steps apart, drawn when the training is done; 0 for no samples.
     #[arg(long, value_name = "ROWS", default_value = "10")]
+    #[serde(skip)]
     pub samples: usize,
     /// How often DIR/checkpoint.safetensors is written: every so many updates, epochs or minutes, as in 500updates.
     #[arg(long, value_name = "N[updates|epochs|minutes]", default_value = "1epochs")]
@@ -99,15 +112,19 @@ pub struct Train {
     /// --threads, --device, --samples, --quiet, --checkpoint-every, --stop-after and the place of the same data may be
     /// others.
     #[arg(long, value_name = "DIR")]
+    #[serde(skip)]
     pub resume: Option<PathBuf>,
     /// Stop with a checkpoint after N updates, counted from the run's beginning, to be resumed later.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[serde(skip)]
     pub stop_after: Option<usize>,
     /// Say nothing but errors.
     #[arg(long)]
+    #[serde(skip)]
     pub quiet: bool,
     /// The names of the options that were said, not left to their defaults.
     #[arg(skip)]
+    #[serde(skip)]
     pub said: Vec<String>,
 }
 
@@ -231,20 +248,6 @@ pub enum LogZ {
     None,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Method {
-    Pcd,
-    Cd,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub enum Watch {
-    Pl,
-    PlExact,
-    Reconstruction,
-    None,
-}
-
 /// Where a run computes.
 #[derive(Clone, Copy)]
 pub enum Device {
@@ -275,23 +278,27 @@ impl FromStr for Device {
 }
 
 /// Where and how a command computes.
-#[derive(Args, Clone, Copy)]
+#[derive(Args, Clone, Copy, Serialize)]
 pub struct Compute {
     /// Threads [default: as many as there are processors].
     #[arg(long, value_name = "N", value_parser = threads)]
+    #[serde(skip)]
     pub threads: Option<usize>,
     /// Where to compute: cpu, or in a build with CUDA cuda[:N], N being the number of the device.
     #[arg(long, value_name = "NAME", default_value = "cpu")]
+    #[serde(skip)]
     pub device: Device,
     /// How sums are made: in one fixed order, the same bits everywhere (canonical); by products of a matrix library (gemm; on
     /// a GPU also gemm-tf32, from factors rounded to eleven bits); or by products on a GPU where there are many chains or
     /// rows, else canonical (auto).
     #[arg(long, value_enum, value_name = "NAME", default_value = "canonical", hide_possible_values = true)]
+    #[serde(serialize_with = "unless_canonical")]
     pub road: Road,
 }
 
 /// Which of a device's roads a run takes.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Road {
     /// Sums in one fixed order: the same bits on every device.
     Canonical,
@@ -338,6 +345,12 @@ impl Display for Every {
     }
 }
 
+impl Serialize for Every {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// Two numbers of at least 1, height first, as in 28x28.
 #[derive(Clone, Copy)]
 pub struct Sides(pub usize, pub usize);
@@ -345,6 +358,12 @@ pub struct Sides(pub usize, pub usize);
 impl Display for Sides {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}x{}", self.0, self.1)
+    }
+}
+
+impl Serialize for Sides {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -384,7 +403,45 @@ fn rate(text: &str) -> Result<f32, String> {
     rate.ok_or_else(|| "expected a finite number above 0".into())
 }
 
+/// The number of chains comes by another option: [`Train::fill_in`].
+fn algorithm() -> impl TypedValueParser<Value = Algorithm> {
+    PossibleValuesParser::new(Algorithm::all(0).map(Algorithm::name)).try_map(|name| Algorithm::named(&name, 0))
+}
+
+fn monitor() -> impl TypedValueParser<Value = Monitor> {
+    PossibleValuesParser::new(Monitor::ALL.iter().map(Monitor::to_string)).try_map(|name| name.parse::<Monitor>())
+}
+
+fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
+fn shortest<S: Serializer>(x: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{x:?}"))
+}
+
+fn name<S: Serializer>(algorithm: &Algorithm, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(algorithm.name())
+}
+
+/// Checkpoints from before there were roads say nothing of them.
+fn unless_canonical<S: Serializer>(road: &Road, serializer: S) -> Result<S::Ok, S::Error> {
+    Some(road).filter(|&&road| road != Road::Canonical).serialize(serializer)
+}
+
 impl Train {
+    /// Settles the defaults that depend on other options.
+    fn fill_in(&mut self) {
+        let usual = match &mut self.algorithm {
+            Algorithm::Pcd { n_chains } => {
+                *n_chains = *self.chains.get_or_insert(self.batch_size);
+                Monitor::PseudoLikelihood
+            }
+            Algorithm::Cd => Monitor::Reconstruction,
+        };
+        self.monitor.get_or_insert(usual);
+    }
+
     /// What can be told of the options alone.
     pub fn check(&self) -> Result<(), Failure> {
         let only_pcd = [
@@ -392,7 +449,7 @@ impl Train {
             ("--health-every", self.health_every, "cd has no chains that last"),
         ];
         for (option, value, why) in only_pcd {
-            if let (Method::Cd, Some(n)) = (self.algorithm, value) {
+            if let (Algorithm::Cd, Some(n)) = (self.algorithm, value) {
                 let text = format!("{option}: expected only with --algorithm pcd ({why}), found {n}");
                 return Err(Failure::Usage(text));
             }
@@ -400,95 +457,45 @@ impl Train {
         Ok(())
     }
 
-    pub fn algorithm(&self) -> Algorithm {
-        match self.algorithm {
-            Method::Cd => Algorithm::Cd,
-            Method::Pcd => Algorithm::Pcd { n_chains: self.chains.unwrap_or(self.batch_size) },
+    pub fn settings(&self) -> Settings {
+        let monitor = self.monitor.unwrap_or(Monitor::None);
+        Settings { algorithm: self.algorithm, k: self.k, monitor, seed: self.seed }
+    }
+
+    /// All options that a checkpoint keeps; null where there is nothing to keep.
+    fn kept(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(options)) => options,
+            other => unreachable!("options are texts and numbers, not {other:?}"),
         }
     }
 
-    pub fn monitor(&self) -> Monitor {
-        match (self.monitor, self.algorithm) {
-            (Some(Watch::Pl), _) | (None, Method::Pcd) => Monitor::PseudoLikelihood,
-            (Some(Watch::Reconstruction), _) | (None, Method::Cd) => Monitor::Reconstruction,
-            (Some(Watch::PlExact), _) => Monitor::ExactPseudoLikelihood,
-            (Some(Watch::None), _) => Monitor::None,
-        }
-    }
-}
-
-/// The options of train that a checkpoint keeps.
-const STORED: [&str; 14] = [
-    "algorithm",
-    "batch-size",
-    "chains",
-    "checkpoint-every",
-    "data",
-    "epochs",
-    "health-every",
-    "hidden",
-    "image",
-    "k",
-    "limit",
-    "lr",
-    "monitor",
-    "road",
-];
-/// Kept too, under this name.
-const SEED: &str = "seed";
-
-impl Train {
-    /// The options as a checkpoint keeps them, defaults that depend on other options settled.
+    /// The options as a checkpoint keeps them.
     pub fn stored(&self) -> BTreeMap<String, String> {
-        let chains = match self.algorithm() {
-            Algorithm::Cd => None,
-            Algorithm::Pcd { n_chains } => Some(n_chains.to_string()),
+        let text = |(name, value)| match value {
+            Value::Null => None,
+            Value::String(text) => Some((name, text)),
+            number => Some((name, number.to_string())),
         };
-        let monitor = match self.monitor() {
-            Monitor::PseudoLikelihood => "pl",
-            Monitor::ExactPseudoLikelihood => "pl-exact",
-            Monitor::Reconstruction => "reconstruction",
-            Monitor::None => "none",
-        };
-        let algorithm = match self.algorithm {
-            Method::Pcd => "pcd",
-            Method::Cd => "cd",
-        };
-        // Not what older checkpoints are silent about.
-        let road = self.compute.road.to_possible_value().filter(|_| self.compute.road != Road::Canonical);
-        let road = road.map(|road| road.get_name().to_owned());
-        let options = [
-            Some(algorithm.into()),
-            Some(self.batch_size.to_string()),
-            chains,
-            Some(self.checkpoint_every.to_string()),
-            Some(self.data.display().to_string()),
-            Some(self.epochs.to_string()),
-            self.health_every.map(|every| every.to_string()),
-            Some(self.hidden.to_string()),
-            self.image.map(|sides| sides.to_string()),
-            Some(self.k.to_string()),
-            self.limit.map(|limit| limit.to_string()),
-            Some(format!("{:?}", self.lr)),
-            Some(monitor.into()),
-            road,
-        ];
-        let named = STORED.into_iter().zip(options).chain([(SEED, Some(self.seed.to_string()))]);
-        named.filter_map(|(name, value)| Some((name.to_string(), value?))).collect()
+        self.kept().into_iter().filter_map(text).collect()
     }
 
-    /// The options that [`stored`](Self::stored) gave; what it does not give is left to the defaults.
+    /// The options that [`stored`](Self::stored) gave, read as the command line is; what it does not give is left to the
+    /// defaults.
     pub fn from_stored(stored: &BTreeMap<String, String>) -> Result<Self, String> {
-        if let Some(name) = stored.keys().find(|name| !STORED.contains(&name.as_str()) && *name != SEED) {
+        let known = Self::from_words([])?.kept();
+        if let Some(name) = stored.keys().find(|name| !known.contains_key(*name)) {
             return Err(format!("--{name}"));
         }
-        let options = stored.iter().map(|(name, value)| format!("--{name}={value}"));
-        let all = ["harmonium".to_string(), "train".to_string()].into_iter().chain(options);
-        match Arguments::try_parse_from(all) {
-            Ok(Arguments { command: Command::Train(train) }) => Ok(train),
-            Ok(_) => Err("another command".into()),
-            Err(problem) => Err(one_line(&problem.to_string())),
-        }
+        Self::from_words(stored.iter().map(|(name, value)| format!("--{name}={value}")))
+    }
+
+    fn from_words(options: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let command = Self::augment_args(clap::Command::new("train").no_binary_name(true));
+        let parsed = command.try_get_matches_from(options).and_then(|matches| Self::from_arg_matches(&matches));
+        let mut train = parsed.map_err(|problem| one_line(&problem.to_string()))?;
+        train.fill_in();
+        Ok(train)
     }
 }
 
@@ -499,6 +506,7 @@ pub fn parse() -> Result<Option<Command>, String> {
         if let (Command::Train(train), Some((_, matches))) = (&mut arguments.command, matches.subcommand()) {
             let said = matches.ids().filter(|id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine));
             train.said = said.map(|id| id.as_str().replace('_', "-")).collect();
+            train.fill_in();
         }
         Ok(arguments.command)
     });

@@ -1,7 +1,7 @@
 //! log.csv: one line for each epoch; health.csv: one for each check-up of the chains.
 
 use harmonium::{Result, checkpoint::Epoch, diagnostics::CheckUp, storage};
-use std::path::Path;
+use std::{f64::consts::LN_2, path::Path};
 
 /// What a run has told so far.
 #[derive(Clone, Default)]
@@ -10,13 +10,35 @@ pub struct Log {
     pub health: Vec<CheckUp>,
 }
 
+impl Log {
+    /// What must be said of the last epoch's monitor, if anything, and of none before it.
+    pub fn warning(&self, monitor: &str, n_visible: usize) -> Option<String> {
+        let even_odds = -LN_2 * n_visible as f64;
+        let mut all = self.epochs.iter().map(|epoch| epoch.monitor);
+        let before = [None].into_iter().chain(all.clone());
+        let first = before.zip(all.by_ref()).position(|(before, now)| learns_nothing(now, before, even_odds))?;
+        let now = self.epochs[first].monitor.filter(|_| first + 1 == self.epochs.len())?;
+        Some(format!(
+            "epoch {first}: {monitor} {now:.2} nats a row, where even odds for every unit give {even_odds:.2}"
+        ))
+    }
+}
+
+/// Whether an epoch's monitor is so far below that of even odds for every unit, or is below it and no better than the epoch
+/// before, that something is wrong. A fresh model may be below it, with its random weights, and a slow one stay there for
+/// some epochs, getting better.
+fn learns_nothing(now: Option<f64>, before: Option<f64>, even_odds: f64) -> bool {
+    let is_no_better = |now: f64| before.is_some_and(|before| now <= before);
+    now.is_some_and(|now| now < 5.0 * even_odds || now < even_odds && is_no_better(now))
+}
+
 /// Writes all epochs so far, under the heading `epoch,updates,monitor,seconds`.
 pub fn write_log(path: &Path, epochs: &[Epoch]) -> Result<()> {
     storage::write_atomically(path, |file| {
         writeln!(file, "epoch,updates,monitor,seconds")?;
-        for (number, Epoch { updates, monitor, seconds }) in epochs.iter().enumerate() {
+        for (number, Epoch { updates, monitor, seconds, .. }) in epochs.iter().enumerate() {
             let monitor = monitor.map_or(String::new(), |monitor| format!("{monitor:.6}"));
-            writeln!(file, "{number},{updates},{monitor},{seconds:.3}")?;
+            writeln!(file, "{number},{updates},{monitor},{seconds:.6}")?;
         }
         Ok(())
     })
@@ -51,4 +73,33 @@ pub fn write_health(path: &Path, check_ups: &[CheckUp]) -> Result<()> {
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Epoch, Log};
+
+    #[test]
+    fn slow_starts_and_bad_ends() {
+        let first_warning = |monitors: &[f64]| {
+            let mut log = Log::default();
+            let mut warned = monitors.iter().map(|&monitor| {
+                log.epochs.push(Epoch::new(1, Some(monitor), 1.0));
+                log.warning("pl", 784)
+            });
+            let first = warned.position(|warning| warning.is_some());
+            assert!(warned.all(|warning| warning.is_none()), "a second warning of {monitors:?}");
+            first
+        };
+        for (monitors, expected) in [
+            (&[-90.0, -80.0, -85.0][..], None),
+            (&[-940.0, -930.0, -700.0, -500.0, -510.0], None),
+            (&[-2e37, -1e37], Some(0)),
+            (&[-6327.0, -3204.0], Some(0)),
+            (&[-152.0, -1900.0, -2500.0], Some(1)),
+            (&[-940.0, -930.0, -935.0, -940.0], Some(2)),
+        ] {
+            assert_eq!(first_warning(monitors), expected, "{monitors:?}");
+        }
+    }
 }

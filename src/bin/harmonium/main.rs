@@ -1,6 +1,7 @@
 //! The command `harmonium`: trains RBMs and shows what they have learnt.
 
 mod arguments;
+mod checkpoints;
 mod console;
 mod curve;
 mod data;
@@ -8,7 +9,6 @@ mod diagnose;
 mod evaluate;
 mod filters;
 mod info;
-mod keeper;
 mod log;
 mod memory;
 mod pool;

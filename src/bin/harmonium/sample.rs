@@ -12,13 +12,13 @@ use harmonium::{
 use std::ops::Range;
 
 /// What the tutorial shows: 20 chains, ten times, 1000 Gibbs steps in between.
-pub const TUTORIAL: Plan = Plan { chains: 20, rows: 10, steps: 1000 };
+pub const TUTORIAL: Sheet = Sheet { chains: 20, rows: 10, steps: 1000 };
 /// A sheet has no more.
 pub const MOST_PIXELS: usize = 1 << 28;
 
-/// How much is sampled.
+/// How much is sampled: so many chains from left to right, rows from top to bottom, and Gibbs steps before each row.
 #[derive(Clone, Copy)]
-pub struct Plan {
+pub struct Sheet {
     pub chains: usize,
     pub rows: usize,
     pub steps: usize,
@@ -43,42 +43,42 @@ pub fn run<B: Backend>(backend: &B, options: &Sample) -> Result<()> {
         });
     }
     let sides = data::sides(options.image.map(|Sides(h, w)| (h, w)), images.sides, n_visible)?;
-    let plan = Plan { chains: options.chains, rows: options.rows, steps: options.steps };
-    let progress = Progress::new(plan.rows as u64, "rows", false);
-    let sheet = sheet(backend, &rbm, images.rows.rows(), sides, plan, options.seed, &progress)?;
-    raster::write_png(&sheet, &options.out)?;
+    let sheet = Sheet { chains: options.chains, rows: options.rows, steps: options.steps };
+    let progress = Progress::new(sheet.rows as u64, "rows", false);
+    let picture = draw(backend, &rbm, images.rows.rows(), sides, sheet, options.seed, &progress)?;
+    raster::write_png(&picture, &options.out)?;
     drop(progress);
-    console::say(&format!("{}: {} × {} pixels", options.out.display(), sheet.height(), sheet.width()));
+    console::say(&format!("{}: {} × {} pixels", options.out.display(), picture.height(), picture.width()));
     Ok(())
 }
 
-/// Starts chains at some rows and shows their visible means after every `plan.steps` Gibbs steps; they go on from samples.
-pub fn sheet<B: Backend>(
-    backend: &B, rbm: &Rbm, rows: Rows<'_>, sides: (usize, usize), plan: Plan, seed: u64, progress: &Progress,
+/// Starts chains at some rows and shows their visible means after every `sheet.steps` Gibbs steps; they go on from samples.
+pub fn draw<B: Backend>(
+    backend: &B, rbm: &Rbm, rows: Rows<'_>, sides: (usize, usize), sheet: Sheet, seed: u64, progress: &Progress,
 ) -> Result<Raster<u8>> {
     // The picture is too large before the chains have run, not after.
-    let pixels = plan.rows.checked_mul(plan.chains).and_then(|n| n.checked_mul(rows.units()));
+    let pixels = sheet.rows.checked_mul(sheet.chains).and_then(|n| n.checked_mul(rows.units()));
     if pixels.is_none_or(|n| n > MOST_PIXELS) {
         return Err(Error::Argument {
             what: "--chains and --rows",
             expected: format!("at most {} pictures", MOST_PIXELS / rows.units()),
-            found: format!("{} × {}", plan.chains, plan.rows),
+            found: format!("{} × {}", sheet.chains, sheet.rows),
         });
     }
     let mut draws = Uniforms::new(seed, Purpose::Sampling);
-    let start = block(&mut draws, rows.len(), plan.chains);
+    let start = block(&mut draws, rows.len(), sheet.chains);
     let resident: Resident<B> = rbm.on(backend)?;
     let data = backend.load(rows)?;
     let mut chains = Chains::from_visible(&resident, B::batch(&data, start), draws)?;
     let mut visible = Activations::default();
     let mut means = Vec::new();
-    for _ in 0..plan.rows {
-        chains.sweep(&resident, plan.steps)?;
+    for _ in 0..sheet.rows {
+        chains.sweep(&resident, sheet.steps)?;
         chains.visible(&mut visible)?;
         means.extend_from_slice(&visible.mean);
         progress.advance(1);
     }
-    raster::sample_sheet(&means, sides, plan.rows, plan.chains)
+    raster::sample_sheet(&means, sides, sheet.rows, sheet.chains)
 }
 
 /// A block of neighbouring rows, every one as likely: the first number x of the sequence, times the number of blocks, cut
