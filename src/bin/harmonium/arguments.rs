@@ -13,7 +13,6 @@ use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
     fmt::{self, Display},
-    num::NonZeroUsize,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -54,13 +53,13 @@ pub struct Train {
     #[serde(serialize_with = "path")]
     pub data: PathBuf,
     /// Hidden units.
-    #[arg(long, value_name = "N", default_value = "500", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "500", value_parser = at_least::<1>)]
     pub hidden: usize,
     /// Passes over the data.
-    #[arg(long, value_name = "N", default_value = "15", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "15", value_parser = at_least::<1>)]
     pub epochs: usize,
     /// Rows an update; rows left over at the end of an epoch are dropped.
-    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least::<1>)]
     pub batch_size: usize,
     /// Learning rate of the mean gradient over a batch.
     #[arg(long, value_name = "RATE", default_value = "0.1", value_parser = rate, allow_negative_numbers = true)]
@@ -71,10 +70,10 @@ pub struct Train {
     #[serde(serialize_with = "name")]
     pub algorithm: Algorithm,
     /// Gibbs steps an update.
-    #[arg(long, value_name = "N", default_value = "15", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "15", value_parser = at_least::<1>)]
     pub k: usize,
     /// Persistent chains; only with --algorithm pcd [default: the batch size].
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = at_least::<1>)]
     pub chains: Option<usize>,
     /// Pseudo-likelihood by one bit an update or over all bits, reconstruction cross-entropy, or nothing
     /// [default: pl for pcd, reconstruction for cd].
@@ -83,10 +82,10 @@ pub struct Train {
     /// After every N updates tell in DIR/health.csv how the persistent chains are, from 1000 Gibbs steps of copies: R̂,
     /// effective sample size, autocorrelation time, flip rates, and their free energy beside that of as many chains started
     /// at data; with a warning where they lag. Changes nothing in what is learnt. Only with --algorithm pcd.
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = at_least::<1>)]
     pub health_every: Option<usize>,
     /// Train on the first ROWS training rows only.
-    #[arg(long, value_name = "ROWS", value_parser = at_least_one)]
+    #[arg(long, value_name = "ROWS", value_parser = at_least::<1>)]
     pub limit: Option<usize>,
     /// Chooses all random numbers: the same seed gives the same model, whatever the number of threads.
     #[arg(long, value_name = "N", default_value = "123")]
@@ -115,7 +114,7 @@ pub struct Train {
     #[serde(skip)]
     pub resume: Option<PathBuf>,
     /// Stop with a checkpoint after N updates, counted from the run's beginning, to be resumed later.
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = at_least::<1>)]
     #[serde(skip)]
     pub stop_after: Option<usize>,
     /// Say nothing but errors.
@@ -136,13 +135,13 @@ pub struct Sample {
     #[arg(long, value_name = "PATH", default_value = DATA)]
     pub data: PathBuf,
     /// Chains: pictures from left to right.
-    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least::<1>)]
     pub chains: usize,
     /// Pictures from top to bottom.
-    #[arg(long, value_name = "N", default_value = "10", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "10", value_parser = at_least::<1>)]
     pub rows: usize,
     /// Gibbs steps before each row.
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least::<1>)]
     pub steps: usize,
     /// Chooses the rows to start from and all draws.
     #[arg(long, value_name = "N", default_value = "123")]
@@ -168,17 +167,17 @@ pub struct Evaluate {
     #[arg(long, value_enum, value_name = "NAME", default_value = "test")]
     pub split: Split,
     /// Evaluate the first ROWS of them only.
-    #[arg(long, value_name = "ROWS", value_parser = at_least_one)]
+    #[arg(long, value_name = "ROWS", value_parser = at_least::<1>)]
     pub limit: Option<usize>,
     /// log Z by enumeration, by annealing both ways or forward only, or not at all; auto enumerates up to 25 units in the
     /// smaller layer and else brackets.
     #[arg(long, value_enum, value_name = "NAME", default_value = "auto")]
     pub log_z: LogZ,
     /// Annealing runs a direction.
-    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_two)]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least::<2>)]
     pub runs: usize,
     /// Temperatures of each run.
-    #[arg(long, value_name = "N", default_value = "14500", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "14500", value_parser = at_least::<1>)]
     pub temperatures: usize,
     /// Chooses the annealing's random numbers.
     #[arg(long, value_name = "N", default_value = "123")]
@@ -199,10 +198,10 @@ pub struct Diagnose {
     #[arg(long, value_name = "PATH", default_value = DATA)]
     pub data: PathBuf,
     /// Chains, half of them from data and half with all hidden units off.
-    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least_two)]
+    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least::<2>)]
     pub chains: usize,
     /// Gibbs steps that are recorded, after as many that are not.
-    #[arg(long, value_name = "N", default_value = "5000", value_parser = at_least_four)]
+    #[arg(long, value_name = "N", default_value = "5000", value_parser = at_least::<4>)]
     pub steps: usize,
     #[command(flatten)]
     pub compute: Compute,
@@ -371,30 +370,22 @@ impl FromStr for Sides {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let sides = text.split_once('x').and_then(|(h, w)| Some((at_least_one(h).ok()?, at_least_one(w).ok()?)));
+        let sides = text.split_once('x').and_then(|(h, w)| Some((at_least::<1>(h).ok()?, at_least::<1>(w).ok()?)));
         let (height, width) = sides.ok_or("expected two whole numbers of at least 1, such as 28x28")?;
         Ok(Sides(height, width))
     }
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
-    let number = text.parse::<NonZeroUsize>();
-    number.map(NonZeroUsize::get).map_err(|_| "expected a whole number of at least 1".into())
-}
-
-fn at_least_two(text: &str) -> Result<usize, String> {
-    at_least_one(text).ok().filter(|&n| n >= 2).ok_or_else(|| "expected a whole number of at least 2".into())
-}
-
-fn at_least_four(text: &str) -> Result<usize, String> {
-    at_least_one(text).ok().filter(|&n| n >= 4).ok_or_else(|| "expected a whole number of at least 4".into())
+fn at_least<const LEAST: usize>(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|&n| n >= LEAST);
+    number.ok_or_else(|| format!("expected a whole number of at least {LEAST}"))
 }
 
 /// More than any machine has processors, and fewer than take minutes to start.
 const MOST_THREADS: usize = 1024;
 
 fn threads(text: &str) -> Result<usize, String> {
-    let number = at_least_one(text).ok().filter(|&n| n <= MOST_THREADS);
+    let number = at_least::<1>(text).ok().filter(|&n| n <= MOST_THREADS);
     number.ok_or_else(|| format!("expected a whole number of at least 1 and at most {MOST_THREADS}"))
 }
 
@@ -437,7 +428,7 @@ impl Train {
                 *n_chains = *self.chains.get_or_insert(self.batch_size);
                 Monitor::PseudoLikelihood
             }
-            Algorithm::Cd => Monitor::Reconstruction,
+            _ => Monitor::Reconstruction,
         };
         self.monitor.get_or_insert(usual);
     }
