@@ -11,10 +11,10 @@ mod common;
 
 use common::{Outcome, SGEMM, TRAINING_ROWS, TUTORIAL, criterion, mnist, pool, quick, time};
 use criterion::{BenchmarkId, Criterion, Throughput};
-use harmonium::{Activations, Backend, Cpu, Dataset, Gemm, Rbm};
+use harmonium::{Activations, Cpu, Dataset, Device, Rbm};
 use std::time::Duration;
 
-fn energies<B: Backend>(c: &mut Criterion, road: &str, backend: &B, rbm: &Rbm, data: &Dataset) -> Outcome {
+fn energies(c: &mut Criterion, road: &str, backend: &Device, rbm: &Rbm, data: &Dataset) -> Outcome {
     let rbm = rbm.on(backend)?;
     let loaded = backend.load(data.rows())?;
     // Only the CPU's own road has threads.
@@ -25,7 +25,7 @@ fn energies<B: Backend>(c: &mut Criterion, road: &str, backend: &B, rbm: &Rbm, d
 
         let mut group = c.benchmark_group("free_energy");
         for n in [20, 10_000] {
-            let rows = B::batch(&loaded, 0..n);
+            let rows = loaded.range(0..n);
             group.throughput(Throughput::Elements(n as u64));
             group.bench_function(id(format!("{n}x784x500")), |b| time(b, &pool, || rbm.free_energy(rows)));
         }
@@ -33,7 +33,7 @@ fn energies<B: Backend>(c: &mut Criterion, road: &str, backend: &B, rbm: &Rbm, d
 
         let mut group = c.benchmark_group("pseudo_likelihood");
         for n in [20, 10_000] {
-            let rows = B::batch(&loaded, 0..n);
+            let rows = loaded.range(0..n);
             group.throughput(Throughput::Elements(n as u64));
             group.bench_function(id(format!("{n}x784x500-bit")), |b| {
                 time(b, &pool, || rbm.pseudo_log_likelihood_of_bit(rows, 406));
@@ -42,7 +42,7 @@ fn energies<B: Backend>(c: &mut Criterion, road: &str, backend: &B, rbm: &Rbm, d
         // Four thousand million factors: the matrix road, with a softplus for each, would need minutes.
         let exact = [(20, true), (10_000, road != SGEMM && !quick())];
         for (n, _) in exact.into_iter().filter(|&(_, wanted)| wanted) {
-            let rows = B::batch(&loaded, 0..n);
+            let rows = loaded.range(0..n);
             group.throughput(Throughput::Elements(n as u64));
             group.sample_size(10).warm_up_time(Duration::from_millis(1));
             group.bench_function(id(format!("{n}x784x500-exact")), |b| {
@@ -53,7 +53,7 @@ fn energies<B: Backend>(c: &mut Criterion, road: &str, backend: &B, rbm: &Rbm, d
 
         let mut group = c.benchmark_group("propup");
         let n = if quick() { 1000 } else { data.len() };
-        let rows = B::batch(&loaded, 0..n);
+        let rows = loaded.range(0..n);
         let mut hidden = Activations::default();
         group.throughput(Throughput::Elements(n as u64)).sample_size(10);
         group.bench_function(id(format!("{n}x784x500")), |b| time(b, &pool, || rbm.propup(rows, &mut hidden)));
@@ -67,7 +67,7 @@ fn main() -> Outcome {
     if let Some(data) = mnist(TRAINING_ROWS)? {
         let rbm = TUTORIAL.trained(&data, 3000)?;
         energies(&mut c, "cpu", &Cpu::detect()?, &rbm, &data)?;
-        energies(&mut c, SGEMM, &Gemm::detect()?, &rbm, &data)?;
+        energies(&mut c, SGEMM, &gemm()?, &rbm, &data)?;
     }
     c.final_summary();
     Ok(())

@@ -8,9 +8,9 @@ mod common;
 
 use common::{Outcome, SGEMM, TRAINING_ROWS, TUTORIAL, criterion, mnist, pool, time};
 use criterion::{BenchmarkId, Criterion, Throughput};
-use harmonium::{Backend, Chains, Cpu, Dataset, Gemm, Purpose, Rbm, Uniforms};
+use harmonium::{Chains, Cpu, Dataset, Device, Purpose, Rbm, Uniforms};
 
-fn sweep<B: Backend>(c: &mut Criterion, road: &str, backend: &B, rbm: &Rbm, data: &Dataset) -> Outcome {
+fn sweep(c: &mut Criterion, road: &str, backend: &Device, rbm: &Rbm, data: &Dataset) -> Outcome {
     let resident = rbm.on(backend)?;
     let loaded = backend.load(data.rows())?;
     let mut group = c.benchmark_group("sweep");
@@ -21,7 +21,7 @@ fn sweep<B: Backend>(c: &mut Criterion, road: &str, backend: &B, rbm: &Rbm, data
         }
         let pool = pool(threads)?;
         let draws = Uniforms::new(1, Purpose::Sampling);
-        let mut chains = Chains::from_visible(&resident, B::batch(&loaded, 0..m), draws)?;
+        let mut chains = Chains::from_visible(&resident, loaded.range(0..m), draws)?;
         group.throughput(Throughput::Elements((m * k) as u64));
         group.bench_function(BenchmarkId::new(road, format!("{m}x784x500-k{k}-t{threads}")), |b| {
             time(b, &pool, || chains.sweep(&resident, k));
@@ -35,7 +35,7 @@ fn main() -> Outcome {
     if let Some(data) = mnist(TRAINING_ROWS)? {
         let rbm = TUTORIAL.trained(&data, 3000)?;
         sweep(&mut c, "cpu", &Cpu::detect()?, &rbm, &data)?;
-        sweep(&mut c, SGEMM, &Gemm::detect()?, &rbm, &data)?;
+        sweep(&mut c, SGEMM, &gemm()?, &rbm, &data)?;
     }
     c.final_summary();
     Ok(())

@@ -36,7 +36,7 @@ impl SigmoidLayer {
             for batch in data.batches(10) {
                 trainer.step(&mut rbm, data.rows().range(batch), 0.01)?;
             }
-            let cost = trainer.report()?.monitor.unwrap_or(f64::NAN);
+            let cost = trainer.take_report()?.monitor.unwrap_or(f64::NAN);
             println!("  epoch {epoch}: reconstruction {cost:.2}");
         }
         rbm.finish()

@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         for batch in images.batches(20) {
             trainer.step(&mut lent, images.rows().range(batch), 0.1)?;
         }
-        println!("epoch {epoch}: pseudo-likelihood {:.2}", trainer.report()?.monitor.unwrap_or(f64::NAN));
+        println!("epoch {epoch}: pseudo-likelihood {:.2}", trainer.take_report()?.monitor.unwrap_or(f64::NAN));
     }
     lent.finish()?;
 

@@ -15,16 +15,17 @@
 //! equal files: the fields of the object stand in alphabetical order.
 
 use crate::{
-    backend::{ChainState, Rows, Values},
     diagnostics::{CheckUp, EquilibriumGap},
     error::{Error, Result},
     model,
     monitor::Monitor,
     rbm::{Rbm, check},
+    rows::{Rows, Values},
     storage::{read_file, write_atomically},
     tensors::{self, Tensor, Tensors},
     train::{Algorithm, Settings, TrainerState},
     uniforms::Uniforms,
+    verbs::ChainState,
 };
 use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 use sha2::{Digest, Sha256};

@@ -1,8 +1,8 @@
 //! Data: rows that somebody owns, in the width in which they came.
 
 use crate::{
-    backend::{Rows, Values},
     error::Result,
+    rows::{Rows, Values},
 };
 use std::ops::Range;
 

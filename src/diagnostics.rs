@@ -11,12 +11,14 @@ mod statistics;
 pub use statistics::{autocorrelation_time, bulk_effective_sample_size, r_hat};
 
 use crate::{
-    backend::{Activations, Backend, Layer, Rows, Values},
+    device::Batch,
     error::{Error, Result},
     gibbs::Chains,
     likelihood::mean_and_error,
-    rbm::Resident,
+    resident::Resident,
+    rows::{Rows, Values},
     uniforms::{Purpose, Uniforms},
+    verbs::Activations,
 };
 use rand_core::Rng;
 
@@ -49,7 +51,7 @@ pub struct Recorder {
 
 impl Recorder {
     /// A recorder for chains of RBMs of this shape, with so many overlaps besides the free energy.
-    pub fn new<B: Backend>(rbm: &Resident<B>, chains: &Chains<B>, overlaps: usize) -> Self {
+    pub fn new(rbm: &Resident, chains: &Chains, overlaps: usize) -> Self {
         let n_visible = rbm.shape().n_visible();
         let mut generator = Uniforms::new(PATTERNS, Purpose::Sampling).generator();
         let sign = |_| if generator.next_u32() >> 31 == 0 { 1.0 } else { -1.0 };
@@ -76,8 +78,8 @@ impl Recorder {
     ///
     /// # Errors
     /// [`Error::Argument`] where the chains have not moved yet, are others in number or do not fit the RBM.
-    pub fn record<B: Backend>(&mut self, rbm: &Resident<B>, chains: &Chains<B>) -> Result<()> {
-        chains.check_shape(rbm)?;
+    pub fn record(&mut self, rbm: &Resident, chains: &Chains) -> Result<()> {
+        chains.check_belongs(rbm)?;
         if (chains.len(), rbm.shape().n_visible()) != (self.chains, self.n_visible) {
             return Err(Error::Argument {
                 what: "chains",
@@ -85,7 +87,7 @@ impl Recorder {
                 found: format!("{} of {}", chains.len(), rbm.shape().n_visible()),
             });
         }
-        chains.visible(&mut self.visible)?;
+        chains.visible(rbm, &mut self.visible)?;
         let hidden = chains.state()?.hidden;
         let bits = &self.visible.sample;
         if self.draws() > 0 {
@@ -142,10 +144,8 @@ impl Recorder {
 }
 
 /// F(v) of rows of bits.
-fn free_energies<B: Backend>(rbm: &Resident<B>, bits: &[f32]) -> Result<Vec<f64>> {
-    let n_visible = rbm.shape().n_visible();
-    let data = rbm.backend().load(Rows::new(Values::F32(bits), n_visible)?)?;
-    rbm.free_energy(B::batch(&data, 0..bits.len() / n_visible))
+fn free_energies(rbm: &Resident, bits: &[f32]) -> Result<Vec<f64>> {
+    rbm.free_energy(Rows::new(Values::F32(bits), rbm.shape().n_visible())?)
 }
 
 /// How chains are, in units of the steps between two records.
@@ -264,8 +264,8 @@ impl EquilibriumGap {
 ///
 /// # Errors
 /// [`Error::Argument`] where chains or rows do not fit the RBM, or `steps` is 0.
-pub fn equilibrium_gap<B: Backend>(
-    rbm: &Resident<B>, chains: &Chains<B>, rows: B::Batch<'_>, steps: usize, draws: Uniforms,
+pub fn equilibrium_gap<'a>(
+    rbm: &Resident, chains: &Chains, rows: impl Into<Batch<'a>>, steps: usize, draws: Uniforms,
 ) -> Result<EquilibriumGap> {
     let mut copy = chains.drawing(draws)?;
     let persistent = free_energies_after(rbm, &mut copy, 1)?;
@@ -273,16 +273,16 @@ pub fn equilibrium_gap<B: Backend>(
 }
 
 /// F(v) of each chain after so many steps.
-fn free_energies_after<B: Backend>(rbm: &Resident<B>, chains: &mut Chains<B>, steps: usize) -> Result<Vec<f64>> {
+fn free_energies_after(rbm: &Resident, chains: &mut Chains, steps: usize) -> Result<Vec<f64>> {
     let mut visible = Activations::default();
     chains.sweep(rbm, steps)?;
-    chains.visible(&mut visible)?;
+    chains.visible(rbm, &mut visible)?;
     free_energies(rbm, &visible.sample)
 }
 
 /// The gap between these free energies and those of fresh chains.
-fn gap_to_fresh<B: Backend>(
-    rbm: &Resident<B>, persistent: &[f64], rows: B::Batch<'_>, steps: usize, draws: Uniforms,
+fn gap_to_fresh<'a>(
+    rbm: &Resident, persistent: &[f64], rows: impl Into<Batch<'a>>, steps: usize, draws: Uniforms,
 ) -> Result<EquilibriumGap> {
     let mut others = Chains::from_visible(rbm, rows, draws)?;
     let (fresh, fresh_error) = mean_and_error(&free_energies_after(rbm, &mut others, steps)?);
@@ -322,10 +322,11 @@ pub struct CheckUp {
 ///
 /// # Errors
 /// [`Error::Argument`] where chains or rows do not fit the RBM, or there are less than 4 steps.
-pub fn check_up<B: Backend>(
-    rbm: &Resident<B>, chains: &Chains<B>, rows: B::Batch<'_>, steps: usize, mut draws: Uniforms, updates: u64,
+pub fn check_up<'a>(
+    rbm: &Resident, chains: &Chains, rows: impl Into<Batch<'a>>, steps: usize, mut draws: Uniforms, updates: u64,
 ) -> Result<CheckUp> {
-    let fresh = rbm.check_batch(Layer::Visible, rows)?;
+    let rows = rows.into();
+    let fresh = rows.len();
     let (n_visible, n_hidden) = (rbm.shape().n_visible(), rbm.shape().n_hidden());
     let a_step = ((chains.len() + fresh) * (n_visible + n_hidden)) as u64;
     let taken = a_step.wrapping_mul(steps as u64).wrapping_add((fresh * n_hidden) as u64);

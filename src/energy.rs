@@ -3,9 +3,12 @@
 //! E(v, h) = -b·v - c·h - vᵀWh, and F(v) = -log Σ_h e^-E(v,h) = -b·v - Σ_j sp(c_j + (vW)_j), so that P(v) = e^-F(v)/Z.
 
 use crate::{
-    backend::{Backend, Gradient, Layer, Rows},
+    device::Batch,
     error::{Error, Result},
-    rbm::{RbmRef, Resident, check},
+    rbm::{Gradient, RbmRef, check},
+    resident::Resident,
+    rows::Rows,
+    shape::Layer,
 };
 
 impl RbmRef<'_> {
@@ -44,7 +47,7 @@ impl RbmRef<'_> {
     }
 }
 
-impl<B: Backend> Resident<B> {
+impl Resident {
     /// F(v) = -b·v - Σ_j sp(c_j + (vW)_j) of each row, in nats.
     ///
     /// `v`: rows × n_visible, values in [0, 1]. The softplus terms are `f32` ([`SOFTPLUS_ULP`](crate::elementary::SOFTPLUS_ULP)),
@@ -52,10 +55,8 @@ impl<B: Backend> Resident<B> {
     ///
     /// # Errors
     /// [`Error::Argument`] where the rows do not fit the shape.
-    pub fn free_energy(&self, v: B::Batch<'_>) -> Result<Vec<f64>> {
-        let mut out = vec![0.0; self.check_batch(Layer::Visible, v)?];
-        self.backend.free_energy(&self.parameters, v, &mut out)?;
-        Ok(out)
+    pub fn free_energy<'a>(&self, v: impl Into<Batch<'a>>) -> Result<Vec<f64>> {
+        self.each_row(v.into(), |v, out| self.device.free_energy(&self.parameters, v, out))
     }
 
     /// Σ_r w_r ∂F(v_r)/∂θ: -Σ w v_i σ(pre_j) for W_ij, -Σ w v_i for b_i, -Σ w σ(pre_j) for c_j.
@@ -65,24 +66,11 @@ impl<B: Backend> Resident<B> {
     /// # Errors
     /// [`Error::Argument`] where the rows do not fit the shape, [`Error::Length`] where weights and rows differ in number,
     /// [`Error::Value`] where a weight is not finite.
-    pub fn free_energy_gradient(&self, v: B::Batch<'_>, weights: &[f32], out: &mut Gradient) -> Result<()> {
-        let rows = self.check_batch(Layer::Visible, v)?;
-        check("weights", weights, rows)?;
+    pub fn free_energy_gradient<'a>(&self, v: impl Into<Batch<'a>>, weights: &[f32], out: &mut Gradient) -> Result<()> {
         self.check_gradient(out)?;
-        self.backend.free_energy_gradient(&self.parameters, v, weights, &mut self.backend.work(self.shape)?, out)
-    }
-
-    pub(crate) fn check_gradient(&self, gradient: &Gradient) -> Result<()> {
-        let expected = self.shape.n_visible() * self.shape.n_hidden();
-        for (what, expected, found) in [
-            ("gradient.weights", expected, gradient.weights.len()),
-            ("gradient.visible_bias", self.shape.n_visible(), gradient.visible_bias.len()),
-            ("gradient.hidden_bias", self.shape.n_hidden(), gradient.hidden_bias.len()),
-        ] {
-            if expected != found {
-                return Err(Error::Length { what, expected, found });
-            }
-        }
-        Ok(())
+        self.reading(Layer::Visible, v.into(), |v| {
+            check("weights", weights, v.len())?;
+            self.device.free_energy_gradient(&self.parameters, v, weights, self.shape, out)
+        })
     }
 }

@@ -27,6 +27,16 @@ pub enum Error {
         /// What it is.
         found: String,
     },
+    /// Two objects that should work together belong to different devices.
+    #[error("{what}: expected on {expected}, found on {found}")]
+    Device {
+        /// The argument.
+        what: &'static str,
+        /// The device that it should belong to.
+        expected: String,
+        /// The device that it belongs to.
+        found: String,
+    },
     /// A value that must be finite, or within [0, 1], is not.
     #[error("{what}[{index}]: expected {expected}, found {found}")]
     Value {
@@ -65,9 +75,11 @@ pub enum Error {
         /// What is there.
         found: String,
     },
-    /// The environment variable `HARMONIUM_ISA` asks for what this machine cannot do.
-    #[error("HARMONIUM_ISA: expected scalar, avx2 or avx512, as far as this machine has them, found {name}")]
+    /// An instruction set that this machine lacks, or that nobody knows.
+    #[error("{what}: expected scalar, avx2 or avx512, as far as this machine has them, found {name}")]
     Isa {
+        /// Who asked for it: the environment variable `HARMONIUM_ISA`, or an argument.
+        what: &'static str,
         /// What was asked for.
         name: String,
     },

@@ -5,20 +5,24 @@
 //! means come with them for gradients and pictures.
 
 use crate::{
-    backend::{Activations, Backend, ChainState, Layer, Rows, Shape, Values},
+    device::{Batch, Device, States},
     error::{Error, Result},
-    rbm::{Resident, check},
+    rbm::check,
+    resident::Resident,
+    rows::{Rows, Values},
+    shape::{Layer, Shape},
     uniforms::Uniforms,
+    verbs::{Activations, ChainState, unpack},
 };
 
-impl<B: Backend> Resident<B> {
+impl Resident {
     /// pre = vW + c and P(h|v) = σ(pre), into `hidden`.
     ///
     /// `v`: rows × n_visible, values in [0, 1]. Canonical on [`Cpu`](crate::Cpu).
     ///
     /// # Errors
     /// [`Error::Argument`] where the rows do not fit the shape.
-    pub fn propup(&self, v: B::Batch<'_>, hidden: &mut Activations) -> Result<()> {
+    pub fn propup<'a>(&self, v: impl Into<Batch<'a>>, hidden: &mut Activations) -> Result<()> {
         self.conditional(Layer::Visible, v, None, hidden)
     }
 
@@ -28,7 +32,7 @@ impl<B: Backend> Resident<B> {
     ///
     /// # Errors
     /// [`Error::Argument`] where the rows do not fit the shape.
-    pub fn propdown(&self, h: B::Batch<'_>, visible: &mut Activations) -> Result<()> {
+    pub fn propdown<'a>(&self, h: impl Into<Batch<'a>>, visible: &mut Activations) -> Result<()> {
         self.conditional(Layer::Hidden, h, None, visible)
     }
 
@@ -36,7 +40,9 @@ impl<B: Backend> Resident<B> {
     ///
     /// # Errors
     /// [`Error::Argument`] where the rows do not fit the shape.
-    pub fn sample_h_given_v(&self, v: B::Batch<'_>, draws: &mut Uniforms, hidden: &mut Activations) -> Result<()> {
+    pub fn sample_h_given_v<'a>(
+        &self, v: impl Into<Batch<'a>>, draws: &mut Uniforms, hidden: &mut Activations,
+    ) -> Result<()> {
         self.conditional(Layer::Visible, v, Some(draws), hidden)
     }
 
@@ -44,7 +50,9 @@ impl<B: Backend> Resident<B> {
     ///
     /// # Errors
     /// [`Error::Argument`] where the rows do not fit the shape.
-    pub fn sample_v_given_h(&self, h: B::Batch<'_>, draws: &mut Uniforms, visible: &mut Activations) -> Result<()> {
+    pub fn sample_v_given_h<'a>(
+        &self, h: impl Into<Batch<'a>>, draws: &mut Uniforms, visible: &mut Activations,
+    ) -> Result<()> {
         self.conditional(Layer::Hidden, h, Some(draws), visible)
     }
 
@@ -52,34 +60,31 @@ impl<B: Backend> Resident<B> {
     ///
     /// # Errors
     /// [`Error::Argument`] where the rows do not fit the shape.
-    pub fn gibbs_hvh(
-        &self, h: B::Batch<'_>, draws: &mut Uniforms, visible: &mut Activations, hidden: &mut Activations,
+    pub fn gibbs_hvh<'a>(
+        &self, h: impl Into<Batch<'a>>, draws: &mut Uniforms, visible: &mut Activations, hidden: &mut Activations,
     ) -> Result<()> {
         self.sample_v_given_h(h, draws, visible)?;
-        let data = self.backend.load(Rows::new(Values::F32(&visible.sample), self.shape.n_visible())?)?;
-        let rows = visible.sample.len() / self.shape.n_visible();
-        self.sample_h_given_v(B::batch(&data, 0..rows), draws, hidden)
+        self.sample_h_given_v(Rows::new(Values::F32(&visible.sample), self.shape.n_visible())?, draws, hidden)
     }
 
     /// h ~ P(h|v), then v' ~ P(v|h): one step of a chain on the visible layer.
     ///
     /// # Errors
     /// [`Error::Argument`] where the rows do not fit the shape.
-    pub fn gibbs_vhv(
-        &self, v: B::Batch<'_>, draws: &mut Uniforms, hidden: &mut Activations, visible: &mut Activations,
+    pub fn gibbs_vhv<'a>(
+        &self, v: impl Into<Batch<'a>>, draws: &mut Uniforms, hidden: &mut Activations, visible: &mut Activations,
     ) -> Result<()> {
         self.sample_h_given_v(v, draws, hidden)?;
-        let data = self.backend.load(Rows::new(Values::F32(&hidden.sample), self.shape.n_hidden())?)?;
-        let rows = hidden.sample.len() / self.shape.n_hidden();
-        self.sample_v_given_h(B::batch(&data, 0..rows), draws, visible)
+        self.sample_v_given_h(Rows::new(Values::F32(&hidden.sample), self.shape.n_hidden())?, draws, visible)
     }
 
-    fn conditional(
-        &self, given: Layer, rows: B::Batch<'_>, draws: Option<&mut Uniforms>, out: &mut Activations,
+    fn conditional<'a>(
+        &self, given: Layer, rows: impl Into<Batch<'a>>, draws: Option<&mut Uniforms>, out: &mut Activations,
     ) -> Result<()> {
-        let n = self.check_batch(given, rows)?;
-        out.resize(n * self.shape.units(given.other()), draws.is_some());
-        self.backend.activate(&self.parameters, given, rows, draws, out)
+        self.reading(given, rows.into(), |rows| {
+            out.resize(rows.len() * self.shape.units(given.other()), draws.is_some());
+            self.device.conditional(&self.parameters, given, rows, draws, out)
+        })
     }
 }
 
@@ -89,19 +94,19 @@ impl<B: Backend> Resident<B> {
 /// visible state is made from it in every step. A sweep draws, step after step, M·n_visible numbers for v and M·n_hidden
 /// for h, chain after chain: chain m is the same whatever the number of workers.
 #[derive(Clone, Debug)]
-pub struct Chains<B: Backend> {
-    backend: B,
+pub struct Chains {
+    device: Device,
     shape: Shape,
     swept: bool,
-    state: B::Chains,
+    state: States,
 }
 
-impl<B: Backend> Chains<B> {
+impl Chains {
     /// Chains with all hidden units off: the tutorial's start of persistent chains.
     ///
     /// # Errors
     /// [`Error::Argument`] where `n_chains` is 0.
-    pub fn new(backend: &B, shape: Shape, n_chains: usize, draws: Uniforms) -> Result<Self> {
+    pub fn new(device: impl Into<Device>, shape: Shape, n_chains: usize, draws: Uniforms) -> Result<Self> {
         let words = shape.n_hidden().div_ceil(64);
         // So many units can be indexed by a BLAS and the CUDA kernels; and no length below can overflow.
         let units = n_chains.checked_mul(shape.n_visible() + shape.n_hidden());
@@ -109,11 +114,8 @@ impl<B: Backend> Chains<B> {
             return Err(no_chains(n_chains));
         }
         let hidden = n_chains * words;
-        Self::from_state(
-            backend,
-            shape,
-            &ChainState { hidden: vec![0; hidden], betas: vec![1.0; n_chains], uniforms: draws },
-        )
+        let state = ChainState { hidden: vec![0; hidden], betas: vec![1.0; n_chains], uniforms: draws };
+        Self::from_state(device, shape, &state)
     }
 
     /// Chains in a state taken earlier, perhaps on another device.
@@ -121,7 +123,7 @@ impl<B: Backend> Chains<B> {
     /// # Errors
     /// [`Error::Argument`] where there is no chain, [`Error::Length`] where the bits do not fit the number of chains,
     /// [`Error::Value`] where an inverse temperature is not finite.
-    pub fn from_state(backend: &B, shape: Shape, state: &ChainState) -> Result<Self> {
+    pub fn from_state(device: impl Into<Device>, shape: Shape, state: &ChainState) -> Result<Self> {
         let len = state.betas.len();
         if len == 0 {
             return Err(no_chains(0));
@@ -139,24 +141,27 @@ impl<B: Backend> Chains<B> {
                 found: "one".into(),
             });
         }
-        Ok(Self { backend: backend.clone(), shape, swept: false, state: backend.chains(shape, state)? })
+        let device = device.into();
+        let state = device.chains(shape, state)?;
+        Ok(Self { device, shape, swept: false, state })
     }
 
     /// Chains whose hidden states are drawn from P(h|v), one for each row of data.
     ///
     /// # Errors
     /// [`Error::Argument`] where the rows do not fit the shape.
-    pub fn from_visible(rbm: &Resident<B>, v: B::Batch<'_>, draws: Uniforms) -> Result<Self> {
-        let rows = rbm.check_batch(Layer::Visible, v)?;
-        let mut chains = Self::new(&rbm.backend, rbm.shape, rows, draws)?;
-        chains.backend.start(&rbm.parameters, &mut chains.state, v)?;
-        Ok(chains)
+    pub fn from_visible<'a>(rbm: &Resident, v: impl Into<Batch<'a>>, draws: Uniforms) -> Result<Self> {
+        rbm.reading(Layer::Visible, v.into(), |rows| {
+            let mut chains = Self::new(&rbm.device, rbm.shape, rows.len(), draws)?;
+            rbm.device.start(&rbm.parameters, &mut chains.state, rows)?;
+            Ok(chains)
+        })
     }
 
     /// How many chains there are.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
-        B::n_chains(&self.state)
+        self.state.len()
     }
 
     /// k times: v ~ P(v|h), then h ~ P(h|v).
@@ -165,24 +170,29 @@ impl<B: Backend> Chains<B> {
     ///
     /// # Errors
     /// [`Error::Argument`] where k is 0 or the RBM has another shape.
-    pub fn sweep(&mut self, rbm: &Resident<B>, k: usize) -> Result<()> {
+    pub fn sweep(&mut self, rbm: &Resident, k: usize) -> Result<()> {
         check_k(k)?;
-        self.check_shape(rbm)?;
-        self.backend.sweep(&rbm.parameters, &mut self.state, k)?;
+        self.check_belongs(rbm)?;
+        self.device.sweep(&rbm.parameters, &mut self.state, k)?;
         self.swept = true;
         Ok(())
     }
 
     /// The visible layer of the last step: pre-activations, means and samples, chains × n_visible.
     ///
+    /// Chains that have not moved yet have no last step; what comes then is the layer that their first step is going to draw.
+    ///
     /// # Errors
-    /// [`Error::Argument`] where the chains have not moved yet.
-    pub fn visible(&self, out: &mut Activations) -> Result<()> {
+    /// [`Error::Argument`] where the RBM has another shape, [`Error::Device`] where it is on another device.
+    pub fn visible(&self, rbm: &Resident, out: &mut Activations) -> Result<()> {
+        self.check_belongs(rbm)?;
         if !self.swept {
-            return Err(Error::Argument { what: "chains", expected: "a sweep before".into(), found: "none".into() });
+            let mut first = self.clone();
+            first.sweep(rbm, 1)?;
+            return first.visible(rbm, out);
         }
         out.resize(self.len() * self.shape.n_visible(), true);
-        self.backend.visible(&self.state, out)
+        self.device.visible(&self.state, out)
     }
 
     /// The hidden samples as numbers 0 and 1, chains × n_hidden.
@@ -190,12 +200,9 @@ impl<B: Backend> Chains<B> {
     /// # Errors
     /// What the device says; on the CPU none.
     pub fn hidden(&self) -> Result<Vec<f32>> {
-        let words = self.shape.n_hidden().div_ceil(64);
-        let state = self.state()?;
-        let bits = |chain: &[u64]| {
-            (0..self.shape.n_hidden()).map(|j| (chain[j / 64] >> (j % 64) & 1) as f32).collect::<Vec<_>>()
-        };
-        Ok(state.hidden.chunks_exact(words).flat_map(bits).collect())
+        let mut hidden = vec![0.0; self.len() * self.shape.n_hidden()];
+        unpack(&self.state()?.hidden, self.shape.n_hidden(), &mut hidden);
+        Ok(hidden)
     }
 
     /// All that lasts of the chains.
@@ -203,7 +210,7 @@ impl<B: Backend> Chains<B> {
     /// # Errors
     /// What the device says; on the CPU none.
     pub fn state(&self) -> Result<ChainState> {
-        self.backend.chain_state(&self.state)
+        self.device.chain_state(&self.state)
     }
 
     /// A copy that draws other numbers.
@@ -212,24 +219,22 @@ impl<B: Backend> Chains<B> {
     /// What the device says; on the CPU none.
     pub fn drawing(&self, draws: Uniforms) -> Result<Self> {
         let state = ChainState { uniforms: draws, ..self.state()? };
-        Self::from_state(&self.backend, self.shape, &state)
+        Self::from_state(&self.device, self.shape, &state)
     }
 
-    pub(crate) fn backend(&self) -> &B {
-        &self.backend
+    /// The device that they are on.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
-    pub(crate) fn device_state(&mut self) -> &mut B::Chains {
+    /// The states, for a verb that moves them.
+    pub(crate) fn states_mut(&mut self) -> &mut States {
         self.swept = true;
         &mut self.state
     }
 
-    pub(crate) fn check_shape(&self, rbm: &Resident<B>) -> Result<()> {
-        if self.shape == rbm.shape {
-            return Ok(());
-        }
-        let text = |shape: Shape| format!("{} × {}", shape.n_visible(), shape.n_hidden());
-        Err(Error::Argument { what: "rbm", expected: format!("shape {}", text(self.shape)), found: text(rbm.shape) })
+    pub(crate) fn check_belongs(&self, rbm: &Resident) -> Result<()> {
+        rbm.check_belongs("chains", &self.device, self.shape)
     }
 }
 

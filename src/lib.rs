@@ -57,17 +57,17 @@
 //! - Lanes and threads only ever hold different results. [`Gemm`] is exempt, and `CudaGemm`: their sums are in their matrix
 //!   library's order.
 
-mod backend;
 pub mod checkpoint;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod dataset;
+mod device;
 pub mod diagnostics;
 pub mod elementary;
 mod energy;
 mod error;
-mod gemm;
+
 mod gibbs;
 pub mod idx;
 mod lanes;
@@ -78,28 +78,36 @@ pub mod monitor;
 pub mod npy;
 pub mod raster;
 mod rbm;
+mod resident;
+mod rows;
+mod shape;
 pub mod storage;
 mod tensors;
 mod train;
 pub mod uniforms;
+mod verbs;
 
-pub use backend::{Activations, Backend, ChainState, Gradient, Layer, Rows, Shape, Values};
 pub use checkpoint::Checkpoint;
-pub use cpu::{Cpu, isa::Isa};
+pub use cpu::Cpu;
 #[cfg(feature = "cuda")]
-pub use cuda::{Cuda, CudaGemm, Program};
+pub use cuda::{Cuda, Program};
 pub use dataset::Dataset;
+pub use device::{Batch, Data, Device, Place};
 #[cfg(feature = "cuda")]
 pub use error::CudaError;
 pub use error::{Error, Result};
-pub use gemm::Gemm;
 pub use gibbs::Chains;
+pub use lanes::isa::Isa;
 pub use likelihood::{LogLikelihood, log_likelihood};
 pub use log_partition::LogPartition;
 pub use monitor::Monitor;
-pub use rbm::{Lent, Rbm, RbmMut, RbmRef, Resident};
+pub use rbm::{Gradient, Rbm, RbmMut, RbmRef};
+pub use resident::{Lent, Resident};
+pub use rows::{Rows, Values};
+pub use shape::{Layer, Shape};
 pub use train::{Algorithm, Report, Settings, Trainer, TrainerState};
 pub use uniforms::{Purpose, Uniforms};
+pub use verbs::{Activations, BatchMeans, ChainState, Sums};
 
 /// The README's program is compiled and run with the tests.
 #[cfg(doctest)]

@@ -3,7 +3,7 @@
 //! In nats a row, the larger the better. Rows must be bits: the model has no probability for a grey value, and -F of one
 //! lies between those of its neighbours and says nothing ([`Dataset::binarised`](crate::Dataset::binarised)).
 
-use crate::{backend::Backend, error::Result, log_partition::LogPartition, rbm::Resident};
+use crate::{device::Batch, error::Result, log_partition::LogPartition, resident::Resident};
 
 /// The log-likelihood of some rows, in nats a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,9 +44,7 @@ impl LogLikelihood {
 ///
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) where the rows do not fit the shape.
-pub fn log_likelihoods<B: Backend>(
-    rbm: &Resident<B>, v: B::Batch<'_>, log_partition: &LogPartition,
-) -> Result<Vec<f64>> {
+pub fn log_likelihoods<'a>(rbm: &Resident, v: impl Into<Batch<'a>>, log_partition: &LogPartition) -> Result<Vec<f64>> {
     Ok(rbm.free_energy(v)?.into_iter().map(|f| -f - log_partition.estimate).collect())
 }
 
@@ -56,8 +54,8 @@ pub fn log_likelihoods<B: Backend>(
 ///
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) where the rows do not fit the shape.
-pub fn log_likelihood<B: Backend>(
-    rbm: &Resident<B>, v: B::Batch<'_>, log_partition: &LogPartition,
+pub fn log_likelihood<'a>(
+    rbm: &Resident, v: impl Into<Batch<'a>>, log_partition: &LogPartition,
 ) -> Result<LogLikelihood> {
     let free_energies = rbm.free_energy(v)?;
     let (mean, standard_error) = mean_and_error(&free_energies);
@@ -80,7 +78,7 @@ pub fn log_likelihood<B: Backend>(
 ///
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) where the rows do not fit the shape.
-pub fn free_energy_gap<B: Backend>(rbm: &Resident<B>, train: B::Batch<'_>, held_out: B::Batch<'_>) -> Result<f64> {
+pub fn free_energy_gap<'a>(rbm: &Resident, train: impl Into<Batch<'a>>, held_out: impl Into<Batch<'a>>) -> Result<f64> {
     Ok(mean_and_error(&rbm.free_energy(held_out)?).0 - mean_and_error(&rbm.free_energy(train)?).0)
 }
 

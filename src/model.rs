@@ -22,9 +22,9 @@
 //! ```
 
 use crate::{
-    backend::Shape,
     error::{Error, Result},
     rbm::{Rbm, RbmRef},
+    shape::Shape,
     storage::{read_file, write_atomically},
     tensors::{Tensor, Tensors, write},
 };

@@ -9,10 +9,11 @@
 //! Pseudo-likelihood suits PCD, cross-entropy CD (the tutorial's advice): PCD's chains do not start at the data.
 
 use crate::{
-    backend::{Backend, Layer, Rows},
+    device::Batch,
     elementary::softplus,
     error::{Error, Result},
-    rbm::Resident,
+    resident::Resident,
+    rows::Rows,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -87,7 +88,7 @@ impl FromStr for Monitor {
     }
 }
 
-impl<B: Backend> Resident<B> {
+impl Resident {
     /// log PL(x) of each row, exact over all bits, in nats a row (not a bit: divide by n_visible for that).
     ///
     /// `v`: rows × n_visible, rounded to bits first (x ≥ 0.5 → 1). O(rows·n_visible·n_hidden): on [`Cpu`](crate::Cpu) two
@@ -96,24 +97,20 @@ impl<B: Backend> Resident<B> {
     ///
     /// # Errors
     /// [`Error::Argument`] where the rows do not fit the shape.
-    pub fn pseudo_log_likelihood(&self, v: B::Batch<'_>) -> Result<Vec<f64>> {
-        let mut out = vec![0.0; self.check_batch(Layer::Visible, v)?];
-        self.backend.pseudo_log_likelihood(&self.parameters, v, None, &mut out)?;
-        Ok(out)
+    pub fn pseudo_log_likelihood<'a>(&self, v: impl Into<Batch<'a>>) -> Result<Vec<f64>> {
+        self.each_row(v.into(), |v, out| self.device.pseudo_log_likelihood(&self.parameters, v, None, out))
     }
 
     /// n_visible·log P(x_i|x_-i) of each row for bit i: an estimate of log PL(x), exact on average over i.
     ///
     /// # Errors
     /// [`Error::Argument`] where the rows do not fit the shape or there is no such bit.
-    pub fn pseudo_log_likelihood_of_bit(&self, v: B::Batch<'_>, bit: usize) -> Result<Vec<f64>> {
-        let mut out = vec![0.0; self.check_batch(Layer::Visible, v)?];
+    pub fn pseudo_log_likelihood_of_bit<'a>(&self, v: impl Into<Batch<'a>>, bit: usize) -> Result<Vec<f64>> {
         if bit >= self.shape.n_visible() {
             let expected = format!("less than {}", self.shape.n_visible());
             return Err(Error::Argument { what: "bit", expected, found: bit.to_string() });
         }
-        self.backend.pseudo_log_likelihood(&self.parameters, v, Some(bit), &mut out)?;
-        Ok(out)
+        self.each_row(v.into(), |v, out| self.device.pseudo_log_likelihood(&self.parameters, v, Some(bit), out))
     }
 }
 

@@ -14,12 +14,15 @@
 //! separately, so a short batch weighs its rows rightly. All of one update uses the parameters from before it.
 
 use crate::{
-    backend::{Backend, ChainState, Gradient, Layer, Plan, Shape, Watch},
+    device::{Batch, Device, Work},
     error::{Error, Result},
     gibbs::{Chains, check_k},
     monitor::Monitor,
-    rbm::{Lent, Resident},
+    rbm::Gradient,
+    resident::{Resident, check_rate},
+    shape::{Layer, Shape},
     uniforms::{Purpose, Uniforms},
+    verbs::{BatchMeans, ChainState, Plan, Watch},
 };
 
 /// Where the chains of an update come from.
@@ -108,46 +111,45 @@ pub struct TrainerState {
 }
 
 /// Trains an RBM, one batch at a time.
+///
+/// Owns all that it needs and refers to no RBM, so that it can be kept in a struct beside a [`Resident`].
 #[derive(Debug)]
-pub struct Trainer<B: Backend> {
+pub struct Trainer {
     shape: Shape,
     settings: Settings,
-    chains: Chains<B>,
-    work: B::Work,
+    chains: Chains,
+    work: Work,
     /// The visible unit whose pseudo-likelihood comes next: state that outlives epochs.
     bit: usize,
     updates: u64,
     reported: u64,
 }
 
-impl<B: Backend> Trainer<B> {
+impl Trainer {
     /// A trainer for RBMs of one shape on one device.
     ///
     /// # Errors
     /// [`Error::Argument`] where k or the number of chains is 0.
-    pub fn new(backend: &B, shape: Shape, settings: Settings) -> Result<Self> {
+    pub fn new(device: impl Into<Device>, shape: Shape, settings: Settings) -> Result<Self> {
         check_k(settings.k)?;
         let n_chains = match settings.algorithm {
             Algorithm::Cd => 1,
             Algorithm::Pcd { n_chains } => n_chains,
         };
-        Ok(Self {
-            shape,
-            settings,
-            chains: Chains::new(backend, shape, n_chains, Uniforms::new(settings.seed, Purpose::Training))?,
-            work: backend.work(shape)?,
-            bit: 0,
-            updates: 0,
-            reported: 0,
-        })
+        let device = device.into();
+        let chains = Chains::new(&device, shape, n_chains, Uniforms::new(settings.seed, Purpose::Training))?;
+        let work = device.work(shape)?;
+        Ok(Self { shape, settings, chains, work, bit: 0, updates: 0, reported: 0 })
     }
 
-    /// A trainer that goes on where another one, perhaps on another device, stood: to the bit where both compute the same.
+    /// A trainer that continues where another one, perhaps on another device, was: to the bit where both compute the same.
     ///
     /// # Errors
     /// [`Error::Argument`] where the state does not fit the shape, the settings or itself, and those of
     /// [`Chains::from_state`].
-    pub fn from_state(backend: &B, shape: Shape, settings: Settings, state: &TrainerState) -> Result<Self> {
+    pub fn from_state(
+        device: impl Into<Device>, shape: Shape, settings: Settings, state: &TrainerState,
+    ) -> Result<Self> {
         check_k(settings.k)?;
         let fail = |what, expected: String, found: String| Err(Error::Argument { what, expected, found });
         let found = state.chains.betas.len();
@@ -164,29 +166,54 @@ impl<B: Backend> Trainer<B> {
             let expected = format!("at most {}, the number of updates", state.updates);
             return fail("reported", expected, state.reported.to_string());
         }
-        let chains = Chains::from_state(backend, shape, &state.chains)?;
-        let mut work = backend.work(shape)?;
+        let device = device.into();
+        let chains = Chains::from_state(&device, shape, &state.chains)?;
+        let mut work = device.work(shape)?;
         if settings.monitor.is_some() {
-            backend.watch_from(&mut work, state.watched)?;
+            device.watch_from(&mut work, state.watched)?;
         }
         let TrainerState { bit, updates, reported, .. } = *state;
         Ok(Self { shape, settings, chains, work, bit, updates, reported })
     }
 
-    /// All that lasts but the settings; training goes on as if nobody had asked. Costs a read-back where the device is not
-    /// the host.
+    /// All that lasts but the settings. Costs a read-back where the device is not the host.
     ///
     /// # Errors
     /// What the device says; on the CPU none.
-    pub fn state(&mut self) -> Result<TrainerState> {
-        let chains = self.chains.state()?;
-        let mut watched = 0.0;
-        if self.settings.monitor.is_some() {
-            let backend = self.chains.backend();
-            watched = backend.watched(&mut self.work)?;
-            backend.watch_from(&mut self.work, watched)?;
-        }
+    pub fn state(&self) -> Result<TrainerState> {
+        let (chains, watched) = (self.chains.state()?, self.watched()?.unwrap_or(0.0));
         Ok(TrainerState { chains, bit: self.bit, updates: self.updates, reported: self.reported, watched })
+    }
+
+    /// The sum of the monitor since the last report.
+    fn watched(&self) -> Result<Option<f64>> {
+        self.settings.monitor.is_some().then(|| self.chains.device().watched(&self.work)).transpose()
+    }
+
+    /// What the trainer does.
+    pub fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    /// Makes k Gibbs steps an update from here on.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where k is 0.
+    pub fn set_k(&mut self, k: usize) -> Result<()> {
+        check_k(k)?;
+        self.settings.k = k;
+        Ok(())
+    }
+
+    /// Watches something else from here on, in an interval of its own: what was watched since the last report and not
+    /// reported is dropped.
+    ///
+    /// # Errors
+    /// What the device says; on the CPU none.
+    pub fn set_monitor(&mut self, monitor: Monitor) -> Result<()> {
+        self.restart()?;
+        self.settings.monitor = monitor;
+        Ok(())
     }
 
     /// One update: θ ← θ - lr·[`gradient`](Self::gradient).
@@ -195,27 +222,60 @@ impl<B: Backend> Trainer<B> {
     /// learning rate does not depend on the batch size. After the first update nothing is allocated.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the batch or the RBM does not fit, or lr is not finite.
-    pub fn step(&mut self, rbm: &mut Lent<'_, B>, batch: B::Batch<'_>, lr: f32) -> Result<()> {
+    /// [`Error::Argument`] where the batch or the RBM does not fit, or lr is not finite; [`Error::Device`] where they are on
+    /// another device.
+    pub fn step<'a>(&mut self, rbm: &mut Resident, batch: impl Into<Batch<'a>>, lr: f32) -> Result<()> {
         check_rate(lr)?;
-        self.phases(rbm, batch)?;
-        let Resident { backend, parameters, .. } = rbm.resident_mut();
-        backend.update(parameters, batch, self.chains.device_state(), &mut self.work, lr)
+        let batch = self.check(rbm, batch.into())?;
+        let device = rbm.device.clone();
+        device.reading(batch, |batch| {
+            self.phases(rbm, batch)?;
+            device.update(&mut rbm.parameters, batch, self.chains.states_mut(), &mut self.work, lr)
+        })
     }
 
     /// The gradient of one update, without the update: moves the chains and the monitor on and writes over `out`.
     ///
+    /// For rules of descent of one's own; [`Resident::apply`] is the plain one. Costs a pass over the weights, on all threads.
+    ///
     /// # Errors
-    /// [`Error::Argument`] where the batch or the RBM does not fit, [`Error::Length`] where `out` does not.
-    pub fn gradient(&mut self, rbm: &Resident<B>, batch: B::Batch<'_>, out: &mut Gradient) -> Result<()> {
+    /// [`Error::Argument`] where the batch or the RBM does not fit, [`Error::Length`] where `out` does not;
+    /// [`Error::Device`] where they are on another device.
+    pub fn gradient<'a>(&mut self, rbm: &Resident, batch: impl Into<Batch<'a>>, out: &mut Gradient) -> Result<()> {
         rbm.check_gradient(out)?;
-        self.phases(rbm, batch)?;
-        rbm.backend.gradient(&rbm.parameters, batch, self.chains.device_state(), &mut self.work, out)
+        let batch = self.check(rbm, batch.into())?;
+        rbm.device.reading(batch, |batch| self.gradient_of(rbm, batch, out))
     }
 
-    fn phases(&mut self, rbm: &Resident<B>, batch: B::Batch<'_>) -> Result<()> {
-        self.chains.check_shape(rbm)?;
-        rbm.check_batch(Layer::Visible, batch)?;
+    /// [`gradient`](Self::gradient), and the means ⟨v⟩ and ⟨p⟩ of the batch and of its hidden units, which a centred
+    /// gradient needs.
+    ///
+    /// # Errors
+    /// Those of [`gradient`](Self::gradient).
+    pub fn gradient_and_means<'a>(
+        &mut self, rbm: &Resident, batch: impl Into<Batch<'a>>, out: &mut Gradient, means: &mut BatchMeans,
+    ) -> Result<()> {
+        rbm.check_gradient(out)?;
+        let batch = self.check(rbm, batch.into())?;
+        rbm.device.reading(batch, |batch| {
+            self.gradient_of(rbm, batch, out)?;
+            rbm.device.batch_means(self.shape, batch, &mut self.work, means)
+        })
+    }
+
+    fn gradient_of(&mut self, rbm: &Resident, batch: Batch<'_>, out: &mut Gradient) -> Result<()> {
+        self.phases(rbm, batch)?;
+        rbm.device.gradient(&rbm.parameters, batch, self.chains.states_mut(), &mut self.work, out)
+    }
+
+    /// The batch, where it and the RBM fit the trainer.
+    fn check<'a>(&self, rbm: &Resident, batch: Batch<'a>) -> Result<Batch<'a>> {
+        rbm.check_belongs("trainer", self.chains.device(), self.shape)?;
+        rbm.check_batch(Layer::Visible, &batch)?;
+        Ok(batch)
+    }
+
+    fn phases(&mut self, rbm: &Resident, batch: Batch<'_>) -> Result<()> {
         let watch = match self.settings.monitor {
             Monitor::None => Watch::Nothing,
             Monitor::PseudoLikelihood => Watch::Bit(self.bit),
@@ -223,46 +283,44 @@ impl<B: Backend> Trainer<B> {
             Monitor::Reconstruction => Watch::Reconstruction,
         };
         let plan = Plan { k: self.settings.k, persistent: self.settings.algorithm != Algorithm::Cd, watch };
-        rbm.backend.phases(&rbm.parameters, batch, self.chains.device_state(), plan, &mut self.work)?;
+        rbm.device.phases(&rbm.parameters, batch, self.chains.states_mut(), plan, &mut self.work)?;
         self.bit = (self.bit + 1) % self.shape.n_visible();
         self.updates += 1;
         Ok(())
     }
 
-    /// How the updates since the last report went. Costs a read-back where the device is not the host.
+    /// The updates since the last report, and the mean of the monitor over them. Changes nothing; the next interval begins
+    /// with [`take_report`](Self::take_report). Costs a read-back where the device is not the host.
     ///
     /// # Errors
     /// What the device says; on the CPU none.
-    pub fn report(&mut self) -> Result<Report> {
+    pub fn report(&self) -> Result<Report> {
         let since_last = self.updates - self.reported;
-        self.reported = self.updates;
-        let sum = self.settings.monitor.is_some().then(|| self.chains.backend().watched(&mut self.work)).transpose()?;
-        let monitor = sum.filter(|_| since_last > 0).map(|sum| sum / since_last as f64);
+        let monitor = self.watched()?.filter(|_| since_last > 0).map(|sum| sum / since_last as f64);
         Ok(Report { updates: self.updates, since_last, monitor })
     }
 
-    /// The chains: PCD's persistent ones, or those of the last CD update.
-    pub fn chains(&self) -> &Chains<B> {
-        &self.chains
-    }
-}
-
-impl<B: Backend> Lent<'_, B> {
-    /// θ ← θ - lr·gradient: with [`Trainer::gradient`]'s gradient, to the bit what [`Trainer::step`] does.
+    /// [`report`](Self::report), after which a new interval begins. Where it fails nothing is lost.
     ///
     /// # Errors
-    /// [`Error::Length`] where the gradient does not fit the shape, [`Error::Argument`] where lr is not finite.
-    pub fn apply(&mut self, gradient: &Gradient, lr: f32) -> Result<()> {
-        check_rate(lr)?;
-        self.check_gradient(gradient)?;
-        let Resident { backend, parameters, .. } = self.resident_mut();
-        backend.apply(parameters, gradient, lr)
+    /// What the device says; on the CPU none.
+    pub fn take_report(&mut self) -> Result<Report> {
+        let report = self.report()?;
+        self.restart()?;
+        Ok(report)
     }
-}
 
-fn check_rate(lr: f32) -> Result<()> {
-    if lr.is_finite() {
-        return Ok(());
+    /// A new interval of the monitor.
+    fn restart(&mut self) -> Result<()> {
+        if self.settings.monitor.is_some() {
+            self.chains.device().watch_from(&mut self.work, 0.0)?;
+        }
+        self.reported = self.updates;
+        Ok(())
     }
-    Err(Error::Argument { what: "lr", expected: "a finite number".into(), found: lr.to_string() })
+
+    /// The chains: PCD's persistent ones, or those of the last CD update.
+    pub fn chains(&self) -> &Chains {
+        &self.chains
+    }
 }

@@ -4,7 +4,7 @@
 mod oracle;
 
 use harmonium::{Algorithm, Monitor, Rbm, Settings, Trainer};
-use oracle::{byte_rows, for_each_backend, for_each_host_backend, in_pool, is_canonical, random_bytes, shape};
+use oracle::{byte_rows, for_each_device, for_each_host_device, in_pool, is_canonical, random_bytes, shape};
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
@@ -68,7 +68,7 @@ fn the_counter_counts() {
     assert_eq!(allocations(|| ()), 0);
 }
 
-for_each_host_backend! {
+for_each_host_device! {
     // In a pool of one thread, on that thread: what rayon keeps for several threads is not the library's.
     fn an_update_allocates_nothing(backend) {
         let (nv, nh, n) = (130, 97, 20);
@@ -85,7 +85,7 @@ for_each_host_backend! {
                         for batch in 0..UPDATES as usize {
                             trainer.step(&mut lent, data.range(batch * n..batch * n + n), 0.1).expect("step");
                         }
-                        trainer.report().expect("report");
+                        trainer.take_report().expect("report");
                     };
                     (allocations(&mut epoch), allocations(&mut epoch))
                 });

@@ -2,11 +2,11 @@
 
 mod oracle;
 
-use harmonium::{Activations, Algorithm, Backend, Monitor, Rbm, Settings, Trainer};
+use harmonium::{Activations, Algorithm, Data, Device, Monitor, Rbm, Settings, Trainer};
 use oracle::{
     byte_rows,
     exact::{Exact, rows_f64},
-    for_each_backend, random_bytes, random_rbm, random_values, rows, shape,
+    for_each_device, random_bytes, random_rbm, random_values, rows, shape,
     statistics::{assert_distribution, assert_near, mean_error, pre_error},
 };
 
@@ -21,18 +21,18 @@ fn check(found: &Activations, pre: &[f64], size: &[f64], units: usize, what: &st
 }
 
 /// One update in the middle of some data; the parameters after it.
-fn trained<B: Backend>(backend: &B, rbm: &Rbm, data: &B::Data<'_>, settings: Settings) -> Rbm {
+fn trained(backend: &Device, rbm: &Rbm, data: &Data<'_>, settings: Settings) -> Rbm {
     let mut rbm = rbm.clone();
     let mut trainer = Trainer::new(backend, rbm.shape(), settings).expect("trainer");
     let mut lent = rbm.lend(backend).expect("lent");
     for first in [0, 3, 1] {
-        trainer.step(&mut lent, B::batch(data, first..first + 4), 0.3).expect("step");
+        trainer.step(&mut lent, data.range(first..first + 4), 0.3).expect("step");
     }
     lent.finish().expect("finish");
     rbm
 }
 
-for_each_backend! {
+for_each_device! {
     fn means_are_the_oracles(backend) {
         for (seed, (nv, nh)) in [(1, 1), (3, 5), (33, 31), (64, 64), (97, 129), (784, 70)].into_iter().enumerate() {
             let rbm = random_rbm(shape(nv, nh), 3.0 / (nv as f64).sqrt(), seed as u64);
@@ -85,16 +85,12 @@ for_each_backend! {
     }
 }
 
-fn propup<B: Backend>(
-    rbm: &harmonium::Resident<B>, data: &B::Data<'_>, some: std::ops::Range<usize>, out: &mut Activations,
-) {
-    rbm.propup(B::batch(data, some), out).expect("propup");
+fn propup(rbm: &harmonium::Resident, data: &Data<'_>, some: std::ops::Range<usize>, out: &mut Activations) {
+    rbm.propup(data.range(some), out).expect("propup");
 }
 
-fn propdown<B: Backend>(
-    rbm: &harmonium::Resident<B>, data: &B::Data<'_>, some: std::ops::Range<usize>, out: &mut Activations,
-) {
-    rbm.propdown(B::batch(data, some), out).expect("propdown");
+fn propdown(rbm: &harmonium::Resident, data: &Data<'_>, some: std::ops::Range<usize>, out: &mut Activations) {
+    rbm.propdown(data.range(some), out).expect("propdown");
 }
 
 /// Weights uniform within ±4·sqrt(6/(n_visible + n_hidden)), biases 0. False-alarm rate 1e-6, of a fixed seed.

@@ -61,7 +61,7 @@ impl Answers {
         self.single(&format!("{what}: hidden bias"), &of.hidden_bias);
     }
 
-    fn chains<B: Backend>(&mut self, what: &str, of: &Chains<B>) {
+    fn chains(&mut self, what: &str, of: &Chains) {
         let ChainState { hidden, betas, uniforms } = of.state().expect("state");
         self.0.push((format!("{what}: hidden"), hidden));
         self.single(&format!("{what}: betas"), &betas);
@@ -98,7 +98,7 @@ macro_rules! same {
 
 #[test]
 fn chains() {
-    fn ask<B: Backend>(backend: &B, rbm: &Rbm, n: usize, k: usize) -> Answers {
+    fn ask(backend: &Device, rbm: &Rbm, n: usize, k: usize) -> Answers {
         let mut answers = Answers::default();
         let resident = rbm.on(backend).expect("on");
         let betas = (0..n).map(|m| [1.0, 0.5, 0.0][m % 3]).collect();
@@ -128,11 +128,11 @@ fn chains() {
 
 #[test]
 fn conditionals() {
-    fn ask<B: Backend>(backend: &B, rbm: &Rbm, v: Rows<'_>, h: Rows<'_>) -> Answers {
+    fn ask(backend: &Device, rbm: &Rbm, v: Rows<'_>, h: Rows<'_>) -> Answers {
         let mut answers = Answers::default();
         let resident = rbm.on(backend).expect("on");
         let (visible, hidden) = (backend.load(v).expect("load"), backend.load(h).expect("load"));
-        let (v, h) = (B::batch(&visible, 0..v.len()), B::batch(&hidden, 1..h.len()));
+        let (v, h) = (visible.range(0..v.len()), hidden.range(1..h.len()));
         let mut out = Activations::default();
         let mut draws = draws(3);
         resident.propup(v, &mut out).expect("propup");
@@ -165,11 +165,11 @@ fn conditionals() {
 
 #[test]
 fn energies() {
-    fn ask<B: Backend>(backend: &B, rbm: &Rbm, v: Rows<'_>) -> Answers {
+    fn ask(backend: &Device, rbm: &Rbm, v: Rows<'_>) -> Answers {
         let mut answers = Answers::default();
         let resident = rbm.on(backend).expect("on");
         let data = backend.load(v).expect("load");
-        let batch = B::batch(&data, 0..v.len());
+        let batch = data.range(0..v.len());
         answers.double("free energy", &resident.free_energy(batch).expect("free energy"));
         answers.double("pseudo-likelihood", &resident.pseudo_log_likelihood(batch).expect("pl"));
         for bit in [0, rbm.shape().n_visible() - 1] {
@@ -190,7 +190,7 @@ fn energies() {
 }
 
 /// Trains on either device and asks what became of it. `sizes`: the batches, one after the other.
-fn train<B: Backend>(backend: &B, rbm: &Rbm, data: Rows<'_>, settings: Settings, sizes: &[usize]) -> Answers {
+fn train(backend: &Device, rbm: &Rbm, data: Rows<'_>, settings: Settings, sizes: &[usize]) -> Answers {
     let mut answers = Answers::default();
     let mut rbm = rbm.clone();
     let data = backend.load(data).expect("load");
@@ -198,16 +198,16 @@ fn train<B: Backend>(backend: &B, rbm: &Rbm, data: Rows<'_>, settings: Settings,
     let mut lent = rbm.lend(backend).expect("lent");
     let mut first = 0;
     for &size in sizes {
-        trainer.step(&mut lent, B::batch(&data, first..first + size), 0.05).expect("step");
+        trainer.step(&mut lent, data.range(first..first + size), 0.05).expect("step");
         first += size;
     }
     // A gradient that is applied is a step.
     let mut gradient = Gradient::zero(lent.shape());
-    trainer.gradient(&lent, B::batch(&data, 0..sizes[0]), &mut gradient).expect("gradient");
+    trainer.gradient(&lent, data.range(0..sizes[0]), &mut gradient).expect("gradient");
     lent.apply(&gradient, 0.05).expect("apply");
-    trainer.step(&mut lent, B::batch(&data, 0..sizes[0]), 0.05).expect("step");
+    trainer.step(&mut lent, data.range(0..sizes[0]), 0.05).expect("step");
     lent.finish().expect("finish");
-    let monitor = trainer.report().expect("report").monitor;
+    let monitor = trainer.take_report().expect("report").monitor;
     answers.double("monitor", monitor.as_slice());
     answers.gradient("gradient", &gradient);
     answers.rbm(&rbm);
@@ -253,7 +253,7 @@ fn the_tutorials_updates() {
 
 #[test]
 fn annealing() {
-    fn ask<B: Backend>(backend: &B, rbm: &Rbm, runs: usize) -> Answers {
+    fn ask(backend: &Device, rbm: &Rbm, runs: usize) -> Answers {
         let mut answers = Answers::default();
         let nv = rbm.shape().n_visible();
         let base_rate = BaseRate::fit(rows(&random_bits(10 * nv, 0.3, 8), nv));

@@ -27,11 +27,11 @@ fn use_it(cuda: &Cuda) -> harmonium::Result<()> {
         let mut trainer = Trainer::new(cuda, shape, Settings { algorithm, k: 3, monitor, seed: 3 })?;
         let mut lent = rbm.lend(cuda)?;
         for batch in [0..6, 6..12] {
-            trainer.step(&mut lent, Cuda::batch(&data, batch), 0.1)?;
+            trainer.step(&mut lent, data.range(batch), 0.1)?;
         }
-        lent.free_energy(Cuda::batch(&data, 0..12))?;
+        lent.free_energy(data.range(0..12))?;
         lent.finish()?;
-        trainer.report()?;
+        trainer.take_report()?;
     }
     Ok(())
 }
@@ -52,10 +52,10 @@ fn an_update_is_three_launches_and_no_copy() {
         let mut lent = rbm.lend(&cuda).expect("lent");
         for (first, said) in [(0, "first"), (4, "second"), (8, "third")] {
             eprintln!("the {said} update");
-            trainer.step(&mut lent, Cuda::batch(&data, first..first + 4), 0.1).expect("a step");
+            trainer.step(&mut lent, data.range(first..first + 4), 0.1).expect("a step");
         }
         eprintln!("the report");
-        trainer.report().expect("a report");
+        trainer.take_report().expect("a report");
         eprintln!("the end");
         return;
     }

@@ -225,12 +225,12 @@ const GEMM_FAULTS: &[Fault] = &[
 ];
 
 /// What the gemm road's kernels make, once or more. Chains as numbers 0 and 1.
-fn numbers<B: Backend>(backend: &B) -> Result<Vec<f64>> {
+fn numbers(backend: &Device) -> Result<Vec<f64>> {
     let shape = shape(70, 45);
     let mut rbm: Rbm = random_rbm(shape, 0.5, 1);
     let grey = random_values(12 * 70, 0.4, 2);
     let data = backend.load(rows(&grey, 70))?;
-    let all = B::batch(&data, 0..12);
+    let all = data.range(0..12);
     let mut numbers = Vec::new();
     for (algorithm, monitor) in [
         (Algorithm::Pcd { n_chains: 5 }, Monitor::PseudoLikelihood),
@@ -245,7 +245,7 @@ fn numbers<B: Backend>(backend: &B) -> Result<Vec<f64>> {
         numbers.extend(flat(&gradient));
         numbers.extend(lent.free_energy(all)?);
         lent.finish()?;
-        numbers.extend(trainer.report()?.monitor);
+        numbers.extend(trainer.take_report()?.monitor);
         let (mut visible, view) = (Activations::default(), rbm.view());
         trainer.chains().visible(&mut visible)?;
         let hidden = trainer.chains().hidden()?;
@@ -268,7 +268,7 @@ fn gemm_verdict(program: Program<'_>) -> std::result::Result<(), String> {
 }
 
 /// All kernels, once or more; everything that a fault might change.
-fn answers<B: Backend>(backend: &B) -> Result<Vec<u64>> {
+fn answers(backend: &Device) -> Result<Vec<u64>> {
     let shape = shape(70, 45);
     let mut rbm: Rbm = random_rbm(shape, 0.5, 1);
     let bytes = random_bytes(12 * 70, 0.3, 2);
@@ -283,11 +283,11 @@ fn answers<B: Backend>(backend: &B) -> Result<Vec<u64>> {
         let mut trainer = Trainer::new(backend, shape, Settings { algorithm, k: 3, monitor, seed: 3 })?;
         let mut lent = rbm.lend(backend)?;
         for batch in [0..6, 6..12] {
-            trainer.step(&mut lent, B::batch(&data, batch), 0.1)?;
+            trainer.step(&mut lent, data.range(batch), 0.1)?;
         }
-        bits.extend(lent.free_energy(B::batch(&data, 0..12))?.iter().map(|x| x.to_bits()));
+        bits.extend(lent.free_energy(data.range(0..12))?.iter().map(|x| x.to_bits()));
         lent.finish()?;
-        bits.extend(trainer.report()?.monitor.map(f64::to_bits));
+        bits.extend(trainer.take_report()?.monitor.map(f64::to_bits));
         bits.extend(trainer.chains().hidden()?.iter().map(|x| u64::from(x.to_bits())));
         let view = rbm.view();
         for values in [view.weights(), view.visible_bias(), view.hidden_bias()] {

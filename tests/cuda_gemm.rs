@@ -1,4 +1,4 @@
-//! The gemm road on the device: what [`for_each_backend`] does not ask of every backend. Runs where `tests/cuda.rs` does.
+//! The gemm road on the device: what [`for_each_device`] does not ask of every backend. Runs where `tests/cuda.rs` does.
 //!
 //! Where results are compared with the CPU's, a draw can fall between two means that differ by rounding, and everything after
 //! it is another chain. With at most 10 000 draws and means that are apart by at most 5e-6 that is less than one seed in
@@ -103,14 +103,14 @@ fn a_step_draws_at_the_canonical_positions() {
 /// Sweeps of several steps, copies, and starts at rows: the CPU's chains.
 #[test]
 fn chains_are_the_cpus() {
-    fn ask<B: Backend>(backend: &B, rbm: &Rbm, start: &ChainState, grey: &[u8]) -> Vec<ChainState> {
+    fn ask(backend: &Device, rbm: &Rbm, start: &ChainState, grey: &[u8]) -> Vec<ChainState> {
         let resident = rbm.on(backend).expect("resident");
         let mut chains = Chains::from_state(backend, rbm.shape(), start).expect("chains");
         chains.sweep(&resident, 3).expect("sweep");
         let copy = chains.clone();
         chains.sweep(&resident, 1).expect("sweep");
         let data = backend.load(byte_rows(grey, rbm.shape().n_visible())).expect("data");
-        let batch = B::batch(&data, 1..3);
+        let batch = data.range(1..3);
         let mut started = Chains::from_visible(&resident, batch, start.uniforms.clone()).expect("chains");
         started.sweep(&resident, 2).expect("sweep");
         [&chains, &copy, &started].map(|chains| chains.state().expect("state")).into()
@@ -127,12 +127,12 @@ fn chains_are_the_cpus() {
 }
 
 /// One update.
-fn step<B: Backend>(backend: &B, rbm: &Rbm, settings: Settings, x: &[f32], lr: f32) -> (Rbm, Vec<f32>, TrainerState) {
+fn step(backend: &Device, rbm: &Rbm, settings: Settings, x: &[f32], lr: f32) -> (Rbm, Vec<f32>, TrainerState) {
     let (mut rbm, nv) = (rbm.clone(), rbm.shape().n_visible());
     let data = backend.load(rows(x, nv)).expect("data");
     let mut trainer = Trainer::new(backend, rbm.shape(), settings).expect("trainer");
     let mut lent = rbm.lend(backend).expect("lent");
-    trainer.step(&mut lent, B::batch(&data, 0..x.len() / nv), lr).expect("step");
+    trainer.step(&mut lent, data.range(0..x.len() / nv), lr).expect("step");
     lent.finish().expect("finish");
     let mut ends = Activations::default();
     trainer.chains().visible(&mut ends).expect("ends");
@@ -196,7 +196,7 @@ fn a_captured_update_is_the_same() {
             let mut trainer = Trainer::new(&gemm, shape, settings).expect("trainer");
             let mut lent = rbm.lend(&gemm).expect("lent");
             for batch in batches.clone() {
-                trainer.step(&mut lent, CudaGemm::batch(&data, batch), 0.1).expect("step");
+                trainer.step(&mut lent, data.range(batch), 0.1).expect("step");
                 if anew {
                     let state = trainer.state().expect("state");
                     trainer = Trainer::from_state(&gemm, shape, settings, &state).expect("trainer");
@@ -269,7 +269,7 @@ fn tf32_is_off_unless_asked_for() {
     let pre = |gemm: &CudaGemm| {
         let data = gemm.load(rows(&[1.0; 4], 4)).expect("data");
         let mut hidden = Activations::default();
-        rbm.on(gemm).expect("on").propup(CudaGemm::batch(&data, 0..1), &mut hidden).expect("propup");
+        rbm.on(gemm).expect("on").propup(data.range(0..1), &mut hidden).expect("propup");
         hidden.pre_activation[0]
     };
     assert_eq!(pre(&gemm), 4.0 * BETWEEN - 1.0);
@@ -286,23 +286,23 @@ fn the_road_is_chosen_by_size_and_can_be_forced() {
     let (forced, by_size) = (gemm.clone().with_tf32(), gemm.with_tf32().by_size());
     let rbm = model_between(3);
     /// Everything that rows are given to, and everything that chains do.
-    fn of_rows<B: Backend>(backend: &B, rbm: &Rbm, n: usize) -> Vec<Vec<f64>> {
+    fn of_rows(backend: &Device, rbm: &Rbm, n: usize) -> Vec<Vec<f64>> {
         let x: Vec<f32> = vec![1.0; 3 * n];
         let data = backend.load(rows(&x, 3)).expect("data");
         let (resident, mut hidden) = (rbm.on(backend).expect("on"), Activations::default());
-        resident.propup(B::batch(&data, 0..n), &mut hidden).expect("propup");
+        resident.propup(data.range(0..n), &mut hidden).expect("propup");
         let mut gradient = harmonium::Gradient::zero(rbm.shape());
         let weights = vec![1.0 / n as f32; n];
-        resident.free_energy_gradient(B::batch(&data, 0..n), &weights, &mut gradient).expect("gradient");
+        resident.free_energy_gradient(data.range(0..n), &weights, &mut gradient).expect("gradient");
         vec![
             wide(&hidden.pre_activation),
-            resident.free_energy(B::batch(&data, 0..n)).expect("F"),
-            resident.pseudo_log_likelihood(B::batch(&data, 0..n)).expect("PL"),
-            resident.pseudo_log_likelihood_of_bit(B::batch(&data, 0..n), 1).expect("PL of a bit"),
+            resident.free_energy(data.range(0..n)).expect("F"),
+            resident.pseudo_log_likelihood(data.range(0..n)).expect("PL"),
+            resident.pseudo_log_likelihood_of_bit(data.range(0..n), 1).expect("PL of a bit"),
             wide(&gradient.hidden_bias),
         ]
     }
-    fn of_chains<B: Backend>(backend: &B, rbm: &Rbm, n: usize) -> Vec<f32> {
+    fn of_chains(backend: &Device, rbm: &Rbm, n: usize) -> Vec<f32> {
         let start =
             ChainState { hidden: vec![0b111; n], betas: vec![1.0; n], uniforms: state(rbm.shape(), 1, 1).uniforms };
         let mut chains = Chains::from_state(backend, rbm.shape(), &start).expect("chains");

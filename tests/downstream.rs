@@ -3,10 +3,10 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Algorithm, Backend, Error, Gradient, Monitor, Rbm, RbmMut, RbmRef, Rows, Settings, Shape, Trainer,
-    Values,
+    Activations, Algorithm, Data, Device, Error, Gradient, Monitor, Rbm, RbmMut, RbmRef, Rows, Settings, Shape,
+    Trainer, Values,
 };
-use oracle::{assert_bits, for_each_backend, random_bytes, random_values, shape};
+use oracle::{assert_bits, for_each_device, random_bytes, random_values, shape};
 
 /// A layer of a feed-forward net: σ(xW + b).
 struct SigmoidLayer {
@@ -33,9 +33,7 @@ fn settings(seed: u64) -> Settings {
 
 /// Greedy pretraining of a stack: each layer's RBM sees the mean activations of the layer below. Returns the top's means
 /// and the last report of each layer.
-fn pretrain<B: Backend>(
-    backend: &B, layers: &mut [SigmoidLayer], data: Rows<'_>, epochs: usize,
-) -> (Vec<f32>, Vec<f64>) {
+fn pretrain(backend: &Device, layers: &mut [SigmoidLayer], data: Rows<'_>, epochs: usize) -> (Vec<f32>, Vec<f64>) {
     let mut means: Option<Vec<f32>> = None;
     let mut reports = Vec::new();
     for (seed, layer) in layers.iter_mut().enumerate() {
@@ -51,21 +49,21 @@ fn pretrain<B: Backend>(
         let mut lent = rbm.lend(backend).expect("lent");
         for _ in 0..epochs {
             for first in (0..input.len()).step_by(10) {
-                trainer.step(&mut lent, B::batch(&held, first..first + 10), 0.1).expect("step");
+                trainer.step(&mut lent, held.range(first..first + 10), 0.1).expect("step");
             }
         }
-        reports.push(trainer.report().expect("report").monitor.expect("a monitor"));
+        reports.push(trainer.take_report().expect("report").monitor.expect("a monitor"));
         lent.finish().expect("finish");
         let mut out = Activations::default();
         let rbm = RbmRef::from_parts(layer.shape(), &layer.w, &visible_bias, &layer.b).expect("the layer fits");
-        rbm.on(backend).expect("resident").propup(B::batch(&held, 0..input.len()), &mut out).expect("propup");
+        rbm.on(backend).expect("resident").propup(held.range(0..input.len()), &mut out).expect("propup");
         drop(held);
         means = Some(out.mean);
     }
     (means.expect("at least one layer"), reports)
 }
 
-for_each_backend! {
+for_each_device! {
     fn a_stack_is_trained_in_place(backend) {
         let bytes = random_bytes(50 * 60, 0.3, 1);
         let data = Rows::new(Values::U8(&bytes), 60).expect("data");
@@ -126,8 +124,8 @@ for_each_backend! {
 }
 
 /// One update with ten rows.
-fn step<B: Backend>(trainer: &mut Trainer<B>, lent: &mut harmonium::Lent<'_, B>, held: &B::Data<'_>, first: usize) {
-    trainer.step(lent, B::batch(held, first..first + 10), 0.1).expect("step");
+fn step(trainer: &mut Trainer, lent: &mut harmonium::Lent<'_>, held: &Data<'_>, first: usize) {
+    trainer.step(lent, held.range(first..first + 10), 0.1).expect("step");
 }
 
 /// What does not fit is said by name, and nothing panics.

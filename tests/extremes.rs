@@ -4,11 +4,11 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Algorithm, Backend, Cpu, Isa, Monitor, Purpose, Rbm, Settings, Trainer, Uniforms,
+    Activations, Algorithm, Cpu, Isa, Monitor, Purpose, Rbm, Settings, Trainer, Uniforms,
     elementary::{SIGMOID_ULP, SOFTPLUS_ULP, sigmoid, softplus},
     monitor::reconstruction_cross_entropy,
 };
-use oracle::{assert_bits, bits, exact, for_each_backend, in_pool, part, random_values, rows, shape};
+use oracle::{assert_bits, bits, exact, for_each_device, in_pool, random_values, rows, shape};
 
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Cd, Algorithm::Pcd { n_chains: 6 }];
 
@@ -71,7 +71,7 @@ fn the_elementary_functions_at_the_ends() {
     }
 }
 
-for_each_backend! {
+for_each_device! {
     // Weights of 0, so that the pre-activation is the bias, to the bit but for the sign of 0.
     fn a_layer_at_the_ends(backend) {
         let x = extremes();
@@ -80,7 +80,7 @@ for_each_backend! {
         let resident = rbm.on(&backend).expect("resident");
         let states = random_values(3 * n, 0.5, 18);
         let data = backend.load(rows(&states, n)).expect("data");
-        let batch = part(&backend, &data, 0..3);
+        let batch = data.range(0..3);
         let mut out = Activations::default();
         for up in [true, false] {
             if up { resident.propup(batch, &mut out) } else { resident.propdown(batch, &mut out) }.expect("means");
@@ -115,7 +115,7 @@ for_each_backend! {
             let rbm = Rbm::from_parts(shape(nv, nh), weights, vec![-0.0; nv], vec![size; nh]).expect("a model");
             let values = random_values(4 * nv, 0.6, 19);
             let data = backend.load(rows(&values, nv)).expect("data");
-            let batch = part(&backend, &data, 0..4);
+            let batch = data.range(0..4);
             for algorithm in ALGORITHMS {
                 for monitor in [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction] {
                     let mut rbm = rbm.clone();
@@ -123,7 +123,7 @@ for_each_backend! {
                     let mut trainer = Trainer::new(&backend, shape(nv, nh), settings).expect("a trainer");
                     let mut lent = rbm.lend(&backend).expect("lent");
                     (0..5).for_each(|_| trainer.step(&mut lent, batch, 0.1).expect("a step"));
-                    let report = trainer.report().expect("a report");
+                    let report = trainer.take_report().expect("a report");
                     assert!(report.monitor.is_some_and(f64::is_finite), "{size:e}, {settings:?}: {report:?}");
                     lent.finish().expect("finished");
                     rbm.view().check_finite().expect("finite");

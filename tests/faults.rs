@@ -33,7 +33,7 @@ const NH: usize = 150;
 
 /// Training on made-up rows, from a checkpoint or from the beginning, one update at a time.
 struct Run {
-    trainer: Trainer<Cpu>,
+    trainer: Trainer,
     settings: Settings,
     rbm: Rbm,
     rows: Vec<u8>,

@@ -2,10 +2,10 @@
 
 mod oracle;
 
-use harmonium::{Activations, Algorithm, Backend, Gradient, Monitor, Rbm, Settings, Trainer};
+use harmonium::{Activations, Algorithm, Device, Gradient, Monitor, Rbm, Settings, Trainer};
 use oracle::{
     exact::{Exact, add, mean, product, rows_f64, state},
-    flat, for_each_backend, generator, random_rbm, random_values, rows, shape,
+    flat, for_each_device, generator, random_rbm, random_values, rows, shape,
     statistics::{assert_near, draw_from, gamma, gradient_error, mean_error, pre_error},
     symmetric,
 };
@@ -33,7 +33,7 @@ fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-fn library_gradient<B: Backend>(backend: &B, rbm: &Rbm, data: &[f32], weights: &[f32]) -> Vec<f64> {
+fn library_gradient(backend: &Device, rbm: &Rbm, data: &[f32], weights: &[f32]) -> Vec<f64> {
     let mut gradient = Gradient::zero(rbm.shape());
     // What is in there must not matter.
     gradient.weights.fill(7.0);
@@ -41,26 +41,24 @@ fn library_gradient<B: Backend>(backend: &B, rbm: &Rbm, data: &[f32], weights: &
     gradient.hidden_bias.fill(7.0);
     let resident = rbm.on(backend).expect("resident");
     let held = backend.load(rows(data, rbm.shape().n_visible())).expect("data");
-    resident.free_energy_gradient(B::batch(&held, 0..weights.len()), weights, &mut gradient).expect("gradient");
+    resident.free_energy_gradient(held.range(0..weights.len()), weights, &mut gradient).expect("gradient");
     flat(&gradient)
 }
 
 /// One update's gradient, and the chains' ends that it used.
-fn trainer_gradient<B: Backend>(
-    trainer: &mut Trainer<B>, backend: &B, rbm: &Rbm, data: &[f32],
-) -> (Vec<f64>, Vec<f32>) {
+fn trainer_gradient(trainer: &mut Trainer, backend: &Device, rbm: &Rbm, data: &[f32]) -> (Vec<f64>, Vec<f32>) {
     let nv = rbm.shape().n_visible();
     let mut gradient = Gradient::zero(rbm.shape());
     gradient.weights.fill(7.0);
     let held = backend.load(rows(data, nv)).expect("data");
     let resident = rbm.on(backend).expect("resident");
-    trainer.gradient(&resident, B::batch(&held, 0..data.len() / nv), &mut gradient).expect("gradient");
+    trainer.gradient(&resident, held.range(0..data.len() / nv), &mut gradient).expect("gradient");
     let mut ends = Activations::default();
-    trainer.chains().visible(&mut ends).expect("ends");
+    trainer.chains().visible(&resident, &mut ends).expect("ends");
     (flat(&gradient), ends.sample)
 }
 
-for_each_backend! {
+for_each_device! {
     fn free_energy_gradient_is_its_finite_difference(backend) {
         let inputs = (1usize..=70, 1usize..=70, 1usize..=9, 0.0..1.0f64, 0.1..3.0f64, any::<u64>());
         proptest!(cases(48), |((nv, nh, n, density, range, seed) in inputs)| {

@@ -3,21 +3,21 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Algorithm, Backend, Monitor, Rbm, Resident, Settings, Trainer,
+    Activations, Algorithm, Batch, Data, Device, Monitor, Rbm, Resident, Settings, Trainer,
     elementary::{EXP_ULP, LN_1P_ULP, SIGMOID_ULP},
     monitor::reconstruction_cross_entropy,
 };
 use oracle::{
     byte_rows,
     exact::{self, Exact, rows_f64, softplus},
-    for_each_backend, random_bits, random_bytes, random_rbm, random_values, rows, shape,
+    for_each_device, random_bits, random_bytes, random_rbm, random_values, rows, shape,
     statistics::{U, assert_near, gamma, pre_error, softplus_error},
 };
 
 /// Calls `work` with a batch of the rows.
-fn with_batch<B: Backend, T>(backend: &B, values: &[f32], units: usize, work: impl FnOnce(B::Batch<'_>) -> T) -> T {
+fn with_batch<T>(backend: &Device, values: &[f32], units: usize, work: impl FnOnce(Batch<'_>) -> T) -> T {
     let data = backend.load(rows(values, units)).expect("data");
-    work(B::batch(&data, 0..values.len() / units))
+    work(data.range(0..values.len() / units))
 }
 
 fn rounded(x: &[f64]) -> Vec<f64> {
@@ -76,8 +76,8 @@ fn free_energy_error(model: &Exact, x: &[f64]) -> f64 {
 }
 
 /// The mean over rows of what is watched at one update.
-fn report<B: Backend>(trainer: &mut Trainer<B>) -> f64 {
-    let report = trainer.report().expect("report");
+fn report(trainer: &mut Trainer) -> f64 {
+    let report = trainer.take_report().expect("report");
     assert_eq!(report.since_last, 1);
     report.monitor.expect("a monitor")
 }
@@ -104,7 +104,7 @@ fn settings(algorithm: Algorithm, k: usize, monitor: Monitor) -> Settings {
     Settings { algorithm, k, monitor, seed: 77 }
 }
 
-for_each_backend! {
+for_each_device! {
     fn pseudo_likelihood_is_the_oracles(backend) {
         for (seed, (nv, nh, n)) in [(1, 1, 3), (4, 5, 9), (33, 31, 7), (65, 130, 5)].into_iter().enumerate() {
             for density in [0.1, 0.9] {
@@ -174,7 +174,7 @@ for_each_backend! {
             let mut rbm = random_rbm(shape(nv, nh), 1.0, 6);
             let x = random_values(n * nv, 0.6, 6);
             let mut trainer = Trainer::new(&backend, rbm.shape(), settings(algorithm, 1, Monitor::PseudoLikelihood)).expect("trainer");
-            assert_eq!(trainer.report().expect("report").monitor, None);
+            assert_eq!(trainer.take_report().expect("report").monitor, None);
             let mut lent = rbm.lend(&backend).expect("lent");
             for update in 0..3 * nv + 2 {
                 let before = with_batch(&backend, &x, nv, |x| lent.pseudo_log_likelihood_of_bit(x, update % nv)).expect("bit");
@@ -196,7 +196,7 @@ for_each_backend! {
             for update in 1..=12 {
                 with_batch(&backend, &x, nv, |x| trainer.step(&mut lent, x, 0.5)).expect("step");
                 if update % every == 0 {
-                    let report = trainer.report().expect("report");
+                    let report = trainer.take_report().expect("report");
                     assert_eq!((report.updates, report.since_last), (update as u64, every as u64));
                     reports.push(report.monitor.expect("a monitor"));
                 }
@@ -234,7 +234,7 @@ for_each_backend! {
                 with_batch(&backend, &x, nv, |x| trainer.step(&mut lent, x, 0.5)).expect("step");
                 // CD: those of step k, which the chains still hold.
                 let mut last = Activations::default();
-                trainer.chains().visible(&mut last).expect("visible");
+                trainer.chains().visible(&lent, &mut last).expect("visible");
                 let expected = reconstruction_cross_entropy(rows(&x, nv), &last.pre_activation).expect("cross-entropy");
                 assert_same_terms(report(&mut trainer), average(&expected), "CD");
             }
@@ -259,7 +259,7 @@ for_each_backend! {
         let mut trainer = Trainer::new(&backend, rbm.shape(), settings(Algorithm::Cd, 1, Monitor::None)).expect("trainer");
         let mut lent = rbm.lend(&backend).expect("lent");
         with_batch(&backend, &[0.5; 10], 5, |x| trainer.step(&mut lent, x, 0.1)).expect("step");
-        assert_eq!(trainer.report().expect("report").monitor, None);
+        assert_eq!(trainer.take_report().expect("report").monitor, None);
     }
 
     /// Pre-activations of ±1e4, where σ is 0 or 1 and its logarithm infinite.
@@ -293,8 +293,8 @@ for_each_backend! {
 }
 
 /// Rows of loaded data; a function because the closure above would have to name the types.
-fn batch_of<'a, B: Backend>(_: &B, data: &'a B::Data<'_>, n: usize) -> B::Batch<'a> {
-    B::batch(data, 0..n)
+fn batch_of<'a>(_: &Device, data: &'a Data<'_>, n: usize) -> Batch<'a> {
+    data.range(0..n)
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn cross_entropy_is_the_oracles() {
 /// Both spellings of a resident are one type: what is lent reads as what it holds.
 #[test]
 fn lent_parameters_read_like_resident_ones() {
-    fn shape_of<B: Backend>(resident: &Resident<B>) -> (usize, usize) {
+    fn shape_of(resident: &Resident) -> (usize, usize) {
         (resident.shape().n_visible(), resident.shape().n_hidden())
     }
     let mut rbm = random_rbm(shape(3, 2), 1.0, 15);

@@ -4,11 +4,11 @@
 mod oracle;
 
 use harmonium::{
-    Algorithm, Backend, Checkpoint, Error, Monitor, Rbm, Settings, Trainer,
+    Algorithm, Checkpoint, Device, Error, Monitor, Rbm, Settings, Trainer,
     checkpoint::{Epoch, Place, fingerprint},
     diagnostics::{CheckUp, EquilibriumGap},
 };
-use oracle::{byte_rows, for_each_backend, in_pool, random_bytes, shape};
+use oracle::{byte_rows, for_each_device, in_pool, random_bytes, shape};
 use std::collections::BTreeMap;
 
 /// Four epochs of five batches.
@@ -21,7 +21,7 @@ const MONITORS: [Monitor; 4] =
 type Left = (Vec<u8>, Vec<Option<u64>>);
 
 /// `updates` updates from a checkpoint or from the beginning, with a report after every seventh.
-fn go_on<B: Backend>(backend: &B, settings: Settings, from: Option<&Checkpoint>, updates: u64) -> Left {
+fn go_on(backend: &Device, settings: Settings, from: Option<&Checkpoint>, updates: u64) -> Left {
     let (nv, nh) = (15, 70);
     let bytes = random_bytes(50 * nv, 0.4, 1);
     let rows = byte_rows(&bytes, nv);
@@ -35,9 +35,9 @@ fn go_on<B: Backend>(backend: &B, settings: Settings, from: Option<&Checkpoint>,
     let mut reports = Vec::new();
     for update in from.map_or(0, |from| from.trainer.updates)..updates {
         let first = (update % 5) as usize * 10;
-        trainer.step(&mut lent, B::batch(&data, first..first + 10), 0.1).expect("a step");
+        trainer.step(&mut lent, data.range(first..first + 10), 0.1).expect("a step");
         if update % 7 == 6 {
-            reports.push(trainer.report().expect("a report").monitor.map(f64::to_bits));
+            reports.push(trainer.take_report().expect("a report").monitor.map(f64::to_bits));
         }
     }
     let (rbm, state) = (lent.to_rbm().expect("a copy"), trainer.state().expect("a state"));
@@ -60,7 +60,7 @@ fn go_on<B: Backend>(backend: &B, settings: Settings, from: Option<&Checkpoint>,
     (bytes, reports)
 }
 
-for_each_backend! {
+for_each_device! {
     fn the_library_goes_on_at_every_update(backend) {
         for algorithm in ALGORITHMS {
             for monitor in MONITORS {
@@ -104,7 +104,7 @@ fn states_that_do_not_fit() {
 fn what_is_not_finite_is_not_saved() {
     let cpu = harmonium::Cpu::detect().expect("a CPU");
     let settings = Settings { algorithm: Algorithm::Cd, k: 1, ..Settings::default() };
-    let (bytes, _) = go_on(&cpu, settings, None, 3);
+    let (bytes, _) = go_on(&cpu.into(), settings, None, 3);
     let good = Checkpoint::from_bytes(&bytes, "x").expect("a checkpoint");
     let with = |change: &dyn Fn(&mut Checkpoint)| {
         let mut checkpoint = good.clone();

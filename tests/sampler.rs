@@ -7,14 +7,14 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Backend, ChainState, Chains, Purpose, Rbm, Resident, Uniforms, elementary::sigmoid,
+    Activations, Batch, ChainState, Chains, Device, Purpose, Rbm, Resident, Uniforms, elementary::sigmoid,
     uniforms::unit_interval,
 };
 use oracle::{
     assert_bits,
     canonical::sample,
     exact::{Exact, index, product, state},
-    for_each_backend, generator, random_bits, random_rbm, rows, shape,
+    for_each_device, generator, random_bits, random_rbm, rows, shape,
     statistics::{assert_distribution, draw_from},
 };
 use rand_core::Rng;
@@ -84,18 +84,18 @@ fn a_position_is_a_number_of_draws() {
 const PLACES: [u64; 8] =
     [0, 1, 77, (1 << 20) - 3, (1 << 32) - 100, (1 << 40) - 100, (1 << 40) + 54_321, u64::MAX - 100];
 
-fn resident<B: Backend>(backend: &B, rbm: &Rbm) -> Resident<B> {
+fn resident(backend: &Device, rbm: &Rbm) -> Resident {
     rbm.on(backend).expect("resident")
 }
 
 /// Calls `work` with a batch of the rows.
-fn with_batch<B: Backend, T>(backend: &B, values: &[f32], units: usize, work: impl FnOnce(B::Batch<'_>) -> T) -> T {
+fn with_batch<T>(backend: &Device, values: &[f32], units: usize, work: impl FnOnce(Batch<'_>) -> T) -> T {
     let data = backend.load(rows(values, units)).expect("data");
-    work(B::batch(&data, 0..values.len() / units))
+    work(data.range(0..values.len() / units))
 }
 
 /// Chains with these hidden states.
-fn chains<B: Backend>(backend: &B, rbm: &Rbm, hidden: &[f32], betas: &[f32], draws: Uniforms) -> Chains<B> {
+fn chains(backend: &Device, rbm: &Rbm, hidden: &[f32], betas: &[f32], draws: Uniforms) -> Chains {
     let n_hidden = rbm.shape().n_hidden();
     let mut words = Vec::new();
     for row in hidden.chunks_exact(n_hidden) {
@@ -116,7 +116,7 @@ fn counts(cells: usize, all: impl Iterator<Item = usize>) -> Vec<u64> {
     counts
 }
 
-for_each_backend! {
+for_each_device! {
     /// Whatever the means, and however the work is split: one generator, element after element.
     fn draws_are_one_sequential_generators(backend) {
         for (seed, (nv, nh, n)) in [(1, 1, 1), (3, 5, 2), (33, 31, 7), (64, 64, 20), (65, 129, 21), (97, 300, 130)].into_iter().enumerate() {
@@ -159,9 +159,15 @@ for_each_backend! {
                     let (mut visible, mut hidden) = (Activations::default(), Activations::default());
                     with_batch(&backend, &v, nv, |v| resident.propup(v, &mut hidden)).expect("propup");
                     assert_bits(&chains.hidden().expect("hidden"), &sample(&hidden.mean, &mut draws.generator()), "start");
-                    assert!(chains.visible(&mut visible).is_err(), "no visible layer before the first step");
+                    // Before the first step it is the layer which that step will draw.
+                    let (mut first, mut ahead) = (chains.clone(), Activations::default());
+                    first.sweep(&resident, 1).expect("sweep");
+                    first.visible(&resident, &mut visible).expect("visible");
+                    chains.visible(&resident, &mut ahead).expect("visible");
+                    assert_eq!(ahead, visible);
+                    assert_eq!(chains.state().expect("state").uniforms.position(), place.wrapping_add((n * nh) as u64));
                     chains.sweep(&resident, k).expect("sweep");
-                    chains.visible(&mut visible).expect("visible");
+                    chains.visible(&resident, &mut visible).expect("visible");
                     draws.skip((n * nh + (k - 1) * n * (nv + nh)) as u64);
                     let mut generator = draws.generator();
                     assert_bits(&visible.sample, &sample(&visible.mean, &mut generator), "v");
@@ -250,7 +256,7 @@ for_each_backend! {
             let mut chains = chains(&backend, &rbm, &h, &vec![1.0; n], Uniforms::new(k as u64, Purpose::Sampling));
             for sweep in 1..=2 {
                 chains.sweep(&resident, k).expect("sweep");
-                chains.visible(&mut visible).expect("visible");
+                chains.visible(&resident, &mut visible).expect("visible");
                 assert_distribution(&pairs(&visible.sample, &chains.hidden().expect("hidden")), &p, &format!("k = {k}, sweep {sweep}"));
             }
         }
@@ -271,7 +277,7 @@ for_each_backend! {
             for k in 1..=4 {
                 let mut chains = chains(&backend, &rbm, &row.repeat(n), &vec![1.0; n], Uniforms::new((4 * start + k) as u64, Purpose::Sampling));
                 chains.sweep(&resident, k).expect("sweep");
-                chains.visible(&mut visible).expect("visible");
+                chains.visible(&resident, &mut visible).expect("visible");
                 let found = pairs(&visible.sample, &chains.hidden().expect("hidden"));
                 assert_distribution(&found, &model.after_sweeps(&p, k), &format!("from {start}, k = {k}"));
             }
@@ -308,7 +314,7 @@ for_each_backend! {
         let mut visible = Activations::default();
         for k in 1..=3 {
             chains.sweep(&resident, k).expect("sweep");
-            chains.visible(&mut visible).expect("visible");
+            chains.visible(&resident, &mut visible).expect("visible");
             let hidden = chains.hidden().expect("hidden");
             for (which, p) in p.iter().enumerate() {
                 let pair = |(v, h): (&[f32], &[f32])| index(v) << nh | index(h);

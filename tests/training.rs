@@ -2,10 +2,10 @@
 
 mod oracle;
 
-use harmonium::{Algorithm, Backend, Monitor, Rbm, Settings, Trainer};
+use harmonium::{Algorithm, Device, Monitor, Rbm, Settings, Trainer};
 use oracle::{
     exact::{Exact, rows_f64},
-    for_each_backend, rows, shape,
+    for_each_device, rows, shape,
 };
 
 /// Side of the pictures.
@@ -44,7 +44,7 @@ fn the_optimum_is_minus_the_entropy() {
 }
 
 /// The exact log-likelihood every so many updates.
-fn learn<B: Backend>(backend: &B, algorithm: Algorithm, lr: f32, seed: u64) -> Vec<f64> {
+fn learn(backend: &Device, algorithm: Algorithm, lr: f32, seed: u64) -> Vec<f64> {
     let data = bars_and_stripes();
     let exact = rows_f64(&data, SIDE * SIDE);
     let mut rbm = Rbm::new(shape(SIDE * SIDE, 9), seed);
@@ -57,7 +57,7 @@ fn learn<B: Backend>(backend: &B, algorithm: Algorithm, lr: f32, seed: u64) -> V
     let mut curve = vec![Exact::of(&lent.to_rbm().expect("copy")).log_likelihood(&exact)];
     for _ in 0..STAGES {
         for _ in 0..UPDATES {
-            trainer.step(&mut lent, B::batch(&held, 0..16 * REPEAT), lr).expect("step");
+            trainer.step(&mut lent, held.range(0..16 * REPEAT), lr).expect("step");
         }
         curve.push(Exact::of(&lent.to_rbm().expect("copy")).log_likelihood(&exact));
     }
@@ -69,7 +69,7 @@ const STAGES: usize = 14;
 const UPDATES: usize = 500;
 const SEEDS: u64 = 5;
 
-for_each_backend! {
+for_each_device! {
     fn contrastive_divergence_learns_bars_and_stripes(backend) {
         let mut last = 0.0;
         for seed in 0..SEEDS {

@@ -1,11 +1,11 @@
 //! What the benches share: how long they measure, data, trained models, pools of threads and the jobs with their names.
 //!
-//! Every id is `verb/road/size`: what is done; who does it (`cpu`, the name of the matrix library behind `Gemm`, or a
+//! Every id is `verb/road/size`: what is done; who does it (`cpu`, the name of the matrix library behind `Sums::Gemm`, or a
 //! yardstick written here); on how much, the threads last (`t2`).
 #![allow(dead_code, reason = "no bench uses all of it")]
 
 use criterion::{Bencher, Criterion};
-use harmonium::{Algorithm, Backend, Cpu, Dataset, Monitor, Rbm, Settings, Shape, Trainer, idx};
+use harmonium::{Algorithm, Cpu, Dataset, Device, Monitor, Rbm, Settings, Shape, Sums, Trainer, idx};
 use std::{
     error::Error,
     fmt::{self, Display},
@@ -18,7 +18,7 @@ use std::{
 
 pub type Outcome = Result<(), Box<dyn Error>>;
 
-/// The matrix library that [`harmonium::Gemm`] has in this build.
+/// The matrix library behind [`Sums::Gemm`] in this build.
 pub const SGEMM: &str = match (cfg!(feature = "openblas"), cfg!(feature = "blas")) {
     (true, _) => "openblas",
     (false, true) => "blas",
@@ -41,6 +41,11 @@ pub fn criterion() -> Criterion {
         .measurement_time(Duration::from_millis(800))
         .nresamples(10_000)
         .configure_from_args()
+}
+
+/// The CPU with that library's sums.
+pub fn gemm() -> harmonium::Result<Device> {
+    Ok(Cpu::detect()?.with_sums(Sums::Gemm)?.into())
 }
 
 pub fn pool(threads: usize) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
@@ -129,8 +134,8 @@ impl Job {
     }
 
     /// Times updates of a copy of `rbm`, after some that bring the chains to where the model is.
-    pub fn bench<B: Backend>(
-        self, bencher: &mut Bencher<'_>, backend: &B, rbm: &Rbm, data: &Dataset, threads: usize,
+    pub fn bench(
+        self, bencher: &mut Bencher<'_>, backend: &Device, rbm: &Rbm, data: &Dataset, threads: usize,
     ) -> Outcome {
         let pool = pool(threads)?;
         let mut rbm = rbm.clone();
@@ -140,7 +145,7 @@ impl Job {
         let mut batches = self.batches(data);
         let mut update = || {
             let rows = batches.next().expect("the data has a batch");
-            trainer.step(&mut lent, B::batch(&loaded, rows), 0.1).expect("the job is well-formed");
+            trainer.step(&mut lent, loaded.range(rows), 0.1).expect("the job is well-formed");
         };
         pool.install(|| (0..if quick() { 1 } else { 20 }).for_each(|_| update()));
         time(bencher, &pool, update);

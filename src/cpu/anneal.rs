@@ -2,40 +2,24 @@
 //!
 //! A step from β to β' is a step of a sweep whose visible layer is drawn at β and whose hidden layer at β'. One sum vW gives
 //! the softplus terms of both temperatures and the hidden pre-activations. The terms are `f32`, their differences are added
-//! up in `f64`, one partial sum a lane; the visible terms are `f64` throughout. Draws stand where a sweep's do.
+//! up in `f64`, one partial sum a lane; the visible terms are `f64` throughout. Draws have the places of a sweep's.
 
 use super::{
-    Cpu,
-    chains::{Chains, Part, Sweep},
-    groups::{GROUP, LayerDraws, Scratch, Tempered, empty, in_groups, with_scratch},
+    chains::{CpuChains, Part, Sweep},
+    groups::{GROUP, Scratch, SweepDraws, Tempered, empty, in_groups, put, with_scratch},
+    host::Cpu,
     layers::{self, total},
-    threads::{Split, share},
-    tiles::{Parameters, Row, TILE, gather, spread, vectors},
+    tiles::{CpuParameters, Row, TILE, gather, spread},
 };
-use crate::{backend::Layer, uniforms::Jump};
-
-/// Some of the runs.
-struct Runs<'a> {
-    part: Part<'a>,
-    log_weights: &'a mut [f64],
-}
-
-impl Split for Runs<'_> {
-    fn pieces(&self) -> usize {
-        self.part.pieces()
-    }
-
-    fn split(self, pieces: usize) -> (Self, Self) {
-        let (part, other_part) = self.part.split(pieces);
-        let (log_weights, other_log_weights) = self.log_weights.split_at_mut(pieces);
-        (Self { part, log_weights }, Self { part: other_part, log_weights: other_log_weights })
-    }
-}
+use crate::{
+    lanes::threads::{RowsMut, share},
+    shape::Layer,
+};
 
 /// What all runs share.
 struct Annealing<'a> {
     cpu: Cpu,
-    parameters: &'a Parameters,
+    parameters: &'a CpuParameters,
     betas: &'a [f32],
     reference: &'a [Row],
     /// b - reference: the derivative of the visible terms in β.
@@ -43,9 +27,9 @@ struct Annealing<'a> {
     sweep: Sweep,
 }
 
-/// See [`Backend::anneal`](crate::Backend::anneal).
 pub(super) fn anneal(
-    cpu: Cpu, parameters: &Parameters, chains: &mut Chains, reference: &[f32], betas: &[f32], log_weights: &mut [f64],
+    cpu: Cpu, parameters: &CpuParameters, chains: &mut CpuChains, reference: &[f32], betas: &[f32],
+    log_weights: &mut [f64],
 ) {
     let Some(&last) = betas.last() else { return };
     let units = parameters.shape.n_visible();
@@ -56,67 +40,52 @@ pub(super) fn anneal(
     chains.betas.fill(last);
     let (part, sweep) = chains.sweep(betas.len() - 1);
     let annealing = Annealing { cpu, parameters, betas, reference: &reference, slopes: &slopes, sweep };
-    share(Runs { part, log_weights }, &|runs| {
-        in_groups(runs, |group| with_scratch(|scratch| annealing.run_group(group, scratch)));
+    share((part, RowsMut::new(1, log_weights)), &|runs| {
+        in_groups(runs, |(part, log_weights)| {
+            with_scratch(|scratch| annealing.run_group(part, log_weights.values, scratch));
+        });
     });
 }
 
 impl Annealing<'_> {
-    fn run_group(&self, group: Runs<'_>, scratch: &mut Scratch) {
-        let Self { cpu: Cpu { isa }, parameters, reference, .. } = *self;
-        let Runs { part: Part { betas, hidden, visible, visible_pre, hidden_mean, .. }, log_weights } = group;
+    fn run_group(&self, part: Part<'_>, log_weights: &mut [f64], scratch: &mut Scratch) {
+        let Self { cpu, parameters, reference, .. } = *self;
+        let (betas, hidden, visible, visible_pre, hidden_mean) = part;
         let (shape, n) = (parameters.shape, betas.len());
-        let mut jumps = std::mem::take(&mut scratch.jumps);
-        let mut states = std::mem::take(&mut scratch.states);
-        let mut partials = std::mem::take(&mut scratch.partials);
-        let mut sums = vec![Row::ZERO; n];
-        let mut draws = LayerDraws { state: self.sweep.state, units: shape.n_visible() };
-        draws.jumps(visible.first, n, &mut jumps[0]);
-        LayerDraws { units: shape.n_hidden(), ..draws }.jumps(visible.first, n, &mut jumps[1]);
-        let over = |units: usize| Jump::over((self.sweep.chains * units) as u64);
-        let (over_visible, over_hidden) = (over(shape.n_visible()), over(shape.n_hidden()));
+        let Scratch { sums, draws, partials, .. } = scratch;
+        let mut places = SweepDraws::new(self.sweep.state, shape, self.sweep.chains, hidden.first, n, draws);
         let mut at = [0.0; GROUP];
         for (step, pair) in self.betas.windows(2).enumerate() {
             let (from, to) = (pair[0], pair[1]);
             let last = step + 2 == self.betas.len();
             at.fill(from);
-            let model = Tempered { isa, parameters, reference, betas: &at[..n] };
-            draws.states(&jumps[0], &mut states);
-            model.make_from_bits(Layer::Hidden, hidden.values, scratch, |tile, vectors, pre| {
+            let model = Tempered { cpu, parameters, reference, betas: &at[..n] };
+            let states = places.layer(0, draws);
+            model.make_from_bits(Layer::Hidden, hidden.values, sums, |tile, vectors, pre| {
                 if last {
-                    visible_pre.values[tile..]
-                        .iter_mut()
-                        .step_by(visible_pre.width)
-                        .zip(&*pre)
-                        .for_each(|(row, pre)| *row = *pre);
+                    put(tile, visible_pre.width, pre, visible_pre.values);
                 }
                 let words = &mut visible.values[tile..];
-                layers::fire(isa, pre, shape.n_visible(), tile, vectors, &mut states, words, visible.width);
+                layers::draw(cpu.isa, pre, shape.n_visible(), tile, vectors, states, words, visible.width);
             });
-            draws.state = over_visible.from(draws.state);
-            draws.states(&jumps[1], &mut states);
-            empty(&mut partials, n);
-            let inputs = &mut scratch.inputs;
-            inputs.take_bits(isa, visible.values, shape.n_visible(), parameters.skip(Layer::Visible));
-            for (tile, bias) in parameters.hidden_bias.iter().enumerate() {
-                let vectors = vectors(shape.n_hidden(), tile);
-                inputs.sums(isa, parameters.strip(Layer::Visible, tile), vectors, &mut sums);
-                layers::anneal(isa, &mut sums, bias, from, to, shape.n_hidden(), tile, vectors, &mut partials);
+            let states = places.layer(1, draws);
+            empty(partials, n);
+            model.take_bits(Layer::Visible, visible.values, sums);
+            model.sums(Layer::Visible, sums, |tile, vectors, sums| {
+                let bias = &parameters.hidden_bias[tile];
+                layers::anneal(cpu.isa, sums, bias, from, to, shape.n_hidden(), tile, vectors, partials);
                 let words = &mut hidden.values[tile..];
-                layers::fire(isa, &mut sums, shape.n_hidden(), tile, vectors, &mut states, words, hidden.width);
+                layers::draw(cpu.isa, sums, shape.n_hidden(), tile, vectors, states, words, hidden.width);
                 if last {
-                    let rows = hidden_mean.values[tile..].iter_mut().step_by(hidden_mean.width);
-                    rows.zip(&sums).for_each(|(row, mean)| *row = *mean);
+                    put(tile, hidden_mean.width, sums, hidden_mean.values);
                 }
-            }
-            draws.state = over_hidden.from(draws.state);
+            });
             let warmer = f64::from(to) - f64::from(from);
             let words = visible.values.chunks_exact(visible.width);
-            for ((log_weight, words), partial) in log_weights.iter_mut().zip(words).zip(&partials) {
+            for ((log_weight, words), partial) in log_weights.iter_mut().zip(words).zip(&*partials) {
                 *log_weight += warmer * sum_of_active(words, self.slopes) + total(*partial);
             }
         }
-        (scratch.jumps, scratch.states, scratch.partials) = (jumps, states, partials);
     }
 }
 

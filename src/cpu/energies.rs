@@ -1,109 +1,115 @@
-//! Free energies, the pseudo-likelihood of one bit and cross-entropies on the CPU, for a group of at most
-//! [`GROUP`](super::groups::GROUP) rows.
+//! Free energies and cross-entropies on the CPU, group by group.
 //!
 //! Terms are `f32`; they are added up in `f64`, one partial sum a lane.
 
 use super::{
-    Cpu,
-    groups::{COLD, Tempered, empty, round, spread_row, with_scratch},
+    groups::{Scratch, Tempered, empty, in_groups, put, spread_row, with_scratch},
+    host::Cpu,
     layers::{self, total},
-    tiles::{Row, TILE, gather, tiles},
+    learn::{self, CpuWork, Statistics},
+    pseudo_likelihood::{pseudo_log_likelihood, pseudo_log_likelihood_of_bit},
+    tiles::{CpuParameters, Row, gather, tiles},
 };
 use crate::{
-    backend::{Layer, Rows, Values},
-    elementary::softplus,
-    lanes::LANES,
+    error::Result,
+    lanes::{
+        LANES,
+        isa::Isa,
+        threads::{RowsMut, share},
+    },
+    rbm::Gradient,
+    rows::{Rows, Values},
+    shape::Layer,
+    verbs::Energies,
 };
 
+/// Runs `run` for groups of rows, on all threads.
+fn each_group<T: Send>(
+    cpu: Cpu, parameters: &CpuParameters, rows: Rows<'_>, width: usize, out: &mut [T],
+    run: impl Fn(Tempered<'_>, Rows<'_>, &mut [T], &mut Scratch) + Sync,
+) {
+    share((rows, RowsMut::new(width, out)), &|part| {
+        in_groups(part, |(rows, out)| {
+            let model = Tempered::cold(cpu, parameters, rows.len());
+            with_scratch(|scratch| run(model, rows, out.values, scratch));
+        });
+    });
+}
+
+impl Energies for Cpu {
+    fn free_energy(&self, parameters: &CpuParameters, rows: Rows<'_>, out: &mut [f64]) -> Result<()> {
+        each_group(*self, parameters, rows, 1, out, free_energy);
+        Ok(())
+    }
+
+    fn free_energy_gradient(
+        &self, parameters: &CpuParameters, rows: Rows<'_>, weights: &[f32], work: &mut CpuWork, out: &mut Gradient,
+    ) -> Result<()> {
+        let units = parameters.shape.n_hidden();
+        let width = tiles(units);
+        work.positive.clear();
+        work.positive.resize(rows.len() * width, Row::ZERO);
+        each_group(*self, parameters, rows, width, &mut work.positive, |model, rows, out, scratch| {
+            model.make_from_rows(Layer::Visible, rows, &mut scratch.sums, |tile, vectors, pre| {
+                layers::means(self.isa, pre, units, tile, vectors);
+                put(tile, width, pre, out);
+            });
+        });
+        let statistics = Statistics::of_rows(rows, &work.positive, weights);
+        learn::gradient(*self, parameters.shape, statistics, &mut work.panels, out);
+        Ok(())
+    }
+
+    fn pseudo_log_likelihood(
+        &self, parameters: &CpuParameters, rows: Rows<'_>, bit: Option<usize>, out: &mut [f64],
+    ) -> Result<()> {
+        each_group(*self, parameters, rows, 1, out, |model, rows, out, scratch| match bit {
+            Some(bit) => pseudo_log_likelihood_of_bit(model, rows, bit, out, scratch),
+            None => pseudo_log_likelihood(model, rows, out, scratch),
+        });
+        Ok(())
+    }
+}
+
 /// F(v) of each row.
-pub(super) fn free_energy(model: Tempered<'_>, rows: Rows<'_>, out: &mut [f64]) {
-    let units = model.parameters.shape.n_hidden();
-    with_scratch(|scratch| {
-        let mut partials = std::mem::take(&mut scratch.partials);
-        empty(&mut partials, rows.len());
-        model.make_from_rows(Layer::Visible, rows, scratch, |tile, vectors, pre| {
-            layers::add_softplus(model.isa, pre, units, tile, vectors, &mut partials);
-        });
-        for (r, (out, partial)) in out.iter_mut().zip(&partials).enumerate() {
-            let mut bias = [0.0; LANES];
-            spread_row(rows, r, &mut scratch.row);
-            layers::add_products(model.isa, &scratch.row, &model.parameters.visible_bias, &mut bias);
-            *out = -total(bias) - total(*partial);
-        }
-        scratch.partials = partials;
+fn free_energy(model: Tempered<'_>, rows: Rows<'_>, out: &mut [f64], scratch: &mut Scratch) {
+    let (isa, units) = (model.cpu.isa, model.parameters.shape.n_hidden());
+    let Scratch { sums, partials, row, .. } = scratch;
+    empty(partials, rows.len());
+    model.make_from_rows(Layer::Visible, rows, sums, |tile, vectors, pre| {
+        layers::add_softplus(isa, pre, units, tile, vectors, partials);
     });
-}
-
-/// log P(x_i|x_-i) = -sp(-(F(x̃_i) - F(x))), from the sum that flipping bit i adds to the softplus.
-fn of_bit(x: bool, bias: f32, added: f64) -> f64 {
-    let difference = f64::from(if x { bias } else { -bias }) - added;
-    -f64::from(softplus(-difference as f32))
-}
-
-/// n_visible·log P(x_i|x_-i) of each row for one bit i.
-pub(super) fn pseudo_log_likelihood_of_bit(model: Tempered<'_>, rows: Rows<'_>, bit: usize, out: &mut [f64]) {
-    log_conditionals_of_bit(model, rows, bit, out);
-    out.iter_mut().for_each(|log| *log *= model.parameters.shape.n_visible() as f64);
-}
-
-/// log P(x_i|x_-i) of each row for one bit i, an `f32`.
-pub(super) fn log_conditionals_of_bit(model: Tempered<'_>, rows: Rows<'_>, bit: usize, out: &mut [f64]) {
-    let units = model.parameters.shape.n_hidden();
-    with_scratch(|scratch| {
-        let mut bits = std::mem::take(&mut scratch.bits);
-        let mut partials = std::mem::take(&mut scratch.partials);
-        let mut changes = std::mem::take(&mut scratch.changes);
-        round(rows, &mut bits);
-        empty(&mut partials, rows.len());
-        changes.clear();
-        changes.extend((0..rows.len()).map(|r| if rows.bit(r, bit) { -1.0 } else { 1.0 }));
-        model.make_from_bits(Layer::Visible, &bits, scratch, |tile, vectors, pre| {
-            let weights = &model.parameters.weights[model.parameters.block(bit / TILE, tile) + bit % TILE];
-            layers::add_flip(model.isa, pre, weights, &changes, units, tile, vectors, &mut partials);
-        });
-        let bias = model.parameters.visible_bias[bit / TILE].units()[bit % TILE];
-        for (r, (out, partial)) in out.iter_mut().zip(&partials).enumerate() {
-            *out = of_bit(rows.bit(r, bit), bias, total(*partial));
-        }
-        (scratch.bits, scratch.partials, scratch.changes) = (bits, partials, changes);
-    });
+    for (r, (out, partial)) in out.iter_mut().zip(&*partials).enumerate() {
+        let mut bias = [0.0; LANES];
+        spread_row(rows, r, row);
+        layers::add_products(isa, row, &model.parameters.visible_bias, &mut bias);
+        *out = -total(bias) - total(*partial);
+    }
 }
 
 /// -Σ_i [sp(p_i) - x_i·p_i] of each row, p being the visible pre-activations.
-pub(super) fn cross_entropy(cpu: Cpu, rows: Rows<'_>, pre: &[Row], out: &mut [f64]) {
-    with_scratch(|scratch| {
-        for (r, (out, pre)) in out.iter_mut().zip(pre.chunks_exact(tiles(rows.units()))).enumerate() {
-            let mut partial = [0.0; LANES];
-            spread_row(rows, r, &mut scratch.row);
-            layers::add_cross_entropy(cpu.isa, pre, &scratch.row, rows.units(), &mut partial);
-            *out = -total(partial);
-        }
-    });
+pub(super) fn cross_entropy(isa: Isa, rows: Rows<'_>, pre: &[Row], out: &mut [f64], row: &mut Vec<Row>) {
+    for (r, (out, pre)) in out.iter_mut().zip(pre.chunks_exact(tiles(rows.units()))).enumerate() {
+        let mut partial = [0.0; LANES];
+        spread_row(rows, r, row);
+        layers::add_cross_entropy(isa, pre, row, rows.units(), &mut partial);
+        *out = -total(partial);
+    }
 }
 
 /// The same with the pre-activations that hidden means give.
-pub(super) fn mean_field_cross_entropy(model: Tempered<'_>, rows: Rows<'_>, hidden_means: &[Row], out: &mut [f64]) {
+pub(super) fn mean_field_cross_entropy(
+    model: Tempered<'_>, rows: Rows<'_>, hidden_means: &[Row], out: &mut [f64], scratch: &mut Scratch,
+) {
     let shape = model.parameters.shape;
-    with_scratch(|scratch| {
-        let mut flat = std::mem::take(&mut scratch.flat);
-        let mut pre_rows = std::mem::take(&mut scratch.base);
-        let width = tiles(shape.n_visible());
-        flat.clear();
-        flat.resize(rows.len() * shape.n_hidden(), 0.0);
-        gather(hidden_means, shape.n_hidden(), &mut flat);
-        pre_rows.clear();
-        pre_rows.resize(rows.len() * width, Row::ZERO);
-        let means = Rows::of(Values::F32(&flat), shape.n_hidden());
-        let model = Tempered { betas: &COLD[..rows.len()], ..model };
-        model.make_from_rows(Layer::Hidden, means, scratch, |tile, _, pre| {
-            pre_rows[tile..].iter_mut().step_by(width).zip(&*pre).for_each(|(row, pre)| *row = *pre);
-        });
-        for (r, (out, pre)) in out.iter_mut().zip(pre_rows.chunks_exact(width)).enumerate() {
-            let mut partial = [0.0; LANES];
-            spread_row(rows, r, &mut scratch.row);
-            layers::add_cross_entropy(model.isa, pre, &scratch.row, shape.n_visible(), &mut partial);
-            *out = -total(partial);
-        }
-        (scratch.flat, scratch.base) = (flat, pre_rows);
-    });
+    let width = tiles(shape.n_visible());
+    let Scratch { sums, flat, base, row, .. } = scratch;
+    flat.clear();
+    flat.resize(rows.len() * shape.n_hidden(), 0.0);
+    gather(hidden_means, shape.n_hidden(), flat);
+    base.clear();
+    base.resize(rows.len() * width, Row::ZERO);
+    let means = Rows::of(Values::F32(flat), shape.n_hidden());
+    model.make_from_rows(Layer::Hidden, means, sums, |tile, _, pre| put(tile, width, pre, base));
+    cross_entropy(model.cpu.isa, rows, base, out, row);
 }

@@ -5,15 +5,18 @@
 //! once what becomes of them.
 
 use super::{
+    host::Cpu,
     inputs::Inputs,
-    isa::Isa,
     layers::{self, Partial},
-    threads::{Split, in_parts},
-    tiles::{Parameters, Row, TILE, tiles, vectors},
+    tiles::{CpuParameters, Row, TILE, tiles, vectors},
 };
 use crate::{
-    backend::{Layer, Rows},
-    lanes::LANES,
+    lanes::{
+        LANES,
+        threads::{Split, in_parts},
+    },
+    rows::Rows,
+    shape::{Layer, Shape},
     uniforms::Jump,
 };
 use std::cell::RefCell;
@@ -29,22 +32,26 @@ pub(crate) fn in_groups<W: Split>(work: W, run: impl FnMut(W)) {
 /// What a worker needs besides the rows; one for each thread, made once.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    pub inputs: Inputs,
-    /// One tile of every row of the group.
-    tile: Vec<Row>,
+    pub sums: Sums,
+    pub draws: [LayerDraws; 2],
     pub base: Vec<Row>,
     pub row: Vec<Row>,
     pub flat: Vec<f32>,
     pub bits: Vec<u64>,
-    pub states: Vec<u64>,
-    /// What leads from a layer's first draw to the first draw of each row, for either layer.
-    pub jumps: [Vec<Jump>; 2],
     pub partials: Vec<Partial>,
     pub changes: Vec<f32>,
     /// e^±W of one visible tile; log P(x_i|x_-i) of the group; which units have weights too large for a product.
     pub factors: Vec<Row>,
     pub terms: Vec<Row>,
     pub large: Vec<u64>,
+}
+
+/// The part of it that makes a layer from the other one.
+#[derive(Default)]
+pub(crate) struct Sums {
+    inputs: Inputs,
+    /// One tile of every row of the group.
+    tile: Vec<Row>,
 }
 
 thread_local! {
@@ -59,79 +66,130 @@ pub(crate) fn with_scratch<T>(f: impl FnOnce(&mut Scratch) -> T) -> T {
 /// A model at the inverse temperatures of the rows of a group.
 #[derive(Clone, Copy)]
 pub(crate) struct Tempered<'a> {
-    pub isa: Isa,
-    pub parameters: &'a Parameters,
+    pub cpu: Cpu,
+    pub parameters: &'a CpuParameters,
     /// The visible bias of the model at β = 0; one row of tiles.
     pub reference: &'a [Row],
     pub betas: &'a [f32],
 }
 
 /// The inverse temperature of the model itself, for every row of a group.
-pub(crate) const COLD: [f32; GROUP] = [1.0; GROUP];
+const COLD: [f32; GROUP] = [1.0; GROUP];
 
-impl Tempered<'_> {
-    /// Makes the layer other than `given` from the states in `inputs`: `take` gets each tile's number, its number of
-    /// vectors and the pre-activations of its rows.
-    pub fn make(
-        &self, given: Layer, inputs: &Inputs, tile_rows: &mut Vec<Row>, mut take: impl FnMut(usize, usize, &mut [Row]),
-    ) {
+impl<'a> Tempered<'a> {
+    /// The model itself, for a group of rows.
+    pub fn cold(cpu: Cpu, parameters: &'a CpuParameters, rows: usize) -> Self {
+        // At β = 1 the reference counts nothing.
+        Self { cpu, parameters, reference: &[], betas: &COLD[..rows] }
+    }
+
+    /// Makes the layer other than `given` from the states in `sums`: `take` gets each tile's number, its number of vectors
+    /// and the sums of its rows.
+    pub fn sums(&self, given: Layer, sums: &mut Sums, mut take: impl FnMut(usize, usize, &mut [Row])) {
         let rows = self.betas.len();
         let units = self.parameters.shape.units(given.other());
-        tile_rows.resize(rows.max(tile_rows.len()), Row::ZERO);
-        for (tile, bias) in self.parameters.bias(given.other()).iter().enumerate() {
-            let sums = &mut tile_rows[..rows];
-            let vectors = vectors(units, tile);
-            inputs.sums(self.isa, self.parameters.strip(given, tile), vectors, sums);
+        let Sums { inputs, tile } = sums;
+        tile.resize(rows.max(tile.len()), Row::ZERO);
+        inputs.multiply_weights(self.parameters, given);
+        for number in 0..tiles(units) {
+            let vectors = vectors(units, number);
+            let made = &mut tile[..rows];
+            inputs.sums(self.cpu.isa, self.parameters.strip(given, number), number, vectors, made);
+            take(number, vectors, made);
+        }
+    }
+
+    /// The same with pre-activations instead of sums.
+    fn make(&self, given: Layer, sums: &mut Sums, mut take: impl FnMut(usize, usize, &mut [Row])) {
+        self.sums(given, sums, |tile, vectors, rows| {
             let reference = match given {
-                Layer::Hidden => &self.reference[tile],
+                Layer::Hidden => self.reference.get(tile).unwrap_or(&Row::ZERO),
                 Layer::Visible => &Row::ZERO,
             };
-            layers::pre_activations(self.isa, sums, bias, reference, self.betas, vectors);
-            take(tile, vectors, sums);
-        }
+            let bias = &self.parameters.bias(given.other())[tile];
+            layers::pre_activations(self.cpu.isa, rows, bias, reference, self.betas, vectors);
+            take(tile, vectors, rows);
+        });
     }
 
     /// [`make`](Self::make) from rows of real numbers.
     pub fn make_from_rows(
-        &self, given: Layer, rows: Rows<'_>, scratch: &mut Scratch, take: impl FnMut(usize, usize, &mut [Row]),
+        &self, given: Layer, rows: Rows<'_>, sums: &mut Sums, take: impl FnMut(usize, usize, &mut [Row]),
     ) {
-        scratch.inputs.take_rows(self.isa, rows, self.parameters.skip(given));
-        self.make(given, &scratch.inputs, &mut scratch.tile, take);
+        sums.inputs.take_rows(self.cpu, rows, self.parameters.skip(given));
+        self.make(given, sums, take);
     }
 
     /// [`make`](Self::make) from packed bits.
     pub fn make_from_bits(
-        &self, given: Layer, bits: &[u64], scratch: &mut Scratch, take: impl FnMut(usize, usize, &mut [Row]),
+        &self, given: Layer, bits: &[u64], sums: &mut Sums, take: impl FnMut(usize, usize, &mut [Row]),
     ) {
-        scratch.inputs.take_bits(self.isa, bits, self.parameters.shape.units(given), self.parameters.skip(given));
-        self.make(given, &scratch.inputs, &mut scratch.tile, take);
+        self.take_bits(given, bits, sums);
+        self.make(given, sums, take);
+    }
+
+    /// Packed bits as the states to sum over.
+    pub fn take_bits(&self, given: Layer, bits: &[u64], sums: &mut Sums) {
+        let (units, skip) = (self.parameters.shape.units(given), self.parameters.skip(given));
+        sums.inputs.take_bits(self.cpu, bits, units, skip);
     }
 }
 
-/// The draws of a whole layer for many rows: row r, unit j has number r·units + j from `state` on.
-#[derive(Clone, Copy)]
+/// The draws of a whole layer for the rows of a group: row r, unit j has number r·units + j from some place on.
+#[derive(Default)]
 pub(crate) struct LayerDraws {
-    pub state: u64,
-    pub units: usize,
+    /// What leads from the layer's first draw to the first one of each row.
+    jumps: Vec<Jump>,
+    /// The generator's state for each row.
+    pub states: Vec<u64>,
 }
 
 impl LayerDraws {
-    /// What leads to the first draw of each of `rows` rows from row `first` on.
-    pub fn jumps(self, first: usize, rows: usize, out: &mut Vec<Jump>) {
-        let step = Jump::over(self.units as u64);
-        let mut jump = Jump::over((first * self.units) as u64);
-        out.clear();
+    /// Draws for rows `first..first + rows` of layers of so many units.
+    pub fn prepare(&mut self, units: usize, first: usize, rows: usize) {
+        let step = Jump::over(units as u64);
+        let mut jump = Jump::over((first * units) as u64);
+        self.jumps.clear();
         for _ in 0..rows {
-            out.push(jump);
+            self.jumps.push(jump);
             jump = jump.then(step);
         }
     }
 
-    /// The generator's state for each row.
-    pub fn states(self, jumps: &[Jump], out: &mut Vec<u64>) {
-        out.clear();
-        out.extend(jumps.iter().map(|jump| jump.from(self.state)));
+    /// Goes to the draws of a layer that begin at this state of the generator.
+    pub fn begin(&mut self, state: u64) {
+        self.states.clear();
+        self.states.extend(self.jumps.iter().map(|jump| jump.from(state)));
     }
+}
+
+/// The places of a sweep's draws, layer after layer: all chains' visible units, then all chains' hidden units, and again.
+pub(crate) struct SweepDraws {
+    state: u64,
+    over: [Jump; 2],
+}
+
+impl SweepDraws {
+    /// From `state` on; readies `draws` for the rows of a group.
+    pub fn new(
+        state: u64, shape: Shape, chains: usize, first: usize, rows: usize, draws: &mut [LayerDraws; 2],
+    ) -> Self {
+        let units = [shape.n_visible(), shape.n_hidden()];
+        draws.iter_mut().zip(units).for_each(|(draws, units)| draws.prepare(units, first, rows));
+        Self { state, over: units.map(|units| Jump::over((chains * units) as u64)) }
+    }
+
+    /// The group's states for the next visible layer (0) or the hidden one after it (1).
+    pub fn layer<'d>(&mut self, layer: usize, draws: &'d mut [LayerDraws; 2]) -> &'d mut [u64] {
+        draws[layer].begin(self.state);
+        self.state = self.over[layer].from(self.state);
+        &mut draws[layer].states
+    }
+}
+
+/// Writes tile number `tile` of each row into rows of `width` tiles.
+pub(crate) fn put(tile: usize, width: usize, from: &[Row], to: &mut [Row]) {
+    to[tile..].iter_mut().step_by(width).zip(from).for_each(|(to, from)| *to = *from);
 }
 
 /// Rounds rows to bits: x ≥ 0.5 → 1.

@@ -3,16 +3,19 @@
 //!
 //! Whatever is taken (packed bits or numbers, by rows or by columns) becomes words that say which units are not 0, and
 //! words become lists of units. On MNIST 5 to 20 % of the units are on, and a list of them reads just their rows of
-//! weights; where most are on, a product that reads all rows needs no list.
+//! weights; where most are on, a product that reads all rows needs no list. Where a matrix library makes the sums, states are
+//! numbers and each layer is a few products ([`Inputs::multiply_weights`]).
 
 use super::{
-    isa::Isa,
+    gemm::{Matrix, sgemm},
+    host::Cpu,
     sums::{DENSE_ROWS, Lists, Terms, dense, in_blocks, one_by_one},
-    tiles::{Row, Strip, TILE, VECTORS, tiles},
+    tiles::{CpuParameters, Row, Strip, TILE, VECTORS, tiles},
 };
 use crate::{
-    backend::{Rows, Values},
-    lanes::{LANES, dispatch},
+    lanes::{LANES, dispatch, isa::Isa},
+    rows::{Rows, Values},
+    shape::Layer,
 };
 use std::{mem::take, ops::Range};
 
@@ -34,10 +37,13 @@ pub(crate) struct Inputs {
     /// For each row, from `row·stride` on: where the rows of the units that are not 0 stand in a [`Strip`], ascending.
     places: Vec<u32>,
     /// The values of those units; without use where all are 1. In dense form those of all units, each tile of all rows, row
-    /// after row, and then the next tile.
+    /// after row, and then the next tile; for a matrix library each row's tiles together.
     values: Vec<f32>,
     /// How long each row's list is before each tile, tile after tile, and at its end.
     lengths: Vec<u32>,
+    /// What a matrix library made of them: so many tiles for each row.
+    product: Vec<Row>,
+    width: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -46,6 +52,7 @@ enum Form {
     OneByOne,
     InBlocks,
     Dense,
+    Gemm,
 }
 
 /// From one row's list to the next one's: an odd number of cache lines, so that they share the sets of a cache evenly.
@@ -56,12 +63,12 @@ fn stride(units: usize) -> usize {
 
 impl Inputs {
     /// Takes rows of packed bits. `skip` is the [`Strip`]'s.
-    pub fn take_bits(&mut self, isa: Isa, bits: &[u64], units: usize, skip: usize) {
-        self.take_words(isa, bits.len() / tiles(units), bits, units, skip);
+    pub fn take_bits(&mut self, cpu: Cpu, bits: &[u64], units: usize, skip: usize) {
+        self.take_words(cpu, bits.len() / tiles(units), bits, units, skip);
     }
 
     /// Takes rows of real numbers.
-    pub fn take_rows(&mut self, isa: Isa, rows: Rows<'_>, skip: usize) {
+    pub fn take_rows(&mut self, cpu: Cpu, rows: Rows<'_>, skip: usize) {
         let units = rows.units();
         let mut words = take(&mut self.words);
         words.clear();
@@ -70,53 +77,60 @@ impl Inputs {
                 words.push(active(rows, r, first..units.min(first + TILE)));
             }
         }
-        self.take_values(isa, rows.len(), &words, units, skip, |r, i| rows.value(r, i));
+        self.take_values(cpu, rows.len(), &words, units, skip, |r, i| rows.value(r, i));
         self.words = words;
     }
 
     /// Takes units as rows: row i is what unit number i of `tile` is in each of `rows`, times that row's weight where there
     /// are weights.
-    pub fn take_columns(&mut self, isa: Isa, rows: Rows<'_>, tile: usize, weights: Option<&[f32]>) {
+    pub fn take_columns(&mut self, cpu: Cpu, rows: Rows<'_>, tile: usize, weights: Option<&[f32]>) {
         let first = tile * TILE;
         let units = TILE.min(rows.units() - first);
         let weight = |r: usize| weights.map_or(1.0, |weights| weights[r]);
         let mut words = take(&mut self.words);
         columns(units, (0..rows.len()).map(|r| active(rows, r, first..first + units)), &mut words);
-        self.take_values(isa, units, &words, rows.len(), 0, |i, r| weight(r) * rows.value(r, first + i));
+        self.take_values(cpu, units, &words, rows.len(), 0, |i, r| weight(r) * rows.value(r, first + i));
         self.words = words;
     }
 
     /// The same of rows of packed bits, `width` words each; `units` is how many the tile has.
-    pub fn take_bit_columns(&mut self, isa: Isa, bits: &[u64], width: usize, tile: usize, units: usize) {
+    pub fn take_bit_columns(&mut self, cpu: Cpu, bits: &[u64], width: usize, tile: usize, units: usize) {
         let mut words = take(&mut self.words);
         columns(units, bits.chunks_exact(width).map(|row| row[tile]), &mut words);
-        self.take_words(isa, units, &words, bits.len() / width, 0);
+        self.take_words(cpu, units, &words, bits.len() / width, 0);
         self.words = words;
     }
 
     /// Takes rows with the units in `words` on, whose values are 1.
-    fn take_words(&mut self, isa: Isa, rows: usize, words: &[u64], units: usize, skip: usize) {
-        self.reset(rows, words, units, true);
+    fn take_words(&mut self, cpu: Cpu, rows: usize, words: &[u64], units: usize, skip: usize) {
+        self.reset(cpu, rows, words, units, true);
         match self.form {
-            Form::Dense => spread_bits(isa, words, rows, &mut self.values),
-            _ => list(isa, rows, words, units, skip, &mut self.places, &mut self.lengths),
+            Form::Dense | Form::Gemm => {
+                for (n, &word) in words.iter().enumerate() {
+                    let place = self.place(n);
+                    spread_bits(cpu.isa, word, &mut self.values[place..][..TILE]);
+                }
+            }
+            _ => list(cpu.isa, rows, words, units, skip, &mut self.places, &mut self.lengths),
         }
     }
 
     /// Takes rows with the units in `words` on, whose values are `value(row, unit)`.
     #[inline(always)]
     fn take_values(
-        &mut self, isa: Isa, rows: usize, words: &[u64], units: usize, skip: usize, value: impl Fn(usize, usize) -> f32,
+        &mut self, cpu: Cpu, rows: usize, words: &[u64], units: usize, skip: usize, value: impl Fn(usize, usize) -> f32,
     ) {
-        self.reset(rows, words, units, false);
-        if self.form == Form::Dense {
-            for (n, to) in self.values.chunks_exact_mut(TILE).take(words.len()).enumerate() {
-                let first = n / rows * TILE;
-                to[..TILE.min(units - first)].iter_mut().enumerate().for_each(|(i, x)| *x = value(n % rows, first + i));
+        self.reset(cpu, rows, words, units, false);
+        if matches!(self.form, Form::Dense | Form::Gemm) {
+            for n in 0..words.len() {
+                let (r, first) = (n / tiles(units), n % tiles(units) * TILE);
+                let place = self.place(n);
+                let to = &mut self.values[place..][..TILE.min(units - first)];
+                to.iter_mut().enumerate().for_each(|(i, x)| *x = value(r, first + i));
             }
             return;
         }
-        list(isa, rows, words, units, skip, &mut self.places, &mut self.lengths);
+        list(cpu.isa, rows, words, units, skip, &mut self.places, &mut self.lengths);
         for (n, (from, to)) in self.lengths.iter().zip(&self.lengths[rows..]).enumerate() {
             let (tile, r) = (n / rows, n % rows);
             let part = r * stride(units) + *from as usize..r * stride(units) + *to as usize;
@@ -127,10 +141,12 @@ impl Inputs {
     }
 
     /// Makes room for the units that are on in `words`, and chooses the form.
-    fn reset(&mut self, rows: usize, words: &[u64], units: usize, bits: bool) {
+    fn reset(&mut self, cpu: Cpu, rows: usize, words: &[u64], units: usize, bits: bool) {
         let on = words.iter().map(|word| word.count_ones() as usize).sum::<usize>();
         (self.rows, self.units, self.bits) = (rows, units, bits);
-        self.form = if 2 * rows > DENSE_ROWS && on as f32 > DENSE_ABOVE * (rows * units) as f32 {
+        self.form = if cpu.gemm {
+            Form::Gemm
+        } else if 2 * rows > DENSE_ROWS && on as f32 > DENSE_ABOVE * (rows * units) as f32 {
             Form::Dense
         } else if units <= TILE || on >= USES * units {
             Form::InBlocks
@@ -147,9 +163,15 @@ impl Inputs {
         self.lengths.resize((tiles(units) + 1) * rows, 0);
     }
 
+    /// Where the values of tile `n % tiles` of row `n / tiles` begin, in the forms that have those of all units.
+    fn place(&self, n: usize) -> usize {
+        let width = tiles(self.units);
+        TILE * if self.form == Form::Dense { n % width * self.rows + n / width } else { n }
+    }
+
     /// Which of the first 64 rows are known to be 0 everywhere, row r in bit r; the bits behind the last row are 1.
     pub fn idle(&self) -> u64 {
-        let busy = |r: usize| self.form == Form::Dense || self.list_lengths()[r] > 0;
+        let busy = |r: usize| matches!(self.form, Form::Dense | Form::Gemm) || self.list_lengths()[r] > 0;
         !(0..self.rows).fold(0, |bits, r| bits | u64::from(busy(r)) << r)
     }
 
@@ -157,16 +179,60 @@ impl Inputs {
     pub fn total(&self, r: usize) -> f32 {
         let n = self.list_lengths()[r];
         match self.form {
-            Form::Dense => (0..self.units)
-                .map(|i| self.values[(i / TILE * self.rows + r) * TILE + i % TILE])
+            Form::Dense | Form::Gemm => (0..self.units)
+                .map(|i| self.values[self.place(r * tiles(self.units) + i / TILE) + i % TILE])
                 .fold(0.0, |sum, x| sum + x),
             _ if self.bits => n as f32,
             _ => self.values[r * stride(self.units)..][..n as usize].iter().fold(0.0, |sum, x| sum + x),
         }
     }
 
-    /// The sums of all rows with a tile of `vectors` vectors, into the rows of `out`.
-    pub fn sums(&self, isa: Isa, strip: Strip<'_>, vectors: usize, out: &mut [Row]) {
+    /// Makes all sums over the units of the layer `given`, where that is a matrix library's work: for [`sums`](Self::sums).
+    ///
+    /// All that belongs to a visible tile is one matrix of the transposed weights, which has a column for each of its units.
+    pub fn multiply_weights(&mut self, parameters: &CpuParameters, given: Layer) {
+        if self.form != Form::Gemm {
+            return;
+        }
+        let (rows, units, stride) = (self.rows, self.units, tiles(self.units) * TILE);
+        let (visible, hidden) = (tiles(parameters.shape.n_visible()), tiles(parameters.shape.n_hidden()));
+        self.width = if given == Layer::Visible { hidden } else { visible };
+        self.product.resize(rows * self.width, Row::ZERO);
+        for tile in 0..visible {
+            let block = &parameters.transposed[parameters.block(tile, 0)..][..hidden * TILE];
+            let (states, weights, add, to) = match given {
+                Layer::Hidden => {
+                    let states = Matrix::new(&self.values, rows, units, stride);
+                    (states, Matrix::of_tiles(block, units, 1), false, tile)
+                }
+                Layer::Visible => {
+                    let first = tile * TILE;
+                    let states = Matrix::new(&self.values[first..], rows, TILE.min(units - first), stride);
+                    let weights = Matrix::of_tiles(block, hidden * TILE, 1);
+                    (states, weights.first_columns(TILE.min(units - first)).t(), tile > 0, 0)
+                }
+            };
+            sgemm(states, weights, add, &mut self.product, to, self.width);
+        }
+    }
+
+    /// The same with the rows of a matrix of `width` tiles in place of weights: for [`terms`](Self::terms).
+    pub fn multiply_rows(&mut self, matrix: &[Row], width: usize) {
+        if self.form != Form::Gemm {
+            return;
+        }
+        self.width = width;
+        self.product.resize(self.rows * width, Row::ZERO);
+        let states = Matrix::new(&self.values, self.rows, self.units, tiles(self.units) * TILE);
+        sgemm(states, Matrix::of_tiles(matrix, self.units, width), false, &mut self.product, 0, width);
+    }
+
+    /// The sums of all rows with tile number `tile`, of `vectors` vectors, into the rows of `out`.
+    pub fn sums(&self, isa: Isa, strip: Strip<'_>, tile: usize, vectors: usize, out: &mut [Row]) {
+        if self.form == Form::Gemm {
+            let made = self.product[tile..].iter().step_by(self.width);
+            return out.iter_mut().zip(made).for_each(|(out, made)| *out = *made);
+        }
         match vectors {
             1 => self.sums_of::<1>(isa, strip, out),
             2 => self.sums_of::<2>(isa, strip, out),
@@ -175,13 +241,15 @@ impl Inputs {
         }
     }
 
-    /// The sums of all rows with a tile of a matrix, whose rows stand one behind the other; made here, in `room`, unless they
-    /// are so few terms that they are best made where they are needed.
-    pub fn terms<'a>(&'a self, isa: Isa, matrix: &'a [Row], vectors: usize, room: &'a mut [Row]) -> Terms<'a> {
-        if self.form != Form::Dense && self.units <= TILE {
+    /// The sums of all rows with tile number `tile` of a matrix, whose rows stand one behind the other; made here, in `room`,
+    /// unless they are so few terms that they are best made where they are needed.
+    pub fn terms<'a>(
+        &'a self, isa: Isa, matrix: &'a [Row], tile: usize, vectors: usize, room: &'a mut [Row],
+    ) -> Terms<'a> {
+        if matches!(self.form, Form::OneByOne | Form::InBlocks) && self.units <= TILE {
             return Terms::Lists(self.lists(), matrix, self.list_lengths());
         }
-        self.sums(isa, Strip { rows: matrix, skip: 0 }, vectors, room);
+        self.sums(isa, Strip { rows: matrix, skip: 0 }, tile, vectors, room);
         Terms::Sums(room)
     }
 
@@ -190,7 +258,9 @@ impl Inputs {
         match self.form {
             Form::OneByOne => one_by_one::<V>(isa, strip.rows, lists, self.list_lengths(), out),
             Form::InBlocks => in_blocks::<V>(isa, strip, units, lists, &self.lengths, out),
-            Form::Dense => dense::<V>(isa, strip, units, &self.values[..self.rows * tiles(units) * TILE], out),
+            Form::Dense | Form::Gemm => {
+                dense::<V>(isa, strip, units, &self.values[..self.rows * tiles(units) * TILE], out)
+            }
         }
     }
 
@@ -276,11 +346,8 @@ dispatch! {
         }
     }
 
-    /// Bits as numbers 0 and 1, tile after tile.
-    fn spread_bits(|_l| bits: &[u64], rows: usize, out: &mut [f32]) {
-        for (n, out) in out.chunks_exact_mut(TILE).take(bits.len()).enumerate() {
-            let word = bits[n % rows * (bits.len() / rows) + n / rows];
-            out.iter_mut().enumerate().for_each(|(i, x)| *x = (word >> i & 1) as f32);
-        }
+    /// A tile's bits as numbers 0 and 1.
+    fn spread_bits(|_l| word: u64, out: &mut [f32]) {
+        out.iter_mut().enumerate().for_each(|(i, x)| *x = (word >> i & 1) as f32);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Each is one pass over a tile that is still in the first-level cache. Lanes beyond the last unit come out as 0.
 
-use super::tiles::{LANE, Row, VECTORS, lanes_used};
+use super::tiles::{LANE, Row, VECTORS, lanes_used, vectors};
 use crate::{
     elementary::{sigmoid_lanes, softplus_lanes},
     lanes::{LANES, dispatch},
@@ -60,7 +60,7 @@ dispatch! {
 
     /// pre ← σ(pre), and the word of each row: unit on iff u < σ(pre). `states` are the generator's for the first unit of
     /// each row and move on by a tile; `stride` leads from a row's word to the next row's.
-    pub(crate) fn fire(
+    pub(crate) fn draw(
         |l| pre: &mut [Row], units: usize, tile: usize, vectors: usize, states: &mut [u64], words: &mut [u64], stride: usize
     ) {
         // Lanes of the last vector that hold units.
@@ -134,7 +134,7 @@ dispatch! {
     /// partial += sp(pre) - x·pre, for one row of tiles.
     pub(crate) fn add_cross_entropy(|l| pre: &[Row], x: &[Row], units: usize, partial: &mut Partial) {
         for (tile, (pre, x)) in pre.iter().zip(x).enumerate() {
-            for v in 0..super::tiles::vectors(units, tile) {
+            for v in 0..vectors(units, tile) {
                 let used = l.less(l.load(&LANE), l.splat(lanes_used(units, tile, v)));
                 let p = l.load(&pre.0[v]);
                 let term = l.mul_add(l.negate(l.load(&x.0[v])), p, softplus_lanes(l, p));
@@ -152,17 +152,5 @@ dispatch! {
                 }
             }
         }
-    }
-
-    /// `out.len()` numbers in sequence from the generator's `state` on.
-    pub(crate) fn uniforms(|l| state: u64, out: &mut [f32]) {
-        let mut draws = l.states(state);
-        let (vectors, rest) = out.as_chunks_mut();
-        for vector in vectors {
-            l.store(l.draw(&mut draws), vector);
-        }
-        let mut vector = [0.0; LANES];
-        l.store(l.draw(&mut draws), &mut vector);
-        rest.copy_from_slice(&vector[..rest.len()]);
     }
 }

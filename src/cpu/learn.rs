@@ -7,18 +7,43 @@
 //! weight). A worker has all of a visible tile's weights in both forms, so that it also writes the transposed ones.
 
 use super::{
-    chains::Chains,
+    chains::CpuChains,
+    host::Cpu,
     inputs::Inputs,
-    isa::Isa,
     sums::Terms,
-    threads::{RowsMut, Split, in_parts, share},
-    tiles::{Parameters, Row, TILE, VECTORS, tiles, vectors},
+    tiles::{CpuParameters, Row, TILE, VECTORS, tiles, vectors},
 };
 use crate::{
-    backend::{Gradient, Rows, Shape},
-    lanes::{LANES, Wide, dispatch},
+    lanes::{
+        LANES, Wide, dispatch,
+        threads::{RowsMut, in_parts, share},
+    },
+    rbm::Gradient,
+    rows::Rows,
+    shape::Shape,
+    verbs::BatchMeans,
 };
 use std::cell::RefCell;
+
+/// Statistics of an update, kept so that only the first one allocates.
+#[derive(Debug, Default)]
+pub struct CpuWork {
+    /// P, the hidden means of the batch: rows × tiles.
+    pub(super) positive: Vec<Row>,
+    pub(super) panels: Panels,
+    /// What was watched, for each row of the batch.
+    pub(super) values: Vec<f64>,
+    /// The sum over updates of the mean of that.
+    pub(super) watched: f64,
+}
+
+/// P and N, all rows of a tile together. In the order of the rows they are a multiple of some power of two apart, which
+/// would put them all into the same few lines of a cache.
+#[derive(Debug, Default)]
+pub(super) struct Panels {
+    positive: Vec<Row>,
+    negative: Vec<Row>,
+}
 
 /// The two phases' statistics and their scales.
 #[derive(Clone, Copy)]
@@ -51,7 +76,7 @@ impl Scales {
 
 impl<'a> Statistics<'a> {
     /// Those of an update.
-    pub fn of_update(batch: Rows<'a>, positive: &'a [Row], chains: &'a Chains) -> Self {
+    pub fn of_update(batch: Rows<'a>, positive: &'a [Row], chains: &'a CpuChains) -> Self {
         let scales = Scales { positive: 1.0 / batch.len() as f32, negative: 1.0 / chains.len() as f32 };
         Self { batch, positive, row_weights: None, visible: &chains.visible, negative: &chains.hidden_mean, scales }
     }
@@ -87,113 +112,120 @@ impl Target {
     }
 }
 
-pub(super) fn update(isa: Isa, parameters: &mut Parameters, statistics: Statistics<'_>, panels: &mut Panels, lr: f32) {
-    run(isa, parameters, statistics, panels, Target::Update { lr });
-}
-
-/// Needs room for parameters, of which nothing is read.
-pub(super) fn gradient(
-    isa: Isa, room: &mut Parameters, statistics: Statistics<'_>, panels: &mut Panels, out: &mut Gradient,
+/// θ ← θ - lr·gradient, from the statistics.
+pub(super) fn update(
+    cpu: Cpu, parameters: &mut CpuParameters, statistics: Statistics<'_>, panels: &mut Panels, lr: f32,
 ) {
-    run(isa, room, statistics, panels, Target::Gradient);
-    room.write(&mut out.weights, &mut out.visible_bias, &mut out.hidden_bias);
-}
-
-/// θ ← θ - lr·gradient.
-pub(super) fn apply(parameters: &mut Parameters, gradient: &Gradient, lr: f32) {
-    let shape = parameters.shape;
-    let mut flat = Gradient::zero(shape);
-    parameters.write(&mut flat.weights, &mut flat.visible_bias, &mut flat.hidden_bias);
-    let target = Target::Update { lr };
-    for (parameters, gradient) in [
-        (&mut flat.weights, &gradient.weights),
-        (&mut flat.visible_bias, &gradient.visible_bias),
-        (&mut flat.hidden_bias, &gradient.hidden_bias),
-    ] {
-        parameters
-            .iter_mut()
-            .zip(gradient)
-            .for_each(|(parameter, &gradient)| *parameter = target.of(*parameter, gradient));
-    }
-    *parameters = Parameters::new(shape, &flat.weights, &flat.visible_bias, &flat.hidden_bias);
-}
-
-fn run(isa: Isa, parameters: &mut Parameters, statistics: Statistics<'_>, panels: &mut Panels, target: Target) {
-    let shape = parameters.shape;
-    let width = tiles(shape.n_hidden());
-    let Panels { positive, negative } = panels;
-    positive.resize(statistics.positive.len(), Row::ZERO);
-    negative.resize(statistics.negative.len(), Row::ZERO);
-    let hidden = HiddenJob {
-        bias: RowsMut::new(1, &mut parameters.hidden_bias),
-        positive: RowsMut::new(positive.len() / width, positive),
-        negative: RowsMut::new(negative.len() / width, negative),
-    };
-    share(hidden, &|job| in_parts(job, 1, |tile| hidden_tile(isa, width, tile, statistics, target)));
-    let panels = &*panels;
-    let visible = VisibleJob {
-        weights: RowsMut::new(width * TILE, &mut parameters.weights),
-        transposed: RowsMut::new(width * TILE, &mut parameters.transposed),
-        bias: RowsMut::new(1, &mut parameters.visible_bias),
-    };
-    share(visible, &|job| {
-        SCRATCH.with_borrow_mut(|scratch| {
-            in_parts(job, 1, |tile| visible_tile(isa, shape, tile, statistics, panels, target, scratch));
+    let (shape, target) = (parameters.shape, Target::Update { lr });
+    let biases = RowsMut::new(1, &mut parameters.hidden_bias);
+    let (positive, negative) = panels.of(statistics, tiles(shape.n_hidden()));
+    share((biases, positive, negative), &|job| {
+        in_parts(job, 1, |(bias, positive, negative)| {
+            hidden_tile(cpu.isa, bias.first, positive.values, negative.values, statistics, target, &mut bias.values[0]);
+        });
+    });
+    let (panels, block) = (&*panels, tiles(shape.n_hidden()) * TILE);
+    let weights = RowsMut::new(block, &mut parameters.weights);
+    let transposed = RowsMut::new(block, &mut parameters.transposed);
+    share((RowsMut::new(1, &mut parameters.visible_bias), weights, transposed), &|job| {
+        in_parts(job, 1, |(bias, weights, transposed)| {
+            with_scratch(|scratch| {
+                let tile = VisibleTile { cpu, shape, tile: bias.first, statistics, panels, target };
+                let idle = tile.prepare(scratch, bias.values[0].units_mut());
+                let blocks = weights.values.chunks_exact_mut(TILE).zip(transposed.values.chunks_exact_mut(TILE));
+                for (hidden, (weights, transposed)) in blocks.enumerate() {
+                    tile.learn(scratch, hidden, idle, weights, transposed);
+                    transpose_block(cpu.isa, weights, transposed, vectors(shape.n_hidden(), hidden), idle);
+                }
+            });
         });
     });
 }
 
-/// P and N, all rows of a tile together. In the order of the rows they are a multiple of some power of two apart, which
-/// would put them all into the same few lines of a cache.
-#[derive(Debug, Default)]
-pub(super) struct Panels {
-    positive: Vec<Row>,
-    negative: Vec<Row>,
+/// The gradient, from the statistics.
+pub(super) fn gradient(cpu: Cpu, shape: Shape, statistics: Statistics<'_>, panels: &mut Panels, out: &mut Gradient) {
+    let target = Target::Gradient;
+    let biases = RowsMut::new(TILE, &mut out.hidden_bias);
+    let (positive, negative) = panels.of(statistics, tiles(shape.n_hidden()));
+    share((biases, positive, negative), &|job| {
+        in_parts(job, 1, |(bias, positive, negative)| {
+            let mut room = Row::ZERO;
+            hidden_tile(cpu.isa, bias.first, positive.values, negative.values, statistics, target, &mut room);
+            bias.values.copy_from_slice(&room.units()[..bias.values.len()]);
+        });
+    });
+    let (panels, units) = (&*panels, shape.n_hidden());
+    let weights = RowsMut::new(TILE * units, &mut out.weights);
+    share((RowsMut::new(TILE, &mut out.visible_bias), weights), &|job| {
+        in_parts(job, 1, |(bias, weights)| {
+            with_scratch(|scratch| {
+                let tile = VisibleTile { cpu, shape, tile: bias.first, statistics, panels, target };
+                let idle = tile.prepare(scratch, bias.values);
+                let mut room = [Row::ZERO; TILE];
+                for hidden in 0..tiles(units) {
+                    tile.learn(scratch, hidden, idle, &mut room, &[]);
+                    let columns = hidden * TILE..units.min((hidden + 1) * TILE);
+                    for (to, from) in weights.values.chunks_exact_mut(units).zip(&room) {
+                        to[columns.clone()].copy_from_slice(&from.units()[..columns.len()]);
+                    }
+                }
+            });
+        });
+    });
 }
 
-/// What belongs to some tiles of hidden units.
-struct HiddenJob<'a> {
-    bias: RowsMut<'a, Row>,
-    positive: RowsMut<'a, Row>,
-    negative: RowsMut<'a, Row>,
-}
-
-impl Split for HiddenJob<'_> {
-    fn pieces(&self) -> usize {
-        self.bias.pieces()
+/// θ ← θ - lr·gradient.
+pub(super) fn apply(cpu: Cpu, parameters: &mut CpuParameters, gradient: &Gradient, lr: f32) {
+    let (shape, target) = (parameters.shape, Target::Update { lr });
+    let (units, block) = (shape.n_hidden(), tiles(shape.n_hidden()) * TILE);
+    let biases =
+        [(&mut parameters.visible_bias, &gradient.visible_bias), (&mut parameters.hidden_bias, &gradient.hidden_bias)];
+    for (parameters, gradient) in biases {
+        let parameters = parameters.iter_mut().flat_map(Row::units_mut);
+        parameters.zip(gradient).for_each(|(parameter, &g)| *parameter = target.of(*parameter, g));
     }
+    let weights = RowsMut::new(block, &mut parameters.weights);
+    share((weights, RowsMut::new(block, &mut parameters.transposed)), &|job| {
+        in_parts(job, 1, |(weights, transposed)| {
+            let rows = &gradient.weights[weights.first * TILE * units..];
+            let blocks = weights.values.chunks_exact_mut(TILE).zip(transposed.values.chunks_exact_mut(TILE));
+            for (hidden, (weights, transposed)) in blocks.enumerate() {
+                descend_block(cpu.isa, weights, rows, units, hidden * TILE, lr);
+                transpose_block(cpu.isa, weights, transposed, vectors(units, hidden), 0);
+            }
+        });
+    });
+}
 
-    fn split(self, pieces: usize) -> (Self, Self) {
-        let (bias, other_bias) = self.bias.split(pieces);
-        let (positive, other_positive) = self.positive.split(pieces);
-        let (negative, other_negative) = self.negative.split(pieces);
-        (
-            Self { bias, positive, negative },
-            Self { bias: other_bias, positive: other_positive, negative: other_negative },
-        )
+/// The means of the rows of a batch and of their hidden means P.
+pub(super) fn batch_means(cpu: Cpu, shape: Shape, batch: Rows<'_>, positive: &[Row], out: &mut BatchMeans) {
+    let (width, share_of_one) = (tiles(shape.n_hidden()), 1.0 / batch.len() as f32);
+    out.visible.resize(shape.n_visible(), 0.0);
+    out.hidden.resize(shape.n_hidden(), 0.0);
+    share(RowsMut::new(TILE, &mut out.visible), &|part| {
+        in_parts(part, 1, |tile| {
+            with_scratch(|Scratch { rows, .. }| {
+                rows.take_columns(cpu, batch, tile.first, None);
+                tile.values.iter_mut().enumerate().for_each(|(i, mean)| *mean = rows.total(i) * share_of_one);
+            });
+        });
+    });
+    for (tile, means) in out.hidden.chunks_mut(TILE).enumerate() {
+        let rows = || positive[tile..].iter().step_by(width).map(Row::units);
+        for (j, mean) in means.iter_mut().enumerate() {
+            *mean = rows().fold(0.0, |sum, row| sum + row[j]) * share_of_one;
+        }
     }
 }
 
-/// What belongs to some tiles of visible units.
-struct VisibleJob<'a> {
-    weights: RowsMut<'a, Row>,
-    transposed: RowsMut<'a, Row>,
-    bias: RowsMut<'a, Row>,
-}
-
-impl Split for VisibleJob<'_> {
-    fn pieces(&self) -> usize {
-        self.bias.pieces()
-    }
-
-    fn split(self, pieces: usize) -> (Self, Self) {
-        let (weights, other_weights) = self.weights.split(pieces);
-        let (transposed, other_transposed) = self.transposed.split(pieces);
-        let (bias, other_bias) = self.bias.split(pieces);
-        (
-            Self { weights, transposed, bias },
-            Self { weights: other_weights, transposed: other_transposed, bias: other_bias },
-        )
+impl Panels {
+    /// Room for the means of all rows and of all chains, tile by tile.
+    fn of(&mut self, statistics: Statistics<'_>, width: usize) -> (RowsMut<'_, Row>, RowsMut<'_, Row>) {
+        let room = |panel: &'_ mut Vec<Row>, means: &[Row]| panel.resize(means.len(), Row::ZERO);
+        room(&mut self.positive, statistics.positive);
+        room(&mut self.negative, statistics.negative);
+        let (rows, chains) = (self.positive.len() / width, self.negative.len() / width);
+        (RowsMut::new(rows, &mut self.positive), RowsMut::new(chains, &mut self.negative))
     }
 }
 
@@ -211,53 +243,74 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-fn visible_tile(
-    isa: Isa, shape: Shape, job: VisibleJob<'_>, statistics: Statistics<'_>, panels: &Panels, target: Target,
-    scratch: &mut Scratch,
-) {
-    let Scratch { rows, chains, sums } = scratch;
-    let (tile, width) = (job.bias.first, tiles(shape.n_hidden()));
-    let units = TILE.min(shape.n_visible() - tile * TILE);
-    rows.take_columns(isa, statistics.batch, tile, statistics.row_weights);
-    chains.take_bit_columns(isa, statistics.visible, tiles(shape.n_visible()), tile, units);
-    let bias = job.bias.values[0].units_mut();
-    for (i, bias) in bias[..units].iter_mut().enumerate() {
-        *bias = target.of(*bias, statistics.scales.combine(rows.total(i), chains.total(i)));
+fn with_scratch<T>(f: impl FnOnce(&mut Scratch) -> T) -> T {
+    SCRATCH.with_borrow_mut(f)
+}
+
+/// All weights of a tile of visible units, and how they learn.
+struct VisibleTile<'a> {
+    cpu: Cpu,
+    shape: Shape,
+    tile: usize,
+    statistics: Statistics<'a>,
+    panels: &'a Panels,
+    target: Target,
+}
+
+impl VisibleTile<'_> {
+    fn units(&self) -> usize {
+        TILE.min(self.shape.n_visible() - self.tile * TILE)
     }
-    // A unit that is 0 everywhere has gradient 0, and w - lr·0 is w to the bit: pixels at the border cost nothing.
-    let idle = if target.keeps_at_rest() { rows.idle() & chains.idle() } else { 0 };
-    sums.iter_mut().for_each(|sums| sums.resize(TILE, Row::ZERO));
-    for tile in 0..width {
-        let block = tile * TILE..(tile + 1) * TILE;
-        let (weights, transposed) = (&mut job.weights.values[block.clone()], &mut job.transposed.values[block]);
-        let vectors = vectors(shape.n_hidden(), tile);
-        let [made, others] = &mut *sums;
+
+    /// Takes the tile's units in the rows and the chains, and learns their biases. Gives the units that are known to keep
+    /// their weights, in the bits of a word: a unit that is 0 everywhere has gradient 0, and w - lr·0 is w to the bit, so
+    /// that pixels at the border cost nothing.
+    fn prepare(&self, Scratch { rows, chains, sums }: &mut Scratch, bias: &mut [f32]) -> u64 {
+        let Self { cpu, shape, tile, statistics, target, .. } = *self;
+        let (units, width) = (self.units(), tiles(shape.n_hidden()));
+        rows.take_columns(cpu, statistics.batch, tile, statistics.row_weights);
+        chains.take_bit_columns(cpu, statistics.visible, tiles(shape.n_visible()), tile, units);
+        rows.multiply_rows(statistics.positive, width);
+        chains.multiply_rows(statistics.negative, width);
+        sums.iter_mut().for_each(|sums| sums.resize(TILE, Row::ZERO));
+        for (i, bias) in bias[..units].iter_mut().enumerate() {
+            *bias = target.of(*bias, statistics.scales.combine(rows.total(i), chains.total(i)));
+        }
+        if target.keeps_at_rest() { rows.idle() & chains.idle() } else { 0 }
+    }
+
+    /// What becomes of the block of weights with tile `hidden`; `ahead`: what will be written next.
+    fn learn(&self, scratch: &mut Scratch, hidden: usize, idle: u64, weights: &mut [Row], ahead: &[Row]) {
+        let Self { cpu, shape, statistics, panels, target, .. } = *self;
+        let Scratch { rows, chains, sums: [made, others] } = scratch;
+        let vectors = vectors(shape.n_hidden(), hidden);
         let (positive, negative) = (&panels.positive, &panels.negative);
         let terms = [(&*rows, positive, made), (&*chains, negative, others)].map(|(inputs, panels, room)| {
-            let panel = panels.len() / width;
-            inputs.terms(isa, &panels[tile * panel..][..panel], vectors, room)
+            let panel = panels.len() / tiles(shape.n_hidden());
+            inputs.terms(cpu.isa, &panels[hidden * panel..][..panel], hidden, vectors, room)
         });
-        let scales = statistics.scales;
+        let (isa, units, scales) = (cpu.isa, self.units(), statistics.scales);
         match vectors {
-            1 => learn_block::<1>(isa, weights, transposed, terms, units, idle, scales, target),
-            2 => learn_block::<2>(isa, weights, transposed, terms, units, idle, scales, target),
-            3 => learn_block::<3>(isa, weights, transposed, terms, units, idle, scales, target),
-            _ => learn_block::<VECTORS>(isa, weights, transposed, terms, units, idle, scales, target),
+            1 => learn_block::<1>(isa, weights, ahead, terms, units, idle, scales, target),
+            2 => learn_block::<2>(isa, weights, ahead, terms, units, idle, scales, target),
+            3 => learn_block::<3>(isa, weights, ahead, terms, units, idle, scales, target),
+            _ => learn_block::<VECTORS>(isa, weights, ahead, terms, units, idle, scales, target),
         }
     }
 }
 
 dispatch! {
-    /// What becomes of a block of weights, given both sums, and of its transpose.
+    /// What becomes of a block of weights, given both sums.
     fn learn_block<const V: usize>(
-        |l| weights: &mut [Row], transposed: &mut [Row], terms: [Terms<'_>; 2], units: usize, idle: u64, scales: Scales,
+        |l| weights: &mut [Row], ahead: &[Row], terms: [Terms<'_>; 2], units: usize, idle: u64, scales: Scales,
         target: Target,
     ) {
         for (i, row) in weights[..units].iter_mut().enumerate() {
             if idle >> i & 1 == 0 {
-                // It will be written below.
-                for v in 0..V {
-                    l.prefetch(&transposed[i].0[v]);
+                if let Some(ahead) = ahead.get(i) {
+                    for v in 0..V {
+                        l.prefetch(&ahead.0[v]);
+                    }
                 }
                 let positive = terms[0].sums::<L, V>(l, i);
                 let negative = terms[1].sums::<L, V>(l, i);
@@ -266,23 +319,43 @@ dispatch! {
                 }
             }
         }
-        if matches!(target, Target::Update { .. }) {
-            for (group, rows) in weights.as_chunks().0.iter().enumerate() {
-                if (idle >> (group * LANES)) as u16 == u16::MAX {
-                    continue;
-                }
-                for (v, columns) in transposed.as_chunks_mut().0.iter_mut().enumerate().take(V) {
-                    transpose(l, rows, v, columns, group);
-                }
+    }
+
+    /// Writes the transpose of a block, but for idle units.
+    fn transpose_block(|l| weights: &[Row], transposed: &mut [Row], vectors: usize, idle: u64) {
+        for (group, rows) in weights.as_chunks().0.iter().enumerate() {
+            if (idle >> (group * LANES)) as u16 == u16::MAX {
+                continue;
+            }
+            for (v, columns) in transposed.as_chunks_mut().0.iter_mut().enumerate().take(vectors) {
+                transpose(l, rows, v, columns, group);
+            }
+        }
+    }
+
+    /// weights ← weights - lr·gradient for a block, whose columns begin at `first` of each row of `units` numbers.
+    fn descend_block(
+        |l| weights: &mut [Row], gradient: &[f32], units: usize, first: usize, lr: f32,
+    ) {
+        let columns = first..units.min(first + TILE);
+        let minus = l.splat(-lr);
+        for (row, gradient) in weights.iter_mut().zip(gradient.chunks_exact(units)) {
+            let mut room = Row::ZERO;
+            room.units_mut()[..columns.len()].copy_from_slice(&gradient[columns.clone()]);
+            for v in 0..columns.len().div_ceil(LANES) {
+                l.store(l.mul_add(minus, l.load(&room.0[v]), l.load(&row.0[v])), &mut row.0[v]);
             }
         }
     }
 
     /// Both panels and the bias of a tile of hidden units.
-    fn hidden_tile(|l| width: usize, job: HiddenJob<'_>, statistics: Statistics<'_>, target: Target) {
-        let tile = job.bias.first;
+    fn hidden_tile(
+        |l| tile: usize, positive: &mut [Row], negative: &mut [Row], statistics: Statistics<'_>, target: Target,
+        bias: &mut Row,
+    ) {
+        let width = statistics.positive.len() / positive.len();
         let mut pos = [l.splat(0.0); VECTORS];
-        for (r, (means, to)) in statistics.positive.iter().skip(tile).step_by(width).zip(job.positive.values).enumerate() {
+        for (r, (means, to)) in statistics.positive.iter().skip(tile).step_by(width).zip(positive).enumerate() {
             let weight = l.splat(statistics.row_weights.map_or(1.0, |weights| weights[r]));
             for v in 0..VECTORS {
                 let mean = l.load(&means.0[v]);
@@ -291,7 +364,7 @@ dispatch! {
             }
         }
         let mut neg = [l.splat(0.0); VECTORS];
-        for (means, to) in statistics.negative.iter().skip(tile).step_by(width).zip(job.negative.values) {
+        for (means, to) in statistics.negative.iter().skip(tile).step_by(width).zip(negative) {
             for v in 0..VECTORS {
                 let mean = l.load(&means.0[v]);
                 l.store(mean, &mut to.0[v]);
@@ -299,7 +372,7 @@ dispatch! {
             }
         }
         for v in 0..VECTORS {
-            store(l, pos[v], neg[v], statistics.scales, target, &mut job.bias.values[0].0[v]);
+            store(l, pos[v], neg[v], statistics.scales, target, &mut bias.0[v]);
         }
     }
 }

@@ -1,57 +1,82 @@
 //! Both phases of an update on the CPU, and what is watched: one split among the threads.
 
 use super::{
-    Cpu,
-    chains::{Chains, Part, Sweep, start_group},
-    energies, flips,
-    groups::{COLD, GROUP, LayerDraws, Tempered, with_scratch},
+    chains::{CpuChains, Part, Sweep, start_group},
+    energies,
+    groups::{GROUP, Scratch, Tempered, put, with_scratch},
+    host::Cpu,
     layers,
-    learn::Panels,
-    threads::{RowsMut, Split, share},
-    tiles::{Parameters, Row, tiles},
+    learn::{self, CpuWork, Statistics},
+    pseudo_likelihood::{pseudo_log_likelihood, pseudo_log_likelihood_of_bit},
+    tiles::{CpuParameters, Row, tiles},
 };
-use crate::backend::{Layer, Plan, Rows, Watch};
+use crate::{
+    error::Result,
+    lanes::threads::{RowsMut, Split, share},
+    rbm::Gradient,
+    rows::Rows,
+    shape::{Layer, Shape},
+    verbs::{BatchMeans, Learning, Plan, Watch},
+};
 
-/// Statistics of an update, kept so that only the first one allocates.
-#[derive(Debug, Default)]
-pub struct Work {
-    /// P, the hidden means of the batch: rows × tiles.
-    pub(super) positive: Vec<Row>,
-    /// Room for an update.
-    pub(super) panels: Panels,
-    /// What was watched, for each row of the batch.
-    values: Vec<f64>,
-    /// The sum over updates of the mean of that.
-    pub(super) watched: f64,
-    /// The visible bias of the model at β = 0, for batches: zeros.
-    zeros: Vec<Row>,
-}
-
-pub(super) fn run(
-    cpu: Cpu, parameters: &Parameters, batch: Rows<'_>, chains: &mut Chains, plan: Plan, work: &mut Work,
-) {
-    let shape = parameters.shape;
-    let (visible, hidden) = (tiles(shape.n_visible()), tiles(shape.n_hidden()));
-    let rows = batch.len();
-    work.positive.resize(rows * hidden, Row::ZERO);
-    work.values.resize(rows, 0.0);
-    work.zeros.resize(visible, Row::ZERO);
-    let mut start = None;
-    if !plan.persistent {
-        chains.resize(rows);
-        start = Some(LayerDraws { state: chains.uniforms.state(), units: shape.n_hidden() });
-        chains.uniforms.skip((rows * shape.n_hidden()) as u64);
+impl Learning for Cpu {
+    fn phases(
+        &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &mut CpuChains, plan: Plan, work: &mut CpuWork,
+    ) -> Result<()> {
+        let (width, rows) = (tiles(parameters.shape.n_hidden()), batch.len());
+        work.positive.resize(rows * width, Row::ZERO);
+        work.values.resize(rows, 0.0);
+        let start = (!plan.persistent).then(|| {
+            chains.resize(rows);
+            chains.take_draws(rows as u64 * parameters.shape.n_hidden() as u64)
+        });
+        let (part, sweep) = chains.sweep(plan.k);
+        let job = Job {
+            positive: RowsMut::new(width, &mut work.positive),
+            values: RowsMut::new(1, &mut work.values),
+            chains: part,
+        };
+        let phases = Phases { cpu: *self, parameters, batch, plan, start, sweep };
+        share(job, &|job| phases.run(job));
+        if plan.watch != Watch::Nothing {
+            work.watched += work.values.iter().sum::<f64>() / rows as f64;
+        }
+        Ok(())
     }
-    let (part, sweep) = chains.sweep(plan.k);
-    let job = Job {
-        positive: RowsMut::new(hidden, &mut work.positive),
-        values: RowsMut::new(1, &mut work.values),
-        chains: part,
-    };
-    let phases = Phases { cpu, parameters, batch, plan, start, sweep, zeros: &work.zeros };
-    share(job, &|job| phases.run(job));
-    if plan.watch != Watch::Nothing {
-        work.watched += work.values.iter().sum::<f64>() / rows as f64;
+
+    fn batch_means(&self, shape: Shape, batch: Rows<'_>, work: &mut CpuWork, out: &mut BatchMeans) -> Result<()> {
+        learn::batch_means(*self, shape, batch, &work.positive, out);
+        Ok(())
+    }
+
+    fn gradient(
+        &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, out: &mut Gradient,
+    ) -> Result<()> {
+        let statistics = Statistics::of_update(batch, &work.positive, chains);
+        learn::gradient(*self, parameters.shape, statistics, &mut work.panels, out);
+        Ok(())
+    }
+
+    fn update(
+        &self, parameters: &mut CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, lr: f32,
+    ) -> Result<()> {
+        let statistics = Statistics::of_update(batch, &work.positive, chains);
+        learn::update(*self, parameters, statistics, &mut work.panels, lr);
+        Ok(())
+    }
+
+    fn apply(&self, parameters: &mut CpuParameters, gradient: &Gradient, lr: f32) -> Result<()> {
+        learn::apply(*self, parameters, gradient, lr);
+        Ok(())
+    }
+
+    fn watched(&self, work: &CpuWork) -> Result<f64> {
+        Ok(work.watched)
+    }
+
+    fn watch_from(&self, work: &mut CpuWork, sum: f64) -> Result<()> {
+        work.watched = sum;
+        Ok(())
     }
 }
 
@@ -83,87 +108,68 @@ impl Split for Job<'_> {
 #[derive(Clone, Copy)]
 struct Phases<'a> {
     cpu: Cpu,
-    parameters: &'a Parameters,
+    parameters: &'a CpuParameters,
     batch: Rows<'a>,
     plan: Plan,
-    /// The draws of h ~ P(h|v), where chains start at the batch.
-    start: Option<LayerDraws>,
+    /// The generator's state for the draws of h ~ P(h|v), where chains start at the batch.
+    start: Option<u64>,
     sweep: Sweep,
-    zeros: &'a [Row],
 }
 
 impl Phases<'_> {
     fn run(self, job: Job<'_>) {
-        let Job { positive, values, mut chains } = job;
-        let first = positive.first;
+        let Job { mut positive, mut values, mut chains } = job;
         let n = positive.pieces();
-        let rows = self.batch.range(first..first + n);
-        for start in (0..n).step_by(GROUP) {
-            let end = n.min(start + GROUP);
-            let width = chains.hidden.width;
-            let hidden = self.start.map(|draws| {
-                (
-                    draws,
-                    RowsMut {
-                        first: first + start,
-                        width,
-                        values: &mut chains.hidden.values[start * width..end * width],
-                    },
-                )
+        let rows = self.batch.range(positive.first..positive.first + n);
+        for first in (0..n).step_by(GROUP) {
+            let group = first..n.min(first + GROUP);
+            let hidden = self.start.map(|state| (state, chains.1.part(group.clone())));
+            let (rows, positive) = (rows.range(group.clone()), positive.part(group.clone()).values);
+            with_scratch(|scratch| {
+                self.positive(rows, hidden, positive, scratch);
+                self.watch(rows, positive, values.part(group.clone()).values, scratch);
             });
-            self.positive(rows.range(start..end), hidden, &mut positive.values[start * width..end * width]);
-            self.watch(rows.range(start..end), &positive.values[start * width..], &mut values.values[start..end]);
         }
-        let visible_pre = {
-            let Part { betas, reference, hidden, visible, visible_pre, hidden_mean } = &mut chains;
-            let again = Part {
-                betas,
-                reference,
-                hidden: hidden.reborrow(),
-                visible: visible.reborrow(),
-                visible_pre: visible_pre.reborrow(),
-                hidden_mean: hidden_mean.reborrow(),
-            };
-            self.sweep.run(self.cpu, self.parameters, again);
-            &*visible_pre.values
-        };
+        let (betas, hidden, visible, visible_pre, hidden_mean) = &mut chains;
+        let (hidden, visible) = (hidden.reborrow(), visible.reborrow());
+        let part = (*betas, hidden, visible, visible_pre.reborrow(), hidden_mean.reborrow());
+        self.sweep.run(self.cpu, self.parameters, part);
         if self.plan.watch == Watch::Reconstruction && self.start.is_some() {
-            energies::cross_entropy(self.cpu, rows, visible_pre, values.values);
+            with_scratch(|Scratch { row, .. }| {
+                energies::cross_entropy(self.cpu.isa, rows, visible_pre.values, values.values, row);
+            });
         }
     }
 
     /// P of a group, and the start of its chains.
-    fn positive(&self, rows: Rows<'_>, hidden: Option<(LayerDraws, RowsMut<'_, u64>)>, positive: &mut [Row]) {
-        let n = rows.len();
-        let model = self.model(n);
-        let units = self.parameters.shape.n_hidden();
-        let width = tiles(units);
-        let mut keep = |tile: usize, means: &[Row]| {
-            positive[tile..].iter_mut().step_by(width).zip(means).for_each(|(row, mean)| *row = *mean);
-        };
-        with_scratch(|scratch| match hidden {
-            Some((draws, hidden)) => start_group(model, rows, draws, hidden, scratch, keep),
-            None => model.make_from_rows(Layer::Visible, rows, scratch, |tile, vectors, pre| {
+    fn positive(
+        &self, rows: Rows<'_>, hidden: Option<(u64, RowsMut<'_, u64>)>, positive: &mut [Row], scratch: &mut Scratch,
+    ) {
+        let (model, units) = (self.model(rows), self.parameters.shape.n_hidden());
+        let mut keep = |tile: usize, means: &[Row]| put(tile, tiles(units), means, positive);
+        match hidden {
+            Some((state, hidden)) => start_group(model, rows, state, hidden, scratch, keep),
+            None => model.make_from_rows(Layer::Visible, rows, &mut scratch.sums, |tile, vectors, pre| {
                 layers::means(self.cpu.isa, pre, units, tile, vectors);
                 keep(tile, pre);
             }),
-        });
+        }
     }
 
     /// What of a group is watched before the chains move.
-    fn watch(&self, rows: Rows<'_>, positive: &[Row], values: &mut [f64]) {
-        let model = self.model(rows.len());
+    fn watch(&self, rows: Rows<'_>, positive: &[Row], values: &mut [f64], scratch: &mut Scratch) {
+        let model = self.model(rows);
         match self.plan.watch {
-            Watch::Bit(bit) => energies::pseudo_log_likelihood_of_bit(model, rows, bit, values),
-            Watch::AllBits => flips::pseudo_log_likelihood(model, rows, values),
+            Watch::Bit(bit) => pseudo_log_likelihood_of_bit(model, rows, bit, values, scratch),
+            Watch::AllBits => pseudo_log_likelihood(model, rows, values, scratch),
             Watch::Reconstruction if self.start.is_none() => {
-                energies::mean_field_cross_entropy(model, rows, positive, values)
+                energies::mean_field_cross_entropy(model, rows, positive, values, scratch)
             }
             Watch::Reconstruction | Watch::Nothing => {}
         }
     }
 
-    fn model(&self, rows: usize) -> Tempered<'_> {
-        Tempered { isa: self.cpu.isa, parameters: self.parameters, reference: self.zeros, betas: &COLD[..rows] }
+    fn model(&self, rows: Rows<'_>) -> Tempered<'_> {
+        Tempered::cold(self.cpu, self.parameters, rows.len())
     }
 }

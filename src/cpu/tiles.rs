@@ -10,8 +10,9 @@
 //! What lies beyond the last unit of a layer is 0 and stays 0.
 
 use crate::{
-    backend::{Layer, Shape},
     lanes::{LANES, Vector},
+    rbm::{RbmMut, RbmRef},
+    shape::{Layer, Shape},
 };
 
 /// How many units make a tile: as many as a `u64` has bits.
@@ -21,7 +22,7 @@ pub(crate) const VECTORS: usize = TILE / LANES;
 
 /// One number for each unit of a tile, on cache lines of its own.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(crate) struct Row(pub [Vector; VECTORS]);
 
 impl Row {
@@ -82,7 +83,7 @@ pub(crate) fn gather(tiled: &[Row], units: usize, out: &mut [f32]) {
 
 /// The parameters of an RBM as the CPU computes with them.
 #[derive(Clone, Debug)]
-pub struct Parameters {
+pub struct CpuParameters {
     pub(crate) shape: Shape,
     pub(crate) weights: Vec<Row>,
     pub(crate) transposed: Vec<Row>,
@@ -90,17 +91,18 @@ pub struct Parameters {
     pub(crate) hidden_bias: Vec<Row>,
 }
 
-impl Parameters {
-    pub(crate) fn new(shape: Shape, weights: &[f32], visible_bias: &[f32], hidden_bias: &[f32]) -> Self {
+impl CpuParameters {
+    pub(crate) fn new(rbm: RbmRef<'_>) -> Self {
+        let shape = rbm.shape();
         let blocks = tiles(shape.n_visible()) * tiles(shape.n_hidden());
         let mut new = Self {
             shape,
             weights: vec![Row::ZERO; blocks * TILE],
             transposed: vec![Row::ZERO; blocks * TILE],
-            visible_bias: spread(visible_bias, shape.n_visible()),
-            hidden_bias: spread(hidden_bias, shape.n_hidden()),
+            visible_bias: spread(rbm.visible_bias(), shape.n_visible()),
+            hidden_bias: spread(rbm.hidden_bias(), shape.n_hidden()),
         };
-        for (i, row) in weights.chunks_exact(shape.n_hidden()).enumerate() {
+        for (i, row) in rbm.weights().chunks_exact(shape.n_hidden()).enumerate() {
             for (tile, part) in row.chunks(TILE).enumerate() {
                 let block = new.block(i / TILE, tile);
                 new.weights[block + i % TILE].units_mut()[..part.len()].copy_from_slice(part);
@@ -113,7 +115,8 @@ impl Parameters {
     }
 
     /// Writes them where their owner keeps them, row-major.
-    pub(crate) fn write(&self, weights: &mut [f32], visible_bias: &mut [f32], hidden_bias: &mut [f32]) {
+    pub(crate) fn write(&self, to: RbmMut<'_>) {
+        let (weights, visible_bias, hidden_bias) = to.parts();
         for (i, row) in weights.chunks_exact_mut(self.shape.n_hidden()).enumerate() {
             for (tile, part) in row.chunks_mut(TILE).enumerate() {
                 let from = self.weights[self.block(i / TILE, tile) + i % TILE].units();

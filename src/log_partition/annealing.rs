@@ -1,4 +1,4 @@
-//! Annealed importance sampling, forward and in reverse: one call of [`Backend::anneal`] for many temperatures.
+//! Annealed importance sampling, forward and in reverse: one call of the device for many temperatures.
 //!
 //! Random numbers: forward runs draw from the seed's [`Purpose::Annealing`] sequence; everything around the reverse runs
 //! (their start, the burn-in and the runs themselves) from its [`Purpose::Sampling`] sequence, or goes on in the sequence of
@@ -6,11 +6,13 @@
 
 use super::{LogPartition, products::softplus};
 use crate::{
-    backend::{Backend, ChainState, Rows},
+    device::Batch,
     error::{Error, Result},
     gibbs::Chains,
-    rbm::Resident,
+    resident::Resident,
+    rows::Rows,
     uniforms::{Purpose, Uniforms, unit_interval},
+    verbs::ChainState,
 };
 use rand_core::Rng;
 
@@ -140,14 +142,14 @@ impl Default for Annealing {
 
 /// Where the samples of the model come from that reverse runs start with.
 #[derive(Clone, Copy, Debug)]
-pub enum Start<'a, B: Backend> {
+pub enum Start<'a> {
     /// As many forward runs as reverse ones, of their own, whose ends are drawn in proportion to their weights; then the
     /// burn-in. Needs no data. Misses what forward runs miss, so that a bracket is the less independent.
     Annealed,
     /// A chain from each of these rows, then the burn-in: one reverse run a row. What a trained model should be asked.
-    Rows(B::Batch<'a>),
+    Rows(Batch<'a>),
     /// These chains, such as those of persistent contrastive divergence, then the burn-in: one reverse run a chain.
-    Chains(&'a Chains<B>),
+    Chains(&'a Chains),
 }
 
 /// log Z by forward runs, from the base rate to the model.
@@ -157,7 +159,7 @@ pub enum Start<'a, B: Backend> {
 ///
 /// # Errors
 /// [`Error::Argument`] where there are less than 2 runs, [`Error::Length`] where the base rate has another number of units.
-pub fn ais<B: Backend>(rbm: &Resident<B>, base_rate: &BaseRate, settings: &Annealing) -> Result<LogPartition> {
+pub fn ais(rbm: &Resident, base_rate: &BaseRate, settings: &Annealing) -> Result<LogPartition> {
     ais_watched(rbm, base_rate, settings, &mut |_| {})
 }
 
@@ -165,8 +167,8 @@ pub fn ais<B: Backend>(rbm: &Resident<B>, base_rate: &BaseRate, settings: &Annea
 ///
 /// # Errors
 /// See [`ais`].
-pub fn ais_watched<B: Backend>(
-    rbm: &Resident<B>, base_rate: &BaseRate, settings: &Annealing, watch: &mut dyn FnMut(usize),
+pub fn ais_watched(
+    rbm: &Resident, base_rate: &BaseRate, settings: &Annealing, watch: &mut dyn FnMut(usize),
 ) -> Result<LogPartition> {
     check(rbm, base_rate, settings.runs)?;
     let log_weights = forward(rbm, base_rate, settings, watch)?;
@@ -182,8 +184,8 @@ pub fn ais_watched<B: Backend>(
 /// # Errors
 /// [`Error::Argument`] where there are less than 2 runs or where rows or chains do not fit the shape, [`Error::Length`] where
 /// the base rate has another number of units.
-pub fn reverse_ais<B: Backend>(
-    rbm: &Resident<B>, base_rate: &BaseRate, start: Start<'_, B>, settings: &Annealing,
+pub fn reverse_ais(
+    rbm: &Resident, base_rate: &BaseRate, start: Start<'_>, settings: &Annealing,
 ) -> Result<LogPartition> {
     check(rbm, base_rate, settings.runs)?;
     let log_weights = reverse(rbm, base_rate, start, settings, &mut |_| {})?;
@@ -195,9 +197,7 @@ pub fn reverse_ais<B: Backend>(
 ///
 /// # Errors
 /// Those of [`reverse_ais`].
-pub fn bracket<B: Backend>(
-    rbm: &Resident<B>, base_rate: &BaseRate, start: Start<'_, B>, settings: &Annealing,
-) -> Result<LogPartition> {
+pub fn bracket(rbm: &Resident, base_rate: &BaseRate, start: Start<'_>, settings: &Annealing) -> Result<LogPartition> {
     bracket_watched(rbm, base_rate, start, settings, &mut |_| {})
 }
 
@@ -205,8 +205,8 @@ pub fn bracket<B: Backend>(
 ///
 /// # Errors
 /// Those of [`reverse_ais`].
-pub fn bracket_watched<B: Backend>(
-    rbm: &Resident<B>, base_rate: &BaseRate, start: Start<'_, B>, settings: &Annealing, watch: &mut dyn FnMut(usize),
+pub fn bracket_watched(
+    rbm: &Resident, base_rate: &BaseRate, start: Start<'_>, settings: &Annealing, watch: &mut dyn FnMut(usize),
 ) -> Result<LogPartition> {
     check(rbm, base_rate, settings.runs)?;
     let up = forward(rbm, base_rate, settings, watch)?;
@@ -217,13 +217,13 @@ pub fn bracket_watched<B: Backend>(
 
 impl Annealing {
     /// How many steps [`bracket_watched`] tells of.
-    pub fn bracket_steps<B: Backend>(&self, start: &Start<'_, B>) -> usize {
+    pub fn bracket_steps(&self, start: &Start<'_>) -> usize {
         let directions = if matches!(start, Start::Annealed) { 3 } else { 2 };
         directions * self.schedule.steps() + self.burn_in
     }
 }
 
-fn check<B: Backend>(rbm: &Resident<B>, base_rate: &BaseRate, runs: usize) -> Result<()> {
+fn check(rbm: &Resident, base_rate: &BaseRate, runs: usize) -> Result<()> {
     let expected = rbm.shape().n_visible();
     if base_rate.bias.len() != expected {
         return Err(Error::Length { what: "base_rate", expected, found: base_rate.bias.len() });
@@ -239,30 +239,30 @@ fn check_runs(runs: usize) -> Result<()> {
 }
 
 /// What the rounding of the softplus terms may do to log Z.
-fn rounding<B: Backend>(rbm: &Resident<B>, log_z_0: f64, log_weights: &[f64]) -> f64 {
+fn rounding(rbm: &Resident, log_z_0: f64, log_weights: &[f64]) -> f64 {
     let greatest = log_weights.iter().fold(0.0, |greatest: f64, log| greatest.max(log.abs()));
     2f64.powi(-20) * (rbm.shape().n_hidden() as f64 + log_z_0.abs().max(greatest))
 }
 
-fn forward<B: Backend>(
-    rbm: &Resident<B>, base_rate: &BaseRate, settings: &Annealing, watch: &mut dyn FnMut(usize),
+fn forward(
+    rbm: &Resident, base_rate: &BaseRate, settings: &Annealing, watch: &mut dyn FnMut(usize),
 ) -> Result<Vec<f64>> {
     // At β = 0 the hidden units say nothing: whatever they are, the first step draws from the base rate.
     let draws = Uniforms::new(settings.seed, Purpose::Annealing);
-    let mut chains = Chains::new(rbm.backend(), rbm.shape(), settings.runs, draws)?;
+    let mut chains = Chains::new(rbm.device(), rbm.shape(), settings.runs, draws)?;
     anneal(rbm, &mut chains, base_rate, settings.schedule.betas(), watch)
 }
 
-fn reverse<B: Backend>(
-    rbm: &Resident<B>, base_rate: &BaseRate, start: Start<'_, B>, settings: &Annealing, watch: &mut dyn FnMut(usize),
+fn reverse(
+    rbm: &Resident, base_rate: &BaseRate, start: Start<'_>, settings: &Annealing, watch: &mut dyn FnMut(usize),
 ) -> Result<Vec<f64>> {
     let draws = Uniforms::new(settings.seed, Purpose::Sampling);
     let mut chains = match start {
         Start::Chains(chains) => {
-            chains.check_shape(rbm)?;
+            chains.check_belongs(rbm)?;
             let mut state = chains.state()?;
             state.betas.fill(1.0);
-            Chains::from_state(rbm.backend(), rbm.shape(), &state)?
+            Chains::from_state(rbm.device(), rbm.shape(), &state)?
         }
         Start::Rows(rows) => Chains::from_visible(rbm, rows, draws)?,
         Start::Annealed => annealed(rbm, base_rate, settings, draws, watch)?,
@@ -281,10 +281,10 @@ fn reverse<B: Backend>(
 
 /// Chains at the ends of forward runs, each end as often as its weight demands: systematic resampling (G. Kitagawa, "Monte
 /// Carlo filter and smoother for non-Gaussian nonlinear state space models", 1996) by one number.
-fn annealed<B: Backend>(
-    rbm: &Resident<B>, base_rate: &BaseRate, settings: &Annealing, draws: Uniforms, watch: &mut dyn FnMut(usize),
-) -> Result<Chains<B>> {
-    let mut chains = Chains::new(rbm.backend(), rbm.shape(), settings.runs, draws)?;
+fn annealed(
+    rbm: &Resident, base_rate: &BaseRate, settings: &Annealing, draws: Uniforms, watch: &mut dyn FnMut(usize),
+) -> Result<Chains> {
+    let mut chains = Chains::new(rbm.device(), rbm.shape(), settings.runs, draws)?;
     let log_weights = anneal(rbm, &mut chains, base_rate, settings.schedule.betas(), watch)?;
     let ChainState { hidden, betas, mut uniforms } = chains.state()?;
     let u = f64::from(unit_interval(uniforms.generator().next_u32()));
@@ -302,19 +302,19 @@ fn annealed<B: Backend>(
         }
         resampled.extend_from_slice(&hidden[run * words..][..words]);
     }
-    Chains::from_state(rbm.backend(), rbm.shape(), &ChainState { hidden: resampled, betas, uniforms })
+    Chains::from_state(rbm.device(), rbm.shape(), &ChainState { hidden: resampled, betas, uniforms })
 }
 
 /// Carries chains through all temperatures; their log-weights.
-fn anneal<B: Backend>(
-    rbm: &Resident<B>, chains: &mut Chains<B>, base_rate: &BaseRate, betas: &[f32], watch: &mut dyn FnMut(usize),
+fn anneal(
+    rbm: &Resident, chains: &mut Chains, base_rate: &BaseRate, betas: &[f32], watch: &mut dyn FnMut(usize),
 ) -> Result<Vec<f64>> {
     let mut log_weights = vec![0.0; chains.len()];
     let mut first = 0;
     while first + 1 < betas.len() {
         let last = (first + STEPS).min(betas.len() - 1);
         let part = &betas[first..=last];
-        rbm.backend.anneal(&rbm.parameters, chains.device_state(), &base_rate.bias, part, &mut log_weights)?;
+        rbm.device.anneal(&rbm.parameters, chains.states_mut(), &base_rate.bias, part, &mut log_weights)?;
         watch(last - first);
         first = last;
     }

@@ -16,9 +16,9 @@ use super::{
     walk::Walk,
 };
 use crate::{
-    backend::{Gradient, Rows},
     error::{Error, Result},
-    rbm::RbmRef,
+    rbm::{Gradient, RbmRef},
+    rows::Rows,
 };
 
 /// The largest layer that is enumerated: 2^28 states.
@@ -107,7 +107,7 @@ pub fn log_likelihood(rbm: RbmRef<'_>, v: Rows<'_>) -> Result<Vec<f64>> {
 ///
 /// -(1/B)·Σ_r v_ri·σ_rj + <v_i·h_j> for W_ij, -mean(v_i) + <v_i> for b_i, -mean(σ_j) + <h_j> for c_j, with
 /// σ_r = σ(v_r·W + c). `v`: rows × n_visible, values in [0, 1]. Writes over `out` and returns log Z. With
-/// [`Lent::apply`](crate::Lent::apply) a trainer without noise, for models that can be enumerated.
+/// [`Resident::apply`](crate::Resident::apply) a trainer without noise, for models that can be enumerated.
 ///
 /// # Errors
 /// Those of [`log_partition`], [`Error::Argument`] where the rows do not fit the shape.

@@ -5,12 +5,12 @@ use super::{
     products::{Lane, add_means, add_scaled, log_of_product, log_product, multiply, softplus, spans, spread},
 };
 use crate::{
-    cpu::{
+    error::{Error, Result},
+    lanes::{
+        LANES,
         isa::Isa,
         threads::{RowsMut, share},
     },
-    error::{Error, Result},
-    lanes::LANES,
     rbm::RbmRef,
 };
 

@@ -1,6 +1,6 @@
 //! The CUDA device of the tests: a real one, or the emulator on the library path.
 
-use harmonium::{Cuda, CudaError, CudaGemm, Error, Program, Result};
+use harmonium::{Cuda, CudaError, Error, Program, Result, Sums};
 use std::{io::Write, process::Command};
 
 /// What the emulator calls itself.
@@ -22,9 +22,9 @@ pub fn cuda_with(program: Program<'_>) -> Option<Cuda> {
     present(Cuda::with_program(0, program))
 }
 
-/// Device 0 by the gemm road, without cuBLAS as without a driver.
-pub fn cuda_gemm() -> Option<CudaGemm> {
-    present(CudaGemm::new(0))
+/// Device 0 with cuBLAS's sums; without cuBLAS as without a driver.
+pub fn cuda_gemm() -> Option<Cuda> {
+    present(Cuda::new(0).and_then(|cuda| cuda.with_sums(Sums::Gemm)))
 }
 
 fn present<T>(opened: Result<T>) -> Option<T> {

@@ -5,7 +5,7 @@
 //! - [`statistics`]: goodness of fit and rounding bounds;
 //! - `program`: the command, and `device`: CUDA's, where they are there.
 //!
-//! [`for_each_backend`] writes a test once for every device.
+//! [`for_each_device`] writes a test once for every device.
 // No test file uses all of it; and indices, as in the formulas, are the plainest form of what is written here.
 #![allow(dead_code, unused_imports, unused_macros, clippy::needless_range_loop)]
 
@@ -18,43 +18,24 @@ pub mod exact;
 pub mod program;
 pub mod statistics;
 
-use harmonium::{Backend, Cpu, Gemm, Gradient, Rbm, Rows, Shape, Values};
+use harmonium::{Cpu, Device, Gradient, Rbm, Rows, Shape, Sums, Values};
 use rand_core::Rng;
 use rand_pcg::Pcg32;
 
-/// What a backend promises about its arithmetic.
-pub trait Contract: Backend {
-    /// Whether results are the canonical model's bits. If not they are only as near as rounding allows.
-    const CANONICAL: bool;
+/// The CPU with a matrix library's sums.
+pub fn gemm() -> Device {
+    Cpu::detect().and_then(|cpu| cpu.with_sums(Sums::Gemm)).expect("a CPU").into()
 }
 
-impl Contract for Cpu {
-    const CANONICAL: bool = true;
+/// Whether this device is held to the canonical bits. If not its results are only as near as rounding allows.
+pub fn is_canonical(device: &Device) -> bool {
+    device.sums() == Sums::Canonical
 }
 
-impl Contract for Gemm {
-    const CANONICAL: bool = false;
-}
-
-#[cfg(feature = "cuda")]
-impl Contract for harmonium::Cuda {
-    const CANONICAL: bool = true;
-}
-
-#[cfg(feature = "cuda")]
-impl Contract for harmonium::CudaGemm {
-    const CANONICAL: bool = false;
-}
-
-/// Whether this backend is held to the canonical bits.
-pub fn is_canonical<B: Contract>(_: &B) -> bool {
-    B::CANONICAL
-}
-
-/// Writes each test once for every backend, in a module named after it. A device joins by one line at the end; where it is
+/// Writes each test once for every device and way to make sums, in a module named after it. A device joins by one line at the end; where it is
 /// not there its tests say so and do nothing.
-macro_rules! for_each_backend {
-    (@backend $module:ident, $make:expr, $($(#[$meta:meta])* fn $name:ident($backend:ident) $body:block)*) => {
+macro_rules! for_each_device {
+    (@device $module:ident, $make:expr, $($(#[$meta:meta])* fn $name:ident($device:ident) $body:block)*) => {
         mod $module {
             #[allow(unused_imports)]
             use super::*;
@@ -62,31 +43,31 @@ macro_rules! for_each_backend {
                 $(#[$meta])*
                 #[test]
                 fn $name() {
-                    let Some($backend) = $make else { return };
+                    let Some($device) = $make else { return };
                     $body
                 }
             )*
         }
     };
     ($($tests:tt)*) => {
-        for_each_backend! { @backend cpu, Some(harmonium::Cpu::detect().expect("a CPU")), $($tests)* }
-        for_each_backend! { @backend gemm, Some(harmonium::Gemm::detect().expect("a CPU")), $($tests)* }
+        for_each_device! { @device cpu, Some(harmonium::Device::from(harmonium::Cpu::detect().expect("a CPU"))), $($tests)* }
+        for_each_device! { @device gemm, Some(oracle::gemm()), $($tests)* }
         #[cfg(feature = "cuda")]
-        for_each_backend! { @backend cuda, oracle::device::cuda(), $($tests)* }
+        for_each_device! { @device cuda, oracle::device::cuda().map(harmonium::Device::from), $($tests)* }
         #[cfg(feature = "cuda")]
-        for_each_backend! { @backend cuda_gemm, oracle::device::cuda_gemm(), $($tests)* }
+        for_each_device! { @device cuda_gemm, oracle::device::cuda_gemm().map(harmonium::Device::from), $($tests)* }
     };
 }
-pub(crate) use for_each_backend;
+pub(crate) use for_each_device;
 
-/// The same for the backends that read the host's memory, in tests that hand rows over as they are or count allocations.
-macro_rules! for_each_host_backend {
+/// The same for the devices that read the host's memory, in tests that count allocations.
+macro_rules! for_each_host_device {
     ($($tests:tt)*) => {
-        for_each_backend! { @backend cpu, Some(harmonium::Cpu::detect().expect("a CPU")), $($tests)* }
-        for_each_backend! { @backend gemm, Some(harmonium::Gemm::detect().expect("a CPU")), $($tests)* }
+        for_each_device! { @device cpu, Some(harmonium::Device::from(harmonium::Cpu::detect().expect("a CPU"))), $($tests)* }
+        for_each_device! { @device gemm, Some(oracle::gemm()), $($tests)* }
     };
 }
-pub(crate) use for_each_host_backend;
+pub(crate) use for_each_host_device;
 
 /// A sequential generator for what the tests make up themselves.
 pub fn generator(seed: u64) -> Pcg32 {
@@ -144,11 +125,6 @@ pub fn rows(values: &[f32], units: usize) -> Rows<'_> {
 /// Rows of eight-bit values that are known to be right.
 pub fn byte_rows(values: &[u8], units: usize) -> Rows<'_> {
     Rows::new(Values::U8(values), units).expect("right rows")
-}
-
-/// Some rows of data that a backend holds.
-pub fn part<'a, B: Backend>(_: &B, data: &'a B::Data<'_>, rows: std::ops::Range<usize>) -> B::Batch<'a> {
-    B::batch(data, rows)
 }
 
 /// A gradient's numbers in one list: W, b, c.

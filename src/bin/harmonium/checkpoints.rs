@@ -6,7 +6,7 @@ use crate::{
     resume,
     signals::Signals,
 };
-use harmonium::{Backend, Checkpoint, Error, Rbm, Resident, Result, Settings, TrainerState, checkpoint::Place};
+use harmonium::{Batch, Checkpoint, Error, Rbm, Resident, Result, Settings, TrainerState, checkpoint::Place};
 use std::{path::PathBuf, time::Instant};
 
 /// Why a run stops before its end.
@@ -73,8 +73,8 @@ impl<'a> Checkpoints<'a> {
 
     /// A copy of the parameters, where they and the free energies of `batch` are finite numbers and the mean of the monitor
     /// is one that arithmetic can tell from its neighbours.
-    pub fn finite<B: Backend>(
-        &self, rbm: &Resident<B>, batch: B::Batch<'_>, monitor: Option<f64>, epoch: u64, updates: u64,
+    pub fn finite(
+        &self, rbm: &Resident, batch: Batch<'_>, monitor: Option<f64>, epoch: u64, updates: u64,
     ) -> Result<Rbm> {
         let copy = rbm.to_rbm()?;
         let found = match copy.view().check_finite() {

@@ -30,7 +30,7 @@ const BOTTOM: f64 = 360.0;
 /// As many steps in one call, so that progress can be told.
 const STEPS: usize = 100;
 
-pub fn run<B: Backend>(backend: &B, options: &Diagnose) -> Result<()> {
+pub fn run(backend: &Device, options: &Diagnose) -> Result<()> {
     let rbm = model::load(&options.model)?;
     let rows = data::starting(&options.data)?.rows.binarised();
     let n_visible = rbm.shape().n_visible();
@@ -45,7 +45,7 @@ pub fn run<B: Backend>(backend: &B, options: &Diagnose) -> Result<()> {
     let half = options.chains.div_ceil(2).min(rows.len());
     let resident = rbm.on(backend)?;
     let data = backend.load(rows.rows())?;
-    let at_data = B::batch(&data, 0..half);
+    let at_data = data.range(0..half);
     let mut chains = both_starts(&resident, at_data, options.chains)?;
     let mut recorder = Recorder::new(&resident, &chains, OVERLAPS);
     let progress = Progress::new(2 * options.steps as u64, "steps", false);
@@ -80,7 +80,7 @@ pub fn run<B: Backend>(backend: &B, options: &Diagnose) -> Result<()> {
 }
 
 /// `n` chains, the first ones from rows of data, the others with all hidden units off.
-fn both_starts<B: Backend>(rbm: &Resident<B>, rows: B::Batch<'_>, n: usize) -> Result<Chains<B>> {
+fn both_starts(rbm: &Resident, rows: Batch<'_>, n: usize) -> Result<Chains> {
     let draws = Uniforms::new(SEED, Purpose::Training);
     let ChainState { mut hidden, mut betas, uniforms } = Chains::from_visible(rbm, rows, draws)?.state()?;
     hidden.resize(n * rbm.shape().n_hidden().div_ceil(64), 0);
@@ -89,7 +89,7 @@ fn both_starts<B: Backend>(rbm: &Resident<B>, rows: B::Batch<'_>, n: usize) -> R
 }
 
 /// Copies of the chains that did not start at data, or of all where each did.
-fn without_data<B: Backend>(rbm: &Resident<B>, chains: &Chains<B>, from_data: usize) -> Result<Chains<B>> {
+fn without_data(rbm: &Resident, chains: &Chains, from_data: usize) -> Result<Chains> {
     let ChainState { hidden, betas, uniforms } = chains.state()?;
     let from = if from_data < betas.len() { from_data } else { 0 };
     let words = hidden.len() / betas.len();

@@ -33,7 +33,7 @@ struct Evaluation {
     seconds: f64,
 }
 
-pub fn run<B: Backend>(backend: &B, options: &Evaluate) -> Result<()> {
+pub fn run(backend: &Device, options: &Evaluate) -> Result<()> {
     let start = Instant::now();
     let rbm = model::load(&options.model)?;
     let shape = rbm.shape();
@@ -59,7 +59,7 @@ pub fn run<B: Backend>(backend: &B, options: &Evaluate) -> Result<()> {
         LogZ::Auto | LogZ::Bracket | LogZ::Ais => Some(annealed(&resident, &read(data::Split::Train)?, options)?),
     };
     let data = backend.load(rows.rows())?;
-    let all = B::batch(&data, 0..rows.len());
+    let all = data.range(0..rows.len());
     let free_energies = resident.free_energy(all)?;
     let log_likelihood = log_z.as_ref().map(|log_z| log_likelihood(&resident, all, log_z)).transpose()?;
     let evaluation = Evaluation {
@@ -96,7 +96,7 @@ fn enumerated(rbm: &Rbm) -> Result<LogPartition> {
 }
 
 /// log Z by annealing: both ways, or forward only.
-fn annealed<B: Backend>(rbm: &Resident<B>, training: &Dataset, options: &Evaluate) -> Result<LogPartition> {
+fn annealed(rbm: &Resident, training: &Dataset, options: &Evaluate) -> Result<LogPartition> {
     let settings = Annealing {
         runs: options.runs,
         schedule: Schedule::new(options.temperatures)?,
@@ -105,7 +105,7 @@ fn annealed<B: Backend>(rbm: &Resident<B>, training: &Dataset, options: &Evaluat
     };
     let base_rate = BaseRate::fit(training.rows());
     let data = rbm.backend().load(training.rows())?;
-    let start = Start::Rows(B::batch(&data, spread(training.len(), options.runs)));
+    let start = Start::Rows(data.range(spread(training.len(), options.runs)));
     let forward_only = options.log_z == LogZ::Ais;
     let steps = if forward_only { settings.schedule.steps() } else { settings.bracket_steps(&start) };
     let progress = Progress::new(steps as u64, "steps", false);
@@ -123,16 +123,16 @@ fn spread(rows: usize, runs: usize) -> Range<usize> {
 }
 
 /// The mean cross-entropy between rows and what their hidden means give back.
-fn reconstruction<B: Backend>(rbm: &Resident<B>, rows: &Dataset) -> Result<f64> {
+fn reconstruction(rbm: &Resident, rows: &Dataset) -> Result<f64> {
     let (mut hidden, mut visible) = (Activations::default(), Activations::default());
     let mut sum = 0.0;
     for first in (0..rows.len()).step_by(ROWS) {
         let part = rows.rows().range(first..rows.len().min(first + ROWS));
         let data = rbm.backend().load(part)?;
-        rbm.propup(B::batch(&data, 0..part.len()), &mut hidden)?;
+        rbm.propup(data.range(0..part.len()), &mut hidden)?;
         let means = Rows::new(Values::F32(&hidden.mean), rbm.shape().n_hidden())?;
         let data = rbm.backend().load(means)?;
-        rbm.propdown(B::batch(&data, 0..part.len()), &mut visible)?;
+        rbm.propdown(data.range(0..part.len()), &mut visible)?;
         sum += reconstruction_cross_entropy(part, &visible.pre_activation)?.iter().sum::<f64>();
     }
     Ok(sum / rows.len() as f64)

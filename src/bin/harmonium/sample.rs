@@ -24,7 +24,7 @@ pub struct Sheet {
     pub steps: usize,
 }
 
-pub fn run<B: Backend>(backend: &B, options: &Sample) -> Result<()> {
+pub fn run(backend: &Device, options: &Sample) -> Result<()> {
     let rbm = model::load(&options.model)?;
     let images = data::starting(&options.data)?;
     let n_visible = rbm.shape().n_visible();
@@ -53,8 +53,8 @@ pub fn run<B: Backend>(backend: &B, options: &Sample) -> Result<()> {
 }
 
 /// Starts chains at some rows and shows their visible means after every `sheet.steps` Gibbs steps; they go on from samples.
-pub fn draw<B: Backend>(
-    backend: &B, rbm: &Rbm, rows: Rows<'_>, sides: (usize, usize), sheet: Sheet, seed: u64, progress: &Progress,
+pub fn draw(
+    backend: &Device, rbm: &Rbm, rows: Rows<'_>, sides: (usize, usize), sheet: Sheet, seed: u64, progress: &Progress,
 ) -> Result<Raster<u8>> {
     // The picture is too large before the chains have run, not after.
     let pixels = sheet.rows.checked_mul(sheet.chains).and_then(|n| n.checked_mul(rows.units()));
@@ -67,9 +67,9 @@ pub fn draw<B: Backend>(
     }
     let mut draws = Uniforms::new(seed, Purpose::Sampling);
     let start = block(&mut draws, rows.len(), sheet.chains);
-    let resident: Resident<B> = rbm.on(backend)?;
+    let resident: Resident = rbm.on(backend)?;
     let data = backend.load(rows)?;
-    let mut chains = Chains::from_visible(&resident, B::batch(&data, start), draws)?;
+    let mut chains = Chains::from_visible(&resident, data.range(start), draws)?;
     let mut visible = Activations::default();
     let mut means = Vec::new();
     for _ in 0..sheet.rows {

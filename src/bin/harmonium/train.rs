@@ -50,7 +50,7 @@ struct Job<'a> {
 }
 
 /// Gives the number of the signal that stopped the run, if one did.
-pub fn run<B: Backend>(backend: &B, options: &Train, resumed: Option<Checkpoint>) -> Result<Option<u8>> {
+pub fn run(backend: &Device, options: &Train, resumed: Option<Checkpoint>) -> Result<Option<u8>> {
     let job = Job::new(options, resumed)?;
     let last = job.resumed.as_ref().map(|checkpoint| checkpoint.trainer.updates);
     let mut checkpoints = Checkpoints::new(options, job.settings, job.fingerprint()?, last)?;
@@ -181,8 +181,8 @@ impl<'a> Job<'a> {
     }
 
     /// All epochs that are left, with everything that is written after each; or some, where the run is stopped.
-    fn train<B: Backend>(
-        &self, backend: &B, rbm: &mut Rbm, checkpoints: &mut Checkpoints<'_>,
+    fn train(
+        &self, backend: &Device, rbm: &mut Rbm, checkpoints: &mut Checkpoints<'_>,
     ) -> Result<(Vec<Epoch>, Option<Stop>)> {
         self.announce();
         let data = backend.load(self.rows.rows())?;
@@ -215,7 +215,7 @@ impl<'a> Job<'a> {
             let mut begin = Instant::now();
             let mut shown = place.batch;
             for (n, range) in (1..).zip(&batches).skip(place.batch as usize) {
-                trainer.step(&mut lent, B::batch(&data, range.clone()), self.options.lr)?;
+                trainer.step(&mut lent, data.range(range.clone()), self.options.lr)?;
                 if n % STRIDE == 0 || n == in_epoch {
                     self.progress.advance(n - shown);
                     shown = n;
@@ -223,8 +223,8 @@ impl<'a> Job<'a> {
                 let updates = number * in_epoch + n;
                 if self.options.health_every.is_some_and(|every| updates.is_multiple_of(every as u64)) {
                     let looked = Instant::now();
-                    checkpoints.finite(&lent, B::batch(&data, range.clone()), None, number, updates)?;
-                    let rows = B::batch(&data, 0..trainer.chains().len().min(self.rows.len()));
+                    checkpoints.finite(&lent, data.range(range.clone()), None, number, updates)?;
+                    let rows = data.range(0..trainer.chains().len().min(self.rows.len()));
                     log.health.push(self.check_up(&lent, trainer.chains(), rows, updates)?);
                     write_health(&self.options.out.join("health.csv"), &log.health)?;
                     begin += looked.elapsed();
@@ -237,7 +237,7 @@ impl<'a> Job<'a> {
                 if stop.is_some() || checkpoints.is_due(updates, None) {
                     let state = trainer.state()?;
                     place = Place::new(number, n, place.seconds + begin.elapsed().as_secs_f64());
-                    let batch = B::batch(&data, range.clone());
+                    let batch = data.range(range.clone());
                     let mean = state.watched / (state.updates - state.reported) as f64;
                     let rbm = checkpoints.finite(&lent, batch, Some(mean), number, updates)?;
                     checkpoints.save(rbm, state, place, &log)?;
@@ -248,7 +248,7 @@ impl<'a> Job<'a> {
                     return Ok((log.epochs, stop));
                 }
             }
-            let report = trainer.report()?;
+            let report = trainer.take_report()?;
             place = Place::new(number + 1, 0, place.seconds + begin.elapsed().as_secs_f64());
             let before = log.epochs.last().map_or(0.0, |epoch| epoch.seconds);
             log.epochs.push(Epoch::new(report.updates, report.monitor, place.seconds));
@@ -261,7 +261,7 @@ impl<'a> Job<'a> {
                 significant(report.since_last as f64 / seconds)
             ));
             let last = batches.last().cloned().unwrap_or_default();
-            let rbm = checkpoints.finite(&lent, B::batch(&data, last), report.monitor, number, report.updates)?;
+            let rbm = checkpoints.finite(&lent, data.range(last), report.monitor, number, report.updates)?;
             if let Some(warning) = log.warning(title, self.shape.n_visible()) {
                 self.progress.warn(&format!("{warning}: the model does not learn with --lr {:?}", self.options.lr));
             }
@@ -277,8 +277,8 @@ impl<'a> Job<'a> {
     }
 
     /// How the chains are after this update; says so where they lag.
-    fn check_up<B: Backend>(
-        &self, rbm: &Resident<B>, chains: &Chains<B>, rows: B::Batch<'_>, updates: u64,
+    fn check_up(
+        &self, rbm: &Resident, chains: &Chains, rows: Batch<'_>, updates: u64,
     ) -> Result<CheckUp> {
         let draws = Uniforms::new(self.options.seed, Purpose::Diagnosis);
         let found = check_up(rbm, chains, rows, CHECK_UP_STEPS, draws, updates)?;
@@ -298,7 +298,7 @@ impl<'a> Job<'a> {
     }
 
     /// The log, the model so far and pictures of it.
-    fn write_epoch<B: Backend>(&self, number: u64, epochs: &[Epoch], rbm: &Rbm, trainer: &Trainer<B>) -> Result<()> {
+    fn write_epoch(&self, number: u64, epochs: &[Epoch], rbm: &Rbm, trainer: &Trainer) -> Result<()> {
         let out = &self.options.out;
         let view = rbm.view();
         write_log(&out.join("log.csv"), epochs)?;
@@ -315,7 +315,7 @@ impl<'a> Job<'a> {
     }
 
     /// Chains that start at test rows, or where there are none at training rows.
-    fn draw_samples<B: Backend>(&self, backend: &B, rbm: &Rbm) -> Result<()> {
+    fn draw_samples(&self, backend: &Device, rbm: &Rbm) -> Result<()> {
         let Some(sides) = self.sides.filter(|_| self.options.samples > 0) else { return Ok(()) };
         let test = data::test(&self.options.data)?.filter(|test| test.rows.units() == self.shape.n_visible());
         let start = test.as_ref().map_or(&self.rows, |test| &test.rows);

@@ -1,7 +1,6 @@
-//! The exact pseudo-likelihood on the CPU: every visible unit of each row flipped once, for a group of at most
-//! [`GROUP`](super::groups::GROUP) rows.
+//! The pseudo-likelihood on the CPU, of one visible unit or of all of them, for a group of rows.
 //!
-//! Flipping unit i changes pre-activation a_j by w = ±W_ij, and e^-F by e^±b_i times the product over the hidden units of
+//! One unit's term is a sum of softplus differences. For all of them every unit of each row is flipped once. Flipping unit i changes pre-activation a_j by w = ±W_ij, and e^-F by e^±b_i times the product over the hidden units of
 //! (1 + e^(a_j + w))/(1 + e^a_j) = σ(-a_j) + σ(a_j)·e^w: one multiply-add for each, both means being the row's and e^±W the
 //! model's, and one logarithm for the whole product. All terms are positive, so nothing cancels: each factor is off by no
 //! more than the [`SIGMOID_ULP`](crate::elementary::SIGMOID_ULP) + [`EXP_ULP`](crate::elementary::EXP_ULP) + 1/2 ulp of its
@@ -13,14 +12,15 @@
 //! is for units whose weights are all within ±[`MAX_WEIGHT`]; the others' terms come from softplus, unit by unit.
 
 use super::{
-    energies,
-    groups::{Tempered, round, with_scratch},
-    tiles::{Row, TILE, VECTORS, lanes_used, tiles},
+    groups::{Scratch, Tempered, empty, round},
+    layers::{self, total},
+    tiles::{LANE, Row, TILE, VECTORS, lanes_used, tiles},
 };
 use crate::{
-    backend::{Layer, Rows},
-    elementary::{exp_lanes, ln_1p_lanes, sigmoid_lanes, softplus_lanes},
+    elementary::{exp_lanes, ln_1p_lanes, sigmoid_lanes, softplus, softplus_lanes},
     lanes::{LANES, dispatch},
+    rows::Rows,
+    shape::Layer,
 };
 
 /// Four factors of e^20 are less than 2^126.
@@ -30,76 +30,91 @@ const MAX_LOG: f32 = 86.0;
 /// As many products side by side keep the multipliers busy.
 const SIDE_BY_SIDE: usize = 4;
 
-/// Σ_i log P(x_i|x_-i) of each row.
-pub(super) fn pseudo_log_likelihood(model: Tempered<'_>, rows: Rows<'_>, out: &mut [f64]) {
+/// log P(x_i|x_-i) = -sp(-(F(x̃_i) - F(x))), from the sum that flipping bit i adds to the softplus.
+fn of_bit(x: bool, bias: f32, added: f64) -> f64 {
+    let difference = f64::from(if x { bias } else { -bias }) - added;
+    -f64::from(softplus(-difference as f32))
+}
+
+/// n_visible·log P(x_i|x_-i) of each row for one bit i.
+pub(super) fn pseudo_log_likelihood_of_bit(
+    model: Tempered<'_>, rows: Rows<'_>, bit: usize, out: &mut [f64], scratch: &mut Scratch,
+) {
+    round(rows, &mut scratch.bits);
+    log_conditionals_of_bit(model, bit, out, scratch);
+    out.iter_mut().for_each(|log| *log *= model.parameters.shape.n_visible() as f64);
+}
+
+/// log P(x_i|x_-i) for one bit i of each row that is packed in `scratch.bits`, an `f32`.
+pub(super) fn log_conditionals_of_bit(model: Tempered<'_>, bit: usize, out: &mut [f64], scratch: &mut Scratch) {
     let shape = model.parameters.shape;
-    let (width, visible_width) = (tiles(shape.n_hidden()), tiles(shape.n_visible()));
-    with_scratch(|scratch| {
-        let mut bits = std::mem::take(&mut scratch.bits);
-        let (mut on, mut off) = (std::mem::take(&mut scratch.row), std::mem::take(&mut scratch.base));
-        let mut factors = std::mem::take(&mut scratch.factors);
-        let (mut terms, mut large) = (std::mem::take(&mut scratch.terms), std::mem::take(&mut scratch.large));
-        round(rows, &mut bits);
-        for rows_of in [&mut on, &mut off] {
-            rows_of.clear();
-            rows_of.resize(rows.len() * width, Row::ZERO);
-        }
-        model.make_from_bits(Layer::Visible, &bits, scratch, |tile, _, pre| {
-            for (r, pre) in pre.iter().enumerate() {
-                both_means(
-                    model.isa,
-                    pre,
-                    shape.n_hidden(),
-                    tile,
-                    &mut on[r * width + tile],
-                    &mut off[r * width + tile],
-                );
-            }
-        });
-        terms.clear();
-        terms.resize(rows.len() * visible_width, Row::ZERO);
-        large.clear();
-        factors.resize(2 * TILE * width, Row::ZERO);
-        for visible_tile in 0..visible_width {
-            let block = model.parameters.block(visible_tile, 0);
-            let (mut greatest, mut within) = (0.0, u64::MAX);
-            for tile in 0..width {
-                let weights = &model.parameters.weights[block + tile * TILE..][..TILE];
-                exponentials(model.isa, weights, tile, width, &mut factors, &mut greatest, &mut within);
-            }
-            large.push(!within);
-            // At least one tile at a time: four factors a lane.
-            let every = ((MAX_LOG / VECTORS as f32 / greatest.max(f32::MIN_POSITIVE)) as usize).clamp(1, width);
-            for r in 0..rows.len() {
-                let word = bits[r * visible_width + visible_tile];
-                let (on, off) = (&on[r * width..][..width], &off[r * width..][..width]);
-                let bias = &model.parameters.visible_bias[visible_tile];
-                let term = &mut terms[r * visible_width + visible_tile];
-                log_conditionals(model.isa, on, off, &factors, every, word, bias, term);
-            }
-        }
-        (scratch.bits, scratch.row, scratch.base, scratch.factors) = (bits, on, off, factors);
-        (scratch.terms, scratch.large) = (terms, large);
+    let Scratch { sums, bits, partials, changes, .. } = scratch;
+    let words = bits[bit / TILE..].iter().step_by(tiles(shape.n_visible()));
+    let on = words.map(|word| word >> (bit % TILE) & 1 == 1);
+    empty(partials, out.len());
+    changes.clear();
+    changes.extend(on.clone().map(|on| if on { -1.0 } else { 1.0 }));
+    model.make_from_bits(Layer::Visible, bits, sums, |tile, vectors, pre| {
+        let weights = &model.parameters.weights[model.parameters.block(bit / TILE, tile) + bit % TILE];
+        layers::add_flip(model.cpu.isa, pre, weights, changes, shape.n_hidden(), tile, vectors, partials);
     });
-    let (mut terms, large) =
-        with_scratch(|scratch| (std::mem::take(&mut scratch.terms), std::mem::take(&mut scratch.large)));
-    for (tile, &large) in large.iter().enumerate() {
-        let mut left = large;
+    let bias = model.parameters.visible_bias[bit / TILE].units()[bit % TILE];
+    out.iter_mut().zip(partials).zip(on).for_each(|((out, partial), on)| *out = of_bit(on, bias, total(*partial)));
+}
+
+/// Σ_i log P(x_i|x_-i) of each row.
+pub(super) fn pseudo_log_likelihood(model: Tempered<'_>, rows: Rows<'_>, out: &mut [f64], scratch: &mut Scratch) {
+    let (isa, shape) = (model.cpu.isa, model.parameters.shape);
+    let (width, visible_width) = (tiles(shape.n_hidden()), tiles(shape.n_visible()));
+    let Scratch { sums, bits, row: on, base: off, factors, terms, large, .. } = &mut *scratch;
+    round(rows, bits);
+    for rows_of in [&mut *on, &mut *off] {
+        rows_of.clear();
+        rows_of.resize(rows.len() * width, Row::ZERO);
+    }
+    model.make_from_bits(Layer::Visible, bits, sums, |tile, _, pre| {
+        for (r, pre) in pre.iter().enumerate() {
+            let at = r * width + tile;
+            both_means(isa, pre, shape.n_hidden(), tile, &mut on[at], &mut off[at]);
+        }
+    });
+    terms.clear();
+    terms.resize(rows.len() * visible_width, Row::ZERO);
+    large.clear();
+    factors.resize(2 * TILE * width, Row::ZERO);
+    for visible_tile in 0..visible_width {
+        let block = model.parameters.block(visible_tile, 0);
+        let (mut greatest, mut within) = (0.0, u64::MAX);
+        for tile in 0..width {
+            let weights = &model.parameters.weights[block + tile * TILE..][..TILE];
+            exponentials(isa, weights, tile, width, factors, &mut greatest, &mut within);
+        }
+        large.push(!within);
+        // At least one tile at a time: four factors a lane.
+        let every = ((MAX_LOG / VECTORS as f32 / greatest.max(f32::MIN_POSITIVE)) as usize).clamp(1, width);
+        for r in 0..rows.len() {
+            let word = bits[r * visible_width + visible_tile];
+            let (on, off) = (&on[r * width..][..width], &off[r * width..][..width]);
+            let bias = &model.parameters.visible_bias[visible_tile];
+            log_conditionals(isa, on, off, factors, every, word, bias, &mut terms[r * visible_width + visible_tile]);
+        }
+    }
+    for tile in 0..visible_width {
+        let mut left = scratch.large[tile];
         while left != 0 {
             let lane = left.trailing_zeros() as usize;
             left &= left - 1;
-            energies::log_conditionals_of_bit(model, rows, tile * TILE + lane, out);
-            for (term, &log) in terms[tile..].iter_mut().step_by(visible_width).zip(&*out) {
+            log_conditionals_of_bit(model, tile * TILE + lane, out, scratch);
+            for (term, &log) in scratch.terms[tile..].iter_mut().step_by(visible_width).zip(&*out) {
                 // What a softplus gave: the conversion is exact.
                 term.units_mut()[lane] = log as f32;
             }
         }
     }
-    for (out, terms) in out.iter_mut().zip(terms.chunks_exact(visible_width)) {
+    for (out, terms) in out.iter_mut().zip(scratch.terms.chunks_exact(visible_width)) {
         let terms = terms.iter().flat_map(Row::units).take(shape.n_visible());
         *out = terms.fold(0.0, |sum, &term| sum + f64::from(term));
     }
-    with_scratch(|scratch| (scratch.terms, scratch.large) = (terms, large));
 }
 
 /// Takes the exponents out of positive numbers, which come into [1, 2).
@@ -130,7 +145,7 @@ dispatch! {
     /// on ← σ(pre), off ← σ(-pre): where no unit is 0 and 1, so that its factor is 1.
     fn both_means(|l| pre: &Row, units: usize, tile: usize, on: &mut Row, off: &mut Row) {
         for v in 0..VECTORS {
-            let used = l.less(l.load(&super::tiles::LANE), l.splat(lanes_used(units, tile, v)));
+            let used = l.less(l.load(&LANE), l.splat(lanes_used(units, tile, v)));
             let pre = l.load(&pre.0[v]);
             l.store(l.select(used, sigmoid_lanes(l, pre), l.splat(0.0)), &mut on.0[v]);
             l.store(l.select(used, sigmoid_lanes(l, l.negate(pre)), l.splat(1.0)), &mut off.0[v]);

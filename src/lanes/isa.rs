@@ -1,15 +1,22 @@
-//! Which instruction set the kernels run on: found once, at run time, here and nowhere else.
+//! The instruction set that the kernels run on: found once, at run time, here and nowhere else.
 //!
-//! The results do not depend on it: `crate::lanes` says why.
+//! The results do not depend on it: the module above says why.
 
 use crate::error::{Error, Result};
-use std::sync::OnceLock;
+use std::{
+    fmt::{self, Display},
+    str::FromStr,
+    sync::OnceLock,
+};
+
+/// The environment variable that chooses one.
+const VARIABLE: &str = "HARMONIUM_ISA";
 
 /// An instruction set that this machine has: a value of this type is the proof of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Isa(Kind);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Scalar,
     #[cfg(target_arch = "x86_64")]
@@ -26,15 +33,11 @@ impl Isa {
     /// [`Error::Isa`] where the variable names an instruction set that is unknown or that this machine lacks.
     pub fn detect() -> Result<Self> {
         static FOUND: OnceLock<Result<Isa>> = OnceLock::new();
-        FOUND
-            .get_or_init(|| match std::env::var("HARMONIUM_ISA") {
-                Ok(name) => Self::named(&name),
-                Err(std::env::VarError::NotPresent) => {
-                    Ok(Self::available().last().copied().unwrap_or(Isa(Kind::Scalar)))
-                }
-                Err(std::env::VarError::NotUnicode(name)) => Err(Error::Isa { name: name.to_string_lossy().into() }),
-            })
-            .clone()
+        let find = || match std::env::var_os(VARIABLE).map(|name| name.to_string_lossy().into_owned()) {
+            Some(name) => Self::find(VARIABLE, &name),
+            None => Ok(Self::available().last().copied().unwrap_or(Isa(Kind::Scalar))),
+        };
+        FOUND.get_or_init(find).clone()
     }
 
     /// The instruction set of that name, if this machine has it.
@@ -42,7 +45,12 @@ impl Isa {
     /// # Errors
     /// [`Error::Isa`] where it does not, or where the name is none of `scalar`, `avx2` and `avx512`.
     pub fn named(name: &str) -> Result<Self> {
-        Self::available().into_iter().find(|isa| isa.name() == name).ok_or_else(|| Error::Isa { name: name.into() })
+        Self::find("instruction set", name)
+    }
+
+    fn find(what: &'static str, name: &str) -> Result<Self> {
+        let found = Self::available().into_iter().find(|isa| isa.name() == name);
+        found.ok_or_else(|| Error::Isa { what, name: name.into() })
     }
 
     /// All instruction sets that this machine has, narrowest first.
@@ -75,5 +83,19 @@ impl Isa {
 
     pub(crate) fn kind(self) -> Kind {
         self.0
+    }
+}
+
+impl Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Isa {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::named(name)
     }
 }

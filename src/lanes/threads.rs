@@ -4,6 +4,9 @@
 //! computes never depends on the split. Handing over costs microseconds from inside the pool (more from outside, so put a
 //! whole training loop inside one `install`), so there is one split a phase, never one a product.
 
+use crate::rows::Rows;
+use std::ops::Range;
+
 /// Work that can be cut in two.
 pub(crate) trait Split: Sized + Send {
     /// How many indivisible pieces there are.
@@ -60,7 +63,7 @@ fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
     b();
 }
 
-/// A mutable slice whose rows are pieces of work, with the number of its first row.
+/// Rows of a slice: pieces of work, with the number of the first one. The last row may be short.
 pub(crate) struct RowsMut<'a, T> {
     pub first: usize,
     pub width: usize,
@@ -76,16 +79,72 @@ impl<'a, T: Send> RowsMut<'a, T> {
     pub fn reborrow(&mut self) -> RowsMut<'_, T> {
         RowsMut { first: self.first, width: self.width, values: self.values }
     }
+
+    /// Some of the rows, counted from the first one here, for a while.
+    pub fn part(&mut self, rows: Range<usize>) -> RowsMut<'_, T> {
+        let values = &mut self.values[rows.start * self.width..rows.end * self.width];
+        RowsMut { first: self.first + rows.start, width: self.width, values }
+    }
 }
 
 impl<T: Send> Split for RowsMut<'_, T> {
     fn pieces(&self) -> usize {
-        self.values.len() / self.width
+        self.values.len().div_ceil(self.width)
     }
 
     fn split(self, pieces: usize) -> (Self, Self) {
-        let (a, b) = self.values.split_at_mut(pieces * self.width);
+        let (a, b) = self.values.split_at_mut((pieces * self.width).min(self.values.len()));
         let (first, width) = (self.first, self.width);
         (Self { first, width, values: a }, Self { first: first + pieces, width, values: b })
     }
 }
+
+impl<T: Sync> Split for &[T] {
+    fn pieces(&self) -> usize {
+        self.len()
+    }
+
+    fn split(self, pieces: usize) -> (Self, Self) {
+        self.split_at(pieces)
+    }
+}
+
+impl Split for Rows<'_> {
+    fn pieces(&self) -> usize {
+        self.len()
+    }
+
+    fn split(self, pieces: usize) -> (Self, Self) {
+        (self.range(0..pieces), self.range(pieces..self.len()))
+    }
+}
+
+/// Work that need not be there, beside work that is.
+impl<W: Split> Split for Option<W> {
+    fn pieces(&self) -> usize {
+        self.as_ref().map_or(0, W::pieces)
+    }
+
+    fn split(self, pieces: usize) -> (Self, Self) {
+        self.map(|work| work.split(pieces)).unzip()
+    }
+}
+
+/// Things with as many pieces each, which are cut at the same places.
+macro_rules! split_tuples {
+    ($(($first:ident $(, $other:ident)*))*) => {$(
+        #[allow(non_snake_case)]
+        impl<$first: Split, $($other: Split),*> Split for ($first, $($other),*) {
+            fn pieces(&self) -> usize {
+                self.0.pieces()
+            }
+
+            fn split(self, pieces: usize) -> (Self, Self) {
+                let ($first, $($other),*) = self;
+                let ($first, $($other),*) = ($first.split(pieces), $($other.split(pieces)),*);
+                (($first.0, $($other.0),*), ($first.1, $($other.1),*))
+            }
+        }
+    )*};
+}
+split_tuples! { (A, B) (A, B, C) (A, B, C, D) (A, B, C, D, E) }

@@ -1,4 +1,4 @@
-//! Sixteen numbers at once: the few vector operations that the CPU's kernels are written in, for each instruction set.
+//! What a processor offers: vectors of sixteen numbers in each instruction set ([`isa`]), and threads ([`threads`]).
 //!
 //! A kernel is written once, over [`Lanes`], inside [`dispatch!`], which compiles it for AVX-512, for AVX2 with FMA and for
 //! whatever the target always has ([`Portable`], plain arrays). An operation is exact or correctly rounded in each of
@@ -259,6 +259,8 @@ impl Wide for Portable {
     }
 }
 
+pub(crate) mod isa;
+pub(crate) mod threads;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 #[cfg(target_arch = "x86_64")]
@@ -271,7 +273,7 @@ macro_rules! dispatch {
     ($($(#[$doc:meta])* $vis:vis fn $name:ident $(<const $c:ident: usize>)? (|$lanes:ident| $($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block)*) => {$(
         $(#[$doc])*
         #[allow(unsafe_code, clippy::too_many_arguments)]
-        $vis fn $name $(<const $c: usize>)? (isa: $crate::cpu::isa::Isa, $($arg: $ty),*) $(-> $ret)? {
+        $vis fn $name $(<const $c: usize>)? (isa: $crate::lanes::isa::Isa, $($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
             fn body<L: $crate::lanes::Wide, $(const $c: usize)?> ($lanes: L, $($arg: $ty),*) $(-> $ret)? $body
 
@@ -288,15 +290,29 @@ macro_rules! dispatch {
             }
 
             match isa.kind() {
-                $crate::cpu::isa::Kind::Scalar => body::<_, $($c)?>($crate::lanes::Portable, $($arg),*),
+                $crate::lanes::isa::Kind::Scalar => body::<_, $($c)?>($crate::lanes::Portable, $($arg),*),
                 // SAFETY: an `Isa` of this kind is made only where the processor reported these features.
                 #[cfg(target_arch = "x86_64")]
-                $crate::cpu::isa::Kind::Avx2 => unsafe { avx2 $(::<$c>)? ($crate::lanes::Avx2::assume(), $($arg),*) },
+                $crate::lanes::isa::Kind::Avx2 => unsafe { avx2 $(::<$c>)? ($crate::lanes::Avx2::assume(), $($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                $crate::cpu::isa::Kind::Avx512 => unsafe { avx512 $(::<$c>)? ($crate::lanes::Avx512::assume(), $($arg),*) },
+                $crate::lanes::isa::Kind::Avx512 => unsafe { avx512 $(::<$c>)? ($crate::lanes::Avx512::assume(), $($arg),*) },
             }
         }
     )*};
 }
 pub(crate) use dispatch;
+
+dispatch! {
+    /// `out.len()` numbers in sequence from the generator's `state` on.
+    pub(crate) fn uniforms(|l| state: u64, out: &mut [f32]) {
+        let mut draws = l.states(state);
+        let (vectors, rest) = out.as_chunks_mut();
+        for vector in vectors {
+            l.store(l.draw(&mut draws), vector);
+        }
+        let mut vector = [0.0; LANES];
+        l.store(l.draw(&mut draws), &mut vector);
+        rest.copy_from_slice(&vector[..rest.len()]);
+    }
+}

@@ -1,0 +1,463 @@
+//! Where RBMs are computed with: a value, chosen at run time.
+//!
+//! Everything above this floor is written once, for a [`Device`]; everything below is written for one kind of device. The
+//! verbs between them are coarse, so the choice costs nothing.
+
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, Cuda};
+use crate::{
+    cpu::Cpu,
+    dataset::Dataset,
+    error::{Error, Result},
+    rbm::{Gradient, RbmMut, RbmRef},
+    rows::Rows,
+    shape::{Layer, Shape},
+    uniforms::Uniforms,
+    verbs::{Activations, BatchMeans, ChainState, Conditionals, Energies, Learning, Memory, Plan, Sampling, Sums},
+};
+use std::{
+    fmt::{self, Display},
+    ops::Range,
+    str::FromStr,
+};
+
+/// A device that RBMs are computed with: the CPU or an NVIDIA GPU, with canonical sums or a matrix library's.
+///
+/// A value that costs little to clone. Objects of two devices, or of two handles of one GPU, cannot be used together:
+/// [`Error::Device`] says so.
+///
+/// ```
+/// use harmonium::{Cpu, Device, Place, Sums};
+///
+/// # fn main() -> harmonium::Result<()> {
+/// let device: Device = "cpu".parse::<Place>()?.open(Sums::Canonical)?;
+/// assert_eq!(device, Cpu::detect()?.into());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Device {
+    /// The CPU.
+    Cpu(Cpu),
+    /// An NVIDIA GPU.
+    #[cfg(feature = "cuda")]
+    Cuda(Cuda),
+}
+
+impl From<Cpu> for Device {
+    fn from(cpu: Cpu) -> Self {
+        Device::Cpu(cpu)
+    }
+}
+
+impl From<&Cpu> for Device {
+    fn from(cpu: &Cpu) -> Self {
+        Device::Cpu(*cpu)
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl From<Cuda> for Device {
+    fn from(cuda: Cuda) -> Self {
+        Device::Cuda(cuda)
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl From<&Cuda> for Device {
+    fn from(cuda: &Cuda) -> Self {
+        Device::Cuda(cuda.clone())
+    }
+}
+
+impl From<&Device> for Device {
+    fn from(device: &Device) -> Self {
+        device.clone()
+    }
+}
+
+impl Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Cpu(cpu) => write!(f, "{cpu}"),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => write!(f, "{cuda}"),
+        }
+    }
+}
+
+/// The name of a device: `cpu`, `cuda` or `cuda:N`, as a command line or a settings file has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Place {
+    /// The CPU with its widest instruction set.
+    #[default]
+    Cpu,
+    /// NVIDIA GPU number N, as the driver counts them, from 0.
+    #[cfg(feature = "cuda")]
+    Cuda(usize),
+}
+
+impl Place {
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// Those of [`Cpu::detect`] and [`Cpu::with_sums`], or of `Cuda::new` and `Cuda::with_sums`.
+    pub fn open(self, sums: Sums) -> Result<Device> {
+        match self {
+            Place::Cpu => Ok(Cpu::detect()?.with_sums(sums)?.into()),
+            #[cfg(feature = "cuda")]
+            Place::Cuda(ordinal) => Ok(Cuda::new(ordinal)?.with_sums(sums)?.into()),
+        }
+    }
+}
+
+impl FromStr for Place {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let expected = match text {
+            "cpu" => return Ok(Place::Cpu),
+            #[cfg(feature = "cuda")]
+            _ => match text.strip_prefix("cuda").map(|rest| rest.strip_prefix(':').unwrap_or("0").parse()) {
+                Some(Ok(ordinal)) if !text.ends_with(':') => return Ok(Place::Cuda(ordinal)),
+                _ => "cpu, cuda or cuda:N",
+            },
+            #[cfg(not(feature = "cuda"))]
+            _ if text.starts_with("cuda") => "cpu, as this build is without CUDA",
+            #[cfg(not(feature = "cuda"))]
+            _ => "cpu",
+        };
+        Err(Error::Argument { what: "device", expected: expected.into(), found: text.into() })
+    }
+}
+
+impl Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Cpu => f.pad("cpu"),
+            #[cfg(feature = "cuda")]
+            Place::Cuda(ordinal) => f.pad(&format!("cuda:{ordinal}")),
+        }
+    }
+}
+
+/// Rows where a device can read them: on the CPU the host's own, on a GPU a copy.
+#[derive(Debug)]
+pub struct Data<'a>(Source<'a>);
+
+#[derive(Debug)]
+enum Source<'a> {
+    Borrowed(Rows<'a>),
+    Owned(Dataset),
+    #[cfg(feature = "cuda")]
+    Cuda(cuda::Data),
+}
+
+impl Data<'_> {
+    /// Some of the rows.
+    ///
+    /// # Panics
+    /// Where the range does not lie within the rows.
+    pub fn range(&self, rows: Range<usize>) -> Batch<'_> {
+        match &self.0 {
+            Source::Borrowed(all) => all.range(rows).into(),
+            Source::Owned(all) => all.rows().range(rows).into(),
+            #[cfg(feature = "cuda")]
+            Source::Cuda(all) => Batch(On::Cuda(all.range(rows))),
+        }
+    }
+
+    /// All rows.
+    pub fn all(&self) -> Batch<'_> {
+        self.range(0..self.len())
+    }
+
+    /// How many rows there are.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Source::Borrowed(all) => all.len(),
+            Source::Owned(all) => all.len(),
+            #[cfg(feature = "cuda")]
+            Source::Cuda(all) => all.len(),
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl From<cuda::Data> for Data<'static> {
+    fn from(data: cuda::Data) -> Self {
+        Data(Source::Cuda(data))
+    }
+}
+
+/// Some rows: of [`Data`] that a device holds, or the host's own, which a GPU then copies for the call.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a>(On<'a>);
+
+#[derive(Clone, Copy, Debug)]
+enum On<'a> {
+    Cpu(Rows<'a>),
+    #[cfg(feature = "cuda")]
+    Cuda(cuda::Batch<'a>),
+}
+
+impl<'a> From<Rows<'a>> for Batch<'a> {
+    fn from(rows: Rows<'a>) -> Self {
+        Batch(On::Cpu(rows))
+    }
+}
+
+impl<'a> From<&'a Dataset> for Batch<'a> {
+    fn from(data: &'a Dataset) -> Self {
+        data.rows().into()
+    }
+}
+
+impl Batch<'_> {
+    /// How many rows there are.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        match self.0 {
+            On::Cpu(rows) => rows.len(),
+            #[cfg(feature = "cuda")]
+            On::Cuda(rows) => rows.len(),
+        }
+    }
+
+    /// How many values each row has.
+    pub fn units(&self) -> usize {
+        match self.0 {
+            On::Cpu(rows) => rows.units(),
+            #[cfg(feature = "cuda")]
+            On::Cuda(rows) => rows.units(),
+        }
+    }
+}
+
+/// What belongs to one kind of device: an enum for each of [`Memory`]'s types.
+macro_rules! held {
+    ($($(#[$doc:meta])* $name:ident: $of:ident $(+ $derive:ident)?;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug $(, $derive)?)]
+        pub(crate) enum $name {
+            Cpu(<Cpu as Memory>::$of),
+            #[cfg(feature = "cuda")]
+            Cuda(<Cuda as Memory>::$of),
+        }
+    )*};
+}
+held! {
+    /// The parameters of an RBM on a device.
+    Parameters: Parameters + Clone;
+    /// The states of M chains on a device.
+    States: Chains + Clone;
+    /// Room for updates on a device.
+    Work: Work;
+}
+
+/// Runs something, written once, with the device and what belongs to it. The floors above have compared devices.
+macro_rules! with {
+    ($device:expr $(, $kind:ident($held:ident))*; |$on:ident| $run:expr) => {
+        match ($device $(, $held)*) {
+            (Device::Cpu($on) $(, $kind::Cpu($held))*) => $run,
+            #[cfg(feature = "cuda")]
+            (Device::Cuda($on) $(, $kind::Cuda($held))*) => $run,
+            #[cfg(feature = "cuda")]
+            #[allow(unreachable_patterns)]
+            _ => Err(Error::Device {
+                what: "all objects of a call",
+                expected: "one device".into(),
+                found: "several".into(),
+            }),
+        }
+    };
+}
+
+/// Wraps what a verb makes as the device's.
+macro_rules! make {
+    ($device:expr, $kind:ident; |$on:ident| $run:expr) => {
+        match $device {
+            Device::Cpu($on) => Ok($kind::Cpu($run?)),
+            #[cfg(feature = "cuda")]
+            Device::Cuda($on) => Ok($kind::Cuda($run?)),
+        }
+    };
+}
+
+impl Device {
+    /// How it adds up.
+    pub fn sums(&self) -> Sums {
+        match self {
+            Device::Cpu(cpu) => cpu.sums(),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => cuda.sums(),
+        }
+    }
+
+    /// Makes rows available to the device. On the CPU they stay where they are; `Cuda::load` copies them and borrows nothing.
+    ///
+    /// # Errors
+    /// What the device says; on the CPU none.
+    pub fn load<'a>(&self, rows: Rows<'a>) -> Result<Data<'a>> {
+        match self {
+            Device::Cpu(_) => Ok(Data(Source::Borrowed(rows))),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => cuda.load(rows),
+        }
+    }
+
+    /// The same with data that nobody else needs: the result borrows nothing, on any device.
+    ///
+    /// # Errors
+    /// What the device says; on the CPU none.
+    pub fn load_owned(&self, data: Dataset) -> Result<Data<'static>> {
+        match self {
+            Device::Cpu(_) => Ok(Data(Source::Owned(data))),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => cuda.load(data.rows()),
+        }
+    }
+
+    /// Fails where `what` belongs to another device.
+    pub(crate) fn check(&self, what: &'static str, other: &Device) -> Result<()> {
+        if self == other {
+            return Ok(());
+        }
+        Err(Error::Device { what, expected: self.to_string(), found: other.to_string() })
+    }
+
+    /// Runs `run` with a batch that this device can read: the host's rows are copied for as long as it runs.
+    pub(crate) fn reading<T>(&self, batch: Batch<'_>, run: impl FnOnce(Batch<'_>) -> Result<T>) -> Result<T> {
+        match (self, batch.0) {
+            (Device::Cpu(_), On::Cpu(_)) => run(batch),
+            #[cfg(feature = "cuda")]
+            (Device::Cuda(cuda), On::Cpu(rows)) => run(cuda.load(rows)?.all()),
+            #[cfg(feature = "cuda")]
+            (_, On::Cuda(rows)) => {
+                self.check("batch", &rows.device().into())?;
+                run(batch)
+            }
+        }
+    }
+
+    pub(crate) fn upload(&self, rbm: RbmRef<'_>) -> Result<Parameters> {
+        make!(self, Parameters; |on| on.upload(rbm))
+    }
+
+    pub(crate) fn download(&self, parameters: &Parameters, to: RbmMut<'_>) -> Result<()> {
+        with!(self, Parameters(parameters); |on| on.download(parameters, to))
+    }
+
+    pub(crate) fn conditional(
+        &self, parameters: &Parameters, given: Layer, Batch(rows): Batch<'_>, draws: Option<&mut Uniforms>,
+        out: &mut Activations,
+    ) -> Result<()> {
+        with!(self, Parameters(parameters), On(rows); |on| on.conditional(parameters, given, rows, draws, out))
+    }
+
+    pub(crate) fn free_energy(&self, parameters: &Parameters, Batch(rows): Batch<'_>, out: &mut [f64]) -> Result<()> {
+        with!(self, Parameters(parameters), On(rows); |on| on.free_energy(parameters, rows, out))
+    }
+
+    pub(crate) fn free_energy_gradient(
+        &self, parameters: &Parameters, Batch(rows): Batch<'_>, weights: &[f32], shape: Shape, out: &mut Gradient,
+    ) -> Result<()> {
+        with!(self, Parameters(parameters), On(rows); |on| {
+            on.free_energy_gradient(parameters, rows, weights, &mut on.work(shape)?, out)
+        })
+    }
+
+    pub(crate) fn pseudo_log_likelihood(
+        &self, parameters: &Parameters, Batch(rows): Batch<'_>, bit: Option<usize>, out: &mut [f64],
+    ) -> Result<()> {
+        with!(self, Parameters(parameters), On(rows); |on| on.pseudo_log_likelihood(parameters, rows, bit, out))
+    }
+
+    pub(crate) fn chains(&self, shape: Shape, state: &ChainState) -> Result<States> {
+        make!(self, States; |on| on.chains(shape, state))
+    }
+
+    pub(crate) fn chain_state(&self, chains: &States) -> Result<ChainState> {
+        with!(self, States(chains); |on| on.chain_state(chains))
+    }
+
+    pub(crate) fn start(&self, parameters: &Parameters, chains: &mut States, Batch(rows): Batch<'_>) -> Result<()> {
+        with!(self, Parameters(parameters), States(chains), On(rows); |on| on.start(parameters, chains, rows))
+    }
+
+    pub(crate) fn sweep(&self, parameters: &Parameters, chains: &mut States, k: usize) -> Result<()> {
+        with!(self, Parameters(parameters), States(chains); |on| on.sweep(parameters, chains, k))
+    }
+
+    pub(crate) fn anneal(
+        &self, parameters: &Parameters, chains: &mut States, reference: &[f32], betas: &[f32], log_weights: &mut [f64],
+    ) -> Result<()> {
+        with!(self, Parameters(parameters), States(chains); |on| {
+            on.anneal(parameters, chains, reference, betas, log_weights)
+        })
+    }
+
+    pub(crate) fn visible(&self, chains: &States, out: &mut Activations) -> Result<()> {
+        with!(self, States(chains); |on| on.visible(chains, out))
+    }
+
+    pub(crate) fn work(&self, shape: Shape) -> Result<Work> {
+        make!(self, Work; |on| on.work(shape))
+    }
+
+    pub(crate) fn phases(
+        &self, parameters: &Parameters, Batch(batch): Batch<'_>, chains: &mut States, plan: Plan, work: &mut Work,
+    ) -> Result<()> {
+        with!(self, Parameters(parameters), On(batch), States(chains), Work(work); |on| {
+            on.phases(parameters, batch, chains, plan, work)
+        })
+    }
+
+    pub(crate) fn batch_means(
+        &self, shape: Shape, Batch(batch): Batch<'_>, work: &mut Work, out: &mut BatchMeans,
+    ) -> Result<()> {
+        with!(self, On(batch), Work(work); |on| on.batch_means(shape, batch, work, out))
+    }
+
+    pub(crate) fn gradient(
+        &self, parameters: &Parameters, Batch(batch): Batch<'_>, chains: &States, work: &mut Work, out: &mut Gradient,
+    ) -> Result<()> {
+        with!(self, Parameters(parameters), On(batch), States(chains), Work(work); |on| {
+            on.gradient(parameters, batch, chains, work, out)
+        })
+    }
+
+    pub(crate) fn update(
+        &self, parameters: &mut Parameters, Batch(batch): Batch<'_>, chains: &States, work: &mut Work, lr: f32,
+    ) -> Result<()> {
+        with!(self, Parameters(parameters), On(batch), States(chains), Work(work); |on| {
+            on.update(parameters, batch, chains, work, lr)
+        })
+    }
+
+    pub(crate) fn apply(&self, parameters: &mut Parameters, gradient: &Gradient, lr: f32) -> Result<()> {
+        with!(self, Parameters(parameters); |on| on.apply(parameters, gradient, lr))
+    }
+
+    pub(crate) fn watched(&self, work: &Work) -> Result<f64> {
+        with!(self, Work(work); |on| on.watched(work))
+    }
+
+    pub(crate) fn watch_from(&self, work: &mut Work, sum: f64) -> Result<()> {
+        with!(self, Work(work); |on| on.watch_from(work, sum))
+    }
+}
+
+impl States {
+    /// How many chains there are.
+    pub fn len(&self) -> usize {
+        match self {
+            States::Cpu(chains) => Cpu::n_chains(chains),
+            #[cfg(feature = "cuda")]
+            States::Cuda(chains) => Cuda::n_chains(chains),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What a device must be able to do for an RBM: few verbs, coarse and fused, one trait for each subject.
+//!
+//! The verbs are the model's, not a tensor library's: one call makes a whole sweep of k Gibbs steps over all chains, another
+//! one a whole update. They check nothing. [`Device`](crate::Device) is the only caller, for the floors above, which compare
+//! shapes, devices and lengths first; so no verb can be reached from outside of the crate.
+
+use crate::{
+    error::{Error, Result},
+    rbm::{Gradient, RbmMut, RbmRef},
+    shape::{Layer, Shape},
+    uniforms::Uniforms,
+};
+use std::{
+    fmt::{self, Debug, Display},
+    str::FromStr,
+};
+
+/// What a conditional gives for each unit of a layer: flat row-major buffers, made anew by every call that fills them and
+/// kept from call to call so that nothing is allocated twice.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Activations {
+    /// The sum over the other layer plus the bias, rows × units, in log-odds.
+    pub pre_activation: Vec<f32>,
+    /// σ of it: the probability of being on.
+    pub mean: Vec<f32>,
+    /// 1 where the unit was drawn on, else 0; empty after calls that only compute means.
+    pub sample: Vec<f32>,
+}
+
+impl Activations {
+    pub(crate) fn resize(&mut self, len: usize, sampled: bool) {
+        self.pre_activation.resize(len, 0.0);
+        self.mean.resize(len, 0.0);
+        self.sample.resize(if sampled { len } else { 0 }, 0.0);
+    }
+}
+
+/// The means of a batch and of the hidden units that belong to it.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct BatchMeans {
+    /// ⟨v⟩: the mean of each visible unit over the rows, n_visible.
+    pub visible: Vec<f32>,
+    /// ⟨p⟩: the mean of P(h_j = 1|v) over the rows, n_hidden.
+    pub hidden: Vec<f32>,
+}
+
+/// The lasting state of M chains: what a checkpoint keeps and what goes from one device to another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChainState {
+    /// The hidden bits, ⌈n_hidden/64⌉ words a chain; unit j is bit j mod 64 of word j/64, bits beyond the last unit are 0.
+    pub hidden: Vec<u64>,
+    /// The inverse temperature of each chain.
+    pub betas: Vec<f32>,
+    /// The place of the next draw.
+    pub uniforms: Uniforms,
+}
+
+/// Writes bits as numbers 0 and 1: `words` whole words a row, unit j being bit j mod 64 of word j/64.
+pub(crate) fn unpack(words: &[u64], units: usize, out: &mut [f32]) {
+    for (row, words) in out.chunks_exact_mut(units).zip(words.chunks_exact(units.div_ceil(64))) {
+        row.iter_mut().enumerate().for_each(|(j, x)| *x = (words[j / 64] >> (j % 64) & 1) as f32);
+    }
+}
+
+/// How a device adds up units and rows: in one fixed order, or as a matrix library likes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Sums {
+    /// In ascending order, in one accumulator each: the same bits on every device.
+    #[default]
+    Canonical,
+    /// Products of a matrix library: sgemm on the CPU, cuBLAS on a GPU. The same draws, other rounding.
+    Gemm,
+    /// The same with factors of eleven bits, on the tensor cores; on a GPU only.
+    GemmTf32,
+    /// On a GPU products for calls with many chains or rows, else canonical; on the CPU canonical.
+    Auto,
+}
+
+impl Sums {
+    /// All of them, in the order in which they are listed.
+    pub const ALL: [Self; 4] = [Self::Canonical, Self::Gemm, Self::GemmTf32, Self::Auto];
+}
+
+impl Display for Sums {
+    /// `canonical`, `gemm`, `gemm-tf32` or `auto`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Sums::Canonical => "canonical",
+            Sums::Gemm => "gemm",
+            Sums::GemmTf32 => "gemm-tf32",
+            Sums::Auto => "auto",
+        })
+    }
+}
+
+impl FromStr for Sums {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|sums| sums.to_string() == text).ok_or_else(|| Error::Argument {
+            what: "sums",
+            expected: "canonical, gemm, gemm-tf32 or auto".into(),
+            found: text.into(),
+        })
+    }
+}
+
+/// What is watched at every update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    Nothing,
+    /// The pseudo-likelihood's term of one visible unit.
+    Bit(usize),
+    /// The pseudo-likelihood.
+    AllBits,
+    /// The reconstruction cross-entropy.
+    Reconstruction,
+}
+
+/// One update, but for the parameters, the data and the chains.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// Gibbs steps.
+    pub k: usize,
+    /// Whether the chains continue from where they are, or start at the batch.
+    pub persistent: bool,
+    pub watch: Watch,
+}
+
+/// What lives on a device, and the ways there and back.
+pub(crate) trait Memory: Sized {
+    /// The parameters as the device computes with them.
+    type Parameters: Clone + Debug + Send + Sync;
+    /// The states of M chains.
+    type Chains: Clone + Debug + Send + Sync;
+    /// What an update needs besides: statistics of both phases. Reused, so that only the first update allocates.
+    type Work: Debug + Send + Sync;
+    /// Some rows of data that the device can read.
+    type Batch<'a>: Copy + Debug + Send + Sync;
+
+    fn upload(&self, rbm: RbmRef<'_>) -> Result<Self::Parameters>;
+    fn download(&self, parameters: &Self::Parameters, to: RbmMut<'_>) -> Result<()>;
+    /// Chains in a given state.
+    fn chains(&self, shape: Shape, state: &ChainState) -> Result<Self::Chains>;
+    fn n_chains(chains: &Self::Chains) -> usize;
+    fn chain_state(&self, chains: &Self::Chains) -> Result<ChainState>;
+    /// Room for updates.
+    fn work(&self, shape: Shape) -> Result<Self::Work>;
+}
+
+/// One layer given the other.
+pub(crate) trait Conditionals: Memory {
+    /// The conditional of the other layer, given rows of states of the layer `given`; sampled where there are draws.
+    fn conditional(
+        &self, parameters: &Self::Parameters, given: Layer, rows: Self::Batch<'_>, draws: Option<&mut Uniforms>,
+        out: &mut Activations,
+    ) -> Result<()>;
+}
+
+/// How likely rows are.
+pub(crate) trait Energies: Memory {
+    /// F(v) = -b·v - Σ_j sp(c_j + (vW)_j) of each row.
+    fn free_energy(&self, parameters: &Self::Parameters, rows: Self::Batch<'_>, out: &mut [f64]) -> Result<()>;
+    /// Σ_r weight_r ∂F(v_r)/∂θ.
+    fn free_energy_gradient(
+        &self, parameters: &Self::Parameters, rows: Self::Batch<'_>, weights: &[f32], work: &mut Self::Work,
+        out: &mut Gradient,
+    ) -> Result<()>;
+    /// The log pseudo-likelihood of each row, of all bits or n_visible times that of one.
+    fn pseudo_log_likelihood(
+        &self, parameters: &Self::Parameters, rows: Self::Batch<'_>, bit: Option<usize>, out: &mut [f64],
+    ) -> Result<()>;
+}
+
+/// Chains that move.
+pub(crate) trait Sampling: Memory {
+    /// Starts as many chains as there are rows: h ~ P(h|v).
+    fn start(&self, parameters: &Self::Parameters, chains: &mut Self::Chains, rows: Self::Batch<'_>) -> Result<()>;
+    /// k times v ~ P(v|h), h ~ P(h|v), for every chain; k ≥ 1.
+    fn sweep(&self, parameters: &Self::Parameters, chains: &mut Self::Chains, k: usize) -> Result<()>;
+    /// For each chain and each pair (β, β') of neighbours in `betas`: v ~ P_β(v|h), its log weight gains
+    /// log p*_β'(v) - log p*_β(v), and h ~ P_β'(h|v), where p*_β(v) = exp((1 - β)·reference·v + β·b·v)·Π_j (1 + e^(β·pre_j)).
+    /// Draws as so many steps of a sweep do. The chains keep the last β.
+    fn anneal(
+        &self, parameters: &Self::Parameters, chains: &mut Self::Chains, reference: &[f32], betas: &[f32],
+        log_weights: &mut [f64],
+    ) -> Result<()>;
+    /// The visible layer of the last step of the last sweep.
+    fn visible(&self, chains: &Self::Chains, out: &mut Activations) -> Result<()>;
+}
+
+/// Gradients and updates.
+pub(crate) trait Learning: Memory {
+    /// Both phases of an update, and what is watched: the hidden means of the batch, the chains k steps later. Chains that do
+    /// not persist become as many as the batch has rows.
+    fn phases(
+        &self, parameters: &Self::Parameters, batch: Self::Batch<'_>, chains: &mut Self::Chains, plan: Plan,
+        work: &mut Self::Work,
+    ) -> Result<()>;
+    /// The means over the rows of the batch that the phases were run with.
+    fn batch_means(
+        &self, shape: Shape, batch: Self::Batch<'_>, work: &mut Self::Work, out: &mut BatchMeans,
+    ) -> Result<()>;
+    /// The gradient that the phases make.
+    fn gradient(
+        &self, parameters: &Self::Parameters, batch: Self::Batch<'_>, chains: &Self::Chains, work: &mut Self::Work,
+        out: &mut Gradient,
+    ) -> Result<()>;
+    /// θ ← θ - lr·gradient, the gradient being the one that the phases make.
+    fn update(
+        &self, parameters: &mut Self::Parameters, batch: Self::Batch<'_>, chains: &Self::Chains, work: &mut Self::Work,
+        lr: f32,
+    ) -> Result<()>;
+    /// θ ← θ - lr·gradient.
+    fn apply(&self, parameters: &mut Self::Parameters, gradient: &Gradient, lr: f32) -> Result<()>;
+    /// The sum over updates of the mean over rows of what was watched, since [`watch_from`](Self::watch_from).
+    fn watched(&self, work: &Self::Work) -> Result<f64>;
+    /// What is watched adds up from this sum on.
+    fn watch_from(&self, work: &mut Self::Work, sum: f64) -> Result<()>;
+}
