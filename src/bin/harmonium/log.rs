@@ -11,25 +11,19 @@ pub struct Log {
 }
 
 impl Log {
-    /// What must be said of the last epoch's monitor, if anything, and of none before it.
+    /// What must be said of the last epoch's monitor, if anything, and of none before it: that it is below what even odds
+    /// for every unit give, four times as far or by a tenth more than in the first epoch. (A fresh model is below even odds
+    /// too, its weights being random, and a slow one stays there for a while.)
     pub fn warning(&self, monitor: &str, n_visible: usize) -> Option<String> {
         let even_odds = -LN_2 * n_visible as f64;
-        let mut all = self.epochs.iter().map(|epoch| epoch.monitor);
-        let before = [None].into_iter().chain(all.clone());
-        let first = before.zip(all.by_ref()).position(|(before, now)| learns_nothing(now, before, even_odds))?;
-        let now = self.epochs[first].monitor.filter(|_| first + 1 == self.epochs.len())?;
+        let first = self.epochs.first()?.monitor?;
+        let is_wrong = |now: f64| now < 4.0 * even_odds || now < even_odds && now < 1.1 * first;
+        let number = self.epochs.iter().position(|epoch| epoch.monitor.is_some_and(is_wrong))?;
+        let now = self.epochs[number].monitor.filter(|_| number + 1 == self.epochs.len())?;
         Some(format!(
-            "epoch {first}: {monitor} {now:.2} nats a row, where even odds for every unit give {even_odds:.2}"
+            "epoch {number}: {monitor} {now:.2} nats a row, where even odds for every unit give {even_odds:.2}"
         ))
     }
-}
-
-/// Whether an epoch's monitor is so far below that of even odds for every unit, or is below it and no better than the epoch
-/// before, that something is wrong. A fresh model may be below it, with its random weights, and a slow one stay there for
-/// some epochs, getting better.
-fn learns_nothing(now: Option<f64>, before: Option<f64>, even_odds: f64) -> bool {
-    let is_no_better = |now: f64| before.is_some_and(|before| now <= before);
-    now.is_some_and(|now| now < 5.0 * even_odds || now < even_odds && is_no_better(now))
 }
 
 /// Writes all epochs so far, under the heading `epoch,updates,monitor,seconds`.
@@ -93,11 +87,12 @@ mod tests {
         };
         for (monitors, expected) in [
             (&[-90.0, -80.0, -85.0][..], None),
-            (&[-940.0, -930.0, -700.0, -500.0, -510.0], None),
+            (&[-940.0, -930.0, -935.0, -700.0, -500.0, -560.0], None),
+            (&[-726.16, -755.52, -704.88, -719.21], None),
             (&[-2e37, -1e37], Some(0)),
             (&[-6327.0, -3204.0], Some(0)),
             (&[-152.0, -1900.0, -2500.0], Some(1)),
-            (&[-940.0, -930.0, -935.0, -940.0], Some(2)),
+            (&[-600.0, -590.0, -700.0, -800.0], Some(2)),
         ] {
             assert_eq!(first_warning(monitors), expected, "{monitors:?}");
         }
