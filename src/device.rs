@@ -13,7 +13,10 @@ use crate::{
     rows::Rows,
     shape::{Layer, Shape},
     uniforms::Uniforms,
-    verbs::{Activations, BatchMeans, ChainState, Conditionals, Energies, Learning, Memory, Plan, Sampling, Sums},
+    verbs::{
+        Activations, Annealing, BatchMeans, ChainState, Conditionals, Energies, Learning, Memory, Phases, Plan,
+        Sampling, Sums,
+    },
 };
 use std::{
     fmt::{self, Display},
@@ -51,12 +54,6 @@ impl From<Cpu> for Device {
     }
 }
 
-impl From<&Cpu> for Device {
-    fn from(cpu: &Cpu) -> Self {
-        Device::Cpu(*cpu)
-    }
-}
-
 #[cfg(feature = "cuda")]
 impl From<Cuda> for Device {
     fn from(cuda: Cuda) -> Self {
@@ -64,16 +61,12 @@ impl From<Cuda> for Device {
     }
 }
 
-#[cfg(feature = "cuda")]
-impl From<&Cuda> for Device {
-    fn from(cuda: &Cuda) -> Self {
-        Device::Cuda(cuda.clone())
-    }
-}
-
-impl From<&Device> for Device {
-    fn from(device: &Device) -> Self {
-        device.clone()
+impl<D: Clone> From<&D> for Device
+where
+    Device: From<D>,
+{
+    fn from(device: &D) -> Self {
+        device.clone().into()
     }
 }
 
@@ -423,11 +416,9 @@ impl Device {
     }
 
     pub(crate) fn gradient(
-        &self, parameters: &Parameters, Batch(batch): Batch<'_>, chains: &States, work: &mut Work, out: &mut Gradient,
+        &self, shape: Shape, Batch(batch): Batch<'_>, chains: &States, work: &mut Work, out: &mut Gradient,
     ) -> Result<()> {
-        with!(self, Parameters(parameters), On(batch), States(chains), Work(work); |on| {
-            on.gradient(parameters, batch, chains, work, out)
-        })
+        with!(self, On(batch), States(chains), Work(work); |on| on.gradient(shape, batch, chains, work, out))
     }
 
     pub(crate) fn update(

@@ -67,9 +67,9 @@ impl Resident {
     /// [`Error::Argument`] where the rows do not fit the shape, [`Error::Length`] where weights and rows differ in number,
     /// [`Error::Value`] where a weight is not finite.
     pub fn free_energy_gradient<'a>(&self, v: impl Into<Batch<'a>>, weights: &[f32], out: &mut Gradient) -> Result<()> {
-        self.check_gradient(out)?;
         self.reading(Layer::Visible, v.into(), |v| {
             check("weights", weights, v.len())?;
+            self.check_gradient(out)?;
             self.device.free_energy_gradient(&self.parameters, v, weights, self.shape, out)
         })
     }

@@ -9,23 +9,22 @@
 //! the model's expectation ([`Trainer`]) and watches it by pseudo-likelihood ([`Monitor`]).
 //!
 //! ```
-//! use harmonium::{Algorithm, Backend, Cpu, Dataset, Rbm, Settings, Shape, Trainer};
+//! use harmonium::{Algorithm, Cpu, Dataset, Rbm, Settings, Shape, Trainer};
 //!
 //! # fn main() -> harmonium::Result<()> {
 //! let stripes = [1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 1].map(|bit: u8| 255 * bit).to_vec();
 //! let data = Dataset::from_u8(stripes, 6)?;
 //! let cpu = Cpu::detect()?;
-//! let shape = Shape::new(6, 4)?;
-//! let mut rbm = Rbm::new(shape, 123);
+//! let mut rbm = Rbm::new(Shape::new(6, 4)?, 123).on(cpu)?;
 //! let settings = Settings { algorithm: Algorithm::Pcd { n_chains: 10 }, k: 5, ..Settings::default() };
-//! let mut trainer = Trainer::new(&cpu, shape, settings)?;
-//! let mut lent = rbm.lend(&cpu)?;
+//! let mut trainer = Trainer::new(cpu, rbm.shape(), settings)?;
 //! for _ in 0..500 {
-//!     trainer.step(&mut lent, data.rows(), 0.1)?;
+//!     trainer.step(&mut rbm, &data, 0.1)?;
 //! }
 //! println!("log pseudo-likelihood: {:?} nats a row", trainer.report()?.monitor);
-//! lent.finish()?;
-//! println!("{:?}", rbm.on(&cpu)?.free_energy(data.rows())?);
+//! println!("{:?}", rbm.free_energy(&data)?);
+//! let trained: Rbm = rbm.to_rbm()?;
+//! # let _ = trained;
 //! # Ok(())
 //! # }
 //! ```
@@ -36,26 +35,27 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`Error`], [`uniforms`], [`elementary`], [`Summary`] | what can go wrong · the random numbers, by position · exp, σ and softplus · mean and variance |
-//! | [`Backend`], [`Shape`], [`Rows`] | what a device must be able to do |
-//! | [`Cpu`], [`Gemm`] | the two roads: sums of active rows, and explicit matrix products |
-//! | [`Rbm`], [`RbmRef`], [`RbmMut`], [`Resident`], [`Lent`] | parameters: owned, borrowed, and where a device computes with them |
-//! | [`Resident`]'s methods, [`Chains`], [`Dataset`] | energies and conditionals · Gibbs chains · data |
-//! | [`Trainer`], [`monitor`] | CD-k and PCD-k · pseudo-likelihood and cross-entropy |
+//! | [`Error`], [`uniforms`], [`elementary`] | what can go wrong · the random numbers, by position · exp, σ and softplus |
+//! | [`Shape`], [`Rows`], [`Dataset`], [`Rbm`], [`RbmRef`], [`RbmMut`] | sizes · data, borrowed and owned · parameters, owned and borrowed |
+//! | [`Cpu`], `Cuda` (feature `cuda`), [`Sums`] | the two kinds of devices, and the two ways in which each adds up |
+//! | [`Device`], [`Place`], [`Data`], [`Batch`] | a device as a value, by its name · rows where it can read them |
+//! | [`Resident`], [`Lent`] | parameters where a device computes with them: energies, conditionals, pseudo-likelihoods |
+//! | [`Chains`], [`Trainer`], [`monitor`] | Gibbs chains · CD-k and PCD-k · what is watched |
 //! | [`log_partition`], [`likelihood`], [`diagnostics`] | log Z: exact, or as an interval by annealing · log-likelihoods · the health of chains |
-//! | [`formats`], [`model`], [`checkpoint`], [`raster`] | files of data, models and runs · pictures |
+//! | [`formats`], [`model`], [`checkpoint`], [`raster`] | files and pictures |
 //!
 //! # The numerics contract
 //!
-//! On [`Cpu`] everything is *canonical*: the same seed gives the same bits for any number of threads, any instruction set and
-//! any way in which rows are grouped; and on `Cuda` (feature `cuda`) as far as an emulator can tell.
+//! With [`Sums::Canonical`] everything is *canonical*: the same seed gives the same bits for any number of threads, any
+//! instruction set, any way in which rows are grouped and, as far as an emulator can tell, on a GPU.
 //! - A pre-activation takes its units in ascending order into one `f32` accumulator by fused multiply-add; then the bias.
 //! - exp, σ and softplus are one fixed sequence of operations ([`elementary`]).
 //! - Unit (r, j) of a layer is on iff u < p, u being number r·units + j of the layer's draw ([`uniforms`]).
 //! - Sums over rows run in ascending order in one accumulator; sums of energies in `f64`, sixteen partial sums each; the exact
 //!   pseudo-likelihood in `f32` products, sixteen partial products each.
-//! - Lanes and threads only ever hold different results. [`Gemm`] is exempt, and `CudaGemm`: their sums are in their matrix
-//!   library's order.
+//! - Each lane and thread computes its own results; nothing is summed across them.
+//!
+//! The other [`Sums`] are exempt: a matrix library adds up in an order of its own.
 
 pub mod checkpoint;
 mod cpu;

@@ -265,7 +265,7 @@ impl Trainer {
 
     fn gradient_of(&mut self, rbm: &Resident, batch: Batch<'_>, out: &mut Gradient) -> Result<()> {
         self.phases(rbm, batch)?;
-        rbm.device.gradient(&rbm.parameters, batch, self.chains.states_mut(), &mut self.work, out)
+        rbm.device.gradient(self.shape, batch, self.chains.states_mut(), &mut self.work, out)
     }
 
     /// The batch, where it and the RBM fit the trainer.

@@ -151,6 +151,12 @@ pub(crate) trait Sampling: Memory {
     fn start(&self, parameters: &Self::Parameters, chains: &mut Self::Chains, rows: Self::Batch<'_>) -> Result<()>;
     /// k times v ~ P(v|h), h ~ P(h|v), for every chain; k ≥ 1.
     fn sweep(&self, parameters: &Self::Parameters, chains: &mut Self::Chains, k: usize) -> Result<()>;
+    /// The visible layer of the last step of the last sweep.
+    fn visible(&self, chains: &Self::Chains, out: &mut Activations) -> Result<()>;
+}
+
+/// Chains that move from a base rate to the model or back.
+pub(crate) trait Annealing: Memory {
     /// For each chain and each pair (β, β') of neighbours in `betas`: v ~ P_β(v|h), its log weight gains
     /// log p*_β'(v) - log p*_β(v), and h ~ P_β'(h|v), where p*_β(v) = exp((1 - β)·reference·v + β·b·v)·Π_j (1 + e^(β·pre_j)).
     /// Draws as so many steps of a sweep do. The chains keep the last β.
@@ -158,36 +164,37 @@ pub(crate) trait Sampling: Memory {
         &self, parameters: &Self::Parameters, chains: &mut Self::Chains, reference: &[f32], betas: &[f32],
         log_weights: &mut [f64],
     ) -> Result<()>;
-    /// The visible layer of the last step of the last sweep.
-    fn visible(&self, chains: &Self::Chains, out: &mut Activations) -> Result<()>;
 }
 
-/// Gradients and updates.
-pub(crate) trait Learning: Memory {
+/// The statistics that a gradient is made of.
+pub(crate) trait Phases: Memory {
     /// Both phases of an update, and what is watched: the hidden means of the batch, the chains k steps later. Chains that do
     /// not persist become as many as the batch has rows.
     fn phases(
         &self, parameters: &Self::Parameters, batch: Self::Batch<'_>, chains: &mut Self::Chains, plan: Plan,
         work: &mut Self::Work,
     ) -> Result<()>;
-    /// The means over the rows of the batch that the phases were run with.
-    fn batch_means(
-        &self, shape: Shape, batch: Self::Batch<'_>, work: &mut Self::Work, out: &mut BatchMeans,
-    ) -> Result<()>;
-    /// The gradient that the phases make.
-    fn gradient(
-        &self, parameters: &Self::Parameters, batch: Self::Batch<'_>, chains: &Self::Chains, work: &mut Self::Work,
-        out: &mut Gradient,
-    ) -> Result<()>;
-    /// θ ← θ - lr·gradient, the gradient being the one that the phases make.
-    fn update(
-        &self, parameters: &mut Self::Parameters, batch: Self::Batch<'_>, chains: &Self::Chains, work: &mut Self::Work,
-        lr: f32,
-    ) -> Result<()>;
-    /// θ ← θ - lr·gradient.
-    fn apply(&self, parameters: &mut Self::Parameters, gradient: &Gradient, lr: f32) -> Result<()>;
     /// The sum over updates of the mean over rows of what was watched, since [`watch_from`](Self::watch_from).
     fn watched(&self, work: &Self::Work) -> Result<f64>;
     /// What is watched adds up from this sum on.
     fn watch_from(&self, work: &mut Self::Work, sum: f64) -> Result<()>;
+}
+
+/// Gradients and updates, from the statistics of the phases that were run last.
+pub(crate) trait Learning: Memory {
+    /// The means over the rows of the batch, visible and hidden.
+    fn batch_means(
+        &self, shape: Shape, batch: Self::Batch<'_>, work: &mut Self::Work, out: &mut BatchMeans,
+    ) -> Result<()>;
+    /// The gradient.
+    fn gradient(
+        &self, shape: Shape, batch: Self::Batch<'_>, chains: &Self::Chains, work: &mut Self::Work, out: &mut Gradient,
+    ) -> Result<()>;
+    /// θ ← θ - lr·gradient, the gradient being that of the statistics.
+    fn update(
+        &self, parameters: &mut Self::Parameters, batch: Self::Batch<'_>, chains: &Self::Chains, work: &mut Self::Work,
+        lr: f32,
+    ) -> Result<()>;
+    /// θ ← θ - lr·gradient, for any gradient.
+    fn apply(&self, parameters: &mut Self::Parameters, gradient: &Gradient, lr: f32) -> Result<()>;
 }

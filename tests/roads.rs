@@ -25,13 +25,15 @@ fn monitor(folder: &Path, out: &str) -> f64 {
 #[test]
 fn the_cpus_roads() {
     let folder = folder("cpu");
+    // Of few units matrixmultiply makes the canonical sums; of more than some hundred it adds up parts.
+    oracle::program::write_data(&folder.join("data"), &[50, 30, 40], 1);
     let canonical = trained(&folder, "unsaid", "");
     assert_eq!(trained(&folder, "canonical", "--road canonical"), canonical);
     assert_eq!(trained(&folder, "auto", "--road auto"), canonical);
     assert_ne!(trained(&folder, "gemm", "--road gemm"), canonical);
     let (of_gemm, of_canonical) = (monitor(&folder, "gemm"), monitor(&folder, "unsaid"));
     // Five updates from the same start: should a draw fall between, it is one bit of one chain.
-    assert!((of_gemm - of_canonical).abs() < 0.1, "{of_gemm} {of_canonical}");
+    assert!((of_gemm - of_canonical).abs() < 0.1 * of_canonical.abs(), "{of_gemm} {of_canonical}");
 
     let message = "error: --road: expected gemm-tf32 only with --device cuda, found it with cpu\n";
     let refused = run(&folder, "train --data data --hidden 8 --road gemm-tf32 --out refused");

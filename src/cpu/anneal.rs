@@ -12,8 +12,10 @@ use super::{
     tiles::{CpuParameters, Row, TILE, gather, spread},
 };
 use crate::{
+    error::Result,
     lanes::threads::{RowsMut, share},
     shape::Layer,
+    verbs,
 };
 
 /// What all runs share.
@@ -27,24 +29,27 @@ struct Annealing<'a> {
     sweep: Sweep,
 }
 
-pub(super) fn anneal(
-    cpu: Cpu, parameters: &CpuParameters, chains: &mut CpuChains, reference: &[f32], betas: &[f32],
-    log_weights: &mut [f64],
-) {
-    let Some(&last) = betas.last() else { return };
-    let units = parameters.shape.n_visible();
-    let mut bias = vec![0.0; units];
-    gather(&parameters.visible_bias, units, &mut bias);
-    let slopes: Vec<f64> = bias.iter().zip(reference).map(|(&b, &a)| f64::from(b) - f64::from(a)).collect();
-    let reference = spread(reference, units);
-    chains.betas.fill(last);
-    let (part, sweep) = chains.sweep(betas.len() - 1);
-    let annealing = Annealing { cpu, parameters, betas, reference: &reference, slopes: &slopes, sweep };
-    share((part, RowsMut::new(1, log_weights)), &|runs| {
-        in_groups(cpu, runs, |(part, log_weights)| {
-            with_scratch(|scratch| annealing.run_group(part, log_weights.values, scratch));
+impl verbs::Annealing for Cpu {
+    fn anneal(
+        &self, parameters: &CpuParameters, chains: &mut CpuChains, reference: &[f32], betas: &[f32],
+        log_weights: &mut [f64],
+    ) -> Result<()> {
+        let Some(&last) = betas.last() else { return Ok(()) };
+        let units = parameters.shape.n_visible();
+        let mut bias = vec![0.0; units];
+        gather(&parameters.visible_bias, units, &mut bias);
+        let slopes: Vec<f64> = bias.iter().zip(reference).map(|(&b, &a)| f64::from(b) - f64::from(a)).collect();
+        let reference = spread(reference, units);
+        chains.betas.fill(last);
+        let (part, sweep) = chains.sweep(betas.len() - 1);
+        let annealing = Annealing { cpu: *self, parameters, betas, reference: &reference, slopes: &slopes, sweep };
+        share((part, RowsMut::new(1, log_weights)), &|runs| {
+            in_groups(*self, runs, |(part, log_weights)| {
+                with_scratch(|scratch| annealing.run_group(part, log_weights.values, scratch));
+            });
         });
-    });
+        Ok(())
+    }
 }
 
 impl Annealing<'_> {

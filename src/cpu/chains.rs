@@ -7,11 +7,12 @@ use super::{
     tiles::{CpuParameters, Row, gather, tiles, vectors},
 };
 use crate::{
+    error::Result,
     lanes::threads::{RowsMut, share},
     rows::Rows,
     shape::{Layer, Shape},
     uniforms::Uniforms,
-    verbs::{Activations, ChainState, unpack},
+    verbs::{Activations, ChainState, Sampling, unpack},
 };
 
 /// The states of M chains, chain after chain, tile after tile.
@@ -85,19 +86,6 @@ impl CpuChains {
         );
         (part, Sweep { state, k, chains })
     }
-
-    pub(super) fn visible(&self, cpu: Cpu, out: &mut Activations) {
-        let units = self.shape.n_visible();
-        gather(&self.visible_pre, units, &mut out.pre_activation);
-        let mut means = self.visible_pre.clone();
-        for row in means.chunks_exact_mut(tiles(units)) {
-            for (tile, row) in row.chunks_exact_mut(1).enumerate() {
-                layers::means(cpu.isa, row, units, tile, vectors(units, tile));
-            }
-        }
-        gather(&means, units, &mut out.mean);
-        unpack(&self.visible, units, &mut out.sample);
-    }
 }
 
 /// A sweep of all chains.
@@ -143,24 +131,40 @@ impl Sweep {
     }
 }
 
-/// A sweep of all chains, shared among the threads.
-pub(super) fn sweep(cpu: Cpu, parameters: &CpuParameters, chains: &mut CpuChains, k: usize) {
-    let (part, sweep) = chains.sweep(k);
-    share(part, &|part| sweep.run(cpu, parameters, part));
-}
-
-/// As many chains as there are rows, with h ~ P(h|v).
-pub(super) fn start(cpu: Cpu, parameters: &CpuParameters, chains: &mut CpuChains, rows: Rows<'_>) {
-    chains.resize(rows.len());
-    let units = chains.shape.n_hidden();
-    let state = chains.take_draws(rows.len() as u64 * units as u64);
-    let hidden = RowsMut::new(tiles(units), &mut chains.hidden);
-    share((rows, &*chains.betas, hidden), &|part| {
-        in_groups(cpu, part, |(rows, betas, hidden)| {
-            let model = Tempered { betas, ..Tempered::cold(cpu, parameters, 0) };
-            with_scratch(|scratch| start_group(model, rows, state, hidden, scratch, |_, _| {}));
+impl Sampling for Cpu {
+    fn start(&self, parameters: &CpuParameters, chains: &mut CpuChains, rows: Rows<'_>) -> Result<()> {
+        chains.resize(rows.len());
+        let units = chains.shape.n_hidden();
+        let state = chains.take_draws(rows.len() as u64 * units as u64);
+        let hidden = RowsMut::new(tiles(units), &mut chains.hidden);
+        share((rows, &*chains.betas, hidden), &|part| {
+            in_groups(*self, part, |(rows, betas, hidden)| {
+                let model = Tempered { betas, ..Tempered::cold(*self, parameters, 0) };
+                with_scratch(|scratch| start_group(model, rows, state, hidden, scratch, |_, _| {}));
+            });
         });
-    });
+        Ok(())
+    }
+
+    fn sweep(&self, parameters: &CpuParameters, chains: &mut CpuChains, k: usize) -> Result<()> {
+        let (part, sweep) = chains.sweep(k);
+        share(part, &|part| sweep.run(*self, parameters, part));
+        Ok(())
+    }
+
+    fn visible(&self, chains: &CpuChains, out: &mut Activations) -> Result<()> {
+        let units = chains.shape.n_visible();
+        gather(&chains.visible_pre, units, &mut out.pre_activation);
+        let mut means = chains.visible_pre.clone();
+        for row in means.chunks_exact_mut(tiles(units)) {
+            for (tile, row) in row.chunks_exact_mut(1).enumerate() {
+                layers::means(self.isa, row, units, tile, vectors(units, tile));
+            }
+        }
+        gather(&means, units, &mut out.mean);
+        unpack(&chains.visible, units, &mut out.sample);
+        Ok(())
+    }
 }
 
 /// h ~ P(h|v) for a group, with the draws of all rows that begin at `state`; `keep` gets the means of each tile.

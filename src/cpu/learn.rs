@@ -14,6 +14,7 @@ use super::{
     tiles::{CpuParameters, Row, TILE, VECTORS, tiles, vectors},
 };
 use crate::{
+    error::Result,
     lanes::{
         LANES, Wide, dispatch,
         threads::{RowsMut, in_parts, share},
@@ -21,7 +22,7 @@ use crate::{
     rbm::Gradient,
     rows::Rows,
     shape::Shape,
-    verbs::BatchMeans,
+    verbs::{BatchMeans, Learning},
 };
 use std::cell::RefCell;
 
@@ -112,33 +113,100 @@ impl Target {
     }
 }
 
-/// θ ← θ - lr·gradient, from the statistics.
-pub(super) fn update(
-    cpu: Cpu, parameters: &mut CpuParameters, statistics: Statistics<'_>, panels: &mut Panels, lr: f32,
-) {
-    let (shape, target) = (parameters.shape, Target::Update { lr });
-    let biases = RowsMut::new(1, &mut parameters.hidden_bias);
-    let (positive, negative) = panels.of(statistics, tiles(shape.n_hidden()));
-    share((biases, positive, negative), &|job| {
-        in_parts(job, 1, |(bias, positive, negative)| {
-            hidden_tile(cpu.isa, bias.first, positive.values, negative.values, statistics, target, &mut bias.values[0]);
-        });
-    });
-    let (panels, blocks, rows) = (&*panels, parameters.blocks, parameters.block_rows());
-    let weights = RowsMut::new(rows, &mut parameters.weights);
-    let transposed = RowsMut::new(rows, &mut parameters.transposed);
-    share((RowsMut::new(1, &mut parameters.visible_bias), weights, transposed), &|job| {
-        in_parts(job, 1, |(bias, weights, transposed)| {
-            with_scratch(|scratch| {
-                let tile = VisibleTile { cpu, shape, tile: bias.first, statistics, panels, target };
-                let idle = tile.prepare(scratch, bias.values[0].units_mut());
-                blocks.each(weights.values, transposed.values, |hidden, weights, step, transposed| {
-                    tile.learn(scratch, hidden, idle, weights, step, transposed);
-                    transpose_block(cpu.isa, weights, transposed, vectors(shape.n_hidden(), hidden), idle);
+impl Learning for Cpu {
+    fn batch_means(&self, shape: Shape, batch: Rows<'_>, work: &mut CpuWork, out: &mut BatchMeans) -> Result<()> {
+        let (width, share_of_one) = (tiles(shape.n_hidden()), 1.0 / batch.len() as f32);
+        out.visible.resize(shape.n_visible(), 0.0);
+        out.hidden.resize(shape.n_hidden(), 0.0);
+        share(RowsMut::new(TILE, &mut out.visible), &|part| {
+            in_parts(part, 1, |tile| {
+                with_scratch(|Scratch { rows, .. }| {
+                    rows.take_columns(*self, batch, tile.first, None);
+                    tile.values.iter_mut().enumerate().for_each(|(i, mean)| *mean = rows.total(i) * share_of_one);
                 });
             });
         });
-    });
+        for (tile, means) in out.hidden.chunks_mut(TILE).enumerate() {
+            let rows = || work.positive[tile..].iter().step_by(width).map(Row::units);
+            for (j, mean) in means.iter_mut().enumerate() {
+                *mean = rows().fold(0.0, |sum, row| sum + row[j]) * share_of_one;
+            }
+        }
+        Ok(())
+    }
+
+    fn gradient(
+        &self, shape: Shape, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, out: &mut Gradient,
+    ) -> Result<()> {
+        let statistics = Statistics::of_update(batch, &work.positive, chains);
+        gradient(*self, shape, statistics, &mut work.panels, out);
+        Ok(())
+    }
+
+    fn update(
+        &self, parameters: &mut CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, lr: f32,
+    ) -> Result<()> {
+        let statistics = Statistics::of_update(batch, &work.positive, chains);
+        let (shape, target) = (parameters.shape, Target::Update { lr });
+        let biases = RowsMut::new(1, &mut parameters.hidden_bias);
+        let (positive, negative) = work.panels.of(statistics, tiles(shape.n_hidden()));
+        share((biases, positive, negative), &|job| {
+            in_parts(job, 1, |(bias, positive, negative)| {
+                hidden_tile(
+                    self.isa,
+                    bias.first,
+                    positive.values,
+                    negative.values,
+                    statistics,
+                    target,
+                    &mut bias.values[0],
+                );
+            });
+        });
+        let (panels, blocks, rows) = (&work.panels, parameters.blocks, parameters.block_rows());
+        let weights = RowsMut::new(rows, &mut parameters.weights);
+        let transposed = RowsMut::new(rows, &mut parameters.transposed);
+        share((RowsMut::new(1, &mut parameters.visible_bias), weights, transposed), &|job| {
+            in_parts(job, 1, |(bias, weights, transposed)| {
+                with_scratch(|scratch| {
+                    let tile = VisibleTile { cpu: *self, shape, tile: bias.first, statistics, panels, target };
+                    let idle = tile.prepare(scratch, bias.values[0].units_mut());
+                    blocks.each(weights.values, transposed.values, |hidden, weights, step, transposed| {
+                        tile.learn(scratch, hidden, idle, weights, step, transposed);
+                        transpose_block(self.isa, weights, transposed, vectors(shape.n_hidden(), hidden), idle);
+                    });
+                });
+            });
+        });
+        Ok(())
+    }
+
+    fn apply(&self, parameters: &mut CpuParameters, gradient: &Gradient, lr: f32) -> Result<()> {
+        let (shape, target) = (parameters.shape, Target::Update { lr });
+        let (units, blocks, rows) = (shape.n_hidden(), parameters.blocks, parameters.block_rows());
+        let biases = [
+            (&mut parameters.visible_bias, &gradient.visible_bias),
+            (&mut parameters.hidden_bias, &gradient.hidden_bias),
+        ];
+        for (parameters, gradient) in biases {
+            let parameters = parameters.iter_mut().flat_map(Row::units_mut);
+            parameters.zip(gradient).for_each(|(parameter, &g)| *parameter = target.of(*parameter, g));
+        }
+        let weights = RowsMut::new(rows, &mut parameters.weights);
+        share((weights, RowsMut::new(rows, &mut parameters.transposed)), &|job| {
+            in_parts(job, 1, |(weights, transposed)| {
+                let rows = gradient.weights[weights.first * TILE * units..].chunks_exact(units).take(TILE);
+                blocks.each(weights.values, transposed.values, |hidden, weights, step, transposed| {
+                    let columns = hidden * TILE..units.min((hidden + 1) * TILE);
+                    for (row, gradient) in weights.iter_mut().step_by(step).zip(rows.clone()) {
+                        descend(self.isa, row, &gradient[columns.clone()], lr);
+                    }
+                    transpose_block(self.isa, weights, transposed, vectors(units, hidden), 0);
+                });
+            });
+        });
+        Ok(())
+    }
 }
 
 /// The gradient, from the statistics.
@@ -171,52 +239,6 @@ pub(super) fn gradient(cpu: Cpu, shape: Shape, statistics: Statistics<'_>, panel
             });
         });
     });
-}
-
-/// θ ← θ - lr·gradient.
-pub(super) fn apply(cpu: Cpu, parameters: &mut CpuParameters, gradient: &Gradient, lr: f32) {
-    let (shape, target) = (parameters.shape, Target::Update { lr });
-    let (units, blocks, rows) = (shape.n_hidden(), parameters.blocks, parameters.block_rows());
-    let biases =
-        [(&mut parameters.visible_bias, &gradient.visible_bias), (&mut parameters.hidden_bias, &gradient.hidden_bias)];
-    for (parameters, gradient) in biases {
-        let parameters = parameters.iter_mut().flat_map(Row::units_mut);
-        parameters.zip(gradient).for_each(|(parameter, &g)| *parameter = target.of(*parameter, g));
-    }
-    let weights = RowsMut::new(rows, &mut parameters.weights);
-    share((weights, RowsMut::new(rows, &mut parameters.transposed)), &|job| {
-        in_parts(job, 1, |(weights, transposed)| {
-            let rows = gradient.weights[weights.first * TILE * units..].chunks_exact(units).take(TILE);
-            blocks.each(weights.values, transposed.values, |hidden, weights, step, transposed| {
-                let columns = hidden * TILE..units.min((hidden + 1) * TILE);
-                for (row, gradient) in weights.iter_mut().step_by(step).zip(rows.clone()) {
-                    descend(cpu.isa, row, &gradient[columns.clone()], lr);
-                }
-                transpose_block(cpu.isa, weights, transposed, vectors(units, hidden), 0);
-            });
-        });
-    });
-}
-
-/// The means of the rows of a batch and of their hidden means P.
-pub(super) fn batch_means(cpu: Cpu, shape: Shape, batch: Rows<'_>, positive: &[Row], out: &mut BatchMeans) {
-    let (width, share_of_one) = (tiles(shape.n_hidden()), 1.0 / batch.len() as f32);
-    out.visible.resize(shape.n_visible(), 0.0);
-    out.hidden.resize(shape.n_hidden(), 0.0);
-    share(RowsMut::new(TILE, &mut out.visible), &|part| {
-        in_parts(part, 1, |tile| {
-            with_scratch(|Scratch { rows, .. }| {
-                rows.take_columns(cpu, batch, tile.first, None);
-                tile.values.iter_mut().enumerate().for_each(|(i, mean)| *mean = rows.total(i) * share_of_one);
-            });
-        });
-    });
-    for (tile, means) in out.hidden.chunks_mut(TILE).enumerate() {
-        let rows = || positive[tile..].iter().step_by(width).map(Row::units);
-        for (j, mean) in means.iter_mut().enumerate() {
-            *mean = rows().fold(0.0, |sum, row| sum + row[j]) * share_of_one;
-        }
-    }
 }
 
 impl Panels {

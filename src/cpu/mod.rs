@@ -37,7 +37,7 @@ use crate::{
     rbm::{RbmMut, RbmRef},
     rows::Rows,
     shape::Shape,
-    verbs::{Activations, ChainState, Memory, Sampling},
+    verbs::{ChainState, Memory},
 };
 use chains::CpuChains;
 use learn::CpuWork;
@@ -72,30 +72,5 @@ impl Memory for Cpu {
 
     fn work(&self, _: Shape) -> Result<CpuWork> {
         Ok(CpuWork::default())
-    }
-}
-
-impl Sampling for Cpu {
-    fn start(&self, parameters: &CpuParameters, chains: &mut CpuChains, rows: Rows<'_>) -> Result<()> {
-        chains::start(*self, parameters, chains, rows);
-        Ok(())
-    }
-
-    fn sweep(&self, parameters: &CpuParameters, chains: &mut CpuChains, k: usize) -> Result<()> {
-        chains::sweep(*self, parameters, chains, k);
-        Ok(())
-    }
-
-    fn anneal(
-        &self, parameters: &CpuParameters, chains: &mut CpuChains, reference: &[f32], betas: &[f32],
-        log_weights: &mut [f64],
-    ) -> Result<()> {
-        anneal::anneal(*self, parameters, chains, reference, betas, log_weights);
-        Ok(())
-    }
-
-    fn visible(&self, chains: &CpuChains, out: &mut Activations) -> Result<()> {
-        chains.visible(*self, out);
-        Ok(())
     }
 }

@@ -6,20 +6,19 @@ use super::{
     groups::{Scratch, Tempered, put, with_scratch},
     host::Cpu,
     layers,
-    learn::{self, CpuWork, Statistics},
+    learn::CpuWork,
     pseudo_likelihood::{pseudo_log_likelihood, pseudo_log_likelihood_of_bit},
     tiles::{CpuParameters, Row, tiles},
 };
 use crate::{
     error::Result,
     lanes::threads::{RowsMut, Split, share},
-    rbm::Gradient,
     rows::Rows,
-    shape::{Layer, Shape},
-    verbs::{BatchMeans, Learning, Plan, Watch},
+    shape::Layer,
+    verbs::{self, Plan, Watch},
 };
 
-impl Learning for Cpu {
+impl verbs::Phases for Cpu {
     fn phases(
         &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &mut CpuChains, plan: Plan, work: &mut CpuWork,
     ) -> Result<()> {
@@ -41,32 +40,6 @@ impl Learning for Cpu {
         if plan.watch != Watch::Nothing {
             work.watched += work.values.iter().sum::<f64>() / rows as f64;
         }
-        Ok(())
-    }
-
-    fn batch_means(&self, shape: Shape, batch: Rows<'_>, work: &mut CpuWork, out: &mut BatchMeans) -> Result<()> {
-        learn::batch_means(*self, shape, batch, &work.positive, out);
-        Ok(())
-    }
-
-    fn gradient(
-        &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, out: &mut Gradient,
-    ) -> Result<()> {
-        let statistics = Statistics::of_update(batch, &work.positive, chains);
-        learn::gradient(*self, parameters.shape, statistics, &mut work.panels, out);
-        Ok(())
-    }
-
-    fn update(
-        &self, parameters: &mut CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, lr: f32,
-    ) -> Result<()> {
-        let statistics = Statistics::of_update(batch, &work.positive, chains);
-        learn::update(*self, parameters, statistics, &mut work.panels, lr);
-        Ok(())
-    }
-
-    fn apply(&self, parameters: &mut CpuParameters, gradient: &Gradient, lr: f32) -> Result<()> {
-        learn::apply(*self, parameters, gradient, lr);
         Ok(())
     }
 

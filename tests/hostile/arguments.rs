@@ -89,7 +89,7 @@ fn arguments() {
     let mut still = Chains::new(&cpu, small, 1, draws()).expect("chains");
     table.case("no steps", still.sweep(&resident, 0), "k: expected at least 1, found 0");
     let other = Rbm::new(shape(5, 4), 1).on(&cpu).expect("resident");
-    table.case("another model", still.sweep(&other, 1), "rbm: expected shape 2 × 1, found 5 × 4");
+    table.case("another model", still.sweep(&other, 1), "chains: expected shape 5 × 4, found 2 × 1");
 
     let mut trainer = Trainer::new(&cpu, small, Settings { monitor: Monitor::None, ..Settings::default() }).expect("a trainer");
     let mut lent = rbm.lend(&cpu).expect("lent");
