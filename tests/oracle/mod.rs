@@ -21,6 +21,11 @@ pub mod statistics;
 use harmonium::{Cpu, Device, Gradient, Rbm, Rows, Shape, Sums, Values};
 use rand_core::Rng;
 use rand_pcg::Pcg32;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 /// The CPU with a matrix library's sums.
 pub fn gemm() -> Device {
@@ -149,7 +154,11 @@ pub fn assert_bits(found: &[f32], expected: &[f32], what: &str) {
     }
 }
 
-/// Runs `work` in a pool of so many threads.
+/// Runs `work` in a pool of so many threads. Each number of threads has one pool for the whole process.
 pub fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool").install(work)
+    static POOLS: Mutex<BTreeMap<usize, Arc<ThreadPool>>> = Mutex::new(BTreeMap::new());
+    let new = || Arc::new(ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool"));
+    // The lock ends before the work begins, so that tests run side by side.
+    let pool = Arc::clone(POOLS.lock().expect("no test panics here").entry(threads).or_insert_with(new));
+    pool.install(work)
 }
