@@ -11,7 +11,7 @@ mod common;
 
 use common::{Outcome, SGEMM, TRAINING_ROWS, TUTORIAL, criterion, mnist, pool, quick, time};
 use criterion::{BenchmarkId, Criterion, Throughput};
-use harmonium::{Activations, Backend, Cpu, Dataset, Gemm, Rbm};
+use harmonium::{Activations, Cpu, Dataset, Device, Rbm};
 use std::time::Duration;
 
 fn energies(c: &mut Criterion, road: &str, backend: &Device, rbm: &Rbm, data: &Dataset) -> Outcome {
@@ -67,7 +67,7 @@ fn main() -> Outcome {
     if let Some(data) = mnist(TRAINING_ROWS)? {
         let rbm = TUTORIAL.trained(&data, 3000)?;
         energies(&mut c, "cpu", &Cpu::detect()?, &rbm, &data)?;
-        energies(&mut c, SGEMM, &Gemm::detect()?, &rbm, &data)?;
+        energies(&mut c, SGEMM, &gemm()?, &rbm, &data)?;
     }
     c.final_summary();
     Ok(())

@@ -8,7 +8,7 @@ mod common;
 
 use common::{Outcome, SGEMM, TRAINING_ROWS, TUTORIAL, criterion, mnist, pool, time};
 use criterion::{BenchmarkId, Criterion, Throughput};
-use harmonium::{Backend, Chains, Cpu, Dataset, Gemm, Purpose, Rbm, Uniforms};
+use harmonium::{Chains, Cpu, Dataset, Device, Purpose, Rbm, Uniforms};
 
 fn sweep(c: &mut Criterion, road: &str, backend: &Device, rbm: &Rbm, data: &Dataset) -> Outcome {
     let resident = rbm.on(backend)?;
@@ -35,7 +35,7 @@ fn main() -> Outcome {
     if let Some(data) = mnist(TRAINING_ROWS)? {
         let rbm = TUTORIAL.trained(&data, 3000)?;
         sweep(&mut c, "cpu", &Cpu::detect()?, &rbm, &data)?;
-        sweep(&mut c, SGEMM, &Gemm::detect()?, &rbm, &data)?;
+        sweep(&mut c, SGEMM, &gemm()?, &rbm, &data)?;
     }
     c.final_summary();
     Ok(())

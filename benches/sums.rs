@@ -16,7 +16,7 @@ mod common;
 
 use common::{Outcome, SGEMM, criterion, pool, time};
 use criterion::{BenchmarkId, Criterion, Throughput};
-use harmonium::{Backend, Chains, Cpu, Gemm, Purpose, Rbm, Resident, Shape, Uniforms};
+use harmonium::{Chains, Cpu, Device, Purpose, Rbm, Resident, Shape, Uniforms};
 use std::time::{Duration, Instant};
 
 const VISIBLE: usize = 784;
@@ -25,9 +25,7 @@ const CHAINS: [usize; 4] = [1, 20, 128, 512];
 const DENSITIES: [f32; 7] = [0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
 
 /// An RBM whose units are all on with the same probability, and chains that are there already.
-fn prepared(
-    backend: &Device, density: f32, n_chains: usize,
-) -> Result<(Resident, Chains), harmonium::Error> {
+fn prepared(backend: &Device, density: f32, n_chains: usize) -> Result<(Resident, Chains), harmonium::Error> {
     let shape = Shape::new(VISIBLE, HIDDEN)?;
     let weights = Rbm::new(shape, 1).view().weights().iter().map(|w| 1e-4 * w).collect();
     let bias = (density / (1.0 - density)).ln().clamp(-100.0, 100.0);

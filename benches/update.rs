@@ -8,14 +8,14 @@ mod common;
 
 use common::{Job, Outcome, SGEMM, TRAINING_ROWS, TUTORIAL, criterion, mnist};
 use criterion::{BenchmarkId, Throughput};
-use harmonium::{Algorithm, Cpu, Gemm, Monitor};
+use harmonium::{Algorithm, Cpu, Device, Monitor};
 
 fn main() -> Outcome {
     let mut c = criterion();
     let Some(data) = mnist(TRAINING_ROWS)? else { return Ok(()) };
     let mut group = c.benchmark_group("update");
     group.throughput(Throughput::Elements(1));
-    let (cpu, gemm) = (Cpu::detect()?, Gemm::detect()?);
+    let (cpu, gemm) = (Device::from(Cpu::detect()?), gemm()?);
     let cd = Job { n_hidden: 1024, algorithm: Algorithm::Cd, k: 1, batch: 128, ..TUTORIAL };
     let pcd = Job { n_hidden: 2048, algorithm: Algorithm::Pcd { n_chains: 512 }, k: 1, batch: 512, ..TUTORIAL };
     for (job, warm_up) in [(TUTORIAL, 3000), (cd, 600), (pcd, 200)] {

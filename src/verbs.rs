@@ -18,7 +18,6 @@ use std::{
 /// What a conditional gives for each unit of a layer: flat row-major buffers, made anew by every call that fills them and
 /// kept from call to call so that nothing is allocated twice.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
 pub struct Activations {
     /// The sum over the other layer plus the bias, rows × units, in log-odds.
     pub pre_activation: Vec<f32>,

@@ -2,7 +2,7 @@
 
 mod oracle;
 
-use harmonium::{Activations, Algorithm, Backend, Monitor, Rbm, Settings, Trainer};
+use harmonium::{Activations, Algorithm, Data, Device, Monitor, Rbm, Settings, Trainer};
 use oracle::{
     byte_rows,
     exact::{Exact, rows_f64},
@@ -21,7 +21,7 @@ fn check(found: &Activations, pre: &[f64], size: &[f64], units: usize, what: &st
 }
 
 /// One update in the middle of some data; the parameters after it.
-fn trained(backend: &Device, rbm: &Rbm, data: &Device::Data<'_>, settings: Settings) -> Rbm {
+fn trained(backend: &Device, rbm: &Rbm, data: &Data<'_>, settings: Settings) -> Rbm {
     let mut rbm = rbm.clone();
     let mut trainer = Trainer::new(backend, rbm.shape(), settings).expect("trainer");
     let mut lent = rbm.lend(backend).expect("lent");
@@ -85,15 +85,11 @@ for_each_device! {
     }
 }
 
-fn propup(
-    rbm: &harmonium::Resident, data: &Device::Data<'_>, some: std::ops::Range<usize>, out: &mut Activations,
-) {
+fn propup(rbm: &harmonium::Resident, data: &Data<'_>, some: std::ops::Range<usize>, out: &mut Activations) {
     rbm.propup(data.range(some), out).expect("propup");
 }
 
-fn propdown(
-    rbm: &harmonium::Resident, data: &Device::Data<'_>, some: std::ops::Range<usize>, out: &mut Activations,
-) {
+fn propdown(rbm: &harmonium::Resident, data: &Data<'_>, some: std::ops::Range<usize>, out: &mut Activations) {
     rbm.propdown(data.range(some), out).expect("propdown");
 }
 

@@ -3,12 +3,12 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Algorithm, Backend, Chains, Checkpoint, Cpu, Dataset, Error, Gemm, Gradient, Lent, Monitor, Purpose,
-    Rbm, RbmMut, RbmRef, Resident, Rows, Settings, Trainer, TrainerState, Uniforms, model,
+    Activations, Algorithm, Batch, Chains, Checkpoint, Cpu, Data, Dataset, Device, Error, Gradient, Lent, Monitor,
+    Purpose, Rbm, RbmMut, RbmRef, Resident, Rows, Settings, Trainer, TrainerState, Uniforms, model,
 };
 use oracle::{
-    assert_bits, bits, byte_rows, exact, for_each_device, is_canonical, part, random_bytes, random_rbm, random_values,
-    rows, shape,
+    assert_bits, bits, byte_rows, exact, for_each_device, is_canonical, random_bytes, random_rbm, random_values, rows,
+    shape,
 };
 
 const NV: usize = 37;
@@ -38,7 +38,7 @@ for_each_device! {
         let (rbm_before, values_before) = (rbm.clone(), values.clone());
         let resident = rbm.on(&backend).expect("resident");
         let data = backend.load(rows(&values, NV)).expect("data");
-        let batch = part(&backend, &data, 0..ROWS);
+        let batch = data.range(0..ROWS);
         let mut draws = Uniforms::new(1, Purpose::Sampling);
         let (mut hidden, mut visible) = (Activations::default(), Activations::default());
         resident.propup(batch, &mut hidden).expect("propup");
@@ -67,7 +67,7 @@ for_each_device! {
                 let mut trainer = Trainer::new(&backend, shape(NV, NH), settings(algorithm)).expect("a trainer");
                 let mut lent = rbm.lend(&backend).expect("lent");
                 for _ in 0..9 {
-                    trainer.step(&mut lent, part(&backend, &data, 0..ROWS), 0.1).expect("a step");
+                    trainer.step(&mut lent, data.range(0..ROWS), 0.1).expect("a step");
                 }
                 lent.finish().expect("finished");
                 (rbm, trainer.state().expect("a state"))
@@ -82,7 +82,7 @@ for_each_device! {
         let backwards: Vec<f32> = values.chunks_exact(NV).rev().flatten().copied().collect();
         let both = |values: &[f32]| {
             let data = backend.load(rows(values, NV)).expect("data");
-            let v = || part(&backend, &data, 0..ROWS);
+            let v = || data.range(0..ROWS);
             [resident.free_energy(v()).expect("F"), resident.pseudo_log_likelihood(v()).expect("PL")]
         };
         for (mut found, expected) in both(&backwards).into_iter().zip(both(&values)) {
@@ -95,9 +95,9 @@ for_each_device! {
         let resident = random_rbm(shape(NV, NH), 0.5, 7).on(&backend).expect("resident");
         let values = random_values(ROWS * NV, 0.4, 8);
         let data = backend.load(rows(&values, NV)).expect("data");
-        let all = part(&backend, &data, 0..ROWS);
+        let all = data.range(0..ROWS);
         for size in [1, 2, 5, 12] {
-            let some = |first: usize| part(&backend, &data, first..ROWS.min(first + size));
+            let some = |first: usize| data.range(first..ROWS.min(first + size));
             let starts = || (0..ROWS).step_by(size).map(some);
             let energies: Vec<f64> = starts().flat_map(|part| resident.free_energy(part).expect("F")).collect();
             assert_same(is_canonical(&backend), &energies, &resident.free_energy(all).expect("F"), "in parts");
@@ -136,7 +136,7 @@ for_each_device! {
             let values = random_values(n * nv, 0.7, 11);
             let resident = rbm.on(&backend).expect("resident");
             let data = backend.load(rows(&values, nv)).expect("data");
-            let batch = part(&backend, &data, 0..n);
+            let batch = data.range(0..n);
             let found = resident.free_energy(batch).expect("F");
             for (f, v) in found.iter().zip(exact::rows_f64(&values, nv)) {
                 assert!((f - model.free_energy(&v)).abs() < 1e-4 * (1.0 + f.abs()), "{nv} × {nh}");
@@ -163,7 +163,7 @@ for_each_device! {
         assert_eq!(loaded, rbm);
         let values = random_values(ROWS * NV, 0.4, 13);
         let data = backend.load(rows(&values, NV)).expect("data");
-        let batch = part(&backend, &data, 0..ROWS);
+        let batch = data.range(0..ROWS);
         let f = |rbm: &Rbm| rbm.on(&backend).expect("resident").free_energy(batch).expect("F");
         assert_same(true, &f(&loaded), &f(&rbm), "loaded");
     }
@@ -173,7 +173,7 @@ for_each_device! {
         let rbm = random_rbm(shape(NV, NH), 0.5, 15);
         let resident = rbm.on(&backend).expect("resident");
         let data = backend.load(rows(&values, NV)).expect("data");
-        let batch = part(&backend, &data, 0..ROWS);
+        let batch = data.range(0..ROWS);
         let draws = Uniforms::new(1, Purpose::Sampling);
         let chains = Chains::from_visible(&resident, batch, draws.clone()).expect("chains");
         let before = chains.state().expect("a state");
@@ -212,21 +212,13 @@ fn everything_can_go_to_another_thread() {
     check::<Uniforms>();
     check::<Activations>();
     check::<Gradient>();
+    check::<Device>();
+    check::<Data<'_>>();
+    check::<Batch<'_>>();
     check::<Resident>();
-    check::<Resident>();
-    check::<Lent<'_, Cpu>>();
-    check::<Chains>();
+    check::<Lent<'_>>();
     check::<Chains>();
     check::<Trainer>();
-    check::<Trainer>();
-    #[cfg(feature = "cuda")]
-    {
-        use harmonium::Cuda;
-        check::<Resident>();
-        check::<Lent<'_, Cuda>>();
-        check::<Chains>();
-        check::<Trainer>();
-    }
     // And really does, together with others.
     let rbm = random_rbm(shape(NV, NH), 0.5, 16);
     let cpu = Cpu::detect().expect("a CPU");

@@ -101,7 +101,7 @@ fn resident(rbm: &Rbm) -> Resident {
 fn recorded(rbm: &Rbm, chains: usize, steps: usize) -> Health {
     let resident = resident(rbm);
     let draws = Uniforms::new(11, Purpose::Sampling);
-    let mut chains = Chains::new(resident.backend(), rbm.shape(), chains, draws).expect("chains");
+    let mut chains = Chains::new(resident.device(), rbm.shape(), chains, draws).expect("chains");
     let mut recorder = Recorder::new(&resident, &chains, 3);
     chains.sweep(&resident, 200).expect("a sweep");
     for _ in 0..steps {
@@ -212,7 +212,7 @@ fn persistent_chains_are_compared_with_fresh_ones() {
     let on_cpu = resident(&rbm);
     let data = random_bits(12 * 200, 0.5, 2);
     let draws = Uniforms::new(8, Purpose::Training);
-    let mut chains = Chains::new(on_cpu.backend(), rbm.shape(), 200, draws.clone()).expect("chains");
+    let mut chains = Chains::new(on_cpu.device(), rbm.shape(), 200, draws.clone()).expect("chains");
     chains.sweep(&on_cpu, 500).expect("a sweep");
     let before = chains.state().expect("a state");
     let gap = equilibrium_gap(&on_cpu, &chains, rows(&data, 12), 500, diagnosis()).expect("a gap");
@@ -223,7 +223,7 @@ fn persistent_chains_are_compared_with_fresh_ones() {
     // All data lies in the deep valley, the chains are in the other one.
     let rbm = two_valleys(0.3);
     let resident = resident(&rbm);
-    let chains = Chains::new(resident.backend(), rbm.shape(), 30, draws).expect("chains");
+    let chains = Chains::new(resident.device(), rbm.shape(), 30, draws).expect("chains");
     let ones = vec![1.0; 10 * 30];
     let gap = equilibrium_gap(&resident, &chains, rows(&ones, 10), 100, diagnosis()).expect("a gap");
     assert!((gap.gap - 6.0).abs() < 0.5, "{gap:?}");
@@ -237,7 +237,7 @@ fn a_check_up_leaves_chains_alone_and_tells_how_they_are() {
     let on_cpu = resident(&rbm);
     let data = random_bits(12 * 100, 0.5, 2);
     let draws = Uniforms::new(8, Purpose::Training);
-    let mut chains = Chains::new(on_cpu.backend(), rbm.shape(), 100, draws.clone()).expect("chains");
+    let mut chains = Chains::new(on_cpu.device(), rbm.shape(), 100, draws.clone()).expect("chains");
     chains.sweep(&on_cpu, 500).expect("a sweep");
     let before = chains.state().expect("a state");
     let look = || check_up(&on_cpu, &chains, rows(&data, 12), 500, diagnosis(), 77).expect("a check-up");
@@ -259,7 +259,7 @@ fn a_check_up_leaves_chains_alone_and_tells_how_they_are() {
     // Chains that sit in the shallow valley while all data is in the deep one.
     let rbm = two_valleys(0.3);
     let resident = resident(&rbm);
-    let chains = Chains::new(resident.backend(), rbm.shape(), 30, draws).expect("chains");
+    let chains = Chains::new(resident.device(), rbm.shape(), 30, draws).expect("chains");
     let found = check_up(&resident, &chains, rows(&vec![1.0; 300], 10), 50, diagnosis(), 9).expect("a check-up");
     assert!(found.gap.warning().expect("a warning").contains("lag"), "{found:?}");
 }

@@ -3,8 +3,8 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Algorithm, Backend, Error, Gradient, Monitor, Rbm, RbmMut, RbmRef, Rows, Settings, Shape, Trainer,
-    Values,
+    Activations, Algorithm, Data, Device, Error, Gradient, Monitor, Rbm, RbmMut, RbmRef, Rows, Settings, Shape,
+    Trainer, Values,
 };
 use oracle::{assert_bits, for_each_device, random_bytes, random_values, shape};
 
@@ -33,9 +33,7 @@ fn settings(seed: u64) -> Settings {
 
 /// Greedy pretraining of a stack: each layer's RBM sees the mean activations of the layer below. Returns the top's means
 /// and the last report of each layer.
-fn pretrain(
-    backend: &Device, layers: &mut [SigmoidLayer], data: Rows<'_>, epochs: usize,
-) -> (Vec<f32>, Vec<f64>) {
+fn pretrain(backend: &Device, layers: &mut [SigmoidLayer], data: Rows<'_>, epochs: usize) -> (Vec<f32>, Vec<f64>) {
     let mut means: Option<Vec<f32>> = None;
     let mut reports = Vec::new();
     for (seed, layer) in layers.iter_mut().enumerate() {
@@ -126,7 +124,7 @@ for_each_device! {
 }
 
 /// One update with ten rows.
-fn step(trainer: &mut Trainer, lent: &mut harmonium::Lent<'_>, held: &Device::Data<'_>, first: usize) {
+fn step(trainer: &mut Trainer, lent: &mut harmonium::Lent<'_>, held: &Data<'_>, first: usize) {
     trainer.step(lent, held.range(first..first + 10), 0.1).expect("step");
 }
 

@@ -4,11 +4,11 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Algorithm, Backend, Cpu, Isa, Monitor, Purpose, Rbm, Settings, Trainer, Uniforms,
+    Activations, Algorithm, Cpu, Isa, Monitor, Purpose, Rbm, Settings, Trainer, Uniforms,
     elementary::{SIGMOID_ULP, SOFTPLUS_ULP, sigmoid, softplus},
     monitor::reconstruction_cross_entropy,
 };
-use oracle::{assert_bits, bits, exact, for_each_device, in_pool, part, random_values, rows, shape};
+use oracle::{assert_bits, bits, exact, for_each_device, in_pool, random_values, rows, shape};
 
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Cd, Algorithm::Pcd { n_chains: 6 }];
 
@@ -80,7 +80,7 @@ for_each_device! {
         let resident = rbm.on(&backend).expect("resident");
         let states = random_values(3 * n, 0.5, 18);
         let data = backend.load(rows(&states, n)).expect("data");
-        let batch = part(&backend, &data, 0..3);
+        let batch = data.range(0..3);
         let mut out = Activations::default();
         for up in [true, false] {
             if up { resident.propup(batch, &mut out) } else { resident.propdown(batch, &mut out) }.expect("means");
@@ -115,7 +115,7 @@ for_each_device! {
             let rbm = Rbm::from_parts(shape(nv, nh), weights, vec![-0.0; nv], vec![size; nh]).expect("a model");
             let values = random_values(4 * nv, 0.6, 19);
             let data = backend.load(rows(&values, nv)).expect("data");
-            let batch = part(&backend, &data, 0..4);
+            let batch = data.range(0..4);
             for algorithm in ALGORITHMS {
                 for monitor in [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction] {
                     let mut rbm = rbm.clone();

@@ -2,7 +2,7 @@
 
 mod oracle;
 
-use harmonium::{Activations, Algorithm, Backend, Gradient, Monitor, Rbm, Settings, Trainer};
+use harmonium::{Activations, Algorithm, Device, Gradient, Monitor, Rbm, Settings, Trainer};
 use oracle::{
     exact::{Exact, add, mean, product, rows_f64, state},
     flat, for_each_device, generator, random_rbm, random_values, rows, shape,
@@ -46,9 +46,7 @@ fn library_gradient(backend: &Device, rbm: &Rbm, data: &[f32], weights: &[f32]) 
 }
 
 /// One update's gradient, and the chains' ends that it used.
-fn trainer_gradient(
-    trainer: &mut Trainer, backend: &Device, rbm: &Rbm, data: &[f32],
-) -> (Vec<f64>, Vec<f32>) {
+fn trainer_gradient(trainer: &mut Trainer, backend: &Device, rbm: &Rbm, data: &[f32]) -> (Vec<f64>, Vec<f32>) {
     let nv = rbm.shape().n_visible();
     let mut gradient = Gradient::zero(rbm.shape());
     gradient.weights.fill(7.0);
@@ -56,7 +54,7 @@ fn trainer_gradient(
     let resident = rbm.on(backend).expect("resident");
     trainer.gradient(&resident, held.range(0..data.len() / nv), &mut gradient).expect("gradient");
     let mut ends = Activations::default();
-    trainer.chains().visible(&mut ends).expect("ends");
+    trainer.chains().visible(&resident, &mut ends).expect("ends");
     (flat(&gradient), ends.sample)
 }
 

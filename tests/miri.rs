@@ -8,7 +8,7 @@ mod canonical;
 mod fuzzing;
 
 use harmonium::{
-    Activations, Algorithm, Chains, Cpu, Gemm, Gradient, Isa, Monitor, Purpose, Rbm, Rows, Settings, Shape, Trainer,
+    Activations, Algorithm, Chains, Cpu, Gradient, Isa, Monitor, Purpose, Rbm, Rows, Settings, Shape, Sums, Trainer,
     Uniforms, Values,
 };
 
@@ -45,7 +45,7 @@ fn the_other_verbs() {
         resident.free_energy_gradient(v, &[1.0, -1.0, 0.5], &mut gradient).expect("a gradient");
         let mut chains = Chains::from_visible(&resident, v, Uniforms::new(1, Purpose::Sampling)).expect("chains");
         chains.sweep(&resident, 1).expect("a sweep");
-        chains.visible(&mut Activations::default()).expect("means");
+        chains.visible(&resident, &mut Activations::default()).expect("means");
         for monitor in [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction] {
             let settings = Settings { algorithm: Algorithm::Cd, k: 1, monitor, seed: 1 };
             let mut trainer = Trainer::new(&cpu, shape, settings).expect("a trainer");
@@ -57,6 +57,6 @@ fn the_other_verbs() {
             assert!(trainer.take_report().expect("a report").monitor.is_some());
         }
     }
-    let gemm = Gemm::detect().expect("a CPU");
+    let gemm = Cpu::detect().and_then(|cpu| cpu.with_sums(Sums::Gemm)).expect("a CPU");
     rbm.on(&gemm).expect("resident").free_energy(v).expect("F");
 }

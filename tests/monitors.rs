@@ -3,7 +3,7 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Algorithm, Backend, Monitor, Rbm, Resident, Settings, Trainer,
+    Activations, Algorithm, Batch, Data, Device, Monitor, Rbm, Resident, Settings, Trainer,
     elementary::{EXP_ULP, LN_1P_ULP, SIGMOID_ULP},
     monitor::reconstruction_cross_entropy,
 };
@@ -234,7 +234,7 @@ for_each_device! {
                 with_batch(&backend, &x, nv, |x| trainer.step(&mut lent, x, 0.5)).expect("step");
                 // CD: those of step k, which the chains still hold.
                 let mut last = Activations::default();
-                trainer.chains().visible(&mut last).expect("visible");
+                trainer.chains().visible(&lent, &mut last).expect("visible");
                 let expected = reconstruction_cross_entropy(rows(&x, nv), &last.pre_activation).expect("cross-entropy");
                 assert_same_terms(report(&mut trainer), average(&expected), "CD");
             }

@@ -4,7 +4,7 @@
 mod oracle;
 
 use harmonium::{
-    Algorithm, Backend, Checkpoint, Error, Monitor, Rbm, Settings, Trainer,
+    Algorithm, Checkpoint, Device, Error, Monitor, Rbm, Settings, Trainer,
     checkpoint::{Epoch, Place, fingerprint},
     diagnostics::{CheckUp, EquilibriumGap},
 };
@@ -111,7 +111,7 @@ fn states_that_do_not_fit() {
 fn what_is_not_finite_is_not_saved() {
     let cpu = harmonium::Cpu::detect().expect("a CPU");
     let settings = Settings { algorithm: Algorithm::Cd, k: 1, ..Settings::default() };
-    let (bytes, _) = go_on(&cpu, settings, None, 3);
+    let (bytes, _) = go_on(&cpu.into(), settings, None, 3);
     let good = Checkpoint::from_bytes(&bytes, "x").expect("a checkpoint");
     let with = |change: &dyn Fn(&mut Checkpoint)| {
         let mut checkpoint = good.clone();

@@ -378,7 +378,7 @@ fn a_sweep_is_k_steps() {
                         }
                         chains.sweep(&resident, k).expect("sweep");
                         let mut last = Activations::default();
-                        chains.visible(&mut last).expect("visible");
+                        chains.visible(&resident, &mut last).expect("visible");
                         for (found, what) in [(&last, "sweep"), (&visible, "hvh")] {
                             assert_bits(&found.pre_activation, &naive_visible.pre_activation, what);
                             assert_bits(&found.mean, &naive_visible.mean, what);
@@ -405,14 +405,15 @@ fn tempered_chains_are_the_naive_ones() {
         let draws = Uniforms::new(7, Purpose::Annealing);
         let state = ChainState { hidden: vec![0; 2 * n], betas: betas.clone(), uniforms: draws.clone() };
         let mut chains = Chains::from_state(&backend, rbm.shape(), &state).expect("chains");
-        chains.sweep(&rbm.on(&backend).expect("resident"), 3).expect("sweep");
+        let resident = rbm.on(&backend).expect("resident");
+        chains.sweep(&resident, 3).expect("sweep");
         let mut generator = draws.generator();
         let (mut h, mut visible, mut found) = (vec![0.0; n * nh], Activations::default(), Activations::default());
         for _ in 0..3 {
             let step = model.hvh(&h, &betas, &mut generator);
             (visible, h) = (step.0, step.1.sample);
         }
-        chains.visible(&mut found).expect("visible");
+        chains.visible(&resident, &mut found).expect("visible");
         assert_bits(&found.pre_activation, &visible.pre_activation, "pre-activation");
         assert_bits(&chains.hidden().expect("hidden"), &h, "hidden");
     }
@@ -484,7 +485,7 @@ fn the_gradient_is_the_naive_one() {
                 assert_bits(&gradient.weights, &expected.weights, "weights");
                 assert_bits(&gradient.visible_bias, &expected.visible_bias, "visible bias");
                 assert_bits(&gradient.hidden_bias, &expected.hidden_bias, "hidden bias");
-                trainer.chains().visible(&mut visible).expect("visible");
+                trainer.chains().visible(&resident, &mut visible).expect("visible");
                 assert_bits(&visible.pre_activation, &naive.visible.pre_activation, "visible pre-activation");
                 assert_bits(&visible.mean, &naive.visible.mean, "visible mean");
                 assert_bits(&visible.sample, &naive.visible.sample, "visible sample");
@@ -497,7 +498,10 @@ fn the_gradient_is_the_naive_one() {
 #[test]
 fn detection_obeys_the_environment() {
     let expected = match std::env::var("HARMONIUM_ISA") {
-        Ok(name) => Isa::available().into_iter().find(|isa| isa.name() == name).ok_or(Error::Isa { name }),
+        Ok(name) => Isa::available()
+            .into_iter()
+            .find(|isa| isa.name() == name)
+            .ok_or(Error::Isa { what: "HARMONIUM_ISA", name }),
         Err(_) => Ok(*Isa::available().last().expect("at least scalar")),
     };
     assert_eq!(Isa::detect(), expected);
@@ -513,7 +517,11 @@ fn the_environment_forces_an_instruction_set() {
         match Isa::named(name) {
             Ok(isa) => assert!(here && isa.name() == name),
             Err(error) => {
-                assert!(!here && error == Error::Isa { name: name.into() } && error.to_string().contains(name))
+                assert!(
+                    !here
+                        && error == Error::Isa { what: "instruction set", name: name.into() }
+                        && error.to_string().contains(name)
+                )
             }
         }
         let output = Command::new(std::env::current_exe().expect("this test"))

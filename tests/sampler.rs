@@ -7,7 +7,7 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Backend, ChainState, Chains, Purpose, Rbm, Resident, Uniforms, elementary::sigmoid,
+    Activations, Batch, ChainState, Chains, Device, Purpose, Rbm, Resident, Uniforms, elementary::sigmoid,
     uniforms::unit_interval,
 };
 use oracle::{
@@ -159,9 +159,15 @@ for_each_device! {
                     let (mut visible, mut hidden) = (Activations::default(), Activations::default());
                     with_batch(&backend, &v, nv, |v| resident.propup(v, &mut hidden)).expect("propup");
                     assert_bits(&chains.hidden().expect("hidden"), &sample(&hidden.mean, &mut draws.generator()), "start");
-                    assert!(chains.visible(&mut visible).is_err(), "no visible layer before the first step");
+                    // Before the first step it is the layer which that step will draw.
+                    let (mut first, mut ahead) = (chains.clone(), Activations::default());
+                    first.sweep(&resident, 1).expect("sweep");
+                    first.visible(&resident, &mut visible).expect("visible");
+                    chains.visible(&resident, &mut ahead).expect("visible");
+                    assert_eq!(ahead, visible);
+                    assert_eq!(chains.state().expect("state").uniforms.position(), place.wrapping_add((n * nh) as u64));
                     chains.sweep(&resident, k).expect("sweep");
-                    chains.visible(&mut visible).expect("visible");
+                    chains.visible(&resident, &mut visible).expect("visible");
                     draws.skip((n * nh + (k - 1) * n * (nv + nh)) as u64);
                     let mut generator = draws.generator();
                     assert_bits(&visible.sample, &sample(&visible.mean, &mut generator), "v");
@@ -250,7 +256,7 @@ for_each_device! {
             let mut chains = chains(&backend, &rbm, &h, &vec![1.0; n], Uniforms::new(k as u64, Purpose::Sampling));
             for sweep in 1..=2 {
                 chains.sweep(&resident, k).expect("sweep");
-                chains.visible(&mut visible).expect("visible");
+                chains.visible(&resident, &mut visible).expect("visible");
                 assert_distribution(&pairs(&visible.sample, &chains.hidden().expect("hidden")), &p, &format!("k = {k}, sweep {sweep}"));
             }
         }
@@ -271,7 +277,7 @@ for_each_device! {
             for k in 1..=4 {
                 let mut chains = chains(&backend, &rbm, &row.repeat(n), &vec![1.0; n], Uniforms::new((4 * start + k) as u64, Purpose::Sampling));
                 chains.sweep(&resident, k).expect("sweep");
-                chains.visible(&mut visible).expect("visible");
+                chains.visible(&resident, &mut visible).expect("visible");
                 let found = pairs(&visible.sample, &chains.hidden().expect("hidden"));
                 assert_distribution(&found, &model.after_sweeps(&p, k), &format!("from {start}, k = {k}"));
             }
@@ -308,7 +314,7 @@ for_each_device! {
         let mut visible = Activations::default();
         for k in 1..=3 {
             chains.sweep(&resident, k).expect("sweep");
-            chains.visible(&mut visible).expect("visible");
+            chains.visible(&resident, &mut visible).expect("visible");
             let hidden = chains.hidden().expect("hidden");
             for (which, p) in p.iter().enumerate() {
                 let pair = |(v, h): (&[f32], &[f32])| index(v) << nh | index(h);

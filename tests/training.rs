@@ -2,7 +2,7 @@
 
 mod oracle;
 
-use harmonium::{Algorithm, Backend, Monitor, Rbm, Settings, Trainer};
+use harmonium::{Algorithm, Device, Monitor, Rbm, Settings, Trainer};
 use oracle::{
     exact::{Exact, rows_f64},
     for_each_device, rows, shape,

@@ -1,11 +1,11 @@
 //! What the benches share: how long they measure, data, trained models, pools of threads and the jobs with their names.
 //!
-//! Every id is `verb/road/size`: what is done; who does it (`cpu`, the name of the matrix library behind `Gemm`, or a
+//! Every id is `verb/road/size`: what is done; who does it (`cpu`, the name of the matrix library behind `Sums::Gemm`, or a
 //! yardstick written here); on how much, the threads last (`t2`).
 #![allow(dead_code, reason = "no bench uses all of it")]
 
 use criterion::{Bencher, Criterion};
-use harmonium::{Algorithm, Backend, Cpu, Dataset, Monitor, Rbm, Settings, Shape, Trainer, idx};
+use harmonium::{Algorithm, Cpu, Dataset, Device, Monitor, Rbm, Settings, Shape, Sums, Trainer, idx};
 use std::{
     error::Error,
     fmt::{self, Display},
@@ -18,7 +18,7 @@ use std::{
 
 pub type Outcome = Result<(), Box<dyn Error>>;
 
-/// The matrix library that [`harmonium::Gemm`] has in this build.
+/// The matrix library behind [`Sums::Gemm`] in this build.
 pub const SGEMM: &str = match (cfg!(feature = "openblas"), cfg!(feature = "blas")) {
     (true, _) => "openblas",
     (false, true) => "blas",
@@ -41,6 +41,11 @@ pub fn criterion() -> Criterion {
         .measurement_time(Duration::from_millis(800))
         .nresamples(10_000)
         .configure_from_args()
+}
+
+/// The CPU with that library's sums.
+pub fn gemm() -> harmonium::Result<Device> {
+    Ok(Cpu::detect()?.with_sums(Sums::Gemm)?.into())
 }
 
 pub fn pool(threads: usize) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
@@ -110,7 +115,7 @@ impl Job {
     }
 
     /// The batches of one epoch after another.
-    fn batches(self, data: &Dataset) -> impl Iterator<Item = Range<usize>> + use {
+    fn batches(self, data: &Dataset) -> impl Iterator<Item = Range<usize>> + use<> {
         let epoch: Vec<_> = data.batches(self.batch).collect();
         epoch.into_iter().cycle()
     }

@@ -113,7 +113,7 @@ pub fn run(bytes: &[u8]) {
             ChainState { hidden: vec![0; chains * nh.div_ceil(64)], betas: betas.clone(), uniforms: draws.clone() };
         let mut fast = Chains::from_state(&cpu, shape, &state).expect("chains");
         fast.sweep(&resident, k).expect("a sweep");
-        fast.visible(&mut out).expect("the visible layer");
+        fast.visible(&resident, &mut out).expect("the visible layer");
         assert_eq!(bits(&out.pre_activation), bits(&naive.0.pre_activation), "{what}: chains' pre-activations");
         assert_eq!(out.sample, naive.0.sample, "{what}: chains' visible samples");
         assert_eq!(fast.hidden().expect("hidden"), naive.1, "{what}: chains' hidden samples");

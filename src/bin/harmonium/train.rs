@@ -182,9 +182,7 @@ impl<'a> Job<'a> {
     }
 
     /// All epochs that are left, with everything that is written after each; or some, where the run is stopped.
-    fn train(
-        &self, backend: &Device, rbm: &mut Rbm, keeper: &mut Keeper<'_>,
-    ) -> Result<(Vec<Epoch>, Option<Stop>)> {
+    fn train(&self, backend: &Device, rbm: &mut Rbm, keeper: &mut Keeper<'_>) -> Result<(Vec<Epoch>, Option<Stop>)> {
         self.announce();
         let data = backend.load(self.rows.rows())?;
         let (mut trainer, mut place, mut log) = match &self.resumed {
@@ -272,9 +270,7 @@ impl<'a> Job<'a> {
     }
 
     /// How the chains are after this update; says so where they lag.
-    fn check_up(
-        &self, rbm: &Resident, chains: &Chains, rows: Batch<'_>, updates: u64,
-    ) -> Result<CheckUp> {
+    fn check_up(&self, rbm: &Resident, chains: &Chains, rows: Batch<'_>, updates: u64) -> Result<CheckUp> {
         let mut draws = Uniforms::new(self.options.seed, Purpose::Diagnosis);
         // A place for each update, so that it does not matter which others were looked at.
         draws.seek(updates << 32);
