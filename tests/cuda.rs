@@ -5,11 +5,12 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Algorithm, ChainState, Chains, Cpu, Device, Gradient, Monitor, Purpose, Rbm, Rows, Settings, Shape,
-    Trainer, Uniforms, Values,
+    Activations, Algorithm, BatchMeans, ChainState, Chains, Cpu, Device, Gradient, Monitor, Purpose, Rbm, Rows,
+    Settings, Shape, Trainer, Uniforms, Values,
     log_partition::{Annealing, BaseRate, Schedule, ais},
 };
 use oracle::{byte_rows, device::cuda, random_bits, random_bytes, random_rbm, random_values, rows, shape};
+use sha2::{Digest, Sha256};
 
 const SIZES: [usize; 5] = [1, 31, 32, 33, 257];
 const MONITORS: [Monitor; 4] =
@@ -204,13 +205,16 @@ fn train(device: &Device, rbm: &Rbm, data: Rows<'_>, settings: Settings, sizes: 
     }
     // A gradient that is applied is a step.
     let mut gradient = Gradient::zero(lent.shape());
-    trainer.gradient(&lent, data.range(0..sizes[0]), &mut gradient).expect("gradient");
+    let mut means = BatchMeans::default();
+    trainer.gradient_and_means(&lent, data.range(0..sizes[0]), &mut gradient, &mut means).expect("gradient");
     lent.apply(&gradient, 0.05).expect("apply");
     trainer.step(&mut lent, data.range(0..sizes[0]), 0.05).expect("step");
     lent.finish().expect("finish");
     let monitor = trainer.take_report().expect("report").monitor;
     answers.double("monitor", monitor.as_slice());
     answers.gradient("gradient", &gradient);
+    answers.single("mean of v", &means.visible);
+    answers.single("mean of P(h|v)", &means.hidden);
     answers.rbm(&rbm);
     answers.chains("chains", trainer.chains());
     answers
@@ -241,6 +245,27 @@ fn every_monitor_of_either_algorithm() {
             same!(&format!("{settings:?}"), train(&model(shape, 6), rows(&bits, 37), settings, &[5, 5]));
         }
     }
+}
+
+/// What `tests/golden.rs` has of the CPU's CD-3 at ragged sizes.
+#[test]
+fn the_golden_digest() {
+    const DIGEST: &str = "44eeb6607e0a2b0dd179561f3a83b6f8e8b7b9dfb555697d8804fe33d72a8c6f";
+    let Some(cuda) = cuda() else { return };
+    let bytes = random_bytes(217 * 97, 0.4, 1);
+    let data = cuda.load(byte_rows(&bytes, 97)).expect("data");
+    let settings = Settings { algorithm: Algorithm::Cd, k: 3, monitor: Monitor::Reconstruction, seed: 7 };
+    let mut rbm = random_rbm(shape(97, 131), 0.3, 2);
+    let mut trainer = Trainer::new(&cuda, rbm.shape(), settings).expect("trainer");
+    let mut lent = rbm.lend(&cuda).expect("lent");
+    for first in (0..217).step_by(7) {
+        trainer.step(&mut lent, data.range(first..first + 7), 0.05).expect("step");
+    }
+    lent.finish().expect("finish");
+    let view = rbm.view();
+    let numbers = view.weights().iter().chain(view.visible_bias()).chain(view.hidden_bias());
+    let digest = Sha256::digest(numbers.flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>());
+    assert_eq!(digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), DIGEST);
 }
 
 /// The tutorial's own size and settings.

@@ -7,8 +7,8 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Algorithm, Cpu, Cuda, CudaError, Device, Error, Gradient, Monitor, Program, Rbm, Result, Rows, Settings,
-    Sums, Trainer,
+    Activations, Algorithm, Cpu, Cuda, CudaError, Device, Error, Gradient, Monitor, Program, Rbm, Result, Rows,
+    Settings, Sums, Trainer,
     log_partition::{Annealing, BaseRate, Schedule, ais},
 };
 use oracle::{
@@ -259,7 +259,9 @@ fn numbers(device: &Device) -> Result<Vec<f64>> {
 
 /// As [`verdict`], up to a hundred times what rounding does here.
 fn gemm_verdict(program: Program<'_>) -> std::result::Result<(), String> {
-    let gemm = Cuda::with_program(0, program).and_then(|cuda| cuda.with_sums(Sums::Gemm)).map_err(|error| error.to_string())?;
+    let gemm = Cuda::with_program(0, program)
+        .and_then(|cuda| cuda.with_sums(Sums::Gemm))
+        .map_err(|error| error.to_string())?;
     let found = numbers(&gemm.into()).map_err(|error| error.to_string())?;
     let expected = numbers(&Cpu::detect().expect("a CPU").into()).expect("numbers");
     let near = |(found, expected): (&f64, &f64)| (found - expected).abs() <= 1e-4 * expected.abs().max(1.0);

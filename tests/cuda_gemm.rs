@@ -8,8 +8,8 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Algorithm, ChainState, Chains, Cpu, Cuda, Device, Monitor, Purpose, Rbm, Settings, Shape, Sums, Trainer,
-    TrainerState, Uniforms,
+    Activations, Algorithm, ChainState, Chains, Cpu, Cuda, Device, Monitor, Purpose, Rbm, Settings, Shape, Sums,
+    Trainer, TrainerState, Uniforms,
     log_partition::{Annealing, BaseRate, Schedule, ais},
 };
 use oracle::{
@@ -298,8 +298,7 @@ fn of_rows(device: &Device, rbm: &Rbm, n: usize) -> Vec<Vec<f64>> {
 
 /// A sweep of so many chains.
 fn of_chains(device: &Device, rbm: &Rbm, n: usize) -> Vec<f32> {
-    let start =
-        ChainState { hidden: vec![0b111; n], betas: vec![1.0; n], uniforms: state(rbm.shape(), 1, 1).uniforms };
+    let start = ChainState { hidden: vec![0b111; n], betas: vec![1.0; n], uniforms: state(rbm.shape(), 1, 1).uniforms };
     let mut chains = Chains::from_state(device, rbm.shape(), &start).expect("chains");
     let (resident, mut visible) = (rbm.on(device).expect("on"), Activations::default());
     chains.sweep(&resident, 1).expect("sweep");
