@@ -245,6 +245,8 @@ impl Batch<'_> {
 macro_rules! held {
     ($($(#[$doc:meta])* $name:ident: $of:ident $(+ $derive:ident)?;)*) => {$(
         $(#[$doc])*
+        // There are few of them, and they stay where they are.
+        #[allow(clippy::large_enum_variant)]
         #[derive(Debug $(, $derive)?)]
         pub(crate) enum $name {
             Cpu(<Cpu as Memory>::$of),

@@ -139,7 +139,7 @@ fn step(device: &Device, rbm: &Rbm, settings: Settings, x: &[f32], lr: f32) -> (
     (rbm, ends.sample, trainer.state().expect("state"))
 }
 
-/// Parameters after an update: either road's are off from the exact ones by what rounding can do to the gradient times the
+/// Parameters after an update: those of either sums are off from the exact ones by what rounding can do to the gradient times the
 /// rate, and four roundings of the parameter and the change, which is at most two rates.
 #[test]
 fn an_update_is_the_cpus() {

@@ -21,7 +21,7 @@
 //!
 //! The order of the files is that of use: `failure` (what the driver says), `launch` (memory and kernels), `sizes`, `blas`,
 //! `opened` and `handle` (the device), `data` and `memory` (what lives there), `layers` (one layer from the other), `chains`,
-//! `energies`, `learn`, `phases`. Each verb is written once; the two kinds of sums part in `layers` (a kernel, or a product and
+//! `learn`, `energies`, `phases`. Each verb is written once; the two kinds of sums part in `layers` (a kernel, or a product and
 //! a kernel), where chains move (a kernel for all steps, or loops of products) and in `learn` (a kernel, or two products).
 //!
 //! # An update

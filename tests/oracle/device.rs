@@ -1,7 +1,7 @@
 //! The CUDA device of the tests: a real one, or the emulator on the library path.
 
-use harmonium::{Cuda, CudaError, Error, Program, Result, Sums};
-use std::{io::Write, process::Command};
+use harmonium::{Cuda, CudaError, Error, Result, Sums};
+use std::{io::Write, process::Command, sync::OnceLock};
 
 /// What the emulator calls itself.
 pub const EMULATOR: &str = "Harmonium CUDA emulator";
@@ -9,25 +9,27 @@ pub const EMULATOR: &str = "Harmonium CUDA emulator";
 /// Set where a test runs itself again, to what it is to do there.
 const INSIDE: &str = "HARMONIUM_CUDA_TASK";
 
-/// Device 0; `None`, after saying so, where there is no driver or no device.
+/// Device 0; `None`, after saying so, where there is no driver or no device. All tests of a process share one handle, because
+/// each `Cuda::new` compiles the kernels, which takes NVRTC a second.
 ///
 /// # Panics
 /// Where there should be a device: another error, or `HARMONIUM_CUDA=required`.
 pub fn cuda() -> Option<Cuda> {
-    cuda_with(Program::Own)
-}
-
-/// The same with other kernels.
-pub fn cuda_with(program: Program<'_>) -> Option<Cuda> {
-    present(Cuda::with_program(0, program))
+    present(opened())
 }
 
 /// Device 0 with cuBLAS's sums; without cuBLAS as without a driver.
 pub fn cuda_gemm() -> Option<Cuda> {
-    present(Cuda::new(0).and_then(|cuda| cuda.with_sums(Sums::Gemm)))
+    static OPENED: OnceLock<Result<Cuda>> = OnceLock::new();
+    present(OPENED.get_or_init(|| opened()?.with_sums(Sums::Gemm)).clone())
 }
 
-fn present<T>(opened: Result<T>) -> Option<T> {
+fn opened() -> Result<Cuda> {
+    static OPENED: OnceLock<Result<Cuda>> = OnceLock::new();
+    OPENED.get_or_init(|| Cuda::new(0)).clone()
+}
+
+fn present(opened: Result<Cuda>) -> Option<Cuda> {
     match opened {
         Ok(cuda) => Some(cuda),
         Err(Error::Cuda(why @ (CudaError::NoDriver | CudaError::NoDevice { .. } | CudaError::NoCublas))) => {
