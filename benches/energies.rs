@@ -9,7 +9,7 @@
 
 mod common;
 
-use common::{Outcome, SGEMM, TRAINING_ROWS, TUTORIAL, criterion, mnist, pool, quick, time};
+use common::{Outcome, SGEMM, TRAINING_ROWS, TUTORIAL, criterion, gemm, mnist, pool, quick, time};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use harmonium::{Activations, Cpu, Dataset, Device, Rbm};
 use std::time::Duration;
@@ -17,9 +17,7 @@ use std::time::Duration;
 fn energies(c: &mut Criterion, road: &str, backend: &Device, rbm: &Rbm, data: &Dataset) -> Outcome {
     let rbm = rbm.on(backend)?;
     let loaded = backend.load(data.rows())?;
-    // Only the CPU's own road has threads.
-    let threads: &[usize] = if road == SGEMM { &[1] } else { &[1, 2] };
-    for &t in threads {
+    for t in [1, 2] {
         let pool = pool(t)?;
         let id = |size: String| BenchmarkId::new(road, format!("{size}-t{t}"));
 
@@ -66,7 +64,7 @@ fn main() -> Outcome {
     let mut c = criterion();
     if let Some(data) = mnist(TRAINING_ROWS)? {
         let rbm = TUTORIAL.trained(&data, 3000)?;
-        energies(&mut c, "cpu", &Cpu::detect()?, &rbm, &data)?;
+        energies(&mut c, "cpu", &Cpu::detect()?.into(), &rbm, &data)?;
         energies(&mut c, SGEMM, &gemm()?, &rbm, &data)?;
     }
     c.final_summary();

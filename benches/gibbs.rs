@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{Outcome, SGEMM, TRAINING_ROWS, TUTORIAL, criterion, mnist, pool, time};
+use common::{Outcome, SGEMM, TRAINING_ROWS, TUTORIAL, criterion, gemm, mnist, pool, time};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use harmonium::{Chains, Cpu, Dataset, Device, Purpose, Rbm, Uniforms};
 
@@ -15,10 +15,6 @@ fn sweep(c: &mut Criterion, road: &str, backend: &Device, rbm: &Rbm, data: &Data
     let loaded = backend.load(data.rows())?;
     let mut group = c.benchmark_group("sweep");
     for (m, k, threads) in [(20, 15, 1), (20, 15, 2), (10_000, 1, 1), (10_000, 1, 2)] {
-        // Only the CPU's own road has threads.
-        if road == SGEMM && threads > 1 {
-            continue;
-        }
         let pool = pool(threads)?;
         let draws = Uniforms::new(1, Purpose::Sampling);
         let mut chains = Chains::from_visible(&resident, loaded.range(0..m), draws)?;
@@ -34,7 +30,7 @@ fn main() -> Outcome {
     let mut c = criterion();
     if let Some(data) = mnist(TRAINING_ROWS)? {
         let rbm = TUTORIAL.trained(&data, 3000)?;
-        sweep(&mut c, "cpu", &Cpu::detect()?, &rbm, &data)?;
+        sweep(&mut c, "cpu", &Cpu::detect()?.into(), &rbm, &data)?;
         sweep(&mut c, SGEMM, &gemm()?, &rbm, &data)?;
     }
     c.final_summary();

@@ -11,7 +11,7 @@ use harmonium::{Algorithm, Cpu};
 fn main() -> Outcome {
     let mut c = criterion();
     let Some(data) = mnist(TRAINING_ROWS)? else { return Ok(()) };
-    let cpu = Cpu::detect()?;
+    let cpu = Cpu::detect()?.into();
     let mut group = c.benchmark_group("update");
     group.throughput(Throughput::Elements(1)).sample_size(10);
     let mut bench = |job: Job, rbm: &_, threads: usize| {

@@ -5,7 +5,7 @@
 //! | `sum/cpu/MxVxH-D` | 2·M·V·H | sums of both half-steps at density D: a step less the same step with no unit on |
 //! | `sum/matrixmultiply/MxVxH`, `sum/openblas/MxVxH` | 2·M·V·H | both products of a step, whatever the density |
 //! | `step/cpu/MxVxH-D` | M | the whole Gibbs step, at density D of both layers |
-//! | `step/matrixmultiply/MxVxH` or `step/openblas` | M | the same by `Gemm` with the library of this build |
+//! | `step/matrixmultiply/MxVxH` or `step/openblas` | M | the same by `Sums::Gemm` with the library of this build |
 //!
 //! Biases set the density; the weights are too small to change it. `openblas` is there with the feature of that name
 //! (`blas` for another); set OPENBLAS_NUM_THREADS=1 for it.
@@ -14,7 +14,7 @@
 
 mod common;
 
-use common::{Outcome, SGEMM, criterion, pool, time};
+use common::{Outcome, SGEMM, criterion, gemm, pool, time};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use harmonium::{Chains, Cpu, Device, Purpose, Rbm, Resident, Shape, Uniforms};
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ fn prepared(backend: &Device, density: f32, n_chains: usize) -> Result<(Resident
 
 fn steps(c: &mut Criterion) -> Outcome {
     let mut group = c.benchmark_group("step");
-    let (cpu, gemm, one) = (Cpu::detect()?, Gemm::detect()?, pool(1)?);
+    let (cpu, gemm, one) = (Device::from(Cpu::detect()?), gemm()?, pool(1)?);
     for m in CHAINS {
         group.throughput(Throughput::Elements(m as u64));
         let (rbm, mut chains) = prepared(&gemm, 0.1, m)?;
@@ -55,7 +55,7 @@ fn steps(c: &mut Criterion) -> Outcome {
 
 fn sums(c: &mut Criterion) -> Outcome {
     let mut group = c.benchmark_group("sum");
-    let (cpu, one) = (Cpu::detect()?, pool(1)?);
+    let (cpu, one) = (Device::from(Cpu::detect()?), pool(1)?);
     for m in CHAINS {
         group.throughput(Throughput::Elements((2 * m * VISIBLE * HIDDEN) as u64));
         let size = format!("{m}x{VISIBLE}x{HIDDEN}");

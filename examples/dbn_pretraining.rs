@@ -6,10 +6,8 @@
 //!
 //! `cargo run --release --features gzip --example dbn_pretraining` takes seconds.
 
-use harmonium::{
-    Activations, Algorithm, Cpu, Dataset, Monitor, Rbm, RbmMut, RbmRef, Result, Settings, Shape, Trainer, idx,
-};
-use std::{error::Error, fs::File, io::BufReader};
+use harmonium::{Activations, Algorithm, Cpu, Dataset, Monitor, Rbm, RbmMut, RbmRef, Result, Settings, Shape, Trainer};
+use std::error::Error;
 
 /// h = σ(vW + b), the layer of a network that knows nothing of RBMs.
 struct SigmoidLayer {
@@ -53,10 +51,8 @@ impl SigmoidLayer {
 }
 
 fn main() -> std::result::Result<(), Box<dyn Error>> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/data/mnist/train-images-idx3-ubyte.gz");
-    let file = File::open(path).map_err(|problem| format!("{path}: {problem}"))?;
-    let mut data = idx::read_idx(BufReader::new(file), path)?.into_dataset()?;
-    data.keep(0..5_000);
+    let mut data = Dataset::open(concat!(env!("CARGO_MANIFEST_DIR"), "/data/mnist"))?;
+    data.keep(0..5_000)?;
 
     let cpu = Cpu::detect()?;
     let sizes = [data.units(), 256, 128, 64];
@@ -65,7 +61,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
         net.push(SigmoidLayer::new(pair[0], pair[1], n as u64)?);
     }
     for (n, layer) in net.iter_mut().enumerate() {
-        println!("layer {n}: {} × {}", layer.shape.n_visible(), layer.shape.n_hidden());
+        println!("layer {n}: {}", layer.shape);
         let (place, before) = (layer.weights.as_ptr(), layer.weights.clone());
         layer.pretrain(&cpu, &data, 3, n as u64)?;
         assert_eq!(layer.weights.as_ptr(), place, "the layer still owns the buffer it had");

@@ -3,20 +3,18 @@
 //! `cargo run --release --features gzip,png --example mnist` takes seconds; `-- --full` makes it the whole run.
 
 use harmonium::{
-    Activations, Chains, Cpu, Dataset, Purpose, Rbm, Settings, Shape, Trainer, Uniforms, idx, model, raster,
+    Activations, Chains, Cpu, Purpose, Rbm, Settings, Shape, Trainer, Uniforms,
+    formats::mnist::{self, Split},
+    model, raster,
 };
-use std::{error::Error, fs::File, io::BufReader, path::Path};
+use std::{error::Error, path::Path};
 
-fn mnist(set: &str) -> Result<Dataset, Box<dyn Error>> {
-    let path = format!("{}/data/mnist/{set}-images-idx3-ubyte.gz", env!("CARGO_MANIFEST_DIR"));
-    let file = File::open(&path).map_err(|problem| format!("{path}: {problem}"))?;
-    Ok(idx::read_idx(BufReader::new(file), &path)?.into_dataset()?)
-}
+const MNIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/mnist");
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (rows, epochs) = if std::env::args().any(|argument| argument == "--full") { (50_000, 15) } else { (10_000, 2) };
-    let mut images = mnist("train")?;
-    images.keep(0..rows);
+    let mut images = mnist::open(MNIST, Split::Train)?.rows;
+    images.keep(0..rows)?;
 
     let cpu = Cpu::detect()?;
     let mut rbm = Rbm::new(Shape::new(images.units(), 500)?, 123);
@@ -31,13 +29,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     lent.finish()?;
 
     // Twenty chains start at test images; the means of the visible units are shown, the samples go on.
-    let test = mnist("t10k")?;
+    let test = mnist::open(MNIST, Split::Test)?.rows;
     let resident = rbm.on(&cpu)?;
     let mut chains = Chains::from_visible(&resident, test.rows().range(0..20), Uniforms::new(123, Purpose::Sampling))?;
     let (mut visible, mut means) = (Activations::default(), Vec::new());
     for _ in 0..10 {
         chains.sweep(&resident, 1000)?;
-        chains.visible(&mut visible)?;
+        chains.visible(&resident, &mut visible)?;
         means.extend_from_slice(&visible.mean);
     }
 

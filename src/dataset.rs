@@ -1,10 +1,11 @@
 //! Data: rows that somebody owns, in the width in which they came.
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     rows::{Rows, Values},
+    uniforms::{Purpose, Uniforms},
 };
-use std::ops::Range;
+use std::{mem, ops::Range};
 
 /// A row-major matrix of values in [0, 1]. Eight-bit data stays eight-bit; x/255 is formed as a batch is taken.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +24,7 @@ impl Dataset {
     /// Rows of `units` eight-bit values, x standing for x/255.
     ///
     /// # Errors
-    /// [`Error::Length`](crate::Error::Length) where the values are no whole number of rows.
+    /// [`Error::Length`] if the values are no whole number of rows, [`Error::Argument`] if `units` is 0.
     pub fn from_u8(values: Vec<u8>, units: usize) -> Result<Self> {
         Rows::new(Values::U8(&values), units)?;
         Ok(Self { values: Owned::U8(values), units })
@@ -32,8 +33,8 @@ impl Dataset {
     /// Rows of `units` values within [0, 1].
     ///
     /// # Errors
-    /// [`Error::Length`](crate::Error::Length) where the values are no whole number of rows,
-    /// [`Error::Value`](crate::Error::Value) where one is not within [0, 1].
+    /// [`Error::Length`] if the values are no whole number of rows, [`Error::Argument`] if `units` is 0, [`Error::Value`] if a
+    /// value is not within [0, 1].
     pub fn from_f32(values: Vec<f32>, units: usize) -> Result<Self> {
         Rows::new(Values::F32(&values), units)?;
         Ok(Self { values: Owned::F32(values), units })
@@ -52,19 +53,88 @@ impl Dataset {
 
     /// Keeps only these rows, in place.
     ///
-    /// # Panics
-    /// Where the range does not lie within the rows.
-    pub fn keep(&mut self, rows: Range<usize>) {
+    /// # Errors
+    /// [`Error::Argument`] if the range does not lie within the rows, which then stay as they are.
+    pub fn keep(&mut self, rows: Range<usize>) -> Result<()> {
         fn keep<T>(values: &mut Vec<T>, span: Range<usize>) {
             values.truncate(span.end);
             values.drain(..span.start);
             values.shrink_to_fit();
+        }
+        if rows.start > rows.end || rows.end > self.len() {
+            let expected = format!("a range within 0..{}", self.len());
+            return Err(Error::Argument { what: "rows", expected, found: format!("{rows:?}") });
         }
         let span = rows.start * self.units..rows.end * self.units;
         match &mut self.values {
             Owned::U8(values) => keep(values, span),
             Owned::F32(values) => keep(values, span),
         }
+        Ok(())
+    }
+
+    /// Copies of some rows, in any order and any number of times: row r of the result is row `rows[r]`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if a number is not below [`len`](Self::len).
+    pub fn select(&self, rows: &[usize]) -> Result<Self> {
+        fn gather<T: Copy>(values: &[T], units: usize, rows: &[usize]) -> Vec<T> {
+            let mut gathered = Vec::with_capacity(rows.len() * units);
+            rows.iter().for_each(|row| gathered.extend_from_slice(&values[row * units..][..units]));
+            gathered
+        }
+        if let Some(row) = rows.iter().find(|&&row| row >= self.len()) {
+            let expected = format!("numbers below {}", self.len());
+            return Err(Error::Argument { what: "rows", expected, found: row.to_string() });
+        }
+        let values = match &self.values {
+            Owned::U8(values) => Owned::U8(gather(values, self.units, rows)),
+            Owned::F32(values) => Owned::F32(gather(values, self.units, rows)),
+        };
+        Ok(Self { values, units: self.units })
+    }
+
+    /// A copy with the rows in another order: row r of the result is row `order[r]`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if `order` does not name each row once.
+    pub fn permuted(&self, order: &[usize]) -> Result<Self> {
+        let mut seen = vec![false; self.len()];
+        let wrong = order.iter().find_map(|&row| match seen.get_mut(row) {
+            None => Some(format!("row {row}")),
+            Some(seen) => mem::replace(seen, true).then(|| format!("row {row} twice")),
+        });
+        let missing = || seen.iter().position(|seen| !seen).map(|row| format!("no row {row}"));
+        match wrong.or_else(missing) {
+            Some(found) => {
+                Err(Error::Argument { what: "order", expected: format!("each of {} rows once", self.len()), found })
+            }
+            None => self.select(order),
+        }
+    }
+
+    /// A copy with the rows in a random order, the same for the same seed on every machine: [`Uniforms::permutation`] at the
+    /// beginning of the sequence of [`Purpose::Shuffling`].
+    ///
+    /// For a new order in every epoch, and for labels in the order of their rows, take permutations from one [`Uniforms`]:
+    ///
+    /// ```
+    /// use harmonium::{Dataset, Purpose, Uniforms};
+    ///
+    /// let (data, labels) = (Dataset::from_u8(vec![0, 50, 100, 150], 1)?, [0, 5, 10, 15]);
+    /// let mut draws = Uniforms::new(123, Purpose::Shuffling);
+    /// for _epoch in 0..2 {
+    ///     let order = draws.permutation(data.len());
+    ///     let (rows, labels) = (data.permuted(&order)?, order.iter().map(|&row| labels[row]).collect::<Vec<_>>());
+    ///     for batch in rows.batches(2) {
+    ///         println!("{:?} {:?}", rows.rows().range(batch.clone()).values(), &labels[batch]);
+    ///     }
+    /// }
+    /// # Ok::<(), harmonium::Error>(())
+    /// ```
+    pub fn shuffled(&self, seed: u64) -> Self {
+        let order = Uniforms::new(seed, Purpose::Shuffling).permutation(self.len());
+        self.select(&order).expect("a permutation names only rows that there are")
     }
 
     /// The rows as bits, x ≥ 0.5 → 1: what likelihoods are of.
@@ -85,7 +155,8 @@ impl Dataset {
         self.units
     }
 
-    /// The row ranges of whole batches in data order; what is left over at the end is dropped, as the tutorial does.
+    /// The row ranges of whole batches in data order. Rows left over at the end are dropped, as in the tutorial; so there is
+    /// no batch if `batch_size` is 0 or more than [`len`](Self::len).
     pub fn batches(&self, batch_size: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let whole = self.len().checked_div(batch_size).unwrap_or(0);
         (0..whole).map(move |b| b * batch_size..(b + 1) * batch_size)

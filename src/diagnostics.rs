@@ -14,9 +14,9 @@ use crate::{
     device::Batch,
     error::{Error, Result},
     gibbs::Chains,
-    likelihood::mean_and_error,
     resident::Resident,
     rows::{Rows, Values},
+    summary::Summary,
     uniforms::{Purpose, Uniforms},
     verbs::Activations,
 };
@@ -119,13 +119,11 @@ impl Recorder {
     /// [`Error::Argument`] where there are less than 4 draws.
     pub fn health(&self) -> Result<Health> {
         let statistic = |(n, series): (usize, &Vec<Vec<f64>>)| {
-            let all = series.concat();
-            let mean = all.iter().sum::<f64>() / all.len() as f64;
-            let variance = all.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / all.len() as f64;
+            let summary = Summary::of(&series.concat());
             Ok(Statistic {
                 name: if n == 0 { "free energy".into() } else { format!("overlap {n}") },
-                mean,
-                standard_deviation: variance.sqrt(),
+                mean: summary.mean,
+                standard_deviation: summary.standard_deviation(),
                 r_hat: r_hat(series)?,
                 bulk_effective_sample_size: bulk_effective_sample_size(series)?,
                 autocorrelation_time: autocorrelation_time(series)?,
@@ -285,10 +283,14 @@ fn gap_to_fresh<'a>(
     rbm: &Resident, persistent: &[f64], rows: impl Into<Batch<'a>>, steps: usize, draws: Uniforms,
 ) -> Result<EquilibriumGap> {
     let mut others = Chains::from_visible(rbm, rows, draws)?;
-    let (fresh, fresh_error) = mean_and_error(&free_energies_after(rbm, &mut others, steps)?);
-    let (persistent, persistent_error) = mean_and_error(persistent);
-    let standard_error = persistent_error.hypot(fresh_error);
-    Ok(EquilibriumGap { persistent, fresh, gap: persistent - fresh, standard_error })
+    let fresh = Summary::of(&free_energies_after(rbm, &mut others, steps)?);
+    let persistent = Summary::of(persistent);
+    Ok(EquilibriumGap {
+        persistent: persistent.mean,
+        fresh: fresh.mean,
+        gap: persistent.mean - fresh.mean,
+        standard_error: persistent.standard_error().hypot(fresh.standard_error()),
+    })
 }
 
 /// How chains are at one moment of training.

@@ -36,14 +36,14 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`Error`], [`uniforms`], [`elementary`] | what can go wrong · the random numbers, by position · exp, σ and softplus |
+//! | [`Error`], [`uniforms`], [`elementary`], [`Summary`] | what can go wrong · the random numbers, by position · exp, σ and softplus · mean and variance |
 //! | [`Backend`], [`Shape`], [`Rows`] | what a device must be able to do |
 //! | [`Cpu`], [`Gemm`] | the two roads: sums of active rows, and explicit matrix products |
 //! | [`Rbm`], [`RbmRef`], [`RbmMut`], [`Resident`], [`Lent`] | parameters: owned, borrowed, and where a device computes with them |
 //! | [`Resident`]'s methods, [`Chains`], [`Dataset`] | energies and conditionals · Gibbs chains · data |
 //! | [`Trainer`], [`monitor`] | CD-k and PCD-k · pseudo-likelihood and cross-entropy |
 //! | [`log_partition`], [`likelihood`], [`diagnostics`] | log Z: exact, or as an interval by annealing · log-likelihoods · the health of chains |
-//! | [`model`], [`checkpoint`], [`idx`], [`npy`], [`raster`] | files and pictures |
+//! | [`formats`], [`model`], [`checkpoint`], [`raster`] | files of data, models and runs · pictures |
 //!
 //! # The numerics contract
 //!
@@ -67,21 +67,21 @@ pub mod diagnostics;
 pub mod elementary;
 mod energy;
 mod error;
-
+pub mod formats;
 mod gibbs;
-pub mod idx;
 mod lanes;
 pub mod likelihood;
 pub mod log_partition;
 pub mod model;
 pub mod monitor;
-pub mod npy;
+mod names;
 pub mod raster;
 mod rbm;
 mod resident;
 mod rows;
 mod shape;
 pub mod storage;
+mod summary;
 mod tensors;
 mod train;
 pub mod uniforms;
@@ -96,6 +96,7 @@ pub use device::{Batch, Data, Device, Place};
 #[cfg(feature = "cuda")]
 pub use error::CudaError;
 pub use error::{Error, Result};
+pub use formats::{idx, npy};
 pub use gibbs::Chains;
 pub use lanes::isa::Isa;
 pub use likelihood::{LogLikelihood, log_likelihood};
@@ -105,6 +106,7 @@ pub use rbm::{Gradient, Rbm, RbmMut, RbmRef};
 pub use resident::{Lent, Resident};
 pub use rows::{Rows, Values};
 pub use shape::{Layer, Shape};
+pub use summary::Summary;
 pub use train::{Algorithm, Report, Settings, Trainer, TrainerState};
 pub use uniforms::{Purpose, Uniforms};
 pub use verbs::{Activations, BatchMeans, ChainState, Sums};

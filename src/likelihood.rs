@@ -3,7 +3,14 @@
 //! In nats a row, the larger the better. Rows must be bits: the model has no probability for a grey value, and -F of one
 //! lies between those of its neighbours and says nothing ([`Dataset::binarised`](crate::Dataset::binarised)).
 
-use crate::{device::Batch, error::Result, log_partition::LogPartition, resident::Resident};
+use crate::{
+    device::Batch,
+    error::Result,
+    log_partition::{LogPartition, rounding},
+    resident::Resident,
+    shape::Shape,
+    summary::Summary,
+};
 
 /// The log-likelihood of some rows, in nats a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,11 +29,30 @@ pub struct LogLikelihood {
     pub rows: usize,
     /// The number of visible units.
     pub n_visible: usize,
-    /// What must be said beside the number, if anything.
+    /// What a reader of the number must know, if anything.
     pub warning: Option<String>,
 }
 
 impl LogLikelihood {
+    /// From F(v) of each row: the mean is -mean(F) - log Z, its interval that of log Z.
+    ///
+    /// A probability is at most 1, so log Z ≥ max(-F): [`LogPartition::at_least`] puts that to use, and neither the mean nor an
+    /// end lies above 0.
+    pub fn of(shape: Shape, free_energies: &[f64], log_partition: &LogPartition) -> Self {
+        let summary = Summary::of(free_energies);
+        let log_z = possible(shape, &summary, log_partition);
+        let with = |log_z: f64| (-summary.mean - log_z).min(0.0);
+        Self {
+            mean: with(log_z.estimate),
+            standard_error: summary.standard_error(),
+            lower: with(log_z.upper),
+            upper: with(log_z.lower),
+            rows: free_energies.len(),
+            n_visible: shape.n_visible(),
+            warning: log_z.warning(),
+        }
+    }
+
     /// The mean in nats a visible unit.
     pub fn nats_per_unit(&self) -> f64 {
         self.mean / self.n_visible as f64
@@ -40,15 +66,17 @@ impl LogLikelihood {
 
 /// log P(v) = -F(v) - log Z of each row with the estimate of log Z, in nats.
 ///
-/// `v`: rows × n_visible, values 0 and 1. Costs a free energy a row.
+/// `v`: rows × n_visible, values 0 and 1. Costs a free energy a row. As in [`LogLikelihood::of`] none lies above 0.
 ///
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) where the rows do not fit the shape.
 pub fn log_likelihoods<'a>(rbm: &Resident, v: impl Into<Batch<'a>>, log_partition: &LogPartition) -> Result<Vec<f64>> {
-    Ok(rbm.free_energy(v)?.into_iter().map(|f| -f - log_partition.estimate).collect())
+    let free_energies = rbm.free_energy(v)?;
+    let log_z = possible(rbm.shape(), &Summary::of(&free_energies), log_partition);
+    Ok(free_energies.into_iter().map(|f| (-f - log_z.estimate).min(0.0)).collect())
 }
 
-/// The mean of log P(v) over rows, how much it varies, and its interval.
+/// The mean of log P(v) over rows, how much it varies, and its interval: [`LogLikelihood::of`] their free energies.
 ///
 /// `v`: rows × n_visible, values 0 and 1. The interval is that of log Z: it is about these very rows.
 ///
@@ -57,17 +85,13 @@ pub fn log_likelihoods<'a>(rbm: &Resident, v: impl Into<Batch<'a>>, log_partitio
 pub fn log_likelihood<'a>(
     rbm: &Resident, v: impl Into<Batch<'a>>, log_partition: &LogPartition,
 ) -> Result<LogLikelihood> {
-    let free_energies = rbm.free_energy(v)?;
-    let (mean, standard_error) = mean_and_error(&free_energies);
-    Ok(LogLikelihood {
-        mean: -mean - log_partition.estimate,
-        standard_error,
-        lower: -mean - log_partition.upper,
-        upper: -mean - log_partition.lower,
-        rows: free_energies.len(),
-        n_visible: rbm.shape().n_visible(),
-        warning: log_partition.warning(),
-    })
+    Ok(LogLikelihood::of(rbm.shape(), &rbm.free_energy(v)?, log_partition))
+}
+
+/// log Z with what the most probable of some rows says of it: log Z ≥ max(-F), less what rounding may do to F.
+fn possible(shape: Shape, free_energies: &Summary, log_partition: &LogPartition) -> LogPartition {
+    let least = free_energies.min;
+    log_partition.clone().at_least(-least - rounding(shape.n_hidden(), least.abs()))
 }
 
 /// The mean free energy of held-out rows minus that of training rows, in nats a row.
@@ -79,13 +103,5 @@ pub fn log_likelihood<'a>(
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) where the rows do not fit the shape.
 pub fn free_energy_gap<'a>(rbm: &Resident, train: impl Into<Batch<'a>>, held_out: impl Into<Batch<'a>>) -> Result<f64> {
-    Ok(mean_and_error(&rbm.free_energy(held_out)?).0 - mean_and_error(&rbm.free_energy(train)?).0)
-}
-
-/// The mean of numbers, and its standard error, 0 for a single one.
-pub(crate) fn mean_and_error(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let variance = values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / (n - 1.0).max(1.0);
-    (mean, (variance / n).sqrt())
+    Ok(Summary::of(&rbm.free_energy(held_out)?).mean - Summary::of(&rbm.free_energy(train)?).mean)
 }

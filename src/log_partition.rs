@@ -1,12 +1,13 @@
-//! log Z, the number that a likelihood needs: exactly where that can be done, else as an interval that says when not to
-//! believe it.
+//! log Z, the number that a likelihood needs: exactly where enumeration is possible, else as an interval with a warning where
+//! it should not be trusted.
 //!
-//! | road | what it gives | for |
+//! | function | result | use |
 //! |---|---|---|
 //! | [`exact()`] | log Z itself, by enumeration | a smaller layer of up to [`exact::MAX_UNITS`] units |
 //! | [`ais`] | an estimate that lies below log Z on average | a first look |
 //! | [`reverse_ais`] | an estimate that lies above it on average | the other end |
-//! | [`bracket`] | both, the interval between them, and whether they agree | what should be reported |
+//! | [`bracket`] | both, the interval between them, and whether they agree | reports |
+//! | [`lower_bound`] | what rows prove of log Z, for [`LogPartition::at_least`] | every interval |
 //!
 //! Annealed importance sampling (R. M. Neal, "Annealed importance sampling", 2001; R. Salakhutdinov, I. Murray, "On the
 //! quantitative analysis of deep belief networks", 2008) carries runs through p*_β(v) = exp((1 - β)·a·v + β·b·v)·
@@ -16,8 +17,9 @@
 //! probability of at most e^-x (Y. Burda, R. Grosse, R. Salakhutdinov, "Accurate and conservative estimates of MRF
 //! log-likelihood using reverse annealing", 2015). Run in reverse, from samples of the RBM down to the base rate, the same
 //! argument bounds log Z from above (R. Grosse, Z. Ghahramani, R. Adams, "Sandwiching the marginal likelihood using
-//! bidirectional Monte Carlo", 2015). Forward runs that miss a part of the distribution do not know it, and neither does
-//! their standard error: only the gap between the two directions shows it.
+//! bidirectional Monte Carlo", 2015). Neither an estimate nor its standard error shows that runs miss a part of the
+//! distribution. The gap between the two directions may show it, and so may rows that are too probable: log Z is never below
+//! log Σ e^-F(v) over distinct rows ([`lower_bound`]).
 //!
 //! # The interval
 //! With s the standard deviation of R log-weights and σ the standard error of the log of their mean (delta method),
@@ -40,13 +42,16 @@
 
 mod annealing;
 mod bennett;
+mod bound;
 pub mod exact;
 mod products;
 mod walk;
 
 pub use annealing::{Annealing, BaseRate, Schedule, Start, ais, ais_watched, bracket, bracket_watched, reverse_ais};
+pub use bound::lower_bound;
 pub use exact::log_partition as exact;
 
+use crate::{names::names, summary::Summary};
 use bennett::Bennett;
 
 /// log Z in nats, and how far to trust it.
@@ -57,7 +62,7 @@ pub struct LogPartition {
     pub estimate: f64,
     /// The lower end of the interval.
     pub lower: f64,
-    /// The upper end of the interval.
+    /// The upper end of the interval; infinite where a certain bound has refuted it.
     pub upper: f64,
     /// (Σw)²/Σw²: as many runs of equal weight would do as well. For a bracket the lesser of both directions; infinite where
     /// nothing was sampled.
@@ -75,10 +80,13 @@ pub struct LogPartition {
     /// Of a bracket: how many runs of either direction end where those of the other do. It is the number of runs that
     /// make the estimate of both together, as the effective sample size is for one direction.
     pub overlap: Option<f64>,
+    /// The upper end that a certain bound has refuted; see [`at_least`](Self::at_least).
+    pub refuted: Option<f64>,
 }
 
 /// How a [`LogPartition`] was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Method {
     /// Enumeration.
     Exact,
@@ -90,20 +98,11 @@ pub enum Method {
     Bracket,
 }
 
-impl Method {
-    /// `exact`, `ais`, `reverse_ais` or `bracket`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Method::Exact => "exact",
-            Method::Ais => "ais",
-            Method::ReverseAis => "reverse_ais",
-            Method::Bracket => "bracket",
-        }
-    }
-}
+names!(Method, "method", Exact = "exact", Ais = "ais", ReverseAis = "reverse_ais", Bracket = "bracket");
 
-/// What forward and reverse runs say of each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether forward and reverse runs give the same log Z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Agreement {
     /// Nothing was sampled.
     Exact,
@@ -118,22 +117,44 @@ pub enum Agreement {
     Crossed,
 }
 
-impl Agreement {
-    /// `exact`, `unchecked`, `meet`, `apart` or `crossed`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Agreement::Exact => "exact",
-            Agreement::Unchecked => "unchecked",
-            Agreement::Meet => "meet",
-            Agreement::Apart => "apart",
-            Agreement::Crossed => "crossed",
-        }
-    }
-}
+names!(
+    Agreement,
+    "agreement",
+    Exact = "exact",
+    Unchecked = "unchecked",
+    Meet = "meet",
+    Apart = "apart",
+    Crossed = "crossed"
+);
 
 impl LogPartition {
-    /// What must be said beside the number, if anything: who prints one prints the other.
+    /// The same with log Z ≥ `bound` put to use, which must be certain, as that of [`lower_bound`] is.
+    ///
+    /// Raises the lower end and the estimate to the bound. A bound above the upper end refutes the interval: the runs missed a
+    /// part of the model, `upper` becomes infinite, and [`warning`](Self::warning) says so. An exact log Z stays as it is.
+    #[must_use]
+    pub fn at_least(mut self, bound: f64) -> Self {
+        if self.method == Method::Exact {
+            return self;
+        }
+        if bound > self.upper {
+            self.refuted = Some(self.upper);
+            self.upper = f64::INFINITY;
+        }
+        self.lower = self.lower.max(bound);
+        self.estimate = self.estimate.max(bound);
+        self
+    }
+
+    /// What a reader of the number must know, if anything: print it wherever the number is printed.
     pub fn warning(&self) -> Option<String> {
+        if let Some(upper) = self.refuted {
+            return Some(format!(
+                "log Z is at least {:.2} for certain, but the annealing runs put it below {upper:.2}: they missed a part of \
+                 the model, and log Z has no known upper end",
+                self.lower
+            ));
+        }
         let mut all = Vec::new();
         match (self.agreement, self.forward, self.reverse) {
             (Agreement::Apart, Some(forward), Some(reverse)) => all.push(format!(
@@ -180,6 +201,11 @@ fn is_small(effective_sample_size: f64, runs: usize) -> bool {
     effective_sample_size < (runs as f64 / 10.0).max(10.0)
 }
 
+/// How far a sum of `n_hidden` softplus terms in `f32`, and what else adds up to `size`, may be off.
+pub(crate) fn rounding(n_hidden: usize, size: f64) -> f64 {
+    2f64.powi(-20) * (n_hidden as f64 + size)
+}
+
 /// What the log-weights of one direction say of the log of the mean weight.
 #[derive(Clone, Copy, Debug)]
 struct Weights {
@@ -197,22 +223,20 @@ impl Weights {
     fn of(log_weights: &[f64], rounding: f64) -> Self {
         let runs = log_weights.len() as f64;
         let greatest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let weights = || log_weights.iter().map(|log| (log - greatest).exp());
-        let (sum, squares) = weights().fold((0.0, 0.0), |(sum, squares), w| (sum + w, squares + w * w));
-        let mean = sum / runs;
-        let log_mean = greatest + mean.ln();
-        let variance = weights().map(|w| (w - mean) * (w - mean)).sum::<f64>() / (runs - 1.0);
-        let standard_error = (variance / runs).sqrt() / mean;
+        let weights: Vec<f64> = log_weights.iter().map(|log| (log - greatest).exp()).collect();
+        let (sum, squares) = weights.iter().fold((0.0, 0.0), |(sum, squares), w| (sum + w, squares + w * w));
         let effective_sample_size = sum * sum / squares;
+        let weights = Summary::of(&weights);
+        let log_mean = greatest + weights.mean.ln();
+        let standard_error = weights.standard_error() / weights.mean;
         let mut too_high = STANDARD_ERRORS * standard_error;
         if is_small(effective_sample_size, log_weights.len()) {
             too_high = too_high.max(MARKOV);
         }
-        let log_average = log_weights.iter().sum::<f64>() / runs;
-        let spread =
-            log_weights.iter().map(|log| (log - log_average) * (log - log_average)).sum::<f64>() / (runs - 1.0);
+        let logs = Summary::of(log_weights);
+        let spread = logs.variance();
         let cox = (spread / runs + spread * spread / (2.0 * (runs - 1.0))).sqrt();
-        let log_normal = log_average + spread / 2.0 + STANDARD_ERRORS * cox;
+        let log_normal = logs.mean + spread / 2.0 + STANDARD_ERRORS * cox;
         Self {
             log_mean,
             standard_error,
@@ -224,39 +248,27 @@ impl Weights {
 }
 
 impl LogPartition {
-    /// From forward log-weights, whose mean weight is Z/Z_0.
-    fn forward(log_z_0: f64, log_weights: &[f64], rounding: f64) -> Self {
+    /// From the log-weights of one direction: forward ones have the mean weight Z/Z_0, reverse ones Z_0/Z.
+    fn alone(method: Method, log_z_0: f64, log_weights: &[f64], rounding: f64) -> Self {
         let weights = Weights::of(log_weights, rounding);
-        let estimate = log_z_0 + weights.log_mean;
+        let (forward, reverse) = (log_z_0 + weights.log_mean, log_z_0 - weights.log_mean);
+        let is_reverse = method == Method::ReverseAis;
+        let (estimate, below, above) = match is_reverse {
+            true => (reverse, weights.too_low, weights.too_high),
+            false => (forward, weights.too_high, weights.too_low),
+        };
         Self {
             estimate,
-            lower: estimate - weights.too_high,
-            upper: estimate + weights.too_low,
+            lower: estimate - below,
+            upper: estimate + above,
             effective_sample_size: weights.effective_sample_size,
-            method: Method::Ais,
+            method,
             agreement: Agreement::Unchecked,
             runs: log_weights.len(),
-            forward: Some(estimate),
-            reverse: None,
+            forward: (!is_reverse).then_some(forward),
+            reverse: is_reverse.then_some(reverse),
             overlap: None,
-        }
-    }
-
-    /// From reverse log-weights, whose mean weight is Z_0/Z.
-    fn reverse(log_z_0: f64, log_weights: &[f64], rounding: f64) -> Self {
-        let weights = Weights::of(log_weights, rounding);
-        let estimate = log_z_0 - weights.log_mean;
-        Self {
-            estimate,
-            lower: estimate - weights.too_low,
-            upper: estimate + weights.too_high,
-            effective_sample_size: weights.effective_sample_size,
-            method: Method::ReverseAis,
-            agreement: Agreement::Unchecked,
-            runs: log_weights.len(),
-            forward: None,
-            reverse: Some(estimate),
-            overlap: None,
+            refuted: None,
         }
     }
 
@@ -287,6 +299,7 @@ impl LogPartition {
             lower,
             upper,
             overlap: Some(together.overlap),
+            refuted: None,
             effective_sample_size: up.effective_sample_size.min(down.effective_sample_size),
             method: Method::Bracket,
             agreement,

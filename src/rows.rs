@@ -29,14 +29,22 @@ impl<'a> Rows<'a> {
     /// Rows of `units` values each.
     ///
     /// # Errors
-    /// [`Error::Length`] where the values are no whole number of rows, [`Error::Value`] where one is not within [0, 1].
+    /// [`Error::Length`] where the values are no whole number of rows, [`Error::Argument`] where rows would have no value,
+    /// [`Error::Value`] where one is not within [0, 1].
     pub fn new(values: Values<'a>, units: usize) -> Result<Self> {
         let found = match values {
             Values::U8(x) => x.len(),
             Values::F32(x) => x.len(),
         };
-        if units == 0 || found % units != 0 {
-            return Err(Error::Length { what: "rows", expected: found.div_ceil(units.max(1)) * units, found });
+        if units == 0 {
+            return Err(Error::Argument {
+                what: "rows",
+                expected: "at least one value a row".into(),
+                found: "none".into(),
+            });
+        }
+        if found % units != 0 {
+            return Err(Error::Length { what: "rows", expected: found.div_ceil(units) * units, found });
         }
         if let Values::F32(x) = values {
             let outside = |x: &f32| !(0.0..=1.0).contains(x);

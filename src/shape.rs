@@ -1,10 +1,13 @@
 //! The sizes of an RBM's two layers.
 
-use crate::error::{Error, Result};
-use std::fmt::{self, Display};
+use crate::error::{Error, Result, shown};
+use std::{
+    fmt::{self, Display},
+    str::FromStr,
+};
 
-/// The sizes of the two layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The sizes of the two layers. Written and read as `784 × 500`, visible × hidden units; `784x500` is read too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     n_visible: usize,
     n_hidden: usize,
@@ -17,15 +20,16 @@ impl Shape {
     /// [`Error::Argument`] where a layer has no unit, or where the weights would be more than 2^31 - 1: what a BLAS and the
     /// CUDA kernels can index.
     pub fn new(n_visible: usize, n_hidden: usize) -> Result<Self> {
+        let shape = Self { n_visible, n_hidden };
         let fits = n_visible.checked_mul(n_hidden).is_some_and(|n| n <= i32::MAX as usize);
         if n_visible == 0 || n_hidden == 0 || !fits {
             return Err(Error::Argument {
                 what: "shape",
                 expected: "at least one visible and one hidden unit, and at most 2147483647 weights".into(),
-                found: format!("{n_visible} × {n_hidden}"),
+                found: shape.to_string(),
             });
         }
-        Ok(Self { n_visible, n_hidden })
+        Ok(shape)
     }
 
     /// The number of visible units.
@@ -48,14 +52,27 @@ impl Shape {
 }
 
 impl Display for Shape {
-    /// `784 × 500`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{} × {}", self.n_visible, self.n_hidden))
+        write!(f, "{} × {}", self.n_visible, self.n_hidden)
+    }
+}
+
+impl FromStr for Shape {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let sizes = text.split_once(['×', 'x']).and_then(|(v, h)| v.trim().parse().ok().zip(h.trim().parse().ok()));
+        let (n_visible, n_hidden) = sizes.ok_or_else(|| Error::Argument {
+            what: "shape",
+            expected: "visible × hidden units, such as 784 × 500".into(),
+            found: shown(text),
+        })?;
+        Self::new(n_visible, n_hidden)
     }
 }
 
 /// One of the two layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Layer {
     /// The layer that data is put into.
     Visible,

@@ -211,11 +211,7 @@ pub(crate) fn read_exactly(reader: &mut dyn Read, len: usize, what: &str, source
         let came =
             reader.take(step as u64).read_to_end(&mut bytes).map_err(|problem| stream_error(source_name, problem))?;
         if came < step {
-            return Err(Error::Format {
-                source_name: source_name.into(),
-                expected: format!("{len} bytes of {what}"),
-                found: format!("{}", bytes.len()),
-            });
+            return Err(format_error(source_name, format!("{len} bytes of {what}"), bytes.len().to_string()));
         }
     }
     Ok(bytes)
@@ -226,16 +222,18 @@ pub(crate) fn expect_end(reader: &mut dyn Read, source_name: &str) -> Result<()>
     let mut one = Vec::new();
     match reader.take(1).read_to_end(&mut one) {
         Ok(0) => Ok(()),
-        Ok(_) => Err(Error::Format {
-            source_name: source_name.into(),
-            expected: "the end after the values that the header announces".into(),
-            found: "more bytes".into(),
-        }),
+        Ok(_) => Err(format_error(source_name, "the end after the values that the header announces", "more bytes")),
         Err(problem) => Err(stream_error(source_name, problem)),
     }
 }
 
-fn stream_error(source_name: &str, problem: impl ToString) -> Error {
+/// The [`Error::Format`] of a file or stream.
+pub(crate) fn format_error(source_name: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
+    Error::Format { source_name: source_name.into(), expected: expected.into(), found: found.into() }
+}
+
+/// The [`Error::File`] of a stream.
+pub(crate) fn stream_error(source_name: &str, problem: impl ToString) -> Error {
     Error::File { path: source_name.into(), problem: problem.to_string() }
 }
 

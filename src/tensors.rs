@@ -1,6 +1,9 @@
 //! Safetensors files: the tensors that this crate puts into them and the distrust with which it takes them out.
 
-use crate::error::{Error, Result, shown};
+use crate::{
+    error::{Error, Result, shown},
+    storage::format_error,
+};
 use safetensors::tensor::{Dtype, Metadata, TensorView, serialize};
 
 /// Numbers that a tensor can hold.
@@ -61,10 +64,8 @@ pub(crate) fn write(tensors: &[Tensor], metadata: String, what: &str) -> Result<
     views
         .collect::<std::result::Result<Vec<_>, _>>()
         .and_then(|views| serialize(views, Some([("harmonium".to_string(), metadata)].into_iter().collect())))
-        .map_err(|problem: safetensors::SafeTensorError| Error::Format {
-            source_name: what.into(),
-            expected: "parameters that fit a safetensors file".into(),
-            found: problem.to_string(),
+        .map_err(|problem: safetensors::SafeTensorError| {
+            format_error(what, "parameters that fit a safetensors file", problem.to_string())
         })
 }
 
@@ -78,11 +79,7 @@ pub(crate) struct Tensors<'a> {
 impl<'a> Tensors<'a> {
     /// Takes a file apart; `source_name` stands for it in errors.
     pub fn open(bytes: &'a [u8], source_name: &'a str) -> Result<Self> {
-        let fail = |expected: String, found: String| Error::Format {
-            source_name: source_name.into(),
-            expected,
-            found: shown(&found),
-        };
+        let fail = |expected: String, found: String| format_error(source_name, expected, shown(&found));
         let no_file = |found: String| fail("a safetensors file".into(), found);
         // The crate's own `deserialize` adds the lengths that the header claims without looking for overflow.
         let header_len =
@@ -103,8 +100,7 @@ impl<'a> Tensors<'a> {
     }
 
     pub fn fail(&self, expected: impl Into<String>, found: impl Into<String>) -> Error {
-        let found = shown(&found.into());
-        Error::Format { source_name: self.source_name.into(), expected: expected.into(), found }
+        format_error(self.source_name, expected, shown(&found.into()))
     }
 
     /// Shape and values of a tensor with N dimensions.

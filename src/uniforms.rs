@@ -9,14 +9,16 @@
 //! Algorithms for Random Number Generation", 2014): a linear congruential generator s ← A·s + C modulo 2^64, of which n
 //! steps at once are again s ← Aₙ·s + Cₙ. The period is 2^64; the tutorial's run draws 4·10^8 numbers.
 
+use rand_core::Rng;
 use rand_pcg::Pcg32;
 
 /// A and C of s ← A·s + C in `Pcg32` with its default stream.
 const STEP: Jump = Jump { multiply: 6_364_136_223_846_793_005, add: 1_442_695_040_888_963_407 };
 
 /// What a sequence of random numbers is for. Each purpose has a sequence of its own, so that drawing more for one of them
-/// changes nothing in another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// changes nothing in another. Later versions may know more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Purpose {
     /// The first weights of a model.
     Initialisation = 1,
@@ -28,6 +30,8 @@ pub enum Purpose {
     Annealing = 4,
     /// Copies of chains, and fresh ones beside them, that tell how the chains of training are.
     Diagnosis = 5,
+    /// The order of rows.
+    Shuffling = 6,
 }
 
 /// A place in the sequence of random numbers of one seed and one purpose.
@@ -78,6 +82,23 @@ impl Uniforms {
         let mut generator = Pcg32::new(self.seed, STEP.add >> 1);
         generator.advance(self.position);
         generator
+    }
+
+    /// The numbers 0 … n - 1 in a random order, by the shuffle of Fisher and Yates. Draws 2·(n - 1) numbers.
+    ///
+    /// Entry i is i at first. For i = 0, 1, … n - 2 the entries i and i + ⌊(2^32·x + y)·(n - i)/2^64⌋ change places, where x
+    /// and y are numbers 2i and 2i + 1 from this place. Each of m entries is chosen with a probability that differs from 1/m
+    /// by less than 2^-64.
+    pub fn permutation(&mut self, n: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..n).collect();
+        let mut generator = self.generator();
+        let mut number = || u128::from(generator.next_u32());
+        for i in 0..n.saturating_sub(1) {
+            let draw = number() << 32 | number();
+            order.swap(i, i + ((draw * (n - i) as u128) >> 64) as usize);
+            self.skip(2);
+        }
+        order
     }
 
     /// The state of the congruential generator at this place.

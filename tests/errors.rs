@@ -3,7 +3,9 @@
 
 mod oracle;
 
-use harmonium::{Dataset, Error, Isa, Rbm, Result, Shape, log_partition, model};
+use harmonium::{
+    Activations, Cpu, Dataset, Error, Isa, Rbm, Result, Settings, Shape, Sums, Trainer, log_partition, model,
+};
 use oracle::{errors::kinds, shape};
 use std::{
     collections::BTreeSet,
@@ -17,6 +19,8 @@ fn error<T>(result: Result<T>) -> Error {
 
 #[test]
 fn every_kind_of_error_is_produced() {
+    let cpu = Cpu::detect().expect("a CPU");
+    let gemm = cpu.with_sums(Sums::Gemm).expect("a CPU");
     let errors = [
         error(Dataset::from_u8(vec![0; 7], 2)),
         error(Shape::new(0, 5)),
@@ -25,6 +29,9 @@ fn every_kind_of_error_is_produced() {
         error(model::load(Path::new("no/such"))),
         error(model::from_bytes(b"", "x")),
         error(Isa::named("mmx")),
+        error(Trainer::new(&cpu, shape(2, 3), Settings::default()).and_then(|trainer| {
+            trainer.chains().visible(&Rbm::new(shape(2, 3), 1).on(&gemm)?, &mut Activations::default())
+        })),
         #[cfg(feature = "cuda")]
         error(harmonium::Cuda::new(99)),
     ];

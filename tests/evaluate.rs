@@ -2,10 +2,10 @@
 
 mod oracle;
 
-use harmonium::{Rbm, log_partition, model};
+use harmonium::{ChainState, Chains, Cpu, Purpose, Rbm, Uniforms, diagnostics::Recorder, log_partition, model};
 use oracle::{
     exact::{Exact, rows_f64},
-    random_bits, random_rbm, shape,
+    random_bits, random_rbm, rows, shape,
 };
 use std::{
     fs,
@@ -21,11 +21,17 @@ fn folder(name: &str, rbm: &Rbm) -> (PathBuf, Vec<f32>) {
     model::save(rbm.view(), &folder.join("model.safetensors")).unwrap();
     let n_visible = rbm.shape().n_visible();
     let bits = random_bits(60 * n_visible, 0.4, 1);
-    let mut idx = vec![0, 0, 8, 2];
-    [60, n_visible as u32].iter().for_each(|n| idx.extend(n.to_be_bytes()));
-    idx.extend(bits.iter().map(|&x| if x == 1.0 { 200 } else { 100 }));
-    fs::write(folder.join("rows.idx"), idx).unwrap();
+    write_rows(&folder.join("rows.idx"), &bits, &[n_visible]);
     (folder, bits)
+}
+
+/// An IDX file of bits, in grey.
+fn write_rows(path: &Path, bits: &[f32], sides: &[usize]) {
+    let rows = bits.len() / sides.iter().product::<usize>();
+    let mut idx = vec![0, 0, 8, 1 + sides.len() as u8];
+    [rows].iter().chain(sides).for_each(|&n| idx.extend((n as u32).to_be_bytes()));
+    idx.extend(bits.iter().map(|&x| if x == 1.0 { 200 } else { 100 }));
+    fs::write(path, idx).unwrap();
 }
 
 fn harmonium(folder: &Path, arguments: &[&str]) -> Output {
@@ -98,6 +104,80 @@ fn evaluate_says_when_not_to_believe_it() {
 }
 
 #[test]
+fn a_bracket_needs_one_row_only() {
+    let rbm = random_rbm(shape(10, 6), 1.0, 3);
+    let (folder, bits) = folder("one", &rbm);
+    write_rows(&folder.join("one.idx"), &bits[..10], &[10]);
+    let arguments = ["evaluate", "model.safetensors", "--data", "one.idx", "--log-z", "bracket", "--json"];
+    let output = harmonium(&folder, &[&arguments[..], &["--runs", "30", "--temperatures", "2000"]].concat());
+    assert!(output.stderr.is_empty(), "{output:?}");
+    let found = json(&output);
+    let (z, truth) = (&found["log_z"], log_partition::exact(rbm.view()).unwrap().estimate);
+    assert!(z["lower"].as_f64().unwrap() <= truth && truth <= z["upper"].as_f64().unwrap(), "{z} {truth}");
+    assert_eq!((&found["rows"], &z["agreement"]), (&1.into(), &"meet".into()));
+    assert_eq!(found["log_likelihood"]["standard_error"], 0.0);
+}
+
+/// The training rows lie in one valley and the test rows in another, 3 nats deeper: annealing finds the first one alone.
+#[test]
+fn test_rows_that_are_too_likely_refute_the_interval() {
+    let bias = vec![0.15 - 20.0; 10];
+    let rbm = Rbm::from_parts(shape(10, 10), vec![4.0; 100], bias.clone(), bias).unwrap();
+    let (folder, _) = folder("refuted", &rbm);
+    write_rows(&folder.join("train-images-idx3-ubyte"), &[0.0; 400], &[2, 5]);
+    write_rows(&folder.join("t10k-images-idx3-ubyte"), &[1.0; 200], &[2, 5]);
+    let arguments = ["evaluate", "model.safetensors", "--data", ".", "--log-z", "bracket", "--temperatures", "500"];
+    let output = harmonium(&folder, &[&arguments[..], &["--json"]].concat());
+    let found = json(&output);
+    let (z, likelihood) = (&found["log_z"], &found["log_likelihood"]);
+    let (lower, truth) = (z["lower"].as_f64().unwrap(), log_partition::exact(rbm.view()).unwrap().estimate);
+    assert!(
+        truth - 0.1 < lower && lower <= truth && z["estimate"] == z["lower"] && z["upper"].is_null(),
+        "{z} {truth}"
+    );
+    let (mean, upper) = (likelihood["mean"].as_f64().unwrap(), likelihood["upper"].as_f64().unwrap());
+    assert!(-0.1 < mean && mean <= 0.0 && upper <= 0.0 && likelihood["lower"].is_null(), "{likelihood}");
+    let warning = z["warning"].as_str().unwrap();
+    assert!(warning.starts_with("log Z is at least 3.00 for certain"), "{warning}");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), format!("warning: {warning}\n"));
+    let text = String::from_utf8(harmonium(&folder, &arguments).stdout).unwrap();
+    assert!(text.contains(" at least 3.0000 (bracket") && text.contains(" at most 0.0000, standard"), "{text}");
+}
+
+/// The chains draw numbers of their own purpose, not those with which `train` has by default drawn the chains that made the
+/// model; the comparison with fresh chains goes on where they end.
+#[test]
+fn diagnose_draws_other_numbers_than_training() {
+    let rbm = random_rbm(shape(10, 6), 0.5, 3);
+    let (folder, bits) = folder("purpose", &rbm);
+    let arguments = ["diagnose", "model.safetensors", "--data", "rows.idx", "--chains", "8", "--steps", "50", "--json"];
+    let found = json(&harmonium(&folder, &arguments));
+
+    let resident = rbm.on(&Cpu::detect().unwrap()).unwrap();
+    let draws = Uniforms::new(123, Purpose::Diagnosis);
+    let at_data = Chains::from_visible(&resident, rows(&bits[..4 * 10], 10), draws).unwrap();
+    let ChainState { mut hidden, uniforms, .. } = at_data.state().unwrap();
+    hidden.resize(8, 0);
+    let state = ChainState { hidden, betas: vec![1.0; 8], uniforms };
+    let mut chains = Chains::from_state(resident.backend(), rbm.shape(), &state).unwrap();
+    let mut recorder = Recorder::new(&resident, &chains, 0);
+    chains.sweep(&resident, 50).unwrap();
+    for _ in 0..50 {
+        chains.sweep(&resident, 1).unwrap();
+        recorder.record(&resident, &chains).unwrap();
+    }
+    near(&found["statistics"][0]["mean"], recorder.health().unwrap().statistics[0].mean);
+    let state = chains.state().unwrap();
+    let half = ChainState { hidden: state.hidden[4..].to_vec(), betas: vec![1.0; 4], ..state.clone() };
+    let mut half = Chains::from_state(resident.backend(), rbm.shape(), &half).unwrap();
+    half.sweep(&resident, 1).unwrap();
+    let mut visible = harmonium::Activations::default();
+    half.visible(&mut visible).unwrap();
+    let energies = resident.free_energy(rows(&visible.sample, 10)).unwrap();
+    near(&found["equilibrium_gap"]["persistent"], energies.iter().sum::<f64>() / 4.0);
+}
+
+#[test]
 fn diagnose_tells_how_chains_are() {
     let rbm = random_rbm(shape(10, 6), 0.5, 3);
     let (folder, _) = folder("diagnose", &rbm);
@@ -133,6 +213,11 @@ fn wrong_arguments_are_told_in_one_line() {
         (vec!["evaluate", "other.safetensors", "--data", "rows.idx"], 1, "rows of 9 values"),
         (vec!["diagnose", "other.safetensors", "--data", "rows.idx"], 1, "rows of 9 values"),
         (vec!["evaluate", "model.safetensors", "--data", "rows.idx", "--runs", "1"], 2, "at least 2"),
+        (
+            vec!["evaluate", "model.safetensors", "--data", "rows.idx", "--split", "test"],
+            1,
+            "--split: expected a folder",
+        ),
         (vec!["evaluate", "none.safetensors", "--data", "rows.idx"], 1, "none.safetensors"),
         (vec!["diagnose", "model.safetensors", "--data", "rows.idx", "--steps", "3"], 2, "at least 4"),
     ] {

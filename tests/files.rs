@@ -1,6 +1,15 @@
 //! Files: what is written comes back, and a file is written whole or not at all. (What is refused stands in `tests/hostile`.)
 
-use harmonium::{Rbm, Result, Shape, Values, idx::read_idx, model, npy::read_npy, storage};
+use harmonium::{
+    Dataset, Rbm, Result, Shape, Values,
+    formats::{
+        self,
+        idx::read_idx,
+        mnist::{self, Split},
+        npy::read_npy,
+    },
+    model, storage,
+};
 use std::{fs, io::Read, path::PathBuf};
 
 /// The error must name the source and say all of this.
@@ -73,7 +82,7 @@ mod gzip {
     use flate2::{Compression, write::GzEncoder};
     use std::io::{Write, repeat};
 
-    fn gzip(bytes: impl Read) -> Vec<u8> {
+    pub fn gzip(bytes: impl Read) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         std::io::copy(&mut { bytes }, &mut encoder).unwrap();
         encoder.flush().unwrap();
@@ -165,6 +174,86 @@ fn npy_versions_and_spellings() {
     ] {
         let read = read_npy(&npy_bytes(version, header, &[8, 9])[..], "file.x").unwrap();
         assert_eq!(u8_values(read.rows().values()), [8, 9], "{header}");
+    }
+}
+
+// Recognised by the first bytes
+
+#[test]
+fn data_opens_in_every_format() {
+    let folder = folder("open");
+    let values: Vec<u8> = (0..30).collect();
+    let files = [
+        ("idx", idx_bytes(&[5, 2, 3], &values), Some((2, 3))),
+        ("flat", idx_bytes(&[5, 6], &values), None),
+        ("npy", npy("|u1", "(5, 6)", &values), None),
+        #[cfg(feature = "gzip")]
+        ("gz", gzip::gzip(&idx_bytes(&[5, 2, 3], &values)[..]), Some((2, 3))),
+    ];
+    for (name, bytes, img_shape) in files {
+        let path = folder.join(name);
+        fs::write(&path, bytes).unwrap();
+        let images = formats::open(&path).unwrap();
+        assert_eq!((images.rows.units(), images.img_shape), (6, img_shape), "{name}");
+        assert_eq!(u8_values(images.rows.rows().values()), values, "{name}");
+        assert_eq!(Dataset::open(&path).unwrap(), images.rows);
+        assert_eq!(formats::open_within(&path, 30).unwrap(), images);
+        let text = formats::open_within(&path, 29).unwrap_err().to_string();
+        assert!(text.starts_with(&path.display().to_string()) && text.contains("at most 29"), "{text}");
+    }
+}
+
+#[test]
+fn what_has_no_format_is_refused() {
+    for (bytes, found) in [
+        (&b""[..], "a file that begins with []"),
+        (b"\x93NUM", "a file that begins with [93, 4e, 55, 4d]"),
+        (b"\x89PNG\r\n\x1a\n", "a file that begins with [89, 50, 4e, 47, 0d, 0a]"),
+    ] {
+        let expected = "file.x: expected an IDX file, gzipped or not, or an npy file, found ";
+        let text = formats::read_within(bytes, "file.x", 100).unwrap_err().to_string();
+        assert_eq!(text, format!("{expected}{found}"));
+    }
+    fails(formats::read_within(&idx_bytes(&[0, 4], &[])[..], "file.x", 100), &["at least one row, found none"]);
+    fails(formats::read_within(&idx_bytes(&[4, 0], &[])[..], "file.x", 100), &["at least one value a row"]);
+    let path = folder("no-format").join("nowhere");
+    for problem in [formats::open(&path).map(|_| ()), Dataset::open(&path).map(|_| ())] {
+        let text = problem.unwrap_err().to_string();
+        assert_eq!(text, format!("{}: No such file or directory (os error 2)", path.display()));
+    }
+}
+
+#[test]
+fn a_folder_of_mnists_files_has_three_splits() {
+    let folder = folder("mnist");
+    let opened = |split| mnist::open(&folder, split).map(|images| (images.rows, images.img_shape));
+    let refused = |split| opened(split).unwrap_err().to_string();
+    assert!(refused(Split::Train).ends_with("found no training images"), "{}", refused(Split::Train));
+    assert_eq!(mnist::has_test(&folder), Ok(false));
+
+    let values: Vec<u8> = (0..50_003).map(|row| (row % 251) as u8).collect();
+    fs::write(folder.join("train-images.idx3-ubyte"), idx_bytes(&[50_003, 1, 1], &values)).unwrap();
+    let part = |rows: &[u8]| (Dataset::from_u8(rows.to_vec(), 1).unwrap(), Some((1, 1)));
+    assert_eq!(opened(Split::Train).unwrap(), part(&values[..50_000]));
+    assert_eq!(opened(Split::Validation).unwrap(), part(&values[50_000..]));
+    assert_eq!(Dataset::open(&folder).unwrap(), part(&values[..50_000]).0);
+    assert!(refused(Split::Test).ends_with("found no test images"), "{}", refused(Split::Test));
+    let text = mnist::open_within(&folder, Split::Train, 50_002).unwrap_err().to_string();
+    assert!(text.contains("train-images.idx3-ubyte: expected at most 50002 values"), "{text}");
+
+    fs::write(folder.join("t10k-images-idx3-ubyte"), idx_bytes(&[2, 1, 1], &[7, 8])).unwrap();
+    assert_eq!(mnist::has_test(&folder), Ok(true));
+    assert_eq!(opened(Split::Test).unwrap(), part(&[7, 8]));
+    fs::write(folder.join("t10k-labels-idx1-ubyte"), idx_bytes(&[3], &[0; 3])).unwrap();
+    assert!(refused(Split::Test).contains("t10k-labels-idx1-ubyte: expected 2 labels"), "{}", refused(Split::Test));
+
+    fs::write(folder.join("train-images.idx3-ubyte"), idx_bytes(&[3, 1, 1], &[1, 2, 3])).unwrap();
+    assert_eq!(opened(Split::Train).unwrap(), part(&[1, 2, 3]));
+    assert!(refused(Split::Validation).contains("more than 50000 training rows"), "{}", refused(Split::Validation));
+    assert!(mnist::open(folder.join("t10k-images-idx3-ubyte"), Split::Test).is_err(), "a file has no splits");
+
+    for (split, name) in Split::ALL.iter().zip(["train", "validation", "test"]) {
+        assert_eq!((split.to_string(), name.parse()), (name.to_string(), Ok(*split)));
     }
 }
 

@@ -44,7 +44,7 @@ fn the_tutorials_tensors() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mnist/train-images-idx3-ubyte.gz");
     let file = flate2::read::GzDecoder::new(File::open(path).expect("MNIST lies in data/mnist"));
     let mut data = idx::read_idx(file, "MNIST").expect("an IDX file").into_dataset().expect("rows");
-    data.keep(0..400);
+    data.keep(0..400).expect("as many rows");
     for isa in Isa::available() {
         let rbm = Rbm::new(shape(784, 500), 123);
         let found = in_pool(2, || trained(isa, rbm, &data, 20, Settings::default(), 0.1));

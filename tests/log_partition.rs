@@ -3,12 +3,13 @@
 mod oracle;
 
 use harmonium::{
-    Cpu, Device, Error, Gradient, Isa, Purpose, Rbm, Rows, Shape, Uniforms, Values,
+    Backend, Cpu, Error, Gemm, Gradient, Isa, LogLikelihood, Purpose, Rbm, Rows, Shape, Uniforms, Values,
     elementary::{sigmoid, softplus},
     likelihood::{free_energy_gap, log_likelihoods},
     log_likelihood,
     log_partition::{
-        self, Agreement, Annealing, BaseRate, LogPartition, Method, Schedule, Start, ais, bracket, reverse_ais,
+        self, Agreement, Annealing, BaseRate, LogPartition, Method, Schedule, Start, ais, bracket, lower_bound,
+        reverse_ais,
     },
 };
 use oracle::{
@@ -349,14 +350,37 @@ fn reverse_runs_may_start_anywhere_that_is_the_model() {
     }
 }
 
+/// One row, or two chains, start as many reverse runs as are asked for.
+#[test]
+fn few_starts_serve_over_and_over() {
+    let rbm = random_rbm(shape(12, 9), 0.7, 77);
+    let resident = rbm.on(&Cpu::detect().expect("a CPU")).expect("resident");
+    let truth = exact(&rbm);
+    let data = random_bits(2 * 12, 0.5, 4);
+    let (one, two) = (rows(&data[..12], 12), rows(&data, 12));
+    let settings = Annealing { runs: 50, schedule: Schedule::new(2000).expect("steps"), burn_in: 300, seed: 4 };
+    let chains = harmonium::Chains::from_visible(&resident, two, Uniforms::new(9, Purpose::Training)).expect("chains");
+    for start in [Start::Rows(one), Start::Rows(two), Start::Chains(&chains)] {
+        let found = bracket(&resident, &BaseRate::fit(one), start, &settings).expect("a bracket");
+        assert!((found.lower..=found.upper).contains(&truth), "{start:?}: {truth} {found:?}");
+        assert_eq!((found.runs, found.agreement), (50, Agreement::Meet), "{start:?}");
+        // Copies of a start make runs of their own.
+        assert!(found.effective_sample_size > 10.0, "{start:?}: {found:?}");
+    }
+}
+
+/// Two valleys, all off and all on, the second one 3 nats deeper, and a hundred nats between them.
+fn two_valleys() -> Rbm {
+    let (n, w) = (10, 4.0);
+    let bias = vec![0.15 - w * n as f32 / 2.0; n];
+    Rbm::from_parts(shape(n, n), vec![w; n * n], bias.clone(), bias).expect("a model")
+}
+
 /// Reverse runs that all start in the lesser of two valleys see little of Z.
 #[test]
 fn chains_that_are_no_samples_of_the_model_are_noticed() {
     let cpu = Cpu::detect().expect("a CPU");
-    // Two valleys, all off and all on, the second one 3 nats deeper, and a hundred nats between them.
-    let (n, w) = (10, 4.0);
-    let bias = vec![0.15 - w * n as f32 / 2.0; n];
-    let rbm = Rbm::from_parts(shape(n, n), vec![w; n * n], bias.clone(), bias).expect("a model");
+    let (n, rbm) = (10, two_valleys());
     let resident = rbm.on(&cpu).expect("resident");
     let zeros = vec![0.0; 50 * n];
     let start = Start::Rows(rows(&zeros, n).into());
@@ -366,6 +390,107 @@ fn chains_that_are_no_samples_of_the_model_are_noticed() {
     assert!(found.warning().expect("a warning").contains("no samples of the model"));
     let truth = exact(&rbm);
     assert!((found.lower..=found.upper).contains(&truth), "{truth} {found:?}");
+}
+
+/// The base rate and the reverse runs know one valley only, and so the directions agree; rows in the other one refute them.
+#[test]
+fn rows_that_are_too_likely_refute_the_interval() {
+    let (n, rbm) = (10, two_valleys());
+    let resident = rbm.on(&Cpu::detect().expect("a CPU")).expect("resident");
+    let (zeros, ones) = (vec![0.0; 50 * n], vec![1.0; 50 * n]);
+    let (zeros, ones) = (rows(&zeros, n), rows(&ones, n));
+    let settings = Annealing { runs: 50, schedule: Schedule::new(1000).expect("steps"), burn_in: 100, seed: 4 };
+    let found = bracket(&resident, &BaseRate::fit(zeros), Start::Rows(zeros), &settings).expect("a bracket");
+    let truth = exact(&rbm);
+    assert!(found.agreement == Agreement::Meet && found.warning().is_none() && found.upper < truth - 2.0, "{found:?}");
+
+    let free_energies = resident.free_energy(ones).expect("free energies");
+    let bound = lower_bound(rbm.shape(), ones, &free_energies).expect("a bound");
+    let refuted = found.clone().at_least(bound);
+    assert_eq!((refuted.lower, refuted.estimate, refuted.upper), (bound, bound, f64::INFINITY));
+    assert_eq!((refuted.refuted, refuted.forward), (Some(found.upper), found.forward));
+    assert!(bound <= truth && bound > truth - 0.1, "{bound} {truth}");
+    let warning = refuted.warning().expect("a warning");
+    assert!(warning.contains("at least 3.00") && warning.contains("below 0."), "{warning}");
+    assert_eq!(refuted.clone().at_least(bound - 1.0), refuted, "a weaker bound changes nothing");
+
+    // The rows refute it also where nobody has asked for the bound.
+    for log_z in [&found, &refuted] {
+        let likelihood = log_likelihood(&resident, ones, log_z).expect("a likelihood");
+        assert!(likelihood.mean <= 0.0 && likelihood.mean > -0.1 && likelihood.upper <= 0.0, "{likelihood:?}");
+        assert_eq!((likelihood.lower, likelihood.warning.as_deref()), (f64::NEG_INFINITY, Some(&*warning)));
+        assert_eq!(likelihood, LogLikelihood::of(rbm.shape(), &free_energies, log_z));
+        let each = log_likelihoods(&resident, ones, log_z).expect("likelihoods");
+        assert!(each.iter().all(|&each| each <= 0.0 && each > -0.1), "{each:?}");
+    }
+}
+
+#[test]
+fn a_bound_within_the_interval_cuts_it() {
+    let rbm = random_rbm(shape(6, 5), 1.0, 3);
+    let resident = rbm.on(&Cpu::detect().expect("a CPU")).expect("resident");
+    let settings = Annealing { runs: 10, schedule: Schedule::new(20).expect("steps"), burn_in: 10, seed: 4 };
+    let found = bracket(&resident, &BaseRate::uniform(6), Start::Annealed, &settings).expect("a bracket");
+    for (bound, estimate) in [
+        (found.lower - 1.0, found.estimate),
+        (found.lower.midpoint(found.estimate), found.estimate),
+        (found.estimate.midpoint(found.upper), found.estimate.midpoint(found.upper)),
+    ] {
+        let cut = found.clone().at_least(bound);
+        let expected = (bound.max(found.lower), estimate, found.upper, None);
+        assert_eq!((cut.lower, cut.estimate, cut.upper, cut.refuted), expected);
+        assert_eq!(cut.warning(), found.warning());
+    }
+    let exact = log_partition::exact(rbm.view()).expect("small enough");
+    assert_eq!(exact.clone().at_least(exact.estimate + 1.0), exact);
+}
+
+/// log Z is the bound of all states, each of which counts once however often it occurs.
+#[test]
+fn distinct_rows_bound_log_z() {
+    let cpu = Cpu::detect().expect("a CPU");
+    for (seed, n_visible) in [(1, 3), (2, 9), (3, 11)] {
+        let rbm = random_rbm(shape(n_visible, 7), 2.0, seed);
+        let resident = rbm.on(&cpu).expect("resident");
+        let bound = |data: &[f32]| {
+            let held = rows(data, n_visible);
+            lower_bound(rbm.shape(), held, &resident.free_energy(held).expect("free energies")).expect("a bound")
+        };
+        let state = |v: usize| (0..n_visible).map(move |i| (v >> i & 1) as f32);
+        let all: Vec<f32> = (0..1 << n_visible).flat_map(state).collect();
+        let truth = exact(&rbm);
+        assert!((truth - 1e-4..=truth).contains(&bound(&all)), "{} {truth}", bound(&all));
+        assert_eq!(bound(&all.repeat(3)), bound(&all));
+        let half = bound(&all[..all.len() / 2]);
+        assert!(half < truth - 1e-3, "{half} {truth}");
+    }
+    // Rows that differ in one bit of the second word, or in the last bit.
+    let rbm = Rbm::from_parts(shape(70, 1), vec![0.0; 70], vec![0.0; 70], vec![0.0]).expect("a model");
+    let mut data = vec![0.0; 4 * 70];
+    [70 + 64, 2 * 70 + 69].into_iter().for_each(|bit| data[bit] = 1.0);
+    let found = lower_bound(rbm.shape(), rows(&data, 70), &[-2f64.ln(); 4]).expect("a bound");
+    assert!((found - 6f64.ln()).abs() < 1e-5, "{found}");
+
+    let held = rows(&data, 70);
+    assert!(matches!(lower_bound(shape(69, 1), held, &[0.0; 4]), Err(Error::Argument { what: "rows", .. })));
+    assert!(matches!(lower_bound(rbm.shape(), held, &[0.0; 3]), Err(Error::Length { expected: 4, found: 3, .. })));
+    let grey = harmonium::Dataset::from_u8([[0; 71], [254; 71]].concat()[..140].to_vec(), 70).expect("rows");
+    let problem = lower_bound(rbm.shape(), grey.rows(), &[0.0; 2]).expect_err("grey rows");
+    assert_eq!(problem.to_string(), "rows[71]: expected 0 or 1, found 0.99607843");
+}
+
+#[test]
+fn names_are_read_back() {
+    for method in [Method::Exact, Method::Ais, Method::ReverseAis, Method::Bracket] {
+        assert_eq!(method.to_string().parse(), Ok(method));
+    }
+    use Agreement::{Apart, Crossed, Exact, Meet, Unchecked};
+    for agreement in [Exact, Unchecked, Meet, Apart, Crossed] {
+        assert_eq!(agreement.to_string().parse(), Ok(agreement));
+    }
+    assert_eq!(format!("{:>12}", Method::ReverseAis), " reverse_ais");
+    let problem = "ai\ns".parse::<Method>().expect_err("no method");
+    assert_eq!(problem.to_string(), "method: expected one of exact, ais, reverse_ais, bracket, found ai\\ns");
 }
 
 #[test]
@@ -408,9 +533,8 @@ fn wrong_arguments_are_errors() {
     let settings = Annealing { runs: 4, schedule: Schedule::new(10).expect("steps"), burn_in: 1, seed: 1 };
     assert!(ais(&resident, &BaseRate::uniform(5), &settings).is_err());
     assert!(ais(&resident, &BaseRate::uniform(6), &Annealing { runs: 1, ..settings.clone() }).is_err());
-    let (one, other) = (vec![0.0; 6], vec![0.0; 14]);
-    assert!(reverse_ais(&resident, &BaseRate::uniform(6), Start::Rows(rows(&one, 6).into()), &settings).is_err());
-    assert!(reverse_ais(&resident, &BaseRate::uniform(6), Start::Rows(rows(&other, 7).into()), &settings).is_err());
+    let other = vec![0.0; 14];
+    assert!(reverse_ais(&resident, &BaseRate::uniform(6), Start::Rows(rows(&other, 7)), &settings).is_err());
     let mut gradient = Gradient::zero(rbm.shape());
     assert!(log_partition::exact::gradient(rbm.view(), rows(&other, 7), &mut gradient).is_err());
 }

@@ -5,7 +5,9 @@
 #![allow(dead_code, reason = "no bench uses all of it")]
 
 use criterion::{Bencher, Criterion};
-use harmonium::{Algorithm, Cpu, Dataset, Device, Monitor, Rbm, Settings, Shape, Sums, Trainer, idx};
+use harmonium::{
+    Algorithm, Batch, Cpu, Dataset, Device, Gradient, Monitor, Rbm, Resident, Settings, Shape, Sums, Trainer, idx,
+};
 use std::{
     error::Error,
     fmt::{self, Display},
@@ -73,7 +75,7 @@ pub fn mnist(rows: usize) -> Result<Option<Dataset>, Box<dyn Error>> {
         return Ok(None);
     };
     let mut data = idx::read_idx(flate2::read::GzDecoder::new(file), "MNIST")?.into_dataset()?;
-    data.keep(0..rows.min(data.len()));
+    data.keep(0..rows.min(data.len()))?;
     Ok(Some(data))
 }
 
@@ -135,20 +137,37 @@ impl Job {
 
     /// Times updates of a copy of `rbm`, after some that bring the chains to where the model is.
     pub fn bench(
-        self, bencher: &mut Bencher<'_>, backend: &Device, rbm: &Rbm, data: &Dataset, threads: usize,
+        self, bencher: &mut Bencher<'_>, device: &Device, rbm: &Rbm, data: &Dataset, threads: usize,
+    ) -> Outcome {
+        self.bench_updates(bencher, device, rbm, data, threads, |trainer, rbm, batch| trainer.step(rbm, batch, 0.1))
+    }
+
+    /// The same updates by a gradient that goes through the caller's hands.
+    pub fn bench_own_rule(
+        self, bencher: &mut Bencher<'_>, device: &Device, rbm: &Rbm, data: &Dataset, threads: usize,
+    ) -> Outcome {
+        let mut gradient = Gradient::zero(rbm.shape());
+        self.bench_updates(bencher, device, rbm, data, threads, |trainer, rbm, batch| {
+            trainer.gradient(rbm, batch, &mut gradient)?;
+            rbm.apply(&gradient, 0.1)
+        })
+    }
+
+    fn bench_updates(
+        self, bencher: &mut Bencher<'_>, device: &Device, rbm: &Rbm, data: &Dataset, threads: usize,
+        mut update: impl FnMut(&mut Trainer, &mut Resident, Batch<'_>) -> harmonium::Result<()> + Send,
     ) -> Outcome {
         let pool = pool(threads)?;
-        let mut rbm = rbm.clone();
-        let mut lent = rbm.lend(backend)?;
-        let mut trainer = Trainer::new(backend, lent.shape(), self.settings())?;
-        let loaded = backend.load(data.rows())?;
+        let mut resident = rbm.on(device)?;
+        let mut trainer = Trainer::new(device, rbm.shape(), self.settings())?;
+        let loaded = device.load(data.rows())?;
         let mut batches = self.batches(data);
-        let mut update = || {
+        let mut next = || {
             let rows = batches.next().expect("the data has a batch");
-            trainer.step(&mut lent, loaded.range(rows), 0.1).expect("the job is well-formed");
+            update(&mut trainer, &mut resident, loaded.range(rows)).expect("the job is well-formed");
         };
-        pool.install(|| (0..if quick() { 1 } else { 20 }).for_each(|_| update()));
-        time(bencher, &pool, update);
+        pool.install(|| (0..if quick() { 1 } else { 20 }).for_each(|_| next()));
+        time(bencher, &pool, next);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@
 //! log Z; `save PATH` writes weights, visible and hidden bias as little-endian `f32`.
 
 use harmonium::{
-    Algorithm, Cpu, Dataset, Device, Monitor, Rbm, Settings, Shape, Trainer,
+    Algorithm, Cpu, Dataset, Device, Monitor, Rbm, Settings, Shape, Sums, Trainer,
     log_partition::{Annealing, BaseRate, Schedule, ais},
 };
 use std::{error::Error, io::BufRead, time::Instant};
@@ -95,8 +95,8 @@ fn main() -> Outcome {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?).build()?;
     let work = || match (algorithm.as_str(), road.as_str(), model) {
         ("ais", _, [model]) => anneal(&data, shape, n_chains, model),
-        (_, "gemm", _) => train(&gemm()?, &data, shape, settings, rows, lr),
-        _ => train(&Cpu::detect()?, &data, shape, settings, rows, lr),
+        (_, "gemm", _) => train(&Cpu::detect()?.with_sums(Sums::Gemm)?.into(), &data, shape, settings, rows, lr),
+        _ => train(&Cpu::detect()?.into(), &data, shape, settings, rows, lr),
     };
     pool.install(|| work().map_err(|problem| problem.to_string())).map_err(Into::into)
 }

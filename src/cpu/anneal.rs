@@ -6,7 +6,7 @@
 
 use super::{
     chains::{CpuChains, Part, Sweep},
-    groups::{GROUP, Scratch, SweepDraws, Tempered, empty, in_groups, put, with_scratch},
+    groups::{MOST_ROWS, Scratch, SweepDraws, Tempered, empty, in_groups, put, with_scratch},
     host::Cpu,
     layers::{self, total},
     tiles::{CpuParameters, Row, TILE, gather, spread},
@@ -41,7 +41,7 @@ pub(super) fn anneal(
     let (part, sweep) = chains.sweep(betas.len() - 1);
     let annealing = Annealing { cpu, parameters, betas, reference: &reference, slopes: &slopes, sweep };
     share((part, RowsMut::new(1, log_weights)), &|runs| {
-        in_groups(runs, |(part, log_weights)| {
+        in_groups(cpu, runs, |(part, log_weights)| {
             with_scratch(|scratch| annealing.run_group(part, log_weights.values, scratch));
         });
     });
@@ -54,7 +54,7 @@ impl Annealing<'_> {
         let (shape, n) = (parameters.shape, betas.len());
         let Scratch { sums, draws, partials, .. } = scratch;
         let mut places = SweepDraws::new(self.sweep.state, shape, self.sweep.chains, hidden.first, n, draws);
-        let mut at = [0.0; GROUP];
+        let mut at = [0.0; MOST_ROWS];
         for (step, pair) in self.betas.windows(2).enumerate() {
             let (from, to) = (pair[0], pair[1]);
             let last = step + 2 == self.betas.len();

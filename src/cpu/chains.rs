@@ -112,7 +112,7 @@ pub(super) struct Sweep {
 impl Sweep {
     /// The sweep for some of the chains.
     pub(super) fn run(self, cpu: Cpu, parameters: &CpuParameters, part: Part<'_>) {
-        in_groups(part, |group| with_scratch(|scratch| self.run_group(cpu, parameters, group, scratch)));
+        in_groups(cpu, part, |group| with_scratch(|scratch| self.run_group(cpu, parameters, group, scratch)));
     }
 
     fn run_group(self, cpu: Cpu, parameters: &CpuParameters, group: Part<'_>, scratch: &mut Scratch) {
@@ -156,7 +156,7 @@ pub(super) fn start(cpu: Cpu, parameters: &CpuParameters, chains: &mut CpuChains
     let state = chains.take_draws(rows.len() as u64 * units as u64);
     let hidden = RowsMut::new(tiles(units), &mut chains.hidden);
     share((rows, &*chains.betas, hidden), &|part| {
-        in_groups(part, |(rows, betas, hidden)| {
+        in_groups(cpu, part, |(rows, betas, hidden)| {
             let model = Tempered { betas, ..Tempered::cold(cpu, parameters, 0) };
             with_scratch(|scratch| start_group(model, rows, state, hidden, scratch, |_, _| {}));
         });

@@ -1,6 +1,6 @@
 //! A group of rows on its way through the layers: what every verb of the CPU is made of.
 //!
-//! A worker takes its rows in groups of at most [`GROUP`] and goes over the tiles of the layer that it makes: for each tile
+//! A worker takes its rows in groups of at most 64 and goes over the tiles of the layer that it makes: for each tile
 //! the sums of all rows of the group, so that the tile's strip of weights stays in the second-level cache, and then at
 //! once what becomes of them.
 
@@ -22,11 +22,20 @@ use crate::{
 use std::cell::RefCell;
 
 /// The largest group: enough to use a strip well, few enough for its tile to stay in the first-level cache.
-pub(crate) const GROUP: usize = 64;
+const GROUP: usize = 64;
+/// The largest group for a matrix library, which packs all weights anew for every product.
+pub(crate) const MOST_ROWS: usize = 512;
+
+impl Cpu {
+    /// The largest group of rows that go through the layers together.
+    pub(super) fn group(self) -> usize {
+        if self.gemm { MOST_ROWS } else { GROUP }
+    }
+}
 
 /// Does some work in groups.
-pub(crate) fn in_groups<W: Split>(work: W, run: impl FnMut(W)) {
-    in_parts(work, GROUP, run);
+pub(crate) fn in_groups<W: Split>(cpu: Cpu, work: W, run: impl FnMut(W)) {
+    in_parts(work, cpu.group(), run);
 }
 
 /// What a worker needs besides the rows; one for each thread, made once.
@@ -74,7 +83,7 @@ pub(crate) struct Tempered<'a> {
 }
 
 /// The inverse temperature of the model itself, for every row of a group.
-const COLD: [f32; GROUP] = [1.0; GROUP];
+static COLD: [f32; MOST_ROWS] = [1.0; MOST_ROWS];
 
 impl<'a> Tempered<'a> {
     /// The model itself, for a group of rows.

@@ -188,43 +188,28 @@ impl Inputs {
     }
 
     /// Makes all sums over the units of the layer `given`, where that is a matrix library's work: for [`sums`](Self::sums).
-    ///
-    /// All that belongs to a visible tile is one matrix of the transposed weights, which has a column for each of its units.
     pub fn multiply_weights(&mut self, parameters: &CpuParameters, given: Layer) {
-        if self.form != Form::Gemm {
-            return;
-        }
-        let (rows, units, stride) = (self.rows, self.units, tiles(self.units) * TILE);
-        let (visible, hidden) = (tiles(parameters.shape.n_visible()), tiles(parameters.shape.n_hidden()));
-        self.width = if given == Layer::Visible { hidden } else { visible };
-        self.product.resize(rows * self.width, Row::ZERO);
-        for tile in 0..visible {
-            let block = &parameters.transposed[parameters.block(tile, 0)..][..hidden * TILE];
-            let (states, weights, add, to) = match given {
-                Layer::Hidden => {
-                    let states = Matrix::new(&self.values, rows, units, stride);
-                    (states, Matrix::of_tiles(block, units, 1), false, tile)
-                }
-                Layer::Visible => {
-                    let first = tile * TILE;
-                    let states = Matrix::new(&self.values[first..], rows, TILE.min(units - first), stride);
-                    let weights = Matrix::of_tiles(block, hidden * TILE, 1);
-                    (states, weights.first_columns(TILE.min(units - first)).t(), tile > 0, 0)
-                }
-            };
-            sgemm(states, weights, add, &mut self.product, to, self.width);
+        let shape = parameters.shape;
+        let weights = || Matrix::of_tiles(&parameters.weights, shape.n_visible(), tiles(shape.n_hidden()));
+        match given {
+            _ if self.form != Form::Gemm => {}
+            Layer::Visible => self.multiply(weights()),
+            Layer::Hidden => self.multiply(weights().first_columns(shape.n_hidden()).t()),
         }
     }
 
     /// The same with the rows of a matrix of `width` tiles in place of weights: for [`terms`](Self::terms).
     pub fn multiply_rows(&mut self, matrix: &[Row], width: usize) {
-        if self.form != Form::Gemm {
-            return;
+        if self.form == Form::Gemm {
+            self.multiply(Matrix::of_tiles(matrix, self.units, width));
         }
-        self.width = width;
-        self.product.resize(self.rows * width, Row::ZERO);
+    }
+
+    fn multiply(&mut self, by: Matrix<'_>) {
         let states = Matrix::new(&self.values, self.rows, self.units, tiles(self.units) * TILE);
-        sgemm(states, Matrix::of_tiles(matrix, self.units, width), false, &mut self.product, 0, width);
+        self.width = tiles(by.size().1);
+        self.product.resize(self.rows * self.width, Row::ZERO);
+        sgemm(states, by, &mut self.product);
     }
 
     /// The sums of all rows with tile number `tile`, of `vectors` vectors, into the rows of `out`.

@@ -124,19 +124,18 @@ pub(super) fn update(
             hidden_tile(cpu.isa, bias.first, positive.values, negative.values, statistics, target, &mut bias.values[0]);
         });
     });
-    let (panels, block) = (&*panels, tiles(shape.n_hidden()) * TILE);
-    let weights = RowsMut::new(block, &mut parameters.weights);
-    let transposed = RowsMut::new(block, &mut parameters.transposed);
+    let (panels, blocks, rows) = (&*panels, parameters.blocks, parameters.block_rows());
+    let weights = RowsMut::new(rows, &mut parameters.weights);
+    let transposed = RowsMut::new(rows, &mut parameters.transposed);
     share((RowsMut::new(1, &mut parameters.visible_bias), weights, transposed), &|job| {
         in_parts(job, 1, |(bias, weights, transposed)| {
             with_scratch(|scratch| {
                 let tile = VisibleTile { cpu, shape, tile: bias.first, statistics, panels, target };
                 let idle = tile.prepare(scratch, bias.values[0].units_mut());
-                let blocks = weights.values.chunks_exact_mut(TILE).zip(transposed.values.chunks_exact_mut(TILE));
-                for (hidden, (weights, transposed)) in blocks.enumerate() {
-                    tile.learn(scratch, hidden, idle, weights, transposed);
+                blocks.each(weights.values, transposed.values, |hidden, weights, step, transposed| {
+                    tile.learn(scratch, hidden, idle, weights, step, transposed);
                     transpose_block(cpu.isa, weights, transposed, vectors(shape.n_hidden(), hidden), idle);
-                }
+                });
             });
         });
     });
@@ -163,7 +162,7 @@ pub(super) fn gradient(cpu: Cpu, shape: Shape, statistics: Statistics<'_>, panel
                 let idle = tile.prepare(scratch, bias.values);
                 let mut room = [Row::ZERO; TILE];
                 for hidden in 0..tiles(units) {
-                    tile.learn(scratch, hidden, idle, &mut room, &[]);
+                    tile.learn(scratch, hidden, idle, &mut room, 1, &[]);
                     let columns = hidden * TILE..units.min((hidden + 1) * TILE);
                     for (to, from) in weights.values.chunks_exact_mut(units).zip(&room) {
                         to[columns.clone()].copy_from_slice(&from.units()[..columns.len()]);
@@ -177,22 +176,24 @@ pub(super) fn gradient(cpu: Cpu, shape: Shape, statistics: Statistics<'_>, panel
 /// θ ← θ - lr·gradient.
 pub(super) fn apply(cpu: Cpu, parameters: &mut CpuParameters, gradient: &Gradient, lr: f32) {
     let (shape, target) = (parameters.shape, Target::Update { lr });
-    let (units, block) = (shape.n_hidden(), tiles(shape.n_hidden()) * TILE);
+    let (units, blocks, rows) = (shape.n_hidden(), parameters.blocks, parameters.block_rows());
     let biases =
         [(&mut parameters.visible_bias, &gradient.visible_bias), (&mut parameters.hidden_bias, &gradient.hidden_bias)];
     for (parameters, gradient) in biases {
         let parameters = parameters.iter_mut().flat_map(Row::units_mut);
         parameters.zip(gradient).for_each(|(parameter, &g)| *parameter = target.of(*parameter, g));
     }
-    let weights = RowsMut::new(block, &mut parameters.weights);
-    share((weights, RowsMut::new(block, &mut parameters.transposed)), &|job| {
+    let weights = RowsMut::new(rows, &mut parameters.weights);
+    share((weights, RowsMut::new(rows, &mut parameters.transposed)), &|job| {
         in_parts(job, 1, |(weights, transposed)| {
-            let rows = &gradient.weights[weights.first * TILE * units..];
-            let blocks = weights.values.chunks_exact_mut(TILE).zip(transposed.values.chunks_exact_mut(TILE));
-            for (hidden, (weights, transposed)) in blocks.enumerate() {
-                descend_block(cpu.isa, weights, rows, units, hidden * TILE, lr);
+            let rows = gradient.weights[weights.first * TILE * units..].chunks_exact(units).take(TILE);
+            blocks.each(weights.values, transposed.values, |hidden, weights, step, transposed| {
+                let columns = hidden * TILE..units.min((hidden + 1) * TILE);
+                for (row, gradient) in weights.iter_mut().step_by(step).zip(rows.clone()) {
+                    descend(cpu.isa, row, &gradient[columns.clone()], lr);
+                }
                 transpose_block(cpu.isa, weights, transposed, vectors(units, hidden), 0);
-            }
+            });
         });
     });
 }
@@ -280,7 +281,7 @@ impl VisibleTile<'_> {
     }
 
     /// What becomes of the block of weights with tile `hidden`; `ahead`: what will be written next.
-    fn learn(&self, scratch: &mut Scratch, hidden: usize, idle: u64, weights: &mut [Row], ahead: &[Row]) {
+    fn learn(&self, scratch: &mut Scratch, hidden: usize, idle: u64, weights: &mut [Row], step: usize, ahead: &[Row]) {
         let Self { cpu, shape, statistics, panels, target, .. } = *self;
         let Scratch { rows, chains, sums: [made, others] } = scratch;
         let vectors = vectors(shape.n_hidden(), hidden);
@@ -291,10 +292,10 @@ impl VisibleTile<'_> {
         });
         let (isa, units, scales) = (cpu.isa, self.units(), statistics.scales);
         match vectors {
-            1 => learn_block::<1>(isa, weights, ahead, terms, units, idle, scales, target),
-            2 => learn_block::<2>(isa, weights, ahead, terms, units, idle, scales, target),
-            3 => learn_block::<3>(isa, weights, ahead, terms, units, idle, scales, target),
-            _ => learn_block::<VECTORS>(isa, weights, ahead, terms, units, idle, scales, target),
+            1 => learn_block::<1>(isa, weights, step, ahead, terms, units, idle, scales, target),
+            2 => learn_block::<2>(isa, weights, step, ahead, terms, units, idle, scales, target),
+            3 => learn_block::<3>(isa, weights, step, ahead, terms, units, idle, scales, target),
+            _ => learn_block::<VECTORS>(isa, weights, step, ahead, terms, units, idle, scales, target),
         }
     }
 }
@@ -302,10 +303,10 @@ impl VisibleTile<'_> {
 dispatch! {
     /// What becomes of a block of weights, given both sums.
     fn learn_block<const V: usize>(
-        |l| weights: &mut [Row], ahead: &[Row], terms: [Terms<'_>; 2], units: usize, idle: u64, scales: Scales,
+        |l| weights: &mut [Row], step: usize, ahead: &[Row], terms: [Terms<'_>; 2], units: usize, idle: u64, scales: Scales,
         target: Target,
     ) {
-        for (i, row) in weights[..units].iter_mut().enumerate() {
+        for (i, row) in weights.iter_mut().step_by(step).take(units).enumerate() {
             if idle >> i & 1 == 0 {
                 if let Some(ahead) = ahead.get(i) {
                     for v in 0..V {
@@ -321,9 +322,9 @@ dispatch! {
         }
     }
 
-    /// Writes the transpose of a block, but for idle units.
+    /// Writes the transpose of a block, if there is to be one, but for idle units.
     fn transpose_block(|l| weights: &[Row], transposed: &mut [Row], vectors: usize, idle: u64) {
-        for (group, rows) in weights.as_chunks().0.iter().enumerate() {
+        for (group, rows) in weights.as_chunks().0.iter().enumerate().take(transposed.len() / LANES) {
             if (idle >> (group * LANES)) as u16 == u16::MAX {
                 continue;
             }
@@ -333,18 +334,13 @@ dispatch! {
         }
     }
 
-    /// weights ← weights - lr·gradient for a block, whose columns begin at `first` of each row of `units` numbers.
-    fn descend_block(
-        |l| weights: &mut [Row], gradient: &[f32], units: usize, first: usize, lr: f32,
-    ) {
-        let columns = first..units.min(first + TILE);
+    /// weights ← weights - lr·gradient, for one row of a tile.
+    fn descend(|l| weights: &mut Row, gradient: &[f32], lr: f32) {
+        let mut room = Row::ZERO;
+        room.units_mut()[..gradient.len()].copy_from_slice(gradient);
         let minus = l.splat(-lr);
-        for (row, gradient) in weights.iter_mut().zip(gradient.chunks_exact(units)) {
-            let mut room = Row::ZERO;
-            room.units_mut()[..columns.len()].copy_from_slice(&gradient[columns.clone()]);
-            for v in 0..columns.len().div_ceil(LANES) {
-                l.store(l.mul_add(minus, l.load(&room.0[v]), l.load(&row.0[v])), &mut row.0[v]);
-            }
+        for v in 0..gradient.len().div_ceil(LANES) {
+            l.store(l.mul_add(minus, l.load(&room.0[v]), l.load(&weights.0[v])), &mut weights.0[v]);
         }
     }
 

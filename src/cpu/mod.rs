@@ -50,7 +50,7 @@ impl Memory for Cpu {
     type Batch<'a> = Rows<'a>;
 
     fn upload(&self, rbm: RbmRef<'_>) -> Result<CpuParameters> {
-        Ok(CpuParameters::new(rbm))
+        Ok(CpuParameters::new(rbm, self.gemm))
     }
 
     fn download(&self, parameters: &CpuParameters, to: RbmMut<'_>) -> Result<()> {

@@ -3,7 +3,7 @@
 use super::{
     chains::{CpuChains, Part, Sweep, start_group},
     energies,
-    groups::{GROUP, Scratch, Tempered, put, with_scratch},
+    groups::{Scratch, Tempered, put, with_scratch},
     host::Cpu,
     layers,
     learn::{self, CpuWork, Statistics},
@@ -121,8 +121,8 @@ impl Phases<'_> {
         let Job { mut positive, mut values, mut chains } = job;
         let n = positive.pieces();
         let rows = self.batch.range(positive.first..positive.first + n);
-        for first in (0..n).step_by(GROUP) {
-            let group = first..n.min(first + GROUP);
+        for first in (0..n).step_by(self.cpu.group()) {
+            let group = first..n.min(first + self.cpu.group());
             let hidden = self.start.map(|state| (state, chains.1.part(group.clone())));
             let (rows, positive) = (rows.range(group.clone()), positive.part(group.clone()).values);
             with_scratch(|scratch| {

@@ -55,7 +55,7 @@ pub(super) fn log_conditionals_of_bit(model: Tempered<'_>, bit: usize, out: &mut
     changes.clear();
     changes.extend(on.clone().map(|on| if on { -1.0 } else { 1.0 }));
     model.make_from_bits(Layer::Visible, bits, sums, |tile, vectors, pre| {
-        let weights = &model.parameters.weights[model.parameters.block(bit / TILE, tile) + bit % TILE];
+        let weights = &model.parameters.weights[model.parameters.row(bit, tile)];
         layers::add_flip(model.cpu.isa, pre, weights, changes, shape.n_hidden(), tile, vectors, partials);
     });
     let bias = model.parameters.visible_bias[bit / TILE].units()[bit % TILE];
@@ -83,11 +83,11 @@ pub(super) fn pseudo_log_likelihood(model: Tempered<'_>, rows: Rows<'_>, out: &m
     large.clear();
     factors.resize(2 * TILE * width, Row::ZERO);
     for visible_tile in 0..visible_width {
-        let block = model.parameters.block(visible_tile, 0);
+        let rows = &model.parameters.weights[visible_tile * model.parameters.block_rows()..];
         let (mut greatest, mut within) = (0.0, u64::MAX);
         for tile in 0..width {
-            let weights = &model.parameters.weights[block + tile * TILE..][..TILE];
-            exponentials(isa, weights, tile, width, factors, &mut greatest, &mut within);
+            let (first, step) = model.parameters.blocks.block(tile);
+            exponentials(isa, &rows[first..], step, tile, width, factors, &mut greatest, &mut within);
         }
         large.push(!within);
         // At least one tile at a time: four factors a lane.
@@ -155,10 +155,10 @@ dispatch! {
     /// factors ← e^w and e^-w of a block: unit i's stand from (2i)·width and (2i + 1)·width on. `greatest` becomes the
     /// greatest |w| where it was less, and the bits of units with a weight beyond ±[`MAX_WEIGHT`] leave `within`.
     fn exponentials(
-        |l| weights: &[Row], tile: usize, width: usize, factors: &mut [Row], greatest: &mut f32, within: &mut u64
+        |l| weights: &[Row], step: usize, tile: usize, width: usize, factors: &mut [Row], greatest: &mut f32, within: &mut u64
     ) {
         let mut largest = l.splat(*greatest);
-        for (i, row) in weights.iter().enumerate() {
+        for (i, row) in weights.iter().step_by(step).take(TILE).enumerate() {
             let mut all = u16::MAX;
             for v in 0..VECTORS {
                 let w = l.load(&row.0[v]);

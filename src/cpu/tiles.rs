@@ -7,6 +7,9 @@
 //! - the rows that a product reads are whole cache lines, near to each other, for either direction;
 //! - all that belongs to visible tile I is one contiguous piece of either: an update is split by pieces, without locks.
 //!
+//! A matrix library needs neither blocks nor the second copy: for it `weights` has each row's tiles one behind the other,
+//! and `transposed` is empty.
+//!
 //! What lies beyond the last unit of a layer is 0 and stays 0.
 
 use crate::{
@@ -81,10 +84,37 @@ pub(crate) fn gather(tiled: &[Row], units: usize, out: &mut [f32]) {
     }
 }
 
+/// How the weights of any visible tile are kept: in blocks, or `flat`, each row's `width` tiles one behind the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blocks {
+    flat: bool,
+    width: usize,
+}
+
+impl Blocks {
+    /// Where the block with tile `hidden` begins, and how far apart its rows are.
+    pub fn block(self, hidden: usize) -> (usize, usize) {
+        if self.flat { (hidden, self.width) } else { (hidden * TILE, 1) }
+    }
+
+    /// Runs `run` for each block with its tile, its rows and how far apart they are, and with its transpose, which a flat
+    /// matrix lacks.
+    pub fn each(
+        self, weights: &mut [Row], transposed: &mut [Row], mut run: impl FnMut(usize, &mut [Row], usize, &mut [Row]),
+    ) {
+        for hidden in 0..self.width {
+            let (first, step) = self.block(hidden);
+            let transposed = transposed.chunks_exact_mut(TILE).nth(hidden).unwrap_or_default();
+            run(hidden, &mut weights[first..], step, transposed);
+        }
+    }
+}
+
 /// The parameters of an RBM as the CPU computes with them.
 #[derive(Clone, Debug)]
 pub struct CpuParameters {
     pub(crate) shape: Shape,
+    pub(crate) blocks: Blocks,
     pub(crate) weights: Vec<Row>,
     pub(crate) transposed: Vec<Row>,
     pub(crate) visible_bias: Vec<Row>,
@@ -92,22 +122,27 @@ pub struct CpuParameters {
 }
 
 impl CpuParameters {
-    pub(crate) fn new(rbm: RbmRef<'_>) -> Self {
+    /// In blocks, or `flat` for a matrix library.
+    pub(crate) fn new(rbm: RbmRef<'_>, flat: bool) -> Self {
         let shape = rbm.shape();
-        let blocks = tiles(shape.n_visible()) * tiles(shape.n_hidden());
+        let rows = tiles(shape.n_visible()) * tiles(shape.n_hidden()) * TILE;
         let mut new = Self {
             shape,
-            weights: vec![Row::ZERO; blocks * TILE],
-            transposed: vec![Row::ZERO; blocks * TILE],
+            blocks: Blocks { flat, width: tiles(shape.n_hidden()) },
+            weights: vec![Row::ZERO; rows],
+            transposed: vec![Row::ZERO; if flat { 0 } else { rows }],
             visible_bias: spread(rbm.visible_bias(), shape.n_visible()),
             hidden_bias: spread(rbm.hidden_bias(), shape.n_hidden()),
         };
         for (i, row) in rbm.weights().chunks_exact(shape.n_hidden()).enumerate() {
             for (tile, part) in row.chunks(TILE).enumerate() {
-                let block = new.block(i / TILE, tile);
-                new.weights[block + i % TILE].units_mut()[..part.len()].copy_from_slice(part);
-                for (j, &w) in part.iter().enumerate() {
-                    new.transposed[block + j].units_mut()[i % TILE] = w;
+                let at = new.row(i, tile);
+                new.weights[at].units_mut()[..part.len()].copy_from_slice(part);
+                if !flat {
+                    let block = at - i % TILE;
+                    for (row, &w) in new.transposed[block..].iter_mut().zip(part) {
+                        row.units_mut()[i % TILE] = w;
+                    }
                 }
             }
         }
@@ -119,7 +154,7 @@ impl CpuParameters {
         let (weights, visible_bias, hidden_bias) = to.parts();
         for (i, row) in weights.chunks_exact_mut(self.shape.n_hidden()).enumerate() {
             for (tile, part) in row.chunks_mut(TILE).enumerate() {
-                let from = self.weights[self.block(i / TILE, tile) + i % TILE].units();
+                let from = self.weights[self.row(i, tile)].units();
                 part.copy_from_slice(&from[..part.len()]);
             }
         }
@@ -127,9 +162,15 @@ impl CpuParameters {
         gather(&self.hidden_bias, self.shape.n_hidden(), hidden_bias);
     }
 
-    /// The first row of block (I, J).
-    pub(crate) fn block(&self, visible_tile: usize, hidden_tile: usize) -> usize {
-        (visible_tile * tiles(self.shape.n_hidden()) + hidden_tile) * TILE
+    /// The rows of all blocks of a visible tile.
+    pub(crate) fn block_rows(&self) -> usize {
+        tiles(self.shape.n_hidden()) * TILE
+    }
+
+    /// The row of visible unit `i` in tile `hidden`.
+    pub(crate) fn row(&self, i: usize, hidden: usize) -> usize {
+        let (first, step) = self.blocks.block(hidden);
+        i / TILE * self.block_rows() + first + i % TILE * step
     }
 
     /// The bias of a layer.
@@ -148,12 +189,13 @@ impl CpuParameters {
         }
     }
 
-    /// What a sum over the units of the layer `given` reads, for one tile of the other layer.
+    /// What a sum over the units of the layer `given` reads, for one tile of the other layer; nothing where a matrix library
+    /// makes all sums at once.
     pub(crate) fn strip(&self, given: Layer, tile: usize) -> Strip<'_> {
-        let hidden_tiles = tiles(self.shape.n_hidden());
         let rows = match given {
+            _ if self.blocks.flat => &[][..],
             Layer::Visible => &self.weights[tile * TILE..],
-            Layer::Hidden => &self.transposed[self.block(tile, 0)..][..hidden_tiles * TILE],
+            Layer::Hidden => &self.transposed[tile * self.block_rows()..][..self.block_rows()],
         };
         Strip { rows, skip: self.skip(given) }
     }

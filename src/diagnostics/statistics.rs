@@ -5,7 +5,10 @@
 //! Geyer, "Practical Markov chain Monte Carlo", 1992 (initial monotone sequence); A. D. Sokal, "Monte Carlo methods in
 //! statistical mechanics: foundations and new algorithms", 1989 (automatic window).
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    summary::Summary,
+};
 
 /// The shortest chains that have statistics: two draws in each half.
 const MIN_DRAWS: usize = 4;
@@ -43,13 +46,13 @@ pub fn bulk_effective_sample_size<C: AsRef<[f64]>>(chains: &[C]) -> Result<f64> 
     let chains = rank_normalised(&split(&check(chains)?));
     let (m, n) = (chains.len() as f64, chains[0].len());
     let total = m * n as f64;
-    let means: Vec<f64> = chains.iter().map(|chain| mean(chain)).collect();
+    let means: Vec<f64> = chains.iter().map(|chain| Summary::of(chain).mean).collect();
     let within = |lag| {
         let sum: f64 = chains.iter().zip(&means).map(|(chain, &mean)| products(chain, mean, lag)).sum();
         sum / total
     };
     let w = within(0) * n as f64 / (n as f64 - 1.0);
-    let spread = within(0) + variance(&means);
+    let spread = within(0) + Summary::of(&means).variance();
     let rho = |lag| 1.0 - (w - within(lag)) / spread;
     let mut tau = -1.0;
     let mut least = f64::INFINITY;
@@ -81,7 +84,7 @@ pub fn bulk_effective_sample_size<C: AsRef<[f64]>>(chains: &[C]) -> Result<f64> 
 pub fn autocorrelation_time<C: AsRef<[f64]>>(chains: &[C]) -> Result<f64> {
     let chains = check(chains)?;
     let n = chains[0].len();
-    let mean = mean(&chains.concat());
+    let mean = Summary::of(&chains.concat()).mean;
     let covariance = |lag: usize| {
         let sum: f64 = chains.iter().map(|chain| products(chain, mean, lag)).sum();
         sum / (chains.len() * (n - lag)) as f64
@@ -139,19 +142,10 @@ fn rank_normalised(chains: &[Vec<f64>]) -> Vec<Vec<f64>> {
 
 fn basic_r_hat(chains: &[Vec<f64>]) -> f64 {
     let n = chains[0].len() as f64;
-    let within = chains.iter().map(|chain| variance(chain)).sum::<f64>() / chains.len() as f64;
-    let means: Vec<f64> = chains.iter().map(|chain| mean(chain)).collect();
-    (((n - 1.0) / n * within + variance(&means)) / within).sqrt()
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// The unbiased variance; 0 of a single number.
-fn variance(values: &[f64]) -> f64 {
-    let mean = mean(values);
-    values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / (values.len() as f64 - 1.0).max(1.0)
+    let (means, variances): (Vec<f64>, Vec<f64>) =
+        chains.iter().map(|chain| Summary::of(chain)).map(|summary| (summary.mean, summary.variance())).unzip();
+    let within = Summary::of(&variances).mean;
+    (((n - 1.0) / n * within + Summary::of(&means).variance()) / within).sqrt()
 }
 
 /// Σ_t (x_t - mean)·(x_{t+lag} - mean).

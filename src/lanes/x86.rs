@@ -1,7 +1,7 @@
 //! The vector operations of AVX-512 and of AVX2 with FMA.
 //!
-//! Every `unsafe` here is a call of an instruction that the processor must have. It has: the operations are methods of the
-//! tokens [`Avx512`] and [`Avx2`], which nobody can make without promising just that (`assume`).
+//! The operations are methods of the tokens [`Avx512`] and [`Avx2`]. Whoever makes a token (`assume`) promises that the
+//! processor has the instructions; that promise is what the one `unsafe` block below (`methods!`) rests on.
 #![allow(unsafe_code)]
 
 use super::{LANES, Lanes, TO_LANE, TO_NEXT, Vector, Wide};
@@ -68,66 +68,58 @@ const PLACES: [[u8; 8]; 256] = {
     all
 };
 
-// SAFETY, for every block in the implementations below: `self` exists only where the processor has the instructions
-// (`assume`), and a load or store goes through a reference to as many bytes as it moves.
+/// Methods of a token whose bodies are vector instructions.
+macro_rules! methods {
+    ($($(#[$attribute:meta])* fn $name:ident($self:ident $(, $argument:ident: $of:ty)*) $(-> $gives:ty)? {
+        $($body:tt)*
+    })*) => {$(
+        $(#[$attribute])*
+        #[inline(always)]
+        fn $name($self $(, $argument: $of)*) $(-> $gives)? {
+            // SAFETY: `self` exists only where the processor has the instructions (`assume`). Loads and stores stay within
+            // arrays of 16 numbers: they move all 16, or one of the equal parts that an index of a fixed range selects, or
+            // (`list` of AVX2) 8 numbers at place 0 and then 8 numbers at place 8 at most.
+            unsafe { $($body)* }
+        }
+    )*};
+}
+
+/// The same operation on both halves. No closure: the compiler may leave one at the target's baseline.
+macro_rules! both {
+    ($i:ident => $operation:expr) => {
+        [
+            {
+                const $i: usize = 0;
+                let _ = $i;
+                $operation
+            },
+            {
+                const $i: usize = 1;
+                let _ = $i;
+                $operation
+            },
+        ]
+    };
+}
+
 impl Lanes for Avx512 {
     type F = __m512;
     type M = __mmask16;
 
-    #[inline(always)]
-    fn splat(self, x: f32) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_set1_ps(x) }
-    }
-    #[inline(always)]
-    fn add(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_add_ps(a, b) }
-    }
-    #[inline(always)]
-    fn mul(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    fn div(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_div_ps(a, b) }
-    }
-    #[inline(always)]
-    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_fmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    fn floor(self, a: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_roundscale_ps::<0x01>(a) }
-    }
-    #[inline(always)]
-    fn less(self, a: __m512, b: __m512) -> __mmask16 {
-        // SAFETY: see above.
-        unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) }
-    }
-    #[inline(always)]
-    fn larger(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_max_ps(a, b) }
-    }
-    #[inline(always)]
-    fn smaller(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_min_ps(a, b) }
-    }
-    #[inline(always)]
-    fn select(self, mask: __mmask16, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_mask_blend_ps(mask, b, a) }
-    }
-    #[inline(always)]
-    fn shift_to_exponent(self, a: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a))) }
+    methods! {
+        fn splat(self, x: f32) -> __m512 { _mm512_set1_ps(x) }
+        fn add(self, a: __m512, b: __m512) -> __m512 { _mm512_add_ps(a, b) }
+        fn mul(self, a: __m512, b: __m512) -> __m512 { _mm512_mul_ps(a, b) }
+        fn div(self, a: __m512, b: __m512) -> __m512 { _mm512_div_ps(a, b) }
+        fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 { _mm512_fmadd_ps(a, b, c) }
+        fn floor(self, a: __m512) -> __m512 { _mm512_roundscale_ps::<0x01>(a) }
+        fn less(self, a: __m512, b: __m512) -> __mmask16 { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) }
+        fn larger(self, a: __m512, b: __m512) -> __m512 { _mm512_max_ps(a, b) }
+        fn smaller(self, a: __m512, b: __m512) -> __m512 { _mm512_min_ps(a, b) }
+        fn select(self, mask: __mmask16, a: __m512, b: __m512) -> __m512 { _mm512_mask_blend_ps(mask, b, a) }
+        fn shift_to_exponent(self, a: __m512) -> __m512 {
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a)))
+        }
     }
 }
 
@@ -136,28 +128,15 @@ impl Wide for Avx512 {
     const MANY_REGISTERS: bool = true;
 
     #[inline(always)]
-    fn load(self, from: &Vector) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_loadu_ps(from.as_ptr()) }
-    }
-    #[inline(always)]
-    fn store(self, a: __m512, to: &mut Vector) {
-        // SAFETY: see above.
-        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), a) }
-    }
-    #[inline(always)]
-    fn prefetch(self, from: &Vector) {
-        // SAFETY: see above.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().cast()) }
-    }
-    #[inline(always)]
     fn bits(self, mask: __mmask16) -> u16 {
         mask
     }
-    #[inline(always)]
-    fn states(self, state: u64) -> [__m512i; 2] {
-        // SAFETY: see above; the constants hold 16 numbers of 8 bytes, two vectors of 64.
-        unsafe {
+
+    methods! {
+        fn load(self, from: &Vector) -> __m512 { _mm512_loadu_ps(from.as_ptr()) }
+        fn store(self, a: __m512, to: &mut Vector) { _mm512_storeu_ps(to.as_mut_ptr(), a) }
+        fn prefetch(self, from: &Vector) { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().cast()) }
+        fn states(self, state: u64) -> [__m512i; 2] {
             let mut states = [_mm512_set1_epi64(state as i64); 2];
             for half in 0..2 {
                 let multiply = _mm512_loadu_si512(TO_LANE_MULTIPLY.as_ptr().add(8 * half).cast());
@@ -166,16 +145,8 @@ impl Wide for Avx512 {
             }
             states
         }
-    }
-    #[inline(always)]
-    fn first(self, states: [__m512i; 2]) -> u64 {
-        // SAFETY: see above.
-        unsafe { _mm_cvtsi128_si64(_mm512_castsi512_si128(states[0])) as u64 }
-    }
-    #[inline(always)]
-    fn draw(self, states: &mut [__m512i; 2]) -> __m512 {
-        // SAFETY: see above.
-        unsafe {
+        fn first(self, states: [__m512i; 2]) -> u64 { _mm_cvtsi128_si64(_mm512_castsi512_si128(states[0])) as u64 }
+        fn draw(self, states: &mut [__m512i; 2]) -> __m512 {
             let multiply = _mm512_set1_epi64(TO_NEXT.multiply as i64);
             let add = _mm512_set1_epi64(TO_NEXT.add as i64);
             let mut xored = [_mm512_setzero_si512(); 2];
@@ -193,105 +164,51 @@ impl Wide for Avx512 {
             let x = _mm512_srli_epi32::<8>(_mm512_rorv_epi32(word, turn));
             _mm512_mul_ps(_mm512_cvtepi32_ps(x), _mm512_set1_ps(1.0 / 16_777_216.0))
         }
-    }
-    #[inline(always)]
-    fn zip(self, a: __m512, b: __m512) -> (__m512, __m512) {
-        // SAFETY: see above.
-        unsafe {
+        fn zip(self, a: __m512, b: __m512) -> (__m512, __m512) {
             let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
             let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
             (_mm512_permutex2var_ps(a, low, b), _mm512_permutex2var_ps(a, high, b))
         }
-    }
-    #[inline(always)]
-    fn list(self, on: u16, first: u32, to: &mut [u32; LANES]) -> usize {
-        // SAFETY: see above.
-        unsafe {
+        fn list(self, on: u16, first: u32, to: &mut [u32; LANES]) -> usize {
             let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
             let all = _mm512_add_epi32(lanes, _mm512_set1_epi32(first as i32));
             _mm512_storeu_si512(to.as_mut_ptr().cast(), _mm512_maskz_compress_epi32(on, all));
+            on.count_ones() as usize
         }
-        on.count_ones() as usize
     }
-}
-
-/// The same operation on both halves. No closure: the compiler may leave one at the target's baseline.
-macro_rules! both {
-    ($i:ident => $operation:expr) => {{
-        // SAFETY: see above.
-        unsafe {
-            [
-                {
-                    const $i: usize = 0;
-                    let _ = $i;
-                    $operation
-                },
-                {
-                    const $i: usize = 1;
-                    let _ = $i;
-                    $operation
-                },
-            ]
-        }
-    }};
 }
 
 impl Lanes for Avx2 {
     type F = [__m256; 2];
     type M = [__m256; 2];
 
-    #[inline(always)]
-    fn splat(self, x: f32) -> [__m256; 2] {
-        both!(I => _mm256_set1_ps(x))
-    }
-    #[inline(always)]
-    fn add(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        both!(I => _mm256_add_ps(a[I], b[I]))
-    }
-    #[inline(always)]
-    fn mul(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        both!(I => _mm256_mul_ps(a[I], b[I]))
-    }
-    #[inline(always)]
-    fn div(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        both!(I => _mm256_div_ps(a[I], b[I]))
-    }
-    #[inline(always)]
-    fn mul_add(self, a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
-        both!(I => _mm256_fmadd_ps(a[I], b[I], c[I]))
-    }
-    #[inline(always)]
-    fn floor(self, a: [__m256; 2]) -> [__m256; 2] {
-        both!(I => _mm256_floor_ps(a[I]))
-    }
-    #[inline(always)]
-    fn less(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        both!(I => _mm256_cmp_ps::<_CMP_LT_OQ>(a[I], b[I]))
-    }
-    #[inline(always)]
-    fn larger(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        both!(I => _mm256_max_ps(a[I], b[I]))
-    }
-    #[inline(always)]
-    fn smaller(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        both!(I => _mm256_min_ps(a[I], b[I]))
-    }
-    #[inline(always)]
-    fn select(self, mask: [__m256; 2], a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        both!(I => _mm256_blendv_ps(b[I], a[I], mask[I]))
-    }
-    #[inline(always)]
-    fn shift_to_exponent(self, a: [__m256; 2]) -> [__m256; 2] {
-        both!(I => _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a[I]))))
+    methods! {
+        fn splat(self, x: f32) -> [__m256; 2] { both!(I => _mm256_set1_ps(x)) }
+        fn add(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] { both!(I => _mm256_add_ps(a[I], b[I])) }
+        fn mul(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] { both!(I => _mm256_mul_ps(a[I], b[I])) }
+        fn div(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] { both!(I => _mm256_div_ps(a[I], b[I])) }
+        fn mul_add(self, a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
+            both!(I => _mm256_fmadd_ps(a[I], b[I], c[I]))
+        }
+        fn floor(self, a: [__m256; 2]) -> [__m256; 2] { both!(I => _mm256_floor_ps(a[I])) }
+        fn less(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+            both!(I => _mm256_cmp_ps::<_CMP_LT_OQ>(a[I], b[I]))
+        }
+        fn larger(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] { both!(I => _mm256_max_ps(a[I], b[I])) }
+        fn smaller(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] { both!(I => _mm256_min_ps(a[I], b[I])) }
+        fn select(self, mask: [__m256; 2], a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+            both!(I => _mm256_blendv_ps(b[I], a[I], mask[I]))
+        }
+        fn shift_to_exponent(self, a: [__m256; 2]) -> [__m256; 2] {
+            both!(I => _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a[I]))))
+        }
     }
 }
 
 impl Avx2 {
-    /// s·multiply + add modulo 2^64, from products of 32 bits.
-    #[inline(always)]
-    fn jump(self, s: __m256i, multiply: __m256i, add: __m256i) -> __m256i {
-        // SAFETY: see above.
-        unsafe {
+    methods! {
+        /// s·multiply + add modulo 2^64, from products of 32 bits.
+        fn jump(self, s: __m256i, multiply: __m256i, add: __m256i) -> __m256i {
             let low = _mm256_mul_epu32(s, multiply);
             // Low half times high half and the other way round: both belong into the high half.
             let cross = _mm256_mullo_epi32(s, _mm256_shuffle_epi32::<0b10_11_00_01>(multiply));
@@ -306,31 +223,19 @@ impl Wide for Avx2 {
     type S = [__m256i; 4];
     const MANY_REGISTERS: bool = false;
 
-    #[inline(always)]
-    fn load(self, from: &Vector) -> [__m256; 2] {
-        both!(I => _mm256_loadu_ps(from.as_ptr().add(8 * I)))
-    }
-    #[inline(always)]
-    fn store(self, a: [__m256; 2], to: &mut Vector) {
-        for i in 0..2 {
-            // SAFETY: see above; 16 numbers are two halves of 8.
-            unsafe { _mm256_storeu_ps(to.as_mut_ptr().add(8 * i), a[i]) }
+    methods! {
+        fn load(self, from: &Vector) -> [__m256; 2] { both!(I => _mm256_loadu_ps(from.as_ptr().add(8 * I))) }
+        fn store(self, a: [__m256; 2], to: &mut Vector) {
+            for i in 0..2 {
+                _mm256_storeu_ps(to.as_mut_ptr().add(8 * i), a[i]);
+            }
         }
-    }
-    #[inline(always)]
-    fn prefetch(self, from: &Vector) {
-        // SAFETY: see above.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().cast()) }
-    }
-    #[inline(always)]
-    fn bits(self, mask: [__m256; 2]) -> u16 {
-        let [low, high] = both!(I => _mm256_movemask_ps(mask[I]));
-        (low | high << 8) as u16
-    }
-    #[inline(always)]
-    fn states(self, state: u64) -> [__m256i; 4] {
-        // SAFETY: see above; the constants hold 16 numbers of 8 bytes, four vectors of 32.
-        unsafe {
+        fn prefetch(self, from: &Vector) { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().cast()) }
+        fn bits(self, mask: [__m256; 2]) -> u16 {
+            let [low, high] = both!(I => _mm256_movemask_ps(mask[I]));
+            (low | high << 8) as u16
+        }
+        fn states(self, state: u64) -> [__m256i; 4] {
             let mut states = [_mm256_set1_epi64x(state as i64); 4];
             for q in 0..4 {
                 let multiply = _mm256_loadu_si256(TO_LANE_MULTIPLY.as_ptr().add(4 * q).cast());
@@ -339,16 +244,8 @@ impl Wide for Avx2 {
             }
             states
         }
-    }
-    #[inline(always)]
-    fn first(self, states: [__m256i; 4]) -> u64 {
-        // SAFETY: see above.
-        unsafe { _mm256_extract_epi64::<0>(states[0]) as u64 }
-    }
-    #[inline(always)]
-    fn draw(self, states: &mut [__m256i; 4]) -> [__m256; 2] {
-        // SAFETY: see above.
-        unsafe {
+        fn first(self, states: [__m256i; 4]) -> u64 { _mm256_extract_epi64::<0>(states[0]) as u64 }
+        fn draw(self, states: &mut [__m256i; 4]) -> [__m256; 2] {
             let multiply = _mm256_set1_epi64x(TO_NEXT.multiply as i64);
             let add = _mm256_set1_epi64x(TO_NEXT.add as i64);
             let mut u = [_mm256_setzero_ps(); 2];
@@ -375,31 +272,25 @@ impl Wide for Avx2 {
             }
             u
         }
-    }
-    #[inline(always)]
-    fn zip(self, a: [__m256; 2], b: [__m256; 2]) -> ([__m256; 2], [__m256; 2]) {
-        // The instruction works within 128 bits: quarters 0 and 2 come from the one, 1 and 3 from the other.
-        let low = both!(I => _mm256_unpacklo_ps(a[I], b[I]));
-        let high = both!(I => _mm256_unpackhi_ps(a[I], b[I]));
-        // SAFETY: see above.
-        let half = |i: usize| unsafe {
-            [_mm256_permute2f128_ps::<0x20>(low[i], high[i]), _mm256_permute2f128_ps::<0x31>(low[i], high[i])]
-        };
-        (half(0), half(1))
-    }
-    #[inline(always)]
-    fn list(self, on: u16, first: u32, to: &mut [u32; LANES]) -> usize {
-        let mut n = 0;
-        for (half, byte) in on.to_le_bytes().into_iter().enumerate() {
-            // SAFETY: see above; no more than 8 numbers have been written when the second 8 are.
-            unsafe {
+        fn zip(self, a: [__m256; 2], b: [__m256; 2]) -> ([__m256; 2], [__m256; 2]) {
+            // The instruction works within 128 bits: quarters 0 and 2 come from the one, 1 and 3 from the other.
+            let low = both!(I => _mm256_unpacklo_ps(a[I], b[I]));
+            let high = both!(I => _mm256_unpackhi_ps(a[I], b[I]));
+            let half = |i: usize| {
+                [_mm256_permute2f128_ps::<0x20>(low[i], high[i]), _mm256_permute2f128_ps::<0x31>(low[i], high[i])]
+            };
+            (half(0), half(1))
+        }
+        fn list(self, on: u16, first: u32, to: &mut [u32; LANES]) -> usize {
+            let mut n = 0;
+            for (half, byte) in on.to_le_bytes().into_iter().enumerate() {
                 let places = _mm_cvtsi64_si128(i64::from_le_bytes(PLACES[usize::from(byte)]));
                 let first = _mm256_set1_epi32((first + 8 * half as u32) as i32);
                 let all = _mm256_add_epi32(_mm256_cvtepu8_epi32(places), first);
                 _mm256_storeu_si256(to.as_mut_ptr().add(n).cast(), all);
+                n += byte.count_ones() as usize;
             }
-            n += byte.count_ones() as usize;
+            n
         }
-        n
     }
 }

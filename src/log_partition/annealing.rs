@@ -4,13 +4,14 @@
 //! (their start, the burn-in and the runs themselves) from its [`Purpose::Sampling`] sequence, or goes on in the sequence of
 //! the chains that were given. Each step draws as a step of a sweep does.
 
-use super::{LogPartition, products::softplus};
+use super::{LogPartition, Method, products::softplus};
 use crate::{
     device::Batch,
     error::{Error, Result},
     gibbs::Chains,
     resident::Resident,
     rows::Rows,
+    summary::Summary,
     uniforms::{Purpose, Uniforms, unit_interval},
     verbs::ChainState,
 };
@@ -140,15 +141,17 @@ impl Default for Annealing {
     }
 }
 
-/// Where the samples of the model come from that reverse runs start with.
+/// Which chains reverse runs start from, after their burn-in.
+///
+/// There are as many reverse runs as chains, and at least [`Annealing::runs`]: fewer rows or chains serve over and over.
 #[derive(Clone, Copy, Debug)]
 pub enum Start<'a> {
-    /// As many forward runs as reverse ones, of their own, whose ends are drawn in proportion to their weights; then the
-    /// burn-in. Needs no data. Misses what forward runs miss, so that a bracket is the less independent.
+    /// The ends of forward runs of their own, drawn in proportion to their weights. Needs no data. Misses what forward runs
+    /// miss, so that a bracket is less independent.
     Annealed,
-    /// A chain from each of these rows, then the burn-in: one reverse run a row. What a trained model should be asked.
+    /// A chain from each of these rows: the choice for a trained model.
     Rows(Batch<'a>),
-    /// These chains, such as those of persistent contrastive divergence, then the burn-in: one reverse run a chain.
+    /// These chains, such as those of persistent contrastive divergence.
     Chains(&'a Chains),
 }
 
@@ -173,7 +176,7 @@ pub fn ais_watched(
     check(rbm, base_rate, settings.runs)?;
     let log_weights = forward(rbm, base_rate, settings, watch)?;
     let log_z_0 = base_rate.log_z(rbm.shape().n_hidden());
-    Ok(LogPartition::forward(log_z_0, &log_weights, rounding(rbm, log_z_0, &log_weights)))
+    Ok(LogPartition::alone(Method::Ais, log_z_0, &log_weights, rounding(rbm, log_z_0, &log_weights)))
 }
 
 /// log Z by reverse runs, from samples of the model to the base rate.
@@ -190,7 +193,7 @@ pub fn reverse_ais(
     check(rbm, base_rate, settings.runs)?;
     let log_weights = reverse(rbm, base_rate, start, settings, &mut |_| {})?;
     let log_z_0 = base_rate.log_z(rbm.shape().n_hidden());
-    Ok(LogPartition::reverse(log_z_0, &log_weights, rounding(rbm, log_z_0, &log_weights)))
+    Ok(LogPartition::alone(Method::ReverseAis, log_z_0, &log_weights, rounding(rbm, log_z_0, &log_weights)))
 }
 
 /// log Z between forward and reverse runs; see the [module's documentation](crate::log_partition) on the interval.
@@ -228,20 +231,16 @@ fn check(rbm: &Resident, base_rate: &BaseRate, runs: usize) -> Result<()> {
     if base_rate.bias.len() != expected {
         return Err(Error::Length { what: "base_rate", expected, found: base_rate.bias.len() });
     }
-    check_runs(runs)
-}
-
-fn check_runs(runs: usize) -> Result<()> {
     match runs {
         0 | 1 => Err(Error::Argument { what: "runs", expected: "at least 2".into(), found: runs.to_string() }),
         _ => Ok(()),
     }
 }
 
-/// What the rounding of the softplus terms may do to log Z.
+/// How far the rounding of the softplus terms may move log Z.
 fn rounding(rbm: &Resident, log_z_0: f64, log_weights: &[f64]) -> f64 {
     let greatest = log_weights.iter().fold(0.0, |greatest: f64, log| greatest.max(log.abs()));
-    2f64.powi(-20) * (rbm.shape().n_hidden() as f64 + log_z_0.abs().max(greatest))
+    super::rounding(rbm.shape().n_hidden(), log_z_0.abs().max(greatest))
 }
 
 fn forward(
@@ -257,17 +256,19 @@ fn reverse(
     rbm: &Resident, base_rate: &BaseRate, start: Start<'_>, settings: &Annealing, watch: &mut dyn FnMut(usize),
 ) -> Result<Vec<f64>> {
     let draws = Uniforms::new(settings.seed, Purpose::Sampling);
-    let mut chains = match start {
+    let ChainState { hidden, betas, uniforms } = match start {
         Start::Chains(chains) => {
             chains.check_belongs(rbm)?;
-            let mut state = chains.state()?;
-            state.betas.fill(1.0);
-            Chains::from_state(rbm.device(), rbm.shape(), &state)?
+            chains.state()?
         }
-        Start::Rows(rows) => Chains::from_visible(rbm, rows, draws)?,
+        Start::Rows(rows) => Chains::from_visible(rbm, rows, draws)?.state()?,
         Start::Annealed => annealed(rbm, base_rate, settings, draws, watch)?,
     };
-    check_runs(chains.len())?;
+    // Where there are fewer starts than runs, they serve over and over: the burn-in takes the copies apart.
+    let (words, runs) = (hidden.len() / betas.len(), settings.runs.max(betas.len()));
+    let hidden = hidden.into_iter().cycle().take(runs * words).collect();
+    let state = ChainState { hidden, betas: vec![1.0; runs], uniforms };
+    let mut chains = Chains::from_state(rbm.device(), rbm.shape(), &state)?;
     let mut left = settings.burn_in;
     while left > 0 {
         let k = left.min(STEPS);
@@ -283,7 +284,7 @@ fn reverse(
 /// Carlo filter and smoother for non-Gaussian nonlinear state space models", 1996) by one number.
 fn annealed(
     rbm: &Resident, base_rate: &BaseRate, settings: &Annealing, draws: Uniforms, watch: &mut dyn FnMut(usize),
-) -> Result<Chains> {
+) -> Result<ChainState> {
     let mut chains = Chains::new(rbm.device(), rbm.shape(), settings.runs, draws)?;
     let log_weights = anneal(rbm, &mut chains, base_rate, settings.schedule.betas(), watch)?;
     let ChainState { hidden, betas, mut uniforms } = chains.state()?;
@@ -291,7 +292,7 @@ fn annealed(
     uniforms.skip(1);
     let greatest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let weights: Vec<f64> = log_weights.iter().map(|log| (log - greatest).exp()).collect();
-    let share = weights.iter().sum::<f64>() / weights.len() as f64;
+    let share = Summary::of(&weights).mean;
     let words = rbm.shape().n_hidden().div_ceil(64);
     let mut resampled = Vec::with_capacity(hidden.len());
     let (mut run, mut sum) = (0, weights[0]);
@@ -302,7 +303,7 @@ fn annealed(
         }
         resampled.extend_from_slice(&hidden[run * words..][..words]);
     }
-    Chains::from_state(rbm.device(), rbm.shape(), &ChainState { hidden: resampled, betas, uniforms })
+    Ok(ChainState { hidden: resampled, betas, uniforms })
 }
 
 /// Carries chains through all temperatures; their log-weights.

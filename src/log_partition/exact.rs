@@ -10,6 +10,8 @@
 //! All is `f64`. Every 2048 states the walk starts from scratch, so that rounding does not build up; the states are cut into
 //! blocks by their number alone, so that the result is the same for any number of threads.
 
+pub use super::walk::MAX_UNITS;
+
 use super::{
     Agreement, LogPartition, Method,
     products::{sigmoid, softplus},
@@ -19,10 +21,8 @@ use crate::{
     error::{Error, Result},
     rbm::{Gradient, RbmRef},
     rows::Rows,
+    shape::Shape,
 };
-
-/// The largest layer that is enumerated: 2^28 states.
-pub const MAX_UNITS: usize = 28;
 
 /// log Z by enumeration of the smaller layer, in nats.
 ///
@@ -52,6 +52,7 @@ pub fn log_partition_watched(rbm: RbmRef<'_>, watch: &(dyn Fn(u64) + Sync)) -> R
         forward: None,
         reverse: None,
         overlap: None,
+        refuted: None,
     })
 }
 
@@ -93,7 +94,7 @@ pub fn moments(rbm: RbmRef<'_>) -> Result<Moments> {
 /// # Errors
 /// Those of [`log_partition`], [`Error::Argument`] where the rows do not fit the shape.
 pub fn log_likelihood(rbm: RbmRef<'_>, v: Rows<'_>) -> Result<Vec<f64>> {
-    check_rows(rbm, v)?;
+    check_rows(rbm.shape(), v)?;
     let log_z = Walk::new(rbm)?.log_z(&|_| {});
     let row = |r: usize| {
         let bias: f64 =
@@ -112,7 +113,7 @@ pub fn log_likelihood(rbm: RbmRef<'_>, v: Rows<'_>) -> Result<Vec<f64>> {
 /// # Errors
 /// Those of [`log_partition`], [`Error::Argument`] where the rows do not fit the shape.
 pub fn gradient(rbm: RbmRef<'_>, v: Rows<'_>, out: &mut Gradient) -> Result<f64> {
-    check_rows(rbm, v)?;
+    check_rows(rbm.shape(), v)?;
     let Moments { log_partition, visible: mut vs, hidden: mut hs, products: mut vhs } = moments(rbm)?;
     let share = 1.0 / v.len() as f64;
     for r in 0..v.len() {
@@ -131,8 +132,8 @@ pub fn gradient(rbm: RbmRef<'_>, v: Rows<'_>, out: &mut Gradient) -> Result<f64>
     Ok(log_partition)
 }
 
-fn check_rows(rbm: RbmRef<'_>, v: Rows<'_>) -> Result<()> {
-    let expected = rbm.shape().n_visible();
+pub(super) fn check_rows(shape: Shape, v: Rows<'_>) -> Result<()> {
+    let expected = shape.n_visible();
     if v.units() == expected && v.len() > 0 {
         return Ok(());
     }

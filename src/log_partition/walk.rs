@@ -1,9 +1,6 @@
 //! A walk over all states of the smaller layer, in Gray order.
 
-use super::{
-    exact::MAX_UNITS,
-    products::{Lane, add_means, add_scaled, log_of_product, log_product, multiply, softplus, spans, spread},
-};
+use super::products::{Lane, add_means, add_scaled, log_of_product, log_product, multiply, softplus, spans, spread};
 use crate::{
     error::{Error, Result},
     lanes::{
@@ -14,6 +11,8 @@ use crate::{
     rbm::RbmRef,
 };
 
+/// The largest layer that is enumerated: 2^28 states.
+pub const MAX_UNITS: usize = 28;
 /// 2^this states between two starts from scratch.
 const CHUNK: usize = 11;
 /// At most 2^this blocks, which threads share.
@@ -266,15 +265,15 @@ impl Sums<'_> {
 
 /// A sum of exponentials: e^greatest·sum.
 #[derive(Clone, Copy)]
-struct LogSum {
+pub(super) struct LogSum {
     greatest: f64,
     sum: f64,
 }
 
 impl LogSum {
-    const EMPTY: Self = Self { greatest: f64::NEG_INFINITY, sum: 0.0 };
+    pub const EMPTY: Self = Self { greatest: f64::NEG_INFINITY, sum: 0.0 };
 
-    fn add(&mut self, log: f64) {
+    pub fn add(&mut self, log: f64) {
         self.merge(Self { greatest: log, sum: 1.0 });
     }
 
@@ -287,7 +286,7 @@ impl LogSum {
         }
     }
 
-    fn log(self) -> f64 {
+    pub fn log(self) -> f64 {
         self.greatest + self.sum.ln()
     }
 }

@@ -1,6 +1,6 @@
 //! IDX: what is read is what was written, and nothing else is read.
 
-use super::judge;
+use super::{judge, recognise};
 use harmonium::idx::read_idx;
 
 pub fn run(bytes: &[u8]) {
@@ -16,7 +16,9 @@ pub fn run(bytes: &[u8]) {
         assert!(header.chain(read.values().iter().copied()).eq(bytes.iter().copied()), "other bytes give the same");
     }
     let rows = read.dimensions()[0];
-    match read.clone().into_dataset() {
+    let data = read.clone().into_dataset();
+    recognise(bytes, data.as_ref());
+    match data {
         Ok(data) => assert_eq!(data.len(), rows),
         Err(error) => judge(&error),
     }

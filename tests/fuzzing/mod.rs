@@ -7,7 +7,18 @@ pub mod idx;
 pub mod model;
 pub mod npy;
 
-use harmonium::Error;
+use harmonium::{Dataset, Error, formats};
+
+/// What recognises a file by its first bytes reads the same rows as the format's own reader, if there are any.
+pub fn recognise(bytes: &[u8], rows: Result<&Dataset, &Error>) {
+    match (formats::read_within(bytes, "a.file", u64::MAX), rows) {
+        (Ok(images), Ok(rows)) => assert!(images.rows == *rows && rows.len() > 0),
+        (Ok(_), Err(problem)) => panic!("read where the format's own reader fails: {problem}"),
+        (Err(Error::Format { expected, .. }), Ok(rows)) if rows.len() == 0 => assert_eq!(expected, "at least one row"),
+        (Err(problem), Ok(_)) => panic!("not read where the format's own reader reads: {problem}"),
+        (Err(problem), Err(_)) => assert!(problem.to_string().starts_with("a.file: "), "{problem}"),
+    }
+}
 
 /// An error must name its source and be one line.
 pub fn judge(error: &Error) {

@@ -1,10 +1,17 @@
 //! npy: whole rows of values within [0, 1], or an error.
 
-use super::judge;
-use harmonium::{Values, npy::read_npy};
+use super::{judge, recognise};
+use harmonium::{
+    Values,
+    npy::{MAGIC, read_npy},
+};
 
 pub fn run(bytes: &[u8]) {
-    let data = match read_npy(bytes, "a.file") {
+    let data = read_npy(bytes, "a.file");
+    if bytes.starts_with(&MAGIC) {
+        recognise(bytes, data.as_ref());
+    }
+    let data = match data {
         Ok(data) => data,
         Err(error) => return judge(&error),
     };

@@ -3,11 +3,13 @@
 use super::{Table, oracle::shape};
 use harmonium::{
     Activations, Algorithm, ChainState, Chains, Cpu, Dataset, Error, Gradient, Isa, Monitor, Purpose, Rbm, RbmRef,
-    Result, Rows, Settings, Shape, Trainer, Uniforms, Values, log_partition, model, monitor,
+    Result, Rows, Settings, Shape, Trainer, Uniforms, Values,
+    formats::mnist::Split,
+    log_partition, model, monitor,
     raster::{self, Raster, Tiling},
     storage,
 };
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 #[test]
 #[rustfmt::skip]
@@ -20,10 +22,27 @@ fn arguments() {
     table.case("no hidden units", Shape::new(5, 0), &format!("{of}5 × 0"));
     table.case("2^31 weights", Shape::new(1 << 16, 1 << 15), &format!("{of}65536 × 32768"));
     table.case("2^64 weights", Shape::new(1 << 32, 1 << 32), &format!("{of}4294967296 × 4294967296"));
+    let written = "shape: expected visible × hidden units, such as 784 × 500, found ";
+    for text in ["", "784", "784 x", "-1 × 5", "784 × 500 × 2", "784 × 5e2", "784\n500"] {
+        table.case(text, text.parse::<Shape>(), &format!("{written}{}", text.escape_debug()));
+    }
+    table.case("a written shape of nothing", "0 × 5".parse::<Shape>(), &format!("{of}0 × 5"));
     table.case("2^128 weights", Shape::new(usize::MAX, usize::MAX), &format!("{of}{0} × {0}", usize::MAX));
 
+    let mut data = Dataset::from_u8(vec![0; 6], 2).expect("data");
+    for (rows, found) in [(1..4, "1..4"), (4..4, "4..4"), (Range { start: 2, end: 1 }, "2..1"), (0..usize::MAX, "0..18446744073709551615")] {
+        table.case("rows that are not there", data.keep(rows), &format!("rows: expected a range within 0..3, found {found}"));
+    }
+    assert_eq!(data.len(), 3, "all rows are still there");
+    table.case("a row that is not there", data.select(&[0, 3]), "rows: expected numbers below 3, found 3");
+    for (order, found) in [(&[0, 1][..], "no row 2"), (&[0, 1, 1], "row 1 twice"), (&[0, 1, 3], "row 3"), (&[2, 1, 0, 1], "row 1 twice"), (&[], "no row 0")] {
+        table.case("no order", data.permuted(order), &format!("order: expected each of 3 rows once, found {found}"));
+    }
+    table.case("no split", "training".parse::<Split>(), "split: expected one of train, validation, test, found training");
+
     table.case("half a row", Dataset::from_u8(vec![0; 7], 2), "rows: expected 8 values, found 7");
-    table.case("rows of nothing", Dataset::from_u8(vec![0; 7], 0), "rows: expected 0 values, found 7");
+    table.case("rows of nothing", Dataset::from_u8(vec![0; 7], 0), "rows: expected at least one value a row, found none");
+    table.case("nothing", Rows::new(Values::F32(&[]), 0), "rows: expected at least one value a row, found none");
     for (value, found) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (-0.25, "-0.25"), (1.5, "1.5")] {
         let message = format!("rows[1]: expected a value within [0, 1], found {found}");
         table.case(found, Dataset::from_f32(vec![0.0, value], 2), &message);
@@ -93,5 +112,5 @@ fn arguments() {
     table.case("no file", model::load(Path::new("no/such")), "no/such: No such file or directory (os error 2)");
     let message = "/dev/null: expected a regular file or nothing, found a folder or a device";
     table.case("a device", storage::write_atomically(Path::new("/dev/null"), |_| Ok(())), message);
-    table.judge(55);
+    table.judge(75);
 }

@@ -50,6 +50,12 @@ fn command_lines() {
     fs::create_dir(folder.join("mixed")).expect("a folder");
     write_idx(&folder.join("mixed/train-images-idx3-ubyte"), &[20, 4, 4]);
     write_idx(&folder.join("mixed/train-labels-idx1-ubyte"), &[19]);
+    fs::create_dir(folder.join("right")).expect("a folder");
+    write_idx(&folder.join("right/train-images-idx3-ubyte"), &[20, 4, 4]);
+    fs::create_dir(folder.join("unlabelled")).expect("a folder");
+    write_idx(&folder.join("unlabelled/train-images-idx3-ubyte"), &[3, 0, 4]);
+    let missing = "a folder with MNIST's files train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, \
+                   t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz (.gz or unpacked; labels are not needed), or an IDX or npy file";
     // Folders where files are to be.
     fs::create_dir_all(folder.join("blocked/model.safetensors")).expect("a folder");
     fs::create_dir_all(folder.join("blocked-log/log.csv")).expect("a folder");
@@ -94,6 +100,13 @@ fn command_lines() {
         ("train --algorithm sgd", 2, "invalid value 'sgd' for '--algorithm <NAME>': expected one of pcd, cd".into()),
         ("train --algorithm cd --chains 4", 2, "--chains: expected only with --algorithm pcd (cd has a chain for each row of a batch), found 4".into()),
         ("train --data mixed", 1, "mixed/train-labels-idx1-ubyte: expected 20 labels, as many as mixed/train-images-idx3-ubyte has rows, found dimensions [19]".into()),
+        ("train --data unlabelled/train-images-idx3-ubyte", 1, "unlabelled/train-images-idx3-ubyte: expected IDX dimensions that leave at least one value a row, and no more than can be counted, found [3, 0, 4]".into()),
+        ("evaluate run/model.safetensors --data empty", 1, format!("empty: expected {missing}, found no test images; put them there or say --data PATH")),
+        ("evaluate run/model.safetensors --data mixed", 1, format!("mixed: expected {missing}, found no test images; put them there or say --data PATH")),
+        ("evaluate run/model.safetensors --data right --split validation", 1, "right: expected more than 50000 training rows, of which the others are for validation, found 20".into()),
+        ("evaluate m --split training", 2, "invalid value 'training' for '--split <NAME>': expected one of train, validation, test".into()),
+        ("train --data empty", 1, format!("empty: expected {missing}, found no training images; put them there or say --data PATH")),
+        ("train --data nowhere", 1, format!("nowhere: expected {missing}, found nothing; put them there or say --data PATH")),
         ("train --data none", 1, "none: expected at least one row, found none".into()),
         ("train --data text", 1, "text: expected an IDX file, gzipped or not, or an npy file, found a file that begins with [68, 65, 6c, 6c, 6f]".into()),
         ("train --data 4GiB", 1, "4GiB: expected 4294967296 bytes of IDX values, found 9".into()),
@@ -140,6 +153,7 @@ fn command_lines() {
         ("diagnose run/model.safetensors --data data --steps 20 >/dev/full", 1, "standard output: No space left on device (os error 28)".into()),
         ("evaluate run/model.safetensors --data data --log-z ais --temperatures 18446744073709551615", 1, "temperatures: expected at least 1 and at most 67108864, found 18446744073709551615".into()),
         ("evaluate run/model.safetensors --data data --log-z ais --runs 18446744073709551615", 1, "n_chains: expected at least 1, and as many as fit in memory, found 18446744073709551615".into()),
+        ("evaluate run/model.safetensors --data data --split test", 1, "--split: expected a folder as --data, found the file data, of which all rows are taken".into()),
         ("info /dev/zero", 1, "/dev/zero: expected a regular file, found a device or a pipe".into()),
         ("info run/log.csv", 1, "run/log.csv: expected a safetensors file, found a header that goes beyond the end".into()),
     ];
@@ -162,5 +176,5 @@ fn command_lines() {
         let begins = "error: --chains and --steps: expected as many as fit into the ";
         assert!(status == 1 && stderr.starts_with(begins) && stderr.ends_with(&format!("found {found}\n")), "{stderr}");
     }
-    table.judge(75);
+    table.judge(82);
 }

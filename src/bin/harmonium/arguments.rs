@@ -2,7 +2,10 @@
 
 use crate::{Failure, data::Split};
 use clap::{
-    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind, parser::ValueSource,
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+    error::ErrorKind,
+    parser::ValueSource,
 };
 use harmonium::{Algorithm, Monitor};
 use std::{
@@ -147,9 +150,9 @@ pub struct Evaluate {
     /// A folder with MNIST's IDX files, or one IDX or npy file, of which all rows are taken.
     #[arg(long, value_name = "PATH", default_value = DATA)]
     pub data: PathBuf,
-    /// Which rows of a folder: its first 50 000 training rows, those behind them, or its test rows.
-    #[arg(long, value_enum, value_name = "NAME", default_value = "test")]
-    pub split: Split,
+    /// Which rows of a folder: its first 50 000 training rows, those behind them, or its test rows [default: test].
+    #[arg(long, value_name = "NAME", value_parser = split())]
+    pub split: Option<Split>,
     /// Evaluate the first ROWS of them only.
     #[arg(long, value_name = "ROWS", value_parser = at_least_one)]
     pub limit: Option<usize>,
@@ -157,7 +160,7 @@ pub struct Evaluate {
     /// smaller layer and else brackets.
     #[arg(long, value_enum, value_name = "NAME", default_value = "auto")]
     pub log_z: LogZ,
-    /// Annealing runs a direction.
+    /// Annealing runs in each direction; fewer training rows than runs start several reverse runs each.
     #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_two)]
     pub runs: usize,
     /// Temperatures of each run.
@@ -168,7 +171,7 @@ pub struct Evaluate {
     pub seed: u64,
     #[command(flatten)]
     pub compute: Compute,
-    /// Say it as JSON.
+    /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -189,7 +192,7 @@ pub struct Diagnose {
     pub steps: usize,
     #[command(flatten)]
     pub compute: Compute,
-    /// Say it as JSON.
+    /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
     /// Draw the free energy of each chain over the steps, as SVG.
@@ -358,6 +361,10 @@ impl FromStr for Sides {
     }
 }
 
+fn split() -> impl TypedValueParser<Value = Split> {
+    PossibleValuesParser::new(Split::ALL.iter().map(|split| split.name())).try_map(|name| name.parse::<Split>())
+}
+
 fn at_least_one(text: &str) -> Result<usize, String> {
     let number = text.parse::<NonZeroUsize>();
     number.map(NonZeroUsize::get).map_err(|_| "expected a whole number of at least 1".into())
@@ -524,7 +531,7 @@ pub fn parse() -> Result<Option<Command>, String> {
 fn one_line(text: &str) -> String {
     let lines =
         text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
-    let words: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+    let words: Vec<_> = lines.filter(|line| !line.is_empty() && !line.starts_with("tip:")).collect();
     let line = words.join(" ").replace(" [possible values: ", ": expected one of ");
     line.trim_start_matches("error: ").trim_end_matches(']').to_string()
 }

@@ -1,7 +1,7 @@
 //! `harmonium diagnose`: whether chains of a model mix, and how fast.
 //!
 //! Half of the chains start at rows of data, half with all hidden units off: R̂ needs starts that are further apart than the
-//! chains' own distribution is wide. They make as many steps unrecorded as are recorded.
+//! distribution of the chains is wide. The burn-in has as many steps as the record.
 
 use crate::{
     arguments::Diagnose,
@@ -19,7 +19,8 @@ use std::fmt::Write;
 
 /// Overlaps besides the free energy.
 const OVERLAPS: usize = 4;
-/// Chooses the chains' numbers; how chains are should not depend on it.
+/// Chooses the random numbers. Their purpose is another than that of training, so that the default seed of `train` gives
+/// other numbers.
 const SEED: u64 = 123;
 /// The whole plot, and the rectangle between its axes.
 const SIZE: (f64, f64) = (800.0, 400.0);
@@ -27,7 +28,7 @@ const LEFT: f64 = 70.0;
 const RIGHT: f64 = 780.0;
 const TOP: f64 = 20.0;
 const BOTTOM: f64 = 360.0;
-/// As many steps in one call, so that progress can be told.
+/// How many steps one call makes between two reports of progress.
 const STEPS: usize = 100;
 
 pub fn run(backend: &Device, options: &Diagnose) -> Result<()> {
@@ -64,7 +65,7 @@ pub fn run(backend: &Device, options: &Diagnose) -> Result<()> {
     }
     drop(progress);
     let health = recorder.health()?;
-    let draws = Uniforms::new(SEED, Purpose::Diagnosis);
+    let draws = chains.state()?.uniforms;
     let gap = equilibrium_gap(&resident, &without_data(&resident, &chains, half)?, at_data, 2 * options.steps, draws)?;
     if let Some(path) = &options.plot {
         let svg = traces(recorder.free_energies(), half);
@@ -81,11 +82,11 @@ pub fn run(backend: &Device, options: &Diagnose) -> Result<()> {
 
 /// `n` chains, the first ones from rows of data, the others with all hidden units off.
 fn both_starts(rbm: &Resident, rows: Batch<'_>, n: usize) -> Result<Chains> {
-    let draws = Uniforms::new(SEED, Purpose::Training);
+    let draws = Uniforms::new(SEED, Purpose::Diagnosis);
     let ChainState { mut hidden, mut betas, uniforms } = Chains::from_visible(rbm, rows, draws)?.state()?;
     hidden.resize(n * rbm.shape().n_hidden().div_ceil(64), 0);
     betas.resize(n, 1.0);
-    Chains::from_state(rbm.backend(), rbm.shape(), &ChainState { hidden, betas, uniforms })
+    Chains::from_state(rbm.device(), rbm.shape(), &ChainState { hidden, betas, uniforms })
 }
 
 /// Copies of the chains that did not start at data, or of all where each did.
@@ -94,7 +95,7 @@ fn without_data(rbm: &Resident, chains: &Chains, from_data: usize) -> Result<Cha
     let from = if from_data < betas.len() { from_data } else { 0 };
     let words = hidden.len() / betas.len();
     let state = ChainState { hidden: hidden[from * words..].to_vec(), betas: betas[from..].to_vec(), uniforms };
-    Chains::from_state(rbm.backend(), rbm.shape(), &state)
+    Chains::from_state(rbm.device(), rbm.shape(), &state)
 }
 
 fn as_json(health: &Health, gap: &EquilibriumGap, warnings: &[String]) -> Value {

@@ -6,21 +6,20 @@ use crate::{
     data,
 };
 use harmonium::{
-    Activations, Backend, Dataset, Error, LogLikelihood, LogPartition, Rbm, Resident, Result, Rows, Values,
-    log_likelihood,
-    log_partition::{self, Annealing, BaseRate, Schedule, Start},
+    Activations, Backend, Dataset, Error, LogLikelihood, LogPartition, Rbm, Resident, Result, Rows, Summary, Values,
+    log_partition::{self, Annealing, BaseRate, Schedule, Start, lower_bound},
     model,
     monitor::reconstruction_cross_entropy,
 };
 use serde_json::{Value, json};
-use std::{ops::Range, time::Instant};
+use std::time::Instant;
 
 /// The largest smaller layer that `--log-z auto` enumerates: some ten seconds of one core for 784 visible units.
 const AUTO_UNITS: usize = 25;
-/// As many rows are reconstructed at once.
+/// How many rows are reconstructed at once.
 const ROWS: usize = 1000;
 
-/// All that is told of a model and some rows, in nats a row.
+/// The results for a model and some rows, in nats a row.
 struct Evaluation {
     n_visible: usize,
     n_hidden: usize,
@@ -48,28 +47,40 @@ pub fn run(backend: &Device, options: &Evaluate) -> Result<()> {
             found: format!("rows of {}", rows.units()),
         })
     };
-    let mut rows = read(options.split)?;
+    let is_file = options.data.metadata().is_ok_and(|found| !found.is_dir());
+    if options.split.is_some() && is_file {
+        return Err(Error::Argument {
+            what: "--split",
+            expected: "a folder as --data".into(),
+            found: format!("the file {}, of which all rows are taken", options.data.display()),
+        });
+    }
+    let mut rows = read(options.split.unwrap_or(data::Split::Test))?;
     rows.keep(0..options.limit.unwrap_or(rows.len()).min(rows.len()));
     let resident = rbm.on(backend)?;
     let log_z = match options.log_z {
         LogZ::Auto if shape.n_visible().min(shape.n_hidden()) <= AUTO_UNITS => Some(enumerated(&rbm)?),
         LogZ::Exact => Some(enumerated(&rbm)?),
         LogZ::None => None,
-        // What annealing starts from is fitted to the rows that the model was trained on, where they are known.
+        // The base rate is fitted to the rows that the model was trained on, where they are known.
         LogZ::Auto | LogZ::Bracket | LogZ::Ais => Some(annealed(&resident, &read(data::Split::Train)?, options)?),
     };
     let data = backend.load(rows.rows())?;
     let all = data.range(0..rows.len());
     let free_energies = resident.free_energy(all)?;
-    let log_likelihood = log_z.as_ref().map(|log_z| log_likelihood(&resident, all, log_z)).transpose()?;
+    let log_z = match log_z {
+        Some(log_z) => Some(log_z.at_least(lower_bound(shape, rows.rows(), &free_energies)?)),
+        None => None,
+    };
+    let log_likelihood = log_z.as_ref().map(|log_z| LogLikelihood::of(shape, &free_energies, log_z));
     let evaluation = Evaluation {
         n_visible: shape.n_visible(),
         n_hidden: shape.n_hidden(),
         rows: rows.len(),
-        mean_free_energy: mean(&free_energies),
+        mean_free_energy: Summary::of(&free_energies).mean,
         log_z,
         log_likelihood,
-        pseudo_log_likelihood: mean(&resident.pseudo_log_likelihood(all)?),
+        pseudo_log_likelihood: Summary::of(&resident.pseudo_log_likelihood(all)?).mean,
         reconstruction_cross_entropy: reconstruction(&resident, &rows)?,
         seconds: start.elapsed().as_secs_f64(),
     };
@@ -81,10 +92,6 @@ pub fn run(backend: &Device, options: &Evaluate) -> Result<()> {
         console::complain(&format!("warning: {warning}"));
     }
     Ok(())
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// log Z by enumeration.
@@ -104,8 +111,8 @@ fn annealed(rbm: &Resident, training: &Dataset, options: &Evaluate) -> Result<Lo
         ..Annealing::default()
     };
     let base_rate = BaseRate::fit(training.rows());
-    let data = rbm.backend().load(training.rows())?;
-    let start = Start::Rows(data.range(spread(training.len(), options.runs)));
+    let data = rbm.device().load(training.rows())?;
+    let start = Start::Rows(data.range(0..options.runs.min(training.len())));
     let forward_only = options.log_z == LogZ::Ais;
     let steps = if forward_only { settings.schedule.steps() } else { settings.bracket_steps(&start) };
     let progress = Progress::new(steps as u64, "steps", false);
@@ -117,21 +124,25 @@ fn annealed(rbm: &Resident, training: &Dataset, options: &Evaluate) -> Result<Lo
     }
 }
 
-/// As many of the first rows as there are runs, or all.
-fn spread(rows: usize, runs: usize) -> Range<usize> {
-    0..runs.min(rows)
+/// An interval; what is infinite is not an end.
+fn interval(low: f64, high: f64) -> String {
+    match (low.is_finite(), high.is_finite()) {
+        (true, false) => format!("at least {low:.4}"),
+        (false, true) => format!("at most {high:.4}"),
+        _ => format!("{low:.4} to {high:.4}"),
+    }
 }
 
-/// The mean cross-entropy between rows and what their hidden means give back.
+/// The mean cross-entropy between rows and their reconstructions from hidden means.
 fn reconstruction(rbm: &Resident, rows: &Dataset) -> Result<f64> {
     let (mut hidden, mut visible) = (Activations::default(), Activations::default());
     let mut sum = 0.0;
     for first in (0..rows.len()).step_by(ROWS) {
         let part = rows.rows().range(first..rows.len().min(first + ROWS));
-        let data = rbm.backend().load(part)?;
+        let data = rbm.device().load(part)?;
         rbm.propup(data.range(0..part.len()), &mut hidden)?;
         let means = Rows::new(Values::F32(&hidden.mean), rbm.shape().n_hidden())?;
-        let data = rbm.backend().load(means)?;
+        let data = rbm.device().load(means)?;
         rbm.propdown(data.range(0..part.len()), &mut visible)?;
         sum += reconstruction_cross_entropy(part, &visible.pre_activation)?.iter().sum::<f64>();
     }
@@ -147,8 +158,8 @@ impl Evaluation {
                 "lower": z.lower,
                 "upper": z.upper,
                 "effective_sample_size": z.effective_sample_size,
-                "method": z.method.name(),
-                "agreement": z.agreement.name(),
+                "method": z.method.to_string(),
+                "agreement": z.agreement.to_string(),
                 "forward": z.forward,
                 "reverse": z.reverse,
                 "overlap": z.overlap,
@@ -190,19 +201,18 @@ impl Evaluation {
         ];
         if let Some(z) = &self.log_z {
             let sampled = match z.runs {
-                0 => format!("({})", z.method.name()),
+                0 => format!("({})", z.method),
                 runs => {
                     let directions = match (z.forward, z.reverse) {
                         (Some(forward), Some(reverse)) => format!(", forward {forward:.4}, reverse {reverse:.4}"),
                         _ => String::new(),
                     };
                     format!(
-                        "{:.4} to {:.4} ({} of {runs} runs{directions}, effective sample size {:.1}, {})",
-                        z.lower,
-                        z.upper,
-                        z.method.name(),
+                        "{} ({} of {runs} runs{directions}, effective sample size {:.1}, {})",
+                        interval(z.lower, z.upper),
+                        z.method,
                         z.effective_sample_size,
-                        z.agreement.name()
+                        z.agreement
                     )
                 }
             };
@@ -214,9 +224,8 @@ impl Evaluation {
         }
         if let Some(l) = &self.log_likelihood {
             let more = format!(
-                "{:.4} to {:.4}, standard error {:.4}, {:.6} bits a unit",
-                l.lower,
-                l.upper,
+                "{}, standard error {:.4}, {:.6} bits a unit",
+                interval(l.lower, l.upper),
                 l.standard_error,
                 l.bits_per_dimension()
             );

@@ -1,39 +1,16 @@
 //! `harmonium info`.
 
 use crate::{Failure, arguments::Info, console};
-use harmonium::model;
+use harmonium::{Summary, model};
 
-/// How the numbers of one tensor are distributed.
-struct Summary {
-    min: f64,
-    max: f64,
-    mean: f64,
-    standard_deviation: f64,
+fn json(summary: &Summary) -> serde_json::Value {
+    let Summary { min, max, mean, .. } = summary;
+    serde_json::json!({ "min": min, "max": max, "mean": mean, "standard_deviation": summary.standard_deviation() })
 }
 
-impl Summary {
-    fn of(values: &[f32]) -> Self {
-        let numbers = || values.iter().map(|&x| f64::from(x));
-        let n = values.len() as f64;
-        let mean = numbers().sum::<f64>() / n;
-        let variance = numbers().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
-        Self {
-            min: numbers().fold(f64::INFINITY, f64::min),
-            max: numbers().fold(f64::NEG_INFINITY, f64::max),
-            mean,
-            standard_deviation: variance.sqrt(),
-        }
-    }
-
-    fn json(&self) -> serde_json::Value {
-        let Self { min, max, mean, standard_deviation } = self;
-        serde_json::json!({ "min": min, "max": max, "mean": mean, "standard_deviation": standard_deviation })
-    }
-
-    fn line(&self, name: &str) -> String {
-        let Self { min, max, mean, standard_deviation } = self;
-        format!("{name:<13} {min:>10.5} {max:>10.5} {mean:>10.5} {standard_deviation:>10.5}")
-    }
+fn line(name: &str, summary: &Summary) -> String {
+    let Summary { min, max, mean, .. } = summary;
+    format!("{name:<13} {min:>10.5} {max:>10.5} {mean:>10.5} {:>10.5}", summary.standard_deviation())
 }
 
 pub fn run(options: &Info) -> Result<(), Failure> {
@@ -41,11 +18,9 @@ pub fn run(options: &Info) -> Result<(), Failure> {
     let (n_visible, n_hidden) = (rbm.shape().n_visible(), rbm.shape().n_hidden());
     let parameters = n_visible * n_hidden + n_visible + n_hidden;
     let view = rbm.view();
-    let tensors = [
-        ("weights", Summary::of(view.weights())),
-        ("visible_bias", Summary::of(view.visible_bias())),
-        ("hidden_bias", Summary::of(view.hidden_bias())),
-    ];
+    let tensors =
+        [("weights", view.weights()), ("visible_bias", view.visible_bias()), ("hidden_bias", view.hidden_bias())];
+    let tensors = tensors.map(|(name, numbers)| (name, Summary::of(numbers)));
     let lines = if options.json {
         let mut json = serde_json::json!({
             "file": options.model.display().to_string(),
@@ -54,7 +29,7 @@ pub fn run(options: &Info) -> Result<(), Failure> {
             "parameters": parameters,
         });
         for (name, summary) in &tensors {
-            json[*name] = summary.json();
+            json[*name] = self::json(summary);
         }
         vec![format!("{json:#}")]
     } else {
@@ -65,7 +40,7 @@ pub fn run(options: &Info) -> Result<(), Failure> {
             ),
             format!("{:<13} {:>10} {:>10} {:>10} {:>10}", "", "least", "greatest", "mean", "deviation"),
         ];
-        heading.into_iter().chain(tensors.iter().map(|(name, summary)| summary.line(name))).collect()
+        heading.into_iter().chain(tensors.iter().map(|(name, summary)| line(name, summary))).collect()
     };
     Ok(console::answer(&lines)?)
 }

@@ -17,14 +17,10 @@ fn check_within(available: u128, shape: Shape, n_chains: usize, batch_size: usiz
         return Ok(());
     }
     let mib = |bytes: u128| bytes.div_ceil(1 << 20);
-    let (n_visible, n_hidden) = (shape.n_visible(), shape.n_hidden());
     Err(Error::Argument {
         what: "--hidden, --chains and --batch-size",
         expected: format!("sizes that fit into the {} MiB of memory that are free", mib(available)),
-        found: format!(
-            "{n_visible} × {n_hidden} weights, {n_chains} chains and {batch_size} rows: {} MiB",
-            mib(needed)
-        ),
+        found: format!("{shape} weights, {n_chains} chains and {batch_size} rows: {} MiB", mib(needed)),
     })
 }
 

@@ -42,7 +42,7 @@ pub fn run(backend: &Device, options: &Sample) -> Result<()> {
             found: options.chains.to_string(),
         });
     }
-    let sides = data::sides(options.image.map(|Sides(h, w)| (h, w)), images.sides, n_visible)?;
+    let sides = data::sides(options.image.map(|Sides(h, w)| (h, w)), images.img_shape, n_visible)?;
     let plan = Plan { chains: options.chains, rows: options.rows, steps: options.steps };
     let progress = Progress::new(plan.rows as u64, "rows", false);
     let sheet = sheet(backend, &rbm, images.rows.rows(), sides, plan, options.seed, &progress)?;

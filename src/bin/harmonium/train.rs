@@ -13,6 +13,7 @@ use harmonium::{
     Settings, Shape, Trainer, Uniforms,
     checkpoint::{Epoch, Place, fingerprint},
     diagnostics::{CheckUp, check_up},
+    formats::Images,
     model,
     raster::{self, Tiling},
     storage,
@@ -76,14 +77,14 @@ pub fn run(backend: &Device, options: &Train, resumed: Option<Checkpoint>) -> Re
 
 impl<'a> Job<'a> {
     fn new(options: &'a Train, resumed: Option<Checkpoint>) -> Result<Self> {
-        let data::Images { mut rows, sides } = data::training(&options.data)?;
+        let Images { mut rows, img_shape: sides, .. } = data::training(&options.data)?;
         let at_most = |what, limit: usize, why: &str, found: usize| {
             let expected = format!("at most {limit}, {why} {}", options.data.display());
             if found <= limit { Ok(()) } else { Err(Error::Argument { what, expected, found: found.to_string() }) }
         };
         if let Some(limit) = options.limit {
             at_most("--limit", rows.len(), "the training rows of", limit)?;
-            rows.keep(0..limit);
+            rows.keep(0..limit)?;
         }
         at_most("--batch-size", rows.len(), "the training rows taken from", options.batch_size)?;
         let shape = Shape::new(rows.units(), options.hidden).map_err(|problem| match problem {
@@ -156,8 +157,7 @@ impl<'a> Job<'a> {
             });
         }
         if checkpoint.rbm.shape() != self.shape || checkpoint.settings != self.settings {
-            let text =
-                |shape: Shape, settings| format!("{} × {} units, {settings:?}", shape.n_visible(), shape.n_hidden());
+            let text = |shape: Shape, settings| format!("{shape} units, {settings:?}");
             let found = text(checkpoint.rbm.shape(), checkpoint.settings);
             return format_error(text(self.shape, self.settings), found);
         }

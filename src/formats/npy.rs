@@ -11,10 +11,11 @@
 //!
 //! Whatever else a header says is refused with what it says: a guess would train on the wrong numbers.
 
+use super::Images;
 use crate::{
     dataset::Dataset,
-    error::{Error, Result, shown},
-    storage::{expect_end, read_exactly},
+    error::{Result, shown},
+    storage::{expect_end, format_error, read_exactly},
 };
 use std::io::Read;
 
@@ -23,26 +24,22 @@ pub const MAGIC: [u8; 6] = *b"\x93NUMPY";
 /// The longest header that is read; NumPy's own for a matrix has 118 bytes.
 const MAX_HEADER: usize = 1 << 16;
 
-/// Reads a `.npy` file as rows; `source_name` stands for it in errors.
+/// Reads a `.npy` file as rows; `source_name` is its name in errors.
 ///
 /// # Errors
-/// [`Error::Format`] where the stream is no such file as the module describes, a value is out of range, or it ends before
-/// or after its last value; [`Error::File`] where it cannot be read.
+/// [`Error::Format`](crate::Error::Format) if the stream is no such file as the module describes, a value is out of range, or
+/// it ends before or after its last value; [`Error::File`](crate::Error::File) if it cannot be read.
 pub fn read_npy(reader: impl Read, source_name: &str) -> Result<Dataset> {
     read_npy_within(reader, source_name, isize::MAX as u64)
 }
 
-/// [`read_npy`] with a limit: what takes more than `most` bytes of memory while it is read is refused as soon as its header
+/// [`read_npy`] with a limit: an array that takes more than `max_bytes` of memory while it is read is refused when its header
 /// has been read.
 ///
 /// # Errors
 /// Those of [`read_npy`].
-pub fn read_npy_within(mut reader: impl Read, source_name: &str, most: u64) -> Result<Dataset> {
-    let fail = |expected: &str, found: String| Error::Format {
-        source_name: source_name.into(),
-        expected: expected.into(),
-        found,
-    };
+pub fn read_npy_within(mut reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Dataset> {
+    let fail = |expected: &str, found: String| format_error(source_name, expected, found);
     let start = read_exactly(&mut reader, 8, "npy header", source_name)?;
     if start[..6] != MAGIC {
         return Err(fail("an npy file, which begins with 93 4e 55 4d 50 59", format!("{:02x?}", &start[..6])));
@@ -80,10 +77,10 @@ pub fn read_npy_within(mut reader: impl Read, source_name: &str, most: u64) -> R
     };
     let bytes = rows.checked_mul(units).and_then(|n| n.checked_mul(width)).filter(|&n| n <= isize::MAX as usize);
     let bytes = bytes.ok_or_else(|| fail("an array that fits in memory", format!("{shape:?}")))?;
-    // Real numbers stand there twice, as they came and as `f32`.
+    // Real numbers are in memory twice, as they came and as `f32`.
     let needed = bytes as u64 + if width == 1 { 0 } else { (bytes / width * size_of::<f32>()) as u64 };
-    if needed > most {
-        let expected = format!("an array that takes at most {most} bytes of memory");
+    if needed > max_bytes {
+        let expected = format!("an array that takes at most {max_bytes} bytes of memory");
         return Err(fail(&expected, format!("{shape:?} of type {descr}, {needed} bytes")));
     }
     let values = read_exactly(&mut reader, bytes, "npy values", source_name)?;
@@ -111,6 +108,11 @@ pub fn read_npy_within(mut reader: impl Read, source_name: &str, most: u64) -> R
             }
         }
     }
+}
+
+/// An npy file as rows, for the table of formats.
+pub(super) fn read_images(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Images> {
+    Ok(Images { rows: read_npy_within(reader, source_name, max_bytes)?, img_shape: None })
 }
 
 struct Header {

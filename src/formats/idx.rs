@@ -3,17 +3,19 @@
 //! Only type 0x08, eight bits unsigned, is read: it is what every published IDX data set holds. With feature `gzip` a gzipped
 //! stream is recognised by its first two bytes and unpacked while it is read.
 
+use super::Images;
 use crate::{
     dataset::Dataset,
     error::{Error, Result},
-    storage::{expect_end, read_exactly},
+    storage::{expect_end, format_error, read_exactly},
 };
 use std::io::Read;
 
-/// The largest number of bytes that [`read_idx`] reads, 4 GiB: some 90 times MNIST. A gzipped stream cannot unpack to more.
+/// The most bytes that [`read_idx`] reads, 4 GiB: some 90 times MNIST. A gzipped stream cannot unpack to more.
 pub const MAX_BYTES: u64 = 1 << 32;
 
-const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// The first two bytes of a gzipped stream.
+pub(super) const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// The contents of an IDX file.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,32 +24,32 @@ pub struct Idx {
     values: Vec<u8>,
 }
 
-/// Reads an IDX file; `source_name` stands for it in errors.
+/// Reads an IDX file; `source_name` is its name in errors.
 ///
-/// Memory is asked for as bytes come, never more than the product of the sizes, which is at most [`MAX_BYTES`].
+/// Memory is allocated as bytes come, never more than the product of the sizes, which is at most [`MAX_BYTES`].
 ///
 /// # Errors
-/// [`Error::Format`] where the stream is no IDX file of eight-bit values, or ends before or after its last value;
-/// [`Error::File`] where it cannot be read.
+/// [`Error::Format`] if the stream is no IDX file of eight-bit values, or ends before or after its last value;
+/// [`Error::File`] if it cannot be read.
 pub fn read_idx(reader: impl Read, source_name: &str) -> Result<Idx> {
     read_idx_within(reader, source_name, MAX_BYTES)
 }
 
-/// [`read_idx`] with another limit than [`MAX_BYTES`]: what takes more than `most` bytes of memory is refused as soon as its
-/// header has been read.
+/// [`read_idx`] with another limit than [`MAX_BYTES`]: a stream of more than `max_bytes` values is refused when its header
+/// has been read.
 ///
 /// # Errors
 /// Those of [`read_idx`].
-pub fn read_idx_within(mut reader: impl Read, source_name: &str, most: u64) -> Result<Idx> {
+pub fn read_idx_within(mut reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Idx> {
     let start = read_exactly(&mut reader, 2, "IDX header", source_name)?;
     let packed = start == GZIP;
     let whole = start.as_slice().chain(reader);
-    if packed { read_packed(whole, source_name, most) } else { read_plain(whole, source_name, most) }
+    if packed { read_packed(whole, source_name, max_bytes) } else { read_plain(whole, source_name, max_bytes) }
 }
 
 #[cfg(feature = "gzip")]
-fn read_packed(reader: impl Read, source_name: &str, most: u64) -> Result<Idx> {
-    read_plain(flate2::read::MultiGzDecoder::new(reader), source_name, most)
+fn read_packed(reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Idx> {
+    read_plain(flate2::read::MultiGzDecoder::new(reader), source_name, max_bytes)
 }
 
 #[cfg(not(feature = "gzip"))]
@@ -55,7 +57,7 @@ fn read_packed(_: impl Read, source_name: &str, _: u64) -> Result<Idx> {
     Err(format_error(source_name, "an IDX file, or harmonium with its feature `gzip`", "a gzipped file"))
 }
 
-fn read_plain(mut reader: impl Read, source_name: &str, most: u64) -> Result<Idx> {
+fn read_plain(mut reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Idx> {
     let magic = read_exactly(&mut reader, 4, "IDX header", source_name)?;
     if magic[..2] != [0, 0] {
         return Err(format_error(
@@ -87,19 +89,26 @@ fn read_plain(mut reader: impl Read, source_name: &str, most: u64) -> Result<Idx
     let sizes = || sizes.chunks_exact(4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
     let len = sizes()
         .try_fold(1u64, |product, size| product.checked_mul(u64::from(size)))
-        .filter(|&len| len <= most)
+        .filter(|&len| len <= max_bytes)
         .and_then(|len| usize::try_from(len).ok())
         .ok_or_else(|| {
             let found: Vec<_> = sizes().map(|size| size.to_string()).collect();
-            format_error(source_name, format!("at most {most} values"), found.join(" × "))
+            format_error(source_name, format!("at most {max_bytes} values"), found.join(" × "))
         })?;
     let values = read_exactly(&mut reader, len, "IDX values", source_name)?;
     expect_end(&mut reader, source_name)?;
     Ok(Idx { dimensions: sizes().map(|size| size as usize).collect(), values })
 }
 
-fn format_error(source_name: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
-    Error::Format { source_name: source_name.into(), expected: expected.into(), found: found.into() }
+/// An IDX file as rows, for the table of formats.
+pub(super) fn read_images(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Images> {
+    let idx = read_idx_within(reader, source_name, max_bytes.min(MAX_BYTES))?;
+    let img_shape = idx.image();
+    let rows = idx.into_dataset().map_err(|problem| match problem {
+        Error::Argument { expected, found, .. } => format_error(source_name, expected, found),
+        other => other,
+    })?;
+    Ok(Images { rows, img_shape })
 }
 
 impl Idx {

@@ -1,0 +1,145 @@
+//! Folders of MNIST's files: IDX images and labels for training and test, each gzipped or not, under either spelling of
+//! their names (`train-images-idx3-ubyte`, `train-images.idx3-ubyte`).
+
+use super::{Images, idx, open_file};
+use crate::{
+    error::{Error, Result, shown},
+    storage::{file_error, format_error},
+};
+use std::{
+    fmt::{self, Display},
+    fs::File,
+    io::BufReader,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+/// The rows of the training file that are for training, 50 000; those that follow, 10 000 of MNIST, are for validation. The
+/// Deep Learning Tutorials divide them so.
+pub const TRAINING_ROWS: usize = 50_000;
+
+/// What [`open`] expects of a folder, in the words of its errors.
+pub const EXPECTED: &str = "a folder with MNIST's files train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, \
+                            t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz (.gz or unpacked; labels are not needed)";
+
+/// A part of MNIST. Later versions may know more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Split {
+    /// The first [`TRAINING_ROWS`] rows of the training file, or all if there are fewer.
+    Train,
+    /// The other rows of the training file.
+    Validation,
+    /// The rows of the test file.
+    Test,
+}
+
+impl Split {
+    /// All splits.
+    pub const ALL: &[Self] = &[Split::Train, Split::Validation, Split::Test];
+
+    /// The name that [`Display`] writes and [`FromStr`] reads: `train`, `validation` or `test`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Validation => "validation",
+            Split::Test => "test",
+        }
+    }
+}
+
+impl Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Split {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.iter().copied().find(|split| split.name() == name).ok_or_else(|| Error::Argument {
+            what: "split",
+            expected: "one of train, validation, test".into(),
+            found: shown(name),
+        })
+    }
+}
+
+/// Opens a part of a folder of MNIST's files.
+///
+/// Labels are not read as data. But if there are labels and not as many as images, files of different sets have been mixed
+/// up.
+///
+/// # Errors
+/// [`Error::File`] if a file cannot be read, [`Error::Format`] if the folder has no file for this part, if the part has no
+/// row, or if a file is damaged. Both name the folder or file.
+///
+/// ```no_run
+/// use harmonium::formats::mnist::{self, Split};
+///
+/// assert_eq!(mnist::open("data/mnist", Split::Validation)?.rows.len(), 10_000);
+/// # Ok::<(), harmonium::Error>(())
+/// ```
+pub fn open(folder: impl AsRef<Path>, split: Split) -> Result<Images> {
+    open_within(folder, split, u64::MAX)
+}
+
+/// [`open`] with a limit: a file that needs more than `max_bytes` of memory is refused when its header has been read.
+///
+/// # Errors
+/// Those of [`open`].
+pub fn open_within(folder: impl AsRef<Path>, split: Split, max_bytes: u64) -> Result<Images> {
+    let folder = folder.as_ref();
+    let fail = |expected: String, found: String| format_error(&folder.display().to_string(), expected, found);
+    let (set, name) = if split == Split::Test { ("t10k", "test") } else { ("train", "training") };
+    let mut images =
+        images(folder, set, max_bytes)?.ok_or_else(|| fail(EXPECTED.into(), format!("no {name} images")))?;
+    let len = images.rows.len();
+    match split {
+        Split::Train => images.rows.keep(0..len.min(TRAINING_ROWS))?,
+        Split::Validation if len > TRAINING_ROWS => images.rows.keep(TRAINING_ROWS..len)?,
+        Split::Validation => {
+            let expected = format!("more than {TRAINING_ROWS} training rows, of which the others are for validation");
+            return Err(fail(expected, len.to_string()));
+        }
+        Split::Test => {}
+    }
+    Ok(images)
+}
+
+/// Whether a folder has a file of test images.
+///
+/// # Errors
+/// [`Error::File`] with what the operating system says.
+pub fn has_test(folder: impl AsRef<Path>) -> Result<bool> {
+    Ok(find(folder.as_ref(), "t10k", "images", 3)?.is_some())
+}
+
+fn images(folder: &Path, set: &str, max_bytes: u64) -> Result<Option<Images>> {
+    let Some(path) = find(folder, set, "images", 3)? else { return Ok(None) };
+    let images = open_file(&path, max_bytes)?;
+    if let Some(labels) = find(folder, set, "labels", 1)? {
+        let (file, name) = (File::open(&labels).map_err(|problem| file_error(&labels, problem))?, labels.display());
+        let found = idx::read_idx_within(BufReader::new(file), &name.to_string(), max_bytes.min(idx::MAX_BYTES))?;
+        let rows = images.rows.len();
+        if found.dimensions() != [rows] {
+            let expected = format!("{rows} labels, as many as {} has rows", path.display());
+            return Err(format_error(&name.to_string(), expected, format!("dimensions {:?}", found.dimensions())));
+        }
+    }
+    Ok(Some(images))
+}
+
+/// A file of one set, under one of the names that it goes by.
+fn find(folder: &Path, set: &str, kind: &str, dimensions: u32) -> Result<Option<PathBuf>> {
+    for separator in ['-', '.'] {
+        for ending in ["", ".gz"] {
+            let file = folder.join(format!("{set}-{kind}{separator}idx{dimensions}-ubyte{ending}"));
+            if file.try_exists().map_err(|problem| file_error(&file, problem))? {
+                return Ok(Some(file));
+            }
+        }
+    }
+    Ok(None)
+}
