@@ -12,7 +12,7 @@
 //! all the rest. It comes first in the header, so that the digits stand at one place in every file. They are SHA-256 of the
 //! *whole* file with 0 in their own place: a checkpoint with one bit changed or one byte missing anywhere is refused. Numbers
 //! with a fraction are strings in JSON, in the shortest decimal form that gives back the same bits. Equal checkpoints make
-//! equal files.
+//! equal files: the fields of the object stand in alphabetical order.
 
 use crate::{
     diagnostics::{CheckUp, EquilibriumGap},
@@ -27,7 +27,7 @@ use crate::{
     uniforms::Uniforms,
     verbs::ChainState,
 };
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, path::Path};
 
@@ -43,6 +43,7 @@ const FORMAT: u64 = 1;
 
 /// All that training needs to go on to the bit, and what led there.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Checkpoint {
     /// The parameters, all of them finite.
     pub rbm: Rbm,
@@ -66,6 +67,7 @@ pub struct Checkpoint {
 
 /// How far training has come in its data.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Place {
     /// Epochs that are over.
     pub epoch: u64,
@@ -75,8 +77,16 @@ pub struct Place {
     pub seconds: f64,
 }
 
+impl Place {
+    /// `batch` batches into epoch number `epoch`, after `seconds` of training.
+    pub fn new(epoch: u64, batch: u64, seconds: f64) -> Self {
+        Self { epoch, batch, seconds }
+    }
+}
+
 /// How things stood at the end of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Epoch {
     /// Updates since training began.
     pub updates: u64,
@@ -84,6 +94,13 @@ pub struct Epoch {
     pub monitor: Option<f64>,
     /// Seconds of training since it began; the time for pictures and files is left out.
     pub seconds: f64,
+}
+
+impl Epoch {
+    /// An epoch that ended after `updates` updates and `seconds` of training, with this mean of its monitor.
+    pub fn new(updates: u64, monitor: Option<f64>, seconds: f64) -> Self {
+        Self { updates, monitor, seconds }
+    }
 }
 
 /// The version of this crate.
@@ -125,6 +142,15 @@ fn checksum(bytes: &[u8]) -> String {
 }
 
 impl Checkpoint {
+    /// A checkpoint by this version of the crate, with neither log nor options.
+    ///
+    /// `rbm` and `trainer`: of one shape and one moment; `settings`: what the trainer was made with; `data`: the
+    /// [`fingerprint`] of the training rows.
+    pub fn new(rbm: Rbm, settings: Settings, trainer: TrainerState, place: Place, data: String) -> Self {
+        let (log, health, options) = Default::default();
+        Self { rbm, settings, trainer, place, log, health, data, options, version: VERSION.into() }
+    }
+
     /// Writes the file `path` whole or not at all: when this has returned, the checkpoint is there to stay.
     ///
     /// # Errors
@@ -150,13 +176,13 @@ impl Checkpoint {
     /// [`Error::Argument`] where a number that was watched is not, or the chains do not fit the shape.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         self.rbm.view().check_finite()?;
-        let TrainerState { chains, watched, .. } = &self.trainer;
+        let chains = &self.trainer.chains;
         check("betas", &chains.betas, chains.betas.len())?;
-        let numbers = self.log.iter().flat_map(|epoch| [epoch.monitor.unwrap_or(0.0), epoch.seconds]);
-        let numbers = numbers.chain(self.health.iter().flat_map(numbers_of).flatten());
-        if let Some(x) = numbers.chain([*watched, self.place.seconds]).find(|x| !x.is_finite()) {
-            return Err(Error::Argument { what: "log", expected: "finite numbers".into(), found: x.to_string() });
-        }
+        let metadata = serde_json::to_string(&Metadata::of(self)).map_err(|problem| Error::Argument {
+            what: "log",
+            expected: "finite numbers".into(),
+            found: problem.to_string(),
+        })?;
         let words = self.rbm.shape().n_hidden().div_ceil(64);
         if chains.hidden.len() != chains.betas.len() * words {
             let expected = chains.betas.len() * words;
@@ -165,7 +191,7 @@ impl Checkpoint {
         let mut tensors = model::tensors(self.rbm.view());
         tensors.push(Tensor::new("chains", vec![chains.betas.len(), words], &chains.hidden));
         tensors.push(Tensor::new("betas", vec![chains.betas.len()], &chains.betas));
-        let entry = format!("{ENTRY}{} {}", "0".repeat(DIGITS), self.json());
+        let entry = format!("{ENTRY}{} {metadata}", "0".repeat(DIGITS));
         let mut bytes = tensors::write(&tensors, entry, "checkpoint")?;
         let digits = checksum(&bytes);
         bytes[DIGITS_AT..DIGITS_AT + DIGITS].copy_from_slice(digits.as_bytes());
@@ -194,194 +220,189 @@ impl Checkpoint {
         }
         let file = Tensors::open(bytes, source_name)?;
         let text = file.entry().and_then(|entry| entry.get(ENTRY.len() + DIGITS + 1..)).unwrap_or_default();
-        let value: Value = serde_json::from_str(text)
-            .map_err(|problem| fail("a JSON object after the checksum", problem.to_string()))?;
-        let fields = Fields { value: &value, file: &file };
-        let format = fields.number("format")?;
+        // A later format may have other fields, so its number comes first.
+        let Format { format } = parse(text).map_err(|found| file.fail(METADATA, found))?;
         if format != FORMAT {
             return Err(fail(&format!("a checkpoint of format {FORMAT}"), format.to_string()));
         }
-        fields.checkpoint()
+        let metadata: Metadata = parse(text).map_err(|found| file.fail(METADATA, found))?;
+        metadata.with_tensors(&file)
+    }
+}
+
+/// What stands after the checksum, in messages.
+const METADATA: &str = "the metadata of a checkpoint";
+
+/// A JSON object, or the name of the field that is wrong and what is wrong with it.
+fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> std::result::Result<T, String> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|problem| problem.to_string())?;
+    json.end().map_err(|problem| problem.to_string())?;
+    Ok(value)
+}
+
+/// A finite number, kept as text; one that is not finite cannot be written, and the error is its name.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+struct Exact(f64);
+
+impl Serialize for Exact {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let text = format!("{:?}", self.0);
+        if self.0.is_finite() { serializer.serialize_str(&text) } else { Err(S::Error::custom(text)) }
+    }
+}
+
+impl TryFrom<String> for Exact {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        let number = text.parse().ok().filter(|x: &f64| x.is_finite());
+        number.map(Self).ok_or_else(|| format!("expected a finite number, found {text}"))
+    }
+}
+
+#[derive(Deserialize)]
+struct Format {
+    format: u64,
+}
+
+/// The JSON object. The order of the fields is that of the bytes.
+#[derive(Serialize, Deserialize)]
+struct Metadata {
+    algorithm: String,
+    batch: u64,
+    bit: usize,
+    data: String,
+    epoch: u64,
+    format: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    health: Vec<CheckUpRow>,
+    k: usize,
+    log: Vec<EpochRow>,
+    monitor: Monitor,
+    options: BTreeMap<String, String>,
+    reported: u64,
+    seconds: Exact,
+    seed: u64,
+    uniforms_position: u64,
+    uniforms_seed: u64,
+    updates: u64,
+    version: String,
+    watched: Exact,
+}
+
+/// Updates, monitor and seconds.
+#[derive(Serialize, Deserialize)]
+struct EpochRow(u64, Option<Exact>, Exact);
+
+/// The numbers of a check-up in the order of its fields; the gap is the difference of two of them.
+#[derive(Serialize, Deserialize)]
+struct CheckUpRow(u64, Option<Exact>, Option<Exact>, Option<Exact>, Exact, Exact, Exact, Exact, Exact);
+
+impl CheckUpRow {
+    fn of(check_up: &CheckUp) -> Self {
+        let EquilibriumGap { persistent, fresh, gap: _, standard_error } = check_up.gap;
+        Self(
+            check_up.updates,
+            check_up.r_hat.map(Exact),
+            check_up.bulk_effective_sample_size.map(Exact),
+            check_up.autocorrelation_time.map(Exact),
+            Exact(check_up.visible_flip_rate),
+            Exact(check_up.hidden_flip_rate),
+            Exact(persistent),
+            Exact(fresh),
+            Exact(standard_error),
+        )
     }
 
-    fn json(&self) -> Value {
-        let Settings { algorithm, k, monitor, seed } = self.settings;
-        let (uniforms_seed, position) = self.trainer.chains.uniforms.parts();
-        let TrainerState { bit, updates, reported, watched, .. } = &self.trainer;
-        let epoch = |Epoch { updates, monitor, seconds }: &Epoch| {
-            json!([updates, monitor.map(|monitor| format!("{monitor:?}")), format!("{seconds:?}")])
-        };
-        let mut value = json!({
-            "format": FORMAT,
-            "version": self.version,
-            "data": self.data,
-            "algorithm": match algorithm {
-                Algorithm::Cd => "cd",
-                Algorithm::Pcd { .. } => "pcd",
-            },
-            "k": k,
-            "monitor": name(monitor),
-            "seed": seed,
-            "uniforms_seed": uniforms_seed,
-            "uniforms_position": position,
-            "bit": bit,
-            "updates": updates,
-            "reported": reported,
-            "watched": format!("{watched:?}"),
-            "epoch": self.place.epoch,
-            "batch": self.place.batch,
-            "seconds": format!("{:?}", self.place.seconds),
-            "log": self.log.iter().map(epoch).collect::<Vec<_>>(),
-            "options": self.options,
-        });
-        if !self.health.is_empty() {
-            let row = |check_up: &CheckUp| {
-                let numbers = numbers_of(check_up).map(|x| x.map_or(Value::Null, |x| Value::from(format!("{x:?}"))));
-                [Value::from(check_up.updates)].into_iter().chain(numbers).collect::<Value>()
-            };
-            value["health"] = self.health.iter().map(row).collect();
+    fn check_up(self) -> CheckUp {
+        let known = |x: Option<Exact>| x.map(|Exact(x)| x);
+        let Self(
+            updates,
+            r_hat,
+            effective,
+            time,
+            Exact(visible),
+            Exact(hidden),
+            Exact(persistent),
+            Exact(fresh),
+            error,
+        ) = self;
+        CheckUp {
+            updates,
+            r_hat: known(r_hat),
+            bulk_effective_sample_size: known(effective),
+            autocorrelation_time: known(time),
+            visible_flip_rate: visible,
+            hidden_flip_rate: hidden,
+            gap: EquilibriumGap { persistent, fresh, gap: persistent - fresh, standard_error: error.0 },
         }
-        value
     }
 }
 
-/// The numbers of a check-up in the order in which they are kept.
-fn numbers_of(check_up: &CheckUp) -> [Option<f64>; 8] {
-    let EquilibriumGap { persistent, fresh, gap: _, standard_error } = check_up.gap;
-    [
-        check_up.r_hat,
-        check_up.bulk_effective_sample_size,
-        check_up.autocorrelation_time,
-        Some(check_up.visible_flip_rate),
-        Some(check_up.hidden_flip_rate),
-        Some(persistent),
-        Some(fresh),
-        Some(standard_error),
-    ]
-}
-
-/// Undoes [`numbers_of`].
-fn check_up_of(row: &Value) -> Option<CheckUp> {
-    let known = |n: usize| match &row[n] {
-        Value::Null => Some(None),
-        x => finite(x).map(Some),
-    };
-    let (persistent, fresh, standard_error) = (finite(&row[6])?, finite(&row[7])?, finite(&row[8])?);
-    Some(CheckUp {
-        updates: row[0].as_u64()?,
-        r_hat: known(1)?,
-        bulk_effective_sample_size: known(2)?,
-        autocorrelation_time: known(3)?,
-        visible_flip_rate: finite(&row[4])?,
-        hidden_flip_rate: finite(&row[5])?,
-        gap: EquilibriumGap { persistent, fresh, gap: persistent - fresh, standard_error },
-    })
-}
-
-const MONITORS: [Monitor; 4] =
-    [Monitor::None, Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction];
-
-fn name(monitor: Monitor) -> &'static str {
-    match monitor {
-        Monitor::None => "none",
-        Monitor::PseudoLikelihood => "pl",
-        Monitor::ExactPseudoLikelihood => "pl-exact",
-        Monitor::Reconstruction => "reconstruction",
+impl Metadata {
+    fn of(checkpoint: &Checkpoint) -> Self {
+        let Checkpoint { settings, trainer, place, log, health, data, options, version, .. } = checkpoint;
+        let (uniforms_seed, uniforms_position) = trainer.chains.uniforms.parts();
+        Self {
+            algorithm: settings.algorithm.name().into(),
+            batch: place.batch,
+            bit: trainer.bit,
+            data: data.clone(),
+            epoch: place.epoch,
+            format: FORMAT,
+            health: health.iter().map(CheckUpRow::of).collect(),
+            k: settings.k,
+            log: log.iter().map(|row| EpochRow(row.updates, row.monitor.map(Exact), Exact(row.seconds))).collect(),
+            monitor: settings.monitor,
+            options: options.clone(),
+            reported: trainer.reported,
+            seconds: Exact(place.seconds),
+            seed: settings.seed,
+            uniforms_position,
+            uniforms_seed,
+            updates: trainer.updates,
+            version: version.clone(),
+            watched: Exact(trainer.watched),
+        }
     }
-}
 
-/// What stands in the JSON object, read without trust: the checksum proves that it was written, not by whom.
-struct Fields<'a> {
-    value: &'a Value,
-    file: &'a Tensors<'a>,
-}
-
-impl Fields<'_> {
-    fn checkpoint(&self) -> Result<Checkpoint> {
-        let rbm = model::from_tensors(self.file)?;
-        let ([n_chains, words], hidden) = self.file.tensor("chains")?;
-        let ([n_betas], betas) = self.file.tensor("betas")?;
+    /// The checkpoint. The file is read without trust: the checksum proves that it was written, not by whom.
+    fn with_tensors(self, file: &Tensors<'_>) -> Result<Checkpoint> {
+        let rbm = model::from_tensors(file)?;
+        let ([n_chains, words], hidden) = file.tensor("chains")?;
+        let ([n_betas], betas) = file.tensor("betas")?;
         let expected = [n_betas, rbm.shape().n_hidden().div_ceil(64)];
         if [n_chains, words] != expected || n_chains == 0 {
             let expected = format!("chains of shape {expected:?}, as betas and weights have it, and at least one");
-            return Err(self.file.fail(expected, format!("{:?}", [n_chains, words])));
+            return Err(file.fail(expected, format!("{:?}", [n_chains, words])));
         }
         if let Some(index) = betas.iter().position(|beta: &f32| !beta.is_finite()) {
             let expected = format!("betas[{index}] to be a finite number");
-            return Err(self.file.fail(expected, betas[index].to_string()));
+            return Err(file.fail(expected, betas[index].to_string()));
         }
-        let algorithm = match self.text("algorithm")? {
-            "cd" => Algorithm::Cd,
-            "pcd" => Algorithm::Pcd { n_chains },
-            other => return Err(self.wrong("algorithm", "cd or pcd", other)),
-        };
-        let monitor = self.text("monitor")?;
-        let monitor = MONITORS
-            .into_iter()
-            .find(|&known| name(known) == monitor)
-            .ok_or_else(|| self.wrong("monitor", "none, pl, pl-exact or reconstruction", monitor))?;
-        let size = |what: &str| {
-            let number = self.number(what)?;
-            usize::try_from(number).map_err(|_| self.wrong(what, "a size", &number.to_string()))
-        };
-        let uniforms = Uniforms::from_parts(self.number("uniforms_seed")?, self.number("uniforms_position")?);
-        let epoch = |row: &Value| {
-            let monitor = match &row[1] {
-                Value::Null => Some(None),
-                monitor => finite(monitor).map(Some),
-            };
-            Some(Epoch { updates: row[0].as_u64()?, monitor: monitor?, seconds: finite(&row[2])? })
-        };
-        let log: Option<Vec<Epoch>> = self.value["log"].as_array().and_then(|rows| rows.iter().map(epoch).collect());
-        let health = match &self.value["health"] {
-            Value::Null => Some(Vec::new()),
-            rows => rows.as_array().and_then(|rows| rows.iter().map(check_up_of).collect()),
-        };
-        let options = self.value["options"].as_object();
-        let options = options.and_then(|options: &Map<String, Value>| {
-            options.iter().map(|(name, value)| Some((name.clone(), value.as_str()?.to_string()))).collect()
-        });
+        let algorithm = Algorithm::named(&self.algorithm, n_chains);
+        let algorithm = algorithm.map_err(|problem| file.fail(METADATA, problem.to_string()))?;
+        let uniforms = Uniforms::from_parts(self.uniforms_seed, self.uniforms_position);
+        let epoch =
+            |EpochRow(updates, monitor, Exact(seconds))| Epoch::new(updates, monitor.map(|x: Exact| x.0), seconds);
         Ok(Checkpoint {
-            settings: Settings { algorithm, k: size("k")?, monitor, seed: self.number("seed")? },
+            rbm,
+            settings: Settings { algorithm, k: self.k, monitor: self.monitor, seed: self.seed },
             trainer: TrainerState {
                 chains: ChainState { hidden, betas, uniforms },
-                bit: size("bit")?,
-                updates: self.number("updates")?,
-                reported: self.number("reported")?,
-                watched: self.fraction("watched")?,
+                bit: self.bit,
+                updates: self.updates,
+                reported: self.reported,
+                watched: self.watched.0,
             },
-            place: Place {
-                epoch: self.number("epoch")?,
-                batch: self.number("batch")?,
-                seconds: self.fraction("seconds")?,
-            },
-            log: log.ok_or_else(|| self.wrong("log", "rows of updates, monitor and seconds", "others"))?,
-            health: health.ok_or_else(|| self.wrong("health", "rows of updates and eight numbers", "others"))?,
-            data: self.text("data")?.into(),
-            options: options.ok_or_else(|| self.wrong("options", "names and texts", "others"))?,
-            version: self.text("version")?.into(),
-            rbm,
+            place: Place::new(self.epoch, self.batch, self.seconds.0),
+            log: self.log.into_iter().map(epoch).collect(),
+            health: self.health.into_iter().map(CheckUpRow::check_up).collect(),
+            data: self.data,
+            options: self.options,
+            version: self.version,
         })
     }
-
-    fn wrong(&self, name: &str, expected: &str, found: &str) -> Error {
-        self.file.fail(format!("{name} to be {expected}"), found.escape_default().to_string())
-    }
-
-    fn number(&self, name: &str) -> Result<u64> {
-        self.value[name].as_u64().ok_or_else(|| self.wrong(name, "a whole number", &self.value[name].to_string()))
-    }
-
-    fn text(&self, name: &str) -> Result<&str> {
-        self.value[name].as_str().ok_or_else(|| self.wrong(name, "a text", &self.value[name].to_string()))
-    }
-
-    fn fraction(&self, name: &str) -> Result<f64> {
-        finite(&self.value[name]).ok_or_else(|| self.wrong(name, "a finite number", &self.value[name].to_string()))
-    }
-}
-
-/// A finite number as [`Checkpoint::json`] writes one.
-fn finite(value: &Value) -> Option<f64> {
-    value.as_str()?.parse().ok().filter(|x: &f64| x.is_finite())
 }

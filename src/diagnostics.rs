@@ -316,15 +316,23 @@ pub struct CheckUp {
 ///
 /// A copy of the chains makes `steps` steps at the present parameters, each of them recorded with [`CHECK_UP_OVERLAPS`]
 /// overlaps; chains from the rows make as many, and the free energies of the copy's first step are compared with theirs.
-/// `steps`: at least 4; R̂ and autocorrelation times beyond them cannot be seen, the gap needs no mixing. `draws`: numbers for
-/// the copy and then for the fresh chains; with [`Purpose::Diagnosis`] training goes on as if nobody had asked. Costs some 3/2
-/// of the steps of the copy and the steps of the fresh chains.
+/// `steps`: at least 4; R̂ and autocorrelation times beyond them cannot be seen, the gap needs no mixing. `draws`: the sequence
+/// of all check-ups of a run; with [`Purpose::Diagnosis`] training goes on as if nobody had asked. Each check-up takes
+/// D = steps·(chains + rows)·(n_visible + n_hidden) + rows·n_hidden numbers, first for the copy and then for the fresh chains,
+/// and begins updates·D after `draws`: it shares none with any other, and does not depend on which others are made. Costs some
+/// 3/2 of the steps of the copy and the steps of the fresh chains.
 ///
 /// # Errors
 /// [`Error::Argument`] where chains or rows do not fit the RBM, or there are less than 4 steps.
 pub fn check_up<'a>(
-    rbm: &Resident, chains: &Chains, rows: impl Into<Batch<'a>>, steps: usize, draws: Uniforms, updates: u64,
+    rbm: &Resident, chains: &Chains, rows: impl Into<Batch<'a>>, steps: usize, mut draws: Uniforms, updates: u64,
 ) -> Result<CheckUp> {
+    let rows = rows.into();
+    let fresh = rows.len();
+    let (n_visible, n_hidden) = (rbm.shape().n_visible(), rbm.shape().n_hidden());
+    let a_step = ((chains.len() + fresh) * (n_visible + n_hidden)) as u64;
+    let taken = a_step.wrapping_mul(steps as u64).wrapping_add((fresh * n_hidden) as u64);
+    draws.skip(updates.wrapping_mul(taken));
     let mut copy = chains.drawing(draws)?;
     let mut recorder = Recorder::new(rbm, &copy, CHECK_UP_OVERLAPS);
     for _ in 0..steps {

@@ -15,16 +15,34 @@ use crate::{
     resident::Resident,
     rows::Rows,
 };
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt::{self, Display},
+    str::FromStr,
+};
 
 /// What a [`Trainer`](crate::Trainer) watches at every update, with the parameters from before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// `Display`, `FromStr` and serde use one set of names:
+///
+/// ```
+/// use harmonium::Monitor;
+/// assert_eq!("pl-exact".parse(), Ok(Monitor::ExactPseudoLikelihood));
+/// assert_eq!(Monitor::PseudoLikelihood.to_string(), "pl");
+/// assert!("likelihood".parse::<Monitor>().is_err());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Monitor {
     /// Nothing.
     None,
     /// The pseudo-likelihood's term of one bit times n_visible; the next bit at the next update, over epochs. Consecutive
     /// epochs average different bits, so the curve goes up and down a little as the tutorial's does.
+    #[serde(rename = "pl")]
     PseudoLikelihood,
     /// The pseudo-likelihood over all bits: O(rows·n_visible·n_hidden) multiply-adds an update.
+    #[serde(rename = "pl-exact")]
     ExactPseudoLikelihood,
     /// The reconstruction cross-entropy. CD: of the k-th step's pre-activations. PCD, whose chains are not
     /// reconstructions: of the pre-activations that the batch's hidden means give.
@@ -32,8 +50,41 @@ pub enum Monitor {
 }
 
 impl Monitor {
+    /// All monitors.
+    pub const ALL: &[Self] = &[Self::PseudoLikelihood, Self::ExactPseudoLikelihood, Self::Reconstruction, Self::None];
+
+    /// The name in words, for a log or the axis of a plot.
+    pub fn title(self) -> &'static str {
+        match self {
+            Monitor::None => "nothing",
+            Monitor::PseudoLikelihood => "pseudo-likelihood",
+            Monitor::ExactPseudoLikelihood => "exact pseudo-likelihood",
+            Monitor::Reconstruction => "reconstruction",
+        }
+    }
+
     pub(crate) fn is_some(self) -> bool {
         self != Monitor::None
+    }
+}
+
+impl Display for Monitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+impl FromStr for Monitor {
+    type Err = Error;
+
+    /// # Errors
+    /// [`Error::Argument`] with all names where this is none of them.
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.iter().copied().find(|monitor| monitor.to_string() == name).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(Self::to_string).collect();
+            let expected = format!("one of {}", names.join(", "));
+            Error::Argument { what: "monitor", expected, found: name.into() }
+        })
     }
 }
 

@@ -1,8 +1,13 @@
-//! Choices that have names: `Display` and `FromStr` from one table.
+//! Choices that have names: `Display`, `FromStr` and the list of all, from one table.
 
-/// Implements both for an enum without fields; `$what` names the choice in the error.
+/// Implements both for an enum without fields, and lists it as `ALL`; `$what` names the choice in the error.
 macro_rules! names {
     ($type:ident, $what:literal, $($variant:ident = $name:literal),+) => {
+        impl $type {
+            /// All of them.
+            pub const ALL: &[Self] = &[$($type::$variant),+];
+        }
+
         impl std::fmt::Display for $type {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(match self {

@@ -5,15 +5,13 @@
 //! shapes, devices and lengths first; so no verb can be reached from outside of the crate.
 
 use crate::{
-    error::{Error, Result},
+    error::Result,
+    names::names,
     rbm::{Gradient, RbmMut, RbmRef},
     shape::{Layer, Shape},
     uniforms::Uniforms,
 };
-use std::{
-    fmt::{self, Debug, Display},
-    str::FromStr,
-};
+use std::fmt::Debug;
 
 /// What a conditional gives for each unit of a layer: flat row-major buffers, made anew by every call that fills them and
 /// kept from call to call so that nothing is allocated twice.
@@ -78,34 +76,7 @@ pub enum Sums {
     Auto,
 }
 
-impl Sums {
-    /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 4] = [Self::Canonical, Self::Gemm, Self::GemmTf32, Self::Auto];
-}
-
-impl Display for Sums {
-    /// `canonical`, `gemm`, `gemm-tf32` or `auto`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Sums::Canonical => "canonical",
-            Sums::Gemm => "gemm",
-            Sums::GemmTf32 => "gemm-tf32",
-            Sums::Auto => "auto",
-        })
-    }
-}
-
-impl FromStr for Sums {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|sums| sums.to_string() == text).ok_or_else(|| Error::Argument {
-            what: "sums",
-            expected: "canonical, gemm, gemm-tf32 or auto".into(),
-            found: text.into(),
-        })
-    }
-}
+names!(Sums, "sums", Canonical = "canonical", Gemm = "gemm", GemmTf32 = "gemm-tf32", Auto = "auto");
 
 /// What is watched at every update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -90,9 +90,13 @@ fn names(folder: &Path) -> Vec<String> {
 fn train_writes_everything() {
     let folder = with_data("train");
     let said = run(&folder, SMALL).fine();
-    for part in
-        ["PCD-2 with 5 chains", "epoch 0: pseudo-likelihood -", "epoch 1: pseudo-likelihood -", "minutes", "out"]
-    {
+    for part in [
+        "PCD-2 with 5 chains",
+        "epoch 0: pseudo-likelihood -",
+        "epoch 1: pseudo-likelihood -",
+        "training took 0.",
+        " s\nwritten to out",
+    ] {
         assert!(said.contains(part), "{said:?} does not say {part:?}");
     }
     assert!(!said.contains("tutorial"), "{said}");
@@ -280,6 +284,32 @@ fn a_rate_that_ends_in_infinity_is_told() {
     let folder = with_data("rate");
     run(&folder, &format!("{SMALL} --quiet --lr 3e38")).fails(1, &["--lr", "finite", "found 3e38"]);
     assert!(!folder.join("out/model.safetensors").exists());
+}
+
+/// It stays finite for a while, but its numbers are so large that they have lost what is to be learnt.
+#[test]
+fn a_rate_that_ends_in_absurd_numbers_is_told() {
+    let folder = with_data("absurd");
+    for (lr, monitor) in [("3e37", "pl"), ("1e37", "pl-exact"), ("1e37", "reconstruction")] {
+        for algorithm in ["pcd", "cd"] {
+            let options = SMALL.replace(" --chains 5", "");
+            let train = format!("{options} --quiet --algorithm {algorithm} --monitor {monitor} --lr {lr}");
+            run(&folder, &train).fails(1, &["--lr", "stay finite", &format!("found {lr}: in epoch 0"), "nats a row"]);
+            assert!(!folder.join("out/model.safetensors").exists());
+        }
+    }
+}
+
+/// A warning, once.
+#[test]
+fn a_model_that_does_not_learn_is_told() {
+    let folder = with_data("useless");
+    let outcome = run(&folder, &format!("{SMALL} --monitor pl-exact --epochs 4 --lr 1000").replace("--epochs 2 ", ""));
+    assert_eq!((outcome.status, outcome.stderr.lines().count()), (0, 1), "{}", outcome.stderr);
+    let says = ["warning: epoch 0: exact pseudo-likelihood -", "even odds for every unit give -11.09", "--lr 1000"];
+    assert!(says.iter().all(|part| outcome.stderr.contains(part)), "{}", outcome.stderr);
+    // A small rate is slow, but nothing is wrong.
+    run(&folder, &format!("{SMALL} --monitor pl-exact --lr 0.001")).fine();
 }
 
 #[cfg(unix)]

@@ -5,7 +5,7 @@ mod oracle;
 use harmonium::{
     Chains, Cpu, Purpose, Rbm, Resident, Uniforms,
     diagnostics::{
-        Health, Recorder, autocorrelation_time, bulk_effective_sample_size, check_up, equilibrium_gap, r_hat,
+        CheckUp, Health, Recorder, autocorrelation_time, bulk_effective_sample_size, check_up, equilibrium_gap, r_hat,
     },
 };
 use oracle::{
@@ -240,10 +240,10 @@ fn a_check_up_leaves_chains_alone_and_tells_how_they_are() {
     let mut chains = Chains::new(on_cpu.device(), rbm.shape(), 100, draws.clone()).expect("chains");
     chains.sweep(&on_cpu, 500).expect("a sweep");
     let before = chains.state().expect("a state");
-    let look = || check_up(&on_cpu, &chains, rows(&data, 12), 500, diagnosis(), 77).expect("a check-up");
-    let found = look();
+    let after = |updates, draws| check_up(&on_cpu, &chains, rows(&data, 12), 500, draws, updates).expect("a check-up");
+    let found = after(0, diagnosis());
     assert_eq!(chains.state().expect("a state"), before, "the chains stay where they are");
-    assert_eq!((look(), found.updates), (found, 77));
+    assert_eq!(after(0, diagnosis()), found);
     let (r_hat, effective) = (found.r_hat.expect("R̂"), found.bulk_effective_sample_size.expect("an ESS"));
     assert!(r_hat < 1.02 && effective > 1000.0, "{found:?}");
     assert!(found.autocorrelation_time.expect("a time") >= 0.5, "{found:?}");
@@ -255,6 +255,22 @@ fn a_check_up_leaves_chains_alone_and_tells_how_they_are() {
     let health = recorded(&rbm, 100, 500);
     assert!((found.visible_flip_rate - health.visible_flip_rate).abs() < 0.02, "{found:?}");
     assert!(check_up(&on_cpu, &chains, rows(&data, 12), 3, diagnosis(), 1).is_err());
+
+    // The numbers of the next one begin where those of this one end, whatever its size.
+    let mut copy = chains.drawing(diagnosis()).expect("a copy");
+    copy.sweep(&on_cpu, 500).expect("a sweep");
+    let end = copy.state().expect("a state").uniforms;
+    let mut others = Chains::from_visible(&on_cpu, rows(&data, 12), end).expect("chains");
+    others.sweep(&on_cpu, 500).expect("a sweep");
+    let end = others.state().expect("a state").uniforms;
+    let next = after(1, diagnosis());
+    assert_eq!(CheckUp { updates: 1, ..after(0, end) }, next);
+    assert_ne!(CheckUp { updates: 0, ..next }, found);
+    let mut far = diagnosis();
+    far.seek(
+        diagnosis().position() + 77 * (others.state().expect("a state").uniforms.position() - diagnosis().position()),
+    );
+    assert_eq!(CheckUp { updates: 77, ..after(0, far) }, after(77, diagnosis()));
 
     // Chains that sit in the shallow valley while all data is in the deep one.
     let rbm = two_valleys(0.3);

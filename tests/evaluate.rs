@@ -159,7 +159,7 @@ fn diagnose_draws_other_numbers_than_training() {
     let ChainState { mut hidden, uniforms, .. } = at_data.state().unwrap();
     hidden.resize(8, 0);
     let state = ChainState { hidden, betas: vec![1.0; 8], uniforms };
-    let mut chains = Chains::from_state(resident.backend(), rbm.shape(), &state).unwrap();
+    let mut chains = Chains::from_state(resident.device(), rbm.shape(), &state).unwrap();
     let mut recorder = Recorder::new(&resident, &chains, 0);
     chains.sweep(&resident, 50).unwrap();
     for _ in 0..50 {
@@ -169,10 +169,10 @@ fn diagnose_draws_other_numbers_than_training() {
     near(&found["statistics"][0]["mean"], recorder.health().unwrap().statistics[0].mean);
     let state = chains.state().unwrap();
     let half = ChainState { hidden: state.hidden[4..].to_vec(), betas: vec![1.0; 4], ..state.clone() };
-    let mut half = Chains::from_state(resident.backend(), rbm.shape(), &half).unwrap();
+    let mut half = Chains::from_state(resident.device(), rbm.shape(), &half).unwrap();
     half.sweep(&resident, 1).unwrap();
     let mut visible = harmonium::Activations::default();
-    half.visible(&mut visible).unwrap();
+    half.visible(&resident, &mut visible).unwrap();
     let energies = resident.free_energy(rows(&visible.sample, 10)).unwrap();
     near(&found["equilibrium_gap"]["persistent"], energies.iter().sum::<f64>() / 4.0);
 }

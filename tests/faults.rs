@@ -61,17 +61,8 @@ impl Run {
 
     fn checkpoint(&mut self) -> Checkpoint {
         let trainer = self.trainer.state().expect("a state");
-        Checkpoint {
-            rbm: self.rbm.clone(),
-            settings: self.settings,
-            place: Place { epoch: trainer.updates, ..Place::default() },
-            trainer,
-            log: Vec::new(),
-            health: Vec::new(),
-            data: fingerprint(byte_rows(&self.rows, NV)),
-            options: BTreeMap::new(),
-            version: "0".into(),
-        }
+        let (place, data) = (Place::new(trainer.updates, 0, 0.0), fingerprint(byte_rows(&self.rows, NV)));
+        Checkpoint::new(self.rbm.clone(), self.settings, trainer, place, data)
     }
 }
 
@@ -312,17 +303,9 @@ fn small() -> Vec<u8> {
     let mut lent = rbm.lend(&cpu).expect("lent");
     trainer.step(&mut lent, byte_rows(&[0, 255, 9], 3), 0.1).expect("a step");
     lent.finish().expect("finished");
-    let checkpoint = Checkpoint {
-        rbm,
-        settings,
-        trainer: trainer.state().expect("a state"),
-        place: Place { epoch: 0, batch: 1, seconds: 0.25 },
-        log: Vec::new(),
-        health: Vec::new(),
-        data: fingerprint(byte_rows(&[0, 255, 9], 3)),
-        options: BTreeMap::from([("lr".into(), "0.1".into())]),
-        version: "0".into(),
-    };
+    let (state, data) = (trainer.state().expect("a state"), fingerprint(byte_rows(&[0, 255, 9], 3)));
+    let mut checkpoint = Checkpoint::new(rbm, settings, state, Place::new(0, 1, 0.25), data);
+    checkpoint.options = BTreeMap::from([("lr".into(), "0.1".into())]);
     checkpoint.to_bytes().expect("bytes")
 }
 

@@ -88,28 +88,20 @@ fn a_checkpoint() {
     let mut lent = rbm.lend(&cpu).expect("lent");
     trainer.step(&mut lent, rows, 0.1).expect("a step");
     lent.finish().expect("finished");
-    let checkpoint = Checkpoint {
-        rbm,
-        settings,
-        trainer: trainer.state().expect("a state"),
-        place: Place { epoch: 3, batch: 1, seconds: 1.5 },
-        log: vec![
-            Epoch { updates: 5, monitor: Some(-0.1), seconds: 1e-300 },
-            Epoch { updates: 10, monitor: None, seconds: 0.1 },
-        ],
-        health: vec![CheckUp {
-            updates: 7,
-            r_hat: Some(1.0 + f64::EPSILON),
-            bulk_effective_sample_size: Some(1e-300),
-            autocorrelation_time: None,
-            visible_flip_rate: 0.1,
-            hidden_flip_rate: 0.0,
-            gap: EquilibriumGap { persistent: -3.5, fresh: -1.25, gap: -2.25, standard_error: 0.1 },
-        }],
-        data: fingerprint(rows),
-        options: BTreeMap::from([("hidden".into(), "70".into()), ("lr".into(), "0.1".into())]),
-        version: "0.1.0".into(),
-    };
+    let state = trainer.state().expect("a state");
+    let mut checkpoint = Checkpoint::new(rbm, settings, state, Place::new(3, 1, 1.5), fingerprint(rows));
+    checkpoint.log = vec![Epoch::new(5, Some(-0.1), 1e-300), Epoch::new(10, None, 0.1)];
+    checkpoint.health = vec![CheckUp {
+        updates: 7,
+        r_hat: Some(1.0 + f64::EPSILON),
+        bulk_effective_sample_size: Some(1e-300),
+        autocorrelation_time: None,
+        visible_flip_rate: 0.1,
+        hidden_flip_rate: 0.0,
+        gap: EquilibriumGap { persistent: -3.5, fresh: -1.25, gap: -2.25, standard_error: 0.1 },
+    }];
+    checkpoint.options = BTreeMap::from([("hidden".into(), "70".into()), ("lr".into(), "0.1".into())]);
+    checkpoint.version = "0.1.0".into();
     assert_eq!(
         sha256(&checkpoint.to_bytes().expect("bytes")),
         "b0e57928c8b3f8578a0936cb0a2befaaa2670fc82267054c3b98fd926037dfae"

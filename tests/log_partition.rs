@@ -3,7 +3,7 @@
 mod oracle;
 
 use harmonium::{
-    Backend, Cpu, Error, Gemm, Gradient, Isa, LogLikelihood, Purpose, Rbm, Rows, Shape, Uniforms, Values,
+    Cpu, Device, Error, Gradient, Isa, LogLikelihood, Purpose, Rbm, Rows, Shape, Uniforms, Values,
     elementary::{sigmoid, softplus},
     likelihood::{free_energy_gap, log_likelihoods},
     log_likelihood,
@@ -360,7 +360,7 @@ fn few_starts_serve_over_and_over() {
     let (one, two) = (rows(&data[..12], 12), rows(&data, 12));
     let settings = Annealing { runs: 50, schedule: Schedule::new(2000).expect("steps"), burn_in: 300, seed: 4 };
     let chains = harmonium::Chains::from_visible(&resident, two, Uniforms::new(9, Purpose::Training)).expect("chains");
-    for start in [Start::Rows(one), Start::Rows(two), Start::Chains(&chains)] {
+    for start in [Start::Rows(one.into()), Start::Rows(two.into()), Start::Chains(&chains)] {
         let found = bracket(&resident, &BaseRate::fit(one), start, &settings).expect("a bracket");
         assert!((found.lower..=found.upper).contains(&truth), "{start:?}: {truth} {found:?}");
         assert_eq!((found.runs, found.agreement), (50, Agreement::Meet), "{start:?}");

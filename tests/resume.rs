@@ -279,6 +279,38 @@ fn checkpoints_that_do_not_fit_the_run() {
     assert!(stderr.contains("warning: the checkpoint is of version 0.0.1: version"), "{stderr}");
 }
 
+/// Runs that an earlier release stopped, and what it would have made of them.
+#[test]
+fn old_checkpoints_end_where_the_old_program_would_have_ended() {
+    let folder = folder("old");
+    for (name, check_ups) in [("cd", 0), ("pcd", 6)] {
+        let old = |state: &str| {
+            let name = format!("tests/checkpoints/{name}-{state}.safetensors");
+            fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a checkpoint")
+        };
+        for bytes in [old("stopped"), old("finished")] {
+            let read = Checkpoint::from_bytes(&bytes, name).expect("a checkpoint");
+            assert!(read.to_bytes().expect("bytes") == bytes, "{name} is written in another way");
+        }
+        fs::create_dir(folder.join(name)).expect("a folder");
+        let path = folder.join(name).join("checkpoint.safetensors");
+        fs::write(&path, old("stopped")).expect("a checkpoint");
+        fine(&folder, &format!("train --quiet --resume {name} --samples 1"));
+        let mut found = Checkpoint::load(&path).expect("a checkpoint");
+        let mut expected = Checkpoint::from_bytes(&old("finished"), name).expect("a checkpoint");
+        // Check-ups draw other numbers now.
+        assert_eq!((found.health.len(), expected.health.len()), (check_ups, check_ups));
+        found.health.clone_from(&expected.health);
+        for checkpoint in [&mut found, &mut expected] {
+            checkpoint.place.seconds = 0.0;
+            checkpoint.log.iter_mut().for_each(|epoch| epoch.seconds = 0.0);
+        }
+        assert_eq!(found, expected);
+        let model = harmonium::model::load(&folder.join(name).join("model.safetensors")).expect("a model");
+        assert_eq!(model, expected.rbm);
+    }
+}
+
 #[test]
 fn a_run_that_is_far_enough_makes_no_update() {
     let folder = folder("enough");

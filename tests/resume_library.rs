@@ -40,28 +40,21 @@ fn go_on(backend: &Device, settings: Settings, from: Option<&Checkpoint>, update
             reports.push(trainer.take_report().expect("a report").monitor.map(f64::to_bits));
         }
     }
-    let checkpoint = Checkpoint {
-        rbm: lent.to_rbm().expect("a copy"),
-        settings,
-        trainer: trainer.state().expect("a state"),
-        place: Place { epoch: updates / 5, batch: updates % 5, seconds: 1.5 },
-        log: vec![
-            Epoch { updates: 5, monitor: Some(-0.1), seconds: 1e-300 },
-            Epoch { updates: 10, monitor: None, seconds: 0.1 },
-        ],
-        health: vec![CheckUp {
-            updates: 7,
-            r_hat: Some(1.0 + f64::EPSILON),
-            bulk_effective_sample_size: Some(1e-300),
-            autocorrelation_time: None,
-            visible_flip_rate: 0.1,
-            hidden_flip_rate: 0.0,
-            gap: EquilibriumGap { persistent: -3.5, fresh: -1.25, gap: -2.25, standard_error: 0.1 },
-        }],
-        data: fingerprint(rows),
-        options: BTreeMap::from([("a \"quoted\" \\ name".into(), "and\nits ünïcode".into())]),
-        version: "1.2.3".into(),
-    };
+    let (rbm, state) = (lent.to_rbm().expect("a copy"), trainer.state().expect("a state"));
+    let place = Place::new(updates / 5, updates % 5, 1.5);
+    let mut checkpoint = Checkpoint::new(rbm, settings, state, place, fingerprint(rows));
+    checkpoint.log = vec![Epoch::new(5, Some(-0.1), 1e-300), Epoch::new(10, None, 0.1)];
+    checkpoint.health = vec![CheckUp {
+        updates: 7,
+        r_hat: Some(1.0 + f64::EPSILON),
+        bulk_effective_sample_size: Some(1e-300),
+        autocorrelation_time: None,
+        visible_flip_rate: 0.1,
+        hidden_flip_rate: 0.0,
+        gap: EquilibriumGap { persistent: -3.5, fresh: -1.25, gap: -2.25, standard_error: 0.1 },
+    }];
+    checkpoint.options = BTreeMap::from([("a \"quoted\" \\ name".into(), "and\nits ünïcode".into())]);
+    checkpoint.version = "1.2.3".into();
     let bytes = checkpoint.to_bytes().expect("bytes");
     assert_eq!(Checkpoint::from_bytes(&bytes, "x").expect("a checkpoint"), checkpoint);
     (bytes, reports)
@@ -132,7 +125,8 @@ fn what_is_not_finite_is_not_saved() {
     for _ in 0..40 {
         trainer.step(&mut lent, byte_rows(&bytes, 15), f32::MAX).expect("a step");
     }
-    let lost = Checkpoint { rbm: lent.to_rbm().expect("a copy"), ..good.clone() };
+    let mut lost = good.clone();
+    lost.rbm = lent.to_rbm().expect("a copy");
     assert!(matches!(lost.to_bytes(), Err(Error::Value { expected: "a finite number", .. })));
 }
 

@@ -3,15 +3,14 @@
 
 use super::{Images, idx, open_file};
 use crate::{
-    error::{Error, Result, shown},
+    error::Result,
+    names::names,
     storage::{file_error, format_error},
 };
 use std::{
-    fmt::{self, Display},
     fs::File,
     io::BufReader,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 /// The rows of the training file that are for training, 50 000; those that follow, 10 000 of MNIST, are for validation. The
@@ -34,37 +33,7 @@ pub enum Split {
     Test,
 }
 
-impl Split {
-    /// All splits.
-    pub const ALL: &[Self] = &[Split::Train, Split::Validation, Split::Test];
-
-    /// The name that [`Display`] writes and [`FromStr`] reads: `train`, `validation` or `test`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Split::Train => "train",
-            Split::Validation => "validation",
-            Split::Test => "test",
-        }
-    }
-}
-
-impl Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Split {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.iter().copied().find(|split| split.name() == name).ok_or_else(|| Error::Argument {
-            what: "split",
-            expected: "one of train, validation, test".into(),
-            found: shown(name),
-        })
-    }
-}
+names!(Split, "split", Train = "train", Validation = "validation", Test = "test");
 
 /// Opens a part of a folder of MNIST's files.
 ///

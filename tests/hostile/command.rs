@@ -93,7 +93,7 @@ fn command_lines() {
         ("train --seed -1", 2, "unexpected argument '-1' found".into()),
         ("train --image 28", 2, "invalid value '28' for '--image <HxW>': expected two whole numbers of at least 1, such as 28x28".into()),
         ("train --monitor x", 2, "invalid value 'x' for '--monitor <NAME>': expected one of pl, pl-exact, reconstruction, none".into()),
-        ("train --device cuda:x", 2, format!("invalid value 'cuda:x' for '--device <NAME>': {}", if cfg!(feature = "cuda") { "expected cpu, cuda or cuda:N" } else { "this build is without CUDA; expected cpu" })),
+        ("train --device cuda:x", 2, format!("invalid value 'cuda:x' for '--device <NAME>': {}", if cfg!(feature = "cuda") { "expected cpu, cuda or cuda:N" } else { "expected cpu, as this build is without CUDA" })),
         ("train --device gpu", 2, format!("invalid value 'gpu' for '--device <NAME>': expected cpu{}", if cfg!(feature = "cuda") { ", cuda or cuda:N" } else { "" })),
         ("train --checkpoint-every 5hours", 2, "invalid value '5hours' for '--checkpoint-every <N[updates|epochs|minutes]>': expected a whole number of at least 1 and updates, epochs or minutes, such as 500updates".into()),
         ("train --checkpoint-every 0", 2, "invalid value '0' for '--checkpoint-every <N[updates|epochs|minutes]>': expected a whole number of at least 1 and updates, epochs or minutes, such as 500updates".into()),

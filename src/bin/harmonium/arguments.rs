@@ -1,18 +1,19 @@
 //! The command line.
 
-use crate::{Failure, data::Split};
+use crate::{Failure, data::Split, pool};
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
     error::ErrorKind,
     parser::ValueSource,
 };
-use harmonium::{Algorithm, Monitor};
+use harmonium::{Algorithm, Device, Monitor, Place, Settings, Sums};
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
     fmt::{self, Display},
-    num::NonZeroUsize,
-    path::PathBuf,
+    path::{Path, PathBuf},
     str::FromStr,
 };
 
@@ -43,57 +44,65 @@ pub enum Command {
     Info(Info),
 }
 
-#[derive(Args)]
+/// A checkpoint keeps what serde does not skip, by the options' names.
+#[derive(Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Train {
     /// A folder with MNIST's IDX files (the first 50 000 training rows are trained on), or one IDX or npy file.
     #[arg(long, value_name = "PATH", default_value = DATA)]
+    #[serde(serialize_with = "path")]
     pub data: PathBuf,
     /// Hidden units.
-    #[arg(long, value_name = "N", default_value = "500", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "500", value_parser = at_least::<1>)]
     pub hidden: usize,
     /// Passes over the data.
-    #[arg(long, value_name = "N", default_value = "15", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "15", value_parser = at_least::<1>)]
     pub epochs: usize,
     /// Rows an update; rows left over at the end of an epoch are dropped.
-    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least::<1>)]
     pub batch_size: usize,
     /// Learning rate of the mean gradient over a batch.
     #[arg(long, value_name = "RATE", default_value = "0.1", value_parser = rate, allow_negative_numbers = true)]
+    #[serde(serialize_with = "shortest")]
     pub lr: f32,
     /// Persistent contrastive divergence, or contrastive divergence.
-    #[arg(long, value_enum, value_name = "NAME", default_value = "pcd")]
-    pub algorithm: Method,
+    #[arg(long, value_name = "NAME", default_value = "pcd", value_parser = algorithm())]
+    #[serde(serialize_with = "name")]
+    pub algorithm: Algorithm,
     /// Gibbs steps an update.
-    #[arg(long, value_name = "N", default_value = "15", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "15", value_parser = at_least::<1>)]
     pub k: usize,
     /// Persistent chains; only with --algorithm pcd [default: the batch size].
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = at_least::<1>)]
     pub chains: Option<usize>,
     /// Pseudo-likelihood by one bit an update or over all bits, reconstruction cross-entropy, or nothing
     /// [default: pl for pcd, reconstruction for cd].
-    #[arg(long, value_enum, value_name = "NAME")]
-    pub monitor: Option<Watch>,
+    #[arg(long, value_name = "NAME", value_parser = named(&Monitor::ALL))]
+    pub monitor: Option<Monitor>,
     /// After every N updates tell in DIR/health.csv how the persistent chains are, from 1000 Gibbs steps of copies: R̂,
     /// effective sample size, autocorrelation time, flip rates, and their free energy beside that of as many chains started
     /// at data; with a warning where they lag. Changes nothing in what is learnt. Only with --algorithm pcd.
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = at_least::<1>)]
     pub health_every: Option<usize>,
     /// Train on the first ROWS training rows only.
-    #[arg(long, value_name = "ROWS", value_parser = at_least_one)]
+    #[arg(long, value_name = "ROWS", value_parser = at_least::<1>)]
     pub limit: Option<usize>,
     /// Chooses all random numbers: the same seed gives the same model, whatever the number of threads.
     #[arg(long, value_name = "N", default_value = "123")]
     pub seed: u64,
     #[command(flatten)]
+    #[serde(flatten)]
     pub compute: Compute,
     /// Height and width of the pictures in the rows [default: what the data file says, or square].
     #[arg(long, value_name = "HxW")]
     pub image: Option<Sides>,
     /// Folder for the model, pictures and log; made if it is not there.
     #[arg(long, value_name = "DIR", default_value = "harmonium-out")]
+    #[serde(skip)]
     pub out: PathBuf,
     /// Rows of samples, 1000 Gibbs steps apart, drawn when the training is done; 0 for no samples.
     #[arg(long, value_name = "ROWS", default_value = "10")]
+    #[serde(skip)]
     pub samples: usize,
     /// How often DIR/checkpoint.safetensors is written: every so many updates, epochs or minutes, as in 500updates.
     #[arg(long, value_name = "N[updates|epochs|minutes]", default_value = "1epochs")]
@@ -102,15 +111,19 @@ pub struct Train {
     /// --threads, --device, --samples, --quiet, --checkpoint-every, --stop-after and the place of the same data may be
     /// others.
     #[arg(long, value_name = "DIR")]
+    #[serde(skip)]
     pub resume: Option<PathBuf>,
     /// Stop with a checkpoint after N updates, counted from the run's beginning, to be resumed later.
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = at_least::<1>)]
+    #[serde(skip)]
     pub stop_after: Option<usize>,
     /// Say nothing but errors.
     #[arg(long)]
+    #[serde(skip)]
     pub quiet: bool,
     /// The names of the options that were said, not left to their defaults.
     #[arg(skip)]
+    #[serde(skip)]
     pub said: Vec<String>,
 }
 
@@ -122,13 +135,13 @@ pub struct Sample {
     #[arg(long, value_name = "PATH", default_value = DATA)]
     pub data: PathBuf,
     /// Chains: pictures from left to right.
-    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least::<1>)]
     pub chains: usize,
     /// Pictures from top to bottom.
-    #[arg(long, value_name = "N", default_value = "10", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "10", value_parser = at_least::<1>)]
     pub rows: usize,
     /// Gibbs steps before each row.
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least::<1>)]
     pub steps: usize,
     /// Chooses the rows to start from and all draws.
     #[arg(long, value_name = "N", default_value = "123")]
@@ -151,20 +164,20 @@ pub struct Evaluate {
     #[arg(long, value_name = "PATH", default_value = DATA)]
     pub data: PathBuf,
     /// Which rows of a folder: its first 50 000 training rows, those behind them, or its test rows [default: test].
-    #[arg(long, value_name = "NAME", value_parser = split())]
+    #[arg(long, value_name = "NAME", value_parser = named(Split::ALL))]
     pub split: Option<Split>,
     /// Evaluate the first ROWS of them only.
-    #[arg(long, value_name = "ROWS", value_parser = at_least_one)]
+    #[arg(long, value_name = "ROWS", value_parser = at_least::<1>)]
     pub limit: Option<usize>,
     /// log Z by enumeration, by annealing both ways or forward only, or not at all; auto enumerates up to 25 units in the
     /// smaller layer and else brackets.
     #[arg(long, value_enum, value_name = "NAME", default_value = "auto")]
     pub log_z: LogZ,
     /// Annealing runs in each direction; fewer training rows than runs start several reverse runs each.
-    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_two)]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least::<2>)]
     pub runs: usize,
     /// Temperatures of each run.
-    #[arg(long, value_name = "N", default_value = "14500", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "14500", value_parser = at_least::<1>)]
     pub temperatures: usize,
     /// Chooses the annealing's random numbers.
     #[arg(long, value_name = "N", default_value = "123")]
@@ -185,10 +198,10 @@ pub struct Diagnose {
     #[arg(long, value_name = "PATH", default_value = DATA)]
     pub data: PathBuf,
     /// Chains, half of them from data and half with all hidden units off.
-    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least_two)]
+    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least::<2>)]
     pub chains: usize,
     /// Gibbs steps that are recorded, after as many that are not.
-    #[arg(long, value_name = "N", default_value = "5000", value_parser = at_least_four)]
+    #[arg(long, value_name = "N", default_value = "5000", value_parser = at_least::<4>)]
     pub steps: usize,
     #[command(flatten)]
     pub compute: Compute,
@@ -234,76 +247,36 @@ pub enum LogZ {
     None,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Method {
-    Pcd,
-    Cd,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub enum Watch {
-    Pl,
-    PlExact,
-    Reconstruction,
-    None,
-}
-
-/// Where a run computes.
-#[derive(Clone, Copy)]
-pub enum Device {
-    Cpu,
-    #[cfg(feature = "cuda")]
-    Cuda(usize),
-}
-
-impl FromStr for Device {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "cpu" => Ok(Device::Cpu),
-            #[cfg(feature = "cuda")]
-            "cuda" => Ok(Device::Cuda(0)),
-            #[cfg(feature = "cuda")]
-            _ => match text.strip_prefix("cuda:").map(str::parse) {
-                Some(Ok(ordinal)) => Ok(Device::Cuda(ordinal)),
-                _ => Err("expected cpu, cuda or cuda:N".into()),
-            },
-            #[cfg(not(feature = "cuda"))]
-            _ if text.starts_with("cuda") => Err("this build is without CUDA; expected cpu".into()),
-            #[cfg(not(feature = "cuda"))]
-            _ => Err("expected cpu".into()),
-        }
-    }
-}
-
 /// Where and how a command computes.
-#[derive(Args, Clone, Copy)]
+#[derive(Args, Clone, Copy, Serialize)]
 pub struct Compute {
     /// Threads [default: as many as there are processors].
     #[arg(long, value_name = "N", value_parser = threads)]
+    #[serde(skip)]
     pub threads: Option<usize>,
     /// Where to compute: cpu, or in a build with CUDA cuda[:N], N being the number of the device.
-    #[arg(long, value_name = "NAME", default_value = "cpu")]
-    pub device: Device,
+    #[arg(long, value_name = "NAME", default_value = "cpu", value_parser = place)]
+    #[serde(skip)]
+    pub device: Place,
     /// How sums are made: in one fixed order, the same bits everywhere (canonical); by products of a matrix library (gemm; on
     /// a GPU also gemm-tf32, from factors rounded to eleven bits); or by products on a GPU where there are many chains or
     /// rows, else canonical (auto).
-    #[arg(long, value_enum, value_name = "NAME", default_value = "canonical", hide_possible_values = true)]
-    pub road: Road,
+    #[arg(long, value_name = "NAME", default_value = "canonical", value_parser = named(Sums::ALL), hide_possible_values = true)]
+    #[serde(serialize_with = "unless_canonical")]
+    pub road: Sums,
 }
 
-/// Which of a device's roads a run takes.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Road {
-    /// Sums in one fixed order: the same bits on every device.
-    Canonical,
-    /// Products of a matrix library.
-    Gemm,
-    /// The same with factors of eleven bits; on a GPU only.
-    GemmTf32,
-    /// On a GPU products where there are many chains or rows, else canonical; on the CPU canonical.
-    Auto,
+impl Compute {
+    /// Runs `job` on the device, from beginning to end inside one pool of threads: entering a pool costs as much as some Gibbs
+    /// steps.
+    pub fn run<T: Send>(self, job: impl FnOnce(&Device) -> harmonium::Result<T> + Send) -> Result<T, Failure> {
+        if (self.device, self.road) == (Place::Cpu, Sums::GemmTf32) {
+            let text = "--road: expected gemm-tf32 only with --device cuda, found it with cpu";
+            return Err(Failure::Usage(text.into()));
+        }
+        let device = self.device.open(self.road)?;
+        pool::install(self.threads, || job(&device))
+    }
 }
 
 /// How often something happens.
@@ -341,6 +314,12 @@ impl Display for Every {
     }
 }
 
+impl Serialize for Every {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// Two numbers of at least 1, height first, as in 28x28.
 #[derive(Clone, Copy)]
 pub struct Sides(pub usize, pub usize);
@@ -351,38 +330,47 @@ impl Display for Sides {
     }
 }
 
+impl Serialize for Sides {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl FromStr for Sides {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let sides = text.split_once('x').and_then(|(h, w)| Some((at_least_one(h).ok()?, at_least_one(w).ok()?)));
+        let sides = text.split_once('x').and_then(|(h, w)| Some((at_least::<1>(h).ok()?, at_least::<1>(w).ok()?)));
         let (height, width) = sides.ok_or("expected two whole numbers of at least 1, such as 28x28")?;
         Ok(Sides(height, width))
     }
 }
 
-fn split() -> impl TypedValueParser<Value = Split> {
-    PossibleValuesParser::new(Split::ALL.iter().map(|split| split.name())).try_map(|name| name.parse::<Split>())
+/// One of some choices, by its name.
+fn named<T>(all: &'static [T]) -> impl TypedValueParser<Value = T>
+where
+    T: ToString + FromStr<Err = harmonium::Error> + Clone + Send + Sync,
+{
+    PossibleValuesParser::new(all.iter().map(T::to_string)).try_map(|name| name.parse::<T>())
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
-    let number = text.parse::<NonZeroUsize>();
-    number.map(NonZeroUsize::get).map_err(|_| "expected a whole number of at least 1".into())
+fn place(text: &str) -> Result<Place, String> {
+    text.parse().map_err(|problem| match problem {
+        harmonium::Error::Argument { expected, .. } => format!("expected {expected}"),
+        other => other.to_string(),
+    })
 }
 
-fn at_least_two(text: &str) -> Result<usize, String> {
-    at_least_one(text).ok().filter(|&n| n >= 2).ok_or_else(|| "expected a whole number of at least 2".into())
-}
-
-fn at_least_four(text: &str) -> Result<usize, String> {
-    at_least_one(text).ok().filter(|&n| n >= 4).ok_or_else(|| "expected a whole number of at least 4".into())
+fn at_least<const LEAST: usize>(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|&n| n >= LEAST);
+    number.ok_or_else(|| format!("expected a whole number of at least {LEAST}"))
 }
 
 /// More than any machine has processors, and fewer than take minutes to start.
 const MOST_THREADS: usize = 1024;
 
 fn threads(text: &str) -> Result<usize, String> {
-    let number = at_least_one(text).ok().filter(|&n| n <= MOST_THREADS);
+    let number = at_least::<1>(text).ok().filter(|&n| n <= MOST_THREADS);
     number.ok_or_else(|| format!("expected a whole number of at least 1 and at most {MOST_THREADS}"))
 }
 
@@ -391,7 +379,41 @@ fn rate(text: &str) -> Result<f32, String> {
     rate.ok_or_else(|| "expected a finite number above 0".into())
 }
 
+/// The number of chains comes by another option: [`Train::fill_in`].
+fn algorithm() -> impl TypedValueParser<Value = Algorithm> {
+    PossibleValuesParser::new(Algorithm::all(0).map(Algorithm::name)).try_map(|name| Algorithm::named(&name, 0))
+}
+
+fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
+fn shortest<S: Serializer>(x: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{x:?}"))
+}
+
+fn name<S: Serializer>(algorithm: &Algorithm, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(algorithm.name())
+}
+
+/// Checkpoints from before there were roads say nothing of them.
+fn unless_canonical<S: Serializer>(road: &Sums, serializer: S) -> Result<S::Ok, S::Error> {
+    Some(road).filter(|&&road| road != Sums::Canonical).map(Sums::to_string).serialize(serializer)
+}
+
 impl Train {
+    /// Settles the defaults that depend on other options.
+    fn fill_in(&mut self) {
+        let usual = match &mut self.algorithm {
+            Algorithm::Pcd { n_chains } => {
+                *n_chains = *self.chains.get_or_insert(self.batch_size);
+                Monitor::PseudoLikelihood
+            }
+            _ => Monitor::Reconstruction,
+        };
+        self.monitor.get_or_insert(usual);
+    }
+
     /// What can be told of the options alone.
     pub fn check(&self) -> Result<(), Failure> {
         let only_pcd = [
@@ -399,7 +421,7 @@ impl Train {
             ("--health-every", self.health_every, "cd has no chains that last"),
         ];
         for (option, value, why) in only_pcd {
-            if let (Method::Cd, Some(n)) = (self.algorithm, value) {
+            if let (Algorithm::Cd, Some(n)) = (self.algorithm, value) {
                 let text = format!("{option}: expected only with --algorithm pcd ({why}), found {n}");
                 return Err(Failure::Usage(text));
             }
@@ -407,95 +429,45 @@ impl Train {
         Ok(())
     }
 
-    pub fn algorithm(&self) -> Algorithm {
-        match self.algorithm {
-            Method::Cd => Algorithm::Cd,
-            Method::Pcd => Algorithm::Pcd { n_chains: self.chains.unwrap_or(self.batch_size) },
+    pub fn settings(&self) -> Settings {
+        let monitor = self.monitor.unwrap_or(Monitor::None);
+        Settings { algorithm: self.algorithm, k: self.k, monitor, seed: self.seed }
+    }
+
+    /// All options that a checkpoint keeps; null where there is nothing to keep.
+    fn kept(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(options)) => options,
+            other => unreachable!("options are texts and numbers, not {other:?}"),
         }
     }
 
-    pub fn monitor(&self) -> Monitor {
-        match (self.monitor, self.algorithm) {
-            (Some(Watch::Pl), _) | (None, Method::Pcd) => Monitor::PseudoLikelihood,
-            (Some(Watch::Reconstruction), _) | (None, Method::Cd) => Monitor::Reconstruction,
-            (Some(Watch::PlExact), _) => Monitor::ExactPseudoLikelihood,
-            (Some(Watch::None), _) => Monitor::None,
-        }
-    }
-}
-
-/// The options of train that a checkpoint keeps.
-const STORED: [&str; 14] = [
-    "algorithm",
-    "batch-size",
-    "chains",
-    "checkpoint-every",
-    "data",
-    "epochs",
-    "health-every",
-    "hidden",
-    "image",
-    "k",
-    "limit",
-    "lr",
-    "monitor",
-    "road",
-];
-/// Kept too, under this name.
-const SEED: &str = "seed";
-
-impl Train {
-    /// The options as a checkpoint keeps them, defaults that depend on other options settled.
+    /// The options as a checkpoint keeps them.
     pub fn stored(&self) -> BTreeMap<String, String> {
-        let chains = match self.algorithm() {
-            Algorithm::Cd => None,
-            Algorithm::Pcd { n_chains } => Some(n_chains.to_string()),
+        let text = |(name, value)| match value {
+            Value::Null => None,
+            Value::String(text) => Some((name, text)),
+            number => Some((name, number.to_string())),
         };
-        let monitor = match self.monitor() {
-            Monitor::PseudoLikelihood => "pl",
-            Monitor::ExactPseudoLikelihood => "pl-exact",
-            Monitor::Reconstruction => "reconstruction",
-            Monitor::None => "none",
-        };
-        let algorithm = match self.algorithm {
-            Method::Pcd => "pcd",
-            Method::Cd => "cd",
-        };
-        // Not what older checkpoints are silent about.
-        let road = self.compute.road.to_possible_value().filter(|_| self.compute.road != Road::Canonical);
-        let road = road.map(|road| road.get_name().to_owned());
-        let options = [
-            Some(algorithm.into()),
-            Some(self.batch_size.to_string()),
-            chains,
-            Some(self.checkpoint_every.to_string()),
-            Some(self.data.display().to_string()),
-            Some(self.epochs.to_string()),
-            self.health_every.map(|every| every.to_string()),
-            Some(self.hidden.to_string()),
-            self.image.map(|sides| sides.to_string()),
-            Some(self.k.to_string()),
-            self.limit.map(|limit| limit.to_string()),
-            Some(format!("{:?}", self.lr)),
-            Some(monitor.into()),
-            road,
-        ];
-        let named = STORED.into_iter().zip(options).chain([(SEED, Some(self.seed.to_string()))]);
-        named.filter_map(|(name, value)| Some((name.to_string(), value?))).collect()
+        self.kept().into_iter().filter_map(text).collect()
     }
 
-    /// The options that [`stored`](Self::stored) gave; what it does not give is left to the defaults.
+    /// The options that [`stored`](Self::stored) gave, read as the command line is; what it does not give is left to the
+    /// defaults.
     pub fn from_stored(stored: &BTreeMap<String, String>) -> Result<Self, String> {
-        if let Some(name) = stored.keys().find(|name| !STORED.contains(&name.as_str()) && *name != SEED) {
+        let known = Self::from_words([])?.kept();
+        if let Some(name) = stored.keys().find(|name| !known.contains_key(*name)) {
             return Err(format!("--{name}"));
         }
-        let options = stored.iter().map(|(name, value)| format!("--{name}={value}"));
-        let all = ["harmonium".to_string(), "train".to_string()].into_iter().chain(options);
-        match Arguments::try_parse_from(all) {
-            Ok(Arguments { command: Command::Train(train) }) => Ok(train),
-            Ok(_) => Err("another command".into()),
-            Err(problem) => Err(one_line(&problem.to_string())),
-        }
+        Self::from_words(stored.iter().map(|(name, value)| format!("--{name}={value}")))
+    }
+
+    fn from_words(options: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let command = Self::augment_args(clap::Command::new("train").no_binary_name(true));
+        let parsed = command.try_get_matches_from(options).and_then(|matches| Self::from_arg_matches(&matches));
+        let mut train = parsed.map_err(|problem| one_line(&problem.to_string()))?;
+        train.fill_in();
+        Ok(train)
     }
 }
 
@@ -506,6 +478,7 @@ pub fn parse() -> Result<Option<Command>, String> {
         if let (Command::Train(train), Some((_, matches))) = (&mut arguments.command, matches.subcommand()) {
             let said = matches.ids().filter(|id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine));
             train.said = said.map(|id| id.as_str().replace('_', "-")).collect();
+            train.fill_in();
         }
         Ok(arguments.command)
     });

@@ -32,6 +32,20 @@ pub fn answer(lines: &[String]) -> Result<()> {
     }
 }
 
+/// A number of at least 0 with three significant digits, so that a small one is not 0.
+pub fn significant(x: f64) -> String {
+    let decimals = (2.0 - x.log10().floor()).clamp(0.0, 12.0) as usize;
+    format!("{x:.decimals$}")
+}
+
+/// A time in seconds, or in minutes where there are some.
+pub fn duration(seconds: f64) -> String {
+    match seconds {
+        ..60.0 => format!("{} s", significant(seconds)),
+        _ => format!("{} minutes", significant(seconds / 60.0)),
+    }
+}
+
 /// The progress of one job: a bar on a terminal, plain lines elsewhere, nothing where it is to be quiet.
 pub struct Progress {
     bar: ProgressBar,
@@ -48,7 +62,7 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(&template) {
             let rate = |state: &ProgressState, text: &mut dyn fmt::Write| {
                 // Nothing is lost with a rate that cannot be shown.
-                let _ = write!(text, "{:.0}", state.per_sec());
+                let _ = write!(text, "{}", significant(state.per_sec()));
             };
             bar.set_style(style.with_key("rate", rate).progress_chars("=> "));
         }
@@ -83,5 +97,28 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::duration;
+
+    #[test]
+    fn no_time_is_rounded_to_nothing() {
+        let seconds = [0.0, 0.000414353, 0.0469, 7.0, 36.28, 59.99, 60.0, 7347.96, 1e6];
+        let texts = seconds.map(duration);
+        let expected = [
+            "0.000000000000 s",
+            "0.000414 s",
+            "0.0469 s",
+            "7.00 s",
+            "36.3 s",
+            "60.0 s",
+            "1.00 minutes",
+            "122 minutes",
+            "16667 minutes",
+        ];
+        assert_eq!(texts, expected);
     }
 }

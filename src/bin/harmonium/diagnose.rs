@@ -9,7 +9,7 @@ use crate::{
     curve, data, memory,
 };
 use harmonium::{
-    Backend, ChainState, Chains, Error, Purpose, Resident, Result, Uniforms,
+    Batch, ChainState, Chains, Device, Error, Purpose, Resident, Result, Uniforms,
     diagnostics::{EquilibriumGap, Health, Recorder, equilibrium_gap},
     model,
     storage::write_atomically,
@@ -31,7 +31,7 @@ const BOTTOM: f64 = 360.0;
 /// How many steps one call makes between two reports of progress.
 const STEPS: usize = 100;
 
-pub fn run(backend: &Device, options: &Diagnose) -> Result<()> {
+pub fn run(device: &Device, options: &Diagnose) -> Result<()> {
     let rbm = model::load(&options.model)?;
     let rows = data::starting(&options.data)?.rows.binarised();
     let n_visible = rbm.shape().n_visible();
@@ -44,8 +44,8 @@ pub fn run(backend: &Device, options: &Diagnose) -> Result<()> {
     }
     memory::check_record(rbm.shape(), options.chains, options.steps, 1 + OVERLAPS)?;
     let half = options.chains.div_ceil(2).min(rows.len());
-    let resident = rbm.on(backend)?;
-    let data = backend.load(rows.rows())?;
+    let resident = rbm.on(device)?;
+    let data = device.load(rows.rows())?;
     let at_data = data.range(0..half);
     let mut chains = both_starts(&resident, at_data, options.chains)?;
     let mut recorder = Recorder::new(&resident, &chains, OVERLAPS);

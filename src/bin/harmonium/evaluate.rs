@@ -6,7 +6,7 @@ use crate::{
     data,
 };
 use harmonium::{
-    Activations, Backend, Dataset, Error, LogLikelihood, LogPartition, Rbm, Resident, Result, Rows, Summary, Values,
+    Activations, Dataset, Device, Error, LogLikelihood, LogPartition, Rbm, Resident, Result, Rows, Summary, Values,
     log_partition::{self, Annealing, BaseRate, Schedule, Start, lower_bound},
     model,
     monitor::reconstruction_cross_entropy,
@@ -32,7 +32,7 @@ struct Evaluation {
     seconds: f64,
 }
 
-pub fn run(backend: &Device, options: &Evaluate) -> Result<()> {
+pub fn run(device: &Device, options: &Evaluate) -> Result<()> {
     let start = Instant::now();
     let rbm = model::load(&options.model)?;
     let shape = rbm.shape();
@@ -56,8 +56,8 @@ pub fn run(backend: &Device, options: &Evaluate) -> Result<()> {
         });
     }
     let mut rows = read(options.split.unwrap_or(data::Split::Test))?;
-    rows.keep(0..options.limit.unwrap_or(rows.len()).min(rows.len()));
-    let resident = rbm.on(backend)?;
+    rows.keep(0..options.limit.unwrap_or(rows.len()).min(rows.len()))?;
+    let resident = rbm.on(device)?;
     let log_z = match options.log_z {
         LogZ::Auto if shape.n_visible().min(shape.n_hidden()) <= AUTO_UNITS => Some(enumerated(&rbm)?),
         LogZ::Exact => Some(enumerated(&rbm)?),
@@ -65,7 +65,7 @@ pub fn run(backend: &Device, options: &Evaluate) -> Result<()> {
         // The base rate is fitted to the rows that the model was trained on, where they are known.
         LogZ::Auto | LogZ::Bracket | LogZ::Ais => Some(annealed(&resident, &read(data::Split::Train)?, options)?),
     };
-    let data = backend.load(rows.rows())?;
+    let data = device.load(rows.rows())?;
     let all = data.range(0..rows.len());
     let free_energies = resident.free_energy(all)?;
     let log_z = match log_z {

@@ -1,7 +1,7 @@
 //! log.csv: one line for each epoch; health.csv: one for each check-up of the chains.
 
 use harmonium::{Result, checkpoint::Epoch, diagnostics::CheckUp, storage};
-use std::path::Path;
+use std::{f64::consts::LN_2, path::Path};
 
 /// What a run has told so far.
 #[derive(Clone, Default)]
@@ -10,13 +10,29 @@ pub struct Log {
     pub health: Vec<CheckUp>,
 }
 
+impl Log {
+    /// What must be said of the last epoch's monitor, if anything, and of none before it: that it is below what even odds
+    /// for every unit give, four times as far or by a tenth more than in the first epoch. (A fresh model is below even odds
+    /// too, its weights being random, and a slow one stays there for a while.)
+    pub fn warning(&self, monitor: &str, n_visible: usize) -> Option<String> {
+        let even_odds = -LN_2 * n_visible as f64;
+        let first = self.epochs.first()?.monitor?;
+        let is_wrong = |now: f64| now < 4.0 * even_odds || now < even_odds && now < 1.1 * first;
+        let number = self.epochs.iter().position(|epoch| epoch.monitor.is_some_and(is_wrong))?;
+        let now = self.epochs[number].monitor.filter(|_| number + 1 == self.epochs.len())?;
+        Some(format!(
+            "epoch {number}: {monitor} {now:.2} nats a row, where even odds for every unit give {even_odds:.2}"
+        ))
+    }
+}
+
 /// Writes all epochs so far, under the heading `epoch,updates,monitor,seconds`.
 pub fn write_log(path: &Path, epochs: &[Epoch]) -> Result<()> {
     storage::write_atomically(path, |file| {
         writeln!(file, "epoch,updates,monitor,seconds")?;
-        for (number, Epoch { updates, monitor, seconds }) in epochs.iter().enumerate() {
+        for (number, Epoch { updates, monitor, seconds, .. }) in epochs.iter().enumerate() {
             let monitor = monitor.map_or(String::new(), |monitor| format!("{monitor:.6}"));
-            writeln!(file, "{number},{updates},{monitor},{seconds:.3}")?;
+            writeln!(file, "{number},{updates},{monitor},{seconds:.6}")?;
         }
         Ok(())
     })
@@ -51,4 +67,34 @@ pub fn write_health(path: &Path, check_ups: &[CheckUp]) -> Result<()> {
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Epoch, Log};
+
+    #[test]
+    fn slow_starts_and_bad_ends() {
+        let first_warning = |monitors: &[f64]| {
+            let mut log = Log::default();
+            let mut warned = monitors.iter().map(|&monitor| {
+                log.epochs.push(Epoch::new(1, Some(monitor), 1.0));
+                log.warning("pl", 784)
+            });
+            let first = warned.position(|warning| warning.is_some());
+            assert!(warned.all(|warning| warning.is_none()), "a second warning of {monitors:?}");
+            first
+        };
+        for (monitors, expected) in [
+            (&[-90.0, -80.0, -85.0][..], None),
+            (&[-940.0, -930.0, -935.0, -700.0, -500.0, -560.0], None),
+            (&[-726.16, -755.52, -704.88, -719.21], None),
+            (&[-2e37, -1e37], Some(0)),
+            (&[-6327.0, -3204.0], Some(0)),
+            (&[-152.0, -1900.0, -2500.0], Some(1)),
+            (&[-600.0, -590.0, -700.0, -800.0], Some(2)),
+        ] {
+            assert_eq!(first_warning(monitors), expected, "{monitors:?}");
+        }
+    }
 }

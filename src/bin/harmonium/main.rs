@@ -1,6 +1,7 @@
 //! The command `harmonium`: trains RBMs and shows what they have learnt.
 
 mod arguments;
+mod checkpoints;
 mod console;
 mod curve;
 mod data;
@@ -8,7 +9,6 @@ mod diagnose;
 mod evaluate;
 mod filters;
 mod info;
-mod keeper;
 mod log;
 mod memory;
 mod pool;
@@ -17,10 +17,7 @@ mod sample;
 mod signals;
 mod train;
 
-use arguments::{Command, Device, Road};
-use harmonium::{Cpu, Gemm};
-#[cfg(feature = "cuda")]
-use harmonium::{Cuda, CudaGemm};
+use arguments::Command;
 use std::process::ExitCode;
 
 /// Why the command ends without having done its work.
@@ -61,67 +58,17 @@ fn fail(failure: Failure) -> ExitCode {
     ExitCode::from(status)
 }
 
-/// Runs something, written once for every backend, on a device by one of its roads.
-macro_rules! on {
-    ($device:expr, $road:expr, |$backend:ident| $run:expr) => {
-        match ($device, $road) {
-            (Device::Cpu, Road::Canonical | Road::Auto) => {
-                let $backend = Cpu::detect()?;
-                $run
-            }
-            (Device::Cpu, Road::Gemm) => {
-                let $backend = Gemm::detect()?;
-                $run
-            }
-            (Device::Cpu, Road::GemmTf32) => {
-                let text = "--road: expected gemm-tf32 only with --device cuda, found it with cpu";
-                return Err(Failure::Usage(text.into()));
-            }
-            #[cfg(feature = "cuda")]
-            (Device::Cuda(ordinal), Road::Canonical) => {
-                let $backend = Cuda::new(ordinal)?;
-                $run
-            }
-            #[cfg(feature = "cuda")]
-            (Device::Cuda(ordinal), road) => {
-                let gemm = CudaGemm::new(ordinal)?;
-                let $backend = match road {
-                    Road::Auto => gemm.by_size(),
-                    Road::GemmTf32 => gemm.with_tf32(),
-                    Road::Canonical | Road::Gemm => gemm,
-                };
-                $run
-            }
-        }
-    };
-}
-
-/// The only place that knows which devices and roads there are: everything below is written once for all of them.
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Train(options) => {
             let (options, checkpoint) = resume::settle(options)?;
             options.check()?;
-            let stopped = on!(options.compute.device, options.compute.road, |backend| {
-                pool::install(options.compute.threads, || train::run(&backend, &options, checkpoint))?
-            });
+            let stopped = options.compute.run(|device| train::run(device, &options, checkpoint))?;
             stopped.map_or(Ok(()), |signal| Err(Failure::Signal(signal)))
         }
-        Command::Sample(options) => {
-            on!(options.compute.device, options.compute.road, |backend| {
-                pool::install(options.compute.threads, || sample::run(&backend, &options))
-            })
-        }
-        Command::Evaluate(options) => {
-            on!(options.compute.device, options.compute.road, |backend| {
-                pool::install(options.compute.threads, || evaluate::run(&backend, &options))
-            })
-        }
-        Command::Diagnose(options) => {
-            on!(options.compute.device, options.compute.road, |backend| {
-                pool::install(options.compute.threads, || diagnose::run(&backend, &options))
-            })
-        }
+        Command::Sample(options) => options.compute.run(|device| sample::run(device, &options)),
+        Command::Evaluate(options) => options.compute.run(|device| evaluate::run(device, &options)),
+        Command::Diagnose(options) => options.compute.run(|device| diagnose::run(device, &options)),
         Command::Filters(options) => filters::run(&options),
         Command::Info(options) => info::run(&options),
     }

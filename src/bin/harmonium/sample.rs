@@ -6,25 +6,25 @@ use crate::{
     data,
 };
 use harmonium::{
-    Activations, Backend, Chains, Error, Purpose, Rbm, Resident, Result, Rows, Uniforms, model,
+    Activations, Chains, Device, Error, Purpose, Rbm, Resident, Result, Rows, Uniforms, model,
     raster::{self, Raster},
 };
 use std::ops::Range;
 
 /// What the tutorial shows: 20 chains, ten times, 1000 Gibbs steps in between.
-pub const TUTORIAL: Plan = Plan { chains: 20, rows: 10, steps: 1000 };
+pub const TUTORIAL: Sheet = Sheet { chains: 20, rows: 10, steps: 1000 };
 /// A sheet has no more.
 pub const MOST_PIXELS: usize = 1 << 28;
 
-/// How much is sampled.
+/// How much is sampled: so many chains from left to right, rows from top to bottom, and Gibbs steps before each row.
 #[derive(Clone, Copy)]
-pub struct Plan {
+pub struct Sheet {
     pub chains: usize,
     pub rows: usize,
     pub steps: usize,
 }
 
-pub fn run(backend: &Device, options: &Sample) -> Result<()> {
+pub fn run(device: &Device, options: &Sample) -> Result<()> {
     let rbm = model::load(&options.model)?;
     let images = data::starting(&options.data)?;
     let n_visible = rbm.shape().n_visible();
@@ -43,42 +43,42 @@ pub fn run(backend: &Device, options: &Sample) -> Result<()> {
         });
     }
     let sides = data::sides(options.image.map(|Sides(h, w)| (h, w)), images.img_shape, n_visible)?;
-    let plan = Plan { chains: options.chains, rows: options.rows, steps: options.steps };
-    let progress = Progress::new(plan.rows as u64, "rows", false);
-    let sheet = sheet(backend, &rbm, images.rows.rows(), sides, plan, options.seed, &progress)?;
-    raster::write_png(&sheet, &options.out)?;
+    let sheet = Sheet { chains: options.chains, rows: options.rows, steps: options.steps };
+    let progress = Progress::new(sheet.rows as u64, "rows", false);
+    let picture = draw(device, &rbm, images.rows.rows(), sides, sheet, options.seed, &progress)?;
+    raster::write_png(&picture, &options.out)?;
     drop(progress);
-    console::say(&format!("{}: {} × {} pixels", options.out.display(), sheet.height(), sheet.width()));
+    console::say(&format!("{}: {} × {} pixels", options.out.display(), picture.height(), picture.width()));
     Ok(())
 }
 
-/// Starts chains at some rows and shows their visible means after every `plan.steps` Gibbs steps; they go on from samples.
-pub fn sheet(
-    backend: &Device, rbm: &Rbm, rows: Rows<'_>, sides: (usize, usize), plan: Plan, seed: u64, progress: &Progress,
+/// Starts chains at some rows and shows their visible means after every `sheet.steps` Gibbs steps; they go on from samples.
+pub fn draw(
+    device: &Device, rbm: &Rbm, rows: Rows<'_>, sides: (usize, usize), sheet: Sheet, seed: u64, progress: &Progress,
 ) -> Result<Raster<u8>> {
     // The picture is too large before the chains have run, not after.
-    let pixels = plan.rows.checked_mul(plan.chains).and_then(|n| n.checked_mul(rows.units()));
+    let pixels = sheet.rows.checked_mul(sheet.chains).and_then(|n| n.checked_mul(rows.units()));
     if pixels.is_none_or(|n| n > MOST_PIXELS) {
         return Err(Error::Argument {
             what: "--chains and --rows",
             expected: format!("at most {} pictures", MOST_PIXELS / rows.units()),
-            found: format!("{} × {}", plan.chains, plan.rows),
+            found: format!("{} × {}", sheet.chains, sheet.rows),
         });
     }
     let mut draws = Uniforms::new(seed, Purpose::Sampling);
-    let start = block(&mut draws, rows.len(), plan.chains);
-    let resident: Resident = rbm.on(backend)?;
-    let data = backend.load(rows)?;
+    let start = block(&mut draws, rows.len(), sheet.chains);
+    let resident: Resident = rbm.on(device)?;
+    let data = device.load(rows)?;
     let mut chains = Chains::from_visible(&resident, data.range(start), draws)?;
     let mut visible = Activations::default();
     let mut means = Vec::new();
-    for _ in 0..plan.rows {
-        chains.sweep(&resident, plan.steps)?;
-        chains.visible(&mut visible)?;
+    for _ in 0..sheet.rows {
+        chains.sweep(&resident, sheet.steps)?;
+        chains.visible(&resident, &mut visible)?;
         means.extend_from_slice(&visible.mean);
         progress.advance(1);
     }
-    raster::sample_sheet(&means, sides, plan.rows, plan.chains)
+    raster::sample_sheet(&means, sides, sheet.rows, sheet.chains)
 }
 
 /// A block of neighbouring rows, every one as likely: the first number x of the sequence, times the number of blocks, cut

@@ -1,15 +1,15 @@
 //! `harmonium train`.
 
 use crate::{
-    arguments::{Method, Sides, Train},
-    console::{self, Progress},
+    arguments::{Sides, Train},
+    checkpoints::{Checkpoints, Stop},
+    console::{self, Progress, duration, significant},
     curve, data,
-    keeper::{Keeper, Stop},
     log::{Log, write_health, write_log},
     memory, resume, sample,
 };
 use harmonium::{
-    Activations, Algorithm, Backend, Chains, Checkpoint, Dataset, Error, Monitor, Purpose, Rbm, Resident, Result,
+    Activations, Algorithm, Batch, Chains, Checkpoint, Dataset, Device, Error, Monitor, Purpose, Rbm, Resident, Result,
     Settings, Shape, Trainer, Uniforms,
     checkpoint::{Epoch, Place, fingerprint},
     diagnostics::{CheckUp, check_up},
@@ -51,21 +51,21 @@ struct Job<'a> {
 }
 
 /// Gives the number of the signal that stopped the run, if one did.
-pub fn run(backend: &Device, options: &Train, resumed: Option<Checkpoint>) -> Result<Option<u8>> {
+pub fn run(device: &Device, options: &Train, resumed: Option<Checkpoint>) -> Result<Option<u8>> {
     let job = Job::new(options, resumed)?;
     let last = job.resumed.as_ref().map(|checkpoint| checkpoint.trainer.updates);
-    let mut keeper = Keeper::new(options, job.settings, job.fingerprint()?, last)?;
+    let mut checkpoints = Checkpoints::new(options, job.settings, job.fingerprint()?, last)?;
     let mut rbm = match &job.resumed {
         Some(checkpoint) => checkpoint.rbm.clone(),
         None => Rbm::new(job.shape, options.seed),
     };
-    let (epochs, mut stop) = job.train(backend, &mut rbm, &mut keeper)?;
+    let (epochs, mut stop) = job.train(device, &mut rbm, &mut checkpoints)?;
     if stop.is_none() {
-        stop = keeper.end_at_once();
-        job.say_stopped(&keeper, stop, epochs.last().map_or(0, |epoch| epoch.updates));
+        stop = checkpoints.end_at_once();
+        job.say_stopped(&checkpoints, stop, epochs.last().map_or(0, |epoch| epoch.updates));
     }
     if stop.is_none() {
-        job.draw_samples(backend, &rbm)?;
+        job.draw_samples(device, &rbm)?;
         job.draw_curve(&epochs)?;
         job.conclude(&epochs);
     }
@@ -91,8 +91,7 @@ impl<'a> Job<'a> {
             Error::Argument { expected, found, .. } => Error::Argument { what: "--hidden", expected, found },
             other => other,
         })?;
-        let settings =
-            Settings { algorithm: options.algorithm(), k: options.k, monitor: options.monitor(), seed: options.seed };
+        let settings = options.settings();
         if let Algorithm::Pcd { n_chains } = settings.algorithm {
             let limit = i32::MAX as usize / (shape.n_visible() + shape.n_hidden());
             at_most("--chains", limit, "as many as have 2^31 units with the rows of", n_chains)?;
@@ -182,32 +181,35 @@ impl<'a> Job<'a> {
     }
 
     /// All epochs that are left, with everything that is written after each; or some, where the run is stopped.
-    fn train(&self, backend: &Device, rbm: &mut Rbm, keeper: &mut Keeper<'_>) -> Result<(Vec<Epoch>, Option<Stop>)> {
+    fn train(
+        &self, device: &Device, rbm: &mut Rbm, checkpoints: &mut Checkpoints<'_>,
+    ) -> Result<(Vec<Epoch>, Option<Stop>)> {
         self.announce();
-        let data = backend.load(self.rows.rows())?;
+        let data = device.load(self.rows.rows())?;
         let (mut trainer, mut place, mut log) = match &self.resumed {
             Some(Checkpoint { trainer, place, log, health, .. }) => {
                 let log = Log { epochs: log.clone(), health: health.clone() };
-                (Trainer::from_state(backend, self.shape, self.settings, trainer)?, *place, log)
+                (Trainer::from_state(device, self.shape, self.settings, trainer)?, *place, log)
             }
-            None => (Trainer::new(backend, self.shape, self.settings)?, Place::default(), Log::default()),
+            None => (Trainer::new(device, self.shape, self.settings)?, Place::default(), Log::default()),
         };
         if self.options.health_every.is_some() {
             write_health(&self.options.out.join("health.csv"), &log.health)?;
         }
-        let mut lent = rbm.lend(backend)?;
+        let mut lent = rbm.lend(device)?;
         let batches: Vec<_> = self.rows.batches(self.options.batch_size).collect();
         let in_epoch = batches.len() as u64;
         let epochs = self.options.epochs as u64;
+        let title = self.settings.monitor.title();
         // A run that goes on may have made all the updates that are asked for.
         let done = self.resumed.as_ref().map(|checkpoint| checkpoint.trainer.updates);
-        let mut stop = done.filter(|_| place.epoch < epochs).and_then(|updates| keeper.stop(updates));
-        self.say_stopped(keeper, stop, done.unwrap_or(0));
+        let mut stop = done.filter(|_| place.epoch < epochs).and_then(|updates| checkpoints.stop(updates));
+        self.say_stopped(checkpoints, stop, done.unwrap_or(0));
         self.progress.advance(place.epoch * in_epoch + place.batch);
         while place.epoch < epochs && stop.is_none() {
             let number = place.epoch;
             self.progress.title(match log.epochs.last().and_then(|epoch| epoch.monitor) {
-                Some(monitor) => format!("epoch {number}, {} {monitor:.2}", self.monitor()),
+                Some(monitor) => format!("epoch {number}, {title} {monitor:.2}"),
                 None => format!("epoch {number}"),
             });
             let mut begin = Instant::now();
@@ -221,7 +223,7 @@ impl<'a> Job<'a> {
                 let updates = number * in_epoch + n;
                 if self.options.health_every.is_some_and(|every| updates.is_multiple_of(every as u64)) {
                     let looked = Instant::now();
-                    keeper.finite(&lent, data.range(range.clone()), None, number, updates)?;
+                    checkpoints.finite(&lent, data.range(range.clone()), None, number, updates)?;
                     let rows = data.range(0..trainer.chains().len().min(self.rows.len()));
                     log.health.push(self.check_up(&lent, trainer.chains(), rows, updates)?);
                     write_health(&self.options.out.join("health.csv"), &log.health)?;
@@ -231,39 +233,44 @@ impl<'a> Job<'a> {
                 if n == in_epoch {
                     break;
                 }
-                stop = keeper.stop(updates);
-                if stop.is_some() || keeper.is_due(updates, None) {
+                stop = checkpoints.stop(updates);
+                if stop.is_some() || checkpoints.is_due(updates, None) {
                     let state = trainer.state()?;
-                    place = Place { epoch: number, batch: n, seconds: place.seconds + begin.elapsed().as_secs_f64() };
+                    place = Place::new(number, n, place.seconds + begin.elapsed().as_secs_f64());
                     let batch = data.range(range.clone());
-                    let rbm = keeper.finite(&lent, batch, Some(state.watched), number, updates)?;
-                    keeper.save(rbm, state, place, &log)?;
+                    let mean = state.watched / (state.updates - state.reported) as f64;
+                    let rbm = checkpoints.finite(&lent, batch, Some(mean), number, updates)?;
+                    checkpoints.save(rbm, state, place, &log)?;
                     begin = Instant::now();
                 }
                 if stop.is_some() {
-                    self.say_stopped(keeper, stop, updates);
+                    self.say_stopped(checkpoints, stop, updates);
                     return Ok((log.epochs, stop));
                 }
             }
             let report = trainer.take_report()?;
-            place = Place { epoch: number + 1, batch: 0, seconds: place.seconds + begin.elapsed().as_secs_f64() };
+            place = Place::new(number + 1, 0, place.seconds + begin.elapsed().as_secs_f64());
             let before = log.epochs.last().map_or(0.0, |epoch| epoch.seconds);
-            log.epochs.push(Epoch { updates: report.updates, monitor: report.monitor, seconds: place.seconds });
-            let watched = report.monitor.map_or(String::new(), |monitor| format!("{} {monitor:.2}, ", self.monitor()));
+            log.epochs.push(Epoch::new(report.updates, report.monitor, place.seconds));
+            let watched = report.monitor.map_or(String::new(), |monitor| format!("{title} {monitor:.2}, "));
             let seconds = place.seconds - before;
-            let rate = report.since_last as f64 / seconds;
             self.progress.line(&format!(
-                "epoch {number}: {watched}{} updates in {seconds:.2} s, {rate:.0}/s",
-                report.since_last
+                "epoch {number}: {watched}{} updates in {}, {}/s",
+                report.since_last,
+                duration(seconds),
+                significant(report.since_last as f64 / seconds)
             ));
             let last = batches.last().cloned().unwrap_or_default();
-            let rbm = keeper.finite(&lent, data.range(last), report.monitor, number, report.updates)?;
-            self.write_epoch(number, &log.epochs, &rbm, &trainer)?;
-            stop = keeper.stop(report.updates).filter(|_| place.epoch < epochs);
-            if stop.is_some() || place.epoch == epochs || keeper.is_due(report.updates, Some(place.epoch)) {
-                keeper.save(rbm, trainer.state()?, place, &log)?;
+            let rbm = checkpoints.finite(&lent, data.range(last), report.monitor, number, report.updates)?;
+            if let Some(warning) = log.warning(title, self.shape.n_visible()) {
+                self.progress.warn(&format!("{warning}: the model does not learn with --lr {:?}", self.options.lr));
             }
-            self.say_stopped(keeper, stop, report.updates);
+            self.write_epoch(number, &log.epochs, &rbm, &lent, &trainer)?;
+            stop = checkpoints.stop(report.updates).filter(|_| place.epoch < epochs);
+            if stop.is_some() || place.epoch == epochs || checkpoints.is_due(report.updates, Some(place.epoch)) {
+                checkpoints.save(rbm, trainer.state()?, place, &log)?;
+            }
+            self.say_stopped(checkpoints, stop, report.updates);
         }
         lent.finish()?;
         Ok((log.epochs, stop))
@@ -271,9 +278,7 @@ impl<'a> Job<'a> {
 
     /// How the chains are after this update; says so where they lag.
     fn check_up(&self, rbm: &Resident, chains: &Chains, rows: Batch<'_>, updates: u64) -> Result<CheckUp> {
-        let mut draws = Uniforms::new(self.options.seed, Purpose::Diagnosis);
-        // A place for each update, so that it does not matter which others were looked at.
-        draws.seek(updates << 32);
+        let draws = Uniforms::new(self.options.seed, Purpose::Diagnosis);
         let found = check_up(rbm, chains, rows, CHECK_UP_STEPS, draws, updates)?;
         if let Some(warning) = found.gap.warning() {
             self.progress.warn(&format!("update {updates}: {warning}"));
@@ -281,17 +286,19 @@ impl<'a> Job<'a> {
         Ok(found)
     }
 
-    fn say_stopped(&self, keeper: &Keeper<'_>, stop: Option<Stop>, updates: u64) {
+    fn say_stopped(&self, checkpoints: &Checkpoints<'_>, stop: Option<Stop>, updates: u64) {
         match stop {
             // Said also to those who want to hear nothing but errors: the run has not done its work.
-            Some(Stop::Signal(_)) => console::complain(&keeper.how_to_go_on(updates)),
-            Some(Stop::Asked) => self.progress.line(&keeper.how_to_go_on(updates)),
+            Some(Stop::Signal(_)) => console::complain(&checkpoints.how_to_go_on(updates)),
+            Some(Stop::Asked) => self.progress.line(&checkpoints.how_to_go_on(updates)),
             None => {}
         }
     }
 
     /// The log, the model so far and pictures of it.
-    fn write_epoch(&self, number: u64, epochs: &[Epoch], rbm: &Rbm, trainer: &Trainer) -> Result<()> {
+    fn write_epoch(
+        &self, number: u64, epochs: &[Epoch], rbm: &Rbm, resident: &Resident, trainer: &Trainer,
+    ) -> Result<()> {
         let out = &self.options.out;
         let view = rbm.view();
         write_log(&out.join("log.csv"), epochs)?;
@@ -300,7 +307,7 @@ impl<'a> Job<'a> {
         let filters = raster::filters(view, sides, FILTERS)?;
         raster::write_png(&filters, &out.join(format!("filters_at_epoch_{number}.png")))?;
         let mut visible = Activations::default();
-        trainer.chains().visible(&mut visible)?;
+        trainer.chains().visible(resident, &mut visible)?;
         let tiling = Tiling::new(sides, grid(trainer.chains().len().min(MOST_CHAINS))).spaced();
         let shown = visible.mean.len().min(MOST_CHAINS * self.shape.n_visible());
         let chains = raster::tile_raster_images(&visible.mean[..shown], &tiling)?;
@@ -308,22 +315,22 @@ impl<'a> Job<'a> {
     }
 
     /// Chains that start at test rows, or where there are none at training rows.
-    fn draw_samples(&self, backend: &Device, rbm: &Rbm) -> Result<()> {
+    fn draw_samples(&self, device: &Device, rbm: &Rbm) -> Result<()> {
         let Some(sides) = self.sides.filter(|_| self.options.samples > 0) else { return Ok(()) };
         let test = data::test(&self.options.data)?.filter(|test| test.rows.units() == self.shape.n_visible());
         let start = test.as_ref().map_or(&self.rows, |test| &test.rows);
         let chains = sample::TUTORIAL.chains.min(start.len());
-        let plan = sample::Plan { chains, rows: self.options.samples, ..sample::TUTORIAL };
-        let progress = Progress::new(plan.rows as u64, "rows of samples", self.options.quiet);
-        let sheet = sample::sheet(backend, rbm, start.rows(), sides, plan, self.options.seed, &progress)?;
-        raster::write_png(&sheet, &self.options.out.join("samples.png"))
+        let sheet = sample::Sheet { chains, rows: self.options.samples, ..sample::TUTORIAL };
+        let progress = Progress::new(sheet.rows as u64, "rows of samples", self.options.quiet);
+        let picture = sample::draw(device, rbm, start.rows(), sides, sheet, self.options.seed, &progress)?;
+        raster::write_png(&picture, &self.options.out.join("samples.png"))
     }
 
     fn draw_curve(&self, epochs: &[Epoch]) -> Result<()> {
         let monitor: Option<Vec<f64>> = epochs.iter().map(|epoch| epoch.monitor).collect();
         let Some(monitor) = monitor else { return Ok(()) };
         let tutorial = self.is_tutorial() && self.settings.monitor == Monitor::PseudoLikelihood;
-        let svg = curve::svg(&monitor, tutorial.then_some(&TUTORIAL_CURVE), self.monitor());
+        let svg = curve::svg(&monitor, tutorial.then_some(&TUTORIAL_CURVE), self.settings.monitor.title());
         write(&self.options.out.join("curve.svg"), &svg)
     }
 
@@ -342,33 +349,23 @@ impl<'a> Job<'a> {
     }
 
     fn conclude(&self, epochs: &[Epoch]) {
-        let minutes = epochs.last().map_or(0.0, |epoch| epoch.seconds) / 60.0;
+        let seconds = epochs.last().map_or(0.0, |epoch| epoch.seconds);
         let beside = if self.is_tutorial() && epochs.len() == TUTORIAL_CURVE.len() {
-            let times = TUTORIAL_MINUTES / minutes;
+            let times = TUTORIAL_MINUTES * 60.0 / seconds;
             format!("; the tutorial's took {TUTORIAL_MINUTES} minutes: {times:.0} times faster")
         } else {
             String::new()
         };
-        self.progress.line(&format!("training took {minutes:.3} minutes{beside}"));
+        self.progress.line(&format!("training took {}{beside}", duration(seconds)));
         self.progress.line(&format!("written to {}", self.options.out.display()));
     }
 
     /// Whether an epoch of this run is one of the tutorial's, whatever its seed and monitor.
     fn is_tutorial(&self) -> bool {
-        let Train { hidden, batch_size, lr, algorithm, k, .. } = *self.options;
-        let setting = (hidden, batch_size, lr, algorithm == Method::Pcd, k) == (500, 20, 0.1, true, 15);
-        setting
+        let Train { hidden, batch_size, lr, k, .. } = *self.options;
+        (hidden, batch_size, lr, k) == (500, 20, 0.1, 15)
             && self.settings.algorithm == Algorithm::Pcd { n_chains: 20 }
             && (self.rows.len(), self.rows.units()) == (50_000, 784)
-    }
-
-    fn monitor(&self) -> &'static str {
-        match self.settings.monitor {
-            Monitor::PseudoLikelihood => "pseudo-likelihood",
-            Monitor::ExactPseudoLikelihood => "exact pseudo-likelihood",
-            Monitor::Reconstruction => "reconstruction",
-            Monitor::None => "",
-        }
     }
 }
 

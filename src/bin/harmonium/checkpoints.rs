@@ -1,4 +1,4 @@
-//! When and how checkpoints are written, and what is done where there is nothing worth keeping.
+//! When a run's checkpoints are written, when it stops, and what is an error because it is not worth keeping.
 
 use crate::{
     arguments::{Every, Train},
@@ -6,10 +6,7 @@ use crate::{
     resume,
     signals::Signals,
 };
-use harmonium::{
-    Backend, Checkpoint, Error, Rbm, Resident, Result, Settings, TrainerState,
-    checkpoint::{Place, VERSION},
-};
+use harmonium::{Batch, Checkpoint, Error, Rbm, Resident, Result, Settings, TrainerState, checkpoint::Place};
 use std::{path::PathBuf, time::Instant};
 
 /// Why a run stops before its end.
@@ -19,8 +16,11 @@ pub enum Stop {
     Asked,
 }
 
-/// Keeps a run safe.
-pub struct Keeper<'a> {
+/// So many nats a visible unit below 0 the neighbours of an `f32` are more than a nat apart: probabilities are lost.
+const MOST_NATS: f64 = (1 << 24) as f64;
+
+/// The checkpoints of one run.
+pub struct Checkpoints<'a> {
     options: &'a Train,
     settings: Settings,
     /// The fingerprint of the data.
@@ -32,7 +32,7 @@ pub struct Keeper<'a> {
     last: Option<u64>,
 }
 
-impl<'a> Keeper<'a> {
+impl<'a> Checkpoints<'a> {
     /// `last`: the update of the checkpoint that the run goes on from.
     pub fn new(options: &'a Train, settings: Settings, data: String, last: Option<u64>) -> Result<Self> {
         let (signals, path) = (Signals::listen()?, resume::path(&options.out));
@@ -63,23 +63,16 @@ impl<'a> Keeper<'a> {
     /// Writes the checkpoint.
     pub fn save(&mut self, rbm: Rbm, trainer: TrainerState, place: Place, log: &Log) -> Result<()> {
         let updates = trainer.updates;
-        let checkpoint = Checkpoint {
-            rbm,
-            settings: self.settings,
-            trainer,
-            place,
-            log: log.epochs.clone(),
-            health: log.health.clone(),
-            data: self.data.clone(),
-            options: self.options.stored(),
-            version: VERSION.into(),
-        };
+        let mut checkpoint = Checkpoint::new(rbm, self.settings, trainer, place, self.data.clone());
+        (checkpoint.log, checkpoint.health) = (log.epochs.clone(), log.health.clone());
+        checkpoint.options = self.options.stored();
         checkpoint.save(&self.path)?;
         (self.saved, self.last) = (Instant::now(), Some(updates));
         Ok(())
     }
 
-    /// A copy of the parameters, where they, the free energies of `batch` and the monitor are finite numbers.
+    /// A copy of the parameters, where they and the free energies of `batch` are finite numbers and the mean of the monitor
+    /// is one that arithmetic can tell from its neighbours.
     pub fn finite(
         &self, rbm: &Resident, batch: Batch<'_>, monitor: Option<f64>, epoch: u64, updates: u64,
     ) -> Result<Rbm> {
@@ -89,7 +82,9 @@ impl<'a> Keeper<'a> {
             Err(other) => return Err(other),
             Ok(()) => rbm.free_energy(batch)?.iter().find(|f| !f.is_finite()).map(|f| format!("a free energy is {f}")),
         };
-        let found = found.or(monitor.filter(|x| !x.is_finite()).map(|x| format!("the monitor is {x}")));
+        let least = -MOST_NATS * rbm.shape().n_visible() as f64;
+        let lost = monitor.filter(|x| !x.is_finite() || *x < least);
+        let found = found.or(lost.map(|x| format!("the monitor is {x:.2e} nats a row")));
         let Some(found) = found else { return Ok(copy) };
         let stays = match self.last {
             Some(last) => format!("; {} stays, of update {last}", self.path.display()),
