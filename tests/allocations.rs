@@ -1,4 +1,4 @@
-//! Training allocates nothing after its first updates, on the canonical road; elsewhere only the matrix library does.
+//! Training with canonical sums allocates nothing after its first updates; with others only the matrix library does.
 #![allow(unsafe_code)]
 
 mod oracle;
@@ -89,9 +89,9 @@ for_each_host_device! {
                     };
                     (allocations(&mut epoch), allocations(&mut epoch))
                 });
-                // Off the canonical road matrixmultiply takes room for each of its products: P, two for each of k = 3 steps,
-                // two for the gradient, one for a reconstruction.
-                let allowed = if is_canonical(&backend) { 0 } else { UPDATES * 10 };
+                // matrixmultiply takes room for each of its products: P, two for each of k = 3 steps, two for each of three
+                // visible tiles in the gradient, one for a monitor.
+                let allowed = if is_canonical(&backend) { 0 } else { UPDATES * 14 };
                 assert!(found.0 > found.1 && found.1 <= allowed, "{algorithm:?}, {monitor:?}: {found:?}");
             }
         }

@@ -400,7 +400,7 @@ fn rows_that_are_too_likely_refute_the_interval() {
     let (zeros, ones) = (vec![0.0; 50 * n], vec![1.0; 50 * n]);
     let (zeros, ones) = (rows(&zeros, n), rows(&ones, n));
     let settings = Annealing { runs: 50, schedule: Schedule::new(1000).expect("steps"), burn_in: 100, seed: 4 };
-    let found = bracket(&resident, &BaseRate::fit(zeros), Start::Rows(zeros), &settings).expect("a bracket");
+    let found = bracket(&resident, &BaseRate::fit(zeros), Start::Rows(zeros.into()), &settings).expect("a bracket");
     let truth = exact(&rbm);
     assert!(found.agreement == Agreement::Meet && found.warning().is_none() && found.upper < truth - 2.0, "{found:?}");
 
@@ -534,7 +534,7 @@ fn wrong_arguments_are_errors() {
     assert!(ais(&resident, &BaseRate::uniform(5), &settings).is_err());
     assert!(ais(&resident, &BaseRate::uniform(6), &Annealing { runs: 1, ..settings.clone() }).is_err());
     let other = vec![0.0; 14];
-    assert!(reverse_ais(&resident, &BaseRate::uniform(6), Start::Rows(rows(&other, 7)), &settings).is_err());
+    assert!(reverse_ais(&resident, &BaseRate::uniform(6), Start::Rows(rows(&other, 7).into()), &settings).is_err());
     let mut gradient = Gradient::zero(rbm.shape());
     assert!(log_partition::exact::gradient(rbm.view(), rows(&other, 7), &mut gradient).is_err());
 }

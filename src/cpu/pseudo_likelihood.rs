@@ -83,11 +83,11 @@ pub(super) fn pseudo_log_likelihood(model: Tempered<'_>, rows: Rows<'_>, out: &m
     large.clear();
     factors.resize(2 * TILE * width, Row::ZERO);
     for visible_tile in 0..visible_width {
-        let rows = &model.parameters.weights[visible_tile * model.parameters.block_rows()..];
+        let weights = &model.parameters.weights[visible_tile * model.parameters.block_rows()..];
         let (mut greatest, mut within) = (0.0, u64::MAX);
         for tile in 0..width {
             let (first, step) = model.parameters.blocks.block(tile);
-            exponentials(isa, &rows[first..], step, tile, width, factors, &mut greatest, &mut within);
+            exponentials(isa, &weights[first..], step, tile, width, factors, &mut greatest, &mut within);
         }
         large.push(!within);
         // At least one tile at a time: four factors a lane.

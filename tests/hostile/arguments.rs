@@ -16,7 +16,7 @@ use std::{ops::Range, path::Path};
 fn arguments() {
     let mut table = Table::default();
     let cpu = Cpu::detect().expect("a CPU");
-    let gemm = oracle::gemm();
+    let gemm = crate::oracle::gemm();
     let of = "shape: expected at least one visible and one hidden unit, and at most 2147483647 weights, found ";
     table.case("no visible units", Shape::new(0, 5), &format!("{of}0 × 5"));
     table.case("no hidden units", Shape::new(5, 0), &format!("{of}5 × 0"));
