@@ -180,9 +180,13 @@ impl Data<'_> {
 }
 
 #[cfg(feature = "cuda")]
-impl From<cuda::Data> for Data<'static> {
-    fn from(data: cuda::Data) -> Self {
-        Data(Source::Cuda(data))
+impl Cuda {
+    /// Copies rows to the GPU; the result borrows nothing of the host.
+    ///
+    /// # Errors
+    /// [`Error::Cuda`]: no memory for them, or what the driver says.
+    pub fn load(&self, rows: Rows<'_>) -> Result<Data<'static>> {
+        Ok(Data(Source::Cuda(cuda::Data::new(self, rows)?)))
     }
 }
 
@@ -234,6 +238,8 @@ impl Batch<'_> {
 macro_rules! held {
     ($($(#[$doc:meta])* $name:ident: $of:ident $(+ $derive:ident)?;)*) => {$(
         $(#[$doc])*
+        // There are few of them, and they stay where they are.
+        #[allow(clippy::large_enum_variant)]
         #[derive(Debug $(, $derive)?)]
         pub(crate) enum $name {
             Cpu(<Cpu as Memory>::$of),

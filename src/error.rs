@@ -114,8 +114,8 @@ pub enum CudaError {
         /// How many there are.
         found: usize,
     },
-    /// cuBLAS, which the gemm road needs, cannot be found.
-    #[error("no cuBLAS: libcublas cannot be loaded; the canonical road does without")]
+    /// cuBLAS, which all but canonical sums need, cannot be found.
+    #[error("no cuBLAS: libcublas cannot be loaded; canonical sums do without")]
     NoCublas,
     /// The driver is older than what the kernels need.
     #[error("the driver is too old: expected CUDA {expected} or later, found {found}")]

@@ -5,11 +5,12 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Algorithm, Backend, ChainState, Chains, Cpu, Gradient, Monitor, Purpose, Rbm, Rows, Settings, Shape,
-    Trainer, Uniforms, Values,
+    Activations, Algorithm, BatchMeans, ChainState, Chains, Cpu, Device, Gradient, Monitor, Purpose, Rbm, Rows,
+    Settings, Shape, Trainer, Uniforms, Values,
     log_partition::{Annealing, BaseRate, Schedule, ais},
 };
 use oracle::{byte_rows, device::cuda, random_bits, random_bytes, random_rbm, random_values, rows, shape};
+use sha2::{Digest, Sha256};
 
 const SIZES: [usize; 5] = [1, 31, 32, 33, 257];
 const MONITORS: [Monitor; 4] =
@@ -92,23 +93,24 @@ fn compare(what: &str, Answers(expected): Answers, Answers(found): Answers) {
 macro_rules! same {
     ($what:expr, $ask:ident($($argument:expr),*)) => {{
         let Some(cuda) = cuda() else { return };
-        compare($what, $ask(&Cpu::detect().expect("a CPU"), $($argument),*), $ask(&cuda, $($argument),*));
+        let cpu = Cpu::detect().expect("a CPU").into();
+        compare($what, $ask(&cpu, $($argument),*), $ask(&cuda.into(), $($argument),*));
     }};
 }
 
 #[test]
 fn chains() {
-    fn ask(backend: &Device, rbm: &Rbm, n: usize, k: usize) -> Answers {
+    fn ask(device: &Device, rbm: &Rbm, n: usize, k: usize) -> Answers {
         let mut answers = Answers::default();
-        let resident = rbm.on(backend).expect("on");
+        let resident = rbm.on(device).expect("on");
         let betas = (0..n).map(|m| [1.0, 0.5, 0.0][m % 3]).collect();
         let hidden = vec![0; n * rbm.shape().n_hidden().div_ceil(64)];
         let state = ChainState { hidden, betas, uniforms: draws(7) };
-        let mut chains = Chains::from_state(backend, rbm.shape(), &state).expect("chains");
+        let mut chains = Chains::from_state(device, rbm.shape(), &state).expect("chains");
         let mut visible = Activations::default();
         for _ in 0..2 {
             chains.sweep(&resident, k).expect("sweep");
-            chains.visible(&mut visible).expect("visible");
+            chains.visible(&resident, &mut visible).expect("visible");
             answers.chains("sweep", &chains);
             answers.activations("visible", &visible);
         }
@@ -128,10 +130,10 @@ fn chains() {
 
 #[test]
 fn conditionals() {
-    fn ask(backend: &Device, rbm: &Rbm, v: Rows<'_>, h: Rows<'_>) -> Answers {
+    fn ask(device: &Device, rbm: &Rbm, v: Rows<'_>, h: Rows<'_>) -> Answers {
         let mut answers = Answers::default();
-        let resident = rbm.on(backend).expect("on");
-        let (visible, hidden) = (backend.load(v).expect("load"), backend.load(h).expect("load"));
+        let resident = rbm.on(device).expect("on");
+        let (visible, hidden) = (device.load(v).expect("load"), device.load(h).expect("load"));
         let (v, h) = (visible.range(0..v.len()), hidden.range(1..h.len()));
         let mut out = Activations::default();
         let mut draws = draws(3);
@@ -165,10 +167,10 @@ fn conditionals() {
 
 #[test]
 fn energies() {
-    fn ask(backend: &Device, rbm: &Rbm, v: Rows<'_>) -> Answers {
+    fn ask(device: &Device, rbm: &Rbm, v: Rows<'_>) -> Answers {
         let mut answers = Answers::default();
-        let resident = rbm.on(backend).expect("on");
-        let data = backend.load(v).expect("load");
+        let resident = rbm.on(device).expect("on");
+        let data = device.load(v).expect("load");
         let batch = data.range(0..v.len());
         answers.double("free energy", &resident.free_energy(batch).expect("free energy"));
         answers.double("pseudo-likelihood", &resident.pseudo_log_likelihood(batch).expect("pl"));
@@ -190,12 +192,12 @@ fn energies() {
 }
 
 /// Trains on either device and asks what became of it. `sizes`: the batches, one after the other.
-fn train(backend: &Device, rbm: &Rbm, data: Rows<'_>, settings: Settings, sizes: &[usize]) -> Answers {
+fn train(device: &Device, rbm: &Rbm, data: Rows<'_>, settings: Settings, sizes: &[usize]) -> Answers {
     let mut answers = Answers::default();
     let mut rbm = rbm.clone();
-    let data = backend.load(data).expect("load");
-    let mut trainer = Trainer::new(backend, rbm.shape(), settings).expect("trainer");
-    let mut lent = rbm.lend(backend).expect("lent");
+    let data = device.load(data).expect("load");
+    let mut trainer = Trainer::new(device, rbm.shape(), settings).expect("trainer");
+    let mut lent = rbm.lend(device).expect("lent");
     let mut first = 0;
     for &size in sizes {
         trainer.step(&mut lent, data.range(first..first + size), 0.05).expect("step");
@@ -203,13 +205,16 @@ fn train(backend: &Device, rbm: &Rbm, data: Rows<'_>, settings: Settings, sizes:
     }
     // A gradient that is applied is a step.
     let mut gradient = Gradient::zero(lent.shape());
-    trainer.gradient(&lent, data.range(0..sizes[0]), &mut gradient).expect("gradient");
+    let mut means = BatchMeans::default();
+    trainer.gradient_and_means(&lent, data.range(0..sizes[0]), &mut gradient, &mut means).expect("gradient");
     lent.apply(&gradient, 0.05).expect("apply");
     trainer.step(&mut lent, data.range(0..sizes[0]), 0.05).expect("step");
     lent.finish().expect("finish");
     let monitor = trainer.take_report().expect("report").monitor;
     answers.double("monitor", monitor.as_slice());
     answers.gradient("gradient", &gradient);
+    answers.single("mean of v", &means.visible);
+    answers.single("mean of P(h|v)", &means.hidden);
     answers.rbm(&rbm);
     answers.chains("chains", trainer.chains());
     answers
@@ -242,6 +247,27 @@ fn every_monitor_of_either_algorithm() {
     }
 }
 
+/// What `tests/golden.rs` has of the CPU's CD-3 at ragged sizes.
+#[test]
+fn the_golden_digest() {
+    const DIGEST: &str = "44eeb6607e0a2b0dd179561f3a83b6f8e8b7b9dfb555697d8804fe33d72a8c6f";
+    let Some(cuda) = cuda() else { return };
+    let bytes = random_bytes(217 * 97, 0.4, 1);
+    let data = cuda.load(byte_rows(&bytes, 97)).expect("data");
+    let settings = Settings { algorithm: Algorithm::Cd, k: 3, monitor: Monitor::Reconstruction, seed: 7 };
+    let mut rbm = random_rbm(shape(97, 131), 0.3, 2);
+    let mut trainer = Trainer::new(&cuda, rbm.shape(), settings).expect("trainer");
+    let mut lent = rbm.lend(&cuda).expect("lent");
+    for first in (0..217).step_by(7) {
+        trainer.step(&mut lent, data.range(first..first + 7), 0.05).expect("step");
+    }
+    lent.finish().expect("finish");
+    let view = rbm.view();
+    let numbers = view.weights().iter().chain(view.visible_bias()).chain(view.hidden_bias());
+    let digest = Sha256::digest(numbers.flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>());
+    assert_eq!(digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), DIGEST);
+}
+
 /// The tutorial's own size and settings.
 #[test]
 fn the_tutorials_updates() {
@@ -253,12 +279,12 @@ fn the_tutorials_updates() {
 
 #[test]
 fn annealing() {
-    fn ask(backend: &Device, rbm: &Rbm, runs: usize) -> Answers {
+    fn ask(device: &Device, rbm: &Rbm, runs: usize) -> Answers {
         let mut answers = Answers::default();
         let nv = rbm.shape().n_visible();
         let base_rate = BaseRate::fit(rows(&random_bits(10 * nv, 0.3, 8), nv));
         let settings = Annealing { runs, schedule: Schedule::new(7).expect("schedule"), ..Annealing::default() };
-        let found = ais(&rbm.on(backend).expect("on"), &base_rate, &settings).expect("ais");
+        let found = ais(&rbm.on(device).expect("on"), &base_rate, &settings).expect("ais");
         answers.double("log Z", &[found.estimate, found.lower, found.upper, found.effective_sample_size]);
         answers
     }
@@ -276,13 +302,14 @@ fn threads() {
     let settings = Settings { algorithm: Algorithm::Cd, k: 2, monitor: Monitor::PseudoLikelihood, seed: 1 };
     let bytes = random_bytes(8 * 33, 0.3, 7);
     let data = Rows::new(Values::U8(&bytes), 33).expect("rows");
-    let run = |seed: u64| train(&cuda, &model(shape, seed), data, Settings { seed, ..settings }, &[4, 4]);
+    let device = Device::from(cuda);
+    let run = |seed: u64| train(&device, &model(shape, seed), data, Settings { seed, ..settings }, &[4, 4]);
     let at_once: Vec<Answers> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..4).map(|seed| scope.spawn(move || run(seed))).collect();
         workers.into_iter().map(|worker| worker.join().expect("a thread")).collect()
     });
     for (seed, answers) in at_once.into_iter().enumerate() {
-        let cpu = Cpu::detect().expect("a CPU");
+        let cpu = Cpu::detect().expect("a CPU").into();
         let seed = seed as u64;
         let expected = train(&cpu, &model(shape, seed), data, Settings { seed, ..settings }, &[4, 4]);
         compare("threads", expected, answers);

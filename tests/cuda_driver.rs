@@ -6,7 +6,7 @@
 mod oracle;
 
 use harmonium::{
-    Algorithm, Backend, Chains, Cuda, CudaError, CudaGemm, Error, Monitor, Purpose, Rbm, Settings, Trainer, Uniforms,
+    Algorithm, Chains, Cpu, Cuda, CudaError, Device, Error, Monitor, Purpose, Rbm, Settings, Sums, Trainer, Uniforms,
 };
 use oracle::{
     byte_rows,
@@ -114,12 +114,46 @@ fn what_is_missing_is_said() {
     assert!(ended_well && said.contains("NoDriver"), "without a driver: {said}");
 }
 
-/// A driver, but no cuBLAS: the gemm road says so, the canonical one works. And its own memory may be what is too much.
+/// A report that cannot be read back loses nothing: the next one tells of the whole interval.
 #[test]
-fn without_cublas_there_is_no_gemm_road() {
-    let test = "without_cublas_there_is_no_gemm_road";
+fn a_failed_report_loses_nothing() {
+    let test = "a_failed_report_loses_nothing";
+    fn trained(device: &Device) -> Trainer {
+        let (shape, bytes) = (shape(20, 15), random_bytes(4 * 20, 0.3, 2));
+        let mut trainer = Trainer::new(device, shape, Settings::default()).expect("a trainer");
+        let mut resident = random_rbm(shape, 0.5, 1).on(device).expect("resident");
+        for _ in 0..3 {
+            trainer.step(&mut resident, byte_rows(&bytes, 20), 0.1).expect("a step");
+        }
+        trainer
+    }
     if task().is_some() {
-        println!("gemm: {:?}", CudaGemm::new(0).map_err(|error| format!("{error:?}: {error}")));
+        let mut trainer = trained(&cuda().expect("the emulator").into());
+        match trainer.take_report() {
+            Err(Error::Cuda(CudaError::Failed { call: "copy from the device", .. })) => {}
+            other => panic!("{other:?}"),
+        }
+        let expected = trained(&Cpu::detect().expect("a CPU").into()).take_report().expect("a report");
+        assert_eq!(expected.since_last, 3);
+        assert_eq!(trainer.take_report().expect("a report"), expected);
+        assert_eq!(trainer.take_report().expect("a report").since_last, 0);
+        return;
+    }
+    if emulator() {
+        let (ended_well, said) = apart(test, "", &[("HARMONIUM_EMULATOR_FAIL_READ", "1")]);
+        assert!(ended_well, "{said}");
+    }
+}
+
+/// A driver, but no cuBLAS: its sums say so, canonical ones work. And its own memory may be what is too much.
+#[test]
+fn without_cublas_there_are_canonical_sums_alone() {
+    let test = "without_cublas_there_are_canonical_sums_alone";
+    if task().is_some() {
+        println!(
+            "gemm: {:?}",
+            Cuda::new(0).and_then(|cuda| cuda.with_sums(Sums::Gemm)).map_err(|error| format!("{error:?}: {error}"))
+        );
         println!("canonical: {:?}", Cuda::new(0).map(|cuda| cuda.name().to_owned()));
         return;
     }

@@ -7,8 +7,8 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Algorithm, Backend, Cpu, Cuda, CudaError, CudaGemm, Error, Gradient, Monitor, Program, Rbm, Result,
-    Rows, Settings, Trainer,
+    Activations, Algorithm, Cpu, Cuda, CudaError, Device, Error, Gradient, Monitor, Program, Rbm, Result, Rows,
+    Settings, Sums, Trainer,
     log_partition::{Annealing, BaseRate, Schedule, ais},
 };
 use oracle::{
@@ -142,7 +142,7 @@ const FAULTS: &[Fault] = &[
     },
 ];
 
-/// Faults of the gemm road's own kernels.
+/// Faults of the kernels around cuBLAS's products.
 const GEMM_FAULTS: &[Fault] = &[
     Fault {
         name: "no barrier after a block's jumps",
@@ -224,12 +224,12 @@ const GEMM_FAULTS: &[Fault] = &[
     },
 ];
 
-/// What the gemm road's kernels make, once or more. Chains as numbers 0 and 1.
-fn numbers(backend: &Device) -> Result<Vec<f64>> {
+/// What the kernels around products make, once or more. Chains as numbers 0 and 1.
+fn numbers(device: &Device) -> Result<Vec<f64>> {
     let shape = shape(70, 45);
     let mut rbm: Rbm = random_rbm(shape, 0.5, 1);
     let grey = random_values(12 * 70, 0.4, 2);
-    let data = backend.load(rows(&grey, 70))?;
+    let data = device.load(rows(&grey, 70))?;
     let all = data.range(0..12);
     let mut numbers = Vec::new();
     for (algorithm, monitor) in [
@@ -237,8 +237,8 @@ fn numbers(backend: &Device) -> Result<Vec<f64>> {
         (Algorithm::Cd, Monitor::Reconstruction),
         (Algorithm::Pcd { n_chains: 2 }, Monitor::ExactPseudoLikelihood),
     ] {
-        let mut trainer = Trainer::new(backend, shape, Settings { algorithm, k: 2, monitor, seed: 3 })?;
-        let mut lent = rbm.lend(backend)?;
+        let mut trainer = Trainer::new(device, shape, Settings { algorithm, k: 2, monitor, seed: 3 })?;
+        let mut lent = rbm.lend(device)?;
         trainer.step(&mut lent, all, 0.1)?;
         let mut gradient = Gradient::zero(shape);
         lent.free_energy_gradient(all, &[0.25; 12], &mut gradient)?;
@@ -247,41 +247,43 @@ fn numbers(backend: &Device) -> Result<Vec<f64>> {
         lent.finish()?;
         numbers.extend(trainer.take_report()?.monitor);
         let (mut visible, view) = (Activations::default(), rbm.view());
-        trainer.chains().visible(&mut visible)?;
+        trainer.chains().visible(&rbm.on(device)?, &mut visible)?;
         let hidden = trainer.chains().hidden()?;
         let buffers = [&visible.pre_activation, &visible.sample, &hidden, view.weights(), view.visible_bias()];
         numbers.extend(buffers.into_iter().flatten().chain(view.hidden_bias()).map(|&x| f64::from(x)));
     }
     let settings = Annealing { runs: 5, schedule: Schedule::new(4)?, ..Annealing::default() };
-    numbers.push(ais(&rbm.on(backend)?, &BaseRate::uniform(70), &settings)?.estimate);
+    numbers.push(ais(&rbm.on(device)?, &BaseRate::uniform(70), &settings)?.estimate);
     Ok(numbers)
 }
 
 /// As [`verdict`], up to a hundred times what rounding does here.
 fn gemm_verdict(program: Program<'_>) -> std::result::Result<(), String> {
-    let gemm = CudaGemm::with_program(0, program).map_err(|error| error.to_string())?;
-    let found = numbers(&gemm).map_err(|error| error.to_string())?;
-    let expected = numbers(&Cpu::detect().expect("a CPU")).expect("numbers");
+    let gemm = Cuda::with_program(0, program)
+        .and_then(|cuda| cuda.with_sums(Sums::Gemm))
+        .map_err(|error| error.to_string())?;
+    let found = numbers(&gemm.into()).map_err(|error| error.to_string())?;
+    let expected = numbers(&Cpu::detect().expect("a CPU").into()).expect("numbers");
     let near = |(found, expected): (&f64, &f64)| (found - expected).abs() <= 1e-4 * expected.abs().max(1.0);
     let agree = found.len() == expected.len() && found.iter().zip(&expected).all(near);
     if agree { Ok(()) } else { Err("a result is not the CPU's".into()) }
 }
 
 /// All kernels, once or more; everything that a fault might change.
-fn answers(backend: &Device) -> Result<Vec<u64>> {
+fn answers(device: &Device) -> Result<Vec<u64>> {
     let shape = shape(70, 45);
     let mut rbm: Rbm = random_rbm(shape, 0.5, 1);
     let bytes = random_bytes(12 * 70, 0.3, 2);
     let rows: Rows<'_> = byte_rows(&bytes, 70);
-    let data = backend.load(rows)?;
+    let data = device.load(rows)?;
     let mut bits = Vec::new();
     for (algorithm, monitor) in [
         (Algorithm::Pcd { n_chains: 3 }, Monitor::PseudoLikelihood),
         (Algorithm::Cd, Monitor::Reconstruction),
         (Algorithm::Pcd { n_chains: 2 }, Monitor::ExactPseudoLikelihood),
     ] {
-        let mut trainer = Trainer::new(backend, shape, Settings { algorithm, k: 3, monitor, seed: 3 })?;
-        let mut lent = rbm.lend(backend)?;
+        let mut trainer = Trainer::new(device, shape, Settings { algorithm, k: 3, monitor, seed: 3 })?;
+        let mut lent = rbm.lend(device)?;
         for batch in [0..6, 6..12] {
             trainer.step(&mut lent, data.range(batch), 0.1)?;
         }
@@ -300,8 +302,8 @@ fn answers(backend: &Device) -> Result<Vec<u64>> {
 /// The CPU's answers, or what is wrong with CUDA's.
 fn verdict(program: Program<'_>) -> std::result::Result<(), String> {
     let cuda = Cuda::with_program(0, program).map_err(|error| error.to_string())?;
-    let found = answers(&cuda).map_err(|error| error.to_string())?;
-    let expected = answers(&Cpu::detect().expect("a CPU")).expect("answers");
+    let found = answers(&cuda.into()).map_err(|error| error.to_string())?;
+    let expected = answers(&Cpu::detect().expect("a CPU").into()).expect("answers");
     if found == expected { Ok(()) } else { Err("a result is not the CPU's".into()) }
 }
 

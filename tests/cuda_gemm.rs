@@ -1,4 +1,4 @@
-//! The gemm road on the device: what [`for_each_device`] does not ask of every backend. Runs where `tests/cuda.rs` does.
+//! The sums of cuBLAS: what [`for_each_device`] does not ask of every backend. Runs where `tests/cuda.rs` does.
 //!
 //! Where results are compared with the CPU's, a draw can fall between two means that differ by rounding, and everything after
 //! it is another chain. With at most 10 000 draws and means that are apart by at most 5e-6 that is less than one seed in
@@ -8,14 +8,14 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Algorithm, Backend, ChainState, Chains, Cpu, Cuda, CudaGemm, Monitor, Purpose, Rbm, Settings, Shape,
+    Activations, Algorithm, ChainState, Chains, Cpu, Cuda, Device, Monitor, Purpose, Rbm, Settings, Shape, Sums,
     Trainer, TrainerState, Uniforms,
     log_partition::{Annealing, BaseRate, Schedule, ais},
 };
 use oracle::{
     assert_bits, byte_rows,
     canonical::sample,
-    device::{cuda, cuda_gemm},
+    device::{apart, cuda, cuda_gemm, emulator, task},
     exact::{Exact, add, index, rows_f64, sigmoid},
     random_bits, random_bytes, random_rbm, random_values, rows, shape,
     statistics::{U, assert_distribution, assert_near, gradient_error, mean_error, pre_error, softplus_error},
@@ -60,7 +60,7 @@ fn wide(values: &[f32]) -> Vec<f64> {
 /// either way.
 #[test]
 fn a_step_draws_at_the_canonical_positions() {
-    let Some(gemm) = cuda_gemm() else { return };
+    let Some(gemm) = cuda_gemm().map(Device::from) else { return };
     for (seed, shape) in (0..).zip(shapes()) {
         let (nv, nh, n) = (shape.n_visible(), shape.n_hidden(), [1, 2, 33][seed as usize % 3]);
         let rbm = model(shape, seed);
@@ -70,7 +70,7 @@ fn a_step_draws_at_the_canonical_positions() {
         let before = chains.hidden().expect("hidden");
         chains.sweep(&resident, 1).expect("sweep");
         let mut visible = Activations::default();
-        chains.visible(&mut visible).expect("visible");
+        chains.visible(&resident, &mut visible).expect("visible");
         let at = |x: Vec<f64>, beta: f32| x.into_iter().map(move |x| x * f64::from(beta)).collect::<Vec<_>>();
         for (m, h) in rows_f64(&before, nh).iter().enumerate() {
             let (pre, size) = (at(exact.visible_pre(h), BETAS[m % 3]), exact.visible_size(h));
@@ -103,20 +103,20 @@ fn a_step_draws_at_the_canonical_positions() {
 /// Sweeps of several steps, copies, and starts at rows: the CPU's chains.
 #[test]
 fn chains_are_the_cpus() {
-    fn ask(backend: &Device, rbm: &Rbm, start: &ChainState, grey: &[u8]) -> Vec<ChainState> {
-        let resident = rbm.on(backend).expect("resident");
-        let mut chains = Chains::from_state(backend, rbm.shape(), start).expect("chains");
+    fn ask(device: &Device, rbm: &Rbm, start: &ChainState, grey: &[u8]) -> Vec<ChainState> {
+        let resident = rbm.on(device).expect("resident");
+        let mut chains = Chains::from_state(device, rbm.shape(), start).expect("chains");
         chains.sweep(&resident, 3).expect("sweep");
         let copy = chains.clone();
         chains.sweep(&resident, 1).expect("sweep");
-        let data = backend.load(byte_rows(grey, rbm.shape().n_visible())).expect("data");
+        let data = device.load(byte_rows(grey, rbm.shape().n_visible())).expect("data");
         let batch = data.range(1..3);
         let mut started = Chains::from_visible(&resident, batch, start.uniforms.clone()).expect("chains");
         started.sweep(&resident, 2).expect("sweep");
         [&chains, &copy, &started].map(|chains| chains.state().expect("state")).into()
     }
-    let Some(gemm) = cuda_gemm() else { return };
-    let cpu = Cpu::detect().expect("a CPU");
+    let Some(gemm) = cuda_gemm().map(Device::from) else { return };
+    let cpu = Device::from(Cpu::detect().expect("a CPU"));
     for (n, shape) in [shape(33, 257), shape(65, 31), shape(1, 32)].into_iter().enumerate() {
         assert_some_seed(&format!("{shape:?}"), |seed| {
             let (rbm, start) = (model(shape, seed), state(shape, [2, 9, 33][n], seed));
@@ -127,24 +127,24 @@ fn chains_are_the_cpus() {
 }
 
 /// One update.
-fn step(backend: &Device, rbm: &Rbm, settings: Settings, x: &[f32], lr: f32) -> (Rbm, Vec<f32>, TrainerState) {
+fn step(device: &Device, rbm: &Rbm, settings: Settings, x: &[f32], lr: f32) -> (Rbm, Vec<f32>, TrainerState) {
     let (mut rbm, nv) = (rbm.clone(), rbm.shape().n_visible());
-    let data = backend.load(rows(x, nv)).expect("data");
-    let mut trainer = Trainer::new(backend, rbm.shape(), settings).expect("trainer");
-    let mut lent = rbm.lend(backend).expect("lent");
+    let data = device.load(rows(x, nv)).expect("data");
+    let mut trainer = Trainer::new(device, rbm.shape(), settings).expect("trainer");
+    let mut lent = rbm.lend(device).expect("lent");
     trainer.step(&mut lent, data.range(0..x.len() / nv), lr).expect("step");
     lent.finish().expect("finish");
     let mut ends = Activations::default();
-    trainer.chains().visible(&mut ends).expect("ends");
+    trainer.chains().visible(&rbm.on(device).expect("on"), &mut ends).expect("ends");
     (rbm, ends.sample, trainer.state().expect("state"))
 }
 
-/// Parameters after an update: either road's are off from the exact ones by what rounding can do to the gradient times the
+/// Parameters after an update: those of either sums are off from the exact ones by what rounding can do to the gradient times the
 /// rate, and four roundings of the parameter and the change, which is at most two rates.
 #[test]
 fn an_update_is_the_cpus() {
-    let Some(gemm) = cuda_gemm() else { return };
-    let cpu = Cpu::detect().expect("a CPU");
+    let Some(gemm) = cuda_gemm().map(Device::from) else { return };
+    let cpu = Device::from(Cpu::detect().expect("a CPU"));
     let monitors = [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction, Monitor::None];
     for (n, shape) in shapes().enumerate() {
         let algorithm = if n % 2 == 0 { Algorithm::Pcd { n_chains: 33 } } else { Algorithm::Cd };
@@ -180,7 +180,7 @@ fn an_update_is_the_cpus() {
 /// Launched one by one, captured, replayed, and once more after the sizes changed: as trainers do who see each update first.
 #[test]
 fn a_captured_update_is_the_same() {
-    let Some(gemm) = cuda_gemm() else { return };
+    let Some(gemm) = cuda_gemm().map(Device::from) else { return };
     let shape = shape(33, 20);
     let x = random_bytes(40 * 33, 0.3, 1);
     let data = gemm.load(byte_rows(&x, 33)).expect("data");
@@ -212,7 +212,7 @@ fn a_captured_update_is_the_same() {
 /// Where chains go from each state is what the conditionals say. False-alarm rate 1e-6 each of two comparisons.
 #[test]
 fn samples_are_distributed_as_the_models() {
-    let Some(gemm) = cuda_gemm() else { return };
+    let Some(gemm) = cuda_gemm().map(Device::from) else { return };
     let (nv, nh, n) = (3, 2, 4000);
     let rbm = random_rbm(shape(nv, nh), 1.5, 12);
     let (resident, exact) = (rbm.on(&gemm).expect("resident"), Exact::of(&rbm));
@@ -224,7 +224,7 @@ fn samples_are_distributed_as_the_models() {
     for k in [1, 2] {
         chains.sweep(&resident, k).expect("sweep");
         steps += k;
-        chains.visible(&mut visible).expect("visible");
+        chains.visible(&resident, &mut visible).expect("visible");
         let hidden = chains.hidden().expect("hidden");
         let mut counts = vec![0; 1 << (nv + nh)];
         for (v, h) in visible.sample.chunks_exact(nv).zip(hidden.chunks_exact(nh)) {
@@ -237,8 +237,8 @@ fn samples_are_distributed_as_the_models() {
 /// log Z by annealing is the CPU's: each log weight is a sum over pairs of temperatures of differences of softplus terms.
 #[test]
 fn annealing_is_the_cpus() {
-    let Some(gemm) = cuda_gemm() else { return };
-    let cpu = Cpu::detect().expect("a CPU");
+    let Some(gemm) = cuda_gemm().map(Device::from) else { return };
+    let cpu = Device::from(Cpu::detect().expect("a CPU"));
     let (nv, nh, pairs) = (33, 31, 5);
     assert_some_seed("log Z", |seed| {
         let rbm = model(shape(nv, nh), seed);
@@ -266,76 +266,107 @@ fn model_between(n: usize) -> Rbm {
 fn tf32_is_off_unless_asked_for() {
     let Some(gemm) = cuda_gemm() else { return };
     let rbm = model_between(4);
-    let pre = |gemm: &CudaGemm| {
+    let pre = |gemm: &Cuda| {
         let data = gemm.load(rows(&[1.0; 4], 4)).expect("data");
         let mut hidden = Activations::default();
         rbm.on(gemm).expect("on").propup(data.range(0..1), &mut hidden).expect("propup");
         hidden.pre_activation[0]
     };
     assert_eq!(pre(&gemm), 4.0 * BETWEEN - 1.0);
-    assert_eq!(pre(&gemm.clone().with_tf32()), 3.0);
-    // It belongs to the backend, not to the library that clones share.
+    assert_eq!(pre(&gemm.clone().with_sums(Sums::GemmTf32).expect("cuBLAS")), 3.0);
+    // Other sums do not change those of the handle that they were asked of.
     assert_eq!(pre(&gemm), 4.0 * BETWEEN - 1.0);
 }
 
-/// Which road runs is told apart by TF32, which only products have: below the limits everything is canonical to the bit,
-/// from them on it is not.
+/// Everything that rows are given to.
+fn of_rows(device: &Device, rbm: &Rbm, n: usize) -> Vec<Vec<f64>> {
+    let x: Vec<f32> = vec![1.0; 3 * n];
+    let data = device.load(rows(&x, 3)).expect("data");
+    let (resident, mut hidden) = (rbm.on(device).expect("on"), Activations::default());
+    resident.propup(data.all(), &mut hidden).expect("propup");
+    let mut gradient = harmonium::Gradient::zero(rbm.shape());
+    let weights = vec![1.0 / n as f32; n];
+    resident.free_energy_gradient(data.all(), &weights, &mut gradient).expect("gradient");
+    vec![
+        wide(&hidden.pre_activation),
+        resident.free_energy(data.all()).expect("F"),
+        resident.pseudo_log_likelihood(data.all()).expect("PL"),
+        resident.pseudo_log_likelihood_of_bit(data.all(), 1).expect("PL of a bit"),
+        wide(&gradient.hidden_bias),
+    ]
+}
+
+/// A sweep of so many chains.
+fn of_chains(device: &Device, rbm: &Rbm, n: usize) -> Vec<f32> {
+    let start = ChainState { hidden: vec![0b111; n], betas: vec![1.0; n], uniforms: state(rbm.shape(), 1, 1).uniforms };
+    let mut chains = Chains::from_state(device, rbm.shape(), &start).expect("chains");
+    let (resident, mut visible) = (rbm.on(device).expect("on"), Activations::default());
+    chains.sweep(&resident, 1).expect("sweep");
+    chains.visible(&resident, &mut visible).expect("visible");
+    visible.pre_activation
+}
+
+/// TF32 tells products from canonical sums in every answer, however few the rows and chains.
 #[test]
-fn the_road_is_chosen_by_size_and_can_be_forced() {
-    let (Some(gemm), Some(cuda)) = (cuda_gemm(), cuda()) else { return };
-    let (forced, by_size) = (gemm.clone().with_tf32(), gemm.with_tf32().by_size());
-    let rbm = model_between(3);
-    /// Everything that rows are given to, and everything that chains do.
-    fn of_rows(backend: &Device, rbm: &Rbm, n: usize) -> Vec<Vec<f64>> {
-        let x: Vec<f32> = vec![1.0; 3 * n];
-        let data = backend.load(rows(&x, 3)).expect("data");
-        let (resident, mut hidden) = (rbm.on(backend).expect("on"), Activations::default());
-        resident.propup(data.range(0..n), &mut hidden).expect("propup");
-        let mut gradient = harmonium::Gradient::zero(rbm.shape());
-        let weights = vec![1.0 / n as f32; n];
-        resident.free_energy_gradient(data.range(0..n), &weights, &mut gradient).expect("gradient");
-        vec![
-            wide(&hidden.pre_activation),
-            resident.free_energy(data.range(0..n)).expect("F"),
-            resident.pseudo_log_likelihood(data.range(0..n)).expect("PL"),
-            resident.pseudo_log_likelihood_of_bit(data.range(0..n), 1).expect("PL of a bit"),
-            wide(&gradient.hidden_bias),
-        ]
+fn products_are_taken_whatever_the_size() {
+    let Some(cuda) = cuda() else { return };
+    if cuda_gemm().is_none() {
+        return;
     }
-    fn of_chains(backend: &Device, rbm: &Rbm, n: usize) -> Vec<f32> {
-        let start =
-            ChainState { hidden: vec![0b111; n], betas: vec![1.0; n], uniforms: state(rbm.shape(), 1, 1).uniforms };
-        let mut chains = Chains::from_state(backend, rbm.shape(), &start).expect("chains");
-        let mut visible = Activations::default();
-        chains.sweep(&rbm.on(backend).expect("on"), 1).expect("sweep");
-        chains.visible(&mut visible).expect("visible");
-        visible.pre_activation
-    }
-    let canonical = of_rows(&cuda, &rbm, 255);
-    assert_eq!(of_rows(&by_size, &rbm, 255), canonical);
-    for (what, (forced, canonical)) in of_rows(&forced, &rbm, 2).iter().zip(&canonical).enumerate() {
-        assert!((forced[0] - canonical[0]).abs() > 1e-4, "answer {what}");
-    }
-    for (what, (found, canonical)) in of_rows(&by_size, &rbm, 256).iter().zip(&canonical).enumerate() {
+    let tf32 = Device::from(cuda.clone().with_sums(Sums::GemmTf32).expect("cuBLAS"));
+    let (cuda, rbm) = (Device::from(cuda), model_between(3));
+    for (what, (found, canonical)) in of_rows(&tf32, &rbm, 2).iter().zip(of_rows(&cuda, &rbm, 2)).enumerate() {
         assert!((found[0] - canonical[0]).abs() > 1e-4, "answer {what}");
     }
-    let canonical = of_chains(&cuda, &rbm, 1023);
-    assert_eq!(of_chains(&by_size, &rbm, 1023), canonical);
-    assert_ne!(of_chains(&forced, &rbm, 1)[0], canonical[0]);
-    assert_ne!(of_chains(&by_size, &rbm, 1024)[0], canonical[0]);
+    assert_ne!(of_chains(&tf32, &rbm, 1), of_chains(&cuda, &rbm, 1));
+}
 
-    // Updates: few rows and many chains take a part of either road.
-    let settings = |n_chains| Settings {
-        algorithm: Algorithm::Pcd { n_chains },
-        k: 1,
-        monitor: Monitor::PseudoLikelihood,
-        seed: 1,
-    };
-    let x = [1.0; 6];
-    let update = |chains| step(&by_size, &rbm, settings(chains), &x, 0.1);
-    assert_eq!(update(4), step(&cuda, &rbm, settings(4), &x, 0.1));
-    let (mixed, canonical) = (update(1024), step(&cuda, &rbm, settings(1024), &x, 0.1));
-    assert_eq!(mixed.2.watched, canonical.2.watched, "two rows are watched by the canonical road");
-    assert_ne!(mixed.0, canonical.0);
-    assert_eq!(by_size.name(), Cuda::new(0).expect("a device").name());
+/// With `auto` there is no product below the limits, and as many as the verbs take from them on. In an update of few rows and many chains each part
+/// goes its own way.
+#[test]
+fn sums_are_chosen_by_size() {
+    let test = "sums_are_chosen_by_size";
+    fn settings(n_chains: usize) -> Settings {
+        Settings { algorithm: Algorithm::Pcd { n_chains }, k: 1, monitor: Monitor::PseudoLikelihood, seed: 1 }
+    }
+    type Call = fn(&Device, usize);
+    let calls: [(&str, usize, usize, Call); 4] = [
+        ("rows", 256, 6, |device, n| drop(of_rows(device, &model_between(3), n))),
+        ("chains", 1024, 2, |device, n| drop(of_chains(device, &model_between(3), n))),
+        ("the gradient", 254, 2, |device, n| drop(step(device, &model_between(3), settings(n), &[1.0; 6], 0.1))),
+        ("annealing", 1024, 4, |device, n| {
+            let schedule = Schedule::new(2).expect("schedule");
+            let settings = Annealing { runs: n, schedule, ..Annealing::default() };
+            let resident = model_between(3).on(device).expect("on");
+            ais(&resident, &BaseRate::uniform(3), &settings).expect("ais");
+        }),
+    ];
+    if task().is_some() {
+        let auto = Device::from(cuda().expect("a device").with_sums(Sums::Auto).expect("cuBLAS"));
+        for (what, limit, _, call) in &calls {
+            for n in [limit - 1, *limit] {
+                eprintln!("begin {what} {n}");
+                call(&auto, n);
+            }
+        }
+        return;
+    }
+    if !emulator() {
+        return;
+    }
+    let (ended_well, said) = apart(test, "", &[("HARMONIUM_EMULATOR_TRACE", "1")]);
+    assert!(ended_well, "{said}");
+    for (what, limit, products, _) in calls {
+        for (n, products) in [(limit - 1, 0), (limit, products)] {
+            let (_, rest) = said.split_once(&format!("begin {what} {n}\n")).expect("it begins");
+            let calls = rest.split("begin ").next().expect("a part");
+            assert_eq!(calls.matches("call: matrix product").count(), products, "{what}, {n}: {calls}");
+        }
+    }
+    // The two rows are watched canonically, whatever makes the other sums.
+    let (Some(cuda), rbm) = (cuda(), model_between(3)) else { return };
+    let auto = cuda.clone().with_sums(Sums::Auto).expect("cuBLAS").into();
+    let of = |device: &Device, chains| step(device, &rbm, settings(chains), &[1.0; 6], 0.1);
+    assert_eq!(of(&auto, 4), of(&cuda.clone().into(), 4));
+    assert_eq!(of(&auto, 1024).2.watched, of(&cuda.into(), 1024).2.watched);
 }

@@ -1,105 +1,173 @@
-//! Chains on the device: a block carries one through all k steps.
+//! Chains on the device: a block carries one chain through all k steps, or all chains make a step together by products.
 
 use super::{
-    Cuda,
-    launch::{Buffer, Grid, Ptr, Side},
-    memory::{Batch, Chains, Parameters, blocks, count, rows_of, strip, threads, unpack, words},
+    blas::Blas,
+    data::{Batch, Cursor},
+    handle::Cuda,
+    launch::{Buffer, Grid, Ptr, SideArgument},
+    layers::{Given, Outcome},
+    memory::{CudaChains, CudaParameters},
+    sizes::{block_a_row, count, sixteen_a_row, strip, thread_a_number, words},
 };
 use crate::{
-    backend::{Activations, Layer, Shape},
     error::{CudaError, Error, Result},
+    shape::Layer,
+    verbs::{Activations, Sampling, unpack},
 };
 use cudarc::driver::CudaStream;
 
 /// Shared memory that every device has for a block, less what the chain kernels declare themselves.
 const SHARED_BYTES: usize = (48 - 13) * 1024;
 
-/// How many numbers a sweep draws.
-pub(super) fn drawn(shape: Shape, chains: &Chains, k: usize) -> u64 {
-    k as u64 * chains.betas.len() as u64 * (shape.n_visible() + shape.n_hidden()) as u64
+impl CudaChains {
+    /// How many numbers a sweep draws.
+    pub(super) fn drawn(&self, k: usize) -> u64 {
+        k as u64 * self.len() as u64 * (self.shape.n_visible() + self.shape.n_hidden()) as u64
+    }
+
+    /// A block a chain, with a thread for each unit of the larger layer and room for the bits of both.
+    fn grid(&self) -> Result<Grid> {
+        let (nv, nh) = (self.shape.n_visible(), self.shape.n_hidden());
+        let shared = 8 * (words(nv) + words(nh));
+        if shared > SHARED_BYTES {
+            let limit = 8 * SHARED_BYTES - 128;
+            return Err(Error::Cuda(CudaError::TooLarge { what: "units of both layers", limit, found: nv + nh }));
+        }
+        Ok(Grid { shared: shared as u32, ..block_a_row(count("chains", self.len())?, nv.max(nh) as u32) })
+    }
 }
 
-/// A block a chain, with a thread for each unit of the larger layer and room for the bits of both.
-fn sweep_grid(shape: Shape, chains: &Chains) -> Result<Grid> {
-    let (nv, nh) = (shape.n_visible(), shape.n_hidden());
-    let shared = 4 * (words(nv) + words(nh));
-    if shared > SHARED_BYTES {
-        let limit = 8 * SHARED_BYTES - 128;
-        return Err(Error::Cuda(CudaError::TooLarge { what: "units of both layers", limit, found: nv + nh }));
-    }
-    let blocks = count("chains", chains.betas.len())?;
-    Ok(Grid { shared: shared as u32, ..Grid::new(blocks, threads(nv.max(nh) as u32)) })
-}
-
-impl Cuda {
-    pub(super) fn start(&self, parameters: &Parameters, chains: &mut Chains, rows: Batch<'_>) -> Result<()> {
-        chains.resize(self.stream(), rows.rows)?;
-        chains.states.own(self.stream())?;
-        let turn = self.turn_to(rows, 0)?;
-        let up = parameters.side(Layer::Visible);
-        let states = &chains.states;
-        let (betas, generator, hidden) = (states.betas.ptr(), states.generator.ptr(), states.hidden.ptr());
-        let (rows, none) = (rows_of(rows, &turn)?, Ptr::NULL);
-        let grid = Grid::new(rows.rows, threads(up.made));
-        self.run().propagate(self.stream(), grid, up, rows, 0, betas, generator, none, none, hidden)?;
-        self.advance(chains, u64::from(rows.rows) * u64::from(up.made))
+impl Sampling for Cuda {
+    fn start(&self, parameters: &CudaParameters, chains: &mut CudaChains, rows: Batch<'_>) -> Result<()> {
+        let (stream, up) = (self.stream(), parameters.side(Layer::Visible));
+        let (cursor, blas) = (Cursor::at(rows, 0)?, self.blas_for_rows(rows.len()));
+        let numbers = rows.numbers(blas.is_some())?;
+        chains.resize(stream, rows.len())?;
+        let states = chains.own(stream, false)?;
+        let to = Outcome {
+            betas: states.betas.ptr(),
+            generator: states.generator.ptr(),
+            means: states.hidden_mean.ptr(),
+            bits: states.hidden.ptr().cast(),
+            ..Outcome::NOTHING
+        };
+        self.make_layer(stream, blas, up, Given::new(rows.argument(&cursor)?, &numbers), to)?;
+        self.advance(chains, rows.len() as u64 * u64::from(up.made))
     }
 
-    pub(super) fn sweep(&self, parameters: &Parameters, chains: &mut Chains, k: usize) -> Result<()> {
-        chains.states.own(self.stream())?;
-        self.launch_sweep(self.stream(), parameters, chains, 0, k)?;
-        self.advance(chains, drawn(chains.shape, chains, k))
+    fn sweep(&self, parameters: &CudaParameters, chains: &mut CudaChains, k: usize) -> Result<()> {
+        let blas = self.blas_for_chains(chains.len());
+        chains.own(self.stream(), blas.is_some())?;
+        self.launch_sweep(self.stream(), blas, parameters, chains, 0, k)?;
+        self.advance(chains, chains.drawn(k))
     }
 
-    /// A sweep that begins to draw `first` numbers after the generator's place.
-    pub(super) fn launch_sweep(
-        &self, stream: &CudaStream, parameters: &Parameters, chains: &Chains, first: u64, k: usize,
-    ) -> Result<()> {
-        let (up, down) = (parameters.side(Layer::Visible), parameters.side(Layer::Hidden));
-        let grid = sweep_grid(chains.shape, chains)?;
-        let generator = chains.states.generator.ptr();
-        self.run().sweep(stream, grid, down, up, chains.arguments(), generator, first, count("k", k)?)
-    }
-
-    pub(super) fn anneal(
-        &self, parameters: &Parameters, chains: &mut Chains, reference: &[f32], betas: &[f32], log_weights: &mut [f64],
+    fn anneal(
+        &self, parameters: &CudaParameters, chains: &mut CudaChains, reference: &[f32], betas: &[f32],
+        log_weights: &mut [f64],
     ) -> Result<()> {
         let Some((&last, earlier)) = betas.split_last() else { return Ok(()) };
-        let stream = self.stream();
+        let (stream, pairs, blas) = (self.stream(), earlier.len(), self.blas_for_chains(chains.len()));
         chains.betas.fill(last);
         let all = chains.betas.clone();
-        chains.states.own(stream)?.betas.write(stream, &all)?;
-        if earlier.is_empty() {
+        chains.own(stream, blas.is_some())?.betas.write(stream, &all)?;
+        if pairs == 0 {
             return Ok(());
         }
-        let reference = Buffer::of(stream, reference)?;
-        let schedule = Buffer::of(stream, betas)?;
+        let (reference, schedule) = (Buffer::of(stream, reference)?, Buffer::of(stream, betas)?);
         let weights = Buffer::of(stream, log_weights)?;
         let up = parameters.side(Layer::Visible);
-        let down = Side { reference: reference.ptr(), ..parameters.side(Layer::Hidden) };
-        let (grid, generator) = (sweep_grid(chains.shape, chains)?, chains.states.generator.ptr());
-        let (schedule, pairs) = (schedule.ptr(), count("steps", earlier.len())?);
-        self.run().anneal(stream, grid, down, up, chains.arguments(), generator, schedule, pairs, weights.ptr())?;
-        self.advance(chains, drawn(chains.shape, chains, earlier.len()))?;
+        let down = SideArgument { reference: reference.ptr(), ..parameters.side(Layer::Hidden) };
+        match blas {
+            None => {
+                let (pairs, generator) = (count("steps", pairs)?, chains.states.generator.ptr());
+                let (grid, betas) = (chains.grid()?, schedule.ptr());
+                let run = self.run();
+                run.anneal(stream, grid, down, up, chains.argument(), generator, betas, pairs, weights.ptr())?;
+            }
+            Some(blas) => {
+                let at = |step| (schedule.ptr().offset(step), 0);
+                let (n, states) = (count("chains", chains.len())?, chains.states.numbers[0].ptr());
+                self.launch_steps(stream, blas, [down, up], chains, 0, pairs, at, |step, sums| {
+                    self.run().gain(stream, sixteen_a_row(n), down, up, n, states, sums, at(step).0, weights.ptr())
+                })?;
+            }
+        }
+        self.advance(chains, chains.drawn(pairs))?;
         log_weights.copy_from_slice(&weights.read(stream)?);
         Ok(())
     }
 
-    pub(super) fn visible(&self, chains: &Chains, out: &mut Activations) -> Result<()> {
-        let stream = self.stream();
-        let units = chains.shape.n_visible();
-        let pre = &chains.states.visible_pre;
+    fn visible(&self, chains: &CudaChains, out: &mut Activations) -> Result<()> {
+        let (stream, units, pre) = (self.stream(), chains.shape.n_visible(), &chains.states.visible_pre);
         let means = Buffer::zeros(stream, pre.len())?;
-        let grid = Grid::new(blocks("numbers", pre.len())?, 256);
+        let grid = thread_a_number("numbers", pre.len())?;
         self.run().elementwise(stream, grid, pre.ptr(), 0, means.ptr(), pre.len() as u64)?;
         strip(&pre.read(stream)?, units, &mut out.pre_activation);
         strip(&means.read(stream)?, units, &mut out.mean);
         unpack(&chains.states.visible.read(stream)?, units, &mut out.sample);
         Ok(())
     }
+}
 
-    /// Moves the generator on by what `k` steps draw, there and here.
-    pub(super) fn advance(&self, chains: &mut Chains, numbers: u64) -> Result<()> {
+impl Cuda {
+    /// A sweep that begins to draw `first` numbers after the generator's place.
+    pub(super) fn launch_sweep(
+        &self, stream: &CudaStream, blas: Option<&Blas>, parameters: &CudaParameters, chains: &CudaChains, first: u64,
+        k: usize,
+    ) -> Result<()> {
+        let (up, down) = (parameters.side(Layer::Visible), parameters.side(Layer::Hidden));
+        match blas {
+            None => {
+                let (generator, k) = (chains.states.generator.ptr(), count("k", k)?);
+                self.run().sweep(stream, chains.grid()?, down, up, chains.argument(), generator, first, k)
+            }
+            Some(blas) => {
+                let at = |_| (chains.states.betas.ptr(), 1);
+                self.launch_steps(stream, blas, [down, up], chains, first, k, at, |_, _| Ok(()))
+            }
+        }
+    }
+
+    /// k steps of all chains by products, in room that was made. `at` gives the inverse temperatures of the visible layer of a
+    /// step, and of the next step those of its hidden layer; `between` sees the hidden sums. The sums of a layer are made
+    /// where its pre-activations or means are kept.
+    #[allow(clippy::too_many_arguments)]
+    fn launch_steps(
+        &self, stream: &CudaStream, blas: &Blas, [down, up]: [SideArgument; 2], chains: &CudaChains, first: u64,
+        k: usize, at: impl Fn(usize) -> (Ptr<f32>, u32), between: impl Fn(usize, Ptr<f32>) -> Result<()>,
+    ) -> Result<()> {
+        let (states, n) = (&*chains.states, count("chains", chains.len())?);
+        let (visible_sums, hidden_sums) = (states.visible_pre.ptr(), states.hidden_mean.ptr());
+        let [visible_states, hidden_states] = [0, 1].map(|layer| states.numbers[layer].ptr());
+        self.numbers_of_bits(stream, states.hidden.ptr().cast(), n, up.made, hidden_states)?;
+        for step in 0..k {
+            let first = first + chains.drawn(step);
+            let outcome = |(betas, beta_step), first, states_to| Outcome {
+                betas,
+                beta_step,
+                generator: states.generator.ptr(),
+                first,
+                states: states_to,
+                ..Outcome::NOTHING
+            };
+            let mut visible = outcome(at(step), first, visible_states);
+            let mut hidden = outcome(at(step + 1), first + u64::from(n) * u64::from(down.made), hidden_states);
+            if step + 1 == k {
+                (visible.pre, visible.bits) = (visible_sums, states.visible.ptr().cast());
+                (hidden.means, hidden.bits) = (hidden_sums, states.hidden.ptr().cast());
+            }
+            self.multiply(stream, blas, down, hidden_states, n, visible_sums)?;
+            self.activate(stream, down, n, visible_sums, visible)?;
+            self.multiply(stream, blas, up, visible_states, n, hidden_sums)?;
+            between(step, hidden_sums)?;
+            self.activate(stream, up, n, hidden_sums, hidden)?;
+        }
+        Ok(())
+    }
+
+    /// Moves the generator on by so many numbers, there and here.
+    fn advance(&self, chains: &mut CudaChains, numbers: u64) -> Result<()> {
         let generator = chains.states.generator.ptr();
         self.run().finish(self.stream(), Grid::new(1, 1), generator, numbers, Ptr::NULL, 0, Ptr::NULL)?;
         chains.uniforms.skip(numbers);

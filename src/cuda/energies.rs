@@ -1,77 +1,103 @@
 //! Free energies and pseudo-likelihoods on the device.
 
 use super::{
-    Cuda, launch,
-    launch::{Buffer, Grid, Ptr, Side},
-    memory::{Batch, Parameters, blocks, count, rows_of, threads},
+    blas::Blas,
+    data::{Batch, Cursor},
+    handle::Cuda,
+    launch::{Buffer, Grid, Ptr, StatisticsArgument},
+    layers::{Given, Outcome},
+    memory::{CudaParameters, CudaWork, Scratch},
+    sizes::{block_a_row, sixteen_a_row, stride, thread_a_number},
 };
-use crate::{backend::Layer, error::Result};
+use crate::{
+    error::Result,
+    rbm::Gradient,
+    shape::Layer,
+    verbs::{Energies, Watch},
+};
 use cudarc::driver::CudaStream;
 
-impl Cuda {
-    pub(super) fn free_energy(&self, parameters: &Parameters, rows: Batch<'_>, out: &mut [f64]) -> Result<()> {
-        let (up, down) = (parameters.side(Layer::Visible), parameters.side(Layer::Hidden));
-        let turn = self.turn_to(rows, 0)?;
-        let values = Buffer::zeros(self.stream(), rows.rows)?;
-        let grid = Grid::new(count("rows", rows.rows)?, threads(up.made));
-        self.run().free_energy(self.stream(), grid, up, rows_of(rows, &turn)?, down.bias, values.ptr())?;
-        out.copy_from_slice(&values.read(self.stream())?);
-        Ok(())
-    }
-
-    pub(super) fn pseudo_log_likelihood(
-        &self, parameters: &Parameters, rows: Batch<'_>, bit: Option<usize>, out: &mut [f64],
-    ) -> Result<()> {
-        let stream = self.stream();
-        let (up, down) = (parameters.side(Layer::Visible), parameters.side(Layer::Hidden));
-        let turn = self.turn_to(rows, bit.unwrap_or(0))?;
-        let (n, units) = (rows.rows, rows.units);
-        let rows = rows_of(rows, &turn)?;
-        let values = Buffer::zeros(stream, n)?;
-        let run = self.run();
-        match bit {
-            Some(_) => {
-                let grid = Grid::new(rows.rows, threads(up.made));
-                run.pseudo_likelihood_of_bit(stream, grid, up, rows, down.bias, turn.bit(), values.ptr())?;
-            }
-            None => {
-                let pre = Buffer::zeros(stream, n * up.stride as usize)?;
-                let means = Buffer::zeros(stream, 2 * n * up.stride as usize)?;
-                let terms = Buffer::zeros(stream, n * units)?;
-                let scratch = [pre.ptr(), means.ptr()];
-                self.launch_all_bits(stream, up, rows, down.bias, scratch, terms.ptr(), values.ptr())?;
+impl Energies for Cuda {
+    fn free_energy(&self, parameters: &CudaParameters, rows: Batch<'_>, out: &mut [f64]) -> Result<()> {
+        let (stream, run, n) = (self.stream(), self.run(), rows.len());
+        let (up, bias) = (parameters.side(Layer::Visible), parameters.side(Layer::Hidden).bias);
+        let (cursor, values) = (Cursor::at(rows, 0)?, Buffer::zeros(stream, n)?);
+        let argument = rows.argument(&cursor)?;
+        match self.blas_for_rows(n) {
+            None => run.free_energy(stream, block_a_row(argument.rows, up.made), up, argument, bias, values.ptr())?,
+            Some(blas) => {
+                let (numbers, sums) = (rows.numbers(true)?, Buffer::zeros(stream, n * up.stride as usize)?);
+                self.make_sums(stream, blas, up, Given::new(argument, &numbers), sums.ptr())?;
+                let grid = sixteen_a_row(argument.rows);
+                run.free_energy_of_sums(stream, grid, up, argument, bias, sums.ptr(), values.ptr())?;
             }
         }
         out.copy_from_slice(&values.read(stream)?);
         Ok(())
     }
 
-    /// The pseudo-likelihood of all bits. `scratch`: room for rows × n_hidden once and twice, `terms` for rows × n_visible.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn launch_all_bits(
-        &self, stream: &CudaStream, up: Side, rows: launch::Rows, visible_bias: Ptr<f32>, scratch: [Ptr<f32>; 2],
-        terms: Ptr<f64>, out: Ptr<f64>,
+    fn free_energy_gradient(
+        &self, parameters: &CudaParameters, rows: Batch<'_>, weights: &[f32], work: &mut CudaWork, out: &mut Gradient,
     ) -> Result<()> {
-        let (grid, pre, none) = (Grid::new(rows.rows, threads(up.made)), scratch[0], Ptr::NULL);
-        self.run().propagate(stream, grid, up, rows, 1, none, Ptr::NULL, pre, none, Ptr::NULL)?;
-        self.launch_bits_of_pre(stream, up, rows, visible_bias, scratch, terms, out)
+        let (shape, blas) = (parameters.shape, self.blas_for_rows(rows.len()));
+        work.begin(shape, rows, Watch::Nothing, blas.is_some())?;
+        let row_weights = Buffer::of(self.stream(), weights)?;
+        let given = Given::new(rows.argument(&work.cursor)?, &work.numbers[0]);
+        let means = Outcome { means: work.positive.ptr(), ..Outcome::NOTHING };
+        self.make_layer(self.stream(), blas, parameters.side(Layer::Visible), given, means)?;
+        let statistics = StatisticsArgument {
+            row_weights: row_weights.ptr(),
+            positive_scale: 1.0,
+            ..work.positive_statistics(rows)?
+        };
+        self.read_gradient(shape, statistics, work, out)
     }
 
-    /// The same from the hidden pre-activations of the rounded rows, which stand in the first of `scratch`.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn launch_bits_of_pre(
-        &self, stream: &CudaStream, up: Side, rows: launch::Rows, visible_bias: Ptr<f32>, scratch: [Ptr<f32>; 2],
-        terms: Ptr<f64>, out: Ptr<f64>,
+    fn pseudo_log_likelihood(
+        &self, parameters: &CudaParameters, rows: Batch<'_>, bit: Option<usize>, out: &mut [f64],
+    ) -> Result<()> {
+        let (stream, blas) = (self.stream(), self.blas_for_rows(rows.len()));
+        let (cursor, numbers) = (Cursor::at(rows, bit.unwrap_or(0))?, rows.numbers(blas.is_some())?);
+        let mut scratch = Scratch::EMPTY;
+        scratch.grow(stream, parameters.shape, rows.len(), bit.map_or(Watch::AllBits, Watch::Bit), blas.is_some())?;
+        let given = Given::new(rows.argument(&cursor)?, &numbers);
+        self.launch_pseudo_likelihood(stream, blas, parameters, given, bit.map(|_| cursor.bit()), &scratch)?;
+        out.copy_from_slice(&scratch.values.read(stream)?);
+        Ok(())
+    }
+}
+
+impl Cuda {
+    /// The pseudo-likelihood of each row, of all bits or n_visible times that of one.
+    pub(super) fn launch_pseudo_likelihood(
+        &self, stream: &CudaStream, blas: Option<&Blas>, parameters: &CudaParameters, given: Given,
+        bit: Option<Ptr<u32>>, scratch: &Scratch,
     ) -> Result<()> {
         const BITS: u32 = 16;
-        let (run, [pre, on]) = (self.run(), scratch);
-        let n = u64::from(rows.rows) * u64::from(up.stride);
-        let off = on.offset(n as usize);
-        let each = Grid::new(blocks("numbers", n as usize)?, 256);
-        run.elementwise(stream, each, pre, 0, on, n)?;
-        run.elementwise(stream, each, pre, 1, off, n)?;
-        let grid = Grid { slices: up.given.div_ceil(BITS).min(1024), ..Grid::new(rows.rows, 16 * BITS) };
-        run.pseudo_likelihood_of_bits(stream, grid, up, rows, visible_bias, pre, on, off, terms)?;
-        run.sum_terms(stream, Grid::new(rows.rows.div_ceil(128), 128), terms, rows.rows, up.given, out)
+        let (run, given) = (self.run(), Given { round: true, ..given });
+        let (up, bias) = (parameters.side(Layer::Visible), parameters.side(Layer::Hidden).bias);
+        let (rows, pre, values) = (given.rows, scratch.pre.ptr(), scratch.values.ptr());
+        match (bit, blas) {
+            (Some(bit), None) => {
+                let grid = block_a_row(rows.rows, up.made);
+                run.pseudo_likelihood_of_bit(stream, grid, up, rows, bias, bit, values)
+            }
+            (Some(bit), Some(blas)) => {
+                self.make_sums(stream, blas, up, given, pre)?;
+                let grid = sixteen_a_row(rows.rows);
+                run.pseudo_likelihood_of_sums(stream, grid, up, rows, bias, bit, pre, values)
+            }
+            (None, blas) => {
+                self.make_layer(stream, blas, up, given, Outcome { pre, ..Outcome::NOTHING })?;
+                let n = rows.rows as usize * stride(up.made as usize);
+                let (on, terms, each) = (scratch.means.ptr(), scratch.terms.ptr(), thread_a_number("numbers", n)?);
+                let off = on.offset(n);
+                run.elementwise(stream, each, pre, 0, on, n as u64)?;
+                run.elementwise(stream, each, pre, 1, off, n as u64)?;
+                let grid = Grid { slices: up.given.div_ceil(BITS).min(1024), ..Grid::new(rows.rows, 16 * BITS) };
+                run.pseudo_likelihood_of_bits(stream, grid, up, rows, bias, pre, on, off, terms)?;
+                run.sum_terms(stream, Grid::new(rows.rows.div_ceil(128), 128), terms, rows.rows, up.given, values)
+            }
+        }
     }
 }

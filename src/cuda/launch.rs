@@ -4,7 +4,7 @@
 //! once here with its types, in kernels/*.cu's order and layout; a test compares both with the parameter lists in the PTX.
 #![allow(unsafe_code)]
 
-use super::device::failed;
+use super::failure::{failed, no_memory};
 use crate::error::Result;
 use cudarc::driver::{
     CudaContext, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr, DeviceRepr, DriverError,
@@ -12,15 +12,23 @@ use cudarc::driver::{
 };
 use std::{fmt, marker::PhantomData, sync::Arc};
 
-/// Numbers in device memory, released in the order of the stream's work.
+/// The kernels' source.
+pub(super) const SOURCE: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.cu"));
+/// The same, compiled once by an old NVRTC, for hosts that have a driver and nothing else.
+pub(super) const PTX: &str = include_str!("../../kernels/ptx/compute_70.ptx");
+
+/// Numbers in device memory, released in the order of the stream's work. An empty buffer has no memory: the driver has none of
+/// no size.
 #[derive(Debug)]
-pub(super) struct Buffer<T>(CudaSlice<T>);
+pub(super) struct Buffer<T>(Option<CudaSlice<T>>);
 
 impl<T: DeviceRepr + ValidAsZeroBits + Copy + Default> Buffer<T> {
-    /// `len` zeros. No buffer is empty: the driver has no memory of no size.
+    pub const EMPTY: Self = Self(None);
+
+    /// `len` zeros.
     pub fn zeros(stream: &Arc<CudaStream>, len: usize) -> Result<Self> {
-        let len = len.max(1);
-        stream.alloc_zeros(len).map(Self).map_err(|error| super::device::no_memory::<T>(error, len))
+        let made = (len > 0).then(|| stream.alloc_zeros(len)).transpose();
+        made.map(Self).map_err(|error| no_memory::<T>(error, len))
     }
 
     /// A copy of numbers of the host's.
@@ -32,38 +40,53 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Default> Buffer<T> {
 
     /// A copy of this buffer.
     pub fn copy(&self, stream: &Arc<CudaStream>) -> Result<Self> {
-        let mut new = Self::zeros(stream, self.0.len())?;
-        stream.memcpy_dtod(&self.0, &mut new.0).map_err(failed("copy"))?;
+        let mut new = Self::zeros(stream, self.len())?;
+        if let (Self(Some(from)), Self(Some(to))) = (self, &mut new) {
+            stream.memcpy_dtod(from, to).map_err(failed("copy"))?;
+        }
         Ok(new)
+    }
+
+    /// Makes it a buffer of `len` zeros where it has room for fewer. Says whether it did.
+    pub fn grow(&mut self, stream: &Arc<CudaStream>, len: usize) -> Result<bool> {
+        let grows = self.len() < len;
+        if grows {
+            *self = Self::zeros(stream, len)?;
+        }
+        Ok(grows)
     }
 
     /// Writes the first numbers.
     pub fn write(&mut self, stream: &Arc<CudaStream>, values: &[T]) -> Result<()> {
-        if values.is_empty() {
-            return Ok(());
+        match &mut self.0 {
+            Some(to) if !values.is_empty() => stream.memcpy_htod(values, to).map_err(failed("copy to the device")),
+            _ => Ok(()),
         }
-        stream.memcpy_htod(values, &mut self.0).map_err(failed("copy to the device"))
     }
 
     /// All numbers, once everything before is done.
     pub fn read(&self, stream: &Arc<CudaStream>) -> Result<Vec<T>> {
-        let mut values = vec![T::default(); self.0.len()];
-        stream.memcpy_dtoh(&self.0, &mut values).map_err(failed("copy from the device"))?;
+        let mut values = vec![T::default(); self.len()];
+        if let Some(from) = &self.0 {
+            stream.memcpy_dtoh(from, &mut values).map_err(failed("copy from the device"))?;
+        }
         stream.synchronize().map_err(failed("work on the device"))?;
         Ok(values)
     }
 
     /// Makes all numbers 0.
     pub fn clear(&mut self, stream: &Arc<CudaStream>) -> Result<()> {
-        stream.memset_zeros(&mut self.0).map_err(failed("memset"))
+        self.0.as_mut().map_or(Ok(()), |all| stream.memset_zeros(all)).map_err(failed("memset"))
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.as_ref().map_or(0, CudaSlice::len)
     }
 
+    /// Null where it is empty.
     pub fn ptr(&self) -> Ptr<T> {
-        Ptr { address: self.0.device_ptr(self.0.stream()).0, of: PhantomData }
+        let address = self.0.as_ref().map_or(0, |all| all.device_ptr(all.stream()).0);
+        Ptr { address, of: PhantomData }
     }
 }
 
@@ -100,7 +123,7 @@ impl<T> Ptr<T> {
 /// `Side` of kernels/layers.cuh.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(super) struct Side {
+pub(super) struct SideArgument {
     pub weights: Ptr<f32>,
     pub bias: Ptr<f32>,
     pub reference: Ptr<f32>,
@@ -112,7 +135,7 @@ pub(super) struct Side {
 /// `Rows` of kernels/layers.cuh.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(super) struct Rows {
+pub(super) struct RowsArgument {
     pub place: Ptr<u64>,
     pub rows: u32,
     pub stride: u32,
@@ -122,7 +145,7 @@ pub(super) struct Rows {
 /// `Chains` of kernels/chains.cu.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(super) struct Chains {
+pub(super) struct ChainsArgument {
     pub hidden: Ptr<u32>,
     pub betas: Ptr<f32>,
     pub visible: Ptr<u32>,
@@ -133,8 +156,8 @@ pub(super) struct Chains {
 /// `Statistics` of kernels/learn.cu.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(super) struct Statistics {
-    pub rows: Rows,
+pub(super) struct StatisticsArgument {
+    pub rows: RowsArgument,
     pub row_weights: Ptr<f32>,
     pub positive: Ptr<f32>,
     pub visible: Ptr<u32>,
@@ -147,7 +170,7 @@ pub(super) struct Statistics {
 /// `Parameters` of kernels/learn.cu.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(super) struct Parameters {
+pub(super) struct ParametersArgument {
     pub weights: Ptr<f32>,
     pub transposed: Ptr<f32>,
     pub visible_bias: Ptr<f32>,
@@ -161,7 +184,7 @@ pub(super) struct Parameters {
 /// `Step` of kernels/learn.cu.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(super) struct Step {
+pub(super) struct StepArgument {
     pub update: u32,
     pub lr: f32,
 }
@@ -169,7 +192,7 @@ pub(super) struct Step {
 /// `Means` of kernels/gemm.cu.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(super) struct Means {
+pub(super) struct MeansArgument {
     pub positive: Ptr<f32>,
     pub row_weights: Ptr<f32>,
     pub negative: Ptr<f32>,
@@ -188,7 +211,15 @@ macro_rules! device_types {
         unsafe impl DeviceRepr for $name {}
     )*};
 }
-device_types!(Side, Rows, Chains, Statistics, Parameters, Step, Means);
+device_types!(
+    SideArgument,
+    RowsArgument,
+    ChainsArgument,
+    StatisticsArgument,
+    ParametersArgument,
+    StepArgument,
+    MeansArgument
+);
 
 // SAFETY: `repr(transparent)` over the address that the kernel takes as its pointer.
 unsafe impl<T> DeviceRepr for Ptr<T> {}
@@ -246,43 +277,43 @@ macro_rules! kernels {
 }
 
 kernels! {
-    fn begin(turn: Ptr<u64>, rows: u64, bit: u32);
+    fn begin(cursor: Ptr<u64>, rows: u64, bit: u32);
     fn propagate(
-        side: Side, rows: Rows, round: u32, betas: Ptr<f32>, generator: Ptr<u64>, pre_activations: Ptr<f32>,
+        side: SideArgument, rows: RowsArgument, round: u32, betas: Ptr<f32>, generator: Ptr<u64>, pre_activations: Ptr<f32>,
         means: Ptr<f32>, samples: Ptr<u32>,
     );
     fn finish(generator: Ptr<u64>, n: u64, values: Ptr<f64>, rows: u32, watched: Ptr<f64>);
-    fn sweep(down: Side, up: Side, chains: Chains, generator: Ptr<u64>, first: u64, k: u32);
+    fn sweep(down: SideArgument, up: SideArgument, chains: ChainsArgument, generator: Ptr<u64>, first: u64, k: u32);
     fn anneal(
-        down: Side, up: Side, chains: Chains, generator: Ptr<u64>, betas: Ptr<f32>, pairs: u32, log_weights: Ptr<f64>,
+        down: SideArgument, up: SideArgument, chains: ChainsArgument, generator: Ptr<u64>, betas: Ptr<f32>, pairs: u32, log_weights: Ptr<f64>,
     );
-    fn free_energy(up: Side, rows: Rows, visible_bias: Ptr<f32>, out: Ptr<f64>);
+    fn free_energy(up: SideArgument, rows: RowsArgument, visible_bias: Ptr<f32>, out: Ptr<f64>);
     fn pseudo_likelihood_of_bit(
-        up: Side, rows: Rows, visible_bias: Ptr<f32>, place_of_bit: Ptr<u32>, out: Ptr<f64>,
+        up: SideArgument, rows: RowsArgument, visible_bias: Ptr<f32>, place_of_bit: Ptr<u32>, out: Ptr<f64>,
     );
     fn pseudo_likelihood_of_bits(
-        up: Side, rows: Rows, visible_bias: Ptr<f32>, pre: Ptr<f32>, on: Ptr<f32>, off: Ptr<f32>, out: Ptr<f64>,
+        up: SideArgument, rows: RowsArgument, visible_bias: Ptr<f32>, pre: Ptr<f32>, on: Ptr<f32>, off: Ptr<f32>, out: Ptr<f64>,
     );
     fn sum_terms(terms: Ptr<f64>, rows: u32, units: u32, out: Ptr<f64>);
-    fn cross_entropy(rows: Rows, units: u32, pre: Ptr<f32>, stride: u32, out: Ptr<f64>);
+    fn cross_entropy(rows: RowsArgument, units: u32, pre: Ptr<f32>, stride: u32, out: Ptr<f64>);
     fn elementwise(pre: Ptr<f32>, off: u32, out: Ptr<f32>, n: u64);
-    fn learn(statistics: Statistics, parameters: Parameters, step: Step);
+    fn learn(statistics: StatisticsArgument, parameters: ParametersArgument, step: StepArgument);
     fn descend(parameters: Ptr<f32>, gradient: Ptr<f32>, lr: f32, n: u64);
-    fn transpose(parameters: Parameters);
-    fn numbers_of_rows(rows: Rows, round: u32, row_weights: Ptr<f32>, out: Ptr<f32>, stride: u32);
+    fn transpose(parameters: ParametersArgument);
+    fn numbers_of_rows(rows: RowsArgument, round: u32, row_weights: Ptr<f32>, out: Ptr<f32>, stride: u32);
     fn numbers_of_bits(bits: Ptr<u32>, units: u32, out: Ptr<f32>, stride: u32);
     fn activate(
-        side: Side, rows: u32, sums: Ptr<f32>, betas: Ptr<f32>, beta_step: u32, generator: Ptr<u64>, first: u64,
+        side: SideArgument, rows: u32, sums: Ptr<f32>, betas: Ptr<f32>, beta_step: u32, generator: Ptr<u64>, first: u64,
         pre_activations: Ptr<f32>, means: Ptr<f32>, states: Ptr<f32>, bits: Ptr<u32>,
     );
-    fn free_energy_of_sums(up: Side, rows: Rows, visible_bias: Ptr<f32>, sums: Ptr<f32>, out: Ptr<f64>);
+    fn free_energy_of_sums(up: SideArgument, rows: RowsArgument, visible_bias: Ptr<f32>, sums: Ptr<f32>, out: Ptr<f64>);
     fn pseudo_likelihood_of_sums(
-        up: Side, rows: Rows, visible_bias: Ptr<f32>, place_of_bit: Ptr<u32>, sums: Ptr<f32>, out: Ptr<f64>,
+        up: SideArgument, rows: RowsArgument, visible_bias: Ptr<f32>, place_of_bit: Ptr<u32>, sums: Ptr<f32>, out: Ptr<f64>,
     );
     fn gain(
-        down: Side, up: Side, chains: u32, states: Ptr<f32>, sums: Ptr<f32>, betas: Ptr<f32>, log_weights: Ptr<f64>,
+        down: SideArgument, up: SideArgument, chains: u32, states: Ptr<f32>, sums: Ptr<f32>, betas: Ptr<f32>, log_weights: Ptr<f64>,
     );
-    fn learn_bias(means: Means, bias: Ptr<f32>, step: Step);
+    fn learn_bias(means: MeansArgument, bias: Ptr<f32>, step: StepArgument);
 }
 
 /// Launches that were recorded once and are repeated as a whole.
@@ -387,7 +418,7 @@ mod tests {
 
     #[test]
     fn wrappers_have_the_parameters_of_the_kernels() {
-        let mut kernels = signatures(super::super::device::PTX);
+        let mut kernels = signatures(PTX);
         let mut wrappers: Vec<_> = SIGNATURES.iter().map(|(name, sizes)| (name.to_string(), sizes.to_vec())).collect();
         kernels.sort();
         wrappers.sort();
@@ -396,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_lost_parameter_is_seen() {
-        let ptx = super::super::device::PTX;
+        let ptx = PTX;
         let kernels = signatures(&ptx.replacen(".param .u32 sweep_param_5", "", 1).replacen(
             "sweep_param_4,",
             "sweep_param_4",

@@ -1,102 +1,106 @@
-//! Gradient and update on the device: one pass over the weights.
+//! Gradient and update from the statistics of both phases: by one kernel, or by a product for each phase and a kernel for the
+//! biases.
 
 use super::{
-    Cuda, launch,
-    launch::{Buffer, Grid, Ptr, Statistics, Step},
-    memory::{Batch, Chains, Numbers, Parameters, Work, blocks, count, pad, rows_of, threads, tiles_of},
+    blas::{Blas, Matrix},
+    data::Batch,
+    handle::Cuda,
+    launch::{Grid, MeansArgument, ParametersArgument, Ptr, StatisticsArgument, StepArgument},
+    memory::{CudaChains, CudaWork, Numbers},
+    sizes::{block_of_weights, count},
 };
-use crate::{
-    backend::{Gradient, Layer, Shape, Watch},
-    error::Result,
-};
+use crate::{error::Result, rbm::Gradient, shape::Shape};
 
-impl Cuda {
-    pub(super) fn update(
-        &self, parameters: &mut Parameters, batch: Batch<'_>, chains: &Chains, work: &mut Work, lr: f32,
-    ) -> Result<()> {
-        let statistics = self.statistics(batch, chains, work)?;
-        let shape = parameters.shape;
-        let to = parameters.numbers.own(self.stream())?.arguments(shape);
-        self.learn(statistics, to, Step { update: 1, lr })
-    }
-
-    pub(super) fn gradient(
-        &self, parameters: &Parameters, batch: Batch<'_>, chains: &Chains, work: &mut Work, out: &mut Gradient,
-    ) -> Result<()> {
-        let statistics = self.statistics(batch, chains, work)?;
-        self.gradient_to_host(parameters.shape, out, |to, step| self.learn(statistics, to, step))
-    }
-
-    pub(super) fn free_energy_gradient(
-        &self, parameters: &Parameters, rows: Batch<'_>, weights: &[f32], work: &mut Work, out: &mut Gradient,
-    ) -> Result<()> {
-        let shape = parameters.shape;
-        self.make_room(shape, rows.rows, Watch::Nothing, work)?;
-        self.begin(&work.turn, rows, 0)?;
-        let row_weights = Buffer::of(self.stream(), weights)?;
-        let up = parameters.side(Layer::Visible);
-        let batch = rows_of(rows, &work.turn)?;
-        let (grid, positive, none) = (Grid::new(batch.rows, threads(up.made)), work.positive.ptr(), Ptr::NULL);
-        self.run().propagate(self.stream(), grid, up, batch, 0, none, Ptr::NULL, none, positive, Ptr::NULL)?;
-        let statistics = Statistics {
-            rows: batch,
-            row_weights: row_weights.ptr(),
-            positive,
+impl CudaWork {
+    /// The statistics of the positive phase that was run last.
+    pub(super) fn positive_statistics(&self, batch: Batch<'_>) -> Result<StatisticsArgument> {
+        Ok(StatisticsArgument {
+            rows: batch.argument(&self.cursor)?,
+            row_weights: Ptr::NULL,
+            positive: self.positive.ptr(),
             visible: Ptr::NULL,
             negative: Ptr::NULL,
             chains: 0,
-            positive_scale: 1.0,
+            positive_scale: 1.0 / batch.len() as f32,
             negative_scale: 0.0,
-        };
-        self.gradient_to_host(shape, out, |to, step| self.learn(statistics, to, step))
-    }
-
-    pub(super) fn apply(&self, parameters: &mut Parameters, gradient: &Gradient, lr: f32) -> Result<()> {
-        let (stream, shape) = (self.stream(), parameters.shape);
-        let numbers = parameters.numbers.own(stream)?;
-        for (to, gradient) in [
-            (&numbers.weights, pad(&gradient.weights, shape.n_hidden())),
-            (&numbers.visible_bias, gradient.visible_bias.clone()),
-            (&numbers.hidden_bias, gradient.hidden_bias.clone()),
-        ] {
-            let n = gradient.len();
-            let gradient = Buffer::of(stream, &gradient)?;
-            let grid = Grid::new(blocks("parameters", n)?, 256);
-            self.run().descend(stream, grid, to.ptr(), gradient.ptr(), lr, n as u64)?;
-        }
-        self.transpose(numbers, shape)
-    }
-
-    pub(super) fn transpose(&self, numbers: &Numbers, shape: Shape) -> Result<()> {
-        let arguments = numbers.arguments(shape);
-        self.run().transpose(self.stream(), tiles_of(&arguments)?, arguments)
-    }
-
-    /// θ ← θ - lr·gradient, or the gradient alone, from the statistics.
-    fn learn(&self, statistics: Statistics, to: launch::Parameters, step: Step) -> Result<()> {
-        self.run().learn(self.stream(), tiles_of(&to)?, statistics, to, step)
-    }
-
-    /// The gradient that `learn` puts into some room, on the host.
-    pub(super) fn gradient_to_host(
-        &self, shape: Shape, out: &mut Gradient, learn: impl FnOnce(launch::Parameters, Step) -> Result<()>,
-    ) -> Result<()> {
-        let numbers = Numbers::new(self.stream(), shape, &[], &[], &[])?;
-        learn(launch::Parameters { transposed: Ptr::NULL, ..numbers.arguments(shape) }, Step { update: 0, lr: 0.0 })?;
-        numbers.read(self.stream(), shape, &mut out.weights, &mut out.visible_bias, &mut out.hidden_bias)
-    }
-
-    /// The statistics of the phases that were run last.
-    pub(super) fn statistics(&self, batch: Batch<'_>, chains: &Chains, work: &Work) -> Result<Statistics> {
-        Ok(Statistics {
-            rows: rows_of(batch, &work.turn)?,
-            row_weights: Ptr::NULL,
-            positive: work.positive.ptr(),
-            visible: chains.states.visible.ptr(),
-            negative: chains.states.hidden_mean.ptr(),
-            chains: count("chains", chains.betas.len())?,
-            positive_scale: 1.0 / batch.rows as f32,
-            negative_scale: 1.0 / chains.betas.len() as f32,
         })
+    }
+
+    /// Those of both phases.
+    pub(super) fn statistics(&self, batch: Batch<'_>, chains: &CudaChains) -> Result<StatisticsArgument> {
+        Ok(StatisticsArgument {
+            visible: chains.states.visible.ptr().cast(),
+            negative: chains.states.hidden_mean.ptr(),
+            chains: count("chains", chains.len())?,
+            negative_scale: 1.0 / chains.len() as f32,
+            ..self.positive_statistics(batch)?
+        })
+    }
+}
+
+impl Cuda {
+    /// θ ← θ - lr·gradient, or where not `step.update` the gradient alone, from the statistics.
+    pub(super) fn learn(
+        &self, shape: Shape, s: StatisticsArgument, to: ParametersArgument, step: StepArgument, work: &mut CudaWork,
+    ) -> Result<()> {
+        let n = [s.rows.rows, s.chains].map(|n| n as usize);
+        let Some(blas) = self.blas_for_rows(n[0] + n[1]) else {
+            return self.run().learn(self.stream(), block_of_weights(&to)?, s, to, step);
+        };
+        work.grow_numbers(self, shape, n)?;
+        self.learn_by_products(blas, s, to, step, work)?;
+        if to.transposed.address == 0 { Ok(()) } else { self.transpose(to) }
+    }
+
+    fn learn_by_products(
+        &self, blas: &Blas, s: StatisticsArgument, to: ParametersArgument, step: StepArgument, work: &CudaWork,
+    ) -> Result<()> {
+        let (stream, [rows, ends]) = (self.stream(), [0, 1].map(|phase| work.numbers[phase].ptr()));
+        let (nv, nh) = (to.n_visible, to.n_hidden);
+        let weights = Matrix::new(to.weights, nv, nh, to.weights_stride);
+        let product = |factor: f32, n: u32, states, means, beta: f32| {
+            let states = Matrix::new(states, n, nv, to.transposed_stride);
+            let means = Matrix::new(means, n, nh, to.weights_stride);
+            blas.multiply(stream, factor, states.t(), means, beta, weights)
+        };
+        let (descent, old) = if step.update == 1 { (-step.lr, 1.0) } else { (1.0, 0.0) };
+        // Each row's weight goes into its numbers, and so once into every product and into the visible bias.
+        self.numbers_of_rows(stream, s.rows, false, s.row_weights, rows)?;
+        product(-descent * s.positive_scale, s.rows.rows, rows, s.positive, old)?;
+        if s.chains > 0 {
+            self.numbers_of_bits(stream, s.visible, s.chains, nv, ends)?;
+            product(descent * s.negative_scale, s.chains, ends, s.negative, 1.0)?;
+        }
+        let means = MeansArgument {
+            positive: rows,
+            row_weights: Ptr::NULL,
+            negative: ends,
+            rows: s.rows.rows,
+            chains: s.chains,
+            units: nv,
+            stride: to.transposed_stride,
+            positive_scale: s.positive_scale,
+            negative_scale: s.negative_scale,
+        };
+        let grid = |units: u32| Grid::new(units.div_ceil(32), 1024);
+        self.run().learn_bias(stream, grid(nv), means, to.visible_bias, step)?;
+        let means = MeansArgument {
+            positive: s.positive,
+            row_weights: s.row_weights,
+            negative: s.negative,
+            units: nh,
+            stride: to.weights_stride,
+            ..means
+        };
+        self.run().learn_bias(stream, grid(nh), means, to.hidden_bias, step)
+    }
+
+    /// The gradient that statistics make, on the host.
+    pub(super) fn read_gradient(
+        &self, shape: Shape, statistics: StatisticsArgument, work: &mut CudaWork, out: &mut Gradient,
+    ) -> Result<()> {
+        let numbers = Numbers::gradient(self.stream(), shape)?;
+        self.learn(shape, statistics, numbers.argument(shape), StepArgument { update: 0, lr: 0.0 }, work)?;
+        numbers.read(self.stream(), shape, &mut out.weights, &mut out.visible_bias, &mut out.hidden_bias)
     }
 }

@@ -1,91 +1,73 @@
-//! What lives on the device: parameters, chains, data, the statistics of an update.
-//!
-//! Rows of weights, and whatever has a number for each unit, are padded to [`LINE`] floats, so that each begins on a memory
-//! line of its own. Bits are as the host has them, in words half as wide.
+//! What lives on the device besides data: parameters, chains, the statistics of an update.
 
-use super::launch::{self, Buffer, Graph, Grid, Ptr, Side};
+use super::{
+    data::{Batch, Cursor},
+    failure::failed,
+    handle::Cuda,
+    launch::{Buffer, ChainsArgument, Graph, ParametersArgument, Ptr, SideArgument},
+    sizes::{block_of_weights, count, pad, stride, strip, words},
+};
 use crate::{
-    backend::{ChainState, Layer, Shape},
     error::{CudaError, Error, Result},
+    rbm::{RbmMut, RbmRef},
+    shape::{Layer, Shape},
     uniforms::Uniforms,
+    verbs::{ChainState, Memory, Watch},
 };
 use cudarc::driver::CudaStream;
-use std::{marker::PhantomData, sync::Arc};
+use std::sync::Arc;
 
-/// Floats of a memory line.
-const LINE: usize = 32;
+impl Memory for Cuda {
+    type Parameters = CudaParameters;
+    type Chains = CudaChains;
+    type Work = CudaWork;
+    type Batch<'a> = Batch<'a>;
 
-/// How far apart rows of so many units are.
-pub(super) fn stride(units: usize) -> usize {
-    units.next_multiple_of(LINE)
-}
-
-/// How many 32-bit words hold the bits of a layer.
-pub(super) fn words(units: usize) -> usize {
-    units.div_ceil(64) * 2
-}
-
-/// A count as the kernels take it.
-pub(super) fn count(what: &'static str, n: usize) -> Result<u32> {
-    // As many blocks as a grid may have.
-    const LIMIT: usize = i32::MAX as usize;
-    if n > LIMIT {
-        return Err(Error::Cuda(CudaError::TooLarge { what, limit: LIMIT, found: n }));
+    fn upload(&self, rbm: RbmRef<'_>) -> Result<CudaParameters> {
+        let (stream, shape) = (self.stream(), rbm.shape());
+        let mut numbers = Numbers::new(stream, shape)?;
+        numbers.weights.write(stream, &pad(rbm.weights(), shape.n_hidden()))?;
+        numbers.visible_bias.write(stream, rbm.visible_bias())?;
+        numbers.hidden_bias.write(stream, rbm.hidden_bias())?;
+        self.transpose(numbers.argument(shape))?;
+        Ok(CudaParameters { shape, numbers: Shared::new(numbers) })
     }
-    Ok(n as u32)
-}
 
-/// Rows with the stride of the device.
-pub(super) fn pad(rows: &[f32], units: usize) -> Vec<f32> {
-    let mut padded = vec![0.0; rows.len() / units * stride(units)];
-    for (to, from) in padded.chunks_exact_mut(stride(units)).zip(rows.chunks_exact(units)) {
-        to[..units].copy_from_slice(from);
+    fn download(&self, parameters: &CudaParameters, to: RbmMut<'_>) -> Result<()> {
+        let (weights, visible_bias, hidden_bias) = to.parts();
+        parameters.numbers.read(self.stream(), parameters.shape, weights, visible_bias, hidden_bias)
     }
-    padded
-}
 
-/// Undoes [`pad`], as far as `rows` goes.
-pub(super) fn strip(padded: &[f32], units: usize, rows: &mut [f32]) {
-    for (to, from) in rows.chunks_exact_mut(units).zip(padded.chunks_exact(stride(units))) {
-        to.copy_from_slice(&from[..units]);
+    fn chains(&self, shape: Shape, state: &ChainState) -> Result<CudaChains> {
+        CudaChains::new(self.stream(), shape, state)
+    }
+
+    fn n_chains(chains: &CudaChains) -> usize {
+        chains.len()
+    }
+
+    fn chain_state(&self, chains: &CudaChains) -> Result<ChainState> {
+        let hidden = chains.states.hidden.read(self.stream())?;
+        Ok(ChainState { hidden, betas: chains.betas.clone(), uniforms: chains.uniforms.clone() })
+    }
+
+    fn work(&self, _: Shape) -> Result<CudaWork> {
+        Ok(CudaWork {
+            cursor: Cursor::new(self)?,
+            positive: Buffer::EMPTY,
+            numbers: [Buffer::EMPTY, Buffer::EMPTY],
+            scratch: Scratch::EMPTY,
+            watched: Buffer::zeros(self.stream(), 1)?,
+            recorder: self.opened().context.new_stream().map_err(failed("making of a stream"))?,
+            captured: None,
+        })
     }
 }
 
-/// How many threads a block has where each makes one unit.
-pub(super) fn threads(units: u32) -> u32 {
-    units.next_multiple_of(32).min(1024)
-}
-
-pub(super) fn blocks(what: &'static str, n: usize) -> Result<u32> {
-    count(what, n.div_ceil(256))
-}
-
-/// Sixteen threads for each row.
-pub(super) fn sixteen_a_row(rows: u32) -> Grid {
-    Grid::new(rows.div_ceil(8), 128)
-}
-
-/// A block of 256 threads for each 32 × 32 weights.
-pub(super) fn tiles_of(parameters: &launch::Parameters) -> Result<Grid> {
-    let tiles = parameters.n_visible.div_ceil(32) as usize * parameters.n_hidden.div_ceil(32) as usize;
-    Ok(Grid::new(count("weights", tiles)?, 256))
-}
-
-pub(super) fn rows_of(batch: Batch<'_>, turn: &Turn) -> Result<launch::Rows> {
-    Ok(launch::Rows {
-        place: turn.rows(),
-        rows: count("rows", batch.rows)?,
-        stride: count("units", batch.units)?,
-        eight_bit: u32::from(batch.eight_bit),
-    })
-}
-
-/// Bits as numbers 0 and 1.
-pub(super) fn unpack(bits: &[u32], units: usize, out: &mut [f32]) {
-    for (row, bits) in out.chunks_exact_mut(units).zip(bits.chunks_exact(words(units))) {
-        for (j, x) in row.iter_mut().enumerate() {
-            *x = (bits[j / 32] >> (j % 32) & 1) as f32;
-        }
+impl Cuda {
+    /// Writes the transposed weights.
+    pub(super) fn transpose(&self, parameters: ParametersArgument) -> Result<()> {
+        self.run().transpose(self.stream(), block_of_weights(&parameters)?, parameters)
     }
 }
 
@@ -141,21 +123,22 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    /// `transposed` and the row of zeros are made but not filled.
-    pub fn new(
-        stream: &Arc<CudaStream>, shape: Shape, weights: &[f32], visible_bias: &[f32], hidden_bias: &[f32],
-    ) -> Result<Self> {
-        let (nv, nh) = (shape.n_visible(), shape.n_hidden());
-        let mut new = Self {
-            weights: Buffer::zeros(stream, (nv + 1) * stride(nh))?,
-            transposed: Buffer::zeros(stream, (nh + 1) * stride(nv))?,
-            visible_bias: Buffer::zeros(stream, stride(nv))?,
-            hidden_bias: Buffer::zeros(stream, stride(nh))?,
-        };
-        new.weights.write(stream, &pad(weights, nh))?;
-        new.visible_bias.write(stream, visible_bias)?;
-        new.hidden_bias.write(stream, hidden_bias)?;
-        Ok(new)
+    /// All 0.
+    pub fn new(stream: &Arc<CudaStream>, shape: Shape) -> Result<Self> {
+        Ok(Self {
+            transposed: Buffer::zeros(stream, (shape.n_hidden() + 1) * stride(shape.n_visible()))?,
+            ..Self::gradient(stream, shape)?
+        })
+    }
+
+    /// The same without transposed weights.
+    pub fn gradient(stream: &Arc<CudaStream>, shape: Shape) -> Result<Self> {
+        Ok(Self {
+            weights: Buffer::zeros(stream, (shape.n_visible() + 1) * stride(shape.n_hidden()))?,
+            transposed: Buffer::EMPTY,
+            visible_bias: Buffer::zeros(stream, stride(shape.n_visible()))?,
+            hidden_bias: Buffer::zeros(stream, stride(shape.n_hidden()))?,
+        })
     }
 
     pub fn read(
@@ -168,8 +151,8 @@ impl Numbers {
         Ok(())
     }
 
-    pub fn arguments(&self, shape: Shape) -> launch::Parameters {
-        launch::Parameters {
+    pub fn argument(&self, shape: Shape) -> ParametersArgument {
+        ParametersArgument {
             weights: self.weights.ptr(),
             transposed: self.transposed.ptr(),
             visible_bias: self.visible_bias.ptr(),
@@ -195,20 +178,20 @@ impl Copied for Numbers {
 
 /// The parameters of an RBM.
 #[derive(Clone, Debug)]
-pub struct Parameters {
+pub struct CudaParameters {
     pub(super) shape: Shape,
     pub(super) numbers: Shared<Numbers>,
 }
 
-impl Parameters {
+impl CudaParameters {
     /// The way from the layer `given` to the other one.
-    pub(super) fn side(&self, given: Layer) -> Side {
+    pub(super) fn side(&self, given: Layer) -> SideArgument {
         let (weights, bias) = match given {
             Layer::Visible => (&self.numbers.weights, &self.numbers.hidden_bias),
             Layer::Hidden => (&self.numbers.transposed, &self.numbers.visible_bias),
         };
         let made = self.shape.units(given.other());
-        Side {
+        SideArgument {
             weights: weights.ptr(),
             bias: bias.ptr(),
             reference: Ptr::NULL,
@@ -222,16 +205,16 @@ impl Parameters {
 /// The numbers of some chains.
 #[derive(Debug)]
 pub(super) struct States {
-    /// The generator's state where the next draw stands.
+    /// The generator's state where the next draw is.
     pub generator: Buffer<u64>,
     pub betas: Buffer<f32>,
-    pub hidden: Buffer<u32>,
+    pub hidden: Buffer<u64>,
     /// Of the last step of the last sweep.
-    pub visible: Buffer<u32>,
+    pub visible: Buffer<u64>,
     pub visible_pre: Buffer<f32>,
     pub hidden_mean: Buffer<f32>,
-    /// Visible and hidden states as numbers, where the gemm road moves the chains: room for one sweep, nothing that lasts.
-    pub numbers: Option<[Buffer<f32>; 2]>,
+    /// Visible and hidden states as numbers, where products move the chains: room for one sweep, nothing that lasts.
+    pub numbers: [Buffer<f32>; 2],
 }
 
 impl Copied for States {
@@ -243,144 +226,150 @@ impl Copied for States {
             visible: self.visible.copy(stream)?,
             visible_pre: self.visible_pre.copy(stream)?,
             hidden_mean: self.hidden_mean.copy(stream)?,
-            numbers: None,
+            numbers: [Buffer::EMPTY, Buffer::EMPTY],
         })
     }
 }
 
 /// The states of M chains.
 #[derive(Clone, Debug)]
-pub struct Chains {
+pub struct CudaChains {
     pub(super) shape: Shape,
-    /// What the host knows without asking: where the device's generator stands, and the inverse temperatures.
+    /// What the host knows without asking: where the device's generator is, and the inverse temperatures.
     pub(super) uniforms: Uniforms,
     pub(super) betas: Vec<f32>,
     pub(super) states: Shared<States>,
 }
 
-impl Chains {
-    pub(super) fn new(stream: &Arc<CudaStream>, shape: Shape, state: &ChainState) -> Result<Self> {
+impl CudaChains {
+    fn new(stream: &Arc<CudaStream>, shape: Shape, state: &ChainState) -> Result<Self> {
         let chains = state.betas.len();
         count("chains", chains)?;
         let (nv, nh) = (shape.n_visible(), shape.n_hidden());
-        let halves: Vec<u32> = state.hidden.iter().flat_map(|&word| [word as u32, (word >> 32) as u32]).collect();
         let states = States {
             generator: Buffer::of(stream, &[state.uniforms.state()])?,
             betas: Buffer::of(stream, &state.betas)?,
-            hidden: Buffer::of(stream, &halves)?,
+            hidden: Buffer::of(stream, &state.hidden)?,
             visible: Buffer::zeros(stream, chains * words(nv))?,
             visible_pre: Buffer::zeros(stream, chains * stride(nv))?,
             hidden_mean: Buffer::zeros(stream, chains * stride(nh))?,
-            numbers: None,
+            numbers: [Buffer::EMPTY, Buffer::EMPTY],
         };
         Ok(Self { shape, uniforms: state.uniforms.clone(), betas: state.betas.clone(), states: Shared::new(states) })
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.betas.len()
+    }
+
     /// Makes them `n` chains, whose states are to be set; new ones are cold.
     pub(super) fn resize(&mut self, stream: &Arc<CudaStream>, n: usize) -> Result<()> {
-        if n == self.betas.len() {
+        if n == self.len() {
             return Ok(());
         }
         let mut betas = self.betas.clone();
         betas.resize(n, 1.0);
-        let hidden = vec![0; n * words(self.shape.n_hidden()) / 2];
+        let hidden = vec![0; n * words(self.shape.n_hidden())];
         *self = Self::new(stream, self.shape, &ChainState { hidden, betas, uniforms: self.uniforms.clone() })?;
         Ok(())
     }
 
-    pub(super) fn state(&self, stream: &Arc<CudaStream>) -> Result<ChainState> {
-        let halves = self.states.hidden.read(stream)?;
-        let hidden = halves.chunks_exact(2).map(|half| u64::from(half[0]) | u64::from(half[1]) << 32).collect();
-        Ok(ChainState { hidden, betas: self.betas.clone(), uniforms: self.uniforms.clone() })
+    /// Makes them the only owner of their states, with room for both layers as numbers where products move them.
+    pub(super) fn own(&mut self, stream: &Arc<CudaStream>, product: bool) -> Result<&mut States> {
+        let n = if product { self.len() } else { 0 };
+        let states = self.states.own(stream)?;
+        states.numbers[0].grow(stream, n * stride(self.shape.n_visible()))?;
+        states.numbers[1].grow(stream, n * stride(self.shape.n_hidden()))?;
+        Ok(states)
     }
 
-    pub(super) fn arguments(&self) -> launch::Chains {
+    pub(super) fn argument(&self) -> ChainsArgument {
         let States { betas, hidden, visible, visible_pre, hidden_mean, .. } = &*self.states;
-        launch::Chains {
-            hidden: hidden.ptr(),
+        ChainsArgument {
+            hidden: hidden.ptr().cast(),
             betas: betas.ptr(),
-            visible: visible.ptr(),
+            visible: visible.ptr().cast(),
             visible_pre: visible_pre.ptr(),
             hidden_mean: hidden_mean.ptr(),
         }
     }
 }
 
-/// Rows of data, as wide as they came.
+/// Room for what is watched.
 #[derive(Debug)]
-pub(super) enum Values {
-    U8(Buffer<u8>),
-    F32(Buffer<f32>),
+pub(super) struct Scratch {
+    /// What was watched, for each row of the batch.
+    pub values: Buffer<f64>,
+    /// What only some monitors need: pre-activations, their means on and off, the terms of every bit.
+    pub pre: Buffer<f32>,
+    pub means: Buffer<f32>,
+    pub terms: Buffer<f64>,
 }
 
-/// A data set in device memory.
-#[derive(Debug)]
-pub struct Data<'a> {
-    pub(super) values: Values,
-    pub(super) rows: usize,
-    pub(super) units: usize,
-    pub(super) host: PhantomData<&'a ()>,
-}
+impl Scratch {
+    pub const EMPTY: Self =
+        Self { values: Buffer::EMPTY, pre: Buffer::EMPTY, means: Buffer::EMPTY, terms: Buffer::EMPTY };
 
-/// Some rows of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Batch<'a> {
-    pub(super) address: u64,
-    pub(super) rows: usize,
-    pub(super) units: usize,
-    pub(super) eight_bit: bool,
-    pub(super) data: PhantomData<&'a ()>,
-}
-
-/// Which rows, and which bit, the kernels look at; where to find the hidden means of the batch as rows.
-#[derive(Debug)]
-pub(super) struct Turn(pub Buffer<u64>);
-
-impl Turn {
-    pub fn new(stream: &Arc<CudaStream>) -> Result<Self> {
-        Buffer::zeros(stream, 3).map(Self)
-    }
-
-    pub fn rows(&self) -> Ptr<u64> {
-        self.0.ptr()
-    }
-
-    pub fn bit(&self) -> Ptr<u32> {
-        self.0.ptr().offset(1).cast()
-    }
-
-    pub fn means(&self) -> Ptr<u64> {
-        self.0.ptr().offset(2)
+    /// Room for so many rows, whose sums a product makes or not.
+    pub fn grow(
+        &mut self, stream: &Arc<CudaStream>, shape: Shape, rows: usize, watch: Watch, product: bool,
+    ) -> Result<()> {
+        let (visible, hidden) = (rows * stride(shape.n_visible()), rows * stride(shape.n_hidden()));
+        let (pre, means, terms) = match watch {
+            Watch::AllBits => (hidden, 2 * hidden, rows * shape.n_visible()),
+            Watch::Reconstruction => (visible, 0, 0),
+            Watch::Bit(_) if product => (hidden, 0, 0),
+            Watch::Bit(_) | Watch::Nothing => (0, 0, 0),
+        };
+        self.values.grow(stream, rows)?;
+        self.pre.grow(stream, pre)?;
+        self.means.grow(stream, means)?;
+        self.terms.grow(stream, terms)?;
+        Ok(())
     }
 }
 
-/// A captured update, and what it was captured with: sizes and addresses. Where those are the same it can be replayed.
+/// A captured update, and what it was captured with: sizes and addresses. Where those are the same it can be repeated.
 #[derive(Debug)]
 pub(super) struct Captured {
-    pub key: [u64; 24],
+    pub key: [u64; 25],
     /// None where the launches were made once, but not recorded yet.
     pub graph: Option<Graph>,
 }
 
 /// What an update needs besides parameters, data and chains.
 #[derive(Debug)]
-pub struct Work {
-    pub(super) turn: Turn,
-    /// Of how many rows the following have room.
-    pub(super) rows: usize,
+pub struct CudaWork {
+    pub(super) cursor: Cursor,
     /// P, the hidden means of the batch.
     pub(super) positive: Buffer<f32>,
-    /// What was watched, for each row of the batch.
-    pub(super) values: Buffer<f64>,
-    /// What only some monitors need: pre-activations, their means on and off, the terms of every bit.
-    pub(super) pre: Buffer<f32>,
-    pub(super) means: Buffer<f32>,
-    pub(super) terms: Buffer<f64>,
-    /// The gemm road's: the batch's rows and the chains' visible states as numbers.
+    /// The batch's rows and the chains' visible states as numbers, where products read them.
     pub(super) numbers: [Buffer<f32>; 2],
+    pub(super) scratch: Scratch,
     /// The sum over updates of the mean of what was watched.
     pub(super) watched: Buffer<f64>,
     /// Only records.
     pub(super) recorder: Arc<CudaStream>,
     pub(super) captured: Option<Captured>,
+}
+
+impl CudaWork {
+    /// Room for a batch, and the cursor at it.
+    pub(super) fn begin(&mut self, shape: Shape, batch: Batch<'_>, watch: Watch, product: bool) -> Result<()> {
+        let (cuda, rows) = (batch.device(), batch.len());
+        if self.positive.grow(cuda.stream(), rows * stride(shape.n_hidden()))? {
+            self.cursor.keep_means(cuda, self.positive.ptr())?;
+        }
+        self.scratch.grow(cuda.stream(), shape, rows, watch, product)?;
+        self.grow_numbers(cuda, shape, if product { [rows, 0] } else { [0, 0] })?;
+        self.cursor.point(batch, if let Watch::Bit(bit) = watch { bit } else { 0 })
+    }
+
+    /// Room for the visible states of so many rows and so many chains as numbers.
+    pub(super) fn grow_numbers(&mut self, cuda: &Cuda, shape: Shape, n: [usize; 2]) -> Result<()> {
+        for (numbers, n) in self.numbers.iter_mut().zip(n) {
+            numbers.grow(cuda.stream(), n * stride(shape.n_visible()))?;
+        }
+        Ok(())
+    }
 }

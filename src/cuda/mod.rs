@@ -1,11 +1,11 @@
-//! CUDA: the same operations as on the CPU, and the same bits, on an NVIDIA GPU.
+//! CUDA: the same operations as on the CPU, and with canonical sums the same bits, on an NVIDIA GPU.
 //!
-//! Two roads, as on the CPU: the canonical one, which this page is about, and `gemm`, that of [`CudaGemm`], with estimates of
-//! its own.
+//! Two ways to make sums, as on the CPU: canonical ones, and cuBLAS's, which have a section of their own below. Everything else
+//! is shared.
 //!
-//! Every verb of [`Cuda`] is *canonical*, as every verb of [`Cpu`](crate::Cpu) is: sums take their terms in the same order,
-//! the elementary functions are the same operations, units draw the numbers at the same positions. Parameters, data (eight
-//! bits stay eight bits), chains, the generator's state and the sums of the monitor live on the device.
+//! With canonical sums every verb of [`Cuda`] is *canonical*, as every verb of [`Cpu`](crate::Cpu) is: sums take their terms in
+//! the same order, the elementary functions are the same operations, units draw the numbers at the same positions.
+//! Parameters, data (eight bits stay eight bits), chains, the generator's state and the sums of the monitor live on the device.
 //!
 //! | on the CPU | on the device |
 //! |---|---|
@@ -19,9 +19,14 @@
 //! | two splits among threads an update | one graph launch and two kernel launches an update |
 //! | `learn`: 64 visible units, then their transposed block | a block of 32 × 32 weights, transposed in shared memory |
 //!
+//! The order of the files is that of use: `failure` (what the driver says), `launch` (memory and kernels), `sizes`, `blas`,
+//! `opened` and `handle` (the device), `data` and `memory` (what lives there), `layers` (one layer from the other), `chains`,
+//! `learn`, `energies`, `phases`. Each verb is written once; the two kinds of sums part in `layers` (a kernel, or a product and
+//! a kernel), where chains move (a kernel for all steps, or loops of products) and in `learn` (a kernel, or two products).
+//!
 //! # An update
 //!
-//! The phases are captured once as a graph and replayed. What changes from update to update (which rows, which bit) is
+//! The phases are captured once as a graph and repeated. What changes from update to update (which rows, which bit) is
 //! written to device memory by `begin`, the generator's state is moved on by `finish`: nothing is frozen in the graph that
 //! should not be. Other sizes, or parameters and chains at other addresses, make a new graph.
 //!
@@ -54,240 +59,79 @@
 //!   within 1.5 times of its bound, and the bound is that one chain has one multiprocessor.
 //! - *A sweep of 10 000 chains, one step: about 0.75 ms; 15 steps: 11 ms.* 3.6 GB a step at the 5.5 TB/s or so that the
 //!   second-level cache gives to all multiprocessors together: 0.65 ms. The dense product is 15.7 GFLOP a step: 0.23 ms at
-//!   the peak of the arithmetic, 0.35 ms at what matrix libraries reach: for many chains the gemm road, about 0.41 ms with all
+//!   the peak of the arithmetic, 0.35 ms at what matrix libraries reach: for many chains cuBLAS, about 0.41 ms with all
 //!   that belongs to a step, is nearly twice as fast, and gives up the canonical bits for it.
+//!
+//! # The sums of cuBLAS
+//!
+//! For many chains and for inputs that are not mostly 0: every product of a layer with the weights is one call of cuBLAS, with
+//! fused kernels around it. All chains make a step together: two products, each followed by one pass that adds the bias, takes
+//! σ and draws. Only the order in which cuBLAS adds is its own. So a result differs from the canonical one by rounding, and a
+//! sample where u falls between two means that differ by rounding.
+//!
+//! | | canonical | cuBLAS |
+//! |---|---|---|
+//! | states | bits | numbers 0 and 1; bits at the end of a sweep |
+//! | work of a step | rows of weights of the active units | all weights, at the speed of a matrix library |
+//! | a sweep of k steps | 1 kernel | 1 + 4k: product, `activate`, product, `activate` |
+//! | gradient and update | 1 kernel | 7: two conversions to numbers, two products, both biases, `transpose` |
+//!
+//! [`Sums::Gemm`](crate::Sums::Gemm) takes products always, [`Sums::Auto`](crate::Sums::Auto) from so many chains or rows on as
+//! `handle` says. Both numbers follow from the estimates below and were never timed.
+//!
+//! PCD-k watched by pseudo-likelihood: 9 launches by the host (`begin`, graph, and the update's seven), 4k + 8 kernels in the
+//! graph (three each of the positive phase and of the pseudo-likelihood, the sweep, `finish`); the first update of a kind
+//! is launched kernel by kernel. Copied to the device: 28 bytes, as arguments (which rows, which bit, four times the
+//! rate); copied back: 0. Bytes that move on the device, with M chains and B rows, besides what cuBLAS reads twice:
+//!
+//! | | bytes | M = 10 000, B = 20, 784 × 500 |
+//! |---|---|---|
+//! | a product, up or down | 4·M·(n_visible + n_hidden) + W | 53 MB |
+//! | `activate` after it | 8·M·(units made) | 63 and 40 MB |
+//! | a step | 16·M·(n_visible + n_hidden) + 2·W | 209 MB |
+//! | update | 4·(M + B)·(3·n_visible + 2·n_hidden) + 6·W | 144 MB |
+//!
+//! What to expect on the same H100, never timed either:
+//!
+//! - *A sweep of 10 000 chains, one step: about 0.41 ms; 15 steps: 6.2 ms.* The two products are 15.7 GFLOP: 0.23 ms at the
+//!   peak, 0.35 ms at the two thirds of it that matrix libraries reach; their bytes hide behind the arithmetic. `activate`
+//!   moves 103 MB: 31 µs at the memory's speed, since 10 000 rows of both layers do not fit the cache, and about 70
+//!   instructions a unit are 32 µs of arithmetic, part of it hidden: some 50 µs. Between the four kernels of a step lie 1.5 µs
+//!   each. So arithmetic is the bound, and the design is within 1.8 times of the peak's 0.23 ms. The canonical estimate
+//!   is 0.75 ms a step at MNIST's densities, and several times that where half of the units are on.
+//! - *The update around it: about 0.25 ms.* Its product over the chains is 7.8 GFLOP, 0.18 ms at two thirds of the peak; 144 MB
+//!   are 43 µs, half of it hidden; the monitor and the positive phase of 20 rows some 30 µs.
+//! - *Where the two cross.* Canonical sums take 65 ns a chain and step once there are more chains than multiprocessors.
+//!   A product of few rows does not fill the device: 1000 chains make 16 × 13 and 16 × 8 tiles of 64 × 64, which is 60 µs a
+//!   step at half the speed and 75 with everything, against 65; 2000 chains about 115 against 130. Denser layers move that
+//!   point down, hence 1024 chains. Of rows, those of real numbers none of which is 0 cost canonical sums 1.6 MB,
+//!   0.29 µs each, those of MNIST's digits 0.3 MB, while a product of some hundred rows takes about 30 µs whatever their
+//!   number: they cross near 100 and near 600 rows, and 256 lies between.
+//!
+//! TF32 would take the products to the tensor cores, some 5 times as fast, and make memory the bound: about 0.15 ms a step. It
+//! rounds every weight to eleven bits and has a name of its own, [`Sums::GemmTf32`](crate::Sums::GemmTf32).
 //!
 //! # What is not verified
 //!
 //! The kernels were executed by an emulator, not by a GPU: `tests/cuda_emulator`. So nothing is known of how the real driver
-//! compiles and schedules them, of weak memory ordering, of work that overlaps, of captures by a real driver, and of any time.
-//! See the README.
+//! compiles and schedules them, of weak memory ordering, of work that overlaps, of captures by a real driver, and of any time;
+//! nor of cuBLAS's own numerics and speed, and whether it may be captured as it is here (its manual says so). The emulator's
+//! double of it adds in orders of its own and rounds for TF32 as the hardware is said to. See the README.
 
-mod activate;
+mod blas;
 mod chains;
-mod device;
+mod data;
 mod energies;
-mod gemm;
+mod failure;
+mod handle;
 mod launch;
+mod layers;
 mod learn;
 mod memory;
+mod opened;
 mod phases;
+mod sizes;
 
-pub use device::Program;
-pub use gemm::CudaGemm;
-
-use crate::{
-    backend::{Activations, Backend, ChainState, Gradient, Layer, Plan, Rows, Shape, Values, sealed::Sealed},
-    error::Result,
-    uniforms::Uniforms,
-};
-use cudarc::driver::CudaStream;
-use device::Device;
-use launch::{Buffer, Grid, Kernels};
-use memory::{Batch, Chains, Data, Numbers, Parameters, Shared, Turn, Work};
-use std::{marker::PhantomData, ops::Range, sync::Arc};
-
-/// An NVIDIA GPU. Clones share the device and its stream.
-#[derive(Clone, Debug)]
-pub struct Cuda {
-    device: Arc<Device>,
-}
-
-impl Cuda {
-    /// Device number `ordinal`, from 0, as the driver counts them.
-    ///
-    /// Compiles the kernels, which takes a second.
-    ///
-    /// # Errors
-    /// [`Error::Cuda`](crate::Error::Cuda): no driver, no such device, either too old, or no kernels for it.
-    pub fn new(ordinal: usize) -> Result<Self> {
-        Self::with_program(ordinal, Program::Own)
-    }
-
-    /// The device with kernels from elsewhere: how the tests plant faults.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    #[doc(hidden)]
-    pub fn with_program(ordinal: usize, program: Program<'_>) -> Result<Self> {
-        Ok(Self { device: Arc::new(Device::open(ordinal, program)?) })
-    }
-
-    /// The kernels' source, and the PTX that comes with the crate.
-    #[doc(hidden)]
-    pub fn kernels() -> (&'static str, &'static str) {
-        (device::SOURCE, device::PTX)
-    }
-
-    /// What the driver calls the device.
-    pub fn name(&self) -> &str {
-        &self.device.name
-    }
-
-    fn stream(&self) -> &Arc<CudaStream> {
-        &self.device.stream
-    }
-
-    fn run(&self) -> &Kernels {
-        &self.device.kernels
-    }
-
-    /// Points the kernels at some rows, and at a bit of them.
-    fn begin(&self, turn: &Turn, batch: Batch<'_>, bit: usize) -> Result<()> {
-        self.run().begin(self.stream(), Grid::new(1, 1), turn.rows(), batch.address, bit as u32)
-    }
-
-    /// The same with room of its own, for verbs that have none.
-    fn turn_to(&self, batch: Batch<'_>, bit: usize) -> Result<Turn> {
-        let turn = Turn::new(self.stream())?;
-        self.begin(&turn, batch, bit)?;
-        Ok(turn)
-    }
-}
-
-impl Sealed for Cuda {}
-
-#[allow(private_interfaces)]
-impl Backend for Cuda {
-    type Parameters = Parameters;
-    type Chains = Chains;
-    type Work = Work;
-    type Data<'a> = Data<'a>;
-    type Batch<'a> = Batch<'a>;
-
-    fn load<'a>(&self, rows: Rows<'a>) -> Result<Data<'a>> {
-        let values = match rows.values() {
-            Values::U8(values) => memory::Values::U8(Buffer::of(self.stream(), values)?),
-            Values::F32(values) => memory::Values::F32(Buffer::of(self.stream(), values)?),
-        };
-        Ok(Data { values, rows: rows.len(), units: rows.units(), host: PhantomData })
-    }
-
-    fn batch<'a>(data: &'a Data<'_>, rows: Range<usize>) -> Batch<'a> {
-        assert!(rows.start <= rows.end && rows.end <= data.rows, "rows {rows:?} of {}", data.rows);
-        let first = rows.start * data.units;
-        let (address, eight_bit) = match &data.values {
-            memory::Values::U8(values) => (values.ptr().offset(first).address, true),
-            memory::Values::F32(values) => (values.ptr().offset(first).address, false),
-        };
-        Batch { address, rows: rows.len(), units: data.units, eight_bit, data: PhantomData }
-    }
-
-    fn batch_size(batch: Batch<'_>) -> (usize, usize) {
-        (batch.rows, batch.units)
-    }
-
-    fn upload(&self, shape: Shape, weights: &[f32], visible_bias: &[f32], hidden_bias: &[f32]) -> Result<Parameters> {
-        let numbers = Numbers::new(self.stream(), shape, weights, visible_bias, hidden_bias)?;
-        self.transpose(&numbers, shape)?;
-        Ok(Parameters { shape, numbers: Shared::new(numbers) })
-    }
-
-    fn download(
-        &self, parameters: &Parameters, weights: &mut [f32], visible_bias: &mut [f32], hidden_bias: &mut [f32],
-    ) -> Result<()> {
-        parameters.numbers.read(self.stream(), parameters.shape, weights, visible_bias, hidden_bias)
-    }
-
-    fn activate(
-        &self, parameters: &Parameters, given: Layer, rows: Batch<'_>, draws: Option<&mut Uniforms>,
-        out: &mut Activations,
-    ) -> Result<()> {
-        self.activate(parameters, given, rows, draws, out)
-    }
-
-    fn free_energy(&self, parameters: &Parameters, rows: Batch<'_>, out: &mut [f64]) -> Result<()> {
-        self.free_energy(parameters, rows, out)
-    }
-
-    fn free_energy_gradient(
-        &self, parameters: &Parameters, rows: Batch<'_>, weights: &[f32], work: &mut Work, out: &mut Gradient,
-    ) -> Result<()> {
-        self.free_energy_gradient(parameters, rows, weights, work, out)
-    }
-
-    fn pseudo_log_likelihood(
-        &self, parameters: &Parameters, rows: Batch<'_>, bit: Option<usize>, out: &mut [f64],
-    ) -> Result<()> {
-        self.pseudo_log_likelihood(parameters, rows, bit, out)
-    }
-
-    fn chains(&self, shape: Shape, state: &ChainState) -> Result<Chains> {
-        Chains::new(self.stream(), shape, state)
-    }
-
-    fn n_chains(chains: &Chains) -> usize {
-        chains.betas.len()
-    }
-
-    fn chain_state(&self, chains: &Chains) -> Result<ChainState> {
-        chains.state(self.stream())
-    }
-
-    fn start(&self, parameters: &Parameters, chains: &mut Chains, rows: Batch<'_>) -> Result<()> {
-        self.start(parameters, chains, rows)
-    }
-
-    fn sweep(&self, parameters: &Parameters, chains: &mut Chains, k: usize) -> Result<()> {
-        self.sweep(parameters, chains, k)
-    }
-
-    fn anneal(
-        &self, parameters: &Parameters, chains: &mut Chains, reference: &[f32], betas: &[f32], log_weights: &mut [f64],
-    ) -> Result<()> {
-        self.anneal(parameters, chains, reference, betas, log_weights)
-    }
-
-    fn visible(&self, chains: &Chains, out: &mut Activations) -> Result<()> {
-        self.visible(chains, out)
-    }
-
-    fn work(&self, _: Shape) -> Result<Work> {
-        let stream = self.stream();
-        Ok(Work {
-            turn: Turn::new(stream)?,
-            rows: 0,
-            positive: Buffer::zeros(stream, 0)?,
-            values: Buffer::zeros(stream, 0)?,
-            pre: Buffer::zeros(stream, 0)?,
-            means: Buffer::zeros(stream, 0)?,
-            terms: Buffer::zeros(stream, 0)?,
-            numbers: [Buffer::zeros(stream, 0)?, Buffer::zeros(stream, 0)?],
-            watched: Buffer::zeros(stream, 1)?,
-            recorder: self.device.context.new_stream().map_err(device::failed("making of a stream"))?,
-            captured: None,
-        })
-    }
-
-    fn phases(
-        &self, parameters: &Parameters, batch: Batch<'_>, chains: &mut Chains, plan: Plan, work: &mut Work,
-    ) -> Result<()> {
-        self.phases(parameters, batch, chains, plan, work)
-    }
-
-    fn gradient(
-        &self, parameters: &Parameters, batch: Batch<'_>, chains: &Chains, work: &mut Work, out: &mut Gradient,
-    ) -> Result<()> {
-        self.gradient(parameters, batch, chains, work, out)
-    }
-
-    fn update(
-        &self, parameters: &mut Parameters, batch: Batch<'_>, chains: &Chains, work: &mut Work, lr: f32,
-    ) -> Result<()> {
-        self.update(parameters, batch, chains, work, lr)
-    }
-
-    fn apply(&self, parameters: &mut Parameters, gradient: &Gradient, lr: f32) -> Result<()> {
-        self.apply(parameters, gradient, lr)
-    }
-
-    fn watched(&self, work: &mut Work) -> Result<f64> {
-        let watched = work.watched.read(self.stream())?;
-        work.watched.clear(self.stream())?;
-        Ok(watched.first().copied().unwrap_or(0.0))
-    }
-
-    fn watch_from(&self, work: &mut Work, sum: f64) -> Result<()> {
-        work.watched.write(self.stream(), &[sum])
-    }
-}
+pub(crate) use data::{Batch, Data};
+pub use handle::Cuda;
+pub use opened::Program;

@@ -1,224 +1,221 @@
-//! Both phases of an update on the device, and what is watched: captured once as a graph, then replayed.
+//! Both phases of an update on the device, and what is watched: captured once as a graph, then repeated.
 
 use super::{
-    Cuda,
-    chains::drawn,
-    launch,
-    launch::{Buffer, Graph, Grid, Ptr, Side},
-    memory::{Batch, Captured, Chains, Parameters, Work, rows_of, sixteen_a_row, stride, threads},
+    blas::Blas,
+    data::Batch,
+    handle::Cuda,
+    launch::{Buffer, Graph, Grid, Ptr, RowsArgument, StepArgument},
+    layers::{Given, Outcome},
+    memory::{Captured, CudaChains, CudaParameters, CudaWork},
+    sizes::{pad, sixteen_a_row, thread_a_number},
 };
 use crate::{
-    backend::{Layer, Plan, Shape, Watch},
     error::Result,
+    rbm::Gradient,
+    shape::{Layer, Shape},
+    verbs::{BatchMeans, Learning, Plan, Watch},
 };
 use cudarc::driver::CudaStream;
-use std::sync::Arc;
 
-/// The road in a graph's key; the gemm road has other numbers.
-const CANONICAL: u64 = 0;
+impl Learning for Cuda {
+    fn phases(
+        &self, parameters: &CudaParameters, batch: Batch<'_>, chains: &mut CudaChains, plan: Plan, work: &mut CudaWork,
+    ) -> Result<()> {
+        let stream = self.stream();
+        if !plan.persistent {
+            chains.resize(stream, batch.len())?;
+        }
+        let (of_rows, of_chains) = (self.blas_for_rows(batch.len()), self.blas_for_chains(chains.len()));
+        chains.own(stream, of_chains.is_some())?;
+        work.begin(parameters.shape, batch, plan.watch, of_rows.is_some())?;
+        let captured = work.captured.take();
+        let rows = batch.argument(&work.cursor)?;
+        let phases = Phases { cuda: self, parameters, rows, chains, plan, work, of_rows, of_chains };
+        let (key, drawn) = (phases.key(), phases.drawn());
+        let graph = match captured.filter(|captured| captured.key == key) {
+            Some(Captured { graph: Some(graph), .. }) => Some(graph),
+            // cuBLAS loads a kernel when it is needed first, which may not be while launches are captured.
+            None if of_rows.is_some() || of_chains.is_some() => None,
+            _ => Some(Graph::record(&work.recorder, stream, |recorder| phases.launch(recorder))?),
+        };
+        let graph = match graph {
+            Some(mut graph) => graph.launch().map(|()| Some(graph))?,
+            None => phases.launch(stream).map(|()| None)?,
+        };
+        work.captured = Some(Captured { key, graph });
+        chains.uniforms.skip(drawn);
+        Ok(())
+    }
 
-/// What a graph freezes: as long as these are the same it can be replayed.
-pub(super) fn key(
-    parameters: &Parameters, batch: Batch<'_>, chains: &Chains, plan: Plan, work: &Work, road: u64,
-) -> [u64; 24] {
-    let watch = match plan.watch {
-        Watch::Nothing => 0,
-        Watch::Bit(_) => 1,
-        Watch::AllBits => 2,
-        Watch::Reconstruction => 3,
-    };
-    let (numbers, states) = (&parameters.numbers, &chains.states);
-    let [visible, hidden] =
-        states.numbers.as_ref().map_or([0, 0], |numbers| [0, 1].map(|layer| numbers[layer].ptr().address));
-    [
-        road,
-        batch.rows as u64,
-        u64::from(batch.eight_bit),
-        chains.betas.len() as u64,
-        plan.k as u64,
-        u64::from(plan.persistent),
-        watch,
-        numbers.weights.ptr().address,
-        numbers.transposed.ptr().address,
-        numbers.visible_bias.ptr().address,
-        numbers.hidden_bias.ptr().address,
-        states.generator.ptr().address,
-        states.betas.ptr().address,
-        states.hidden.ptr().address,
-        states.visible.ptr().address,
-        states.visible_pre.ptr().address,
-        states.hidden_mean.ptr().address,
-        work.positive.ptr().address,
-        work.pre.ptr().address,
-        work.means.ptr().address,
-        work.terms.ptr().address,
-        work.numbers[0].ptr().address,
-        visible,
-        hidden,
-    ]
+    fn batch_means(&self, shape: Shape, batch: Batch<'_>, work: &mut CudaWork, out: &mut BatchMeans) -> Result<()> {
+        // The gradient of the positive phase alone has the means' negatives as its biases.
+        let statistics = work.positive_statistics(batch)?;
+        let mut gradient = Gradient::zero(shape);
+        self.read_gradient(shape, statistics, work, &mut gradient)?;
+        let negated = |bias: Vec<f32>| bias.into_iter().map(|x| 0.0 - x).collect();
+        *out = BatchMeans { visible: negated(gradient.visible_bias), hidden: negated(gradient.hidden_bias) };
+        Ok(())
+    }
+
+    fn gradient(
+        &self, parameters: &CudaParameters, batch: Batch<'_>, chains: &CudaChains, work: &mut CudaWork,
+        out: &mut Gradient,
+    ) -> Result<()> {
+        let statistics = work.statistics(batch, chains)?;
+        self.read_gradient(parameters.shape, statistics, work, out)
+    }
+
+    fn update(
+        &self, parameters: &mut CudaParameters, batch: Batch<'_>, chains: &CudaChains, work: &mut CudaWork, lr: f32,
+    ) -> Result<()> {
+        let statistics = work.statistics(batch, chains)?;
+        let to = parameters.numbers.own(self.stream())?.argument(parameters.shape);
+        self.learn(parameters.shape, statistics, to, StepArgument { update: 1, lr }, work)
+    }
+
+    fn apply(&self, parameters: &mut CudaParameters, gradient: &Gradient, lr: f32) -> Result<()> {
+        let (stream, shape) = (self.stream(), parameters.shape);
+        let to = parameters.numbers.own(stream)?.argument(shape);
+        let weights = pad(&gradient.weights, shape.n_hidden());
+        for (to, gradient) in
+            [(to.weights, &weights), (to.visible_bias, &gradient.visible_bias), (to.hidden_bias, &gradient.hidden_bias)]
+        {
+            let (n, grid) = (gradient.len(), thread_a_number("parameters", gradient.len())?);
+            self.run().descend(stream, grid, to, Buffer::of(stream, gradient)?.ptr(), lr, n as u64)?;
+        }
+        self.transpose(to)
+    }
+
+    fn watched(&self, work: &CudaWork) -> Result<f64> {
+        Ok(work.watched.read(self.stream())?.first().copied().unwrap_or(0.0))
+    }
+
+    fn watch_from(&self, work: &mut CudaWork, sum: f64) -> Result<()> {
+        if sum == 0.0 { work.watched.clear(self.stream()) } else { work.watched.write(self.stream(), &[sum]) }
+    }
 }
 
-impl Cuda {
-    pub(super) fn phases(
-        &self, parameters: &Parameters, batch: Batch<'_>, chains: &mut Chains, plan: Plan, work: &mut Work,
-    ) -> Result<()> {
-        self.prepare(parameters.shape, batch, chains, plan, work)?;
-        let rows = rows_of(batch, &work.turn)?;
-        let key = key(parameters, batch, chains, plan, work, CANONICAL);
-        let captured = work.captured.take();
-        let launches = |stream: &CudaStream| self.launch_phases(stream, parameters, rows, chains, plan, work);
-        let captured = self.replay(captured, key, &work.recorder, true, launches)?;
-        work.captured = Some(captured);
-        self.skip_phases(batch, chains, plan);
-        Ok(())
-    }
+/// Both phases of one update, to be launched.
+#[derive(Clone, Copy)]
+struct Phases<'a> {
+    cuda: &'a Cuda,
+    parameters: &'a CudaParameters,
+    rows: RowsArgument,
+    chains: &'a CudaChains,
+    plan: Plan,
+    work: &'a CudaWork,
+    /// cuBLAS, where it makes the sums of the batch's rows, and those of the chains.
+    of_rows: Option<&'a Blas>,
+    of_chains: Option<&'a Blas>,
+}
 
-    /// Room for both phases, and the kernels pointed at the batch.
-    pub(super) fn prepare(
-        &self, shape: Shape, batch: Batch<'_>, chains: &mut Chains, plan: Plan, work: &mut Work,
-    ) -> Result<()> {
-        if !plan.persistent {
-            chains.resize(self.stream(), batch.rows)?;
-        }
-        chains.states.own(self.stream())?;
-        self.make_room(shape, batch.rows, plan.watch, work)?;
-        let bit = if let Watch::Bit(bit) = plan.watch { bit } else { 0 };
-        self.begin(&work.turn, batch, bit)
-    }
-
-    /// Repeats what was captured if it is for this key, and else captures it anew; `at_once`, or where the launches
-    /// were made once as they are: a library may load its kernels when they are first launched.
-    pub(super) fn replay(
-        &self, captured: Option<Captured>, key: [u64; 24], recorder: &Arc<CudaStream>, at_once: bool,
-        launches: impl FnOnce(&CudaStream) -> Result<()>,
-    ) -> Result<Captured> {
-        let mut captured = match captured {
-            Some(captured) if captured.key == key => captured,
-            _ if at_once => Captured { key, graph: None },
-            _ => {
-                launches(self.stream())?;
-                return Ok(Captured { key, graph: None });
-            }
+impl Phases<'_> {
+    /// What a graph freezes: as long as these are the same it can be repeated.
+    fn key(&self) -> [u64; 25] {
+        let Self { rows, plan, work, .. } = self;
+        let (numbers, states, scratch) = (&self.parameters.numbers, &self.chains.states, &work.scratch);
+        let watch = match plan.watch {
+            Watch::Nothing => 0,
+            Watch::Bit(_) => 1,
+            Watch::AllBits => 2,
+            Watch::Reconstruction => 3,
         };
-        let graph = match captured.graph.take() {
-            Some(graph) => graph,
-            None => Graph::record(recorder, self.stream(), launches)?,
-        };
-        captured.graph.insert(graph).launch()?;
-        Ok(captured)
-    }
-
-    /// Moves the sequence on as the device's generator was.
-    pub(super) fn skip_phases(&self, batch: Batch<'_>, chains: &mut Chains, plan: Plan) {
-        let start = if plan.persistent { 0 } else { batch.rows as u64 * chains.shape.n_hidden() as u64 };
-        chains.uniforms.skip(start + drawn(chains.shape, chains, plan.k));
-    }
-
-    /// Room for a batch of so many rows, as far as there is not enough.
-    pub(super) fn make_room(&self, shape: Shape, rows: usize, watch: Watch, work: &mut Work) -> Result<()> {
-        let stream = self.stream();
-        let (nv, nh) = (shape.n_visible(), shape.n_hidden());
-        if work.rows < rows {
-            work.positive = Buffer::zeros(stream, rows * stride(nh))?;
-            work.values = Buffer::zeros(stream, rows)?;
-            let address = work.positive.ptr().address;
-            work.turn.0.write(stream, &[0, 0, address])?;
-            work.rows = rows;
-        }
-        let (pre, means, terms) = match watch {
-            Watch::AllBits => (rows * stride(nh), 2 * rows * stride(nh), rows * nv),
-            Watch::Reconstruction => (rows * stride(nv), 1, 1),
-            Watch::Bit(_) | Watch::Nothing => (1, 1, 1),
-        };
-        if work.pre.len() < pre {
-            work.pre = Buffer::zeros(stream, pre)?;
-        }
-        if work.means.len() < means {
-            work.means = Buffer::zeros(stream, means)?;
-        }
-        if work.terms.len() < terms {
-            work.terms = Buffer::zeros(stream, terms)?;
-        }
-        Ok(())
-    }
-
-    /// The kernels of both phases, one after the other.
-    fn launch_phases(
-        &self, stream: &CudaStream, parameters: &Parameters, rows: launch::Rows, chains: &Chains, plan: Plan,
-        work: &Work,
-    ) -> Result<()> {
-        self.launch_positive(stream, parameters, rows, chains, plan, work)?;
-        self.launch_watch(stream, parameters, rows, plan, work)?;
-        self.launch_sweep(stream, parameters, chains, self.first_draw(parameters, rows, plan), plan.k)?;
-        self.launch_end(stream, parameters, rows, chains, plan, work)
+        [
+            u64::from(self.of_rows.is_some()),
+            u64::from(self.of_chains.is_some()),
+            u64::from(rows.rows),
+            u64::from(rows.eight_bit),
+            self.chains.len() as u64,
+            plan.k as u64,
+            u64::from(plan.persistent),
+            watch,
+            numbers.weights.ptr().address,
+            numbers.transposed.ptr().address,
+            numbers.visible_bias.ptr().address,
+            numbers.hidden_bias.ptr().address,
+            states.generator.ptr().address,
+            states.betas.ptr().address,
+            states.hidden.ptr().address,
+            states.visible.ptr().address,
+            states.visible_pre.ptr().address,
+            states.hidden_mean.ptr().address,
+            states.numbers[0].ptr().address,
+            work.positive.ptr().address,
+            work.numbers[0].ptr().address,
+            scratch.values.ptr().address,
+            scratch.pre.ptr().address,
+            scratch.means.ptr().address,
+            scratch.terms.ptr().address,
+        ]
     }
 
     /// How many numbers the start of the chains draws before their sweep.
-    pub(super) fn first_draw(&self, parameters: &Parameters, rows: launch::Rows, plan: Plan) -> u64 {
-        if plan.persistent { 0 } else { u64::from(rows.rows) * parameters.shape.n_hidden() as u64 }
+    fn first_draw(&self) -> u64 {
+        if self.plan.persistent { 0 } else { u64::from(self.rows.rows) * self.parameters.shape.n_hidden() as u64 }
+    }
+
+    /// How many numbers are drawn in all.
+    fn drawn(&self) -> u64 {
+        self.first_draw() + self.chains.drawn(self.plan.k)
+    }
+
+    /// The kernels, one after the other.
+    fn launch(&self, stream: &CudaStream) -> Result<()> {
+        self.positive(stream)?;
+        self.watch_start(stream)?;
+        let Self { cuda, parameters, chains, plan, .. } = self;
+        cuda.launch_sweep(stream, self.of_chains, parameters, chains, self.first_draw(), plan.k)?;
+        self.end(stream)
+    }
+
+    fn given(&self) -> Given {
+        Given::new(self.rows, &self.work.numbers[0])
     }
 
     /// The hidden means of the batch, and the start of chains that do not persist.
-    pub(super) fn launch_positive(
-        &self, stream: &CudaStream, parameters: &Parameters, rows: launch::Rows, chains: &Chains, plan: Plan,
-        work: &Work,
-    ) -> Result<()> {
-        let (run, up, none) = (self.run(), parameters.side(Layer::Visible), Ptr::NULL);
-        let (by_row, positive) = (Grid::new(rows.rows, threads(up.made)), work.positive.ptr());
-        match plan.persistent {
-            true => run.propagate(stream, by_row, up, rows, 0, none, Ptr::NULL, none, positive, Ptr::NULL),
-            false => {
-                let (generator, hidden) = (chains.states.generator.ptr(), chains.states.hidden.ptr());
-                run.propagate(stream, by_row, up, rows, 0, none, generator, none, positive, hidden)
-            }
+    fn positive(&self, stream: &CudaStream) -> Result<()> {
+        let mut to = Outcome { means: self.work.positive.ptr(), ..Outcome::NOTHING };
+        if !self.plan.persistent {
+            to.generator = self.chains.states.generator.ptr();
+            to.bits = self.chains.states.hidden.ptr().cast();
         }
+        self.cuda.make_layer(stream, self.of_rows, self.parameters.side(Layer::Visible), self.given(), to)
     }
 
     /// What is watched before the chains move.
-    pub(super) fn launch_watch(
-        &self, stream: &CudaStream, parameters: &Parameters, rows: launch::Rows, plan: Plan, work: &Work,
-    ) -> Result<()> {
-        let (run, none, values, n) = (self.run(), Ptr::NULL, work.values.ptr(), rows.rows);
-        let (up, down) = (parameters.side(Layer::Visible), parameters.side(Layer::Hidden));
-        match plan.watch {
-            Watch::Bit(_) => {
-                let by_row = Grid::new(n, threads(up.made));
-                run.pseudo_likelihood_of_bit(stream, by_row, up, rows, down.bias, work.turn.bit(), values)?;
+    fn watch_start(&self, stream: &CudaStream) -> Result<()> {
+        let Self { cuda, parameters, work, of_rows, .. } = *self;
+        match self.plan.watch {
+            Watch::Bit(_) | Watch::AllBits => {
+                let bit = matches!(self.plan.watch, Watch::Bit(_)).then(|| work.cursor.bit());
+                cuda.launch_pseudo_likelihood(stream, of_rows, parameters, self.given(), bit, &work.scratch)
             }
-            Watch::AllBits => {
-                let (pre, means, terms) = (work.pre.ptr(), work.means.ptr(), work.terms.ptr());
-                self.launch_all_bits(stream, up, rows, down.bias, [pre, means], terms, values)?;
+            Watch::Reconstruction if self.plan.persistent => {
+                let (up, pre) = (parameters.side(Layer::Visible), work.scratch.pre.ptr());
+                let rows = RowsArgument { place: work.cursor.means(), stride: up.stride, eight_bit: 0, ..self.rows };
+                let means = Given { ready: true, ..Given::new(rows, &work.positive) };
+                let to = Outcome { pre, ..Outcome::NOTHING };
+                cuda.make_layer(stream, of_rows, parameters.side(Layer::Hidden), means, to)?;
+                self.cross_entropy(stream, pre)
             }
-            Watch::Reconstruction if plan.persistent => {
-                let means = launch::Rows { place: work.turn.means(), stride: up.stride, eight_bit: 0, ..rows };
-                let by_row = Grid::new(n, threads(down.made));
-                run.propagate(stream, by_row, down, means, 0, none, Ptr::NULL, work.pre.ptr(), none, Ptr::NULL)?;
-                self.launch_cross_entropy(stream, down, rows, work.pre.ptr(), work)?;
-            }
-            Watch::Reconstruction | Watch::Nothing => {}
+            Watch::Reconstruction | Watch::Nothing => Ok(()),
         }
-        Ok(())
-    }
-
-    pub(super) fn launch_cross_entropy(
-        &self, stream: &CudaStream, down: Side, rows: launch::Rows, pre: Ptr<f32>, work: &Work,
-    ) -> Result<()> {
-        let (grid, values) = (sixteen_a_row(rows.rows), work.values.ptr());
-        self.run().cross_entropy(stream, grid, rows, down.made, pre, down.stride, values)
     }
 
     /// What is watched of the chains' ends, and all sums and places moved on.
-    pub(super) fn launch_end(
-        &self, stream: &CudaStream, parameters: &Parameters, rows: launch::Rows, chains: &Chains, plan: Plan,
-        work: &Work,
-    ) -> Result<()> {
-        if plan.watch == Watch::Reconstruction && !plan.persistent {
-            let down = parameters.side(Layer::Hidden);
-            self.launch_cross_entropy(stream, down, rows, chains.states.visible_pre.ptr(), work)?;
+    fn end(&self, stream: &CudaStream) -> Result<()> {
+        let (states, work) = (&self.chains.states, self.work);
+        if self.plan.watch == Watch::Reconstruction && !self.plan.persistent {
+            self.cross_entropy(stream, states.visible_pre.ptr())?;
         }
-        let watched = if plan.watch == Watch::Nothing { 0 } else { rows.rows };
-        let drawn = self.first_draw(parameters, rows, plan) + drawn(parameters.shape, chains, plan.k);
-        let (generator, values, sum) = (chains.states.generator.ptr(), work.values.ptr(), work.watched.ptr());
-        self.run().finish(stream, Grid::new(1, 1), generator, drawn, values, watched, sum)
+        let rows = if self.plan.watch == Watch::Nothing { 0 } else { self.rows.rows };
+        let (generator, values, watched) = (states.generator.ptr(), work.scratch.values.ptr(), work.watched.ptr());
+        self.cuda.run().finish(stream, Grid::new(1, 1), generator, self.drawn(), values, rows, watched)
+    }
+
+    fn cross_entropy(&self, stream: &CudaStream, pre: Ptr<f32>) -> Result<()> {
+        let (rows, down) = (self.rows, self.parameters.side(Layer::Hidden));
+        let (run, values) = (self.cuda.run(), self.work.scratch.values.ptr());
+        run.cross_entropy(stream, sixteen_a_row(rows.rows), rows, down.made, pre, down.stride, values)
     }
 }

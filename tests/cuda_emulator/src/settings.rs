@@ -21,6 +21,8 @@ pub struct Settings {
     pub fail_alloc: u64,
     /// `HARMONIUM_EMULATOR_FAIL_LAUNCH`: the launch of this number (from 1) fails while it runs.
     pub fail_launch: u64,
+    /// `HARMONIUM_EMULATOR_FAIL_READ`: the copy to the host of this number (from 1) fails, and no other.
+    pub fail_read: u64,
     /// `HARMONIUM_EMULATOR_MAX_INSTRUCTIONS`: warp instructions of a launch before it times out.
     pub max_instructions: u64,
     /// `HARMONIUM_EMULATOR_STATS`: 1 tells on stderr what every launch executed.
@@ -46,6 +48,7 @@ impl Settings {
             memory: read("MEMORY").unwrap_or(8 << 30),
             fail_alloc: read("FAIL_ALLOC").unwrap_or(u64::MAX),
             fail_launch: read("FAIL_LAUNCH").unwrap_or(u64::MAX),
+            fail_read: read("FAIL_READ").unwrap_or(u64::MAX),
             max_instructions: read("MAX_INSTRUCTIONS").unwrap_or(1 << 34),
             stats: read::<u8>("STATS") == Some(1),
             trace: read::<u8>("TRACE") == Some(1),

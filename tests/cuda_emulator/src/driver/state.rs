@@ -42,6 +42,8 @@ pub struct State {
     pub allocations: u64,
     /// Launches that were performed.
     pub launches: u64,
+    /// Copies to the host so far.
+    pub reads: u64,
     handles: usize,
 }
 
@@ -65,6 +67,7 @@ impl State {
             blas: HashMap::new(),
             allocations: 0,
             launches: 0,
+            reads: 0,
             handles: 0x1000,
         }
     }

@@ -126,6 +126,10 @@ impl State {
                 Ok(())
             }
             Work::ToHost { to, from, size } => {
+                self.reads += 1;
+                if self.reads == self.settings.fail_read {
+                    return Err(Status::Unknown);
+                }
                 let source = range(self, *from, *size)?;
                 // SAFETY: the caller of the copy vouches for `size` writable bytes at `to`, and device memory is apart.
                 unsafe { (*to as *mut u8).copy_from_nonoverlapping(source.as_ptr(), *size) };

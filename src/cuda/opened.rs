@@ -1,17 +1,22 @@
 //! Opening a device: the driver, the device, one stream, and the kernels compiled for it.
 
-use super::launch::{self, Kernels};
+use super::{
+    failure::{failed, message},
+    launch::{self, Kernels, PTX, SOURCE},
+};
 use crate::error::{CudaError, Error, Result};
 use cudarc::{
     driver::{CudaContext, CudaStream, DriverError, result, sys::cudaError_enum as Code},
     nvrtc::{CompileError, CompileOptions, Ptx, compile_ptx_with_opts},
 };
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
-/// The kernels' source.
-pub(super) const SOURCE: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.cu"));
-/// The same, compiled once by an old NVRTC, for hosts that have a driver and nothing else.
-pub(super) const PTX: &str = include_str!("../../kernels/ptx/compute_70.ptx");
 /// What the PTX's first line must say: that it was made from this source.
 const FIRST_LINE: &str = concat!("// harmonium kernels ", env!("HARMONIUM_KERNELS_HASH"));
 
@@ -33,21 +38,26 @@ pub enum Program<'a> {
     Ptx(&'a str),
 }
 
+/// How many devices this process has opened: each gets a number of its own.
+static HANDLES: AtomicUsize = AtomicUsize::new(0);
+
 /// A device, opened.
-pub(super) struct Device {
+pub(super) struct Opened {
+    /// From 1, in the order of opening.
+    pub handle: usize,
     pub context: Arc<CudaContext>,
     pub stream: Arc<CudaStream>,
     pub kernels: Kernels,
     pub name: String,
 }
 
-impl fmt::Debug for Device {
+impl fmt::Debug for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Device").field("ordinal", &self.context.ordinal()).field("name", &self.name).finish()
+        f.debug_struct("Opened").field("ordinal", &self.context.ordinal()).field("handle", &self.handle).finish()
     }
 }
 
-impl Device {
+impl Opened {
     pub fn open(ordinal: usize, program: Program<'_>) -> Result<Self> {
         if !launch::driver_is_there() {
             return Err(Error::Cuda(CudaError::NoDriver));
@@ -75,7 +85,8 @@ impl Device {
         let stream = context.new_stream().map_err(failed("making of a stream"))?;
         let name = context.name().map_err(failed("cuDeviceGetName"))?;
         let kernels = load(&context, capability, program)?;
-        Ok(Self { context, stream, kernels, name })
+        let handle = HANDLES.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(Self { handle, context, stream, kernels, name })
     }
 }
 
@@ -121,26 +132,4 @@ fn compile(source: &str, (major, minor): (i32, i32)) -> std::result::Result<Ptx,
         CompileError::CompileError { log, .. } => log.to_string_lossy().trim().to_owned(),
         other => format!("{other:?}"),
     })
-}
-
-fn message(error: &DriverError) -> String {
-    let text = |text: std::result::Result<&std::ffi::CStr, DriverError>| {
-        text.map_or_else(|_| format!("{:?}", error.0), |text| text.to_string_lossy().into_owned())
-    };
-    format!("{} ({})", text(error.error_string()), text(error.error_name()))
-}
-
-/// What the driver says of `call`.
-pub(super) fn failed(call: &'static str) -> impl Fn(DriverError) -> Error {
-    move |error| Error::Cuda(CudaError::Failed { call, problem: message(&error) })
-}
-
-/// What the driver says of an allocation of `len` numbers.
-pub(super) fn no_memory<T>(error: DriverError, len: usize) -> Error {
-    match error.0 {
-        Code::CUDA_ERROR_OUT_OF_MEMORY => {
-            Error::Cuda(CudaError::OutOfMemory { bytes: len.saturating_mul(size_of::<T>()) })
-        }
-        _ => failed("allocation")(error),
-    }
 }

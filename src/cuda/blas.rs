@@ -4,14 +4,12 @@
 //! copied. It gets its workspace from here, so that it allocates nothing while launches are captured.
 #![allow(unsafe_code)]
 
-use crate::{
-    cuda::{
-        device::failed,
-        launch::{Buffer, Ptr},
-        memory::count,
-    },
-    error::{CudaError, Error, Result},
+use super::{
+    failure::failed,
+    launch::{Buffer, Ptr},
+    sizes::count,
 };
+use crate::error::{CudaError, Error, Result};
 use cudarc::{
     cublas::{
         result::{CublasError, create_handle, destroy_handle, set_stream},
@@ -69,6 +67,7 @@ pub(super) struct Blas {
     context: Arc<CudaContext>,
     handle: Mutex<Handle>,
     workspace: Buffer<u8>,
+    math: Math,
 }
 
 impl fmt::Debug for Blas {
@@ -92,9 +91,11 @@ fn blas_failed(call: &'static str) -> impl Fn(CublasError) -> Error {
 }
 
 impl Blas {
+    /// With `tf32` the factors of products may be rounded to ten bits behind the point.
+    ///
     /// # Errors
     /// [`CudaError::NoCublas`] where the library is not there; out of memory; what cuBLAS says.
-    pub fn open(stream: &Arc<CudaStream>) -> Result<Self> {
+    pub fn open(stream: &Arc<CudaStream>, tf32: bool) -> Result<Self> {
         // SAFETY: loads a library that the system's administrator put where libraries are looked for.
         if !unsafe { sys::is_culib_present() } {
             return Err(Error::Cuda(CudaError::NoCublas));
@@ -104,19 +105,15 @@ impl Blas {
         let workspace = Buffer::zeros(stream, if major >= 9 { WORKSPACE } else { WORKSPACE_BEFORE_9 })?;
         context.bind_to_thread().map_err(failed("choice of the device"))?;
         let handle = Mutex::new(Handle(create_handle().map_err(blas_failed("cublasCreate"))?));
-        Ok(Self { context, handle, workspace })
+        let math = if tf32 { Math::CUBLAS_TF32_TENSOR_OP_MATH } else { Math::CUBLAS_DEFAULT_MATH };
+        Ok(Self { context, handle, workspace, math })
     }
 
-    /// c ← alpha·a·b + beta·c, `c` being rows(a) × columns(b). With beta = 0 nothing of `c` is read. With `tf32` the factors
-    /// may be rounded to ten bits behind the point.
-    #[allow(clippy::too_many_arguments)]
-    pub fn multiply(
-        &self, stream: &CudaStream, tf32: bool, alpha: f32, a: Matrix, b: Matrix, beta: f32, c: Matrix,
-    ) -> Result<()> {
+    /// c ← alpha·a·b + beta·c, `c` being rows(a) × columns(b). With beta = 0 nothing of `c` is read.
+    pub fn multiply(&self, stream: &CudaStream, alpha: f32, a: Matrix, b: Matrix, beta: f32, c: Matrix) -> Result<()> {
         let ((m, k), (inner, n)) = (a.size(), b.size());
         assert!(k == inner && c.size() == (m, n) && !c.transposed, "a is {m} × {k}, b is {inner} × {n}");
         let int = |x: u32| count("rows or units", x as usize).map(|x| x as i32);
-        let math = if tf32 { Math::CUBLAS_TF32_TENSOR_OP_MATH } else { Math::CUBLAS_DEFAULT_MATH };
         let (m, n, k) = (int(m)?, int(n)?, int(k)?);
         let (lda, ldb, ldc) = (int(a.stride)?, int(b.stride)?, int(c.stride)?);
         self.context.bind_to_thread().map_err(failed("choice of the device"))?;
@@ -129,7 +126,7 @@ impl Blas {
             .result()
             .map_err(blas_failed("cublasSetWorkspace"))?;
         // SAFETY: as above.
-        unsafe { sys::cublasSetMathMode(handle, math) }.result().map_err(blas_failed("cublasSetMathMode"))?;
+        unsafe { sys::cublasSetMathMode(handle, self.math) }.result().map_err(blas_failed("cublasSetMathMode"))?;
         // SAFETY: the addresses are those of buffers of rows × stride numbers each, whose sizes follow from the shape and
         // the number of rows that went into the matrices; they are released in stream order, so after this product. `c`
         // is none of the factors. Both scalars are read before the call returns.

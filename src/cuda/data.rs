@@ -1,0 +1,141 @@
+//! Rows of data on the device, as wide as they came, and what points the kernels at some of them.
+
+use super::{
+    handle::Cuda,
+    launch::{Buffer, Grid, Ptr, RowsArgument},
+    sizes::{count, stride},
+};
+use crate::{
+    error::Result,
+    rows::{Rows, Values},
+};
+use std::ops::Range;
+
+/// A data set in device memory.
+#[derive(Debug)]
+pub(crate) struct Data {
+    cuda: Cuda,
+    values: Stored,
+    rows: usize,
+    units: usize,
+}
+
+#[derive(Debug)]
+enum Stored {
+    U8(Buffer<u8>),
+    F32(Buffer<f32>),
+}
+
+impl Data {
+    /// A copy of rows of the host's.
+    pub fn new(cuda: &Cuda, rows: Rows<'_>) -> Result<Self> {
+        let values = match rows.values() {
+            Values::U8(values) => Stored::U8(Buffer::of(cuda.stream(), values)?),
+            Values::F32(values) => Stored::F32(Buffer::of(cuda.stream(), values)?),
+        };
+        Ok(Self { cuda: cuda.clone(), values, rows: rows.len(), units: rows.units() })
+    }
+
+    /// Some of the rows.
+    ///
+    /// # Panics
+    /// Where the range does not lie within the rows.
+    pub fn range(&self, rows: Range<usize>) -> Batch<'_> {
+        assert!(rows.start <= rows.end && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        Batch { data: self, first: rows.start, rows: rows.len() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+}
+
+/// Some rows of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batch<'a> {
+    data: &'a Data,
+    first: usize,
+    rows: usize,
+}
+
+impl<'a> Batch<'a> {
+    pub fn len(self) -> usize {
+        self.rows
+    }
+
+    pub fn units(self) -> usize {
+        self.data.units
+    }
+
+    pub fn device(self) -> &'a Cuda {
+        &self.data.cuda
+    }
+
+    pub(super) fn eight_bit(self) -> bool {
+        matches!(self.data.values, Stored::U8(_))
+    }
+
+    fn address(self) -> u64 {
+        let first = self.first * self.data.units;
+        match &self.data.values {
+            Stored::U8(values) => values.ptr().offset(first).address,
+            Stored::F32(values) => values.ptr().offset(first).address,
+        }
+    }
+
+    /// The rows that a cursor points at, once it points at these.
+    pub(super) fn argument(self, cursor: &Cursor) -> Result<RowsArgument> {
+        Ok(RowsArgument {
+            place: cursor.rows(),
+            rows: count("rows", self.rows)?,
+            stride: count("units", self.data.units)?,
+            eight_bit: u32::from(self.eight_bit()),
+        })
+    }
+
+    /// Room for the rows as numbers, where a product reads them.
+    pub(super) fn numbers(self, product: bool) -> Result<Buffer<f32>> {
+        Buffer::zeros(self.device().stream(), if product { self.rows * stride(self.data.units) } else { 0 })
+    }
+}
+
+/// Which rows, and which bit, the kernels look at; where to find the hidden means of the batch as rows.
+#[derive(Debug)]
+pub(super) struct Cursor(Buffer<u64>);
+
+impl Cursor {
+    /// One that points at nothing.
+    pub fn new(cuda: &Cuda) -> Result<Self> {
+        Buffer::zeros(cuda.stream(), 3).map(Self)
+    }
+
+    /// One that points at some rows, and at a bit of them.
+    pub fn at(batch: Batch<'_>, bit: usize) -> Result<Self> {
+        let new = Self::new(batch.device())?;
+        new.point(batch, bit)?;
+        Ok(new)
+    }
+
+    /// Points the kernels that follow at some rows, and at a bit of them.
+    pub fn point(&self, batch: Batch<'_>, bit: usize) -> Result<()> {
+        let cuda = batch.device();
+        cuda.run().begin(cuda.stream(), Grid::new(1, 1), self.rows(), batch.address(), bit as u32)
+    }
+
+    /// Keeps where the hidden means of the batch are; points at nothing else.
+    pub fn keep_means(&mut self, cuda: &Cuda, means: Ptr<f32>) -> Result<()> {
+        self.0.write(cuda.stream(), &[0, 0, means.address])
+    }
+
+    pub fn rows(&self) -> Ptr<u64> {
+        self.0.ptr()
+    }
+
+    pub fn bit(&self) -> Ptr<u32> {
+        self.0.ptr().offset(1).cast()
+    }
+
+    pub fn means(&self) -> Ptr<u64> {
+        self.0.ptr().offset(2)
+    }
+}

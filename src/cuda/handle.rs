@@ -1,0 +1,125 @@
+//! A GPU as a device: what was opened, and how sums are made.
+
+use super::{
+    blas::Blas,
+    launch::{Kernels, PTX, SOURCE},
+    opened::{Opened, Program},
+};
+use crate::{error::Result, verbs::Sums};
+use cudarc::driver::CudaStream;
+use std::{
+    fmt::{self, Display},
+    sync::Arc,
+};
+
+/// From so many chains on, [`Sums::Auto`] moves them by products, by estimate.
+const LEAST_CHAINS: usize = 1024;
+/// From so many rows on, it does everything else by products.
+const LEAST_ROWS: usize = 256;
+
+/// An NVIDIA GPU.
+///
+/// With [`Sums::Canonical`], which it begins with, results are the bits of [`Cpu`](crate::Cpu), as far as an emulator can tell.
+/// [`Sums::Gemm`] and [`Sums::GemmTf32`] leave every sum over a layer or over rows to cuBLAS: results agree with the canonical
+/// ones up to rounding and samples in distribution, drawn from the numbers at the same positions. On one GPU with one version
+/// of cuBLAS the same seed gives the same bits. [`Sums::Auto`] takes cuBLAS for calls that move at least 1024 chains or read at
+/// least 256 rows (rows and chains together in a gradient), and canonical sums for all others.
+///
+/// Clones share the handle. Objects of two handles cannot be used together, though both be of one GPU: each handle has a
+/// stream of its own, and nothing orders the work of two streams.
+#[derive(Clone, Debug)]
+pub struct Cuda {
+    opened: Arc<Opened>,
+    /// With canonical sums none.
+    blas: Option<Arc<Blas>>,
+    sums: Sums,
+}
+
+impl Cuda {
+    /// GPU number `ordinal`, from 0, as the driver counts them, with canonical sums.
+    ///
+    /// Compiles the kernels, which takes a second.
+    ///
+    /// # Errors
+    /// [`Error::Cuda`](crate::Error::Cuda): no driver, no such device, either too old, or no kernels for it.
+    pub fn new(ordinal: usize) -> Result<Self> {
+        Self::with_program(ordinal, Program::Own)
+    }
+
+    /// The GPU with kernels from elsewhere: how the tests plant faults.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    #[doc(hidden)]
+    pub fn with_program(ordinal: usize, program: Program<'_>) -> Result<Self> {
+        Ok(Self { opened: Arc::new(Opened::open(ordinal, program)?), blas: None, sums: Sums::Canonical })
+    }
+
+    /// The same handle with other sums; opens cuBLAS for all but the canonical ones.
+    ///
+    /// # Errors
+    /// [`Error::Cuda`](crate::Error::Cuda): no cuBLAS, or no memory for its workspace.
+    pub fn with_sums(self, sums: Sums) -> Result<Self> {
+        let blas = match sums {
+            Sums::Canonical => None,
+            _ => Some(Arc::new(Blas::open(self.stream(), sums == Sums::GemmTf32)?)),
+        };
+        Ok(Self { blas, sums, ..self })
+    }
+
+    /// The kernels' source, and the PTX that comes with the crate.
+    #[doc(hidden)]
+    pub fn kernels() -> (&'static str, &'static str) {
+        (SOURCE, PTX)
+    }
+
+    /// What the driver calls the GPU.
+    pub fn name(&self) -> &str {
+        &self.opened.name
+    }
+
+    /// How it adds up.
+    pub fn sums(&self) -> Sums {
+        self.sums
+    }
+
+    pub(super) fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
+    pub(super) fn stream(&self) -> &Arc<CudaStream> {
+        &self.opened.stream
+    }
+
+    pub(super) fn run(&self) -> &Kernels {
+        &self.opened.kernels
+    }
+
+    /// cuBLAS, where it moves so many chains.
+    pub(super) fn blas_for_chains(&self, chains: usize) -> Option<&Blas> {
+        self.blas_from(chains, LEAST_CHAINS)
+    }
+
+    /// cuBLAS, where it makes the sums of so many rows.
+    pub(super) fn blas_for_rows(&self, rows: usize) -> Option<&Blas> {
+        self.blas_from(rows, LEAST_ROWS)
+    }
+
+    fn blas_from(&self, n: usize, least: usize) -> Option<&Blas> {
+        self.blas.as_deref().filter(|_| self.sums != Sums::Auto || n >= least)
+    }
+}
+
+impl PartialEq for Cuda {
+    /// The same handle and the same sums.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.opened, &other.opened) && self.sums == other.sums
+    }
+}
+
+impl Display for Cuda {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Opened { handle, context, name, .. } = self.opened();
+        write!(f, "GPU {} ({name}, {} sums, handle {handle})", context.ordinal(), self.sums)
+    }
+}

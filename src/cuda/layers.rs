@@ -1,0 +1,162 @@
+//! One layer from rows of the other: by the kernel `propagate`, or by a product and the kernel `activate`.
+
+use super::{
+    blas::{Blas, Matrix},
+    data::{Batch, Cursor},
+    handle::Cuda,
+    launch::{Buffer, Ptr, RowsArgument, SideArgument},
+    memory::CudaParameters,
+    sizes::{block_a_row, block_of_rows, stride, strip, words},
+};
+use crate::{
+    error::Result,
+    shape::Layer,
+    uniforms::Uniforms,
+    verbs::{Activations, Conditionals, unpack},
+};
+use cudarc::driver::CudaStream;
+
+/// As many rows does a block of the kernel `activate` make.
+const ROWS_A_BLOCK: u32 = 8;
+
+/// The rows that a layer is made from.
+#[derive(Clone, Copy)]
+pub(super) struct Given {
+    pub rows: RowsArgument,
+    /// Whether values count as 1 from 0.5 on, and else as 0.
+    pub round: bool,
+    /// Where a product reads them as numbers, rows × stride.
+    pub numbers: Ptr<f32>,
+    /// Whether the numbers are there already.
+    pub ready: bool,
+}
+
+impl Given {
+    /// Rows as they are, with room for their numbers.
+    pub fn new(rows: RowsArgument, numbers: &Buffer<f32>) -> Self {
+        Self { rows, round: false, numbers: numbers.ptr(), ready: false }
+    }
+}
+
+/// What becomes of a layer: null for what is not wanted.
+#[derive(Clone, Copy)]
+pub(super) struct Outcome {
+    /// The inverse temperature of each row, or of all where `beta_step` is 0; null for 1.
+    pub betas: Ptr<f32>,
+    pub beta_step: u32,
+    /// Null where nothing is drawn, and how many numbers to leave out before the draw.
+    pub generator: Ptr<u64>,
+    pub first: u64,
+    pub pre: Ptr<f32>,
+    pub means: Ptr<f32>,
+    /// The samples as numbers and as bits.
+    pub states: Ptr<f32>,
+    pub bits: Ptr<u32>,
+}
+
+impl Outcome {
+    pub const NOTHING: Self = Self {
+        betas: Ptr::NULL,
+        beta_step: 1,
+        generator: Ptr::NULL,
+        first: 0,
+        pre: Ptr::NULL,
+        means: Ptr::NULL,
+        states: Ptr::NULL,
+        bits: Ptr::NULL,
+    };
+}
+
+impl Cuda {
+    /// Makes a layer, with the sums of cuBLAS where there is one: `to` then asks for pre-activations or means, in whose place
+    /// the sums are made. `states` and `first` are for layers made of sums alone.
+    pub(super) fn make_layer(
+        &self, stream: &CudaStream, blas: Option<&Blas>, side: SideArgument, given: Given, to: Outcome,
+    ) -> Result<()> {
+        let Outcome { betas, generator, pre, means, bits, .. } = to;
+        let Given { rows, round, .. } = given;
+        let Some(blas) = blas else {
+            let (run, grid) = (self.run(), block_a_row(rows.rows, side.made));
+            return run.propagate(stream, grid, side, rows, u32::from(round), betas, generator, pre, means, bits);
+        };
+        let sums = if pre.address == 0 { means } else { pre };
+        self.make_sums(stream, blas, side, given, sums)?;
+        self.activate(stream, side, rows.rows, sums, to)
+    }
+
+    /// The sums of a layer alone.
+    pub(super) fn make_sums(
+        &self, stream: &CudaStream, blas: &Blas, side: SideArgument, given: Given, sums: Ptr<f32>,
+    ) -> Result<()> {
+        if !given.ready {
+            self.numbers_of_rows(stream, given.rows, given.round, Ptr::NULL, given.numbers)?;
+        }
+        self.multiply(stream, blas, side, given.numbers, given.rows.rows, sums)
+    }
+
+    /// out ← rows of data as numbers, rows × stride; rounded to bits, or times the weight of each row unless null.
+    pub(super) fn numbers_of_rows(
+        &self, stream: &CudaStream, rows: RowsArgument, round: bool, weights: Ptr<f32>, out: Ptr<f32>,
+    ) -> Result<()> {
+        let (grid, to) = (block_of_rows(rows.stride, rows.rows, 1)?, stride(rows.stride as usize) as u32);
+        self.run().numbers_of_rows(stream, grid, rows, u32::from(round), weights, out, to)
+    }
+
+    /// The same from packed bits.
+    pub(super) fn numbers_of_bits(
+        &self, stream: &CudaStream, bits: Ptr<u32>, rows: u32, units: u32, out: Ptr<f32>,
+    ) -> Result<()> {
+        let (grid, to) = (block_of_rows(units, rows, 1)?, stride(units as usize) as u32);
+        self.run().numbers_of_bits(stream, grid, bits, units, out, to)
+    }
+
+    /// sums ← states·weights, for `rows` rows of states of the given layer as numbers.
+    pub(super) fn multiply(
+        &self, stream: &CudaStream, blas: &Blas, side: SideArgument, states: Ptr<f32>, rows: u32, sums: Ptr<f32>,
+    ) -> Result<()> {
+        let given = stride(side.given as usize) as u32;
+        let states = Matrix::new(states, rows, side.given, given);
+        let weights = Matrix::new(side.weights, side.given, side.made, side.stride);
+        blas.multiply(stream, 1.0, states, weights, 0.0, Matrix::new(sums, rows, side.made, side.stride))
+    }
+
+    /// The rest of a layer, from its sums. What it makes may take their place.
+    pub(super) fn activate(
+        &self, stream: &CudaStream, side: SideArgument, rows: u32, sums: Ptr<f32>, to: Outcome,
+    ) -> Result<()> {
+        let Outcome { betas, beta_step, generator, first, pre, means, states, bits } = to;
+        let grid = block_of_rows(side.made, rows, ROWS_A_BLOCK)?;
+        self.run()
+            .activate(stream, grid, side, rows, sums, betas, beta_step, generator, first, pre, means, states, bits)
+    }
+}
+
+impl Conditionals for Cuda {
+    fn conditional(
+        &self, parameters: &CudaParameters, given: Layer, rows: Batch<'_>, draws: Option<&mut Uniforms>,
+        out: &mut Activations,
+    ) -> Result<()> {
+        let (stream, n, units) = (self.stream(), rows.len(), parameters.shape.units(given.other()));
+        let (cursor, blas) = (Cursor::at(rows, 0)?, self.blas_for_rows(n));
+        let numbers = rows.numbers(blas.is_some())?;
+        let generator = Buffer::of(stream, draws.as_ref().map(|draws| draws.state()).as_slice())?;
+        let (pre, means) = (Buffer::zeros(stream, n * stride(units))?, Buffer::zeros(stream, n * stride(units))?);
+        let bits = Buffer::<u64>::zeros(stream, if draws.is_some() { n * words(units) } else { 0 })?;
+        let to = Outcome {
+            generator: generator.ptr(),
+            pre: pre.ptr(),
+            means: means.ptr(),
+            bits: bits.ptr().cast(),
+            ..Outcome::NOTHING
+        };
+        let rows = Given::new(rows.argument(&cursor)?, &numbers);
+        self.make_layer(stream, blas, parameters.side(given), rows, to)?;
+        strip(&pre.read(stream)?, units, &mut out.pre_activation);
+        strip(&means.read(stream)?, units, &mut out.mean);
+        if let Some(draws) = draws {
+            unpack(&bits.read(stream)?, units, &mut out.sample);
+            draws.skip((n * units) as u64);
+        }
+        Ok(())
+    }
+}
