@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::{CudaError, Error, Result},
     shape::Layer,
-    verbs::{Activations, Sampling, unpack},
+    verbs::{Activations, Annealing, Sampling, unpack},
 };
 use cudarc::driver::CudaStream;
 
@@ -62,6 +62,19 @@ impl Sampling for Cuda {
         self.advance(chains, chains.drawn(k))
     }
 
+    fn visible(&self, chains: &CudaChains, out: &mut Activations) -> Result<()> {
+        let (stream, units, pre) = (self.stream(), chains.shape.n_visible(), &chains.states.visible_pre);
+        let means = Buffer::zeros(stream, pre.len())?;
+        let grid = thread_a_number("numbers", pre.len())?;
+        self.run().elementwise(stream, grid, pre.ptr(), 0, means.ptr(), pre.len() as u64)?;
+        strip(&pre.read(stream)?, units, &mut out.pre_activation);
+        strip(&means.read(stream)?, units, &mut out.mean);
+        unpack(&chains.states.visible.read(stream)?, units, &mut out.sample);
+        Ok(())
+    }
+}
+
+impl Annealing for Cuda {
     fn anneal(
         &self, parameters: &CudaParameters, chains: &mut CudaChains, reference: &[f32], betas: &[f32],
         log_weights: &mut [f64],
@@ -95,17 +108,6 @@ impl Sampling for Cuda {
         }
         self.advance(chains, chains.drawn(pairs))?;
         log_weights.copy_from_slice(&weights.read(stream)?);
-        Ok(())
-    }
-
-    fn visible(&self, chains: &CudaChains, out: &mut Activations) -> Result<()> {
-        let (stream, units, pre) = (self.stream(), chains.shape.n_visible(), &chains.states.visible_pre);
-        let means = Buffer::zeros(stream, pre.len())?;
-        let grid = thread_a_number("numbers", pre.len())?;
-        self.run().elementwise(stream, grid, pre.ptr(), 0, means.ptr(), pre.len() as u64)?;
-        strip(&pre.read(stream)?, units, &mut out.pre_activation);
-        strip(&means.read(stream)?, units, &mut out.mean);
-        unpack(&chains.states.visible.read(stream)?, units, &mut out.sample);
         Ok(())
     }
 }

@@ -5,11 +5,16 @@ use super::{
     blas::{Blas, Matrix},
     data::Batch,
     handle::Cuda,
-    launch::{Grid, MeansArgument, ParametersArgument, Ptr, StatisticsArgument, StepArgument},
-    memory::{CudaChains, CudaWork, Numbers},
-    sizes::{block_of_weights, count},
+    launch::{Buffer, Grid, MeansArgument, ParametersArgument, Ptr, StatisticsArgument, StepArgument},
+    memory::{CudaChains, CudaParameters, CudaWork, Numbers},
+    sizes::{block_of_weights, count, pad, thread_a_number},
 };
-use crate::{error::Result, rbm::Gradient, shape::Shape};
+use crate::{
+    error::Result,
+    rbm::Gradient,
+    shape::Shape,
+    verbs::{BatchMeans, Learning},
+};
 
 impl CudaWork {
     /// The statistics of the positive phase that was run last.
@@ -35,6 +40,46 @@ impl CudaWork {
             negative_scale: 1.0 / chains.len() as f32,
             ..self.positive_statistics(batch)?
         })
+    }
+}
+
+impl Learning for Cuda {
+    fn batch_means(&self, shape: Shape, batch: Batch<'_>, work: &mut CudaWork, out: &mut BatchMeans) -> Result<()> {
+        // The gradient of the positive phase alone has the means' negatives as its biases.
+        let statistics = work.positive_statistics(batch)?;
+        let mut gradient = Gradient::zero(shape);
+        self.read_gradient(shape, statistics, work, &mut gradient)?;
+        let negated = |bias: Vec<f32>| bias.into_iter().map(|x| 0.0 - x).collect();
+        *out = BatchMeans { visible: negated(gradient.visible_bias), hidden: negated(gradient.hidden_bias) };
+        Ok(())
+    }
+
+    fn gradient(
+        &self, shape: Shape, batch: Batch<'_>, chains: &CudaChains, work: &mut CudaWork, out: &mut Gradient,
+    ) -> Result<()> {
+        let statistics = work.statistics(batch, chains)?;
+        self.read_gradient(shape, statistics, work, out)
+    }
+
+    fn update(
+        &self, parameters: &mut CudaParameters, batch: Batch<'_>, chains: &CudaChains, work: &mut CudaWork, lr: f32,
+    ) -> Result<()> {
+        let statistics = work.statistics(batch, chains)?;
+        let to = parameters.numbers.own(self.stream())?.argument(parameters.shape);
+        self.learn(parameters.shape, statistics, to, StepArgument { update: 1, lr }, work)
+    }
+
+    fn apply(&self, parameters: &mut CudaParameters, gradient: &Gradient, lr: f32) -> Result<()> {
+        let (stream, shape) = (self.stream(), parameters.shape);
+        let to = parameters.numbers.own(stream)?.argument(shape);
+        let weights = pad(&gradient.weights, shape.n_hidden());
+        for (to, gradient) in
+            [(to.weights, &weights), (to.visible_bias, &gradient.visible_bias), (to.hidden_bias, &gradient.hidden_bias)]
+        {
+            let (n, grid) = (gradient.len(), thread_a_number("parameters", gradient.len())?);
+            self.run().descend(stream, grid, to, Buffer::of(stream, gradient)?.ptr(), lr, n as u64)?;
+        }
+        self.transpose(to)
     }
 }
 

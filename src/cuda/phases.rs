@@ -4,20 +4,19 @@ use super::{
     blas::Blas,
     data::Batch,
     handle::Cuda,
-    launch::{Buffer, Graph, Grid, Ptr, RowsArgument, StepArgument},
+    launch::{Graph, Grid, Ptr, RowsArgument},
     layers::{Given, Outcome},
     memory::{Captured, CudaChains, CudaParameters, CudaWork},
-    sizes::{pad, sixteen_a_row, thread_a_number},
+    sizes::sixteen_a_row,
 };
 use crate::{
     error::Result,
-    rbm::Gradient,
-    shape::{Layer, Shape},
-    verbs::{BatchMeans, Learning, Plan, Watch},
+    shape::Layer,
+    verbs::{self, Plan, Watch},
 };
 use cudarc::driver::CudaStream;
 
-impl Learning for Cuda {
+impl verbs::Phases for Cuda {
     fn phases(
         &self, parameters: &CudaParameters, batch: Batch<'_>, chains: &mut CudaChains, plan: Plan, work: &mut CudaWork,
     ) -> Result<()> {
@@ -45,45 +44,6 @@ impl Learning for Cuda {
         work.captured = Some(Captured { key, graph });
         chains.uniforms.skip(drawn);
         Ok(())
-    }
-
-    fn batch_means(&self, shape: Shape, batch: Batch<'_>, work: &mut CudaWork, out: &mut BatchMeans) -> Result<()> {
-        // The gradient of the positive phase alone has the means' negatives as its biases.
-        let statistics = work.positive_statistics(batch)?;
-        let mut gradient = Gradient::zero(shape);
-        self.read_gradient(shape, statistics, work, &mut gradient)?;
-        let negated = |bias: Vec<f32>| bias.into_iter().map(|x| 0.0 - x).collect();
-        *out = BatchMeans { visible: negated(gradient.visible_bias), hidden: negated(gradient.hidden_bias) };
-        Ok(())
-    }
-
-    fn gradient(
-        &self, parameters: &CudaParameters, batch: Batch<'_>, chains: &CudaChains, work: &mut CudaWork,
-        out: &mut Gradient,
-    ) -> Result<()> {
-        let statistics = work.statistics(batch, chains)?;
-        self.read_gradient(parameters.shape, statistics, work, out)
-    }
-
-    fn update(
-        &self, parameters: &mut CudaParameters, batch: Batch<'_>, chains: &CudaChains, work: &mut CudaWork, lr: f32,
-    ) -> Result<()> {
-        let statistics = work.statistics(batch, chains)?;
-        let to = parameters.numbers.own(self.stream())?.argument(parameters.shape);
-        self.learn(parameters.shape, statistics, to, StepArgument { update: 1, lr }, work)
-    }
-
-    fn apply(&self, parameters: &mut CudaParameters, gradient: &Gradient, lr: f32) -> Result<()> {
-        let (stream, shape) = (self.stream(), parameters.shape);
-        let to = parameters.numbers.own(stream)?.argument(shape);
-        let weights = pad(&gradient.weights, shape.n_hidden());
-        for (to, gradient) in
-            [(to.weights, &weights), (to.visible_bias, &gradient.visible_bias), (to.hidden_bias, &gradient.hidden_bias)]
-        {
-            let (n, grid) = (gradient.len(), thread_a_number("parameters", gradient.len())?);
-            self.run().descend(stream, grid, to, Buffer::of(stream, gradient)?.ptr(), lr, n as u64)?;
-        }
-        self.transpose(to)
     }
 
     fn watched(&self, work: &CudaWork) -> Result<f64> {
