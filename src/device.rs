@@ -192,10 +192,10 @@ impl Cuda {
 
 /// Some rows: of [`Data`] that a device holds, or the host's own, which a GPU then copies for the call.
 #[derive(Clone, Copy, Debug)]
-pub struct Batch<'a>(On<'a>);
+pub struct Batch<'a>(pub(crate) On<'a>);
 
 #[derive(Clone, Copy, Debug)]
-enum On<'a> {
+pub(crate) enum On<'a> {
     Cpu(Rows<'a>),
     #[cfg(feature = "cuda")]
     Cuda(cuda::Batch<'a>),
@@ -234,56 +234,92 @@ impl Batch<'_> {
     }
 }
 
-/// What belongs to one kind of device: an enum for each of [`Memory`]'s types.
+/// What belongs to one kind of device: an enum for each of [`Memory`]'s types, and the verb that makes it.
 macro_rules! held {
-    ($($(#[$doc:meta])* $name:ident: $of:ident $(+ $derive:ident)?;)*) => {$(
-        $(#[$doc])*
-        // There are few of them, and they stay where they are.
-        #[allow(clippy::large_enum_variant)]
-        #[derive(Debug $(, $derive)?)]
-        pub(crate) enum $name {
-            Cpu(<Cpu as Memory>::$of),
-            #[cfg(feature = "cuda")]
-            Cuda(<Cuda as Memory>::$of),
+    ($($(#[$doc:meta])* $name:ident $([$derive:ident])? = $of:ident by $make:ident($($argument:ident: $type:ty),*);)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug $(, $derive)?)]
+            pub(crate) enum $name {
+                Cpu(<Cpu as Memory>::$of),
+                #[cfg(feature = "cuda")]
+                Cuda(<Cuda as Memory>::$of),
+            }
+        )*
+
+        impl Device {
+            $(pub(crate) fn $make(&self, $($argument: $type),*) -> Result<$name> {
+                match self {
+                    Device::Cpu(on) => on.$make($($argument),*).map($name::Cpu),
+                    #[cfg(feature = "cuda")]
+                    Device::Cuda(on) => on.$make($($argument),*).map($name::Cuda),
+                }
+            })*
         }
-    )*};
+    };
 }
 held! {
     /// The parameters of an RBM on a device.
-    Parameters: Parameters + Clone;
+    Parameters [Clone] = Parameters by upload(rbm: RbmRef<'_>);
     /// The states of M chains on a device.
-    States: Chains + Clone;
+    States [Clone] = Chains by chains(shape: Shape, state: &ChainState);
     /// Room for updates on a device.
-    Work: Work;
+    Work = Work by work(shape: Shape);
 }
 
-/// Runs something, written once, with the device and what belongs to it. The floors above have compared devices.
-macro_rules! with {
-    ($device:expr $(, $kind:ident($held:ident))*; |$on:ident| $run:expr) => {
-        match ($device $(, $held)*) {
-            (Device::Cpu($on) $(, $kind::Cpu($held))*) => $run,
-            #[cfg(feature = "cuda")]
-            (Device::Cuda($on) $(, $kind::Cuda($held))*) => $run,
-            #[cfg(feature = "cuda")]
-            #[allow(unreachable_patterns)]
-            _ => Err(Error::Device {
-                what: "all objects of a call",
-                expected: "one device".into(),
-                found: "several".into(),
-            }),
+/// The other verbs. What belongs to a device comes first, with the enum that holds it; the floors above have seen to it that
+/// all of it belongs to this one.
+macro_rules! verbs {
+    ($($name:ident($($held:ident: $kind:ident = $holder:ty),+; $($argument:ident: $type:ty),*) -> $result:ty;)*) => {
+        impl Device {
+            $(pub(crate) fn $name(&self, $($held: $holder,)+ $($argument: $type),*) -> Result<$result> {
+                match (self, $($held),+) {
+                    (Device::Cpu(on), $($kind::Cpu($held)),+) => on.$name($($held,)+ $($argument),*),
+                    #[cfg(feature = "cuda")]
+                    (Device::Cuda(on), $($kind::Cuda($held)),+) => on.$name($($held,)+ $($argument),*),
+                    #[cfg(feature = "cuda")]
+                    _ => Err(Error::Device { what: stringify!($name), expected: "one device".into(), found: "two".into() }),
+                }
+            })*
         }
     };
 }
-
-/// Wraps what a verb makes as the device's.
-macro_rules! make {
-    ($device:expr, $kind:ident; |$on:ident| $run:expr) => {
-        match $device {
-            Device::Cpu($on) => Ok($kind::Cpu($run?)),
-            #[cfg(feature = "cuda")]
-            Device::Cuda($on) => Ok($kind::Cuda($run?)),
-        }
-    };
+verbs! {
+    download(parameters: Parameters = &Parameters; to: RbmMut<'_>) -> ();
+    conditional(
+        parameters: Parameters = &Parameters, rows: On = On<'_>;
+        given: Layer, draws: Option<&mut Uniforms>, out: &mut Activations
+    ) -> ();
+    free_energy(parameters: Parameters = &Parameters, rows: On = On<'_>; out: &mut [f64]) -> ();
+    free_energy_gradient(
+        parameters: Parameters = &Parameters, rows: On = On<'_>, work: Work = &mut Work;
+        weights: &[f32], out: &mut Gradient
+    ) -> ();
+    pseudo_log_likelihood(parameters: Parameters = &Parameters, rows: On = On<'_>; bit: Option<usize>, out: &mut [f64]) -> ();
+    chain_state(chains: States = &States;) -> ChainState;
+    start(parameters: Parameters = &Parameters, chains: States = &mut States, rows: On = On<'_>;) -> ();
+    sweep(parameters: Parameters = &Parameters, chains: States = &mut States; k: usize) -> ();
+    visible(chains: States = &States; out: &mut Activations) -> ();
+    anneal(
+        parameters: Parameters = &Parameters, chains: States = &mut States;
+        reference: &[f32], betas: &[f32], log_weights: &mut [f64]
+    ) -> ();
+    phases(
+        parameters: Parameters = &Parameters, batch: On = On<'_>, chains: States = &mut States, work: Work = &mut Work;
+        plan: Plan
+    ) -> ();
+    watched(work: Work = &Work;) -> f64;
+    watch_from(work: Work = &mut Work; sum: f64) -> ();
+    batch_means(batch: On = On<'_>, work: Work = &mut Work; shape: Shape, out: &mut BatchMeans) -> ();
+    gradient(
+        batch: On = On<'_>, chains: States = &States, work: Work = &mut Work;
+        shape: Shape, out: &mut Gradient
+    ) -> ();
+    update(
+        parameters: Parameters = &mut Parameters, batch: On = On<'_>, chains: States = &States, work: Work = &mut Work;
+        lr: f32
+    ) -> ();
+    apply(parameters: Parameters = &mut Parameters; gradient: &Gradient, lr: f32) -> ();
 }
 
 impl Device {
@@ -340,111 +376,6 @@ impl Device {
                 run(batch)
             }
         }
-    }
-
-    pub(crate) fn upload(&self, rbm: RbmRef<'_>) -> Result<Parameters> {
-        make!(self, Parameters; |on| on.upload(rbm))
-    }
-
-    pub(crate) fn download(&self, parameters: &Parameters, to: RbmMut<'_>) -> Result<()> {
-        with!(self, Parameters(parameters); |on| on.download(parameters, to))
-    }
-
-    pub(crate) fn conditional(
-        &self, parameters: &Parameters, given: Layer, Batch(rows): Batch<'_>, draws: Option<&mut Uniforms>,
-        out: &mut Activations,
-    ) -> Result<()> {
-        with!(self, Parameters(parameters), On(rows); |on| on.conditional(parameters, given, rows, draws, out))
-    }
-
-    pub(crate) fn free_energy(&self, parameters: &Parameters, Batch(rows): Batch<'_>, out: &mut [f64]) -> Result<()> {
-        with!(self, Parameters(parameters), On(rows); |on| on.free_energy(parameters, rows, out))
-    }
-
-    pub(crate) fn free_energy_gradient(
-        &self, parameters: &Parameters, Batch(rows): Batch<'_>, weights: &[f32], shape: Shape, out: &mut Gradient,
-    ) -> Result<()> {
-        with!(self, Parameters(parameters), On(rows); |on| {
-            on.free_energy_gradient(parameters, rows, weights, &mut on.work(shape)?, out)
-        })
-    }
-
-    pub(crate) fn pseudo_log_likelihood(
-        &self, parameters: &Parameters, Batch(rows): Batch<'_>, bit: Option<usize>, out: &mut [f64],
-    ) -> Result<()> {
-        with!(self, Parameters(parameters), On(rows); |on| on.pseudo_log_likelihood(parameters, rows, bit, out))
-    }
-
-    pub(crate) fn chains(&self, shape: Shape, state: &ChainState) -> Result<States> {
-        make!(self, States; |on| on.chains(shape, state))
-    }
-
-    pub(crate) fn chain_state(&self, chains: &States) -> Result<ChainState> {
-        with!(self, States(chains); |on| on.chain_state(chains))
-    }
-
-    pub(crate) fn start(&self, parameters: &Parameters, chains: &mut States, Batch(rows): Batch<'_>) -> Result<()> {
-        with!(self, Parameters(parameters), States(chains), On(rows); |on| on.start(parameters, chains, rows))
-    }
-
-    pub(crate) fn sweep(&self, parameters: &Parameters, chains: &mut States, k: usize) -> Result<()> {
-        with!(self, Parameters(parameters), States(chains); |on| on.sweep(parameters, chains, k))
-    }
-
-    pub(crate) fn anneal(
-        &self, parameters: &Parameters, chains: &mut States, reference: &[f32], betas: &[f32], log_weights: &mut [f64],
-    ) -> Result<()> {
-        with!(self, Parameters(parameters), States(chains); |on| {
-            on.anneal(parameters, chains, reference, betas, log_weights)
-        })
-    }
-
-    pub(crate) fn visible(&self, chains: &States, out: &mut Activations) -> Result<()> {
-        with!(self, States(chains); |on| on.visible(chains, out))
-    }
-
-    pub(crate) fn work(&self, shape: Shape) -> Result<Work> {
-        make!(self, Work; |on| on.work(shape))
-    }
-
-    pub(crate) fn phases(
-        &self, parameters: &Parameters, Batch(batch): Batch<'_>, chains: &mut States, plan: Plan, work: &mut Work,
-    ) -> Result<()> {
-        with!(self, Parameters(parameters), On(batch), States(chains), Work(work); |on| {
-            on.phases(parameters, batch, chains, plan, work)
-        })
-    }
-
-    pub(crate) fn batch_means(
-        &self, shape: Shape, Batch(batch): Batch<'_>, work: &mut Work, out: &mut BatchMeans,
-    ) -> Result<()> {
-        with!(self, On(batch), Work(work); |on| on.batch_means(shape, batch, work, out))
-    }
-
-    pub(crate) fn gradient(
-        &self, shape: Shape, Batch(batch): Batch<'_>, chains: &States, work: &mut Work, out: &mut Gradient,
-    ) -> Result<()> {
-        with!(self, On(batch), States(chains), Work(work); |on| on.gradient(shape, batch, chains, work, out))
-    }
-
-    pub(crate) fn update(
-        &self, parameters: &mut Parameters, Batch(batch): Batch<'_>, chains: &States, work: &mut Work, lr: f32,
-    ) -> Result<()> {
-        with!(self, Parameters(parameters), On(batch), States(chains), Work(work); |on| {
-            on.update(parameters, batch, chains, work, lr)
-        })
-    }
-
-    pub(crate) fn apply(&self, parameters: &mut Parameters, gradient: &Gradient, lr: f32) -> Result<()> {
-        with!(self, Parameters(parameters); |on| on.apply(parameters, gradient, lr))
-    }
-
-    pub(crate) fn watched(&self, work: &Work) -> Result<f64> {
-        with!(self, Work(work); |on| on.watched(work))
-    }
-
-    pub(crate) fn watch_from(&self, work: &mut Work, sum: f64) -> Result<()> {
-        with!(self, Work(work); |on| on.watch_from(work, sum))
     }
 }
 

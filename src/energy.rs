@@ -56,7 +56,7 @@ impl Resident {
     /// # Errors
     /// [`Error::Argument`] where the rows do not fit the shape.
     pub fn free_energy<'a>(&self, v: impl Into<Batch<'a>>) -> Result<Vec<f64>> {
-        self.each_row(v.into(), |v, out| self.device.free_energy(&self.parameters, v, out))
+        self.each_row(v.into(), |v, out| self.device.free_energy(&self.parameters, v.0, out))
     }
 
     /// Σ_r w_r ∂F(v_r)/∂θ: -Σ w v_i σ(pre_j) for W_ij, -Σ w v_i for b_i, -Σ w σ(pre_j) for c_j.
@@ -70,7 +70,7 @@ impl Resident {
         self.reading(Layer::Visible, v.into(), |v| {
             check("weights", weights, v.len())?;
             self.check_gradient(out)?;
-            self.device.free_energy_gradient(&self.parameters, v, weights, self.shape, out)
+            self.device.free_energy_gradient(&self.parameters, v.0, &mut self.device.work(self.shape)?, weights, out)
         })
     }
 }

@@ -83,7 +83,7 @@ impl Resident {
     ) -> Result<()> {
         self.reading(given, rows.into(), |rows| {
             out.resize(rows.len() * self.shape.units(given.other()), draws.is_some());
-            self.device.conditional(&self.parameters, given, rows, draws, out)
+            self.device.conditional(&self.parameters, rows.0, given, draws, out)
         })
     }
 }
@@ -153,7 +153,7 @@ impl Chains {
     pub fn from_visible<'a>(rbm: &Resident, v: impl Into<Batch<'a>>, draws: Uniforms) -> Result<Self> {
         rbm.reading(Layer::Visible, v.into(), |rows| {
             let mut chains = Self::new(&rbm.device, rbm.shape, rows.len(), draws)?;
-            rbm.device.start(&rbm.parameters, &mut chains.state, rows)?;
+            rbm.device.start(&rbm.parameters, &mut chains.state, rows.0)?;
             Ok(chains)
         })
     }

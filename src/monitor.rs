@@ -98,7 +98,7 @@ impl Resident {
     /// # Errors
     /// [`Error::Argument`] where the rows do not fit the shape.
     pub fn pseudo_log_likelihood<'a>(&self, v: impl Into<Batch<'a>>) -> Result<Vec<f64>> {
-        self.each_row(v.into(), |v, out| self.device.pseudo_log_likelihood(&self.parameters, v, None, out))
+        self.each_row(v.into(), |v, out| self.device.pseudo_log_likelihood(&self.parameters, v.0, None, out))
     }
 
     /// n_visible·log P(x_i|x_-i) of each row for bit i: an estimate of log PL(x), exact on average over i.
@@ -110,7 +110,7 @@ impl Resident {
             let expected = format!("less than {}", self.shape.n_visible());
             return Err(Error::Argument { what: "bit", expected, found: bit.to_string() });
         }
-        self.each_row(v.into(), |v, out| self.device.pseudo_log_likelihood(&self.parameters, v, Some(bit), out))
+        self.each_row(v.into(), |v, out| self.device.pseudo_log_likelihood(&self.parameters, v.0, Some(bit), out))
     }
 }
 

@@ -230,7 +230,7 @@ impl Trainer {
         let device = rbm.device.clone();
         device.reading(batch, |batch| {
             self.phases(rbm, batch)?;
-            device.update(&mut rbm.parameters, batch, self.chains.states_mut(), &mut self.work, lr)
+            device.update(&mut rbm.parameters, batch.0, self.chains.states_mut(), &mut self.work, lr)
         })
     }
 
@@ -259,13 +259,13 @@ impl Trainer {
         let batch = self.check(rbm, batch.into())?;
         rbm.device.reading(batch, |batch| {
             self.gradient_of(rbm, batch, out)?;
-            rbm.device.batch_means(self.shape, batch, &mut self.work, means)
+            rbm.device.batch_means(batch.0, &mut self.work, self.shape, means)
         })
     }
 
     fn gradient_of(&mut self, rbm: &Resident, batch: Batch<'_>, out: &mut Gradient) -> Result<()> {
         self.phases(rbm, batch)?;
-        rbm.device.gradient(self.shape, batch, self.chains.states_mut(), &mut self.work, out)
+        rbm.device.gradient(batch.0, self.chains.states_mut(), &mut self.work, self.shape, out)
     }
 
     /// The batch, where it and the RBM fit the trainer.
@@ -283,7 +283,7 @@ impl Trainer {
             Monitor::Reconstruction => Watch::Reconstruction,
         };
         let plan = Plan { k: self.settings.k, persistent: self.settings.algorithm != Algorithm::Cd, watch };
-        rbm.device.phases(&rbm.parameters, batch, self.chains.states_mut(), plan, &mut self.work)?;
+        rbm.device.phases(&rbm.parameters, batch.0, self.chains.states_mut(), &mut self.work, plan)?;
         self.bit = (self.bit + 1) % self.shape.n_visible();
         self.updates += 1;
         Ok(())

@@ -125,7 +125,7 @@ pub(crate) trait Memory: Sized {
 pub(crate) trait Conditionals: Memory {
     /// The conditional of the other layer, given rows of states of the layer `given`; sampled where there are draws.
     fn conditional(
-        &self, parameters: &Self::Parameters, given: Layer, rows: Self::Batch<'_>, draws: Option<&mut Uniforms>,
+        &self, parameters: &Self::Parameters, rows: Self::Batch<'_>, given: Layer, draws: Option<&mut Uniforms>,
         out: &mut Activations,
     ) -> Result<()>;
 }
@@ -136,7 +136,7 @@ pub(crate) trait Energies: Memory {
     fn free_energy(&self, parameters: &Self::Parameters, rows: Self::Batch<'_>, out: &mut [f64]) -> Result<()>;
     /// Σ_r weight_r ∂F(v_r)/∂θ.
     fn free_energy_gradient(
-        &self, parameters: &Self::Parameters, rows: Self::Batch<'_>, weights: &[f32], work: &mut Self::Work,
+        &self, parameters: &Self::Parameters, rows: Self::Batch<'_>, work: &mut Self::Work, weights: &[f32],
         out: &mut Gradient,
     ) -> Result<()>;
     /// The log pseudo-likelihood of each row, of all bits or n_visible times that of one.
@@ -171,8 +171,8 @@ pub(crate) trait Phases: Memory {
     /// Both phases of an update, and what is watched: the hidden means of the batch, the chains k steps later. Chains that do
     /// not persist become as many as the batch has rows.
     fn phases(
-        &self, parameters: &Self::Parameters, batch: Self::Batch<'_>, chains: &mut Self::Chains, plan: Plan,
-        work: &mut Self::Work,
+        &self, parameters: &Self::Parameters, batch: Self::Batch<'_>, chains: &mut Self::Chains, work: &mut Self::Work,
+        plan: Plan,
     ) -> Result<()>;
     /// The sum over updates of the mean over rows of what was watched, since [`watch_from`](Self::watch_from).
     fn watched(&self, work: &Self::Work) -> Result<f64>;
@@ -184,11 +184,11 @@ pub(crate) trait Phases: Memory {
 pub(crate) trait Learning: Memory {
     /// The means over the rows of the batch, visible and hidden.
     fn batch_means(
-        &self, shape: Shape, batch: Self::Batch<'_>, work: &mut Self::Work, out: &mut BatchMeans,
+        &self, batch: Self::Batch<'_>, work: &mut Self::Work, shape: Shape, out: &mut BatchMeans,
     ) -> Result<()>;
     /// The gradient.
     fn gradient(
-        &self, shape: Shape, batch: Self::Batch<'_>, chains: &Self::Chains, work: &mut Self::Work, out: &mut Gradient,
+        &self, batch: Self::Batch<'_>, chains: &Self::Chains, work: &mut Self::Work, shape: Shape, out: &mut Gradient,
     ) -> Result<()>;
     /// θ ← θ - lr·gradient, the gradient being that of the statistics.
     fn update(

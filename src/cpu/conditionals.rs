@@ -20,7 +20,7 @@ type Part<'a> = (Rows<'a>, RowsMut<'a, f32>, RowsMut<'a, f32>, Option<RowsMut<'a
 
 impl Conditionals for Cpu {
     fn conditional(
-        &self, parameters: &CpuParameters, given: Layer, rows: Rows<'_>, draws: Option<&mut Uniforms>,
+        &self, parameters: &CpuParameters, rows: Rows<'_>, given: Layer, draws: Option<&mut Uniforms>,
         out: &mut Activations,
     ) -> Result<()> {
         let units = parameters.shape.units(given.other());

@@ -43,7 +43,7 @@ impl Energies for Cpu {
     }
 
     fn free_energy_gradient(
-        &self, parameters: &CpuParameters, rows: Rows<'_>, weights: &[f32], work: &mut CpuWork, out: &mut Gradient,
+        &self, parameters: &CpuParameters, rows: Rows<'_>, work: &mut CpuWork, weights: &[f32], out: &mut Gradient,
     ) -> Result<()> {
         let units = parameters.shape.n_hidden();
         let width = tiles(units);

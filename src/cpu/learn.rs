@@ -114,7 +114,7 @@ impl Target {
 }
 
 impl Learning for Cpu {
-    fn batch_means(&self, shape: Shape, batch: Rows<'_>, work: &mut CpuWork, out: &mut BatchMeans) -> Result<()> {
+    fn batch_means(&self, batch: Rows<'_>, work: &mut CpuWork, shape: Shape, out: &mut BatchMeans) -> Result<()> {
         let (width, share_of_one) = (tiles(shape.n_hidden()), 1.0 / batch.len() as f32);
         out.visible.resize(shape.n_visible(), 0.0);
         out.hidden.resize(shape.n_hidden(), 0.0);
@@ -136,7 +136,7 @@ impl Learning for Cpu {
     }
 
     fn gradient(
-        &self, shape: Shape, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, out: &mut Gradient,
+        &self, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, shape: Shape, out: &mut Gradient,
     ) -> Result<()> {
         let statistics = Statistics::of_update(batch, &work.positive, chains);
         gradient(*self, shape, statistics, &mut work.panels, out);

@@ -20,7 +20,7 @@ use crate::{
 
 impl verbs::Phases for Cpu {
     fn phases(
-        &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &mut CpuChains, plan: Plan, work: &mut CpuWork,
+        &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &mut CpuChains, work: &mut CpuWork, plan: Plan,
     ) -> Result<()> {
         let (width, rows) = (tiles(parameters.shape.n_hidden()), batch.len());
         work.positive.resize(rows * width, Row::ZERO);

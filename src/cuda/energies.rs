@@ -37,7 +37,7 @@ impl Energies for Cuda {
     }
 
     fn free_energy_gradient(
-        &self, parameters: &CudaParameters, rows: Batch<'_>, weights: &[f32], work: &mut CudaWork, out: &mut Gradient,
+        &self, parameters: &CudaParameters, rows: Batch<'_>, work: &mut CudaWork, weights: &[f32], out: &mut Gradient,
     ) -> Result<()> {
         let (shape, blas) = (parameters.shape, self.blas_for_rows(rows.len()));
         work.begin(shape, rows, Watch::Nothing, blas.is_some())?;

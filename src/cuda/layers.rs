@@ -133,7 +133,7 @@ impl Cuda {
 
 impl Conditionals for Cuda {
     fn conditional(
-        &self, parameters: &CudaParameters, given: Layer, rows: Batch<'_>, draws: Option<&mut Uniforms>,
+        &self, parameters: &CudaParameters, rows: Batch<'_>, given: Layer, draws: Option<&mut Uniforms>,
         out: &mut Activations,
     ) -> Result<()> {
         let (stream, n, units) = (self.stream(), rows.len(), parameters.shape.units(given.other()));

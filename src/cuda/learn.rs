@@ -44,7 +44,7 @@ impl CudaWork {
 }
 
 impl Learning for Cuda {
-    fn batch_means(&self, shape: Shape, batch: Batch<'_>, work: &mut CudaWork, out: &mut BatchMeans) -> Result<()> {
+    fn batch_means(&self, batch: Batch<'_>, work: &mut CudaWork, shape: Shape, out: &mut BatchMeans) -> Result<()> {
         // The gradient of the positive phase alone has the means' negatives as its biases.
         let statistics = work.positive_statistics(batch)?;
         let mut gradient = Gradient::zero(shape);
@@ -55,7 +55,7 @@ impl Learning for Cuda {
     }
 
     fn gradient(
-        &self, shape: Shape, batch: Batch<'_>, chains: &CudaChains, work: &mut CudaWork, out: &mut Gradient,
+        &self, batch: Batch<'_>, chains: &CudaChains, work: &mut CudaWork, shape: Shape, out: &mut Gradient,
     ) -> Result<()> {
         let statistics = work.statistics(batch, chains)?;
         self.read_gradient(shape, statistics, work, out)

@@ -18,7 +18,7 @@ use cudarc::driver::CudaStream;
 
 impl verbs::Phases for Cuda {
     fn phases(
-        &self, parameters: &CudaParameters, batch: Batch<'_>, chains: &mut CudaChains, plan: Plan, work: &mut CudaWork,
+        &self, parameters: &CudaParameters, batch: Batch<'_>, chains: &mut CudaChains, work: &mut CudaWork, plan: Plan,
     ) -> Result<()> {
         let stream = self.stream();
         if !plan.persistent {

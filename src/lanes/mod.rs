@@ -172,53 +172,34 @@ fn each<T>(f: impl FnMut(usize) -> T) -> [T; LANES] {
     std::array::from_fn(f)
 }
 
+/// Operations that a single number has too, for each lane.
+macro_rules! lanewise {
+    ($($name:ident($($a:ident),+));+) => {$(
+        #[inline(always)]
+        fn $name(self, $($a: Vector),+) -> Vector {
+            each(|l| One.$name($($a[l]),+))
+        }
+    )+};
+}
+
 impl Lanes for Portable {
     type F = Vector;
     type M = [bool; LANES];
 
+    lanewise! {
+        add(a, b); mul(a, b); div(a, b); mul_add(a, b, c); floor(a); larger(a, b); smaller(a, b); shift_to_exponent(a)
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> Vector {
         [x; LANES]
-    }
-    #[inline(always)]
-    fn add(self, a: Vector, b: Vector) -> Vector {
-        each(|l| a[l] + b[l])
-    }
-    #[inline(always)]
-    fn mul(self, a: Vector, b: Vector) -> Vector {
-        each(|l| a[l] * b[l])
-    }
-    #[inline(always)]
-    fn div(self, a: Vector, b: Vector) -> Vector {
-        each(|l| a[l] / b[l])
-    }
-    #[inline(always)]
-    fn mul_add(self, a: Vector, b: Vector, c: Vector) -> Vector {
-        each(|l| a[l].mul_add(b[l], c[l]))
-    }
-    #[inline(always)]
-    fn floor(self, a: Vector) -> Vector {
-        each(|l| a[l].floor())
     }
     #[inline(always)]
     fn less(self, a: Vector, b: Vector) -> [bool; LANES] {
         each(|l| a[l] < b[l])
     }
     #[inline(always)]
-    fn larger(self, a: Vector, b: Vector) -> Vector {
-        each(|l| One.larger(a[l], b[l]))
-    }
-    #[inline(always)]
-    fn smaller(self, a: Vector, b: Vector) -> Vector {
-        each(|l| One.smaller(a[l], b[l]))
-    }
-    #[inline(always)]
     fn select(self, mask: [bool; LANES], a: Vector, b: Vector) -> Vector {
         each(|l| if mask[l] { a[l] } else { b[l] })
-    }
-    #[inline(always)]
-    fn shift_to_exponent(self, a: Vector) -> Vector {
-        each(|l| f32::from_bits(a[l].to_bits() << 23))
     }
 }
 
