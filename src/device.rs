@@ -14,8 +14,8 @@ use crate::{
     shape::{Layer, Shape},
     uniforms::Uniforms,
     verbs::{
-        Activations, Annealing, BatchMeans, ChainState, Conditionals, Energies, Learning, Memory, Phases, Plan,
-        Sampling, Sums,
+        Activations, BatchMeans, ChainState, Conditionals, Contrasting, Energies, Learning, Memory, Plan, Sampling,
+        Sums, Tempering,
     },
 };
 use std::{

@@ -12,6 +12,7 @@ pub struct Rows<'a> {
 
 /// The values of [`Rows`].
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Values<'a> {
     /// Eight bits each; x stands for x/255.
     U8(&'a [u8]),

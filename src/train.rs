@@ -27,6 +27,7 @@ use crate::{
 
 /// Where the chains of an update come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Algorithm {
     /// Contrastive divergence: chains start at the batch.
     Cd,
@@ -85,6 +86,7 @@ impl Default for Settings {
 
 /// What [`Trainer::report`] tells.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Report {
     /// Updates since the trainer was made.
     pub updates: u64,
@@ -97,6 +99,7 @@ pub struct Report {
 
 /// All that lasts of a [`Trainer`] but its settings: what a checkpoint keeps and what goes from one device to another.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct TrainerState {
     /// The chains: PCD's persistent ones, or those of the last CD update.
     pub chains: ChainState,

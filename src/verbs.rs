@@ -156,7 +156,7 @@ pub(crate) trait Sampling: Memory {
 }
 
 /// Chains that move from a base rate to the model or back.
-pub(crate) trait Annealing: Memory {
+pub(crate) trait Tempering: Memory {
     /// For each chain and each pair (β, β') of neighbours in `betas`: v ~ P_β(v|h), its log weight gains
     /// log p*_β'(v) - log p*_β(v), and h ~ P_β'(h|v), where p*_β(v) = exp((1 - β)·reference·v + β·b·v)·Π_j (1 + e^(β·pre_j)).
     /// Draws as so many steps of a sweep do. The chains keep the last β.
@@ -167,7 +167,7 @@ pub(crate) trait Annealing: Memory {
 }
 
 /// The statistics that a gradient is made of.
-pub(crate) trait Phases: Memory {
+pub(crate) trait Contrasting: Memory {
     /// Both phases of an update, and what is watched: the hidden means of the batch, the chains k steps later. Chains that do
     /// not persist become as many as the batch has rows.
     fn phases(

@@ -32,7 +32,7 @@ fn folder(name: &str) -> PathBuf {
 fn u8_values(values: Values<'_>) -> &[u8] {
     match values {
         Values::U8(x) => x,
-        Values::F32(_) => panic!("eight-bit data must stay eight-bit"),
+        _ => panic!("eight-bit data must stay eight-bit"),
     }
 }
 

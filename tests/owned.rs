@@ -181,7 +181,8 @@ for_each_device! {
         let report = trainer.report().expect("a report");
         assert_eq!((report.updates, report.since_last), (2, 1));
         // The same by a detour through the state, without what was watched before.
-        let state = harmonium::TrainerState { watched: 0.0, reported: 1, ..state };
+        let mut state = state;
+        (state.watched, state.reported) = (0.0, 1);
         let settings = changed(3, Monitor::Reconstruction);
         let mut other = Trainer::from_state(&backend, rbm.shape(), settings, &state).expect("a trainer");
         other.step(&mut expected, rows.rows(), 0.05).expect("a step");

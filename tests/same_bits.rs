@@ -106,6 +106,7 @@ fn numbers(rows: Rows<'_>) -> Vec<f32> {
     match rows.values() {
         Values::U8(x) => x.iter().map(|&x| f32::from(x) / 255.0).collect(),
         Values::F32(x) => x.to_vec(),
+        other => panic!("{other:?}"),
     }
 }
 

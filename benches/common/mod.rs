@@ -100,8 +100,8 @@ impl Display for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Job { n_hidden, algorithm, k, batch, monitor } = self;
         match algorithm {
-            Algorithm::Cd => write!(f, "784x{n_hidden}-cd{k}-{batch}rows")?,
             Algorithm::Pcd { n_chains } => write!(f, "784x{n_hidden}-pcd{k}-{batch}rows-{n_chains}chains")?,
+            _ => write!(f, "784x{n_hidden}-cd{k}-{batch}rows")?,
         }
         match monitor {
             Monitor::None => Ok(()),

@@ -5,7 +5,7 @@
 //! up in `f64`, one partial sum a lane; the visible terms are `f64` throughout. Draws have the places of a sweep's.
 
 use super::{
-    chains::{CpuChains, Part, Sweep},
+    chains::{CpuChains, SomeChains, Sweep},
     groups::{MOST_ROWS, Scratch, SweepDraws, Tempered, empty, in_groups, put, with_scratch},
     host::Cpu,
     layers::{self, total},
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What all runs share.
-struct Annealing<'a> {
+struct AllRuns<'a> {
     cpu: Cpu,
     parameters: &'a CpuParameters,
     betas: &'a [f32],
@@ -29,7 +29,7 @@ struct Annealing<'a> {
     sweep: Sweep,
 }
 
-impl verbs::Annealing for Cpu {
+impl verbs::Tempering for Cpu {
     fn anneal(
         &self, parameters: &CpuParameters, chains: &mut CpuChains, reference: &[f32], betas: &[f32],
         log_weights: &mut [f64],
@@ -42,18 +42,18 @@ impl verbs::Annealing for Cpu {
         let reference = spread(reference, units);
         chains.betas.fill(last);
         let (part, sweep) = chains.sweep(betas.len() - 1);
-        let annealing = Annealing { cpu: *self, parameters, betas, reference: &reference, slopes: &slopes, sweep };
+        let all = AllRuns { cpu: *self, parameters, betas, reference: &reference, slopes: &slopes, sweep };
         share((part, RowsMut::new(1, log_weights)), &|runs| {
             in_groups(*self, runs, |(part, log_weights)| {
-                with_scratch(|scratch| annealing.run_group(part, log_weights.values, scratch));
+                with_scratch(|scratch| all.run_group(part, log_weights.values, scratch));
             });
         });
         Ok(())
     }
 }
 
-impl Annealing<'_> {
-    fn run_group(&self, part: Part<'_>, log_weights: &mut [f64], scratch: &mut Scratch) {
+impl AllRuns<'_> {
+    fn run_group(&self, part: SomeChains<'_>, log_weights: &mut [f64], scratch: &mut Scratch) {
         let Self { cpu, parameters, reference, .. } = *self;
         let (betas, hidden, visible, visible_pre, hidden_mean) = part;
         let (shape, n) = (parameters.shape, betas.len());

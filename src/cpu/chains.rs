@@ -29,7 +29,7 @@ pub struct CpuChains {
 }
 
 /// Some of the chains: inverse temperatures, hidden and visible bits, visible pre-activations, hidden means.
-pub(super) type Part<'a> = (&'a [f32], RowsMut<'a, u64>, RowsMut<'a, u64>, RowsMut<'a, Row>, RowsMut<'a, Row>);
+pub(super) type SomeChains<'a> = (&'a [f32], RowsMut<'a, u64>, RowsMut<'a, u64>, RowsMut<'a, Row>, RowsMut<'a, Row>);
 
 impl CpuChains {
     pub(super) fn new(shape: Shape, state: &ChainState) -> Self {
@@ -72,7 +72,7 @@ impl CpuChains {
     }
 
     /// All chains, to be cut into parts, with their sweep of `k` steps, whose draws are taken.
-    pub(super) fn sweep(&mut self, k: usize) -> (Part<'_>, Sweep) {
+    pub(super) fn sweep(&mut self, k: usize) -> (SomeChains<'_>, Sweep) {
         let chains = self.len();
         let units = self.shape.n_visible() + self.shape.n_hidden();
         let state = self.take_draws(k as u64 * chains as u64 * units as u64);
@@ -99,11 +99,11 @@ pub(super) struct Sweep {
 
 impl Sweep {
     /// The sweep for some of the chains.
-    pub(super) fn run(self, cpu: Cpu, parameters: &CpuParameters, part: Part<'_>) {
+    pub(super) fn run(self, cpu: Cpu, parameters: &CpuParameters, part: SomeChains<'_>) {
         in_groups(cpu, part, |group| with_scratch(|scratch| self.run_group(cpu, parameters, group, scratch)));
     }
 
-    fn run_group(self, cpu: Cpu, parameters: &CpuParameters, group: Part<'_>, scratch: &mut Scratch) {
+    fn run_group(self, cpu: Cpu, parameters: &CpuParameters, group: SomeChains<'_>, scratch: &mut Scratch) {
         let (betas, hidden, visible, visible_pre, hidden_mean) = group;
         let shape = parameters.shape;
         let model = Tempered { betas, ..Tempered::cold(cpu, parameters, 0) };

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Some of the rows, their pre-activations, means and samples; no samples where nothing is drawn.
-type Part<'a> = (Rows<'a>, RowsMut<'a, f32>, RowsMut<'a, f32>, Option<RowsMut<'a, f32>>);
+type SomeRows<'a> = (Rows<'a>, RowsMut<'a, f32>, RowsMut<'a, f32>, Option<RowsMut<'a, f32>>);
 
 impl Conditionals for Cpu {
     fn conditional(
@@ -41,7 +41,7 @@ impl Conditionals for Cpu {
     }
 }
 
-fn conditional(model: Tempered<'_>, given: Layer, group: Part<'_>, state: Option<u64>, scratch: &mut Scratch) {
+fn conditional(model: Tempered<'_>, given: Layer, group: SomeRows<'_>, state: Option<u64>, scratch: &mut Scratch) {
     let (rows, pre_activation, mean, mut sample) = group;
     let (isa, units) = (model.cpu.isa, mean.width);
     let Scratch { sums, draws: [draws, _], bits: words, .. } = scratch;

@@ -41,7 +41,7 @@ pub(crate) fn in_groups<W: Split>(cpu: Cpu, work: W, run: impl FnMut(W)) {
 /// What a worker needs besides the rows; one for each thread, made once.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    pub sums: Sums,
+    pub sums: LayerScratch,
     pub draws: [LayerDraws; 2],
     pub base: Vec<Row>,
     pub row: Vec<Row>,
@@ -57,7 +57,7 @@ pub(crate) struct Scratch {
 
 /// The part of it that makes a layer from the other one.
 #[derive(Default)]
-pub(crate) struct Sums {
+pub(crate) struct LayerScratch {
     inputs: Inputs,
     /// One tile of every row of the group.
     tile: Vec<Row>,
@@ -92,12 +92,12 @@ impl<'a> Tempered<'a> {
         Self { cpu, parameters, reference: &[], betas: &COLD[..rows] }
     }
 
-    /// Makes the layer other than `given` from the states in `sums`: `take` gets each tile's number, its number of vectors
+    /// Makes the layer other than `given` from the states in `scratch`: `take` gets each tile's number, its number of vectors
     /// and the sums of its rows.
-    pub fn sums(&self, given: Layer, sums: &mut Sums, mut take: impl FnMut(usize, usize, &mut [Row])) {
+    pub fn sums(&self, given: Layer, scratch: &mut LayerScratch, mut take: impl FnMut(usize, usize, &mut [Row])) {
         let rows = self.betas.len();
         let units = self.parameters.shape.units(given.other());
-        let Sums { inputs, tile } = sums;
+        let LayerScratch { inputs, tile } = scratch;
         tile.resize(rows.max(tile.len()), Row::ZERO);
         inputs.multiply_weights(self.parameters, given);
         for number in 0..tiles(units) {
@@ -109,8 +109,8 @@ impl<'a> Tempered<'a> {
     }
 
     /// The same with pre-activations instead of sums.
-    fn make(&self, given: Layer, sums: &mut Sums, mut take: impl FnMut(usize, usize, &mut [Row])) {
-        self.sums(given, sums, |tile, vectors, rows| {
+    fn make(&self, given: Layer, scratch: &mut LayerScratch, mut take: impl FnMut(usize, usize, &mut [Row])) {
+        self.sums(given, scratch, |tile, vectors, rows| {
             let reference = match given {
                 Layer::Hidden => self.reference.get(tile).unwrap_or(&Row::ZERO),
                 Layer::Visible => &Row::ZERO,
@@ -123,24 +123,24 @@ impl<'a> Tempered<'a> {
 
     /// [`make`](Self::make) from rows of real numbers.
     pub fn make_from_rows(
-        &self, given: Layer, rows: Rows<'_>, sums: &mut Sums, take: impl FnMut(usize, usize, &mut [Row]),
+        &self, given: Layer, rows: Rows<'_>, scratch: &mut LayerScratch, take: impl FnMut(usize, usize, &mut [Row]),
     ) {
-        sums.inputs.take_rows(self.cpu, rows, self.parameters.skip(given));
-        self.make(given, sums, take);
+        scratch.inputs.take_rows(self.cpu, rows, self.parameters.skip(given));
+        self.make(given, scratch, take);
     }
 
     /// [`make`](Self::make) from packed bits.
     pub fn make_from_bits(
-        &self, given: Layer, bits: &[u64], sums: &mut Sums, take: impl FnMut(usize, usize, &mut [Row]),
+        &self, given: Layer, bits: &[u64], scratch: &mut LayerScratch, take: impl FnMut(usize, usize, &mut [Row]),
     ) {
-        self.take_bits(given, bits, sums);
-        self.make(given, sums, take);
+        self.take_bits(given, bits, scratch);
+        self.make(given, scratch, take);
     }
 
     /// Packed bits as the states to sum over.
-    pub fn take_bits(&self, given: Layer, bits: &[u64], sums: &mut Sums) {
+    pub fn take_bits(&self, given: Layer, bits: &[u64], scratch: &mut LayerScratch) {
         let (units, skip) = (self.parameters.shape.units(given), self.parameters.skip(given));
-        sums.inputs.take_bits(self.cpu, bits, units, skip);
+        scratch.inputs.take_bits(self.cpu, bits, units, skip);
     }
 }
 

@@ -120,7 +120,7 @@ impl Learning for Cpu {
         out.hidden.resize(shape.n_hidden(), 0.0);
         share(RowsMut::new(TILE, &mut out.visible), &|part| {
             in_parts(part, 1, |tile| {
-                with_scratch(|Scratch { rows, .. }| {
+                with_scratch(|TileScratch { rows, .. }| {
                     rows.take_columns(*self, batch, tile.first, None);
                     tile.values.iter_mut().enumerate().for_each(|(i, mean)| *mean = rows.total(i) * share_of_one);
                 });
@@ -254,7 +254,7 @@ impl Panels {
 
 /// What a worker needs for its visible tiles.
 #[derive(Default)]
-struct Scratch {
+struct TileScratch {
     /// The units of a visible tile in the rows and in the chains.
     rows: Inputs,
     chains: Inputs,
@@ -263,10 +263,10 @@ struct Scratch {
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static SCRATCH: RefCell<TileScratch> = RefCell::default();
 }
 
-fn with_scratch<T>(f: impl FnOnce(&mut Scratch) -> T) -> T {
+fn with_scratch<T>(f: impl FnOnce(&mut TileScratch) -> T) -> T {
     SCRATCH.with_borrow_mut(f)
 }
 
@@ -288,7 +288,7 @@ impl VisibleTile<'_> {
     /// Takes the tile's units in the rows and the chains, and learns their biases. Gives the units that are known to keep
     /// their weights, in the bits of a word: a unit that is 0 everywhere has gradient 0, and w - lr·0 is w to the bit, so
     /// that pixels at the border cost nothing.
-    fn prepare(&self, Scratch { rows, chains, sums }: &mut Scratch, bias: &mut [f32]) -> u64 {
+    fn prepare(&self, TileScratch { rows, chains, sums }: &mut TileScratch, bias: &mut [f32]) -> u64 {
         let Self { cpu, shape, tile, statistics, target, .. } = *self;
         let (units, width) = (self.units(), tiles(shape.n_hidden()));
         rows.take_columns(cpu, statistics.batch, tile, statistics.row_weights);
@@ -303,9 +303,11 @@ impl VisibleTile<'_> {
     }
 
     /// What becomes of the block of weights with tile `hidden`; `ahead`: what will be written next.
-    fn learn(&self, scratch: &mut Scratch, hidden: usize, idle: u64, weights: &mut [Row], step: usize, ahead: &[Row]) {
+    fn learn(
+        &self, scratch: &mut TileScratch, hidden: usize, idle: u64, weights: &mut [Row], step: usize, ahead: &[Row],
+    ) {
         let Self { cpu, shape, statistics, panels, target, .. } = *self;
-        let Scratch { rows, chains, sums: [made, others] } = scratch;
+        let TileScratch { rows, chains, sums: [made, others] } = scratch;
         let vectors = vectors(shape.n_hidden(), hidden);
         let (positive, negative) = (&panels.positive, &panels.negative);
         let terms = [(&*rows, positive, made), (&*chains, negative, others)].map(|(inputs, panels, room)| {

@@ -1,7 +1,7 @@
 //! Both phases of an update on the CPU, and what is watched: one split among the threads.
 
 use super::{
-    chains::{CpuChains, Part, Sweep, start_group},
+    chains::{CpuChains, SomeChains, Sweep, start_group},
     energies,
     groups::{Scratch, Tempered, put, with_scratch},
     host::Cpu,
@@ -18,7 +18,7 @@ use crate::{
     verbs::{self, Plan, Watch},
 };
 
-impl verbs::Phases for Cpu {
+impl verbs::Contrasting for Cpu {
     fn phases(
         &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &mut CpuChains, work: &mut CpuWork, plan: Plan,
     ) -> Result<()> {
@@ -35,7 +35,7 @@ impl verbs::Phases for Cpu {
             values: RowsMut::new(1, &mut work.values),
             chains: part,
         };
-        let phases = Phases { cpu: *self, parameters, batch, plan, start, sweep };
+        let phases = BothPhases { cpu: *self, parameters, batch, plan, start, sweep };
         share(job, &|job| phases.run(job));
         if plan.watch != Watch::Nothing {
             work.watched += work.values.iter().sum::<f64>() / rows as f64;
@@ -57,7 +57,7 @@ impl verbs::Phases for Cpu {
 struct Job<'a> {
     positive: RowsMut<'a, Row>,
     values: RowsMut<'a, f64>,
-    chains: Part<'a>,
+    chains: SomeChains<'a>,
 }
 
 impl Split for Job<'_> {
@@ -79,7 +79,7 @@ impl Split for Job<'_> {
 }
 
 #[derive(Clone, Copy)]
-struct Phases<'a> {
+struct BothPhases<'a> {
     cpu: Cpu,
     parameters: &'a CpuParameters,
     batch: Rows<'a>,
@@ -89,7 +89,7 @@ struct Phases<'a> {
     sweep: Sweep,
 }
 
-impl Phases<'_> {
+impl BothPhases<'_> {
     fn run(self, job: Job<'_>) {
         let Job { mut positive, mut values, mut chains } = job;
         let n = positive.pieces();

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::{CudaError, Error, Result},
     shape::Layer,
-    verbs::{Activations, Annealing, Sampling, unpack},
+    verbs::{Activations, Sampling, Tempering, unpack},
 };
 use cudarc::driver::CudaStream;
 
@@ -74,7 +74,7 @@ impl Sampling for Cuda {
     }
 }
 
-impl Annealing for Cuda {
+impl Tempering for Cuda {
     fn anneal(
         &self, parameters: &CudaParameters, chains: &mut CudaChains, reference: &[f32], betas: &[f32],
         log_weights: &mut [f64],

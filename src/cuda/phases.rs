@@ -16,7 +16,7 @@ use crate::{
 };
 use cudarc::driver::CudaStream;
 
-impl verbs::Phases for Cuda {
+impl verbs::Contrasting for Cuda {
     fn phases(
         &self, parameters: &CudaParameters, batch: Batch<'_>, chains: &mut CudaChains, work: &mut CudaWork, plan: Plan,
     ) -> Result<()> {
@@ -29,7 +29,7 @@ impl verbs::Phases for Cuda {
         work.begin(parameters.shape, batch, plan.watch, of_rows.is_some())?;
         let captured = work.captured.take();
         let rows = batch.argument(&work.cursor)?;
-        let phases = Phases { cuda: self, parameters, rows, chains, plan, work, of_rows, of_chains };
+        let phases = BothPhases { cuda: self, parameters, rows, chains, plan, work, of_rows, of_chains };
         let (key, drawn) = (phases.key(), phases.drawn());
         let graph = match captured.filter(|captured| captured.key == key) {
             Some(Captured { graph: Some(graph), .. }) => Some(graph),
@@ -57,7 +57,7 @@ impl verbs::Phases for Cuda {
 
 /// Both phases of one update, to be launched.
 #[derive(Clone, Copy)]
-struct Phases<'a> {
+struct BothPhases<'a> {
     cuda: &'a Cuda,
     parameters: &'a CudaParameters,
     rows: RowsArgument,
@@ -69,7 +69,7 @@ struct Phases<'a> {
     of_chains: Option<&'a Blas>,
 }
 
-impl Phases<'_> {
+impl BothPhases<'_> {
     /// What a graph freezes: as long as these are the same it can be repeated.
     fn key(&self) -> [u64; 25] {
         let Self { rows, plan, work, .. } = self;

@@ -22,6 +22,7 @@ pub fn run(bytes: &[u8]) {
             assert!(values.iter().all(|x| (0.0..=1.0).contains(x)));
             values.len()
         }
+        other => panic!("{other:?}"),
     };
     assert_eq!(len, data.len() * data.units());
     assert!(bytes.len() >= len);

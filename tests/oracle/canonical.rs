@@ -173,8 +173,8 @@ pub struct CanonicalTrainer {
 impl CanonicalTrainer {
     pub fn new(model: &Canonical, algorithm: Algorithm, k: usize, draws: &Uniforms) -> Self {
         let hidden = match algorithm {
-            Algorithm::Cd => Vec::new(),
             Algorithm::Pcd { n_chains } => vec![0.0; n_chains * model.nh],
+            _ => Vec::new(),
         };
         Self { algorithm, k, generator: draws.generator(), hidden, visible: Activations::default() }
     }

@@ -116,8 +116,8 @@ impl<'a> Job<'a> {
             at_most("--samples", limit, "as many as one picture holds of the rows of", options.samples)?;
         }
         let n_chains = match settings.algorithm {
-            Algorithm::Cd => options.batch_size,
             Algorithm::Pcd { n_chains } => n_chains,
+            _ => options.batch_size,
         };
         memory::check(shape, n_chains, options.batch_size)?;
         storage::create_folder(&options.out)?;
@@ -337,8 +337,8 @@ impl<'a> Job<'a> {
     fn announce(&self) {
         let Train { data, batch_size, lr, k, hidden, .. } = self.options;
         let method = match self.settings.algorithm {
-            Algorithm::Cd => format!("CD-{k}"),
             Algorithm::Pcd { n_chains } => format!("PCD-{k} with {n_chains} chains"),
+            other => format!("{}-{k}", other.name().to_uppercase()),
         };
         self.progress.line(&format!(
             "{} rows of {} from {}, {hidden} hidden units, {method}, batches of {batch_size}, learning rate {lr:?}",
