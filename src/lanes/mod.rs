@@ -95,12 +95,13 @@ pub(crate) trait Wide: Lanes {
     }
 }
 
-/// What leads from the first lane's state to each lane's.
-const TO_LANE: [Jump; LANES] = {
-    let mut jumps = [Jump::over(0); LANES];
+/// What leads from the first lane's state to each lane's: factors and summands.
+const TO_LANE: [[u64; LANES]; 2] = {
+    let mut jumps = [[0; LANES]; 2];
     let mut l = 0;
     while l < LANES {
-        jumps[l] = Jump::over(l as u64);
+        let jump = Jump::over(l as u64);
+        (jumps[0][l], jumps[1][l]) = (jump.multiply, jump.add);
         l += 1;
     }
     jumps
@@ -221,7 +222,7 @@ impl Wide for Portable {
     }
     #[inline(always)]
     fn states(self, state: u64) -> [u64; LANES] {
-        each(|l| TO_LANE[l].from(state))
+        each(|l| TO_LANE[0][l].wrapping_mul(state).wrapping_add(TO_LANE[1][l]))
     }
     #[inline(always)]
     fn first(self, states: [u64; LANES]) -> u64 {

@@ -31,25 +31,6 @@ impl Avx2 {
     }
 }
 
-const TO_LANE_MULTIPLY: [u64; LANES] = {
-    let mut all = [0; LANES];
-    let mut l = 0;
-    while l < LANES {
-        all[l] = TO_LANE[l].multiply;
-        l += 1;
-    }
-    all
-};
-const TO_LANE_ADD: [u64; LANES] = {
-    let mut all = [0; LANES];
-    let mut l = 0;
-    while l < LANES {
-        all[l] = TO_LANE[l].add;
-        l += 1;
-    }
-    all
-};
-
 /// The numbers of the bits that are 1 in a byte, ascending, at the front.
 const PLACES: [[u8; 8]; 256] = {
     let mut all = [[0; 8]; 256];
@@ -139,8 +120,8 @@ impl Wide for Avx512 {
         fn states(self, state: u64) -> [__m512i; 2] {
             let mut states = [_mm512_set1_epi64(state as i64); 2];
             for half in 0..2 {
-                let multiply = _mm512_loadu_si512(TO_LANE_MULTIPLY.as_ptr().add(8 * half).cast());
-                let add = _mm512_loadu_si512(TO_LANE_ADD.as_ptr().add(8 * half).cast());
+                let multiply = _mm512_loadu_si512(TO_LANE[0].as_ptr().add(8 * half).cast());
+                let add = _mm512_loadu_si512(TO_LANE[1].as_ptr().add(8 * half).cast());
                 states[half] = _mm512_add_epi64(_mm512_mullo_epi64(states[half], multiply), add);
             }
             states
@@ -238,8 +219,8 @@ impl Wide for Avx2 {
         fn states(self, state: u64) -> [__m256i; 4] {
             let mut states = [_mm256_set1_epi64x(state as i64); 4];
             for q in 0..4 {
-                let multiply = _mm256_loadu_si256(TO_LANE_MULTIPLY.as_ptr().add(4 * q).cast());
-                let add = _mm256_loadu_si256(TO_LANE_ADD.as_ptr().add(4 * q).cast());
+                let multiply = _mm256_loadu_si256(TO_LANE[0].as_ptr().add(4 * q).cast());
+                let add = _mm256_loadu_si256(TO_LANE[1].as_ptr().add(4 * q).cast());
                 states[q] = self.jump(states[q], multiply, add);
             }
             states

@@ -91,6 +91,10 @@ fn arguments() {
     let other = Rbm::new(shape(5, 4), 1).on(&cpu).expect("resident");
     table.case("another model", still.sweep(&other, 1), "chains: expected shape 5 × 4, found 2 × 1");
 
+    let elsewhere = rbm.on(&gemm).expect("resident");
+    let (here, there) = (resident.device(), elsewhere.device());
+    table.case("another device", still.sweep(&elsewhere, 1), &format!("chains: expected on {there}, found on {here}"));
+
     let mut trainer = Trainer::new(&cpu, small, Settings { monitor: Monitor::None, ..Settings::default() }).expect("a trainer");
     let mut lent = rbm.lend(&cpu).expect("lent");
     for (lr, found) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
