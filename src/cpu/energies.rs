@@ -6,8 +6,9 @@ use super::{
     groups::{Scratch, Tempered, empty, in_groups, put, spread_row, with_scratch},
     host::Cpu,
     layers::{self, total},
-    learn::{self, CpuWork, Statistics},
+    learn,
     pseudo_likelihood::{pseudo_log_likelihood, pseudo_log_likelihood_of_bit},
+    statistics::{CpuWork, Statistics},
     tiles::{CpuParameters, Row, gather, tiles},
 };
 use crate::{

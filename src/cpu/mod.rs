@@ -13,7 +13,7 @@
 //!
 //! The order of the files is that of the data: `host` (the device), `tiles` (how numbers are kept), `inputs` (which units are
 //! on), `sums` and `gemm` (from one layer to the other), `layers` (bias, sigmoid, sample), `groups` (all of them for a group of
-//! rows), `conditionals`, `chains`, `anneal`, `pseudo_likelihood`, `learn`, `energies`, `phases`.
+//! rows), `conditionals`, `chains`, `anneal`, `pseudo_likelihood`, `statistics`, `learn`, `energies`, `phases`.
 
 mod anneal;
 mod chains;
@@ -27,6 +27,7 @@ mod layers;
 mod learn;
 mod phases;
 mod pseudo_likelihood;
+mod statistics;
 mod sums;
 mod tiles;
 
@@ -40,7 +41,7 @@ use crate::{
     verbs::{ChainState, Memory},
 };
 use chains::CpuChains;
-use learn::CpuWork;
+use statistics::CpuWork;
 use tiles::CpuParameters;
 
 impl Memory for Cpu {

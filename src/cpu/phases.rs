@@ -6,8 +6,8 @@ use super::{
     groups::{Scratch, Tempered, put, with_scratch},
     host::Cpu,
     layers,
-    learn::CpuWork,
     pseudo_likelihood::{pseudo_log_likelihood, pseudo_log_likelihood_of_bit},
+    statistics::CpuWork,
     tiles::{CpuParameters, Row, tiles},
 };
 use crate::{

@@ -1,0 +1,78 @@
+//! What both phases leave on the CPU for the gradient, and the room that an update needs.
+
+use super::{chains::CpuChains, tiles::Row};
+use crate::{lanes::threads::RowsMut, rows::Rows};
+
+/// Statistics of an update, kept so that only the first one allocates.
+#[derive(Debug, Default)]
+pub struct CpuWork {
+    /// P, the hidden means of the batch: rows × tiles.
+    pub(super) positive: Vec<Row>,
+    pub(super) panels: Panels,
+    /// What was watched, for each row of the batch.
+    pub(super) values: Vec<f64>,
+    /// The sum over updates of the mean of that.
+    pub(super) watched: f64,
+}
+
+/// P and N, all rows of a tile together. In the order of the rows they are a multiple of some power of two apart, which
+/// would put them all into the same few lines of a cache.
+#[derive(Debug, Default)]
+pub(super) struct Panels {
+    pub positive: Vec<Row>,
+    pub negative: Vec<Row>,
+}
+
+/// The two phases' statistics and their scales.
+#[derive(Clone, Copy)]
+pub(super) struct Statistics<'a> {
+    pub batch: Rows<'a>,
+    /// P, rows × tiles.
+    pub positive: &'a [Row],
+    /// The weight of each row, where it is not 1.
+    pub row_weights: Option<&'a [f32]>,
+    /// v⁻, chains × tiles.
+    pub visible: &'a [u64],
+    /// N, chains × tiles.
+    pub negative: &'a [Row],
+    /// 1/B and 1/M.
+    pub scales: Scales,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Scales {
+    pub positive: f32,
+    pub negative: f32,
+}
+
+impl Scales {
+    #[inline(always)]
+    pub fn combine(self, positive: f32, negative: f32) -> f32 {
+        negative.mul_add(self.negative, -(positive * self.positive))
+    }
+}
+
+impl<'a> Statistics<'a> {
+    /// Those of an update.
+    pub fn of_update(batch: Rows<'a>, positive: &'a [Row], chains: &'a CpuChains) -> Self {
+        let scales = Scales { positive: 1.0 / batch.len() as f32, negative: 1.0 / chains.len() as f32 };
+        Self { batch, positive, row_weights: None, visible: &chains.visible, negative: &chains.hidden_mean, scales }
+    }
+
+    /// Those of Σ_r weight_r ∂F(v_r)/∂θ.
+    pub fn of_rows(batch: Rows<'a>, positive: &'a [Row], weights: &'a [f32]) -> Self {
+        let scales = Scales { positive: 1.0, negative: 0.0 };
+        Self { batch, positive, row_weights: Some(weights), visible: &[], negative: &[], scales }
+    }
+}
+
+impl Panels {
+    /// Room for the means of all rows and of all chains, tile by tile.
+    pub fn of(&mut self, statistics: Statistics<'_>, width: usize) -> (RowsMut<'_, Row>, RowsMut<'_, Row>) {
+        let room = |panel: &'_ mut Vec<Row>, means: &[Row]| panel.resize(means.len(), Row::ZERO);
+        room(&mut self.positive, statistics.positive);
+        room(&mut self.negative, statistics.negative);
+        let (rows, chains) = (self.positive.len() / width, self.negative.len() / width);
+        (RowsMut::new(rows, &mut self.positive), RowsMut::new(chains, &mut self.negative))
+    }
+}
