@@ -239,6 +239,8 @@ macro_rules! held {
     ($($(#[$doc:meta])* $name:ident $([$derive:ident])? = $of:ident by $make:ident($($argument:ident: $type:ty),*);)*) => {
         $(
             $(#[$doc])*
+            // There are few of them, and they stay where they are.
+            #[allow(clippy::large_enum_variant)]
             #[derive(Debug $(, $derive)?)]
             pub(crate) enum $name {
                 Cpu(<Cpu as Memory>::$of),
