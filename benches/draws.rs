@@ -57,8 +57,8 @@ fn samples(c: &mut Criterion) -> Outcome {
     let rbm = Rbm::from_parts(shape, weights, off(shape.n_visible()), off(shape.n_hidden()))?;
     for isa in Isa::available() {
         let cpu = Cpu::with_isa(isa);
-        let resident = rbm.on(&cpu)?;
-        let mut chains = Chains::new(&cpu, shape, CHAINS, Uniforms::new(1, Purpose::Sampling))?;
+        let resident = rbm.on(cpu)?;
+        let mut chains = Chains::new(cpu, shape, CHAINS, Uniforms::new(1, Purpose::Sampling))?;
         group.bench_function(BenchmarkId::new(isa.name(), format!("{CHAINS}x784x500")), |b| {
             time(b, &one, || chains.sweep(&resident, 1));
         });

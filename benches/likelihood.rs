@@ -21,7 +21,7 @@ fn main() -> Outcome {
     if let Some(data) = mnist(TRAINING_ROWS)? {
         let small = Job { n_hidden: if quick() { 10 } else { 20 }, ..TUTORIAL }.trained(&data, 3000)?;
         let large = TUTORIAL.trained(&data, 3000)?;
-        let resident = large.on(&Cpu::detect()?)?;
+        let resident = large.on(Cpu::detect()?)?;
         let base_rate = BaseRate::fit(data.rows());
         let schedule = Schedule::new(if quick() { 10 } else { 14_500 })?;
         let settings = Annealing { schedule, ..Annealing::default() };

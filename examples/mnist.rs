@@ -18,8 +18,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let cpu = Cpu::detect()?;
     let mut rbm = Rbm::new(Shape::new(images.units(), 500)?, 123);
-    let mut trainer = Trainer::new(&cpu, rbm.shape(), Settings::default())?;
-    let mut lent = rbm.lend(&cpu)?;
+    let mut trainer = Trainer::new(cpu, rbm.shape(), Settings::default())?;
+    let mut lent = rbm.lend(cpu)?;
     for epoch in 0..epochs {
         for batch in images.batches(20) {
             trainer.step(&mut lent, images.rows().range(batch), 0.1)?;
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Twenty chains start at test images; the means of the visible units are shown, the samples go on.
     let test = mnist::open(MNIST, Split::Test)?.rows;
-    let resident = rbm.on(&cpu)?;
+    let resident = rbm.on(cpu)?;
     let mut chains = Chains::from_visible(&resident, test.rows().range(0..20), Uniforms::new(123, Purpose::Sampling))?;
     let (mut visible, mut means) = (Activations::default(), Vec::new());
     for _ in 0..10 {

@@ -222,7 +222,7 @@ fn everything_can_go_to_another_thread() {
     // And really does, together with others.
     let rbm = random_rbm(shape(NV, NH), 0.5, 16);
     let cpu = Cpu::detect().expect("a CPU");
-    let resident = rbm.on(&cpu).expect("resident");
+    let resident = rbm.on(cpu).expect("resident");
     let values = random_values(ROWS * NV, 0.4, 17);
     let expected = resident.free_energy(rows(&values, NV)).expect("F");
     std::thread::scope(|scope| {

@@ -94,7 +94,7 @@ fn numbers_that_do_not_move_tell_nothing() {
 }
 
 fn resident(rbm: &Rbm) -> Resident {
-    rbm.on(&Cpu::detect().expect("a CPU")).expect("resident")
+    rbm.on(Cpu::detect().expect("a CPU")).expect("resident")
 }
 
 /// Chains of the model, run and recorded.

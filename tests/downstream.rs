@@ -148,12 +148,12 @@ fn misfits_are_errors() {
     let backend = harmonium::Cpu::detect().expect("cpu");
     let mut rbm = Rbm::new(two, 0);
     let right = Settings::default();
-    assert!(Trainer::new(&backend, two, Settings { k: 0, ..right }).is_err());
-    assert!(Trainer::new(&backend, two, Settings { algorithm: Algorithm::Pcd { n_chains: 0 }, ..right }).is_err());
-    let mut trainer = Trainer::new(&backend, two, right).expect("trainer");
-    let mut other = Trainer::new(&backend, shape(2, 4), right).expect("trainer");
+    assert!(Trainer::new(backend, two, Settings { k: 0, ..right }).is_err());
+    assert!(Trainer::new(backend, two, Settings { algorithm: Algorithm::Pcd { n_chains: 0 }, ..right }).is_err());
+    let mut trainer = Trainer::new(backend, two, right).expect("trainer");
+    let mut other = Trainer::new(backend, shape(2, 4), right).expect("trainer");
     let before = rbm.clone();
-    let mut lent = rbm.lend(&backend).expect("lent");
+    let mut lent = rbm.lend(backend).expect("lent");
     let rows = |values, units| Rows::new(Values::F32(values), units).expect("rows");
     assert!(trainer.step(&mut lent, rows(&[0.5; 3], 3), 0.1).is_err());
     assert!(trainer.step(&mut lent, rows(&[], 2), 0.1).is_err());

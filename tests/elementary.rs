@@ -154,7 +154,7 @@ fn vectors_give_the_same_sigmoid() {
     let expected: Vec<f32> = x.iter().map(|&x| sigmoid(x)).collect();
     for isa in Isa::available() {
         let mut hidden = harmonium::Activations::default();
-        let resident = rbm.on(&Cpu::with_isa(isa)).expect("resident");
+        let resident = rbm.on(Cpu::with_isa(isa)).expect("resident");
         resident.propup(rows(&[1.0], 1), &mut hidden).expect("propup");
         assert_bits(&hidden.pre_activation, &x, isa.name());
         assert_bits(&hidden.mean, &expected, isa.name());
@@ -169,7 +169,7 @@ fn vectors_give_the_same_softplus() {
     for w in [-100.0, -1.0, 0.01, 1.0, 20.0, 200.0] {
         let rbm = Rbm::from_parts(shape(1, 1), vec![w], vec![0.0], vec![0.0]).expect("a right model");
         for isa in Isa::available() {
-            let free = rbm.on(&Cpu::with_isa(isa)).expect("resident").free_energy(rows(&v, 1)).expect("free energy");
+            let free = rbm.on(Cpu::with_isa(isa)).expect("resident").free_energy(rows(&v, 1)).expect("free energy");
             for (&v, free) in v.iter().zip(free) {
                 assert_eq!(-free, f64::from(softplus(v * w)), "{}: softplus({})", isa.name(), v * w);
             }

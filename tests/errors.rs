@@ -29,8 +29,8 @@ fn every_kind_of_error_is_produced() {
         error(model::load(Path::new("no/such"))),
         error(model::from_bytes(b"", "x")),
         error(Isa::named("mmx")),
-        error(Trainer::new(&cpu, shape(2, 3), Settings::default()).and_then(|trainer| {
-            trainer.chains().visible(&Rbm::new(shape(2, 3), 1).on(&gemm)?, &mut Activations::default())
+        error(Trainer::new(cpu, shape(2, 3), Settings::default()).and_then(|trainer| {
+            trainer.chains().visible(&Rbm::new(shape(2, 3), 1).on(gemm)?, &mut Activations::default())
         })),
         #[cfg(feature = "cuda")]
         error(harmonium::Cuda::new(99)),

@@ -153,7 +153,7 @@ fn diagnose_draws_other_numbers_than_training() {
     let arguments = ["diagnose", "model.safetensors", "--data", "rows.idx", "--chains", "8", "--steps", "50", "--json"];
     let found = json(&harmonium(&folder, &arguments));
 
-    let resident = rbm.on(&Cpu::detect().unwrap()).unwrap();
+    let resident = rbm.on(Cpu::detect().unwrap()).unwrap();
     let draws = Uniforms::new(123, Purpose::Diagnosis);
     let at_data = Chains::from_visible(&resident, rows(&bits[..4 * 10], 10), draws).unwrap();
     let ChainState { mut hidden, uniforms, .. } = at_data.state().unwrap();

@@ -158,7 +158,7 @@ fn the_ends_are_the_same_on_every_road() {
     for isa in Isa::available() {
         for threads in [1, 3] {
             let found = in_pool(threads, || {
-                let resident = rbm.on(&Cpu::with_isa(isa)).expect("resident");
+                let resident = rbm.on(Cpu::with_isa(isa)).expect("resident");
                 let mut out = Activations::default();
                 resident.propup(rows(&values, n), &mut out).expect("propup");
                 let f: Vec<u64> =

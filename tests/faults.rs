@@ -46,15 +46,15 @@ impl Run {
         let settings =
             Settings { algorithm: Algorithm::Pcd { n_chains: 5 }, k: 1, monitor: Monitor::PseudoLikelihood, seed: 3 };
         let trainer = match from {
-            Some(from) => Trainer::from_state(&cpu, shape(NV, NH), settings, &from.trainer),
-            None => Trainer::new(&cpu, shape(NV, NH), settings),
+            Some(from) => Trainer::from_state(cpu, shape(NV, NH), settings, &from.trainer),
+            None => Trainer::new(cpu, shape(NV, NH), settings),
         };
         let rbm = from.map_or_else(|| Rbm::new(shape(NV, NH), 1), |from| from.rbm.clone());
         Self { trainer: trainer.expect("a trainer"), settings, rbm, rows: random_bytes(10 * NV, 0.3, 1), cpu }
     }
 
     fn step(&mut self) {
-        let mut lent = self.rbm.lend(&self.cpu).expect("lent");
+        let mut lent = self.rbm.lend(self.cpu).expect("lent");
         self.trainer.step(&mut lent, byte_rows(&self.rows, NV), 0.05).expect("a step");
         lent.finish().expect("finished");
     }
@@ -298,9 +298,9 @@ fn a_read_only_folder() {
 fn small() -> Vec<u8> {
     let cpu = Cpu::detect().expect("a CPU");
     let settings = Settings { algorithm: Algorithm::Pcd { n_chains: 2 }, k: 1, ..Settings::default() };
-    let mut trainer = Trainer::new(&cpu, shape(3, 2), settings).expect("a trainer");
+    let mut trainer = Trainer::new(cpu, shape(3, 2), settings).expect("a trainer");
     let mut rbm = Rbm::new(shape(3, 2), 1);
-    let mut lent = rbm.lend(&cpu).expect("lent");
+    let mut lent = rbm.lend(cpu).expect("lent");
     trainer.step(&mut lent, byte_rows(&[0, 255, 9], 3), 0.1).expect("a step");
     lent.finish().expect("finished");
     let (state, data) = (trainer.state().expect("a state"), fingerprint(byte_rows(&[0, 255, 9], 3)));

@@ -28,8 +28,8 @@ fn digest(tensors: &[&[f32]]) -> String {
 /// The digest of an RBM's weights, visible and hidden bias after training.
 fn trained(isa: Isa, mut rbm: Rbm, data: &Dataset, batch_size: usize, settings: Settings, lr: f32) -> String {
     let cpu = Cpu::with_isa(isa);
-    let mut trainer = Trainer::new(&cpu, rbm.shape(), settings).expect("a trainer");
-    let mut lent = rbm.lend(&cpu).expect("lent");
+    let mut trainer = Trainer::new(cpu, rbm.shape(), settings).expect("a trainer");
+    let mut lent = rbm.lend(cpu).expect("lent");
     for batch in data.batches(batch_size) {
         trainer.step(&mut lent, data.rows().range(batch), lr).expect("a step");
     }
@@ -84,8 +84,8 @@ fn a_checkpoint() {
     let cpu = Cpu::detect().expect("a CPU");
     let mut rbm = random_rbm(shape(15, 70), 0.3, 4);
     let settings = Settings { algorithm: Algorithm::Pcd { n_chains: 3 }, k: 2, ..Settings::default() };
-    let mut trainer = Trainer::new(&cpu, rbm.shape(), settings).expect("a trainer");
-    let mut lent = rbm.lend(&cpu).expect("lent");
+    let mut trainer = Trainer::new(cpu, rbm.shape(), settings).expect("a trainer");
+    let mut lent = rbm.lend(cpu).expect("lent");
     trainer.step(&mut lent, rows, 0.1).expect("a step");
     lent.finish().expect("finished");
     let state = trainer.state().expect("a state");

@@ -108,7 +108,7 @@ fn a_model_of_digits_with_15_hidden_units_is_enumerated() {
     for (found, v) in likelihoods.iter().zip(rows_f64(&data, 784)) {
         assert_relative(*found, -model.free_energy(&v) - log_z, 1e-12);
     }
-    let resident = rbm.on(&Cpu::detect().expect("a CPU")).expect("resident");
+    let resident = rbm.on(Cpu::detect().expect("a CPU")).expect("resident");
     let found = log_likelihoods(&resident, rows(&data, 784), &z).expect("likelihoods");
     found.iter().zip(&likelihoods).for_each(|(&found, &expected)| assert_relative(found, expected, 1e-6));
     let states = std::sync::atomic::AtomicU64::new(0);
@@ -207,7 +207,7 @@ fn annealing_is_the_sequential_program() {
         let settings = Annealing { runs, schedule: Schedule::new(137).expect("steps"), burn_in: 0, seed };
         let expected =
             naive_ais(&rbm, base_rate.bias(), settings.schedule.betas(), runs, Uniforms::new(seed, Purpose::Annealing));
-        let resident = rbm.on(&Cpu::detect().expect("a CPU")).expect("resident");
+        let resident = rbm.on(Cpu::detect().expect("a CPU")).expect("resident");
         let found = ais(&resident, &base_rate, &settings).expect("an estimate");
         // The same `f32` terms; only the order of their `f64` sums differs.
         assert!((found.estimate - expected).abs() <= 1e-6, "{} {expected}", found.estimate);
@@ -221,7 +221,7 @@ fn annealing_gives_the_same_bits_on_any_number_of_threads_and_any_instruction_se
     let settings = Annealing { runs: 11, schedule: Schedule::new(250).expect("steps"), burn_in: 20, seed: 8 };
     let bracketed = |isa: Isa, threads| {
         in_pool(threads, || {
-            let resident = rbm.on(&Cpu::with_isa(isa)).expect("resident");
+            let resident = rbm.on(Cpu::with_isa(isa)).expect("resident");
             bracket(&resident, &base_rate, Start::Annealed, &settings).expect("a bracket")
         })
     };
@@ -285,7 +285,7 @@ fn the_bracket_of_scattered_weights_contains_the_truth_and_is_not_wide() {
     let (mut misses, mut widths, mut scattered) = (0, 0.0, 0);
     for seed in 0..200 {
         let rbm = random_rbm(shape(12, 12), 2.0, seed);
-        let resident = rbm.on(&cpu).expect("resident");
+        let resident = rbm.on(cpu).expect("resident");
         let settings = Annealing { runs: 100, schedule: Schedule::new(40).expect("steps"), burn_in: 200, seed };
         let found = bracket(&resident, &BaseRate::uniform(12), Start::Annealed, &settings).expect("a bracket");
         misses += usize::from(!(found.lower..=found.upper).contains(&exact(&rbm)));
@@ -311,7 +311,7 @@ fn a_short_schedule_is_wider_and_flagged() {
     let mut compared = 0;
     for seed in 0..20 {
         let rbm = random_rbm(shape(12, 12), 4.0, seed);
-        let resident = rbm.on(&cpu).expect("resident");
+        let resident = rbm.on(cpu).expect("resident");
         let base_rate = BaseRate::uniform(12);
         let width = |z: &LogPartition| z.upper - z.lower;
         let run = |steps| {
@@ -337,7 +337,7 @@ fn a_short_schedule_is_wider_and_flagged() {
 fn reverse_runs_may_start_anywhere_that_is_the_model() {
     let cpu = Cpu::detect().expect("a CPU");
     let rbm = random_rbm(shape(12, 9), 0.7, 77);
-    let resident = rbm.on(&cpu).expect("resident");
+    let resident = rbm.on(cpu).expect("resident");
     let truth = exact(&rbm);
     let data = random_bits(30 * 12, 0.5, 4);
     let held = rows(&data, 12);
@@ -354,7 +354,7 @@ fn reverse_runs_may_start_anywhere_that_is_the_model() {
 #[test]
 fn few_starts_serve_over_and_over() {
     let rbm = random_rbm(shape(12, 9), 0.7, 77);
-    let resident = rbm.on(&Cpu::detect().expect("a CPU")).expect("resident");
+    let resident = rbm.on(Cpu::detect().expect("a CPU")).expect("resident");
     let truth = exact(&rbm);
     let data = random_bits(2 * 12, 0.5, 4);
     let (one, two) = (rows(&data[..12], 12), rows(&data, 12));
@@ -381,7 +381,7 @@ fn two_valleys() -> Rbm {
 fn chains_that_are_no_samples_of_the_model_are_noticed() {
     let cpu = Cpu::detect().expect("a CPU");
     let (n, rbm) = (10, two_valleys());
-    let resident = rbm.on(&cpu).expect("resident");
+    let resident = rbm.on(cpu).expect("resident");
     let zeros = vec![0.0; 50 * n];
     let start = Start::Rows(rows(&zeros, n).into());
     let settings = Annealing { runs: 50, schedule: Schedule::new(3000).expect("steps"), burn_in: 100, seed: 4 };
@@ -396,7 +396,7 @@ fn chains_that_are_no_samples_of_the_model_are_noticed() {
 #[test]
 fn rows_that_are_too_likely_refute_the_interval() {
     let (n, rbm) = (10, two_valleys());
-    let resident = rbm.on(&Cpu::detect().expect("a CPU")).expect("resident");
+    let resident = rbm.on(Cpu::detect().expect("a CPU")).expect("resident");
     let (zeros, ones) = (vec![0.0; 50 * n], vec![1.0; 50 * n]);
     let (zeros, ones) = (rows(&zeros, n), rows(&ones, n));
     let settings = Annealing { runs: 50, schedule: Schedule::new(1000).expect("steps"), burn_in: 100, seed: 4 };
@@ -428,7 +428,7 @@ fn rows_that_are_too_likely_refute_the_interval() {
 #[test]
 fn a_bound_within_the_interval_cuts_it() {
     let rbm = random_rbm(shape(6, 5), 1.0, 3);
-    let resident = rbm.on(&Cpu::detect().expect("a CPU")).expect("resident");
+    let resident = rbm.on(Cpu::detect().expect("a CPU")).expect("resident");
     let settings = Annealing { runs: 10, schedule: Schedule::new(20).expect("steps"), burn_in: 10, seed: 4 };
     let found = bracket(&resident, &BaseRate::uniform(6), Start::Annealed, &settings).expect("a bracket");
     for (bound, estimate) in [
@@ -451,7 +451,7 @@ fn distinct_rows_bound_log_z() {
     let cpu = Cpu::detect().expect("a CPU");
     for (seed, n_visible) in [(1, 3), (2, 9), (3, 11)] {
         let rbm = random_rbm(shape(n_visible, 7), 2.0, seed);
-        let resident = rbm.on(&cpu).expect("resident");
+        let resident = rbm.on(cpu).expect("resident");
         let bound = |data: &[f32]| {
             let held = rows(data, n_visible);
             lower_bound(rbm.shape(), held, &resident.free_energy(held).expect("free energies")).expect("a bound")
@@ -496,7 +496,7 @@ fn names_are_read_back() {
 #[test]
 fn a_model_of_independent_units_is_known_to_rounding() {
     let rbm = Rbm::from_parts(shape(20, 8), vec![0.0; 160], vec![-1.5; 20], vec![0.7; 8]).expect("a model");
-    let resident = rbm.on(&Cpu::detect().expect("a CPU")).expect("resident");
+    let resident = rbm.on(Cpu::detect().expect("a CPU")).expect("resident");
     let settings = Annealing { runs: 20, schedule: Schedule::new(100).expect("steps"), burn_in: 0, seed: 1 };
     let base_rate = BaseRate::fit(rows(&random_bits(20 * 40, 0.2, 3), 20));
     let found = bracket(&resident, &base_rate, Start::Annealed, &settings).expect("a bracket");
@@ -529,7 +529,7 @@ fn schedules_rise_from_0_to_1() {
 #[test]
 fn wrong_arguments_are_errors() {
     let rbm = Rbm::new(shape(6, 4), 1);
-    let resident = rbm.on(&Cpu::detect().expect("a CPU")).expect("resident");
+    let resident = rbm.on(Cpu::detect().expect("a CPU")).expect("resident");
     let settings = Annealing { runs: 4, schedule: Schedule::new(10).expect("steps"), burn_in: 1, seed: 1 };
     assert!(ais(&resident, &BaseRate::uniform(5), &settings).is_err());
     assert!(ais(&resident, &BaseRate::uniform(6), &Annealing { runs: 1, ..settings.clone() }).is_err());
@@ -543,7 +543,7 @@ fn wrong_arguments_are_errors() {
 fn likelihoods_are_free_energies_less_log_z() {
     let rbm = random_rbm(shape(11, 7), 1.0, 3);
     let naive = Exact::of(&rbm);
-    let resident = rbm.on(&Cpu::detect().expect("a CPU")).expect("resident");
+    let resident = rbm.on(Cpu::detect().expect("a CPU")).expect("resident");
     let data = random_bits(40 * 11, 0.4, 3);
     let held = rows(&data, 11);
     let z = log_partition::exact(rbm.view()).expect("small enough");
@@ -605,7 +605,7 @@ fn train_exactly(data: &[f32], shape: Shape, start: f64, updates: usize, lr: f32
     };
     for update in 0..updates {
         log_partition::exact::gradient(rbm.view(), held, &mut gradient).expect("a gradient");
-        rbm.lend(&cpu).expect("lent").apply(&gradient, lr).expect("applied");
+        rbm.lend(cpu).expect("lent").apply(&gradient, lr).expect("applied");
         if update % 100 == 0 {
             let now = mean(&rbm);
             assert!(now <= optimum + 1e-10, "{now} exceeds {optimum}");

@@ -37,7 +37,7 @@ fn the_other_verbs() {
     let v = Rows::new(Values::U8(&bytes), 17).expect("rows");
     for isa in Isa::available() {
         let cpu = Cpu::with_isa(isa);
-        let resident = rbm.on(&cpu).expect("resident");
+        let resident = rbm.on(cpu).expect("resident");
         resident.free_energy(v).expect("F");
         resident.pseudo_log_likelihood(v).expect("PL");
         resident.pseudo_log_likelihood_of_bit(v, 16).expect("PL");
@@ -48,9 +48,9 @@ fn the_other_verbs() {
         chains.visible(&resident, &mut Activations::default()).expect("means");
         for monitor in [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction] {
             let settings = Settings { algorithm: Algorithm::Cd, k: 1, monitor, seed: 1 };
-            let mut trainer = Trainer::new(&cpu, shape, settings).expect("a trainer");
+            let mut trainer = Trainer::new(cpu, shape, settings).expect("a trainer");
             let mut rbm = rbm.clone();
-            let mut lent = rbm.lend(&cpu).expect("lent");
+            let mut lent = rbm.lend(cpu).expect("lent");
             trainer.step(&mut lent, v, 0.1).expect("a step");
             trainer.gradient(&lent, v, &mut gradient).expect("a gradient");
             lent.apply(&gradient, 0.1).expect("applied");
@@ -58,5 +58,5 @@ fn the_other_verbs() {
         }
     }
     let gemm = Cpu::detect().and_then(|cpu| cpu.with_sums(Sums::Gemm)).expect("a CPU");
-    rbm.on(&gemm).expect("resident").free_energy(v).expect("F");
+    rbm.on(gemm).expect("resident").free_energy(v).expect("F");
 }

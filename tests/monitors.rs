@@ -323,6 +323,6 @@ fn lent_parameters_read_like_resident_ones() {
     }
     let mut rbm = random_rbm(shape(3, 2), 1.0, 15);
     let backend = harmonium::Cpu::detect().expect("cpu");
-    let lent = rbm.lend(&backend).expect("lent");
+    let lent = rbm.lend(backend).expect("lent");
     assert_eq!(shape_of(&lent), (3, 2));
 }

@@ -83,11 +83,11 @@ for_each_device! {
 fn states_that_do_not_fit() {
     let cpu = harmonium::Cpu::detect().expect("a CPU");
     let settings = Settings { algorithm: Algorithm::Pcd { n_chains: 4 }, k: 1, ..Settings::default() };
-    let good = Trainer::new(&cpu, shape(5, 3), settings).expect("a trainer").state().expect("a state");
+    let good = Trainer::new(cpu, shape(5, 3), settings).expect("a trainer").state().expect("a state");
     let with = |change: &dyn Fn(&mut harmonium::TrainerState)| {
         let mut state = good.clone();
         change(&mut state);
-        Trainer::from_state(&cpu, shape(5, 3), settings, &state).expect_err("must be refused").to_string()
+        Trainer::from_state(cpu, shape(5, 3), settings, &state).expect_err("must be refused").to_string()
     };
     assert_eq!(with(&|s| s.bit = 5), "bit: expected less than 5, found 5");
     assert_eq!(with(&|s| s.reported = 1), "reported: expected at most 0, the number of updates, found 1");
@@ -95,9 +95,9 @@ fn states_that_do_not_fit() {
     assert_eq!(with(&|s| s.chains.hidden[0] = 8), "chains: expected no bit beyond the last hidden unit, found one");
     assert_eq!(with(&|s| s.chains.hidden.truncate(3)), "chains: expected 4 values, found 3");
     assert_eq!(with(&|s| s.chains.betas[2] = f32::NAN), "betas[2]: expected a finite number, found NaN");
-    let error = Trainer::from_state(&cpu, shape(5, 3), Settings { k: 0, ..settings }, &good);
+    let error = Trainer::from_state(cpu, shape(5, 3), Settings { k: 0, ..settings }, &good);
     assert_eq!(error.expect_err("must be refused").to_string(), "k: expected at least 1, found 0");
-    Trainer::from_state(&cpu, shape(5, 3), settings, &good).expect("a trainer");
+    Trainer::from_state(cpu, shape(5, 3), settings, &good).expect("a trainer");
 }
 
 #[test]
@@ -119,9 +119,9 @@ fn what_is_not_finite_is_not_saved() {
     assert_eq!(with(&|c| c.trainer.chains.hidden.truncate(19)), "chains: expected 20 values, found 19");
 
     let mut rbm = good.rbm.clone();
-    let mut trainer = Trainer::new(&cpu, rbm.shape(), settings).expect("a trainer");
+    let mut trainer = Trainer::new(cpu, rbm.shape(), settings).expect("a trainer");
     let bytes = random_bytes(50 * 15, 0.4, 1);
-    let mut lent = rbm.lend(&cpu).expect("lent");
+    let mut lent = rbm.lend(cpu).expect("lent");
     for _ in 0..40 {
         trainer.step(&mut lent, byte_rows(&bytes, 15), f32::MAX).expect("a step");
     }

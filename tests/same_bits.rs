@@ -243,7 +243,7 @@ fn conditionals_at_any_density() {
                     for threads in [1, 3] {
                         let what =
                             format!("{nv} × {nh}, density {density}, {n} rows, {}, {threads} threads", isa.name());
-                        let resident = rbm.on(&Cpu::with_isa(isa)).expect("resident");
+                        let resident = rbm.on(Cpu::with_isa(isa)).expect("resident");
                         let mut out = Activations::default();
                         in_pool(threads, || {
                             resident.propup(rows(&v, nv), &mut out).expect("propup");
@@ -278,7 +278,7 @@ fn the_rest_does_not_depend_on_the_machine() {
         for isa in Isa::available() {
             for threads in THREADS {
                 let found = in_pool(threads, || {
-                    let resident = rbm.on(&Cpu::with_isa(isa)).expect("resident");
+                    let resident = rbm.on(Cpu::with_isa(isa)).expect("resident");
                     let data = rows(&v, nv);
                     let mut gradient = Gradient::zero(rbm.shape());
                     resident.free_energy_gradient(data, &weights, &mut gradient).expect("gradient");
@@ -314,7 +314,7 @@ fn the_exact_pseudo_likelihood_is_the_sequential_program() {
         let expected: Vec<f64> = x.chunks_exact(nv).map(|x| model.pseudo_log_likelihood(x)).collect();
         for isa in Isa::available() {
             for threads in THREADS {
-                let resident = rbm.on(&Cpu::with_isa(isa)).expect("resident");
+                let resident = rbm.on(Cpu::with_isa(isa)).expect("resident");
                 let found = in_pool(threads, || resident.pseudo_log_likelihood(rows(&x, nv)).expect("PL"));
                 assert_eq!(found, expected, "{nv} × {nh}, weights to {range}, {}, {threads} threads", isa.name());
             }
@@ -327,7 +327,7 @@ fn the_exact_pseudo_likelihood_is_the_sequential_program() {
 fn a_row_is_alone() {
     let (nv, nh, n) = (97, 131, 150);
     let rbm = random_rbm(shape(nv, nh), 0.3, 24);
-    let resident = rbm.on(&Cpu::detect().expect("cpu")).expect("resident");
+    let resident = rbm.on(Cpu::detect().expect("cpu")).expect("resident");
     // Rows of different density, so that the road differs too.
     let v: Vec<f32> = (0..n).flat_map(|r| random_values(nv, (r % 50) as f64 / 49.0, r as u64)).collect();
     let data = rows(&v, nv);
@@ -364,11 +364,11 @@ fn a_sweep_is_k_steps() {
             for threads in THREADS {
                 in_pool(threads, || {
                     let backend = Cpu::with_isa(isa);
-                    let resident = rbm.on(&backend).expect("resident");
+                    let resident = rbm.on(backend).expect("resident");
                     let mut draws = Uniforms::new(6, Purpose::Training);
                     draws.seek((1 << 40) - 1000);
                     let mut generator = draws.generator();
-                    let mut chains = Chains::new(&backend, rbm.shape(), n, draws.clone()).expect("chains");
+                    let mut chains = Chains::new(backend, rbm.shape(), n, draws.clone()).expect("chains");
                     let (mut visible, mut hidden) = (Activations::default(), Activations::default());
                     let mut h = vec![0.0; n * nh];
                     let mut naive = h.clone();
@@ -408,8 +408,8 @@ fn tempered_chains_are_the_naive_ones() {
         let backend = Cpu::with_isa(isa);
         let draws = Uniforms::new(7, Purpose::Annealing);
         let state = ChainState { hidden: vec![0; 2 * n], betas: betas.clone(), uniforms: draws.clone() };
-        let mut chains = Chains::from_state(&backend, rbm.shape(), &state).expect("chains");
-        let resident = rbm.on(&backend).expect("resident");
+        let mut chains = Chains::from_state(backend, rbm.shape(), &state).expect("chains");
+        let resident = rbm.on(backend).expect("resident");
         chains.sweep(&resident, 3).expect("sweep");
         let mut generator = draws.generator();
         let (mut h, mut visible, mut found) = (vec![0.0; n * nh], Activations::default(), Activations::default());
@@ -428,10 +428,10 @@ fn tempered_chains_are_the_naive_ones() {
 fn chains_go_on_from_their_state() {
     let rbm = random_rbm(shape(65, 130), 0.5, 27);
     let backend = Cpu::detect().expect("cpu");
-    let resident = rbm.on(&backend).expect("resident");
-    let mut chains = Chains::new(&backend, rbm.shape(), 9, Uniforms::new(8, Purpose::Sampling)).expect("chains");
+    let resident = rbm.on(backend).expect("resident");
+    let mut chains = Chains::new(backend, rbm.shape(), 9, Uniforms::new(8, Purpose::Sampling)).expect("chains");
     chains.sweep(&resident, 3).expect("sweep");
-    let mut other = Chains::from_state(&backend, rbm.shape(), &chains.state().expect("state")).expect("chains");
+    let mut other = Chains::from_state(backend, rbm.shape(), &chains.state().expect("state")).expect("chains");
     chains.sweep(&resident, 2).expect("sweep");
     other.sweep(&resident, 2).expect("sweep");
     assert_eq!(chains.state(), other.state());
@@ -448,11 +448,11 @@ fn a_step_is_gradient_and_apply() {
                     let backend = Cpu::with_isa(isa);
                     let settings = Settings { algorithm, k: 2, monitor: Monitor::None, seed: 28 };
                     let (mut one, mut two) = (random_rbm(shape, 0.3, 28), random_rbm(shape, 0.3, 28));
-                    let mut first = Trainer::new(&backend, shape, settings).expect("trainer");
-                    let mut second = Trainer::new(&backend, shape, settings).expect("trainer");
+                    let mut first = Trainer::new(backend, shape, settings).expect("trainer");
+                    let mut second = Trainer::new(backend, shape, settings).expect("trainer");
                     let mut gradient = Gradient::zero(shape);
                     let (mut stepped, mut applied) =
-                        (one.lend(&backend).expect("lent"), two.lend(&backend).expect("lent"));
+                        (one.lend(backend).expect("lent"), two.lend(backend).expect("lent"));
                     for _ in 0..5 {
                         first.step(&mut stepped, rows(&data, 97), LR).expect("step");
                         second.gradient(&applied, rows(&data, 97), &mut gradient).expect("gradient");
@@ -480,8 +480,8 @@ fn the_gradient_is_the_naive_one() {
         for isa in Isa::available() {
             let backend = Cpu::with_isa(isa);
             let mut naive = CanonicalTrainer::new(&model, algorithm, 3, &Uniforms::new(29, Purpose::Training));
-            let mut trainer = Trainer::new(&backend, rbm.shape(), settings).expect("trainer");
-            let resident = rbm.on(&backend).expect("resident");
+            let mut trainer = Trainer::new(backend, rbm.shape(), settings).expect("trainer");
+            let resident = rbm.on(backend).expect("resident");
             let (mut gradient, mut visible) = (Gradient::zero(rbm.shape()), Activations::default());
             for _ in 0..3 {
                 let expected = naive.gradient(&model, &data);

@@ -127,8 +127,8 @@ impl Job {
         let updates = if quick() { updates.min(10) } else { updates };
         let cpu = Cpu::detect()?;
         let mut rbm = Rbm::new(Shape::new(784, self.n_hidden)?, 123);
-        let mut lent = rbm.lend(&cpu)?;
-        let mut trainer = Trainer::new(&cpu, lent.shape(), self.settings())?;
+        let mut lent = rbm.lend(cpu)?;
+        let mut trainer = Trainer::new(cpu, lent.shape(), self.settings())?;
         let mut batches = self.batches(data).take(updates);
         batches.try_for_each(|rows| trainer.step(&mut lent, data.rows().range(rows), 0.1))?;
         lent.finish()?;

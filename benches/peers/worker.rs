@@ -71,7 +71,7 @@ fn anneal(data: &Dataset, shape: Shape, runs: usize, model: &str) -> Outcome {
         &mut rbm,
         |rbm, n| {
             let settings = Annealing { runs, schedule: Schedule::new(n)?, ..Annealing::default() };
-            Ok(Some(ais(&rbm.on(&Cpu::detect()?)?, &base_rate, &settings)?.estimate))
+            Ok(Some(ais(&rbm.on(Cpu::detect()?)?, &base_rate, &settings)?.estimate))
         },
         |rbm| Ok(rbm.clone()),
     )

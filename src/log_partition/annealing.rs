@@ -336,7 +336,7 @@ mod tests {
         let schedule = Schedule::new(250).expect("a schedule");
         let settings = Annealing { runs: 21, schedule, burn_in: 3, seed: 6 };
         for isa in Isa::available() {
-            let resident = rbm.on(&Cpu::with_isa(isa)).expect("resident");
+            let resident = rbm.on(Cpu::with_isa(isa)).expect("resident");
             let up = forward(&resident, &base_rate, &settings, &mut |_| {}).expect("forward");
             let down = reverse(&resident, &base_rate, Start::Annealed, &settings, &mut |_| {}).expect("reverse");
             let bytes: Vec<u8> = up.iter().chain(&down).flat_map(|x| x.to_le_bytes()).collect();

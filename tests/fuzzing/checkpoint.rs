@@ -34,13 +34,13 @@ fn read(bytes: &[u8]) {
     // Whether it can be gone on from or not, somebody must be told. Only small ones: the time is the fuzzer's.
     let shape = checkpoint.rbm.shape();
     let cpu = Cpu::detect().expect("a CPU");
-    let trainer = Trainer::from_state(&cpu, shape, checkpoint.settings, &checkpoint.trainer);
+    let trainer = Trainer::from_state(cpu, shape, checkpoint.settings, &checkpoint.trainer);
     if let Ok(mut trainer) = trainer
         && shape.n_visible() * shape.n_hidden() <= 1 << 12
         && checkpoint.settings.k <= 4
     {
         let mut rbm = checkpoint.rbm.clone();
-        let mut lent = rbm.lend(&cpu).expect("lent");
+        let mut lent = rbm.lend(cpu).expect("lent");
         let row = vec![1; shape.n_visible()];
         // A number of updates at its very end must not overflow; a model of huge weights may well leave the finite numbers.
         if checkpoint.trainer.updates < u64::MAX {

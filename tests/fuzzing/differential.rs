@@ -98,7 +98,7 @@ pub fn run(bytes: &[u8]) {
 
     for isa in Isa::available() {
         let cpu = Cpu::with_isa(isa);
-        let resident = rbm.on(&cpu).expect("resident");
+        let resident = rbm.on(cpu).expect("resident");
         let what = format!("{nv} × {nh}, {rows} rows, {chains} chains, {}", isa.name());
         let mut out = Activations::default();
         let v_rows = Rows::new(Values::F32(&v), nv).expect("rows");
@@ -111,7 +111,7 @@ pub fn run(bytes: &[u8]) {
 
         let state =
             ChainState { hidden: vec![0; chains * nh.div_ceil(64)], betas: betas.clone(), uniforms: draws.clone() };
-        let mut fast = Chains::from_state(&cpu, shape, &state).expect("chains");
+        let mut fast = Chains::from_state(cpu, shape, &state).expect("chains");
         fast.sweep(&resident, k).expect("a sweep");
         fast.visible(&resident, &mut out).expect("the visible layer");
         assert_eq!(bits(&out.pre_activation), bits(&naive.0.pre_activation), "{what}: chains' pre-activations");
@@ -120,8 +120,8 @@ pub fn run(bytes: &[u8]) {
 
         let settings = Settings { algorithm, k, monitor: Monitor::None, seed: u64::from(seed) };
         let mut rbm = rbm.clone();
-        let mut trainer = Trainer::new(&cpu, shape, settings).expect("a trainer");
-        let mut lent = rbm.lend(&cpu).expect("lent");
+        let mut trainer = Trainer::new(cpu, shape, settings).expect("a trainer");
+        let mut lent = rbm.lend(cpu).expect("lent");
         (0..2).for_each(|_| trainer.step(&mut lent, v_rows, 0.1).expect("a step"));
         lent.finish().expect("finished");
         let (w, b, c) = rbm.into_parts();

@@ -59,20 +59,20 @@ fn arguments() {
     let draws = || Uniforms::new(1, Purpose::Sampling);
     let chains = "n_chains: expected at least 1, and as many as fit in memory, found ";
     for n in [0, 1 << 40, 1 << 61, usize::MAX] {
-        table.case("chains", Chains::new(&cpu, small, n, draws()), &format!("{chains}{n}"));
+        table.case("chains", Chains::new(cpu, small, n, draws()), &format!("{chains}{n}"));
         table.case("chains", Chains::new(&gemm, small, n, draws()), &format!("{chains}{n}"));
         let settings = Settings { algorithm: Algorithm::Pcd { n_chains: n }, ..Settings::default() };
-        table.case("chains", Trainer::new(&cpu, small, settings), &format!("{chains}{n}"));
+        table.case("chains", Trainer::new(cpu, small, settings), &format!("{chains}{n}"));
     }
     let state = |hidden: Vec<u64>, betas: Vec<f32>| ChainState { hidden, betas, uniforms: draws() };
-    table.case("no chains", Chains::from_state(&cpu, small, &state(vec![], vec![])), &format!("{chains}0"));
-    table.case("bits", Chains::from_state(&cpu, small, &state(vec![0; 2], vec![1.0])), "chains: expected 1 values, found 2");
-    table.case("beta", Chains::from_state(&cpu, small, &state(vec![0], vec![f32::NAN])), "betas[0]: expected a finite number, found NaN");
-    table.case("a bit", Chains::from_state(&cpu, small, &state(vec![2], vec![1.0])), "chains: expected no bit beyond the last hidden unit, found one");
-    table.case("k of 0", Trainer::new(&cpu, small, Settings { k: 0, ..Settings::default() }), "k: expected at least 1, found 0");
+    table.case("no chains", Chains::from_state(cpu, small, &state(vec![], vec![])), &format!("{chains}0"));
+    table.case("bits", Chains::from_state(cpu, small, &state(vec![0; 2], vec![1.0])), "chains: expected 1 values, found 2");
+    table.case("beta", Chains::from_state(cpu, small, &state(vec![0], vec![f32::NAN])), "betas[0]: expected a finite number, found NaN");
+    table.case("a bit", Chains::from_state(cpu, small, &state(vec![2], vec![1.0])), "chains: expected no bit beyond the last hidden unit, found one");
+    table.case("k of 0", Trainer::new(cpu, small, Settings { k: 0, ..Settings::default() }), "k: expected at least 1, found 0");
 
     let mut rbm = Rbm::new(small, 1);
-    let resident = rbm.on(&cpu).expect("resident");
+    let resident = rbm.on(cpu).expect("resident");
     let row = Rows::new(Values::U8(&[1, 2]), 2).expect("rows");
     let wide = Rows::new(Values::U8(&[1, 2, 3]), 3).expect("rows");
     let none = Rows::new(Values::U8(&[]), 2).expect("rows");
@@ -86,17 +86,17 @@ fn arguments() {
     table.case("another gradient", resident.free_energy_gradient(row, &[1.0], &mut gradient), "gradient.weights: expected 2 values, found 3");
     table.case("weights of rows", resident.free_energy_gradient(row, &[], &mut gradient), "weights: expected 1 values, found 0");
     table.case("cross-entropy", monitor::reconstruction_cross_entropy(row, &[0.0]), "pre_activation: expected 2 values, found 1");
-    let mut still = Chains::new(&cpu, small, 1, draws()).expect("chains");
+    let mut still = Chains::new(cpu, small, 1, draws()).expect("chains");
     table.case("no steps", still.sweep(&resident, 0), "k: expected at least 1, found 0");
-    let other = Rbm::new(shape(5, 4), 1).on(&cpu).expect("resident");
+    let other = Rbm::new(shape(5, 4), 1).on(cpu).expect("resident");
     table.case("another model", still.sweep(&other, 1), "chains: expected shape 5 × 4, found 2 × 1");
 
     let elsewhere = rbm.on(&gemm).expect("resident");
     let (here, there) = (resident.device(), elsewhere.device());
     table.case("another device", still.sweep(&elsewhere, 1), &format!("chains: expected on {there}, found on {here}"));
 
-    let mut trainer = Trainer::new(&cpu, small, Settings { monitor: Monitor::None, ..Settings::default() }).expect("a trainer");
-    let mut lent = rbm.lend(&cpu).expect("lent");
+    let mut trainer = Trainer::new(cpu, small, Settings { monitor: Monitor::None, ..Settings::default() }).expect("a trainer");
+    let mut lent = rbm.lend(cpu).expect("lent");
     for (lr, found) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
         table.case("a rate", trainer.step(&mut lent, row, lr), &format!("lr: expected a finite number, found {found}"));
     }

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 fn checkpoint() -> Checkpoint {
     let cpu = Cpu::detect().expect("a CPU");
     let settings = Settings { algorithm: Algorithm::Pcd { n_chains: 2 }, k: 1, ..Settings::default() };
-    let trainer = Trainer::new(&cpu, shape(3, 2), settings).expect("a trainer").state().expect("a state");
+    let trainer = Trainer::new(cpu, shape(3, 2), settings).expect("a trainer").state().expect("a state");
     let data = fingerprint(Rows::new(Values::U8(&[1, 2, 3]), 3).expect("rows"));
     let mut checkpoint = Checkpoint::new(Rbm::new(shape(3, 2), 1), settings, trainer, Place::default(), data);
     checkpoint.version = "0".into();
