@@ -3,7 +3,6 @@
 mod arguments;
 mod checkpoints;
 mod console;
-mod curve;
 mod data;
 mod diagnose;
 mod evaluate;
@@ -11,6 +10,7 @@ mod filters;
 mod info;
 mod log;
 mod memory;
+mod plot;
 mod pool;
 mod resume;
 mod sample;

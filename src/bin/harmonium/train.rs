@@ -4,9 +4,11 @@ use crate::{
     arguments::{Sides, Train},
     checkpoints::{Checkpoints, Stop},
     console::{self, Progress, duration, significant},
-    curve, data,
+    data,
     log::{Log, write_health, write_log},
-    memory, resume, sample,
+    memory,
+    plot::{self, BLUE, Line, Look, ORANGE},
+    resume, sample,
 };
 use harmonium::{
     Activations, Algorithm, Batch, Chains, Checkpoint, Dataset, Device, Error, Monitor, Purpose, Rbm, Resident, Result,
@@ -18,7 +20,7 @@ use harmonium::{
     raster::{self, Tiling},
     storage,
 };
-use std::{fs::File, path::Path, time::Instant};
+use std::{fs::File, time::Instant};
 
 /// The tutorial's run on one core of 2008: minutes, and the mean pseudo-likelihood of each epoch.
 const TUTORIAL_MINUTES: f64 = 122.466;
@@ -329,9 +331,12 @@ impl<'a> Job<'a> {
     fn draw_curve(&self, epochs: &[Epoch]) -> Result<()> {
         let monitor: Option<Vec<f64>> = epochs.iter().map(|epoch| epoch.monitor).collect();
         let Some(monitor) = monitor else { return Ok(()) };
-        let tutorial = self.is_tutorial() && self.settings.monitor == Monitor::PseudoLikelihood;
-        let svg = curve::svg(&monitor, tutorial.then_some(&TUTORIAL_CURVE), self.settings.monitor.title());
-        write(&self.options.out.join("curve.svg"), &svg)
+        let mut lines = vec![Line { values: &monitor, colour: BLUE, look: Look::Marked("this run") }];
+        if self.is_tutorial() && self.settings.monitor == Monitor::PseudoLikelihood {
+            lines.push(Line { values: &TUTORIAL_CURVE, colour: ORANGE, look: Look::Dashed("the tutorial") });
+        }
+        let name = format!("{}, nats a row", self.settings.monitor.title());
+        plot::write(&self.options.out.join("curve.svg"), "epoch", &name, &lines)
     }
 
     fn announce(&self) {
@@ -373,8 +378,4 @@ impl<'a> Job<'a> {
 fn grid(tiles: usize) -> (usize, usize) {
     let rows = tiles.isqrt().max(1);
     (rows, tiles.div_ceil(rows))
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    storage::write_atomically(path, |file| file.write_all(text.as_bytes()))
 }
