@@ -94,7 +94,8 @@ pub struct Train {
     #[serde(flatten)]
     pub compute: Compute,
     /// Height and width of the pictures in the rows [default: what the data file says, or square].
-    #[arg(long, value_name = "HxW")]
+    #[arg(long, value_name = "HxW", value_parser = sides)]
+    #[serde(serialize_with = "by")]
     pub image: Option<Sides>,
     /// Folder for the model, pictures and log; made if it is not there.
     #[arg(long, value_name = "DIR", default_value = "harmonium-out")]
@@ -149,7 +150,7 @@ pub struct Sample {
     #[command(flatten)]
     pub compute: Compute,
     /// Height and width of the pictures in the rows [default: what the data file says, or square].
-    #[arg(long, value_name = "HxW")]
+    #[arg(long, value_name = "HxW", value_parser = sides)]
     pub image: Option<Sides>,
     /// The picture to write.
     #[arg(long, value_name = "FILE", default_value = "samples.png")]
@@ -218,10 +219,10 @@ pub struct Filters {
     /// A model file, as train writes it.
     pub model: PathBuf,
     /// Height and width of the images that the visible units are [default: square].
-    #[arg(long, value_name = "HxW")]
+    #[arg(long, value_name = "HxW", value_parser = sides)]
     pub image: Option<Sides>,
     /// Tiles from top to bottom and from left to right.
-    #[arg(long, value_name = "RxC", default_value = "10x10")]
+    #[arg(long, value_name = "RxC", default_value = "10x10", value_parser = sides)]
     pub tile: Sides,
     /// The picture to write.
     #[arg(long, value_name = "FILE", default_value = "filters.png")]
@@ -320,30 +321,12 @@ impl Serialize for Every {
     }
 }
 
-/// Two numbers of at least 1, height first, as in 28x28.
-#[derive(Clone, Copy)]
-pub struct Sides(pub usize, pub usize);
+/// Height and width, or rows and columns.
+type Sides = (usize, usize);
 
-impl Display for Sides {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}", self.0, self.1)
-    }
-}
-
-impl Serialize for Sides {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl FromStr for Sides {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let sides = text.split_once('x').and_then(|(h, w)| Some((at_least::<1>(h).ok()?, at_least::<1>(w).ok()?)));
-        let (height, width) = sides.ok_or("expected two whole numbers of at least 1, such as 28x28")?;
-        Ok(Sides(height, width))
-    }
+fn sides(text: &str) -> Result<Sides, String> {
+    let sides = text.split_once('x').and_then(|(h, w)| Some((at_least::<1>(h).ok()?, at_least::<1>(w).ok()?)));
+    sides.ok_or_else(|| "expected two whole numbers of at least 1, such as 28x28".into())
 }
 
 /// One of some choices, by its name.
@@ -390,6 +373,10 @@ fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
 
 fn shortest<S: Serializer>(x: &f32, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{x:?}"))
+}
+
+fn by<S: Serializer>(sides: &Option<Sides>, serializer: S) -> Result<S::Ok, S::Error> {
+    sides.map(|(height, width)| format!("{height}x{width}")).serialize(serializer)
 }
 
 fn name<S: Serializer>(algorithm: &Algorithm, serializer: S) -> Result<S::Ok, S::Error> {

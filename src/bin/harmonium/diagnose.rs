@@ -10,7 +10,7 @@ use crate::{
     plot::{self, BLUE, Line, Look, ORANGE},
 };
 use harmonium::{
-    Batch, ChainState, Chains, Device, Error, Purpose, Resident, Result, Uniforms,
+    Batch, ChainState, Chains, Device, Purpose, Resident, Result, Uniforms,
     diagnostics::{EquilibriumGap, Health, Recorder, equilibrium_gap},
     model,
 };
@@ -26,15 +26,7 @@ const STEPS: usize = 100;
 
 pub fn run(device: &Device, options: &Diagnose) -> Result<()> {
     let rbm = model::load(&options.model)?;
-    let rows = data::starting(&options.data)?.rows.binarised();
-    let n_visible = rbm.shape().n_visible();
-    if rows.units() != n_visible {
-        return Err(Error::Format {
-            source_name: options.data.display().to_string(),
-            expected: format!("rows of {n_visible} values, the visible units of {}", options.model.display()),
-            found: format!("rows of {}", rows.units()),
-        });
-    }
+    let rows = data::fitting(rbm.shape(), &options.model, &options.data, data::starting)?.rows.binarised();
     memory::check_record(rbm.shape(), options.chains, options.steps, 1 + OVERLAPS)?;
     let half = options.chains.div_ceil(2).min(rows.len());
     let resident = rbm.on(device)?;

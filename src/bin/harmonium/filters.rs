@@ -1,16 +1,12 @@
 //! `harmonium filters`.
 
-use crate::{
-    Failure,
-    arguments::{Filters, Sides},
-    console, data,
-};
+use crate::{Failure, arguments::Filters, console, data};
 use harmonium::{Error, model, raster};
 
 pub fn run(options: &Filters) -> Result<(), Failure> {
     let rbm = model::load(&options.model)?;
-    let Sides(down, across) = options.tile;
-    let sides = data::sides(options.image.map(|Sides(h, w)| (h, w)), None, rbm.shape().n_visible())?;
+    let (down, across) = options.tile;
+    let sides = data::sides(options.image, None, rbm.shape().n_visible())?;
     let picture = raster::filters(rbm.view(), sides, (down, across)).map_err(|problem| match problem {
         Error::Argument { what: "picture", expected, found } => Error::Argument { what: "--tile", expected, found },
         other => other,

@@ -1,7 +1,7 @@
 //! `harmonium train`.
 
 use crate::{
-    arguments::{Sides, Train},
+    arguments::Train,
     checkpoints::{Checkpoints, Stop},
     console::{self, Progress, duration, significant},
     data,
@@ -98,16 +98,15 @@ impl<'a> Job<'a> {
             let limit = i32::MAX as usize / (shape.n_visible() + shape.n_hidden());
             at_most("--chains", limit, "as many as have 2^31 units with the rows of", n_chains)?;
         }
-        let asked = options.image.map(|Sides(height, width)| (height, width));
         let progress = Progress::new(
             (options.epochs as u64).saturating_mul((rows.len() / options.batch_size) as u64),
             "updates",
             options.quiet,
         );
-        let sides = match data::sides(asked, sides, shape.n_visible()) {
+        let sides = match data::sides(options.image, sides, shape.n_visible()) {
             Ok(sides) => Some(sides),
             // What the user said is wrong, which is another thing than that nobody knows.
-            Err(problem) if asked.is_some() => return Err(problem),
+            Err(problem) if options.image.is_some() => return Err(problem),
             Err(problem) => {
                 progress.warn(&format!("no pictures: {problem}"));
                 None
