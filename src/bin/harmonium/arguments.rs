@@ -12,7 +12,6 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
-    fmt::{self, Display},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -106,7 +105,7 @@ pub struct Train {
     #[serde(skip)]
     pub samples: usize,
     /// How often DIR/checkpoint.safetensors is written: every so many updates, epochs or minutes, as in 500updates.
-    #[arg(long, value_name = "N[updates|epochs|minutes]", default_value = "1epochs")]
+    #[arg(long, value_name = "N[updates|epochs|minutes]", default_value = "1epochs", value_parser = every)]
     pub checkpoint_every: Every,
     /// Go on, to the bit, where DIR/checkpoint.safetensors stands, with the options it was made with; only --epochs,
     /// --threads, --device, --samples, --quiet, --checkpoint-every, --stop-after and the place of the same data may be
@@ -288,37 +287,27 @@ pub enum Every {
     Minutes(u64),
 }
 
-impl FromStr for Every {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-        let every = number.parse().ok().filter(|&n| n > 0).and_then(|n| match unit.trim_start() {
-            "update" | "updates" => Some(Every::Updates(n)),
-            "" | "epoch" | "epochs" => Some(Every::Epochs(n)),
-            "minute" | "minutes" => Some(Every::Minutes(n)),
-            _ => None,
-        });
-        every.ok_or_else(|| {
-            "expected a whole number of at least 1 and updates, epochs or minutes, such as 500updates".into()
-        })
-    }
-}
-
-impl Display for Every {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Serialize for Every {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Every::Updates(n) => write!(f, "{n}updates"),
-            Every::Epochs(n) => write!(f, "{n}epochs"),
-            Every::Minutes(n) => write!(f, "{n}minutes"),
+            Every::Updates(n) => serializer.collect_str(&format_args!("{n}updates")),
+            Every::Epochs(n) => serializer.collect_str(&format_args!("{n}epochs")),
+            Every::Minutes(n) => serializer.collect_str(&format_args!("{n}minutes")),
         }
     }
 }
 
-impl Serialize for Every {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
+fn every(text: &str) -> Result<Every, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let every = number.parse().ok().filter(|&n| n > 0).and_then(|n| match unit.trim_start() {
+        "update" | "updates" => Some(Every::Updates(n)),
+        "" | "epoch" | "epochs" => Some(Every::Epochs(n)),
+        "minute" | "minutes" => Some(Every::Minutes(n)),
+        _ => None,
+    });
+    every.ok_or_else(|| {
+        "expected a whole number of at least 1 and updates, epochs or minutes, such as 500updates".into()
+    })
 }
 
 /// Height and width, or rows and columns.

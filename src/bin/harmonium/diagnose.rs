@@ -36,12 +36,10 @@ pub fn run(device: &Device, options: &Diagnose) -> Result<()> {
     let mut recorder = Recorder::new(&resident, &chains, OVERLAPS);
     let progress = Progress::new(2 * options.steps as u64, "steps", false);
     progress.title("chains".into());
-    let mut left = options.steps;
-    while left > 0 {
-        let k = left.min(STEPS);
+    for done in (0..options.steps).step_by(STEPS) {
+        let k = STEPS.min(options.steps - done);
         chains.sweep(&resident, k)?;
         progress.advance(k as u64);
-        left -= k;
     }
     for _ in 0..options.steps {
         chains.sweep(&resident, 1)?;

@@ -94,15 +94,16 @@ impl<'a> Job<'a> {
             other => other,
         })?;
         let settings = options.settings();
-        if let Algorithm::Pcd { n_chains } = settings.algorithm {
-            let limit = i32::MAX as usize / (shape.n_visible() + shape.n_hidden());
-            at_most("--chains", limit, "as many as have 2^31 units with the rows of", n_chains)?;
-        }
-        let progress = Progress::new(
-            (options.epochs as u64).saturating_mul((rows.len() / options.batch_size) as u64),
-            "updates",
-            options.quiet,
-        );
+        let n_chains = match settings.algorithm {
+            Algorithm::Cd => options.batch_size,
+            Algorithm::Pcd { n_chains } => {
+                let limit = i32::MAX as usize / (shape.n_visible() + shape.n_hidden());
+                at_most("--chains", limit, "as many as have 2^31 units with the rows of", n_chains)?;
+                n_chains
+            }
+        };
+        let updates = (options.epochs as u64).saturating_mul((rows.len() / options.batch_size) as u64);
+        let progress = Progress::new(updates, "updates", options.quiet);
         let sides = match data::sides(options.image, sides, shape.n_visible()) {
             Ok(sides) => Some(sides),
             // What the user said is wrong, which is another thing than that nobody knows.
@@ -116,10 +117,6 @@ impl<'a> Job<'a> {
             let limit = sample::MOST_PIXELS / (sample::TUTORIAL.chains * shape.n_visible());
             at_most("--samples", limit, "as many as one picture holds of the rows of", options.samples)?;
         }
-        let n_chains = match settings.algorithm {
-            Algorithm::Cd => options.batch_size,
-            Algorithm::Pcd { n_chains } => n_chains,
-        };
         memory::check(shape, n_chains, options.batch_size)?;
         storage::create_folder(&options.out)?;
         storage::check_writable(&options.out)?;
