@@ -458,11 +458,7 @@ pub fn parse() -> Result<Option<Command>, String> {
         }
         Ok(arguments.command)
     });
-    let problem = match parsed {
-        Ok(command) => return Ok(Some(command)),
-        Err(problem) => problem,
-    };
-    match problem.kind() {
+    parsed.map(Some).or_else(|problem| match problem.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // Nobody may be reading any more.
             let _ = problem.print();
@@ -473,7 +469,7 @@ pub fn parse() -> Result<Option<Command>, String> {
                 .into())
         }
         _ => Err(one_line(&problem.to_string())),
-    }
+    })
 }
 
 /// The parser's message without usage and advice, in one line.

@@ -121,11 +121,8 @@ fn table(options: &Diagnose, health: &Health, gap: &EquilibriumGap) -> Vec<Strin
             s.name, s.mean, s.standard_deviation, s.r_hat, s.bulk_effective_sample_size, s.autocorrelation_time
         ));
     }
-    lines.push(format!(
-        "a step flips {:.2} % of the visible and {:.2} % of the hidden units",
-        100.0 * health.visible_flip_rate,
-        100.0 * health.hidden_flip_rate
-    ));
+    let [visible, hidden] = [health.visible_flip_rate, health.hidden_flip_rate].map(|rate| 100.0 * rate);
+    lines.push(format!("a step flips {visible:.2} % of the visible and {hidden:.2} % of the hidden units"));
     lines.push(format!(
         "equilibrium gap {:.3} ± {:.3} nats: mean free energy {:.3}, of chains started at data {:.3}",
         gap.gap, gap.standard_error, gap.persistent, gap.fresh

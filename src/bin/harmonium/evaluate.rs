@@ -210,12 +210,8 @@ impl Evaluation {
             }
         }
         if let Some(l) = &self.log_likelihood {
-            let more = format!(
-                "{}, standard error {:.4}, {:.6} bits a unit",
-                interval(l.lower, l.upper),
-                l.standard_error,
-                l.bits_per_dimension()
-            );
+            let (interval, bits) = (interval(l.lower, l.upper), l.bits_per_dimension());
+            let more = format!("{interval}, standard error {:.4}, {bits:.6} bits a unit", l.standard_error);
             lines.push(each("log-likelihood", l.mean, more));
         }
         lines.push(each("pseudo-log-likelihood", self.pseudo_log_likelihood, String::new()));

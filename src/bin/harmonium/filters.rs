@@ -12,13 +12,8 @@ pub fn run(options: &Filters) -> Result<(), Failure> {
         other => other,
     })?;
     raster::write_png(&picture, &options.out)?;
-    let shown = down.saturating_mul(across).min(rbm.shape().n_hidden());
-    console::say(&format!(
-        "{}: {shown} of {} filters, {} × {} pixels",
-        options.out.display(),
-        rbm.shape().n_hidden(),
-        picture.height(),
-        picture.width()
-    ));
+    let (file, n_hidden) = (options.out.display(), rbm.shape().n_hidden());
+    let (shown, height, width) = (down.saturating_mul(across).min(n_hidden), picture.height(), picture.width());
+    console::say(&format!("{file}: {shown} of {n_hidden} filters, {height} × {width} pixels"));
     Ok(())
 }

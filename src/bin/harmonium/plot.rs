@@ -11,7 +11,7 @@ const SIZE: (u32, u32) = (800, 480);
 const FONT: (&str, u32) = ("sans-serif", 16);
 /// More points than pixels only make the file large.
 const MOST_POINTS: usize = 800;
-/// The squares of numbers beyond it, and their distances, are finite too.
+/// Numbers below it are drawn: their differences are finite.
 const GREATEST: f64 = 1e150;
 
 /// The values at 0, 1 and so on; what is no finite number is left out.

@@ -61,20 +61,21 @@ pub fn run(device: &Device, options: &Train, resumed: Option<Checkpoint>) -> Res
         Some(checkpoint) => checkpoint.rbm.clone(),
         None => Rbm::new(job.shape, options.seed),
     };
-    let (epochs, mut stop) = job.train(device, &mut rbm, &mut checkpoints)?;
-    if stop.is_none() {
-        stop = checkpoints.end_at_once();
-        job.say_stopped(&checkpoints, stop, epochs.last().map_or(0, |epoch| epoch.updates));
+    let (epochs, stop) = job.train(device, &mut rbm, &mut checkpoints)?;
+    match stop.or_else(|| checkpoints.end_at_once()) {
+        // Said also to those who want to hear nothing but errors: the run has not done its work.
+        Some(Stop::Signal(number)) => {
+            console::complain(&checkpoints.how_to_go_on());
+            return Ok(Some(number));
+        }
+        Some(Stop::Asked) => job.progress.line(&checkpoints.how_to_go_on()),
+        None => {
+            job.draw_samples(device, &rbm)?;
+            job.draw_curve(&epochs)?;
+            job.conclude(&epochs);
+        }
     }
-    if stop.is_none() {
-        job.draw_samples(device, &rbm)?;
-        job.draw_curve(&epochs)?;
-        job.conclude(&epochs);
-    }
-    Ok(match stop {
-        Some(Stop::Signal(number)) => Some(number),
-        _ => None,
-    })
+    Ok(None)
 }
 
 impl<'a> Job<'a> {
@@ -158,21 +159,14 @@ impl<'a> Job<'a> {
             let found = text(checkpoint.rbm.shape(), checkpoint.settings);
             return format_error(text(self.shape, self.settings), found);
         }
-        let Checkpoint { place, log, trainer, .. } = checkpoint;
+        let Checkpoint { place: Place { epoch, batch, .. }, log, trainer, .. } = checkpoint;
         let batches = (self.rows.len() / self.options.batch_size) as u64;
-        let updates = place.epoch.checked_mul(batches).and_then(|n| n.checked_add(place.batch));
-        let reported = place.epoch.checked_mul(batches);
-        if place.batch >= batches
-            || (updates, reported) != (Some(trainer.updates), Some(trainer.reported))
-            || log.len() as u64 != place.epoch
-        {
-            let found = format!(
-                "epoch {}, batch {}, update {}, {} rows of the log",
-                place.epoch,
-                place.batch,
-                trainer.updates,
-                log.len()
-            );
+        let reported = epoch.checked_mul(batches);
+        let updates = reported.and_then(|n| n.checked_add(*batch));
+        let fits = *batch < batches && (updates, reported) == (Some(trainer.updates), Some(trainer.reported));
+        if !fits || log.len() as u64 != *epoch {
+            let (update, rows) = (trainer.updates, log.len());
+            let found = format!("epoch {epoch}, batch {batch}, update {update}, {rows} rows of the log");
             return format_error(format!("a place within epochs of {batches} batches"), found);
         }
         Ok(found)
@@ -202,7 +196,6 @@ impl<'a> Job<'a> {
         // A run that goes on may have made all the updates that are asked for.
         let done = self.resumed.as_ref().map(|checkpoint| checkpoint.trainer.updates);
         let mut stop = done.filter(|_| place.epoch < epochs).and_then(|updates| checkpoints.stop(updates));
-        self.say_stopped(checkpoints, stop, done.unwrap_or(0));
         self.progress.advance(place.epoch * in_epoch + place.batch);
         while place.epoch < epochs && stop.is_none() {
             let number = place.epoch;
@@ -242,7 +235,6 @@ impl<'a> Job<'a> {
                     begin = Instant::now();
                 }
                 if stop.is_some() {
-                    self.say_stopped(checkpoints, stop, updates);
                     return Ok((log.epochs, stop));
                 }
             }
@@ -251,13 +243,9 @@ impl<'a> Job<'a> {
             let before = log.epochs.last().map_or(0.0, |epoch| epoch.seconds);
             log.epochs.push(Epoch::new(report.updates, report.monitor, place.seconds));
             let watched = report.monitor.map_or(String::new(), |monitor| format!("{title} {monitor:.2}, "));
-            let seconds = place.seconds - before;
-            self.progress.line(&format!(
-                "epoch {number}: {watched}{} updates in {}, {}/s",
-                report.since_last,
-                duration(seconds),
-                significant(report.since_last as f64 / seconds)
-            ));
+            let (seconds, updates) = (place.seconds - before, report.since_last);
+            let (time, rate) = (duration(seconds), significant(updates as f64 / seconds));
+            self.progress.line(&format!("epoch {number}: {watched}{updates} updates in {time}, {rate}/s"));
             let last = batches.last().cloned().unwrap_or_default();
             let rbm = checkpoints.finite(&lent, data.range(last), report.monitor, number, report.updates)?;
             if let Some(warning) = log.warning(title, self.shape.n_visible()) {
@@ -268,7 +256,6 @@ impl<'a> Job<'a> {
             if stop.is_some() || place.epoch == epochs || checkpoints.is_due(report.updates, Some(place.epoch)) {
                 checkpoints.save(rbm, trainer.state()?, place, &log)?;
             }
-            self.say_stopped(checkpoints, stop, report.updates);
         }
         lent.finish()?;
         Ok((log.epochs, stop))
@@ -282,15 +269,6 @@ impl<'a> Job<'a> {
             self.progress.warn(&format!("update {updates}: {warning}"));
         }
         Ok(found)
-    }
-
-    fn say_stopped(&self, checkpoints: &Checkpoints<'_>, stop: Option<Stop>, updates: u64) {
-        match stop {
-            // Said also to those who want to hear nothing but errors: the run has not done its work.
-            Some(Stop::Signal(_)) => console::complain(&checkpoints.how_to_go_on(updates)),
-            Some(Stop::Asked) => self.progress.line(&checkpoints.how_to_go_on(updates)),
-            None => {}
-        }
     }
 
     /// The log, the model so far and pictures of it.
@@ -341,22 +319,18 @@ impl<'a> Job<'a> {
             Algorithm::Cd => format!("CD-{k}"),
             Algorithm::Pcd { n_chains } => format!("PCD-{k} with {n_chains} chains"),
         };
-        self.progress.line(&format!(
-            "{} rows of {} from {}, {hidden} hidden units, {method}, batches of {batch_size}, learning rate {lr:?}",
-            self.rows.len(),
-            self.shape.n_visible(),
-            data.display(),
-        ));
+        let (n, units, data) = (self.rows.len(), self.shape.n_visible(), data.display());
+        let sizes = format!("{n} rows of {units} from {data}, {hidden} hidden units");
+        self.progress.line(&format!("{sizes}, {method}, batches of {batch_size}, learning rate {lr:?}"));
     }
 
     fn conclude(&self, epochs: &[Epoch]) {
         let seconds = epochs.last().map_or(0.0, |epoch| epoch.seconds);
-        let beside = if self.is_tutorial() && epochs.len() == TUTORIAL_CURVE.len() {
+        let mut beside = String::new();
+        if self.is_tutorial() && epochs.len() == TUTORIAL_CURVE.len() {
             let times = TUTORIAL_MINUTES * 60.0 / seconds;
-            format!("; the tutorial's took {TUTORIAL_MINUTES} minutes: {times:.0} times faster")
-        } else {
-            String::new()
-        };
+            beside = format!("; the tutorial's took {TUTORIAL_MINUTES} minutes: {times:.0} times faster");
+        }
         self.progress.line(&format!("training took {}{beside}", duration(seconds)));
         self.progress.line(&format!("written to {}", self.options.out.display()));
     }
