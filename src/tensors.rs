@@ -13,29 +13,22 @@ pub(crate) trait Number: Copy {
     fn of(bytes: &[u8]) -> Self;
 }
 
-impl Number for f32 {
-    const DTYPE: Dtype = Dtype::F32;
+macro_rules! numbers {
+    ($($type:ty = $dtype:ident),*) => {$(
+        impl Number for $type {
+            const DTYPE: Dtype = Dtype::$dtype;
 
-    fn extend(self, bytes: &mut Vec<u8>) {
-        bytes.extend_from_slice(&self.to_le_bytes());
-    }
+            fn extend(self, bytes: &mut Vec<u8>) {
+                bytes.extend_from_slice(&self.to_le_bytes());
+            }
 
-    fn of(bytes: &[u8]) -> Self {
-        bytes.first_chunk().map_or(f32::NAN, |&b| f32::from_le_bytes(b))
-    }
+            fn of(bytes: &[u8]) -> Self {
+                bytes.first_chunk().map_or_else(Self::default, |&b| Self::from_le_bytes(b))
+            }
+        }
+    )*};
 }
-
-impl Number for u64 {
-    const DTYPE: Dtype = Dtype::U64;
-
-    fn extend(self, bytes: &mut Vec<u8>) {
-        bytes.extend_from_slice(&self.to_le_bytes());
-    }
-
-    fn of(bytes: &[u8]) -> Self {
-        bytes.first_chunk().map_or(0, |&b| u64::from_le_bytes(b))
-    }
-}
+numbers!(f32 = F32, u64 = U64);
 
 /// A tensor to be written.
 pub(crate) struct Tensor {

@@ -12,7 +12,6 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
-    fmt::{self, Display},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -94,7 +93,8 @@ pub struct Train {
     #[serde(flatten)]
     pub compute: Compute,
     /// Height and width of the pictures in the rows [default: what the data file says, or square].
-    #[arg(long, value_name = "HxW")]
+    #[arg(long, value_name = "HxW", value_parser = sides)]
+    #[serde(serialize_with = "by")]
     pub image: Option<Sides>,
     /// Folder for the model, pictures and log; made if it is not there.
     #[arg(long, value_name = "DIR", default_value = "harmonium-out")]
@@ -105,7 +105,7 @@ pub struct Train {
     #[serde(skip)]
     pub samples: usize,
     /// How often DIR/checkpoint.safetensors is written: every so many updates, epochs or minutes, as in 500updates.
-    #[arg(long, value_name = "N[updates|epochs|minutes]", default_value = "1epochs")]
+    #[arg(long, value_name = "N[updates|epochs|minutes]", default_value = "1epochs", value_parser = every)]
     pub checkpoint_every: Every,
     /// Go on, to the bit, where DIR/checkpoint.safetensors stands, with the options it was made with; only --epochs,
     /// --threads, --device, --samples, --quiet, --checkpoint-every, --stop-after and the place of the same data may be
@@ -149,7 +149,7 @@ pub struct Sample {
     #[command(flatten)]
     pub compute: Compute,
     /// Height and width of the pictures in the rows [default: what the data file says, or square].
-    #[arg(long, value_name = "HxW")]
+    #[arg(long, value_name = "HxW", value_parser = sides)]
     pub image: Option<Sides>,
     /// The picture to write.
     #[arg(long, value_name = "FILE", default_value = "samples.png")]
@@ -218,10 +218,10 @@ pub struct Filters {
     /// A model file, as train writes it.
     pub model: PathBuf,
     /// Height and width of the images that the visible units are [default: square].
-    #[arg(long, value_name = "HxW")]
+    #[arg(long, value_name = "HxW", value_parser = sides)]
     pub image: Option<Sides>,
     /// Tiles from top to bottom and from left to right.
-    #[arg(long, value_name = "RxC", default_value = "10x10")]
+    #[arg(long, value_name = "RxC", default_value = "10x10", value_parser = sides)]
     pub tile: Sides,
     /// The picture to write.
     #[arg(long, value_name = "FILE", default_value = "filters.png")]
@@ -287,63 +287,35 @@ pub enum Every {
     Minutes(u64),
 }
 
-impl FromStr for Every {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-        let every = number.parse().ok().filter(|&n| n > 0).and_then(|n| match unit.trim_start() {
-            "update" | "updates" => Some(Every::Updates(n)),
-            "" | "epoch" | "epochs" => Some(Every::Epochs(n)),
-            "minute" | "minutes" => Some(Every::Minutes(n)),
-            _ => None,
-        });
-        every.ok_or_else(|| {
-            "expected a whole number of at least 1 and updates, epochs or minutes, such as 500updates".into()
-        })
-    }
-}
-
-impl Display for Every {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Serialize for Every {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Every::Updates(n) => write!(f, "{n}updates"),
-            Every::Epochs(n) => write!(f, "{n}epochs"),
-            Every::Minutes(n) => write!(f, "{n}minutes"),
+            Every::Updates(n) => serializer.collect_str(&format_args!("{n}updates")),
+            Every::Epochs(n) => serializer.collect_str(&format_args!("{n}epochs")),
+            Every::Minutes(n) => serializer.collect_str(&format_args!("{n}minutes")),
         }
     }
 }
 
-impl Serialize for Every {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
+fn every(text: &str) -> Result<Every, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let every = number.parse().ok().filter(|&n| n > 0).and_then(|n| match unit.trim_start() {
+        "update" | "updates" => Some(Every::Updates(n)),
+        "" | "epoch" | "epochs" => Some(Every::Epochs(n)),
+        "minute" | "minutes" => Some(Every::Minutes(n)),
+        _ => None,
+    });
+    every.ok_or_else(|| {
+        "expected a whole number of at least 1 and updates, epochs or minutes, such as 500updates".into()
+    })
 }
 
-/// Two numbers of at least 1, height first, as in 28x28.
-#[derive(Clone, Copy)]
-pub struct Sides(pub usize, pub usize);
+/// Height and width, or rows and columns.
+type Sides = (usize, usize);
 
-impl Display for Sides {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}", self.0, self.1)
-    }
-}
-
-impl Serialize for Sides {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl FromStr for Sides {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let sides = text.split_once('x').and_then(|(h, w)| Some((at_least::<1>(h).ok()?, at_least::<1>(w).ok()?)));
-        let (height, width) = sides.ok_or("expected two whole numbers of at least 1, such as 28x28")?;
-        Ok(Sides(height, width))
-    }
+fn sides(text: &str) -> Result<Sides, String> {
+    let sides = text.split_once('x').and_then(|(h, w)| Some((at_least::<1>(h).ok()?, at_least::<1>(w).ok()?)));
+    sides.ok_or_else(|| "expected two whole numbers of at least 1, such as 28x28".into())
 }
 
 /// One of some choices, by its name.
@@ -390,6 +362,10 @@ fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
 
 fn shortest<S: Serializer>(x: &f32, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{x:?}"))
+}
+
+fn by<S: Serializer>(sides: &Option<Sides>, serializer: S) -> Result<S::Ok, S::Error> {
+    sides.map(|(height, width)| format!("{height}x{width}")).serialize(serializer)
 }
 
 fn name<S: Serializer>(algorithm: &Algorithm, serializer: S) -> Result<S::Ok, S::Error> {
@@ -482,11 +458,7 @@ pub fn parse() -> Result<Option<Command>, String> {
         }
         Ok(arguments.command)
     });
-    let problem = match parsed {
-        Ok(command) => return Ok(Some(command)),
-        Err(problem) => problem,
-    };
-    match problem.kind() {
+    parsed.map(Some).or_else(|problem| match problem.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // Nobody may be reading any more.
             let _ = problem.print();
@@ -497,7 +469,7 @@ pub fn parse() -> Result<Option<Command>, String> {
                 .into())
         }
         _ => Err(one_line(&problem.to_string())),
-    }
+    })
 }
 
 /// The parser's message without usage and advice, in one line.

@@ -90,19 +90,17 @@ impl<'a> Checkpoints<'a> {
             Some(last) => format!("; {} stays, of update {last}", self.path.display()),
             None => String::new(),
         };
+        let lr = self.options.lr;
         Err(Error::Argument {
             what: "--lr",
             expected: "a learning rate small enough for training to stay finite".into(),
-            found: format!(
-                "{:?}: in epoch {epoch}, at the latest at update {updates}, {found}{stays}",
-                self.options.lr
-            ),
+            found: format!("{lr:?}: in epoch {epoch}, at the latest at update {updates}, {found}{stays}"),
         })
     }
 
-    /// How a run that was stopped goes on.
-    pub fn how_to_go_on(&self, updates: u64) -> String {
-        let folder = quoted(&self.options.out.display().to_string());
+    /// How a run that was stopped after its last checkpoint goes on.
+    pub fn how_to_go_on(&self) -> String {
+        let (updates, folder) = (self.last.unwrap_or(0), quoted(&self.options.out.display().to_string()));
         format!("stopped after update {updates}; to go on: harmonium train --resume {folder}")
     }
 }

@@ -3,7 +3,7 @@
 use crate::memory;
 pub use harmonium::formats::mnist::Split;
 use harmonium::{
-    Error, Result,
+    Error, Result, Shape,
     formats::{self, Images, mnist},
 };
 use std::path::Path;
@@ -11,6 +11,19 @@ use std::path::Path;
 /// The rows to train on: of a folder the first 50 000 of its training file, else all.
 pub fn training(path: &Path) -> Result<Images> {
     formats::open_within(path, memory::free()).map_err(|problem| with_advice(path, problem))
+}
+
+/// What `read` gives for a path, where its rows have a value for each visible unit of the model read from another.
+pub fn fitting(shape: Shape, model: &Path, path: &Path, read: impl FnOnce(&Path) -> Result<Images>) -> Result<Images> {
+    let images = read(path)?;
+    if images.rows.units() == shape.n_visible() {
+        return Ok(images);
+    }
+    Err(Error::Format {
+        source_name: path.display().to_string(),
+        expected: format!("rows of {} values, the visible units of {}", shape.n_visible(), model.display()),
+        found: format!("rows of {}", images.rows.units()),
+    })
 }
 
 /// A part of a folder; of a file all.

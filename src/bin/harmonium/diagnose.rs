@@ -6,42 +6,27 @@
 use crate::{
     arguments::Diagnose,
     console::{self, Progress},
-    curve, data, memory,
+    data, memory,
+    plot::{self, BLUE, Line, Look, ORANGE},
 };
 use harmonium::{
-    Batch, ChainState, Chains, Device, Error, Purpose, Resident, Result, Uniforms,
+    Batch, ChainState, Chains, Device, Purpose, Resident, Result, Uniforms,
     diagnostics::{EquilibriumGap, Health, Recorder, equilibrium_gap},
     model,
-    storage::write_atomically,
 };
 use serde_json::{Value, json};
-use std::fmt::Write;
 
 /// Overlaps besides the free energy.
 const OVERLAPS: usize = 4;
 /// Chooses the random numbers. Their purpose is another than that of training, so that the default seed of `train` gives
 /// other numbers.
 const SEED: u64 = 123;
-/// The whole plot, and the rectangle between its axes.
-const SIZE: (f64, f64) = (800.0, 400.0);
-const LEFT: f64 = 70.0;
-const RIGHT: f64 = 780.0;
-const TOP: f64 = 20.0;
-const BOTTOM: f64 = 360.0;
 /// How many steps one call makes between two reports of progress.
 const STEPS: usize = 100;
 
 pub fn run(device: &Device, options: &Diagnose) -> Result<()> {
     let rbm = model::load(&options.model)?;
-    let rows = data::starting(&options.data)?.rows.binarised();
-    let n_visible = rbm.shape().n_visible();
-    if rows.units() != n_visible {
-        return Err(Error::Format {
-            source_name: options.data.display().to_string(),
-            expected: format!("rows of {n_visible} values, the visible units of {}", options.model.display()),
-            found: format!("rows of {}", rows.units()),
-        });
-    }
+    let rows = data::fitting(rbm.shape(), &options.model, &options.data, data::starting)?.rows.binarised();
     memory::check_record(rbm.shape(), options.chains, options.steps, 1 + OVERLAPS)?;
     let half = options.chains.div_ceil(2).min(rows.len());
     let resident = rbm.on(device)?;
@@ -51,12 +36,10 @@ pub fn run(device: &Device, options: &Diagnose) -> Result<()> {
     let mut recorder = Recorder::new(&resident, &chains, OVERLAPS);
     let progress = Progress::new(2 * options.steps as u64, "steps", false);
     progress.title("chains".into());
-    let mut left = options.steps;
-    while left > 0 {
-        let k = left.min(STEPS);
+    for done in (0..options.steps).step_by(STEPS) {
+        let k = STEPS.min(options.steps - done);
         chains.sweep(&resident, k)?;
         progress.advance(k as u64);
-        left -= k;
     }
     for _ in 0..options.steps {
         chains.sweep(&resident, 1)?;
@@ -68,8 +51,10 @@ pub fn run(device: &Device, options: &Diagnose) -> Result<()> {
     let draws = chains.state()?.uniforms;
     let gap = equilibrium_gap(&resident, &without_data(&resident, &chains, half)?, at_data, 2 * options.steps, draws)?;
     if let Some(path) = &options.plot {
-        let svg = traces(recorder.free_energies(), half);
-        write_atomically(path, |file| file.write_all(svg.as_bytes()))?;
+        let name = "step, of chains started at data (blue) and with all hidden units off (orange)";
+        let line = |(n, values)| Line { values, colour: if n < half { BLUE } else { ORANGE }, look: Look::Faint };
+        let lines: Vec<_> = recorder.free_energies().iter().map(Vec::as_slice).enumerate().map(line).collect();
+        plot::write(path, name, "free energy, nats", &lines)?;
     }
     let warnings: Vec<String> = [health.warning(), gap.warning()].into_iter().flatten().collect();
     console::answer(&match options.json {
@@ -136,59 +121,11 @@ fn table(options: &Diagnose, health: &Health, gap: &EquilibriumGap) -> Vec<Strin
             s.name, s.mean, s.standard_deviation, s.r_hat, s.bulk_effective_sample_size, s.autocorrelation_time
         ));
     }
-    lines.push(format!(
-        "a step flips {:.2} % of the visible and {:.2} % of the hidden units",
-        100.0 * health.visible_flip_rate,
-        100.0 * health.hidden_flip_rate
-    ));
+    let [visible, hidden] = [health.visible_flip_rate, health.hidden_flip_rate].map(|rate| 100.0 * rate);
+    lines.push(format!("a step flips {visible:.2} % of the visible and {hidden:.2} % of the hidden units"));
     lines.push(format!(
         "equilibrium gap {:.3} ± {:.3} nats: mean free energy {:.3}, of chains started at data {:.3}",
         gap.gap, gap.standard_error, gap.persistent, gap.fresh
     ));
     lines
-}
-
-/// The free energy of each chain over its steps, as SVG; chains from data in one colour, the others in another.
-fn traces(chains: &[Vec<f64>], from_data: usize) -> String {
-    let steps = chains.first().map_or(0, Vec::len);
-    let (low, high, step) = curve::axis(chains.iter().flatten().copied());
-    let x = |t: usize| LEFT + (RIGHT - LEFT) * t as f64 / (steps.max(2) - 1) as f64;
-    let y = |f: f64| BOTTOM - (BOTTOM - TOP) * (f - low) / (high - low);
-    let (width, height) = SIZE;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"13\" \
-         fill=\"#333\">\n<rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\n"
-    );
-    let mut add = |line: String| svg += &(line + "\n");
-    for n in 0..=((high - low) / step).round() as usize {
-        let value = low + n as f64 * step;
-        let decimals = (-step.log10().floor()).max(0.0) as usize;
-        add(format!("<path d=\"M{LEFT} {0:.1}H{RIGHT}\" stroke=\"#ddd\"/>", y(value)));
-        add(format!(
-            "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{value:.decimals$}</text>",
-            LEFT - 8.0,
-            y(value) + 4.0
-        ));
-    }
-    // More points than pixels only make the file large.
-    let stride = steps.div_ceil(800).max(1);
-    for (m, chain) in chains.iter().enumerate() {
-        let colour = if m < from_data { "#1965b0" } else { "#dc7f16" };
-        let points = chain.iter().enumerate().step_by(stride).fold(String::new(), |mut text, (t, &f)| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{:.1},{:.1} ", x(t), y(f));
-            text
-        });
-        add(format!(
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-opacity=\"0.5\"/>",
-            points.trim_end()
-        ));
-    }
-    let middle = (LEFT + RIGHT) / 2.0;
-    add(format!(
-        "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">free energy over {steps} steps: chains started at data (blue) and \
-         with all hidden units off (orange)</text>",
-        BOTTOM + 25.0
-    ));
-    svg + "</svg>\n"
 }

@@ -37,15 +37,8 @@ pub fn run(device: &Device, options: &Evaluate) -> Result<()> {
     let rbm = model::load(&options.model)?;
     let shape = rbm.shape();
     let read = |split| {
-        let rows = data::split(&options.data, split)?.rows.binarised();
-        if rows.units() == shape.n_visible() {
-            return Ok(rows);
-        }
-        Err(Error::Format {
-            source_name: options.data.display().to_string(),
-            expected: format!("rows of {} values, the visible units of {}", shape.n_visible(), options.model.display()),
-            found: format!("rows of {}", rows.units()),
-        })
+        let images = data::fitting(shape, &options.model, &options.data, |path| data::split(path, split))?;
+        Ok(images.rows.binarised())
     };
     let is_file = options.data.metadata().is_ok_and(|found| !found.is_dir());
     if options.split.is_some() && is_file {
@@ -68,10 +61,8 @@ pub fn run(device: &Device, options: &Evaluate) -> Result<()> {
     let data = device.load(rows.rows())?;
     let all = data.range(0..rows.len());
     let free_energies = resident.free_energy(all)?;
-    let log_z = match log_z {
-        Some(log_z) => Some(log_z.at_least(lower_bound(shape, rows.rows(), &free_energies)?)),
-        None => None,
-    };
+    let bounded = |log_z: LogPartition| Ok(log_z.at_least(lower_bound(shape, rows.rows(), &free_energies)?));
+    let log_z = log_z.map(bounded).transpose()?;
     let log_likelihood = log_z.as_ref().map(|log_z| LogLikelihood::of(shape, &free_energies, log_z));
     let evaluation = Evaluation {
         n_visible: shape.n_visible(),
@@ -203,17 +194,13 @@ impl Evaluation {
             let sampled = match z.runs {
                 0 => format!("({})", z.method),
                 runs => {
+                    let (interval, method, agreement) = (interval(z.lower, z.upper), z.method, z.agreement);
                     let directions = match (z.forward, z.reverse) {
                         (Some(forward), Some(reverse)) => format!(", forward {forward:.4}, reverse {reverse:.4}"),
                         _ => String::new(),
                     };
-                    format!(
-                        "{} ({} of {runs} runs{directions}, effective sample size {:.1}, {})",
-                        interval(z.lower, z.upper),
-                        z.method,
-                        z.effective_sample_size,
-                        z.agreement
-                    )
+                    let size = format!("effective sample size {:.1}", z.effective_sample_size);
+                    format!("{interval} ({method} of {runs} runs{directions}, {size}, {agreement})")
                 }
             };
             lines.push(format!("{:<29} {:>12.4} {:>12} {sampled}", "log Z", z.estimate, ""));
@@ -223,12 +210,8 @@ impl Evaluation {
             }
         }
         if let Some(l) = &self.log_likelihood {
-            let more = format!(
-                "{}, standard error {:.4}, {:.6} bits a unit",
-                interval(l.lower, l.upper),
-                l.standard_error,
-                l.bits_per_dimension()
-            );
+            let (interval, bits) = (interval(l.lower, l.upper), l.bits_per_dimension());
+            let more = format!("{interval}, standard error {:.4}, {bits:.6} bits a unit", l.standard_error);
             lines.push(each("log-likelihood", l.mean, more));
         }
         lines.push(each("pseudo-log-likelihood", self.pseudo_log_likelihood, String::new()));

@@ -33,11 +33,9 @@ pub fn run(options: &Info) -> Result<(), Failure> {
         }
         vec![format!("{json:#}")]
     } else {
+        let file = options.model.display();
         let heading = [
-            format!(
-                "{}: {n_visible} visible and {n_hidden} hidden units, {parameters} parameters",
-                options.model.display()
-            ),
+            format!("{file}: {n_visible} visible and {n_hidden} hidden units, {parameters} parameters"),
             format!("{:<13} {:>10} {:>10} {:>10} {:>10}", "", "least", "greatest", "mean", "deviation"),
         ];
         heading.into_iter().chain(tensors.iter().map(|(name, summary)| line(name, summary))).collect()

@@ -47,23 +47,15 @@ pub fn write_health(path: &Path, check_ups: &[CheckUp]) -> Result<()> {
              persistent_free_energy,fresh_free_energy,equilibrium_gap,standard_error,lag"
         )?;
         for check_up in check_ups {
-            let known = |x: Option<f64>| x.map_or(String::new(), |x| format!("{x:.4}"));
-            let gap = &check_up.gap;
-            writeln!(
-                file,
-                "{},{},{},{},{:.6},{:.6},{:.4},{:.4},{:.4},{:.4},{}",
-                check_up.updates,
-                known(check_up.r_hat),
-                known(check_up.bulk_effective_sample_size),
-                known(check_up.autocorrelation_time),
-                check_up.visible_flip_rate,
-                check_up.hidden_flip_rate,
-                gap.persistent,
-                gap.fresh,
-                gap.gap,
-                gap.standard_error,
-                u8::from(gap.warning().is_some())
-            )?;
+            let CheckUp { updates, r_hat, bulk_effective_sample_size, autocorrelation_time, .. } = check_up;
+            write!(file, "{updates},")?;
+            for number in [r_hat, bulk_effective_sample_size, autocorrelation_time] {
+                write!(file, "{},", number.map_or(String::new(), |x| format!("{x:.4}")))?;
+            }
+            write!(file, "{:.6},{:.6},", check_up.visible_flip_rate, check_up.hidden_flip_rate)?;
+            let (gap, lag) = (&check_up.gap, u8::from(check_up.gap.warning().is_some()));
+            write!(file, "{:.4},{:.4},", gap.persistent, gap.fresh)?;
+            writeln!(file, "{:.4},{:.4},{lag}", gap.gap, gap.standard_error)?;
         }
         Ok(())
     })

@@ -3,7 +3,6 @@
 mod arguments;
 mod checkpoints;
 mod console;
-mod curve;
 mod data;
 mod diagnose;
 mod evaluate;
@@ -11,6 +10,7 @@ mod filters;
 mod info;
 mod log;
 mod memory;
+mod plot;
 mod pool;
 mod resume;
 mod sample;
@@ -37,22 +37,12 @@ impl From<harmonium::Error> for Failure {
 }
 
 fn main() -> ExitCode {
-    let command = match arguments::parse() {
-        Ok(Some(command)) => command,
-        Ok(None) => return ExitCode::SUCCESS,
-        Err(usage) => return fail(Failure::Usage(usage)),
-    };
-    match run(command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => fail(failure),
-    }
-}
-
-fn fail(failure: Failure) -> ExitCode {
-    let (text, status) = match failure {
-        Failure::Signal(number) => return ExitCode::from(128 + number),
-        Failure::Usage(text) => (text, 2),
-        Failure::Run(problem) => (problem.to_string(), 1),
+    let outcome = arguments::parse().map_err(Failure::Usage).and_then(|command| command.map_or(Ok(()), run));
+    let (text, status) = match outcome {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Signal(number)) => return ExitCode::from(128 + number),
+        Err(Failure::Usage(text)) => (text, 2),
+        Err(Failure::Run(problem)) => (problem.to_string(), 1),
     };
     console::complain(&format!("error: {text}"));
     ExitCode::from(status)

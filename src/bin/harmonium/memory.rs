@@ -3,12 +3,9 @@
 use harmonium::{Error, Result, Shape};
 use std::fs;
 
-/// Fails where a run of these sizes needs more memory than there is; says nothing where the system does not tell.
+/// Fails where a run of these sizes needs more memory than there is.
 pub fn check(shape: Shape, n_chains: usize, batch_size: usize) -> Result<()> {
-    match available() {
-        Some(available) => check_within(available, shape, n_chains, batch_size),
-        None => Ok(()),
-    }
+    check_within(free().into(), shape, n_chains, batch_size)
 }
 
 fn check_within(available: u128, shape: Shape, n_chains: usize, batch_size: usize) -> Result<()> {

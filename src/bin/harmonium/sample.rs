@@ -1,7 +1,7 @@
 //! `harmonium sample`, and the sheet of samples at the end of training.
 
 use crate::{
-    arguments::{Sample, Sides},
+    arguments::Sample,
     console::{self, Progress},
     data,
 };
@@ -26,15 +26,7 @@ pub struct Sheet {
 
 pub fn run(device: &Device, options: &Sample) -> Result<()> {
     let rbm = model::load(&options.model)?;
-    let images = data::starting(&options.data)?;
-    let n_visible = rbm.shape().n_visible();
-    if images.rows.units() != n_visible {
-        return Err(Error::Format {
-            source_name: options.data.display().to_string(),
-            expected: format!("rows of {n_visible} values, the visible units of {}", options.model.display()),
-            found: format!("rows of {}", images.rows.units()),
-        });
-    }
+    let images = data::fitting(rbm.shape(), &options.model, &options.data, data::starting)?;
     if options.chains > images.rows.len() {
         return Err(Error::Argument {
             what: "--chains",
@@ -42,7 +34,7 @@ pub fn run(device: &Device, options: &Sample) -> Result<()> {
             found: options.chains.to_string(),
         });
     }
-    let sides = data::sides(options.image.map(|Sides(h, w)| (h, w)), images.img_shape, n_visible)?;
+    let sides = data::sides(options.image, images.img_shape, rbm.shape().n_visible())?;
     let sheet = Sheet { chains: options.chains, rows: options.rows, steps: options.steps };
     let progress = Progress::new(sheet.rows as u64, "rows", false);
     let picture = draw(device, &rbm, images.rows.rows(), sides, sheet, options.seed, &progress)?;

@@ -1,12 +1,14 @@
 //! `harmonium train`.
 
 use crate::{
-    arguments::{Sides, Train},
+    arguments::Train,
     checkpoints::{Checkpoints, Stop},
     console::{self, Progress, duration, significant},
-    curve, data,
+    data,
     log::{Log, write_health, write_log},
-    memory, resume, sample,
+    memory,
+    plot::{self, BLUE, Line, Look, ORANGE},
+    resume, sample,
 };
 use harmonium::{
     Activations, Algorithm, Batch, Chains, Checkpoint, Dataset, Device, Error, Monitor, Purpose, Rbm, Resident, Result,
@@ -18,7 +20,7 @@ use harmonium::{
     raster::{self, Tiling},
     storage,
 };
-use std::{fs::File, path::Path, time::Instant};
+use std::{fs::File, time::Instant};
 
 /// The tutorial's run on one core of 2008: minutes, and the mean pseudo-likelihood of each epoch.
 const TUTORIAL_MINUTES: f64 = 122.466;
@@ -59,20 +61,21 @@ pub fn run(device: &Device, options: &Train, resumed: Option<Checkpoint>) -> Res
         Some(checkpoint) => checkpoint.rbm.clone(),
         None => Rbm::new(job.shape, options.seed),
     };
-    let (epochs, mut stop) = job.train(device, &mut rbm, &mut checkpoints)?;
-    if stop.is_none() {
-        stop = checkpoints.end_at_once();
-        job.say_stopped(&checkpoints, stop, epochs.last().map_or(0, |epoch| epoch.updates));
+    let (epochs, stop) = job.train(device, &mut rbm, &mut checkpoints)?;
+    match stop.or_else(|| checkpoints.end_at_once()) {
+        // Said also to those who want to hear nothing but errors: the run has not done its work.
+        Some(Stop::Signal(number)) => {
+            console::complain(&checkpoints.how_to_go_on());
+            return Ok(Some(number));
+        }
+        Some(Stop::Asked) => job.progress.line(&checkpoints.how_to_go_on()),
+        None => {
+            job.draw_samples(device, &rbm)?;
+            job.draw_curve(&epochs)?;
+            job.conclude(&epochs);
+        }
     }
-    if stop.is_none() {
-        job.draw_samples(device, &rbm)?;
-        job.draw_curve(&epochs)?;
-        job.conclude(&epochs);
-    }
-    Ok(match stop {
-        Some(Stop::Signal(number)) => Some(number),
-        _ => None,
-    })
+    Ok(None)
 }
 
 impl<'a> Job<'a> {
@@ -92,20 +95,20 @@ impl<'a> Job<'a> {
             other => other,
         })?;
         let settings = options.settings();
-        if let Algorithm::Pcd { n_chains } = settings.algorithm {
-            let limit = i32::MAX as usize / (shape.n_visible() + shape.n_hidden());
-            at_most("--chains", limit, "as many as have 2^31 units with the rows of", n_chains)?;
-        }
-        let asked = options.image.map(|Sides(height, width)| (height, width));
-        let progress = Progress::new(
-            (options.epochs as u64).saturating_mul((rows.len() / options.batch_size) as u64),
-            "updates",
-            options.quiet,
-        );
-        let sides = match data::sides(asked, sides, shape.n_visible()) {
+        let n_chains = match settings.algorithm {
+            Algorithm::Pcd { n_chains } => {
+                let limit = i32::MAX as usize / (shape.n_visible() + shape.n_hidden());
+                at_most("--chains", limit, "as many as have 2^31 units with the rows of", n_chains)?;
+                n_chains
+            }
+            _ => options.batch_size,
+        };
+        let updates = (options.epochs as u64).saturating_mul((rows.len() / options.batch_size) as u64);
+        let progress = Progress::new(updates, "updates", options.quiet);
+        let sides = match data::sides(options.image, sides, shape.n_visible()) {
             Ok(sides) => Some(sides),
             // What the user said is wrong, which is another thing than that nobody knows.
-            Err(problem) if asked.is_some() => return Err(problem),
+            Err(problem) if options.image.is_some() => return Err(problem),
             Err(problem) => {
                 progress.warn(&format!("no pictures: {problem}"));
                 None
@@ -115,10 +118,6 @@ impl<'a> Job<'a> {
             let limit = sample::MOST_PIXELS / (sample::TUTORIAL.chains * shape.n_visible());
             at_most("--samples", limit, "as many as one picture holds of the rows of", options.samples)?;
         }
-        let n_chains = match settings.algorithm {
-            Algorithm::Pcd { n_chains } => n_chains,
-            _ => options.batch_size,
-        };
         memory::check(shape, n_chains, options.batch_size)?;
         storage::create_folder(&options.out)?;
         storage::check_writable(&options.out)?;
@@ -160,21 +159,14 @@ impl<'a> Job<'a> {
             let found = text(checkpoint.rbm.shape(), checkpoint.settings);
             return format_error(text(self.shape, self.settings), found);
         }
-        let Checkpoint { place, log, trainer, .. } = checkpoint;
+        let Checkpoint { place: Place { epoch, batch, .. }, log, trainer, .. } = checkpoint;
         let batches = (self.rows.len() / self.options.batch_size) as u64;
-        let updates = place.epoch.checked_mul(batches).and_then(|n| n.checked_add(place.batch));
-        let reported = place.epoch.checked_mul(batches);
-        if place.batch >= batches
-            || (updates, reported) != (Some(trainer.updates), Some(trainer.reported))
-            || log.len() as u64 != place.epoch
-        {
-            let found = format!(
-                "epoch {}, batch {}, update {}, {} rows of the log",
-                place.epoch,
-                place.batch,
-                trainer.updates,
-                log.len()
-            );
+        let reported = epoch.checked_mul(batches);
+        let updates = reported.and_then(|n| n.checked_add(*batch));
+        let fits = *batch < batches && (updates, reported) == (Some(trainer.updates), Some(trainer.reported));
+        if !fits || log.len() as u64 != *epoch {
+            let (update, rows) = (trainer.updates, log.len());
+            let found = format!("epoch {epoch}, batch {batch}, update {update}, {rows} rows of the log");
             return format_error(format!("a place within epochs of {batches} batches"), found);
         }
         Ok(found)
@@ -204,7 +196,6 @@ impl<'a> Job<'a> {
         // A run that goes on may have made all the updates that are asked for.
         let done = self.resumed.as_ref().map(|checkpoint| checkpoint.trainer.updates);
         let mut stop = done.filter(|_| place.epoch < epochs).and_then(|updates| checkpoints.stop(updates));
-        self.say_stopped(checkpoints, stop, done.unwrap_or(0));
         self.progress.advance(place.epoch * in_epoch + place.batch);
         while place.epoch < epochs && stop.is_none() {
             let number = place.epoch;
@@ -244,7 +235,6 @@ impl<'a> Job<'a> {
                     begin = Instant::now();
                 }
                 if stop.is_some() {
-                    self.say_stopped(checkpoints, stop, updates);
                     return Ok((log.epochs, stop));
                 }
             }
@@ -253,13 +243,9 @@ impl<'a> Job<'a> {
             let before = log.epochs.last().map_or(0.0, |epoch| epoch.seconds);
             log.epochs.push(Epoch::new(report.updates, report.monitor, place.seconds));
             let watched = report.monitor.map_or(String::new(), |monitor| format!("{title} {monitor:.2}, "));
-            let seconds = place.seconds - before;
-            self.progress.line(&format!(
-                "epoch {number}: {watched}{} updates in {}, {}/s",
-                report.since_last,
-                duration(seconds),
-                significant(report.since_last as f64 / seconds)
-            ));
+            let (seconds, updates) = (place.seconds - before, report.since_last);
+            let (time, rate) = (duration(seconds), significant(updates as f64 / seconds));
+            self.progress.line(&format!("epoch {number}: {watched}{updates} updates in {time}, {rate}/s"));
             let last = batches.last().cloned().unwrap_or_default();
             let rbm = checkpoints.finite(&lent, data.range(last), report.monitor, number, report.updates)?;
             if let Some(warning) = log.warning(title, self.shape.n_visible()) {
@@ -270,7 +256,6 @@ impl<'a> Job<'a> {
             if stop.is_some() || place.epoch == epochs || checkpoints.is_due(report.updates, Some(place.epoch)) {
                 checkpoints.save(rbm, trainer.state()?, place, &log)?;
             }
-            self.say_stopped(checkpoints, stop, report.updates);
         }
         lent.finish()?;
         Ok((log.epochs, stop))
@@ -284,15 +269,6 @@ impl<'a> Job<'a> {
             self.progress.warn(&format!("update {updates}: {warning}"));
         }
         Ok(found)
-    }
-
-    fn say_stopped(&self, checkpoints: &Checkpoints<'_>, stop: Option<Stop>, updates: u64) {
-        match stop {
-            // Said also to those who want to hear nothing but errors: the run has not done its work.
-            Some(Stop::Signal(_)) => console::complain(&checkpoints.how_to_go_on(updates)),
-            Some(Stop::Asked) => self.progress.line(&checkpoints.how_to_go_on(updates)),
-            None => {}
-        }
     }
 
     /// The log, the model so far and pictures of it.
@@ -329,9 +305,12 @@ impl<'a> Job<'a> {
     fn draw_curve(&self, epochs: &[Epoch]) -> Result<()> {
         let monitor: Option<Vec<f64>> = epochs.iter().map(|epoch| epoch.monitor).collect();
         let Some(monitor) = monitor else { return Ok(()) };
-        let tutorial = self.is_tutorial() && self.settings.monitor == Monitor::PseudoLikelihood;
-        let svg = curve::svg(&monitor, tutorial.then_some(&TUTORIAL_CURVE), self.settings.monitor.title());
-        write(&self.options.out.join("curve.svg"), &svg)
+        let mut lines = vec![Line { values: &monitor, colour: BLUE, look: Look::Marked("this run") }];
+        if self.is_tutorial() && self.settings.monitor == Monitor::PseudoLikelihood {
+            lines.push(Line { values: &TUTORIAL_CURVE, colour: ORANGE, look: Look::Dashed("the tutorial") });
+        }
+        let name = format!("{}, nats a row", self.settings.monitor.title());
+        plot::write(&self.options.out.join("curve.svg"), "epoch", &name, &lines)
     }
 
     fn announce(&self) {
@@ -340,22 +319,18 @@ impl<'a> Job<'a> {
             Algorithm::Pcd { n_chains } => format!("PCD-{k} with {n_chains} chains"),
             other => format!("{}-{k}", other.name().to_uppercase()),
         };
-        self.progress.line(&format!(
-            "{} rows of {} from {}, {hidden} hidden units, {method}, batches of {batch_size}, learning rate {lr:?}",
-            self.rows.len(),
-            self.shape.n_visible(),
-            data.display(),
-        ));
+        let (n, units, data) = (self.rows.len(), self.shape.n_visible(), data.display());
+        let sizes = format!("{n} rows of {units} from {data}, {hidden} hidden units");
+        self.progress.line(&format!("{sizes}, {method}, batches of {batch_size}, learning rate {lr:?}"));
     }
 
     fn conclude(&self, epochs: &[Epoch]) {
         let seconds = epochs.last().map_or(0.0, |epoch| epoch.seconds);
-        let beside = if self.is_tutorial() && epochs.len() == TUTORIAL_CURVE.len() {
+        let mut beside = String::new();
+        if self.is_tutorial() && epochs.len() == TUTORIAL_CURVE.len() {
             let times = TUTORIAL_MINUTES * 60.0 / seconds;
-            format!("; the tutorial's took {TUTORIAL_MINUTES} minutes: {times:.0} times faster")
-        } else {
-            String::new()
-        };
+            beside = format!("; the tutorial's took {TUTORIAL_MINUTES} minutes: {times:.0} times faster");
+        }
         self.progress.line(&format!("training took {}{beside}", duration(seconds)));
         self.progress.line(&format!("written to {}", self.options.out.display()));
     }
@@ -373,8 +348,4 @@ impl<'a> Job<'a> {
 fn grid(tiles: usize) -> (usize, usize) {
     let rows = tiles.isqrt().max(1);
     (rows, tiles.div_ceil(rows))
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    storage::write_atomically(path, |file| file.write_all(text.as_bytes()))
 }
