@@ -41,7 +41,7 @@ names!(Split, "split", Train = "train", Validation = "validation", Test = "test"
 /// up.
 ///
 /// # Errors
-/// [`Error::File`] if a file cannot be read, [`Error::Format`] if the folder has no file for this part, if the part has no
+/// [`Error::File`](crate::Error::File) if a file cannot be read, [`Error::Format`](crate::Error::Format) if the folder has no file for this part, if the part has no
 /// row, or if a file is damaged. Both name the folder or file.
 ///
 /// ```no_run
@@ -80,7 +80,7 @@ pub fn open_within(folder: impl AsRef<Path>, split: Split, max_bytes: u64) -> Re
 /// Whether a folder has a file of test images.
 ///
 /// # Errors
-/// [`Error::File`] with what the operating system says.
+/// [`Error::File`](crate::Error::File) with what the operating system says.
 pub fn has_test(folder: impl AsRef<Path>) -> Result<bool> {
     Ok(find(folder.as_ref(), "t10k", "images", 3)?.is_some())
 }
