@@ -41,8 +41,8 @@ names!(Split, "split", Train = "train", Validation = "validation", Test = "test"
 /// up.
 ///
 /// # Errors
-/// [`Error::File`](crate::Error::File) if a file cannot be read, [`Error::Format`](crate::Error::Format) if the folder has no file for this part, if the part has no
-/// row, or if a file is damaged. Both name the folder or file.
+/// [`Error::File`](crate::Error::File) if a file cannot be read, [`Error::Format`](crate::Error::Format) if the folder has no
+/// file for this part, if the part has no row, or if a file is damaged. Both name the folder or file.
 ///
 /// ```no_run
 /// use harmonium::formats::mnist::{self, Split};
