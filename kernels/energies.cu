@@ -56,7 +56,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
     }
 }
 
-/// Units with a weight beyond this take their terms from softplus: src/cpu/flips.rs.
+/// Units with a weight beyond this take their terms from softplus: src/cpu/pseudo_likelihood.rs.
 #define MAX_WEIGHT 20.0f
 
 /// A positive number, mantissa 2^exponent with a mantissa in [1, 2).
