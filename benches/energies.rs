@@ -14,9 +14,9 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use harmonium::{Activations, Cpu, Dataset, Device, Rbm};
 use std::time::Duration;
 
-fn energies(c: &mut Criterion, road: &str, backend: &Device, rbm: &Rbm, data: &Dataset) -> Outcome {
-    let rbm = rbm.on(backend)?;
-    let loaded = backend.load(data.rows())?;
+fn energies(c: &mut Criterion, road: &str, device: &Device, rbm: &Rbm, data: &Dataset) -> Outcome {
+    let rbm = rbm.on(device)?;
+    let loaded = device.load(data.rows())?;
     for t in [1, 2] {
         let pool = pool(t)?;
         let id = |size: String| BenchmarkId::new(road, format!("{size}-t{t}"));

@@ -10,9 +10,9 @@ use common::{Outcome, SGEMM, TRAINING_ROWS, TUTORIAL, criterion, gemm, mnist, po
 use criterion::{BenchmarkId, Criterion, Throughput};
 use harmonium::{Chains, Cpu, Dataset, Device, Purpose, Rbm, Uniforms};
 
-fn sweep(c: &mut Criterion, road: &str, backend: &Device, rbm: &Rbm, data: &Dataset) -> Outcome {
-    let resident = rbm.on(backend)?;
-    let loaded = backend.load(data.rows())?;
+fn sweep(c: &mut Criterion, road: &str, device: &Device, rbm: &Rbm, data: &Dataset) -> Outcome {
+    let resident = rbm.on(device)?;
+    let loaded = device.load(data.rows())?;
     let mut group = c.benchmark_group("sweep");
     for (m, k, threads) in [(20, 15, 1), (20, 15, 2), (10_000, 1, 1), (10_000, 1, 2)] {
         let pool = pool(threads)?;

@@ -25,12 +25,12 @@ const CHAINS: [usize; 4] = [1, 20, 128, 512];
 const DENSITIES: [f32; 7] = [0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
 
 /// An RBM whose units are all on with the same probability, and chains that are there already.
-fn prepared(backend: &Device, density: f32, n_chains: usize) -> Result<(Resident, Chains), harmonium::Error> {
+fn prepared(device: &Device, density: f32, n_chains: usize) -> Result<(Resident, Chains), harmonium::Error> {
     let shape = Shape::new(VISIBLE, HIDDEN)?;
     let weights = Rbm::new(shape, 1).view().weights().iter().map(|w| 1e-4 * w).collect();
     let bias = (density / (1.0 - density)).ln().clamp(-100.0, 100.0);
-    let rbm = Rbm::from_parts(shape, weights, vec![bias; VISIBLE], vec![bias; HIDDEN])?.on(backend)?;
-    let mut chains = Chains::new(backend, shape, n_chains, Uniforms::new(1, Purpose::Sampling))?;
+    let rbm = Rbm::from_parts(shape, weights, vec![bias; VISIBLE], vec![bias; HIDDEN])?.on(device)?;
+    let mut chains = Chains::new(device, shape, n_chains, Uniforms::new(1, Purpose::Sampling))?;
     chains.sweep(&rbm, 1)?;
     Ok((rbm, chains))
 }

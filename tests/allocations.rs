@@ -70,7 +70,7 @@ fn the_counter_counts() {
 
 for_each_host_device! {
     // In a pool of one thread, on that thread: what rayon keeps for several threads is not the library's.
-    fn an_update_allocates_nothing(backend) {
+    fn an_update_allocates_nothing(device) {
         let (nv, nh, n) = (130, 97, 20);
         let bytes = random_bytes(200 * nv, 0.2, 1);
         for algorithm in [Algorithm::Cd, Algorithm::Pcd { n_chains: 20 }, Algorithm::Pcd { n_chains: 7 }] {
@@ -78,8 +78,8 @@ for_each_host_device! {
                 let found = in_pool(1, || {
                     let mut rbm = Rbm::new(shape(nv, nh), 1);
                     let settings = Settings { algorithm, k: 3, monitor, seed: 1 };
-                    let mut trainer = Trainer::new(&backend, rbm.shape(), settings).expect("trainer");
-                    let mut lent = rbm.lend(&backend).expect("lent");
+                    let mut trainer = Trainer::new(&device, rbm.shape(), settings).expect("trainer");
+                    let mut lent = rbm.lend(&device).expect("lent");
                     let data = byte_rows(&bytes, nv);
                     let mut epoch = || {
                         for batch in 0..UPDATES as usize {
@@ -91,7 +91,7 @@ for_each_host_device! {
                 });
                 // matrixmultiply takes room for each of its products: P, two for each of k = 3 steps, two for each of three
                 // visible tiles in the gradient, one for a monitor.
-                let allowed = if is_canonical(&backend) { 0 } else { UPDATES * 14 };
+                let allowed = if is_canonical(&device) { 0 } else { UPDATES * 14 };
                 assert!(found.0 > found.1 && found.1 <= allowed, "{algorithm:?}, {monitor:?}: {found:?}");
             }
         }

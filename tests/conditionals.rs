@@ -1,4 +1,4 @@
-//! Means and initialisation: the conditionals against the oracle, on every backend, whatever form the data has.
+//! Means and initialisation: the conditionals against the oracle, on every device, whatever form the data has.
 
 mod oracle;
 
@@ -21,10 +21,10 @@ fn check(found: &Activations, pre: &[f64], size: &[f64], units: usize, what: &st
 }
 
 /// One update in the middle of some data; the parameters after it.
-fn trained(backend: &Device, rbm: &Rbm, data: &Data<'_>, settings: Settings) -> Rbm {
+fn trained(device: &Device, rbm: &Rbm, data: &Data<'_>, settings: Settings) -> Rbm {
     let mut rbm = rbm.clone();
-    let mut trainer = Trainer::new(backend, rbm.shape(), settings).expect("trainer");
-    let mut lent = rbm.lend(backend).expect("lent");
+    let mut trainer = Trainer::new(device, rbm.shape(), settings).expect("trainer");
+    let mut lent = rbm.lend(device).expect("lent");
     for first in [0, 3, 1] {
         trainer.step(&mut lent, data.range(first..first + 4), 0.3).expect("step");
     }
@@ -33,10 +33,10 @@ fn trained(backend: &Device, rbm: &Rbm, data: &Data<'_>, settings: Settings) -> 
 }
 
 for_each_device! {
-    fn means_are_the_oracles(backend) {
+    fn means_are_the_oracles(device) {
         for (seed, (nv, nh)) in [(1, 1), (3, 5), (33, 31), (64, 64), (97, 129), (784, 70)].into_iter().enumerate() {
             let rbm = random_rbm(shape(nv, nh), 3.0 / (nv as f64).sqrt(), seed as u64);
-            let (resident, model) = (rbm.on(&backend).expect("resident"), Exact::of(&rbm));
+            let (resident, model) = (rbm.on(&device).expect("resident"), Exact::of(&rbm));
             // Used again and again, whatever was in it.
             let mut out = Activations { sample: vec![3.0; 5], ..Activations::default() };
             for density in [0.0, 0.1, 0.7, 1.0] {
@@ -48,14 +48,14 @@ for_each_device! {
                     let some = 2..n + 2;
                     let as_numbers: Vec<f32> = grey.iter().map(|&x| f32::from(x) / 255.0).collect();
                     for (data, values, what) in [(rows(&v, nv), &v, "real"), (byte_rows(&grey, nv), &as_numbers, "bytes")] {
-                        let held = backend.load(data).expect("data");
+                        let held = device.load(data).expect("data");
                         propup(&resident, &held, some.clone(), &mut out);
                         let exact = rows_f64(&values[2 * nv..(n + 2) * nv], nv);
                         let pre: Vec<f64> = exact.iter().flat_map(|v| model.hidden_pre(v)).collect();
                         let size: Vec<f64> = exact.iter().flat_map(|v| model.hidden_size(v)).collect();
                         check(&out, &pre, &size, nv, &format!("{nv} × {nh} up, density {density}, {n} rows, {what}"));
                     }
-                    let held = backend.load(rows(&h, nh)).expect("data");
+                    let held = device.load(rows(&h, nh)).expect("data");
                     propdown(&resident, &held, some, &mut out);
                     let exact = rows_f64(&h[2 * nh..(n + 2) * nh], nh);
                     let pre: Vec<f64> = exact.iter().flat_map(|h| model.visible_pre(h)).collect();
@@ -67,20 +67,20 @@ for_each_device! {
     }
 
     /// Eight-bit data and the numbers that it stands for are the same data.
-    fn bytes_are_the_numbers_that_they_stand_for(backend) {
+    fn bytes_are_the_numbers_that_they_stand_for(device) {
         let (nv, nh) = (45, 33);
         let rbm = random_rbm(shape(nv, nh), 0.5, 1);
         let all: Vec<u8> = (0..=255).cycle().take(7 * nv).collect();
         let numbers: Vec<f32> = all.iter().map(|&x| f32::from(x) / 255.0).collect();
         for algorithm in [Algorithm::Cd, Algorithm::Pcd { n_chains: 3 }] {
             let settings = Settings { algorithm, k: 2, monitor: Monitor::PseudoLikelihood, seed: 1 };
-            let bytes = backend.load(byte_rows(&all, nv)).expect("data");
-            let reals = backend.load(rows(&numbers, nv)).expect("data");
-            let one = trained(&backend, &rbm, &bytes, settings);
-            assert_eq!(one, trained(&backend, &rbm, &reals, settings));
+            let bytes = device.load(byte_rows(&all, nv)).expect("data");
+            let reals = device.load(rows(&numbers, nv)).expect("data");
+            let one = trained(&device, &rbm, &bytes, settings);
+            assert_eq!(one, trained(&device, &rbm, &reals, settings));
             assert_ne!(one, rbm);
             // Another seed, other numbers.
-            assert_ne!(one, trained(&backend, &rbm, &bytes, Settings { seed: 2, ..settings }));
+            assert_ne!(one, trained(&device, &rbm, &bytes, Settings { seed: 2, ..settings }));
         }
     }
 }

@@ -32,12 +32,12 @@ fn settings(algorithm: Algorithm) -> Settings {
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Cd, Algorithm::Pcd { n_chains: 6 }];
 
 for_each_device! {
-    fn inputs_are_never_modified(backend) {
+    fn inputs_are_never_modified(device) {
         let rbm = random_rbm(shape(NV, NH), 0.5, 1);
         let values = random_values(ROWS * NV, 0.4, 2);
         let (rbm_before, values_before) = (rbm.clone(), values.clone());
-        let resident = rbm.on(&backend).expect("resident");
-        let data = backend.load(rows(&values, NV)).expect("data");
+        let resident = rbm.on(&device).expect("resident");
+        let data = device.load(rows(&values, NV)).expect("data");
         let batch = data.range(0..ROWS);
         let mut draws = Uniforms::new(1, Purpose::Sampling);
         let (mut hidden, mut visible) = (Activations::default(), Activations::default());
@@ -47,25 +47,25 @@ for_each_device! {
         resident.pseudo_log_likelihood(batch).expect("PL");
         resident.free_energy_gradient(batch, &[1.0; ROWS], &mut Gradient::zero(shape(NV, NH))).expect("gradient");
         Chains::from_visible(&resident, batch, draws).expect("chains").sweep(&resident, 2).expect("a sweep");
-        let mut trainer = Trainer::new(&backend, shape(NV, NH), settings(Algorithm::Cd)).expect("a trainer");
+        let mut trainer = Trainer::new(&device, shape(NV, NH), settings(Algorithm::Cd)).expect("a trainer");
         let mut gradient = Gradient::zero(shape(NV, NH));
         trainer.gradient(&resident, batch, &mut gradient).expect("a gradient");
         let mut copy = rbm.clone();
-        trainer.step(&mut copy.lend(&backend).expect("lent"), batch, 0.1).expect("a step");
+        trainer.step(&mut copy.lend(&device).expect("lent"), batch, 0.1).expect("a step");
         assert_eq!(bits(&values), bits(&values_before));
         assert_eq!(resident.to_rbm().expect("a copy"), rbm_before);
         assert_eq!(rbm, rbm_before);
         assert_ne!(copy, rbm_before);
     }
 
-    fn the_same_seed_twice_is_the_same(backend) {
+    fn the_same_seed_twice_is_the_same(device) {
         let bytes = random_bytes(ROWS * NV, 0.4, 3);
-        let data = backend.load(byte_rows(&bytes, NV)).expect("data");
+        let data = device.load(byte_rows(&bytes, NV)).expect("data");
         for algorithm in ALGORITHMS {
             let run = || {
                 let mut rbm = Rbm::new(shape(NV, NH), 4);
-                let mut trainer = Trainer::new(&backend, shape(NV, NH), settings(algorithm)).expect("a trainer");
-                let mut lent = rbm.lend(&backend).expect("lent");
+                let mut trainer = Trainer::new(&device, shape(NV, NH), settings(algorithm)).expect("a trainer");
+                let mut lent = rbm.lend(&device).expect("lent");
                 for _ in 0..9 {
                     trainer.step(&mut lent, data.range(0..ROWS), 0.1).expect("a step");
                 }
@@ -76,35 +76,35 @@ for_each_device! {
         }
     }
 
-    fn the_order_of_rows_does_not_matter(backend) {
-        let resident = random_rbm(shape(NV, NH), 0.5, 5).on(&backend).expect("resident");
+    fn the_order_of_rows_does_not_matter(device) {
+        let resident = random_rbm(shape(NV, NH), 0.5, 5).on(&device).expect("resident");
         let values = random_values(ROWS * NV, 0.4, 6);
         let backwards: Vec<f32> = values.chunks_exact(NV).rev().flatten().copied().collect();
         let both = |values: &[f32]| {
-            let data = backend.load(rows(values, NV)).expect("data");
+            let data = device.load(rows(values, NV)).expect("data");
             let v = || data.range(0..ROWS);
             [resident.free_energy(v()).expect("F"), resident.pseudo_log_likelihood(v()).expect("PL")]
         };
         for (mut found, expected) in both(&backwards).into_iter().zip(both(&values)) {
             found.reverse();
-            assert_same(is_canonical(&backend), &found, &expected, "backwards");
+            assert_same(is_canonical(&device), &found, &expected, "backwards");
         }
     }
 
-    fn the_split_into_batches_does_not_matter(backend) {
-        let resident = random_rbm(shape(NV, NH), 0.5, 7).on(&backend).expect("resident");
+    fn the_split_into_batches_does_not_matter(device) {
+        let resident = random_rbm(shape(NV, NH), 0.5, 7).on(&device).expect("resident");
         let values = random_values(ROWS * NV, 0.4, 8);
-        let data = backend.load(rows(&values, NV)).expect("data");
+        let data = device.load(rows(&values, NV)).expect("data");
         let all = data.range(0..ROWS);
         for size in [1, 2, 5, 12] {
             let some = |first: usize| data.range(first..ROWS.min(first + size));
             let starts = || (0..ROWS).step_by(size).map(some);
             let energies: Vec<f64> = starts().flat_map(|part| resident.free_energy(part).expect("F")).collect();
-            assert_same(is_canonical(&backend), &energies, &resident.free_energy(all).expect("F"), "in parts");
+            assert_same(is_canonical(&device), &energies, &resident.free_energy(all).expect("F"), "in parts");
             let likelihoods: Vec<f64> =
                 starts().flat_map(|part| resident.pseudo_log_likelihood(part).expect("PL")).collect();
             let expected = resident.pseudo_log_likelihood(all).expect("PL");
-            assert_same(is_canonical(&backend), &likelihoods, &expected, "in parts");
+            assert_same(is_canonical(&device), &likelihoods, &expected, "in parts");
             let (mut whole, mut part) = (Activations::default(), Activations::default());
             resident.propup(all, &mut whole).expect("propup");
             let found = starts().flat_map(|rows| {
@@ -113,7 +113,7 @@ for_each_device! {
             });
             let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
             let found: Vec<f32> = found.collect();
-            assert_same(is_canonical(&backend), &wide(&found), &wide(&whole.mean), "means in parts");
+            assert_same(is_canonical(&device), &wide(&found), &wide(&whole.mean), "means in parts");
             // Draws too: each row's are its own.
             let mut draws = Uniforms::new(9, Purpose::Sampling);
             let mut again = draws.clone();
@@ -122,20 +122,20 @@ for_each_device! {
                 resident.sample_h_given_v(rows, &mut again, &mut part).expect("samples");
                 part.sample.clone()
             }).collect();
-            if is_canonical(&backend) {
+            if is_canonical(&device) {
                 assert_bits(&found, &whole.sample, "samples in parts");
             }
             assert_eq!(draws, again);
         }
     }
 
-    fn one_row_and_one_unit(backend) {
+    fn one_row_and_one_unit(device) {
         for (nv, nh, n) in [(1, 1, 1), (1, 1, 5), (1, 70, 1), (70, 1, 1), (NV, NH, 1)] {
             let rbm = random_rbm(shape(nv, nh), 1.0, 10);
             let model = exact::Exact::of(&rbm);
             let values = random_values(n * nv, 0.7, 11);
-            let resident = rbm.on(&backend).expect("resident");
-            let data = backend.load(rows(&values, nv)).expect("data");
+            let resident = rbm.on(&device).expect("resident");
+            let data = device.load(rows(&values, nv)).expect("data");
             let batch = data.range(0..n);
             let found = resident.free_energy(batch).expect("F");
             for (f, v) in found.iter().zip(exact::rows_f64(&values, nv)) {
@@ -145,8 +145,8 @@ for_each_device! {
                 for monitor in [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction] {
                     let mut rbm = rbm.clone();
                     let settings = Settings { monitor, ..settings(algorithm) };
-                    let mut trainer = Trainer::new(&backend, shape(nv, nh), settings).expect("a trainer");
-                    let mut lent = rbm.lend(&backend).expect("lent");
+                    let mut trainer = Trainer::new(&device, shape(nv, nh), settings).expect("a trainer");
+                    let mut lent = rbm.lend(&device).expect("lent");
                     (0..3).for_each(|_| trainer.step(&mut lent, batch, 0.1).expect("a step"));
                     let report = trainer.take_report().expect("a report");
                     assert!(report.monitor.is_some_and(|x| x <= 0.0 && x.is_finite()), "{report:?}");
@@ -157,22 +157,22 @@ for_each_device! {
         }
     }
 
-    fn what_is_saved_and_loaded_is_the_same(backend) {
+    fn what_is_saved_and_loaded_is_the_same(device) {
         let rbm = random_rbm(shape(NV, NH), 0.5, 12);
         let loaded = model::from_bytes(&model::to_bytes(rbm.view()).expect("bytes"), "x").expect("a model");
         assert_eq!(loaded, rbm);
         let values = random_values(ROWS * NV, 0.4, 13);
-        let data = backend.load(rows(&values, NV)).expect("data");
+        let data = device.load(rows(&values, NV)).expect("data");
         let batch = data.range(0..ROWS);
-        let f = |rbm: &Rbm| rbm.on(&backend).expect("resident").free_energy(batch).expect("F");
+        let f = |rbm: &Rbm| rbm.on(&device).expect("resident").free_energy(batch).expect("F");
         assert_same(true, &f(&loaded), &f(&rbm), "loaded");
     }
 
-    fn clones_are_independent(backend) {
+    fn clones_are_independent(device) {
         let values = random_values(ROWS * NV, 0.4, 14);
         let rbm = random_rbm(shape(NV, NH), 0.5, 15);
-        let resident = rbm.on(&backend).expect("resident");
-        let data = backend.load(rows(&values, NV)).expect("data");
+        let resident = rbm.on(&device).expect("resident");
+        let data = device.load(rows(&values, NV)).expect("data");
         let batch = data.range(0..ROWS);
         let draws = Uniforms::new(1, Purpose::Sampling);
         let chains = Chains::from_visible(&resident, batch, draws.clone()).expect("chains");
@@ -187,8 +187,8 @@ for_each_device! {
 
         let (copy, still) = (resident.clone(), rbm.clone());
         let mut trained = rbm.clone();
-        let mut trainer = Trainer::new(&backend, shape(NV, NH), settings(Algorithm::Cd)).expect("a trainer");
-        let mut lent = trained.lend(&backend).expect("lent");
+        let mut trainer = Trainer::new(&device, shape(NV, NH), settings(Algorithm::Cd)).expect("a trainer");
+        let mut lent = trained.lend(&device).expect("lent");
         trainer.step(&mut lent, batch, 0.5).expect("a step");
         lent.finish().expect("finished");
         assert_ne!(trained, rbm);

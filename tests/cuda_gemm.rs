@@ -1,4 +1,4 @@
-//! The sums of cuBLAS: what [`for_each_device`] does not ask of every backend. Runs where `tests/cuda.rs` does.
+//! The sums of cuBLAS: what [`for_each_device`] does not ask of every device. Runs where `tests/cuda.rs` does.
 //!
 //! Where results are compared with the CPU's, a draw can fall between two means that differ by rounding, and everything after
 //! it is another chain. With at most 10 000 draws and means that are apart by at most 5e-6 that is less than one seed in

@@ -2,7 +2,7 @@
 
 mod oracle;
 
-use harmonium::{Dataset, Purpose, Shape, Uniforms, Values};
+use harmonium::{Dataset, Purpose, Rows, Shape, Uniforms, Values};
 use oracle::{random_values, statistics::assert_distribution};
 
 /// Rows of two values, the first of which is the number of the row.
@@ -68,6 +68,15 @@ fn the_same_seed_gives_the_same_order() {
         let mut draws = Uniforms::new(123, Purpose::Shuffling);
         assert_eq!((draws.permutation(n), draws.position()), ((0..n).collect(), 0));
     }
+}
+
+#[test]
+fn binarised_data_is_rounded() {
+    let data = Dataset::from_f32(vec![0.0, 0.49, 0.5, 1.0], 2).expect("rows").binarised();
+    assert_eq!(data.rows().values(), Values::U8(&[0, 0, 255, 255]));
+    let data = Dataset::from_u8(vec![0, 127, 128, 255], 4).expect("rows").binarised();
+    assert_eq!(Rows::new(data.rows().values(), 4).expect("rows").len(), 1);
+    assert_eq!(data.rows().values(), Values::U8(&[0, 0, 255, 255]));
 }
 
 #[test]

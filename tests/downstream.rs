@@ -33,7 +33,7 @@ fn settings(seed: u64) -> Settings {
 
 /// Greedy pretraining of a stack: each layer's RBM sees the mean activations of the layer below. Returns the top's means
 /// and the last report of each layer.
-fn pretrain(backend: &Device, layers: &mut [SigmoidLayer], data: Rows<'_>, epochs: usize) -> (Vec<f32>, Vec<f64>) {
+fn pretrain(device: &Device, layers: &mut [SigmoidLayer], data: Rows<'_>, epochs: usize) -> (Vec<f32>, Vec<f64>) {
     let mut means: Option<Vec<f32>> = None;
     let mut reports = Vec::new();
     for (seed, layer) in layers.iter_mut().enumerate() {
@@ -41,12 +41,12 @@ fn pretrain(backend: &Device, layers: &mut [SigmoidLayer], data: Rows<'_>, epoch
             Some(means) => Rows::new(Values::F32(means), layer.n_in).expect("means are within [0, 1]"),
             None => data,
         };
-        let held = backend.load(input).expect("data");
+        let held = device.load(input).expect("data");
         let mut visible_bias = vec![0.0; layer.n_in];
-        let mut trainer = Trainer::new(backend, layer.shape(), settings(seed as u64)).expect("trainer");
+        let mut trainer = Trainer::new(device, layer.shape(), settings(seed as u64)).expect("trainer");
         let rbm =
             RbmMut::from_parts(layer.shape(), &mut layer.w, &mut visible_bias, &mut layer.b).expect("the layer fits");
-        let mut lent = rbm.lend(backend).expect("lent");
+        let mut lent = rbm.lend(device).expect("lent");
         for _ in 0..epochs {
             for first in (0..input.len()).step_by(10) {
                 trainer.step(&mut lent, held.range(first..first + 10), 0.1).expect("step");
@@ -56,7 +56,7 @@ fn pretrain(backend: &Device, layers: &mut [SigmoidLayer], data: Rows<'_>, epoch
         lent.finish().expect("finish");
         let mut out = Activations::default();
         let rbm = RbmRef::from_parts(layer.shape(), &layer.w, &visible_bias, &layer.b).expect("the layer fits");
-        rbm.on(backend).expect("resident").propup(held.range(0..input.len()), &mut out).expect("propup");
+        rbm.on(device).expect("resident").propup(held.range(0..input.len()), &mut out).expect("propup");
         drop(held);
         means = Some(out.mean);
     }
@@ -64,7 +64,7 @@ fn pretrain(backend: &Device, layers: &mut [SigmoidLayer], data: Rows<'_>, epoch
 }
 
 for_each_device! {
-    fn a_stack_is_trained_in_place(backend) {
+    fn a_stack_is_trained_in_place(device) {
         let bytes = random_bytes(50 * 60, 0.3, 1);
         let data = Rows::new(Values::U8(&bytes), 60).expect("data");
         let sizes = [60, 40, 33, 20];
@@ -74,7 +74,7 @@ for_each_device! {
         let (mut layers, untrained) = (new(), new());
         let places = |layers: &[SigmoidLayer]| -> Vec<_> { layers.iter().map(|l| (l.w.as_ptr(), l.b.as_ptr(), l.w.capacity())).collect() };
         let before = places(&layers);
-        let (top, reports) = pretrain(&backend, &mut layers, data, 3);
+        let (top, reports) = pretrain(&device, &mut layers, data, 3);
         assert_eq!(before, places(&layers), "the layers' buffers are where they were");
         for (layer, untrained) in layers.iter().zip(&untrained) {
             let moved = |a: &[f32], b: &[f32]| a.iter().zip(b).filter(|(a, b)| a != b).count();
@@ -86,9 +86,9 @@ for_each_device! {
 
         // An RBM that owns the parameters of the first layer becomes the same.
         let mut owned = Rbm::new(shape(60, 40), 0);
-        let mut trainer = Trainer::new(&backend, owned.shape(), settings(0)).expect("trainer");
-        let held = backend.load(data).expect("data");
-        let mut lent = owned.lend(&backend).expect("lent");
+        let mut trainer = Trainer::new(&device, owned.shape(), settings(0)).expect("trainer");
+        let held = device.load(data).expect("data");
+        let mut lent = owned.lend(&device).expect("lent");
         for first in (0..150).step_by(10) {
             step(&mut trainer, &mut lent, &held, first % 50);
         }
@@ -100,19 +100,19 @@ for_each_device! {
     }
 
     /// What the trainer learns is seen by the feed-forward net at once, and the other way round.
-    fn the_net_and_the_rbm_are_one(backend) {
+    fn the_net_and_the_rbm_are_one(device) {
         let mut layer = SigmoidLayer::new(12, 7, 5);
         let mut visible_bias = vec![0.0; 12];
         let x = random_values(30 * 12, 0.5, 5);
-        let held = backend.load(Rows::new(Values::F32(&x), 12).expect("rows")).expect("data");
-        let mut trainer = Trainer::new(&backend, layer.shape(), settings(5)).expect("trainer");
+        let held = device.load(Rows::new(Values::F32(&x), 12).expect("rows")).expect("data");
+        let mut trainer = Trainer::new(&device, layer.shape(), settings(5)).expect("trainer");
         let shape = layer.shape();
         for round in 0..3 {
             // Fine-tuning changes the layer between loans.
             layer.w[round] += 0.25;
             let before = layer.w.clone();
             let rbm = RbmMut::from_parts(shape, &mut layer.w, &mut visible_bias, &mut layer.b).expect("fits");
-            let mut lent = rbm.lend(&backend).expect("lent");
+            let mut lent = rbm.lend(&device).expect("lent");
             assert_bits(lent.to_rbm().expect("copy").view().weights(), &before, "what is lent");
             step(&mut trainer, &mut lent, &held, 10 * round);
             let after = lent.to_rbm().expect("copy");
@@ -145,15 +145,15 @@ fn misfits_are_errors() {
     assert!(Rows::new(Values::F32(&[0.0, 1.5]), 2).is_err() && Rows::new(Values::F32(&[0.0, f32::NAN]), 2).is_err());
     assert!(Rows::new(Values::U8(&[1, 2, 3]), 2).is_err() && Rows::new(Values::U8(&[]), 0).is_err());
 
-    let backend = harmonium::Cpu::detect().expect("cpu");
+    let device = harmonium::Cpu::detect().expect("cpu");
     let mut rbm = Rbm::new(two, 0);
     let right = Settings::default();
-    assert!(Trainer::new(backend, two, Settings { k: 0, ..right }).is_err());
-    assert!(Trainer::new(backend, two, Settings { algorithm: Algorithm::Pcd { n_chains: 0 }, ..right }).is_err());
-    let mut trainer = Trainer::new(backend, two, right).expect("trainer");
-    let mut other = Trainer::new(backend, shape(2, 4), right).expect("trainer");
+    assert!(Trainer::new(device, two, Settings { k: 0, ..right }).is_err());
+    assert!(Trainer::new(device, two, Settings { algorithm: Algorithm::Pcd { n_chains: 0 }, ..right }).is_err());
+    let mut trainer = Trainer::new(device, two, right).expect("trainer");
+    let mut other = Trainer::new(device, shape(2, 4), right).expect("trainer");
     let before = rbm.clone();
-    let mut lent = rbm.lend(backend).expect("lent");
+    let mut lent = rbm.lend(device).expect("lent");
     let rows = |values, units| Rows::new(Values::F32(values), units).expect("rows");
     assert!(trainer.step(&mut lent, rows(&[0.5; 3], 3), 0.1).is_err());
     assert!(trainer.step(&mut lent, rows(&[], 2), 0.1).is_err());

@@ -73,13 +73,13 @@ fn the_elementary_functions_at_the_ends() {
 
 for_each_device! {
     // Weights of 0, so that the pre-activation is the bias, to the bit but for the sign of 0.
-    fn a_layer_at_the_ends(backend) {
+    fn a_layer_at_the_ends(device) {
         let x = extremes();
         let n = x.len();
         let rbm = Rbm::from_parts(shape(n, n), vec![0.0; n * n], x.clone(), x.clone()).expect("a model");
-        let resident = rbm.on(&backend).expect("resident");
+        let resident = rbm.on(&device).expect("resident");
         let states = random_values(3 * n, 0.5, 18);
-        let data = backend.load(rows(&states, n)).expect("data");
+        let data = device.load(rows(&states, n)).expect("data");
         let batch = data.range(0..3);
         let mut out = Activations::default();
         for up in [true, false] {
@@ -108,20 +108,20 @@ for_each_device! {
     }
 
     // Weights of ± 1e4 and of the smallest numbers: training with any monitor stays finite.
-    fn training_at_the_ends(backend) {
+    fn training_at_the_ends(device) {
         let (nv, nh) = (9, 7);
         for size in [f32::from_bits(1), f32::MIN_POSITIVE, 1e4, 1e30] {
             let weights: Vec<f32> = (0..nv * nh).map(|i| if i % 3 == 0 { -size } else { size }).collect();
             let rbm = Rbm::from_parts(shape(nv, nh), weights, vec![-0.0; nv], vec![size; nh]).expect("a model");
             let values = random_values(4 * nv, 0.6, 19);
-            let data = backend.load(rows(&values, nv)).expect("data");
+            let data = device.load(rows(&values, nv)).expect("data");
             let batch = data.range(0..4);
             for algorithm in ALGORITHMS {
                 for monitor in [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction] {
                     let mut rbm = rbm.clone();
                     let settings = Settings { algorithm, k: 2, monitor, seed: 5 };
-                    let mut trainer = Trainer::new(&backend, shape(nv, nh), settings).expect("a trainer");
-                    let mut lent = rbm.lend(&backend).expect("lent");
+                    let mut trainer = Trainer::new(&device, shape(nv, nh), settings).expect("a trainer");
+                    let mut lent = rbm.lend(&device).expect("lent");
                     (0..5).for_each(|_| trainer.step(&mut lent, batch, 0.1).expect("a step"));
                     let report = trainer.take_report().expect("a report");
                     assert!(report.monitor.is_some_and(f64::is_finite), "{size:e}, {settings:?}: {report:?}");

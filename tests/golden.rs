@@ -8,11 +8,10 @@ mod oracle;
 
 use harmonium::{
     Algorithm, Checkpoint, Cpu, Dataset, Isa, Monitor, Purpose, Rbm, Settings, Trainer, Uniforms,
-    checkpoint::{Epoch, Place, fingerprint},
-    diagnostics::{CheckUp, EquilibriumGap},
+    checkpoint::{Place, fingerprint},
     idx,
 };
-use oracle::{byte_rows, in_pool, random_bytes, random_rbm, shape};
+use oracle::{byte_rows, fill_log, in_pool, random_bytes, random_rbm, shape};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, fs::File, path::Path};
 
@@ -90,16 +89,7 @@ fn a_checkpoint() {
     lent.finish().expect("finished");
     let state = trainer.state().expect("a state");
     let mut checkpoint = Checkpoint::new(rbm, settings, state, Place::new(3, 1, 1.5), fingerprint(rows));
-    checkpoint.log = vec![Epoch::new(5, Some(-0.1), 1e-300), Epoch::new(10, None, 0.1)];
-    checkpoint.health = vec![CheckUp {
-        updates: 7,
-        r_hat: Some(1.0 + f64::EPSILON),
-        bulk_effective_sample_size: Some(1e-300),
-        autocorrelation_time: None,
-        visible_flip_rate: 0.1,
-        hidden_flip_rate: 0.0,
-        gap: EquilibriumGap { persistent: -3.5, fresh: -1.25, gap: -2.25, standard_error: 0.1 },
-    }];
+    fill_log(&mut checkpoint);
     checkpoint.options = BTreeMap::from([("hidden".into(), "70".into()), ("lr".into(), "0.1".into())]);
     checkpoint.version = "0.1.0".into();
     assert_eq!(

@@ -33,25 +33,25 @@ fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-fn library_gradient(backend: &Device, rbm: &Rbm, data: &[f32], weights: &[f32]) -> Vec<f64> {
+fn library_gradient(device: &Device, rbm: &Rbm, data: &[f32], weights: &[f32]) -> Vec<f64> {
     let mut gradient = Gradient::zero(rbm.shape());
     // What is in there must not matter.
     gradient.weights.fill(7.0);
     gradient.visible_bias.fill(7.0);
     gradient.hidden_bias.fill(7.0);
-    let resident = rbm.on(backend).expect("resident");
-    let held = backend.load(rows(data, rbm.shape().n_visible())).expect("data");
+    let resident = rbm.on(device).expect("resident");
+    let held = device.load(rows(data, rbm.shape().n_visible())).expect("data");
     resident.free_energy_gradient(held.range(0..weights.len()), weights, &mut gradient).expect("gradient");
     flat(&gradient)
 }
 
 /// One update's gradient, and the chains' ends that it used.
-fn trainer_gradient(trainer: &mut Trainer, backend: &Device, rbm: &Rbm, data: &[f32]) -> (Vec<f64>, Vec<f32>) {
+fn trainer_gradient(trainer: &mut Trainer, device: &Device, rbm: &Rbm, data: &[f32]) -> (Vec<f64>, Vec<f32>) {
     let nv = rbm.shape().n_visible();
     let mut gradient = Gradient::zero(rbm.shape());
     gradient.weights.fill(7.0);
-    let held = backend.load(rows(data, nv)).expect("data");
-    let resident = rbm.on(backend).expect("resident");
+    let held = device.load(rows(data, nv)).expect("data");
+    let resident = rbm.on(device).expect("resident");
     trainer.gradient(&resident, held.range(0..data.len() / nv), &mut gradient).expect("gradient");
     let mut ends = Activations::default();
     trainer.chains().visible(&resident, &mut ends).expect("ends");
@@ -59,14 +59,14 @@ fn trainer_gradient(trainer: &mut Trainer, backend: &Device, rbm: &Rbm, data: &[
 }
 
 for_each_device! {
-    fn free_energy_gradient_is_its_finite_difference(backend) {
+    fn free_energy_gradient_is_its_finite_difference(device) {
         let inputs = (1usize..=70, 1usize..=70, 1usize..=9, 0.0..1.0f64, 0.1..3.0f64, any::<u64>());
         proptest!(cases(48), |((nv, nh, n, density, range, seed) in inputs)| {
             let rbm = random_rbm(shape(nv, nh), range / (nv.max(nh) as f64).sqrt(), seed);
             let data = random_values(n * nv, density, seed ^ 1);
             let mut generator = generator(seed);
             let weights: Vec<f32> = (0..n).map(|_| symmetric(&mut generator, 2.0)).collect();
-            let found = library_gradient(&backend, &rbm, &data, &weights);
+            let found = library_gradient(&device, &rbm, &data, &weights);
 
             let model = Exact::of(&rbm);
             let data = rows_f64(&data, nv);
@@ -89,17 +89,17 @@ for_each_device! {
     }
 
     /// ∂/∂θ of mean F(data) - mean F(chain_end), the chain_end frozen.
-    fn an_update_follows_the_difference_of_free_energies(backend) {
+    fn an_update_follows_the_difference_of_free_energies(device) {
         let inputs = (1usize..=40, 1usize..=40, 1usize..=8, 0usize..=8, 1usize..=4, 0.0..1.0f64, any::<u64>());
         proptest!(cases(40), |((nv, nh, n, chains, k, density, seed) in inputs)| {
             let rbm = random_rbm(shape(nv, nh), 2.0 / (nv.max(nh) as f64).sqrt(), seed);
             let data = random_values(n * nv, density, seed ^ 1);
             let algorithm = if chains == 0 { Algorithm::Cd } else { Algorithm::Pcd { n_chains: chains } };
             let settings = Settings { algorithm, k, monitor: Monitor::None, seed };
-            let mut trainer = Trainer::new(&backend, rbm.shape(), settings).expect("trainer");
+            let mut trainer = Trainer::new(&device, rbm.shape(), settings).expect("trainer");
             let model = Exact::of(&rbm);
             for _ in 0..2 {
-                let (found, ends) = trainer_gradient(&mut trainer, &backend, &rbm, &data);
+                let (found, ends) = trainer_gradient(&mut trainer, &device, &rbm, &data);
                 prop_assert_eq!(ends.len(), if chains == 0 { data.len() } else { chains * nv });
                 prop_assert!(ends.iter().all(|&x| x == 0.0 || x == 1.0));
                 let (data, ends) = (rows_f64(&data, nv), rows_f64(&ends, nv));
@@ -119,7 +119,7 @@ for_each_device! {
     }
 
     /// With every visible state as a chain's end, weighted by its probability, no chance is left.
-    fn all_states_give_the_likelihoods_gradient(backend) {
+    fn all_states_give_the_likelihoods_gradient(device) {
         for (seed, (nv, nh)) in [(3, 4), (8, 4), (5, 7), (1, 2)].into_iter().enumerate() {
             let rbm = random_rbm(shape(nv, nh), 1.5, seed as u64);
             let model = Exact::of(&rbm);
@@ -128,7 +128,7 @@ for_each_device! {
             let rows: Vec<f32> = data.iter().copied().chain(all).collect();
             let weights: Vec<f32> =
                 [1.0 / 6.0; 6].into_iter().chain(model.p_v().into_iter().map(|p| -p)).map(|w| w as f32).collect();
-            let found = library_gradient(&backend, &rbm, &rows, &weights);
+            let found = library_gradient(&device, &rbm, &rows, &weights);
             // The weights were rounded once more: one more rounding a term, and `gradient_error` has four to spare.
             let bounds = gradient_error(&model, &rows_f64(&rows, nv), &weights.iter().map(|&w| f64::from(w)).collect::<Vec<_>>());
             assert_near(&found, &model.loss_gradient(&rows_f64(&data, nv)), &bounds, "loss gradient");
@@ -138,7 +138,7 @@ for_each_device! {
     /// Chains drawn from the exact distribution: the mean gradient is that of the likelihood. Each of the 34 components is
     /// a mean of 16 384 independent terms whose variance is known by enumeration; six standard deviations are exceeded
     /// with probability 2e-9 each, 7e-8 in all (plus what rounding can do).
-    fn exact_samples_give_the_likelihoods_gradient(backend) {
+    fn exact_samples_give_the_likelihoods_gradient(device) {
         let (nv, nh, groups, group) = (5, 4, 16, 1024);
         let rbm = random_rbm(shape(nv, nh), 1.0, 5);
         let model = Exact::of(&rbm);
@@ -152,7 +152,7 @@ for_each_device! {
             for _ in 0..group {
                 samples.extend(state(draw_from(&p_v, &mut generator), nv).into_iter().map(|x| x as f32));
             }
-            add(&mut found, 1.0 / groups as f64, &library_gradient(&backend, &rbm, &samples, &weights));
+            add(&mut found, 1.0 / groups as f64, &library_gradient(&device, &rbm, &samples, &weights));
             let weights: Vec<f64> = weights.iter().map(|&w| f64::from(w)).collect();
             add(&mut rounded, 1.0 / groups as f64, &gradient_error(&model, &rows_f64(&samples, nv), &weights));
         }
@@ -165,7 +165,7 @@ for_each_device! {
     /// they end. It moves from nearly nothing (k = 1) to the likelihood's gradient. Six standard deviations: 2e-9 for each
     /// of 11 components and 4 values of k, 9e-8 in all. The samples of one batch are independent given the data; all rows are
     /// the same, so that each is a draw from one distribution.
-    fn contrastive_divergence_has_the_expected_gradient(backend) {
+    fn contrastive_divergence_has_the_expected_gradient(device) {
         let (nv, nh, n, updates) = (3, 2, 500, 40);
         let rbm = random_rbm(shape(nv, nh), 1.5, 3);
         let model = Exact::of(&rbm);
@@ -174,10 +174,10 @@ for_each_device! {
         let row = rows_f64(&x, nv).remove(0);
         for k in [1, 2, 3, 30] {
             let settings = Settings { algorithm: Algorithm::Cd, k, monitor: Monitor::None, seed: 40 + k as u64 };
-            let mut trainer = Trainer::new(&backend, rbm.shape(), settings).expect("trainer");
+            let mut trainer = Trainer::new(&device, rbm.shape(), settings).expect("trainer");
             let mut found = vec![0.0; model.theta.len()];
             for _ in 0..updates {
-                add(&mut found, 1.0 / updates as f64, &trainer_gradient(&mut trainer, &backend, &rbm, &data).0);
+                add(&mut found, 1.0 / updates as f64, &trainer_gradient(&mut trainer, &device, &rbm, &data).0);
             }
             let pairs = model.after_sweeps(&product(&model.p_hidden(&row)), k);
             let ends: Vec<f64> = pairs.chunks_exact(1 << nh).map(|h| h.iter().sum()).collect();

@@ -15,8 +15,8 @@ use oracle::{
 };
 
 /// Calls `work` with a batch of the rows.
-fn with_batch<T>(backend: &Device, values: &[f32], units: usize, work: impl FnOnce(Batch<'_>) -> T) -> T {
-    let data = backend.load(rows(values, units)).expect("data");
+fn with_batch<T>(device: &Device, values: &[f32], units: usize, work: impl FnOnce(Batch<'_>) -> T) -> T {
+    let data = device.load(rows(values, units)).expect("data");
     work(data.range(0..values.len() / units))
 }
 
@@ -105,11 +105,11 @@ fn settings(algorithm: Algorithm, k: usize, monitor: Monitor) -> Settings {
 }
 
 for_each_device! {
-    fn pseudo_likelihood_is_the_oracles(backend) {
+    fn pseudo_likelihood_is_the_oracles(device) {
         for (seed, (nv, nh, n)) in [(1, 1, 3), (4, 5, 9), (33, 31, 7), (65, 130, 5)].into_iter().enumerate() {
             for density in [0.1, 0.9] {
                 let rbm = random_rbm(shape(nv, nh), 2.0 / (nv as f64).sqrt(), seed as u64);
-                let (resident, model) = (rbm.on(&backend).expect("resident"), Exact::of(&rbm));
+                let (resident, model) = (rbm.on(&device).expect("resident"), Exact::of(&rbm));
                 // Real numbers: they are rounded first.
                 let x = random_values(n * nv, density, seed as u64);
                 let rows: Vec<Vec<f64>> = rows_f64(&x, nv).iter().map(|x| rounded(x)).collect();
@@ -117,7 +117,7 @@ for_each_device! {
                 let mut errors = vec![0.0; n];
                 let mut exact_errors = vec![0.0; n];
                 for i in 0..nv {
-                    let found = with_batch(&backend, &x, nv, |x| resident.pseudo_log_likelihood_of_bit(x, i)).expect("bit");
+                    let found = with_batch(&device, &x, nv, |x| resident.pseudo_log_likelihood_of_bit(x, i)).expect("bit");
                     let expected: Vec<f64> = rows.iter().map(|x| nv as f64 * model.log_conditional(x, i)).collect();
                     let bounds: Vec<f64> = rows.iter().map(|x| bit_error(&model, x, i)).collect();
                     assert_near(&found, &expected, &bounds, &format!("bit {i}"));
@@ -128,24 +128,24 @@ for_each_device! {
                         exact_errors[r] += product_error(&model, &rows[r], i).max(bounds[r] / nv as f64);
                     }
                 }
-                let found = with_batch(&backend, &x, nv, |x| resident.pseudo_log_likelihood(x)).expect("exact");
+                let found = with_batch(&device, &x, nv, |x| resident.pseudo_log_likelihood(x)).expect("exact");
                 let expected: Vec<f64> = rows.iter().map(|x| model.pseudo_log_likelihood(x)).collect();
                 assert_near(&found, &expected, &exact_errors, "exact");
                 // The estimator's mean over bits is the exact one; either is off by no more than its bound.
                 let both: Vec<f64> = errors.iter().zip(&exact_errors).map(|(a, b)| a + b).collect();
                 assert_near(&sums, &found, &both, "mean over bits");
-                assert!(with_batch(&backend, &x, nv, |x| resident.pseudo_log_likelihood_of_bit(x, nv)).is_err());
+                assert!(with_batch(&device, &x, nv, |x| resident.pseudo_log_likelihood_of_bit(x, nv)).is_err());
             }
         }
     }
 
-    fn free_energy_is_the_oracles(backend) {
+    fn free_energy_is_the_oracles(device) {
         for (seed, (nv, nh, n)) in [(1, 1, 3), (4, 5, 9), (33, 31, 7), (65, 130, 25)].into_iter().enumerate() {
             for density in [0.1, 0.9] {
                 let rbm = random_rbm(shape(nv, nh), 2.0, seed as u64);
                 let model = Exact::of(&rbm);
                 let x = random_values(n * nv, density, seed as u64);
-                let found = with_batch(&backend, &x, nv, |x| rbm.on(&backend).expect("resident").free_energy(x)).expect("F");
+                let found = with_batch(&device, &x, nv, |x| rbm.on(&device).expect("resident").free_energy(x)).expect("F");
                 let rows = rows_f64(&x, nv);
                 let expected: Vec<f64> = rows.iter().map(|x| model.free_energy(x)).collect();
                 let bounds: Vec<f64> = rows.iter().map(|x| free_energy_error(&model, x)).collect();
@@ -155,46 +155,46 @@ for_each_device! {
     }
 
     /// The value 1/2 counts as 1, and of eight-bit data 128 is the first that does.
-    fn a_half_counts_as_one(backend) {
+    fn a_half_counts_as_one(device) {
         let rbm = random_rbm(shape(3, 4), 1.0, 5);
-        let resident = rbm.on(&backend).expect("resident");
-        let exact = |x: &[f32]| with_batch(&backend, x, 3, |x| resident.pseudo_log_likelihood(x)).expect("exact");
+        let resident = rbm.on(&device).expect("resident");
+        let exact = |x: &[f32]| with_batch(&device, x, 3, |x| resident.pseudo_log_likelihood(x)).expect("exact");
         let below = f32::from_bits(0.5f32.to_bits() - 1);
         assert_eq!(exact(&[0.5, below, 0.0]), exact(&[1.0, 0.0, 0.0]));
         let bytes = [128, 127, 255];
-        let data = backend.load(byte_rows(&bytes, 3)).expect("data");
-        let found = resident.pseudo_log_likelihood(batch_of(&backend, &data, 1)).expect("bytes");
+        let data = device.load(byte_rows(&bytes, 3)).expect("data");
+        let found = resident.pseudo_log_likelihood(batch_of(&device, &data, 1)).expect("bytes");
         assert_eq!(found, exact(&[1.0, 0.0, 1.0]));
     }
 
     /// One bit an update, the next at the next, on and on; of the parameters from before the update.
-    fn the_bit_cycles_over_updates(backend) {
+    fn the_bit_cycles_over_updates(device) {
         for algorithm in [Algorithm::Cd, Algorithm::Pcd { n_chains: 3 }] {
             let (nv, nh, n) = (7, 5, 6);
             let mut rbm = random_rbm(shape(nv, nh), 1.0, 6);
             let x = random_values(n * nv, 0.6, 6);
-            let mut trainer = Trainer::new(&backend, rbm.shape(), settings(algorithm, 1, Monitor::PseudoLikelihood)).expect("trainer");
+            let mut trainer = Trainer::new(&device, rbm.shape(), settings(algorithm, 1, Monitor::PseudoLikelihood)).expect("trainer");
             assert_eq!(trainer.take_report().expect("report").monitor, None);
-            let mut lent = rbm.lend(&backend).expect("lent");
+            let mut lent = rbm.lend(&device).expect("lent");
             for update in 0..3 * nv + 2 {
-                let before = with_batch(&backend, &x, nv, |x| lent.pseudo_log_likelihood_of_bit(x, update % nv)).expect("bit");
-                with_batch(&backend, &x, nv, |x| trainer.step(&mut lent, x, 0.5)).expect("step");
+                let before = with_batch(&device, &x, nv, |x| lent.pseudo_log_likelihood_of_bit(x, update % nv)).expect("bit");
+                with_batch(&device, &x, nv, |x| trainer.step(&mut lent, x, 0.5)).expect("step");
                 assert_same(report(&mut trainer), average(&before), &format!("update {update}"));
             }
         }
     }
 
     /// A report is the mean over the updates since the last one, and says how many those were.
-    fn a_report_is_a_mean_over_updates(backend) {
+    fn a_report_is_a_mean_over_updates(device) {
         let (nv, nh, n) = (7, 5, 6);
         let x = random_values(n * nv, 0.6, 6);
         let run = |every: usize| {
             let mut rbm = random_rbm(shape(nv, nh), 1.0, 6);
-            let mut trainer = Trainer::new(&backend, rbm.shape(), settings(Algorithm::Cd, 2, Monitor::PseudoLikelihood)).expect("trainer");
-            let mut lent = rbm.lend(&backend).expect("lent");
+            let mut trainer = Trainer::new(&device, rbm.shape(), settings(Algorithm::Cd, 2, Monitor::PseudoLikelihood)).expect("trainer");
+            let mut lent = rbm.lend(&device).expect("lent");
             let mut reports = Vec::new();
             for update in 1..=12 {
-                with_batch(&backend, &x, nv, |x| trainer.step(&mut lent, x, 0.5)).expect("step");
+                with_batch(&device, &x, nv, |x| trainer.step(&mut lent, x, 0.5)).expect("step");
                 if update % every == 0 {
                     let report = trainer.take_report().expect("report");
                     assert_eq!((report.updates, report.since_last), (update as u64, every as u64));
@@ -209,29 +209,29 @@ for_each_device! {
         }
     }
 
-    fn the_exact_monitor_is_of_the_old_parameters(backend) {
+    fn the_exact_monitor_is_of_the_old_parameters(device) {
         let (nv, nh, n) = (7, 5, 6);
         let mut rbm = random_rbm(shape(nv, nh), 1.0, 8);
         let x = random_values(n * nv, 0.6, 8);
         let pcd = Algorithm::Pcd { n_chains: 4 };
-        let mut trainer = Trainer::new(&backend, rbm.shape(), settings(pcd, 1, Monitor::ExactPseudoLikelihood)).expect("trainer");
-        let mut lent = rbm.lend(&backend).expect("lent");
+        let mut trainer = Trainer::new(&device, rbm.shape(), settings(pcd, 1, Monitor::ExactPseudoLikelihood)).expect("trainer");
+        let mut lent = rbm.lend(&device).expect("lent");
         for _ in 0..5 {
-            let before = with_batch(&backend, &x, nv, |x| lent.pseudo_log_likelihood(x)).expect("exact");
-            with_batch(&backend, &x, nv, |x| trainer.step(&mut lent, x, 0.5)).expect("step");
+            let before = with_batch(&device, &x, nv, |x| lent.pseudo_log_likelihood(x)).expect("exact");
+            with_batch(&device, &x, nv, |x| trainer.step(&mut lent, x, 0.5)).expect("step");
             assert_same(report(&mut trainer), average(&before), "exact");
         }
     }
 
-    fn reconstruction_is_of_the_right_pre_activations(backend) {
+    fn reconstruction_is_of_the_right_pre_activations(device) {
         let (nv, nh, n) = (9, 5, 6);
         let x = random_values(n * nv, 0.6, 9);
         for k in [1, 3] {
             let mut rbm = random_rbm(shape(nv, nh), 1.0, 9);
-            let mut trainer = Trainer::new(&backend, rbm.shape(), settings(Algorithm::Cd, k, Monitor::Reconstruction)).expect("trainer");
-            let mut lent = rbm.lend(&backend).expect("lent");
+            let mut trainer = Trainer::new(&device, rbm.shape(), settings(Algorithm::Cd, k, Monitor::Reconstruction)).expect("trainer");
+            let mut lent = rbm.lend(&device).expect("lent");
             for _ in 0..5 {
-                with_batch(&backend, &x, nv, |x| trainer.step(&mut lent, x, 0.5)).expect("step");
+                with_batch(&device, &x, nv, |x| trainer.step(&mut lent, x, 0.5)).expect("step");
                 // CD: those of step k, which the chains still hold.
                 let mut last = Activations::default();
                 trainer.chains().visible(&lent, &mut last).expect("visible");
@@ -241,29 +241,29 @@ for_each_device! {
         }
         let mut rbm = random_rbm(shape(nv, nh), 1.0, 9);
         let pcd = Algorithm::Pcd { n_chains: 4 };
-        let mut trainer = Trainer::new(&backend, rbm.shape(), settings(pcd, 2, Monitor::Reconstruction)).expect("trainer");
-        let mut lent = rbm.lend(&backend).expect("lent");
+        let mut trainer = Trainer::new(&device, rbm.shape(), settings(pcd, 2, Monitor::Reconstruction)).expect("trainer");
+        let mut lent = rbm.lend(&device).expect("lent");
         for _ in 0..5 {
             // PCD: those that the batch's hidden means give, by the parameters from before.
             let (mut hidden, mut visible) = (Activations::default(), Activations::default());
-            with_batch(&backend, &x, nv, |x| lent.propup(x, &mut hidden)).expect("propup");
-            with_batch(&backend, &hidden.mean, nh, |h| lent.propdown(h, &mut visible)).expect("propdown");
+            with_batch(&device, &x, nv, |x| lent.propup(x, &mut hidden)).expect("propup");
+            with_batch(&device, &hidden.mean, nh, |h| lent.propdown(h, &mut visible)).expect("propdown");
             let expected = reconstruction_cross_entropy(rows(&x, nv), &visible.pre_activation).expect("cross-entropy");
-            with_batch(&backend, &x, nv, |x| trainer.step(&mut lent, x, 0.5)).expect("step");
+            with_batch(&device, &x, nv, |x| trainer.step(&mut lent, x, 0.5)).expect("step");
             assert_same_terms(report(&mut trainer), average(&expected), "PCD");
         }
     }
 
-    fn nothing_watched_is_nothing_reported(backend) {
+    fn nothing_watched_is_nothing_reported(device) {
         let mut rbm = random_rbm(shape(5, 4), 1.0, 10);
-        let mut trainer = Trainer::new(&backend, rbm.shape(), settings(Algorithm::Cd, 1, Monitor::None)).expect("trainer");
-        let mut lent = rbm.lend(&backend).expect("lent");
-        with_batch(&backend, &[0.5; 10], 5, |x| trainer.step(&mut lent, x, 0.1)).expect("step");
+        let mut trainer = Trainer::new(&device, rbm.shape(), settings(Algorithm::Cd, 1, Monitor::None)).expect("trainer");
+        let mut lent = rbm.lend(&device).expect("lent");
+        with_batch(&device, &[0.5; 10], 5, |x| trainer.step(&mut lent, x, 0.1)).expect("step");
         assert_eq!(trainer.take_report().expect("report").monitor, None);
     }
 
     /// Pre-activations of ±1e4, where σ is 0 or 1 and its logarithm infinite.
-    fn everything_is_finite_far_out(backend) {
+    fn everything_is_finite_far_out(device) {
         let (nv, nh, n) = (20, 11, 8);
         for sign in [1.0, -1.0, 0.0] {
             let mut weights = random_bits(nv * nh, 0.5, 11);
@@ -272,18 +272,18 @@ for_each_device! {
             }
             let mut rbm = Rbm::from_parts(shape(nv, nh), weights, vec![-1e3; nv], vec![1e3; nh]).expect("model");
             let x: Vec<f32> = [vec![1.0; nv], vec![0.0; nv], random_bits((n - 2) * nv, 0.5, 12)].concat();
-            let resident = rbm.on(&backend).expect("resident");
+            let resident = rbm.on(&device).expect("resident");
             let finite = |values: Vec<f64>, what: &str| assert!(values.iter().all(|x| x.is_finite()), "{what}: {values:?}");
-            finite(with_batch(&backend, &x, nv, |x| resident.free_energy(x)).expect("F"), "free energy");
-            finite(with_batch(&backend, &x, nv, |x| resident.pseudo_log_likelihood(x)).expect("PL"), "exact");
+            finite(with_batch(&device, &x, nv, |x| resident.free_energy(x)).expect("F"), "free energy");
+            finite(with_batch(&device, &x, nv, |x| resident.pseudo_log_likelihood(x)).expect("PL"), "exact");
             for i in 0..nv {
-                finite(with_batch(&backend, &x, nv, |x| resident.pseudo_log_likelihood_of_bit(x, i)).expect("PL"), "bit");
+                finite(with_batch(&device, &x, nv, |x| resident.pseudo_log_likelihood_of_bit(x, i)).expect("PL"), "bit");
             }
             for monitor in [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction] {
                 for algorithm in [Algorithm::Cd, Algorithm::Pcd { n_chains: 3 }] {
-                    let mut trainer = Trainer::new(&backend, rbm.shape(), settings(algorithm, 2, monitor)).expect("trainer");
-                    let mut lent = rbm.lend(&backend).expect("lent");
-                    with_batch(&backend, &x, nv, |x| trainer.step(&mut lent, x, 0.1)).expect("step");
+                    let mut trainer = Trainer::new(&device, rbm.shape(), settings(algorithm, 2, monitor)).expect("trainer");
+                    let mut lent = rbm.lend(&device).expect("lent");
+                    with_batch(&device, &x, nv, |x| trainer.step(&mut lent, x, 0.1)).expect("step");
                     let value = report(&mut trainer);
                     assert!(value.is_finite() && value <= 0.0, "{monitor:?}: {value}");
                 }
@@ -322,7 +322,7 @@ fn lent_parameters_read_like_resident_ones() {
         (resident.shape().n_visible(), resident.shape().n_hidden())
     }
     let mut rbm = random_rbm(shape(3, 2), 1.0, 15);
-    let backend = harmonium::Cpu::detect().expect("cpu");
-    let lent = rbm.lend(backend).expect("lent");
+    let device = harmonium::Cpu::detect().expect("cpu");
+    let lent = rbm.lend(device).expect("lent");
     assert_eq!(shape_of(&lent), (3, 2));
 }

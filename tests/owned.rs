@@ -56,9 +56,9 @@ fn data(units: usize, seed: u64) -> Dataset {
 
 for_each_device! {
     /// What a loan learns on one thread an estimator learns that is handed on after every epoch.
-    fn an_estimator_moves_between_threads(backend) {
+    fn an_estimator_moves_between_threads(device) {
         let settings = settings(Algorithm::Pcd { n_chains: 7 }, 3);
-        let mut estimator = Estimator::new(&backend, data(60, 1), 33, settings).expect("an estimator");
+        let mut estimator = Estimator::new(&device, data(60, 1), 33, settings).expect("an estimator");
         let mut monitors = Vec::new();
         for _ in 0..3 {
             let trained = std::thread::spawn(move || {
@@ -70,8 +70,8 @@ for_each_device! {
             monitors.push(monitor);
         }
         let (mut rbm, rows) = (Rbm::new(shape(60, 33), 3), data(60, 1));
-        let mut trainer = Trainer::new(&backend, rbm.shape(), settings).expect("a trainer");
-        let mut lent = rbm.lend(&backend).expect("a loan");
+        let mut trainer = Trainer::new(&device, rbm.shape(), settings).expect("a trainer");
+        let mut lent = rbm.lend(&device).expect("a loan");
         for monitor in monitors {
             for batch in rows.batches(10) {
                 trainer.step(&mut lent, rows.rows().range(batch), 0.1).expect("a step");
@@ -80,15 +80,15 @@ for_each_device! {
         }
         lent.finish().expect("finished");
         assert_eq!(estimator.rbm.to_rbm().expect("a copy"), rbm);
-        assert_eq!(estimator.device, backend);
+        assert_eq!(estimator.device, device);
     }
 
     /// A stack whose three layers are trained in turns, again and again, and see each other's activations.
-    fn a_stack_is_trained_in_turns(backend) {
+    fn a_stack_is_trained_in_turns(device) {
         let mut input = data(40, 5);
         let mut layers = Vec::new();
         for (n, n_hidden) in [30, 20, 10].into_iter().enumerate() {
-            let layer = Estimator::new(&backend, input, n_hidden, settings(Algorithm::Cd, n as u64)).expect("a layer");
+            let layer = Estimator::new(&device, input, n_hidden, settings(Algorithm::Cd, n as u64)).expect("a layer");
             input = layer.transform().expect("means");
             layers.push(layer);
         }
@@ -108,15 +108,15 @@ for_each_device! {
     }
 
     /// A rule of one's own: the plain one is `step` to the bit, and the means are those of the batch.
-    fn gradient_and_apply_are_a_step(backend) {
+    fn gradient_and_apply_are_a_step(device) {
         for algorithm in [Algorithm::Cd, Algorithm::Pcd { n_chains: 13 }] {
             let (nv, nh, n) = (97, 130, 21);
             let x = oracle::random_values(n * nv, 0.4, 8);
             let settings = settings(algorithm, 8);
-            let mut one = random_rbm(shape(nv, nh), 0.3, 8).on(&backend).expect("resident");
+            let mut one = random_rbm(shape(nv, nh), 0.3, 8).on(&device).expect("resident");
             let mut other = one.clone();
-            let mut stepping = Trainer::new(&backend, one.shape(), settings).expect("a trainer");
-            let mut ruling = Trainer::new(&backend, one.shape(), settings).expect("a trainer");
+            let mut stepping = Trainer::new(&device, one.shape(), settings).expect("a trainer");
+            let mut ruling = Trainer::new(&device, one.shape(), settings).expect("a trainer");
             let (mut gradient, mut means) = (Gradient::zero(one.shape()), BatchMeans::default());
             let mut hidden = Activations::default();
             for lr in [0.1, 0.05, -0.02] {
@@ -135,7 +135,7 @@ for_each_device! {
                 }
             }
             let (one, other) = (one.to_rbm().expect("a copy"), other.to_rbm().expect("a copy"));
-            if is_canonical(&backend) {
+            if is_canonical(&device) {
                 assert_bits(one.view().weights(), other.view().weights(), "weights");
                 assert_bits(one.view().visible_bias(), other.view().visible_bias(), "visible bias");
                 assert_bits(one.view().hidden_bias(), other.view().hidden_bias(), "hidden bias");
@@ -144,9 +144,9 @@ for_each_device! {
     }
 
     /// Looking changes nothing, and a new interval begins only where one is taken.
-    fn reports_and_states_by_reference(backend) {
+    fn reports_and_states_by_reference(device) {
         let rows = data(20, 4);
-        let mut estimator = Estimator::new(&backend, data(20, 4), 9, settings(Algorithm::Cd, 4)).expect("an estimator");
+        let mut estimator = Estimator::new(&device, data(20, 4), 9, settings(Algorithm::Cd, 4)).expect("an estimator");
         let mut sum = 0.0;
         for (n, batch) in rows.batches(10).enumerate() {
             let Estimator { trainer, rbm, .. } = &mut estimator;
@@ -167,11 +167,11 @@ for_each_device! {
     }
 
     /// k, lr and the monitor change from step to step.
-    fn settings_change_between_steps(backend) {
+    fn settings_change_between_steps(device) {
         let rows = data(20, 6);
         let changed = |k: usize, monitor: Monitor| Settings { k, monitor, ..settings(Algorithm::Cd, 6) };
-        let mut rbm = Rbm::new(shape(20, 9), 6).on(&backend).expect("resident");
-        let mut trainer = Trainer::new(&backend, rbm.shape(), changed(1, Monitor::PseudoLikelihood)).expect("a trainer");
+        let mut rbm = Rbm::new(shape(20, 9), 6).on(&device).expect("resident");
+        let mut trainer = Trainer::new(&device, rbm.shape(), changed(1, Monitor::PseudoLikelihood)).expect("a trainer");
         trainer.step(&mut rbm, rows.rows(), 0.1).expect("a step");
         let (mut expected, state) = (rbm.clone(), trainer.state().expect("a state"));
         trainer.set_k(3).expect("k");
@@ -184,7 +184,7 @@ for_each_device! {
         let mut state = state;
         (state.watched, state.reported) = (0.0, 1);
         let settings = changed(3, Monitor::Reconstruction);
-        let mut other = Trainer::from_state(&backend, rbm.shape(), settings, &state).expect("a trainer");
+        let mut other = Trainer::from_state(&device, rbm.shape(), settings, &state).expect("a trainer");
         other.step(&mut expected, rows.rows(), 0.05).expect("a step");
         assert_eq!(rbm.to_rbm().expect("a copy"), expected.to_rbm().expect("a copy"));
         assert_eq!(other.report().expect("a report"), report);

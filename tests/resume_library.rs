@@ -1,14 +1,13 @@
 //! Training that was stopped goes on to the bit, by the library: at every update, for every algorithm and monitor, on
-//! every backend, on other numbers of threads. States that do not fit are refused, and fingerprints tell data apart.
+//! every device, on other numbers of threads. States that do not fit are refused, and fingerprints tell data apart.
 
 mod oracle;
 
 use harmonium::{
     Algorithm, Checkpoint, Device, Error, Monitor, Rbm, Settings, Trainer,
-    checkpoint::{Epoch, Place, fingerprint},
-    diagnostics::{CheckUp, EquilibriumGap},
+    checkpoint::{Place, fingerprint},
 };
-use oracle::{byte_rows, for_each_device, in_pool, random_bytes, shape};
+use oracle::{byte_rows, fill_log, for_each_device, in_pool, random_bytes, shape};
 use std::collections::BTreeMap;
 
 /// Four epochs of five batches.
@@ -21,17 +20,17 @@ const MONITORS: [Monitor; 4] =
 type Left = (Vec<u8>, Vec<Option<u64>>);
 
 /// `updates` updates from a checkpoint or from the beginning, with a report after every seventh.
-fn go_on(backend: &Device, settings: Settings, from: Option<&Checkpoint>, updates: u64) -> Left {
+fn go_on(device: &Device, settings: Settings, from: Option<&Checkpoint>, updates: u64) -> Left {
     let (nv, nh) = (15, 70);
     let bytes = random_bytes(50 * nv, 0.4, 1);
     let rows = byte_rows(&bytes, nv);
-    let data = backend.load(rows).expect("data");
+    let data = device.load(rows).expect("data");
     let mut rbm = from.map_or_else(|| Rbm::new(shape(nv, nh), 1), |from| from.rbm.clone());
     let mut trainer = match from {
-        Some(from) => Trainer::from_state(backend, shape(nv, nh), settings, &from.trainer).expect("a trainer"),
-        None => Trainer::new(backend, shape(nv, nh), settings).expect("a trainer"),
+        Some(from) => Trainer::from_state(device, shape(nv, nh), settings, &from.trainer).expect("a trainer"),
+        None => Trainer::new(device, shape(nv, nh), settings).expect("a trainer"),
     };
-    let mut lent = rbm.lend(backend).expect("lent");
+    let mut lent = rbm.lend(device).expect("lent");
     let mut reports = Vec::new();
     for update in from.map_or(0, |from| from.trainer.updates)..updates {
         let first = (update % 5) as usize * 10;
@@ -43,16 +42,7 @@ fn go_on(backend: &Device, settings: Settings, from: Option<&Checkpoint>, update
     let (rbm, state) = (lent.to_rbm().expect("a copy"), trainer.state().expect("a state"));
     let place = Place::new(updates / 5, updates % 5, 1.5);
     let mut checkpoint = Checkpoint::new(rbm, settings, state, place, fingerprint(rows));
-    checkpoint.log = vec![Epoch::new(5, Some(-0.1), 1e-300), Epoch::new(10, None, 0.1)];
-    checkpoint.health = vec![CheckUp {
-        updates: 7,
-        r_hat: Some(1.0 + f64::EPSILON),
-        bulk_effective_sample_size: Some(1e-300),
-        autocorrelation_time: None,
-        visible_flip_rate: 0.1,
-        hidden_flip_rate: 0.0,
-        gap: EquilibriumGap { persistent: -3.5, fresh: -1.25, gap: -2.25, standard_error: 0.1 },
-    }];
+    fill_log(&mut checkpoint);
     checkpoint.options = BTreeMap::from([("a \"quoted\" \\ name".into(), "and\nits ünïcode".into())]);
     checkpoint.version = "1.2.3".into();
     let bytes = checkpoint.to_bytes().expect("bytes");
@@ -61,16 +51,16 @@ fn go_on(backend: &Device, settings: Settings, from: Option<&Checkpoint>, update
 }
 
 for_each_device! {
-    fn the_library_goes_on_at_every_update(backend) {
+    fn the_library_goes_on_at_every_update(device) {
         for algorithm in ALGORITHMS {
             for monitor in MONITORS {
                 let settings = Settings { algorithm, k: 2, monitor, seed: 9 };
-                let (whole, reports) = in_pool(2, || go_on(&backend, settings, None, UPDATES));
+                let (whole, reports) = in_pool(2, || go_on(&device, settings, None, UPDATES));
                 for stop in 1..UPDATES {
                     let (before, after) = if stop % 2 == 0 { (1, 3) } else { (3, 1) };
-                    let (bytes, mut told) = in_pool(before, || go_on(&backend, settings, None, stop));
+                    let (bytes, mut told) = in_pool(before, || go_on(&device, settings, None, stop));
                     let checkpoint = Checkpoint::from_bytes(&bytes, "x").expect("a checkpoint");
-                    let (bytes, rest) = in_pool(after, || go_on(&backend, settings, Some(&checkpoint), UPDATES));
+                    let (bytes, rest) = in_pool(after, || go_on(&device, settings, Some(&checkpoint), UPDATES));
                     told.extend(rest);
                     assert!(bytes == whole && told == reports, "{algorithm:?}, {monitor:?}, stopped after {stop}");
                 }

@@ -52,10 +52,10 @@ impl Run {
     }
 
     /// Trains; a report every 50 updates and at the end.
-    fn on(&self, backend: &Cpu) -> Outcome {
+    fn on(&self, device: &Cpu) -> Outcome {
         let mut rbm = self.start();
-        let mut trainer = Trainer::new(backend, self.shape, self.settings).expect("trainer");
-        let mut lent = rbm.lend(backend).expect("lent");
+        let mut trainer = Trainer::new(device, self.shape, self.settings).expect("trainer");
+        let mut lent = rbm.lend(device).expect("lent");
         let mut monitors = Vec::new();
         for n in 0..self.updates {
             trainer.step(&mut lent, self.rows(n), LR).expect("step");
@@ -363,12 +363,12 @@ fn a_sweep_is_k_steps() {
         for isa in Isa::available() {
             for threads in THREADS {
                 in_pool(threads, || {
-                    let backend = Cpu::with_isa(isa);
-                    let resident = rbm.on(backend).expect("resident");
+                    let device = Cpu::with_isa(isa);
+                    let resident = rbm.on(device).expect("resident");
                     let mut draws = Uniforms::new(6, Purpose::Training);
                     draws.seek((1 << 40) - 1000);
                     let mut generator = draws.generator();
-                    let mut chains = Chains::new(backend, rbm.shape(), n, draws.clone()).expect("chains");
+                    let mut chains = Chains::new(device, rbm.shape(), n, draws.clone()).expect("chains");
                     let (mut visible, mut hidden) = (Activations::default(), Activations::default());
                     let mut h = vec![0.0; n * nh];
                     let mut naive = h.clone();
@@ -405,11 +405,11 @@ fn tempered_chains_are_the_naive_ones() {
     let model = Canonical::of(&rbm);
     let betas: Vec<f32> = (0..n).map(|m| m as f32 / 7.0).collect();
     for isa in Isa::available() {
-        let backend = Cpu::with_isa(isa);
+        let device = Cpu::with_isa(isa);
         let draws = Uniforms::new(7, Purpose::Annealing);
         let state = ChainState { hidden: vec![0; 2 * n], betas: betas.clone(), uniforms: draws.clone() };
-        let mut chains = Chains::from_state(backend, rbm.shape(), &state).expect("chains");
-        let resident = rbm.on(backend).expect("resident");
+        let mut chains = Chains::from_state(device, rbm.shape(), &state).expect("chains");
+        let resident = rbm.on(device).expect("resident");
         chains.sweep(&resident, 3).expect("sweep");
         let mut generator = draws.generator();
         let (mut h, mut visible, mut found) = (vec![0.0; n * nh], Activations::default(), Activations::default());
@@ -427,11 +427,11 @@ fn tempered_chains_are_the_naive_ones() {
 #[test]
 fn chains_go_on_from_their_state() {
     let rbm = random_rbm(shape(65, 130), 0.5, 27);
-    let backend = Cpu::detect().expect("cpu");
-    let resident = rbm.on(backend).expect("resident");
-    let mut chains = Chains::new(backend, rbm.shape(), 9, Uniforms::new(8, Purpose::Sampling)).expect("chains");
+    let device = Cpu::detect().expect("cpu");
+    let resident = rbm.on(device).expect("resident");
+    let mut chains = Chains::new(device, rbm.shape(), 9, Uniforms::new(8, Purpose::Sampling)).expect("chains");
     chains.sweep(&resident, 3).expect("sweep");
-    let mut other = Chains::from_state(backend, rbm.shape(), &chains.state().expect("state")).expect("chains");
+    let mut other = Chains::from_state(device, rbm.shape(), &chains.state().expect("state")).expect("chains");
     chains.sweep(&resident, 2).expect("sweep");
     other.sweep(&resident, 2).expect("sweep");
     assert_eq!(chains.state(), other.state());
@@ -445,14 +445,13 @@ fn a_step_is_gradient_and_apply() {
         for isa in Isa::available() {
             for threads in [1, 3] {
                 in_pool(threads, || {
-                    let backend = Cpu::with_isa(isa);
+                    let device = Cpu::with_isa(isa);
                     let settings = Settings { algorithm, k: 2, monitor: Monitor::None, seed: 28 };
                     let (mut one, mut two) = (random_rbm(shape, 0.3, 28), random_rbm(shape, 0.3, 28));
-                    let mut first = Trainer::new(backend, shape, settings).expect("trainer");
-                    let mut second = Trainer::new(backend, shape, settings).expect("trainer");
+                    let mut first = Trainer::new(device, shape, settings).expect("trainer");
+                    let mut second = Trainer::new(device, shape, settings).expect("trainer");
                     let mut gradient = Gradient::zero(shape);
-                    let (mut stepped, mut applied) =
-                        (one.lend(backend).expect("lent"), two.lend(backend).expect("lent"));
+                    let (mut stepped, mut applied) = (one.lend(device).expect("lent"), two.lend(device).expect("lent"));
                     for _ in 0..5 {
                         first.step(&mut stepped, rows(&data, 97), LR).expect("step");
                         second.gradient(&applied, rows(&data, 97), &mut gradient).expect("gradient");
@@ -478,10 +477,10 @@ fn the_gradient_is_the_naive_one() {
         let data = random_values(7 * 97, density, 29);
         let settings = Settings { algorithm, k: 3, monitor: Monitor::Reconstruction, seed: 29 };
         for isa in Isa::available() {
-            let backend = Cpu::with_isa(isa);
+            let device = Cpu::with_isa(isa);
             let mut naive = CanonicalTrainer::new(&model, algorithm, 3, &Uniforms::new(29, Purpose::Training));
-            let mut trainer = Trainer::new(backend, rbm.shape(), settings).expect("trainer");
-            let resident = rbm.on(backend).expect("resident");
+            let mut trainer = Trainer::new(device, rbm.shape(), settings).expect("trainer");
+            let resident = rbm.on(device).expect("resident");
             let (mut gradient, mut visible) = (Gradient::zero(rbm.shape()), Activations::default());
             for _ in 0..3 {
                 let expected = naive.gradient(&model, &data);

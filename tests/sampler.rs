@@ -84,18 +84,18 @@ fn a_position_is_a_number_of_draws() {
 const PLACES: [u64; 8] =
     [0, 1, 77, (1 << 20) - 3, (1 << 32) - 100, (1 << 40) - 100, (1 << 40) + 54_321, u64::MAX - 100];
 
-fn resident(backend: &Device, rbm: &Rbm) -> Resident {
-    rbm.on(backend).expect("resident")
+fn resident(device: &Device, rbm: &Rbm) -> Resident {
+    rbm.on(device).expect("resident")
 }
 
 /// Calls `work` with a batch of the rows.
-fn with_batch<T>(backend: &Device, values: &[f32], units: usize, work: impl FnOnce(Batch<'_>) -> T) -> T {
-    let data = backend.load(rows(values, units)).expect("data");
+fn with_batch<T>(device: &Device, values: &[f32], units: usize, work: impl FnOnce(Batch<'_>) -> T) -> T {
+    let data = device.load(rows(values, units)).expect("data");
     work(data.range(0..values.len() / units))
 }
 
 /// Chains with these hidden states.
-fn chains(backend: &Device, rbm: &Rbm, hidden: &[f32], betas: &[f32], draws: Uniforms) -> Chains {
+fn chains(device: &Device, rbm: &Rbm, hidden: &[f32], betas: &[f32], draws: Uniforms) -> Chains {
     let n_hidden = rbm.shape().n_hidden();
     let mut words = Vec::new();
     for row in hidden.chunks_exact(n_hidden) {
@@ -104,7 +104,7 @@ fn chains(backend: &Device, rbm: &Rbm, hidden: &[f32], betas: &[f32], draws: Uni
         );
     }
     let state = ChainState { hidden: words, betas: betas.to_vec(), uniforms: draws };
-    let chains = Chains::from_state(backend, rbm.shape(), &state).expect("chains");
+    let chains = Chains::from_state(device, rbm.shape(), &state).expect("chains");
     assert_eq!(chains.state().expect("state"), state);
     assert_bits(&chains.hidden().expect("hidden"), hidden, "hidden");
     chains
@@ -118,25 +118,25 @@ fn counts(cells: usize, all: impl Iterator<Item = usize>) -> Vec<u64> {
 
 for_each_device! {
     /// Whatever the means, and however the work is split: one generator, element after element.
-    fn draws_are_one_sequential_generators(backend) {
+    fn draws_are_one_sequential_generators(device) {
         for (seed, (nv, nh, n)) in [(1, 1, 1), (3, 5, 2), (33, 31, 7), (64, 64, 20), (65, 129, 21), (97, 300, 130)].into_iter().enumerate() {
             let rbm = random_rbm(shape(nv, nh), 2.0 / (nv as f64).sqrt(), seed as u64);
-            let resident = resident(&backend, &rbm);
+            let resident = resident(&device, &rbm);
             let (mut visible, mut hidden) = (Activations::default(), Activations::default());
             let v = random_bits(n * nv, 0.4, seed as u64);
             for place in PLACES {
                 let mut draws = Uniforms::new(seed as u64, Purpose::Sampling);
                 draws.seek(place);
                 let mut generator = draws.generator();
-                with_batch(&backend, &v, nv, |v| resident.sample_h_given_v(v, &mut draws, &mut hidden)).expect("h");
+                with_batch(&device, &v, nv, |v| resident.sample_h_given_v(v, &mut draws, &mut hidden)).expect("h");
                 assert_bits(&hidden.sample, &sample(&hidden.mean, &mut generator), "h");
                 assert_eq!(draws.position(), place.wrapping_add((n * nh) as u64));
-                with_batch(&backend, &hidden.sample.clone(), nh, |h| resident.sample_v_given_h(h, &mut draws, &mut visible)).expect("v");
+                with_batch(&device, &hidden.sample.clone(), nh, |h| resident.sample_v_given_h(h, &mut draws, &mut visible)).expect("v");
                 assert_bits(&visible.sample, &sample(&visible.mean, &mut generator), "v");
-                with_batch(&backend, &hidden.sample.clone(), nh, |h| resident.gibbs_hvh(h, &mut draws, &mut visible, &mut hidden)).expect("hvh");
+                with_batch(&device, &hidden.sample.clone(), nh, |h| resident.gibbs_hvh(h, &mut draws, &mut visible, &mut hidden)).expect("hvh");
                 assert_bits(&visible.sample, &sample(&visible.mean, &mut generator), "hvh v");
                 assert_bits(&hidden.sample, &sample(&hidden.mean, &mut generator), "hvh h");
-                with_batch(&backend, &v, nv, |v| resident.gibbs_vhv(v, &mut draws, &mut hidden, &mut visible)).expect("vhv");
+                with_batch(&device, &v, nv, |v| resident.gibbs_vhv(v, &mut draws, &mut hidden, &mut visible)).expect("vhv");
                 assert_bits(&hidden.sample, &sample(&hidden.mean, &mut generator), "vhv h");
                 assert_bits(&visible.sample, &sample(&visible.mean, &mut generator), "vhv v");
                 let all = (n * (nh + nv) * 3) as u64;
@@ -146,18 +146,18 @@ for_each_device! {
     }
 
     /// Chains: M·n_visible numbers, then M·n_hidden, step after step; after `from_visible`'s M·n_hidden.
-    fn chains_draw_in_order(backend) {
+    fn chains_draw_in_order(device) {
         for (seed, (nv, nh, n)) in [(1, 1, 1), (3, 5, 2), (33, 31, 7), (65, 129, 21), (130, 70, 65)].into_iter().enumerate() {
             let rbm = random_rbm(shape(nv, nh), 2.0 / (nv as f64).sqrt(), seed as u64);
-            let resident = resident(&backend, &rbm);
+            let resident = resident(&device, &rbm);
             let v = random_bits(n * nv, 0.4, seed as u64);
             for place in PLACES {
                 for k in [1, 2, 5] {
                     let mut draws = Uniforms::new(seed as u64, Purpose::Training);
                     draws.seek(place);
-                    let mut chains = with_batch(&backend, &v, nv, |v| Chains::from_visible(&resident, v, draws.clone())).expect("chains");
+                    let mut chains = with_batch(&device, &v, nv, |v| Chains::from_visible(&resident, v, draws.clone())).expect("chains");
                     let (mut visible, mut hidden) = (Activations::default(), Activations::default());
-                    with_batch(&backend, &v, nv, |v| resident.propup(v, &mut hidden)).expect("propup");
+                    with_batch(&device, &v, nv, |v| resident.propup(v, &mut hidden)).expect("propup");
                     assert_bits(&chains.hidden().expect("hidden"), &sample(&hidden.mean, &mut draws.generator()), "start");
                     // Before the first step it is the layer which that step will draw.
                     let (mut first, mut ahead) = (chains.clone(), Activations::default());
@@ -171,9 +171,9 @@ for_each_device! {
                     draws.skip((n * nh + (k - 1) * n * (nv + nh)) as u64);
                     let mut generator = draws.generator();
                     assert_bits(&visible.sample, &sample(&visible.mean, &mut generator), "v");
-                    with_batch(&backend, &visible.sample, nv, |v| resident.propup(v, &mut hidden)).expect("propup");
-                    // On canonical backends these are the means that the chain had; elsewhere a draw could fall between.
-                    if oracle::is_canonical(&backend) {
+                    with_batch(&device, &visible.sample, nv, |v| resident.propup(v, &mut hidden)).expect("propup");
+                    // On canonical devices these are the means that the chain had; elsewhere a draw could fall between.
+                    if oracle::is_canonical(&device) {
                         assert_bits(&chains.hidden().expect("hidden"), &sample(&hidden.mean, &mut generator), "h");
                     }
                     draws.skip((n * (nv + nh)) as u64);
@@ -185,7 +185,7 @@ for_each_device! {
 
     /// Not only one comparison of each draw is right but all its 24 bits: the unit is on at the least bias whose σ is above
     /// u, and off just below.
-    fn a_unit_is_on_iff_u_is_below_its_mean(backend) {
+    fn a_unit_is_on_iff_u_is_below_its_mean(device) {
         let n = 4000;
         let mut draws = Uniforms::new(9, Purpose::Sampling);
         draws.seek((1 << 40) - 2001);
@@ -206,20 +206,20 @@ for_each_device! {
         for (bias, expected) in [(on, 1.0), (off, 0.0)] {
             let rbm = Rbm::from_parts(shape(1, n), vec![0.0; n], vec![0.0], bias).expect("model");
             let mut hidden = Activations::default();
-            with_batch(&backend, &[0.0], 1, |v| resident(&backend, &rbm).sample_h_given_v(v, &mut draws.clone(), &mut hidden)).expect("h");
+            with_batch(&device, &[0.0], 1, |v| resident(&device, &rbm).sample_h_given_v(v, &mut draws.clone(), &mut hidden)).expect("h");
             assert_bits(&hidden.sample, &vec![expected; n], "sample");
         }
     }
 
     /// How often units of given probabilities are on, alone and two by two.
-    fn draws_are_distributed_as_said(backend) {
+    fn draws_are_distributed_as_said(device) {
         let probabilities = [0.003, 0.1, 0.5, 0.77, 0.998f64];
         let bias: Vec<f32> = probabilities.iter().map(|p| (p / (1.0 - p)).ln() as f32).collect();
         let rbm = Rbm::from_parts(shape(1, 5), vec![0.0; 5], vec![0.0], bias).expect("model");
         let mut hidden = Activations::default();
         let mut draws = Uniforms::new(10, Purpose::Sampling);
         let n = 100_000;
-        with_batch(&backend, &vec![0.0; n], 1, |v| resident(&backend, &rbm).sample_h_given_v(v, &mut draws, &mut hidden)).expect("h");
+        with_batch(&device, &vec![0.0; n], 1, |v| resident(&device, &rbm).sample_h_given_v(v, &mut draws, &mut hidden)).expect("h");
         assert_distribution(&counts(32, hidden.sample.chunks_exact(5).map(index)), &product(&probabilities), "units of a row");
         let pairs = |a: &[f32]| index(&a[..5]) << 5 | index(&a[5..]);
         let two: Vec<f64> = product(&probabilities).iter().flat_map(|p| product(&probabilities).into_iter().map(move |q| p * q)).collect();
@@ -227,10 +227,10 @@ for_each_device! {
     }
 
     /// Start at p(v, h), run the kernel: the distribution must not move.
-    fn the_models_distribution_is_stationary(backend) {
+    fn the_models_distribution_is_stationary(device) {
         let (nv, nh, n) = (4, 3, 40_000);
         let rbm = random_rbm(shape(nv, nh), 1.2, 11);
-        let resident = resident(&backend, &rbm);
+        let resident = resident(&device, &rbm);
         let p = Exact::of(&rbm).joint(1.0);
         let mut chance = generator(11);
         let (mut v, mut h) = (Vec::new(), Vec::new());
@@ -244,16 +244,16 @@ for_each_device! {
         let mut draws = Uniforms::new(11, Purpose::Sampling);
         let (mut visible, mut hidden) = (Activations::default(), Activations { sample: h.clone(), ..Activations::default() });
         for step in 1..=4 {
-            with_batch(&backend, &hidden.sample.clone(), nh, |h| resident.gibbs_hvh(h, &mut draws, &mut visible, &mut hidden)).expect("hvh");
+            with_batch(&device, &hidden.sample.clone(), nh, |h| resident.gibbs_hvh(h, &mut draws, &mut visible, &mut hidden)).expect("hvh");
             assert_distribution(&pairs(&visible.sample, &hidden.sample), &p, &format!("hvh, step {step}"));
         }
         visible.sample = v;
         for step in 1..=4 {
-            with_batch(&backend, &visible.sample.clone(), nv, |v| resident.gibbs_vhv(v, &mut draws, &mut hidden, &mut visible)).expect("vhv");
+            with_batch(&device, &visible.sample.clone(), nv, |v| resident.gibbs_vhv(v, &mut draws, &mut hidden, &mut visible)).expect("vhv");
             assert_distribution(&pairs(&visible.sample, &hidden.sample), &p, &format!("vhv, step {step}"));
         }
         for k in 1..=4 {
-            let mut chains = chains(&backend, &rbm, &h, &vec![1.0; n], Uniforms::new(k as u64, Purpose::Sampling));
+            let mut chains = chains(&device, &rbm, &h, &vec![1.0; n], Uniforms::new(k as u64, Purpose::Sampling));
             for sweep in 1..=2 {
                 chains.sweep(&resident, k).expect("sweep");
                 chains.visible(&resident, &mut visible).expect("visible");
@@ -263,10 +263,10 @@ for_each_device! {
     }
 
     /// The kernel does move: where it goes from each state is P(v|h)P(h'|v), k times.
-    fn steps_go_where_the_conditionals_say(backend) {
+    fn steps_go_where_the_conditionals_say(device) {
         let (nv, nh, n) = (3, 2, 20_000);
         let rbm = random_rbm(shape(nv, nh), 1.5, 12);
-        let (resident, model) = (resident(&backend, &rbm), Exact::of(&rbm));
+        let (resident, model) = (resident(&device, &rbm), Exact::of(&rbm));
         let (mut visible, mut hidden) = (Activations::default(), Activations::default());
         let pairs = |v: &[f32], h: &[f32]| counts(32, v.chunks_exact(nv).zip(h.chunks_exact(nh)).map(|(v, h)| index(v) << nh | index(h)));
         let mut draws = Uniforms::new(12, Purpose::Sampling);
@@ -275,17 +275,17 @@ for_each_device! {
             let mut p = vec![0.0; 4];
             p[start] = 1.0;
             for k in 1..=4 {
-                let mut chains = chains(&backend, &rbm, &row.repeat(n), &vec![1.0; n], Uniforms::new((4 * start + k) as u64, Purpose::Sampling));
+                let mut chains = chains(&device, &rbm, &row.repeat(n), &vec![1.0; n], Uniforms::new((4 * start + k) as u64, Purpose::Sampling));
                 chains.sweep(&resident, k).expect("sweep");
                 chains.visible(&resident, &mut visible).expect("visible");
                 let found = pairs(&visible.sample, &chains.hidden().expect("hidden"));
                 assert_distribution(&found, &model.after_sweeps(&p, k), &format!("from {start}, k = {k}"));
             }
-            with_batch(&backend, &row.repeat(n), nh, |h| resident.gibbs_hvh(h, &mut draws, &mut visible, &mut hidden)).expect("hvh");
+            with_batch(&device, &row.repeat(n), nh, |h| resident.gibbs_hvh(h, &mut draws, &mut visible, &mut hidden)).expect("hvh");
             assert_distribution(&pairs(&visible.sample, &hidden.sample), &model.after_sweeps(&p, 1), &format!("hvh from {start}"));
         }
         for row in [[0.0, 0.0, 0.0], [1.0, 0.0, 1.0], [1.0, 1.0, 1.0], [0.25, 0.5, 0.9f32]] {
-            with_batch(&backend, &row.repeat(n), nv, |v| resident.gibbs_vhv(v, &mut draws, &mut hidden, &mut visible)).expect("vhv");
+            with_batch(&device, &row.repeat(n), nv, |v| resident.gibbs_vhv(v, &mut draws, &mut hidden, &mut visible)).expect("vhv");
             let p_h = model.p_all_hidden(&row.map(f64::from));
             let mut expected = vec![0.0; 32];
             for (h, p) in p_h.iter().enumerate() {
@@ -298,10 +298,10 @@ for_each_device! {
     }
 
     /// At inverse temperature β a chain's distribution is p^β, made to sum to 1; chains of different β do not mix.
-    fn a_chain_keeps_its_temperature(backend) {
+    fn a_chain_keeps_its_temperature(device) {
         let (nv, nh, n) = (3, 3, 20_000);
         let rbm = random_rbm(shape(nv, nh), 1.5, 13);
-        let (resident, model) = (resident(&backend, &rbm), Exact::of(&rbm));
+        let (resident, model) = (resident(&device, &rbm), Exact::of(&rbm));
         let temperatures = [0.0, 0.5, 1.0, 1.75];
         let mut chance = generator(13);
         let (mut hidden, mut betas) = (Vec::new(), Vec::new());
@@ -310,7 +310,7 @@ for_each_device! {
             hidden.extend(state(draw_from(&p[m % 4], &mut chance) & 7, nh).into_iter().map(|x| x as f32));
             betas.push(temperatures[m % 4] as f32);
         }
-        let mut chains = chains(&backend, &rbm, &hidden, &betas, Uniforms::new(13, Purpose::Sampling));
+        let mut chains = chains(&device, &rbm, &hidden, &betas, Uniforms::new(13, Purpose::Sampling));
         let mut visible = Activations::default();
         for k in 1..=3 {
             chains.sweep(&resident, k).expect("sweep");

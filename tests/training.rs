@@ -44,16 +44,16 @@ fn the_optimum_is_minus_the_entropy() {
 }
 
 /// The exact log-likelihood every so many updates.
-fn learn(backend: &Device, algorithm: Algorithm, lr: f32, seed: u64) -> Vec<f64> {
+fn learn(device: &Device, algorithm: Algorithm, lr: f32, seed: u64) -> Vec<f64> {
     let data = bars_and_stripes();
     let exact = rows_f64(&data, SIDE * SIDE);
     let mut rbm = Rbm::new(shape(SIDE * SIDE, 9), seed);
     let settings = Settings { algorithm, k: 10, monitor: Monitor::None, seed };
-    let mut trainer = Trainer::new(backend, rbm.shape(), settings).expect("trainer");
-    let mut lent = rbm.lend(backend).expect("lent");
+    let mut trainer = Trainer::new(device, rbm.shape(), settings).expect("trainer");
+    let mut lent = rbm.lend(device).expect("lent");
     // Each picture several times: chains enough to make the gradient quiet.
     let data = data.repeat(REPEAT);
-    let held = backend.load(rows(&data, SIDE * SIDE)).expect("data");
+    let held = device.load(rows(&data, SIDE * SIDE)).expect("data");
     let mut curve = vec![Exact::of(&lent.to_rbm().expect("copy")).log_likelihood(&exact)];
     for _ in 0..STAGES {
         for _ in 0..UPDATES {
@@ -70,10 +70,10 @@ const UPDATES: usize = 500;
 const SEEDS: u64 = 5;
 
 for_each_device! {
-    fn contrastive_divergence_learns_bars_and_stripes(backend) {
+    fn contrastive_divergence_learns_bars_and_stripes(device) {
         let mut last = 0.0;
         for seed in 0..SEEDS {
-            let curve = learn(&backend, Algorithm::Cd, 0.2, seed);
+            let curve = learn(&device, Algorithm::Cd, 0.2, seed);
             // Gibbs' inequality. The constant is rounded to six digits.
             assert!(curve.iter().all(|ll| *ll <= OPTIMUM + 1e-6), "above the optimum: {curve:?}");
             // Of the last stages, lest the noise of the last update decides.
@@ -82,8 +82,8 @@ for_each_device! {
         assert!(last > -2.75, "mean log-likelihood {last} after CD-10");
     }
 
-    fn persistent_chains_learn_too(backend) {
-        let curve = learn(&backend, Algorithm::Pcd { n_chains: 100 }, 0.05, 1);
+    fn persistent_chains_learn_too(device) {
+        let curve = learn(&device, Algorithm::Pcd { n_chains: 100 }, 0.05, 1);
         assert!(curve.iter().all(|ll| *ll <= OPTIMUM + 1e-6), "above the optimum: {curve:?}");
         assert!(curve[STAGES] > -3.0 && curve[STAGES] > curve[0] + 2.0, "{curve:?}");
     }

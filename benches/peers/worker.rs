@@ -42,12 +42,12 @@ fn serve<S>(
     Ok(())
 }
 
-fn train(backend: &Device, data: &Dataset, shape: Shape, settings: Settings, rows: usize, lr: f32) -> Outcome {
+fn train(device: &Device, data: &Dataset, shape: Shape, settings: Settings, rows: usize, lr: f32) -> Outcome {
     let mut rbm = Rbm::new(shape, settings.seed);
-    let loaded = backend.load(data.rows())?;
+    let loaded = device.load(data.rows())?;
     let epoch: Vec<_> = data.batches(rows).collect();
     let mut batches = epoch.into_iter().cycle();
-    let mut state = (Trainer::new(backend, shape, settings)?, rbm.lend(backend)?);
+    let mut state = (Trainer::new(device, shape, settings)?, rbm.lend(device)?);
     serve(
         &mut state,
         |(trainer, lent), n| {

@@ -1,4 +1,4 @@
-//! The numerics contract as one sequential `f32` program. A canonical backend equals it to the bit.
+//! The numerics contract as one sequential `f32` program. A canonical device equals it to the bit.
 //!
 //! - A pre-activation starts from 0 and takes its units in ascending order, `acc = fma(x, W, acc)`; then
 //!   `pre = fma(β, acc, fma(β, bias, (1 - β)·reference))`, the reference being 0.

@@ -18,7 +18,11 @@ pub mod exact;
 pub mod program;
 pub mod statistics;
 
-use harmonium::{Cpu, Device, Gradient, Rbm, Rows, Shape, Sums, Values};
+use harmonium::{
+    Checkpoint, Cpu, Device, Gradient, Rbm, Rows, Shape, Sums, Values,
+    checkpoint::Epoch,
+    diagnostics::{CheckUp, EquilibriumGap},
+};
 use rand_core::Rng;
 use rand_pcg::Pcg32;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -37,8 +41,8 @@ pub fn is_canonical(device: &Device) -> bool {
     device.sums() == Sums::Canonical
 }
 
-/// Writes each test once for every device and way to make sums, in a module named after it. A device joins by one line at the end; where it is
-/// not there its tests say so and do nothing.
+/// Writes each test once for every device and way to make sums, in a module named after it. A device joins by one line at
+/// the end; where it is not there its tests say so and do nothing.
 macro_rules! for_each_device {
     (@device $module:ident, $make:expr, $($(#[$meta:meta])* fn $name:ident($device:ident) $body:block)*) => {
         mod $module {
@@ -141,6 +145,20 @@ pub fn flat(gradient: &Gradient) -> Vec<f64> {
 /// The bits of numbers: what "equal to the bit" compares. Zeros of either sign count as one number.
 pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|&x| (x + 0.0).to_bits()).collect()
+}
+
+/// Gives a checkpoint a log and a check-up, with numbers that text would round.
+pub fn fill_log(checkpoint: &mut Checkpoint) {
+    checkpoint.log = vec![Epoch::new(5, Some(-0.1), 1e-300), Epoch::new(10, None, 0.1)];
+    checkpoint.health = vec![CheckUp {
+        updates: 7,
+        r_hat: Some(1.0 + f64::EPSILON),
+        bulk_effective_sample_size: Some(1e-300),
+        autocorrelation_time: None,
+        visible_flip_rate: 0.1,
+        hidden_flip_rate: 0.0,
+        gap: EquilibriumGap { persistent: -3.5, fresh: -1.25, gap: -2.25, standard_error: 0.1 },
+    }];
 }
 
 /// Asserts that two lists of numbers are the same bits, and says where they first differ.

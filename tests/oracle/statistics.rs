@@ -115,3 +115,10 @@ pub fn assert_near(found: &[f64], expected: &[f64], bounds: &[f64], what: &str) 
         );
     }
 }
+
+/// Asserts |found - expected| ≤ tolerance·max(1, |expected|).
+#[track_caller]
+pub fn assert_relative(found: f64, expected: f64, tolerance: f64) {
+    let off = (found - expected).abs();
+    assert!(off <= tolerance * expected.abs().max(1.0), "found {found}, expected {expected}, off by {off:e}");
+}
