@@ -114,7 +114,7 @@ fn what_is_missing_is_said() {
     assert!(ended_well && said.contains("NoDriver"), "without a driver: {said}");
 }
 
-/// A report that cannot be read back loses nothing: the next one tells of the whole interval.
+/// A report that cannot be read back loses nothing: the next one covers the whole interval.
 #[test]
 fn a_failed_report_loses_nothing() {
     let test = "a_failed_report_loses_nothing";

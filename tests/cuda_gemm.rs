@@ -306,7 +306,7 @@ fn of_chains(device: &Device, rbm: &Rbm, n: usize) -> Vec<f32> {
     visible.pre_activation
 }
 
-/// TF32 tells products from canonical sums in every answer, however few the rows and chains.
+/// TF32 makes products differ from canonical sums in every answer, however few the rows and chains.
 #[test]
 fn products_are_taken_whatever_the_size() {
     let Some(cuda) = cuda() else { return };

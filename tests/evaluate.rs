@@ -145,7 +145,7 @@ fn test_rows_that_are_too_likely_refute_the_interval() {
 }
 
 /// The chains draw numbers of their own purpose, not those with which `train` has by default drawn the chains that made the
-/// model; the comparison with fresh chains goes on where they end.
+/// model; the comparison with fresh chains begins where they end.
 #[test]
 fn diagnose_draws_other_numbers_than_training() {
     let rbm = random_rbm(shape(10, 6), 0.5, 3);

@@ -19,7 +19,7 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Of the numbers as little-endian bytes. A digest of floating-point numbers tells zeros of either sign apart.
+/// Of the numbers as little-endian bytes. A digest of floating-point numbers differs between zeros of either sign.
 fn digest(tensors: &[&[f32]]) -> String {
     sha256(&tensors.iter().flat_map(|tensor| tensor.iter()).flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())
 }

@@ -1,5 +1,5 @@
 //! Training that was stopped goes on to the bit, by the library: at every update, for every algorithm and monitor, on
-//! every device, on other numbers of threads. States that do not fit are refused, and fingerprints tell data apart.
+//! every device, on other numbers of threads. States that do not fit are refused, and fingerprints of different data differ.
 
 mod oracle;
 

@@ -372,7 +372,7 @@ fn name<S: Serializer>(algorithm: &Algorithm, serializer: S) -> Result<S::Ok, S:
     serializer.serialize_str(algorithm.name())
 }
 
-/// Checkpoints from before there were roads say nothing of them.
+/// Older checkpoints have no `road`: their sums were canonical.
 fn unless_canonical<S: Serializer>(road: &Sums, serializer: S) -> Result<S::Ok, S::Error> {
     Some(road).filter(|&&road| road != Sums::Canonical).map(Sums::to_string).serialize(serializer)
 }

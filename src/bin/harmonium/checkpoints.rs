@@ -98,7 +98,7 @@ impl<'a> Checkpoints<'a> {
         })
     }
 
-    /// How a run that was stopped after its last checkpoint goes on.
+    /// How a run that was stopped after its last checkpoint is resumed.
     pub fn how_to_go_on(&self) -> String {
         let (updates, folder) = (self.last.unwrap_or(0), quoted(&self.options.out.display().to_string()));
         format!("stopped after update {updates}; to go on: harmonium train --resume {folder}")
