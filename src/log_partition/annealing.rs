@@ -328,6 +328,20 @@ mod tests {
     use crate::{Cpu, Isa, Rbm, Shape};
     use sha2::{Digest, Sha256};
 
+    /// log Z has the mean weight of either direction with opposite signs. Here the mean may be further too low than too high:
+    /// log-weights that scatter so may well lack the great ones.
+    #[test]
+    fn one_direction_is_the_others_mirror_image() {
+        let log_weights = [0.0, 0.5, -20.0, 0.25, 0.0, 0.5, 0.25, 0.0, 0.25, 0.5];
+        let [forward, reverse] =
+            [Method::Ais, Method::ReverseAis].map(|method| LogPartition::alone(method, 0.0, &log_weights, 0.125));
+        assert_eq!(
+            (reverse.lower, reverse.estimate, reverse.upper),
+            (-forward.upper, -forward.estimate, -forward.lower)
+        );
+        assert!(forward.upper - forward.estimate > forward.estimate - forward.lower, "{forward:?}");
+    }
+
     /// The log-weights themselves, which no estimate shows; see tests/golden.rs on digests.
     #[test]
     fn golden_log_weights() {
