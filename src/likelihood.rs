@@ -6,7 +6,7 @@
 use crate::{
     device::Batch,
     error::Result,
-    log_partition::{LogPartition, rounding},
+    log_partition::{LogPartition, Verdict, rounding},
     resident::Resident,
     shape::Shape,
     summary::Summary,
@@ -21,7 +21,7 @@ pub struct LogLikelihood {
     /// How far the mean over other rows of the same kind would be off: the standard deviation over the rows by the root of
     /// their number; 0 for a single row. Says nothing of log Z.
     pub standard_error: f64,
-    /// The mean with the upper end of log Z's interval.
+    /// The mean with the upper end of log Z's interval; -∞ where that is not known.
     pub lower: f64,
     /// The mean with the lower end of log Z's interval.
     pub upper: f64,
@@ -29,8 +29,10 @@ pub struct LogLikelihood {
     pub rows: usize,
     /// The number of visible units.
     pub n_visible: usize,
-    /// What a reader of the number must know, if anything.
-    pub warning: Option<String>,
+    /// What log Z amounts to, after the rows have had their say.
+    pub verdict: Verdict,
+    /// Why: print it wherever the likelihood is printed.
+    pub reason: String,
 }
 
 impl LogLikelihood {
@@ -49,7 +51,8 @@ impl LogLikelihood {
             upper: with(log_z.lower),
             rows: free_energies.len(),
             n_visible: shape.n_visible(),
-            warning: log_z.warning(),
+            verdict: log_z.verdict(),
+            reason: log_z.reason(),
         }
     }
 

@@ -8,8 +8,8 @@ use harmonium::{
     likelihood::log_likelihoods,
     log_likelihood,
     log_partition::{
-        self, Agreement, Annealing, BaseRate, LogPartition, Method, Schedule, Start, ais, bracket, lower_bound,
-        reverse_ais,
+        self, Agreement, Annealing, BaseRate, LogPartition, Method, Schedule, Start, Verdict, ais, bracket,
+        lower_bound, reverse_ais,
     },
 };
 use oracle::{
@@ -47,7 +47,8 @@ fn enumeration_is_the_naive_sum_over_states() {
         let found = log_partition::exact(rbm.view()).expect("small enough");
         assert_relative(found.estimate, naive.log_z(), 1e-10);
         assert_eq!((found.lower, found.upper), (found.estimate, found.estimate));
-        assert_eq!((found.method, found.agreement, found.warning()), (Method::Exact, Agreement::Exact, None));
+        assert_eq!((found.method, found.agreement, found.verdict()), (Method::Exact, Agreement::Exact, Verdict::Exact));
+        assert_eq!((found.warning(), found.reason().is_empty()), (None, false));
         assert_relative(exact(&exchanged(&rbm)), found.estimate, 1e-13);
     }
 }
@@ -229,47 +230,42 @@ fn annealing_gives_the_same_bits_on_any_number_of_threads_and_any_instruction_se
     }
 }
 
-/// P(X > k) for X binomial of n and p.
-fn binomial_tail(n: u32, p: f64, k: u32) -> f64 {
-    let mut term = (1.0 - p).powi(n as i32);
-    let mut sum = if k == u32::MAX { term } else { 0.0 };
-    for x in 0..n {
-        term *= f64::from(n - x) / f64::from(x + 1) * p / (1.0 - p);
-        if x + 1 > k {
-            sum += term;
-        }
-    }
-    sum
-}
+/// Of 200 brackets as many may miss: what the interval promises is that one of a hundred does.
+const ALLOWED_MISSES: usize = 2;
 
-/// The bracket is said to contain log Z in 99 % of cases: of 200, with a false-alarm rate of 1e-6, as many may miss.
-fn allowed_misses() -> usize {
-    (0..200).find(|&k| binomial_tail(200, 0.01, k) < 1e-6).expect("a limit") as usize
-}
-
-fn assert_covers(device: &Device, settings: &Annealing) {
-    let (mut misses, mut meet) = (Vec::new(), 0);
-    for seed in 0..200 {
-        let rbm = some_model(seed);
-        let base_rate = BaseRate::uniform(rbm.shape().n_visible());
-        let settings = Annealing { seed, ..settings.clone() };
-        let resident = rbm.on(device).expect("resident");
-        let found = bracket(&resident, &base_rate, Start::Annealed, &settings).expect("a bracket");
-        let truth = exact(&rbm);
-        assert!(found.lower <= found.estimate && found.estimate <= found.upper);
-        if !(found.lower..=found.upper).contains(&truth) {
-            misses.push((seed, truth, found.clone()));
+/// Brackets of 200 models, from the uniform base rate and grown chains alone, and as the command asks: from a base rate fitted
+/// to rows, and these rows.
+fn assert_covers(device: &Device, settings: &Annealing, with_upper_end: usize) {
+    for with_rows in [false, true] {
+        let (mut misses, mut bracketed) = (Vec::new(), 0);
+        for seed in 0..200 {
+            let rbm = some_model(seed);
+            let n_visible = rbm.shape().n_visible();
+            let data = random_bits(20 * n_visible, 0.3, seed);
+            let held = rows(&data, n_visible);
+            let (base_rate, start) = match with_rows {
+                true => (BaseRate::fit(held), Start::Rows(held.into())),
+                false => (BaseRate::uniform(n_visible), Start::Annealed),
+            };
+            let settings = Annealing { seed, ..settings.clone() };
+            let resident = rbm.on(device).expect("resident");
+            let found = bracket(&resident, &base_rate, start, &settings).expect("a bracket");
+            let truth = exact(&rbm);
+            assert!(found.lower <= found.estimate && found.estimate <= found.upper);
+            if !(found.lower..=found.upper).contains(&truth) {
+                misses.push((seed, truth, found.clone()));
+            }
+            bracketed += usize::from(found.verdict() == Verdict::Bracketed);
         }
-        meet += usize::from(found.agreement == Agreement::Meet);
+        assert!(misses.len() <= ALLOWED_MISSES, "{} of 200 miss: {misses:?}", misses.len());
+        assert!(bracketed >= with_upper_end, "{bracketed} of 200 have an upper end");
     }
-    assert!(misses.len() <= allowed_misses(), "{} of 200 miss: {misses:?}", misses.len());
-    assert!(meet >= 150, "forward and reverse meet in {meet} of 200");
 }
 
 #[test]
 fn the_bracket_contains_the_truth() {
     let settings = Annealing { runs: 50, schedule: Schedule::new(1000).expect("steps"), burn_in: 100, seed: 0 };
-    assert_covers(&Cpu::detect().expect("a CPU").into(), &settings);
+    assert_covers(&Cpu::detect().expect("a CPU").into(), &settings, 160);
 }
 
 /// So few temperatures that a few runs make the mean weight of either direction: Markov's inequality alone would leave 13
@@ -284,20 +280,20 @@ fn the_bracket_of_scattered_weights_contains_the_truth_and_is_not_wide() {
         let settings = Annealing { runs: 100, schedule: Schedule::new(40).expect("steps"), burn_in: 200, seed };
         let found = bracket(&resident, &BaseRate::uniform(12), Start::Annealed, &settings).expect("a bracket");
         misses += usize::from(!(found.lower..=found.upper).contains(&exact(&rbm)));
-        if found.effective_sample_size < 10.0 {
+        if found.effective_sample_size < 10.0 && found.verdict() == Verdict::Bracketed {
             scattered += 1;
             widths += found.upper - found.lower;
         }
     }
-    assert!(misses <= allowed_misses(), "{misses} of 200 miss");
+    assert!(misses <= ALLOWED_MISSES, "{misses} of 200 miss");
     assert!(scattered >= 20, "{scattered} of 200 scatter");
     assert!(widths / f64::from(scattered) < 9.0, "{}", widths / f64::from(scattered));
 }
 
 #[test]
-fn the_bracket_of_the_matrix_road_contains_the_truth() {
+fn the_bracket_of_the_library_road_contains_the_truth() {
     let settings = Annealing { runs: 20, schedule: Schedule::new(500).expect("steps"), burn_in: 50, seed: 0 };
-    assert_covers(&oracle::gemm(), &settings);
+    assert_covers(&oracle::gemm(), &settings, 120);
 }
 
 #[test]
@@ -319,9 +315,10 @@ fn a_short_schedule_is_wider_and_flagged() {
         let truth = exact(&rbm);
         assert!((short.lower..=short.upper).contains(&truth), "{seed}: {truth} {short:?}");
         assert!(width(&short) > 2.0 * width(&long), "{seed}: {short:?} {long:?}");
-        assert!(width(&short_ais) > 2.0 * width(&long_ais), "{seed}: {short_ais:?} {long_ais:?}");
-        let flagged = short.warning().expect("a warning");
-        assert!(short.agreement == Agreement::Apart || flagged.contains("effective sample size"), "{seed}: {flagged}");
+        let below = |z: &LogPartition| z.estimate - z.lower;
+        assert!(below(&short_ais) > 2.0 * below(&long_ais), "{seed}: {short_ais:?} {long_ais:?}");
+        assert_eq!((short_ais.verdict(), short_ais.upper), (Verdict::LowerBound, f64::INFINITY));
+        assert!(short.warning().is_some(), "{seed}: {short:?}");
         compared += usize::from(long.warning().is_none());
         assert!(long_ais.warning().is_some(), "one direction alone is never without a warning");
     }
@@ -364,56 +361,95 @@ fn few_starts_serve_over_and_over() {
     }
 }
 
-/// Two valleys, all off and all on, the second one 3 nats deeper, and a hundred nats between them.
-fn two_valleys() -> Rbm {
+/// Two valleys, all off and all on, a hundred nats between them, the second one deeper by so many nats.
+fn two_valleys(deeper: f32) -> Rbm {
     let (n, w) = (10, 4.0);
-    let bias = vec![0.15 - w * n as f32 / 2.0; n];
+    let bias = vec![deeper / 20.0 - w * n as f32 / 2.0; n];
     Rbm::from_parts(shape(n, n), vec![w; n * n], bias.clone(), bias).expect("a model")
 }
 
-/// Reverse runs that all start in the lesser of two valleys see little of Z.
+/// All rows lie in the lesser of two valleys, and a base rate that is fitted to them comes to no other one: both directions
+/// of such runs alone agree on the lesser valley.
 #[test]
-fn chains_that_are_no_samples_of_the_model_are_noticed() {
+fn rows_of_the_lesser_valley_do_not_hide_the_other_one() {
     let cpu = Cpu::detect().expect("a CPU");
-    let (n, rbm) = (10, two_valleys());
-    let resident = rbm.on(cpu).expect("resident");
+    let n = 10;
     let zeros = vec![0.0; 50 * n];
-    let start = Start::Rows(rows(&zeros, n).into());
-    let settings = Annealing { runs: 50, schedule: Schedule::new(3000).expect("steps"), burn_in: 100, seed: 4 };
-    let found = bracket(&resident, &BaseRate::uniform(n), start, &settings).expect("a bracket");
-    assert_eq!(found.agreement, Agreement::Crossed, "{found:?}");
-    assert!(found.warning().expect("a warning").contains("no samples of the model"));
-    let truth = exact(&rbm);
-    assert!((found.lower..=found.upper).contains(&truth), "{truth} {found:?}");
+    let zeros = rows(&zeros, n);
+    let settings = Annealing { runs: 100, schedule: Schedule::new(3000).expect("steps"), burn_in: 1000, seed: 4 };
+    for deeper in [3.0, 10.0, 40.0] {
+        let rbm = two_valleys(deeper);
+        let resident = rbm.on(cpu).expect("resident");
+        let truth = exact(&rbm);
+        let start = Start::Rows(zeros.into());
+        let one_sided = reverse_ais(&resident, &BaseRate::fit(zeros), start, &settings).expect("an estimate");
+        assert!(one_sided.upper < truth - 2.0, "{truth} {one_sided:?}");
+        for base_rate in [BaseRate::fit(zeros), BaseRate::uniform(n)] {
+            let found = bracket(&resident, &base_rate, start, &settings).expect("a bracket");
+            assert_eq!(found.verdict(), Verdict::Bracketed, "{found:?}");
+            assert!((found.lower..=found.upper).contains(&truth), "{truth} {found:?}");
+            // The weights are those of a few runs from the uniform base rate.
+            assert!(found.upper - found.lower < 4.0 && found.r_hat > Some(1.1), "{found:?}");
+            let likelihood = log_likelihood(&resident, zeros, &found).expect("a likelihood");
+            assert!((likelihood.mean + truth).abs() < 0.5, "{truth} {likelihood:?}");
+        }
+    }
 }
 
-/// The base rate and the reverse runs know one valley only, and so the directions agree; rows in the other one refute them.
+/// Two valleys of the same depth, one of them so narrow that annealing never comes to it. Data lies there and says so; how
+/// much of the model is there nobody knows, and no upper end is made up.
+#[test]
+fn a_valley_that_forward_runs_do_not_find_takes_the_upper_end_away() {
+    let cpu = Cpu::detect().expect("a CPU");
+    // Hidden unit j sees all visible units of one pattern on and all others off: a golf hole beside a plain.
+    let (n, m) = (40, 8);
+    let weights: Vec<f32> = (0..n * m).map(|k| if k / m % 2 == 0 { 3.0 } else { -3.0 }).collect();
+    let rbm = Rbm::from_parts(shape(n, m), weights, vec![0.0; n], vec![-3.0 * 18.5; m]).expect("a model");
+    let resident = rbm.on(cpu).expect("resident");
+    let truth = exact(&rbm);
+    let hole: Vec<f32> = (0..50 * n).map(|k| if k % n % 2 == 0 { 1.0 } else { 0.0 }).collect();
+    let plain = random_bits(50 * n, 0.5, 3);
+    let settings = Annealing { runs: 100, schedule: Schedule::new(300).expect("steps"), burn_in: 1000, seed: 4 };
+    let both = [&plain[..49 * n], &hole[..n]].concat();
+    let (both, plain) = (rows(&both, n), rows(&plain, n));
+    let found =
+        bracket(&resident, &BaseRate::fit(plain), Start::Rows(rows(&hole, n).into()), &settings).expect("a bracket");
+    assert_eq!((found.verdict(), found.agreement), (Verdict::LowerBound, Agreement::Divided), "{truth} {found:?}");
+    assert!(found.upper == f64::INFINITY && found.lower <= truth && found.excess > Some(1.0), "{truth} {found:?}");
+    assert!(found.warning().is_some_and(|warning| warning.contains("nobody knows")), "{found:?}");
+    let likelihood = log_likelihood(&resident, both, &found).expect("a likelihood");
+    assert_eq!((likelihood.lower, likelihood.verdict), (f64::NEG_INFINITY, Verdict::LowerBound));
+    assert_eq!(likelihood.reason, found.reason());
+}
+
+/// An interval that knows one valley only; rows in the other one refute it.
 #[test]
 fn rows_that_are_too_likely_refute_the_interval() {
-    let (n, rbm) = (10, two_valleys());
+    let (n, rbm) = (10, two_valleys(3.0));
     let resident = rbm.on(Cpu::detect().expect("a CPU")).expect("resident");
-    let (zeros, ones) = (vec![0.0; 50 * n], vec![1.0; 50 * n]);
-    let (zeros, ones) = (rows(&zeros, n), rows(&ones, n));
-    let settings = Annealing { runs: 50, schedule: Schedule::new(1000).expect("steps"), burn_in: 100, seed: 4 };
-    let found = bracket(&resident, &BaseRate::fit(zeros), Start::Rows(zeros.into()), &settings).expect("a bracket");
+    let ones = vec![1.0; 50 * n];
+    let ones = rows(&ones, n);
     let truth = exact(&rbm);
-    assert!(found.agreement == Agreement::Meet && found.warning().is_none() && found.upper < truth - 2.0, "{found:?}");
+    let settings = Annealing { runs: 50, schedule: Schedule::new(1000).expect("steps"), burn_in: 100, seed: 4 };
+    let mut found = ais(&resident, &BaseRate::uniform(n), &settings).expect("an estimate");
+    (found.lower, found.estimate, found.upper) = (-0.1, 0.0, 0.1);
 
     let free_energies = resident.free_energy(ones).expect("free energies");
     let bound = lower_bound(rbm.shape(), ones, &free_energies).expect("a bound");
     let refuted = found.clone().at_least(bound);
     assert_eq!((refuted.lower, refuted.estimate, refuted.upper), (bound, bound, f64::INFINITY));
-    assert_eq!((refuted.refuted, refuted.forward), (Some(found.upper), found.forward));
+    assert_eq!((refuted.refuted, refuted.verdict()), (Some(0.1), Verdict::LowerBound));
     assert!(bound <= truth && bound > truth - 0.1, "{bound} {truth}");
-    let warning = refuted.warning().expect("a warning");
-    assert!(warning.contains("at least 3.00") && warning.contains("below 0."), "{warning}");
+    let reason = refuted.reason();
+    assert!(reason.contains("at least 3.00") && reason.contains("below 0."), "{reason}");
+    assert_eq!(refuted.warning().as_ref(), Some(&reason));
     assert_eq!(refuted.clone().at_least(bound - 1.0), refuted, "a weaker bound changes nothing");
 
     // The rows refute it also where nobody has asked for the bound.
     for log_z in [&found, &refuted] {
         let likelihood = log_likelihood(&resident, ones, log_z).expect("a likelihood");
         assert!(likelihood.mean <= 0.0 && likelihood.mean > -0.1 && likelihood.upper <= 0.0, "{likelihood:?}");
-        assert_eq!((likelihood.lower, likelihood.warning.as_deref()), (f64::NEG_INFINITY, Some(&*warning)));
+        assert_eq!((likelihood.lower, &likelihood.reason), (f64::NEG_INFINITY, &reason));
         assert_eq!(likelihood, LogLikelihood::of(rbm.shape(), &free_energies, log_z));
         let each = log_likelihoods(&resident, ones, log_z).expect("likelihoods");
         assert!(each.iter().all(|&each| each <= 0.0 && each > -0.1), "{each:?}");
@@ -479,8 +515,11 @@ fn names_are_read_back() {
     for method in [Method::Exact, Method::Ais, Method::ReverseAis, Method::Bracket] {
         assert_eq!(method.to_string().parse(), Ok(method));
     }
-    use Agreement::{Apart, Crossed, Exact, Meet, Unchecked};
-    for agreement in [Exact, Unchecked, Meet, Apart, Crossed] {
+    for verdict in [Verdict::Exact, Verdict::Bracketed, Verdict::LowerBound, Verdict::UpperBound] {
+        assert_eq!(verdict.to_string().parse(), Ok(verdict));
+    }
+    use Agreement::{Apart, Crossed, Divided, Exact, Meet, Unchecked};
+    for agreement in [Exact, Unchecked, Meet, Apart, Crossed, Divided] {
         assert_eq!(agreement.to_string().parse(), Ok(agreement));
     }
     assert_eq!(format!("{:>12}", Method::ReverseAis), " reverse_ais");

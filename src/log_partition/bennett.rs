@@ -19,9 +19,9 @@ pub(super) struct Bennett {
 }
 
 impl Bennett {
-    /// `tail`: -log of the probability with which each of the four bounds on a mean may fail. The dependence of C on the
-    /// runs is neglected.
-    pub fn of(forward: &[f64], reverse: &[f64], tail: f64) -> Self {
+    /// `starts`: how many independent starts the reverse runs count as. `tail`: -log of the probability with which each of the
+    /// four bounds on a mean may fail. The dependence of C on the runs is neglected.
+    pub fn of(forward: &[f64], reverse: &[f64], starts: f64, tail: f64) -> Self {
         let sum = |logs: &[f64], c: f64| logs.iter().map(|log| fermi(log + c)).sum::<f64>();
         // The one sum falls in C, the other rises.
         let all = forward.iter().copied().chain(reverse.iter().map(|r| -r));
@@ -41,7 +41,7 @@ impl Bennett {
         let (n, m) = (forward.len() as f64, reverse.len() as f64);
         let (up, down) = (sum(forward, -c) / n, sum(reverse, c) / m);
         let within = |mean: f64, n: f64| (bound(mean, tail / n, 0.0).ln(), bound(mean, tail / n, 1.0).ln());
-        let ((up_low, up_high), (down_low, down_high)) = (within(up, n), within(down, m));
+        let ((up_low, up_high), (down_low, down_high)) = (within(up, n), within(down, starts));
         Self {
             estimate: c + up.ln() - down.ln(),
             lower: c + up_low - down_high,
@@ -73,16 +73,16 @@ mod tests {
 
     #[test]
     fn equal_weights_are_known() {
-        let found = Bennett::of(&[3.0; 100], &[-3.0; 100], 6.6);
+        let found = Bennett::of(&[3.0; 100], &[-3.0; 100], 100.0, 6.6);
         assert!((found.estimate - 3.0).abs() < 1e-9 && (found.overlap - 50.0).abs() < 1e-6, "{found:?}");
         assert!(found.lower < 2.5 && found.lower > 1.5 && found.upper > 3.5 && found.upper < 4.5, "{found:?}");
     }
 
     #[test]
     fn directions_that_never_meet_say_nothing() {
-        let found = Bennett::of(&[-1000.0; 50], &[-1000.0; 70], 6.6);
+        let found = Bennett::of(&[-1000.0; 50], &[-1000.0; 70], 70.0, 6.6);
         assert!(found.overlap < 1e-200 && found.upper - found.lower > 1000.0, "{found:?}");
-        let found = Bennett::of(&[-1e6; 50], &[-1e6; 70], 6.6);
+        let found = Bennett::of(&[-1e6; 50], &[-1e6; 70], 70.0, 6.6);
         assert!(!found.lower.is_nan() && !found.upper.is_nan(), "{found:?}");
     }
 

@@ -1,12 +1,15 @@
-//! What is certain of log Z without enumeration or chains.
+//! What is certain of log Z: no sum over some states exceeds the sum over all.
 
-use super::{exact::check_rows, rounding, walk::LogSum};
+use super::{exact::check_rows, products::softplus, rounding, walk::LogSum};
 use crate::{
     error::{Error, Result},
+    gibbs::Chains,
+    resident::Resident,
     rows::{Rows, Values},
     shape::Shape,
+    verbs::{Activations, unpack},
 };
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// log Σ e^-F(v) over the distinct rows v, in nats. log Z is never less, as Z is the same sum over all states.
 ///
@@ -40,4 +43,75 @@ pub fn lower_bound(shape: Shape, v: Rows<'_>, free_energies: &[f64]) -> Result<f
     }
     let sum = sum.log();
     Ok(sum - rounding(shape.n_hidden(), sum.abs()))
+}
+
+/// As many states of each layer are kept: more cost more than they say, as so many chains do not come back to a state.
+const MOST_STATES: usize = 4096;
+
+/// Distinct states that chains have visited, of either layer, as bits.
+#[derive(Debug, Default)]
+pub(super) struct Visited {
+    visible: BTreeSet<Vec<u64>>,
+    hidden: BTreeSet<Vec<u64>>,
+}
+
+impl Visited {
+    /// Takes hidden states of `words` words each.
+    pub fn take_hidden(&mut self, hidden: &[u64], words: usize) {
+        for state in hidden.chunks_exact(words) {
+            if self.hidden.len() < MOST_STATES {
+                self.hidden.insert(state.to_vec());
+            }
+        }
+    }
+
+    /// Takes where chains are.
+    pub fn take(&mut self, rbm: &Resident, chains: &Chains) -> Result<()> {
+        let n_visible = rbm.shape().n_visible();
+        self.take_hidden(&chains.state()?.hidden, rbm.shape().n_hidden().div_ceil(64));
+        if self.visible.len() < MOST_STATES {
+            let mut visible = Activations::default();
+            chains.visible(rbm, &mut visible)?;
+            let word = |bits: &[f32]| bits.iter().rev().fold(0, |word, &bit| word << 1 | u64::from(bit != 0.0));
+            self.visible.extend(visible.sample.chunks_exact(n_visible).map(|row| row.chunks(64).map(word).collect()));
+        }
+        Ok(())
+    }
+
+    /// The greater of log Σ e^-F(v) and log Σ e^-F(h) over them, where -F(h) = c·h + Σ_i sp(b_i + (hWᵀ)_i); less what
+    /// rounding may do. -∞ where there are no states.
+    pub fn bound(&self, rbm: &Resident) -> Result<f64> {
+        let (n_visible, n_hidden) = (rbm.shape().n_visible(), rbm.shape().n_hidden());
+        let numbers = |states: &BTreeSet<Vec<u64>>, units: usize| {
+            let mut rows = vec![0.0; states.len() * units];
+            rows.chunks_exact_mut(units).zip(states).for_each(|(row, state)| unpack(state, units, row));
+            rows
+        };
+        let mut greatest = f64::NEG_INFINITY;
+        let mut consider = |terms: &mut dyn Iterator<Item = f64>, units: usize| {
+            let mut sum = LogSum::EMPTY;
+            terms.for_each(|term| sum.add(term));
+            let sum = sum.log();
+            greatest = greatest.max(sum - rounding(units, sum.abs()));
+        };
+        if !self.visible.is_empty() {
+            let rows = numbers(&self.visible, n_visible);
+            let energies = rbm.free_energy(Rows::new(Values::F32(&rows), n_visible)?)?;
+            consider(&mut energies.iter().map(|free_energy| -free_energy), n_hidden);
+        }
+        if !self.hidden.is_empty() {
+            let rows = numbers(&self.hidden, n_hidden);
+            let mut visible = Activations::default();
+            rbm.propdown(Rows::new(Values::F32(&rows), n_hidden)?, &mut visible)?;
+            let model = rbm.to_rbm()?;
+            let bias = model.view().hidden_bias();
+            let each = rows.chunks_exact(n_hidden).zip(visible.pre_activation.chunks_exact(n_visible));
+            let minus_free_energy = each.map(|(h, pre)| {
+                let on: f64 = h.iter().zip(bias).map(|(&h, &c)| f64::from(h) * f64::from(c)).sum();
+                on + pre.iter().map(|&pre| softplus(f64::from(pre))).sum::<f64>()
+            });
+            consider(&mut minus_free_energy.into_iter(), n_visible);
+        }
+        Ok(greatest)
+    }
 }

@@ -52,6 +52,8 @@ pub fn log_partition_watched(rbm: RbmRef<'_>, watch: &(dyn Fn(u64) + Sync)) -> R
         forward: None,
         reverse: None,
         overlap: None,
+        r_hat: None,
+        excess: None,
         refuted: None,
     })
 }

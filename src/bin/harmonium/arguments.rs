@@ -169,13 +169,21 @@ pub struct Evaluate {
     /// Evaluate the first ROWS of them only.
     #[arg(long, value_name = "ROWS", value_parser = at_least::<1>)]
     pub limit: Option<usize>,
+    /// The rows that the model was trained on, for annealing's base rate and the chains that reverse runs start from: a folder
+    /// with MNIST's IDX files (its first 50 000 training rows), or one IDX or npy file [default: the training rows of a folder
+    /// as --data; of a file the rows that are evaluated, with a notice].
+    #[arg(long, value_name = "PATH")]
+    pub train: Option<PathBuf>,
     /// log Z by enumeration, by annealing both ways or forward only, or not at all; auto enumerates up to 25 units in the
     /// smaller layer and else brackets.
     #[arg(long, value_enum, value_name = "NAME", default_value = "auto")]
     pub log_z: LogZ,
-    /// Annealing runs in each direction; fewer training rows than runs start several reverse runs each.
+    /// Annealing runs from the fitted base rate, and as many chains for reverse runs.
     #[arg(long, value_name = "N", default_value = "100", value_parser = at_least::<2>)]
     pub runs: usize,
+    /// Gibbs steps of the chains before reverse runs start from them.
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = at_least::<0>)]
+    pub burn_in: usize,
     /// Temperatures of each run.
     #[arg(long, value_name = "N", default_value = "14500", value_parser = at_least::<1>)]
     pub temperatures: usize,

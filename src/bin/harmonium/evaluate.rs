@@ -6,18 +6,24 @@ use crate::{
     data,
 };
 use harmonium::{
-    Activations, Dataset, Device, Error, LogLikelihood, LogPartition, Rbm, Resident, Result, Rows, Summary, Values,
+    Activations, Dataset, Device, Error, LogLikelihood, LogPartition, Purpose, Rbm, Resident, Result, Rows, Summary,
+    Uniforms, Values,
     log_partition::{self, Annealing, BaseRate, Schedule, Start, lower_bound},
     model,
     monitor::reconstruction_cross_entropy,
 };
 use serde_json::{Value, json};
-use std::time::Instant;
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 /// The largest smaller layer that `--log-z auto` enumerates: some ten seconds of one core for 784 visible units.
 const AUTO_UNITS: usize = 25;
 /// How many rows are reconstructed at once.
 const ROWS: usize = 1000;
+/// Of so many training rows, drawn over all of them, some start chains: more would cost memory and change nothing.
+const MOST_STARTS: usize = 10_000;
 
 /// The results for a model and some rows, in nats a row.
 struct Evaluation {
@@ -25,6 +31,8 @@ struct Evaluation {
     n_hidden: usize,
     rows: usize,
     mean_free_energy: f64,
+    /// Where the base rate and the chains come from, and whether these are the rows that are evaluated.
+    training: Option<(PathBuf, bool)>,
     log_z: Option<LogPartition>,
     log_likelihood: Option<LogLikelihood>,
     pseudo_log_likelihood: f64,
@@ -36,8 +44,8 @@ pub fn run(device: &Device, options: &Evaluate) -> Result<()> {
     let start = Instant::now();
     let rbm = model::load(&options.model)?;
     let shape = rbm.shape();
-    let read = |split| {
-        let images = data::fitting(shape, &options.model, &options.data, |path| data::split(path, split))?;
+    let read = |path: &Path, split| {
+        let images = data::fitting(shape, &options.model, path, |path| data::split(path, split))?;
         Ok(images.rows.binarised())
     };
     let is_file = options.data.metadata().is_ok_and(|found| !found.is_dir());
@@ -48,27 +56,40 @@ pub fn run(device: &Device, options: &Evaluate) -> Result<()> {
             found: format!("the file {}, of which all rows are taken", options.data.display()),
         });
     }
-    let mut rows = read(options.split.unwrap_or(data::Split::Test))?;
+    let split = options.split.unwrap_or(data::Split::Test);
+    let mut rows = read(&options.data, split)?;
     rows.keep(0..options.limit.unwrap_or(rows.len()).min(rows.len()))?;
     let resident = rbm.on(device)?;
+    let mut training = None;
     let log_z = match options.log_z {
         LogZ::Auto if shape.n_visible().min(shape.n_hidden()) <= AUTO_UNITS => Some(enumerated(&rbm)?),
         LogZ::Exact => Some(enumerated(&rbm)?),
         LogZ::None => None,
-        // The base rate is fitted to the rows that the model was trained on, where they are known.
-        LogZ::Auto | LogZ::Bracket | LogZ::Ais => Some(annealed(&resident, &read(data::Split::Train)?, options)?),
+        LogZ::Auto | LogZ::Bracket | LogZ::Ais => {
+            let path = options.train.as_ref().unwrap_or(&options.data);
+            let evaluated = options.train.is_none() && (is_file || split == data::Split::Train);
+            if evaluated {
+                let path = path.display();
+                console::complain(&format!(
+                    "notice: {path}: the rows that are evaluated also give the base rate and start chains; --train names the \
+                     rows that the model was trained on"
+                ));
+            }
+            training = Some((path.clone(), evaluated));
+            Some(annealed(&resident, &read(path, data::Split::Train)?, options)?)
+        }
     };
     let data = device.load(rows.rows())?;
     let all = data.range(0..rows.len());
     let free_energies = resident.free_energy(all)?;
-    let bounded = |log_z: LogPartition| Ok(log_z.at_least(lower_bound(shape, rows.rows(), &free_energies)?));
-    let log_z = log_z.map(bounded).transpose()?;
+    let log_z = log_z.map(|log_z| bounded(&resident, &rows, &free_energies, log_z)).transpose()?;
     let log_likelihood = log_z.as_ref().map(|log_z| LogLikelihood::of(shape, &free_energies, log_z));
     let evaluation = Evaluation {
         n_visible: shape.n_visible(),
         n_hidden: shape.n_hidden(),
         rows: rows.len(),
         mean_free_energy: Summary::of(&free_energies).mean,
+        training,
         log_z,
         log_likelihood,
         pseudo_log_likelihood: Summary::of(&resident.pseudo_log_likelihood(all)?).mean,
@@ -98,21 +119,30 @@ fn annealed(rbm: &Resident, training: &Dataset, options: &Evaluate) -> Result<Lo
     let settings = Annealing {
         runs: options.runs,
         schedule: Schedule::new(options.temperatures)?,
+        burn_in: options.burn_in,
         seed: options.seed,
-        ..Annealing::default()
     };
     let base_rate = BaseRate::fit(training.rows());
-    let data = rbm.device().load(training.rows())?;
-    let start = Start::Rows(data.range(0..options.runs.min(training.len())));
+    let mut order = Uniforms::new(options.seed, Purpose::Shuffling).permutation(training.len());
+    order.truncate(MOST_STARTS);
+    let starts = training.select(&order)?;
     let forward_only = options.log_z == LogZ::Ais;
-    let steps = if forward_only { settings.schedule.steps() } else { settings.bracket_steps(&start) };
+    let steps = if forward_only { settings.schedule.steps() } else { settings.bracket_steps(&base_rate) };
     let progress = Progress::new(steps as u64, "steps", false);
     progress.title("log Z".into());
     let mut watch = |steps: usize| progress.advance(steps as u64);
-    match forward_only {
+    let log_z = match forward_only {
         true => log_partition::ais_watched(rbm, &base_rate, &settings, &mut watch),
-        false => log_partition::bracket_watched(rbm, &base_rate, start, &settings, &mut watch),
-    }
+        false => {
+            log_partition::bracket_watched(rbm, &base_rate, Start::Rows(starts.rows().into()), &settings, &mut watch)
+        }
+    }?;
+    bounded(rbm, training, &rbm.free_energy(training)?, log_z)
+}
+
+/// log Z with what rows, with their free energies, prove of it.
+fn bounded(rbm: &Resident, rows: &Dataset, free_energies: &[f64], log_z: LogPartition) -> Result<LogPartition> {
+    Ok(log_z.at_least(lower_bound(rbm.shape(), rows.rows(), free_energies)?))
 }
 
 /// An interval; what is infinite is not an end.
@@ -148,12 +178,15 @@ impl Evaluation {
                 "estimate": z.estimate,
                 "lower": z.lower,
                 "upper": z.upper,
+                "verdict": z.verdict().to_string(),
+                "reason": z.reason(),
                 "effective_sample_size": z.effective_sample_size,
                 "method": z.method.to_string(),
                 "agreement": z.agreement.to_string(),
                 "forward": z.forward,
                 "reverse": z.reverse,
                 "overlap": z.overlap,
+                "r_hat": z.r_hat,
                 "warning": z.warning(),
             })
         });
@@ -171,6 +204,9 @@ impl Evaluation {
             "n_hidden": self.n_hidden,
             "rows": self.rows,
             "mean_free_energy": self.mean_free_energy,
+            "training": self.training.as_ref().map(|(path, evaluated)| {
+                json!({ "path": path.display().to_string(), "evaluated": evaluated })
+            }),
             "log_z": log_z,
             "log_likelihood": log_likelihood,
             "pseudo_log_likelihood": self.pseudo_log_likelihood,
@@ -191,27 +227,28 @@ impl Evaluation {
             each("mean free energy", self.mean_free_energy, String::new()),
         ];
         if let Some(z) = &self.log_z {
-            let sampled = match z.runs {
-                0 => format!("({})", z.method),
-                runs => {
-                    let (interval, method, agreement) = (interval(z.lower, z.upper), z.method, z.agreement);
-                    let directions = match (z.forward, z.reverse) {
-                        (Some(forward), Some(reverse)) => format!(", forward {forward:.4}, reverse {reverse:.4}"),
-                        _ => String::new(),
-                    };
-                    let size = format!("effective sample size {:.1}", z.effective_sample_size);
-                    format!("{interval} ({method} of {runs} runs{directions}, {size}, {agreement})")
-                }
-            };
-            lines.push(format!("{:<29} {:>12.4} {:>12} {sampled}", "log Z", z.estimate, ""));
-            if z.reverse.is_some() {
-                let steps = Annealing::default().burn_in;
-                lines.push(format!("{:<29} reverse runs started at training rows, after {steps} Gibbs steps", ""));
+            let verdict = z.verdict();
+            let ends = if z.runs == 0 { String::new() } else { format!("{}, ", interval(z.lower, z.upper)) };
+            lines.push(format!("{:<29} {:>12.4} {:>12} {ends}{verdict}: {}", "log Z", z.estimate, "", z.reason()));
+            if z.runs > 0 {
+                let directions = match (z.forward, z.reverse) {
+                    (Some(forward), Some(reverse)) => format!(", forward {forward:.4}, reverse {reverse:.4}"),
+                    _ => String::new(),
+                };
+                let (method, runs, agreement) = (z.method, z.runs, z.agreement);
+                let size = format!("effective sample size {:.1}", z.effective_sample_size);
+                lines.push(format!("{:<29} {method} of {runs} runs{directions}, {size}, {agreement}", ""));
             }
+        }
+        if let Some((path, evaluated)) = &self.training {
+            let which = if *evaluated { "the rows that are evaluated" } else { "training rows" };
+            let path = path.display();
+            lines.push(format!("{:<29} base rate and a part of the chains from {path}, {which}", ""));
         }
         if let Some(l) = &self.log_likelihood {
             let (interval, bits) = (interval(l.lower, l.upper), l.bits_per_dimension());
-            let more = format!("{interval}, standard error {:.4}, {bits:.6} bits a unit", l.standard_error);
+            let (error, verdict) = (l.standard_error, l.verdict);
+            let more = format!("{interval}, log Z {verdict}, standard error {error:.4}, {bits:.6} bits a unit");
             lines.push(each("log-likelihood", l.mean, more));
         }
         lines.push(each("pseudo-log-likelihood", self.pseudo_log_likelihood, String::new()));

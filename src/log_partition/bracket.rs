@@ -1,0 +1,358 @@
+//! Forward and reverse runs from two sides: two base rates, and chains that start where nothing is alike.
+//!
+//! One base rate and one kind of start can miss the same part of the model, and then both directions agree on a wrong log Z.
+//! So forward runs leave from the base rate that is given *and* from the uniform one; reverse runs go to both, from chains of
+//! three populations: ends of forward runs in proportion to their weights (*grown*), the rows or chains that are given, and
+//! hidden layers of every density from all off to all on (*spread*).
+//!
+//! 1. Do the chains mix? R̂ over all of them, in the second half of the burn-in, says so: then they are samples of the model
+//!    wherever they started, and all reverse runs count.
+//! 2. Where they do not, the grown ones alone have shares that anybody can vouch for: those of the weights, which are
+//!    unbiased. They count as no more independent starts than the effective sample size of these weights, and as none where
+//!    that is 6.6 ([`UNSEEN`]) or less.
+//!    A chain that stays elsewhere shows a part s of the model, and its reverse run the log-weight log(Z_s/P(s)) that a forward
+//!    run to s would have, where P(s) is the probability of such a run. In R runs that never came there P(s) is hardly more than
+//!    6.6/R, and so s adds at most 6.6/R·e^(that log-weight) to Z. Where this is no more than what is known of Z
+//!    the upper end is raised by it. Where it is more nobody knows which chains are right, and there is no upper end.
+//! 3. An upper end below the lower end of the forward runs convicts the chains that the reverse runs left from: forward
+//!    weights are unbiased whatever these chains do. There is no upper end.
+
+use super::{
+    Agreement, BaseRate, LogPartition, Method, STANDARD_ERRORS, UNSEEN, Weights,
+    annealing::{Annealing, Start, backward, burn_in, check, forward, resampled, rounding},
+    bennett::Bennett,
+    bound::Visited,
+};
+use crate::{
+    diagnostics::Recorder,
+    error::Result,
+    gibbs::Chains,
+    resident::Resident,
+    uniforms::{Purpose, Uniforms, unit_interval},
+    verbs::ChainState,
+};
+use rand_core::Rng;
+
+/// How many states of each chain are recorded, over the second half of the burn-in.
+const RECORDS: usize = 200;
+/// Overlaps that are recorded besides the free energy.
+const OVERLAPS: usize = 4;
+/// Above it chains do not mix: some of them stay where they are. A hundred chains have it where one of them stays five
+/// standard deviations away from the others, or where each forgets its state five times only in the record.
+pub(super) const MAX_R_HAT: f64 = 1.1;
+
+/// log Z between forward and reverse runs; see the [module's documentation](crate::log_partition) on the interval, and on when
+/// there is none.
+///
+/// `base_rate`: fitted to the rows that the model was trained on, or uniform where there are none. `start`: these rows. Costs
+/// some `runs`·(3·`steps` + `burn_in`) Gibbs steps. Canonical on
+/// [`Cpu`](crate::Cpu).
+///
+/// # Errors
+/// [`Error::Argument`](crate::Error::Argument) where there are less than 2 runs or where rows or chains do not fit the shape,
+/// [`Error::Length`](crate::Error::Length) where the base rate has another number of units.
+pub fn bracket(rbm: &Resident, base_rate: &BaseRate, start: Start<'_>, settings: &Annealing) -> Result<LogPartition> {
+    bracket_watched(rbm, base_rate, start, settings, &mut |_| {})
+}
+
+impl Annealing {
+    /// How many steps [`bracket_watched`] reports.
+    pub fn bracket_steps(&self, base_rate: &BaseRate) -> usize {
+        2 * bases(base_rate, self.runs).len() * self.schedule.steps() + self.burn_in
+    }
+}
+
+/// [`bracket`]; `watch` hears of every so many steps of all runs, of [`Annealing::bracket_steps`].
+///
+/// # Errors
+/// Those of [`bracket`].
+pub fn bracket_watched(
+    rbm: &Resident, base_rate: &BaseRate, start: Start<'_>, settings: &Annealing, watch: &mut dyn FnMut(usize),
+) -> Result<LogPartition> {
+    check(rbm, base_rate, settings.runs)?;
+    let shape = rbm.shape();
+    let words = shape.n_hidden().div_ceil(64);
+    let mut visited = Visited::default();
+    let mut bases = bases(base_rate, settings.runs);
+    let mut ends = Vec::new();
+    let mut draws = Uniforms::new(settings.seed, Purpose::Annealing);
+    for base in &mut bases {
+        let log_z_0 = base.rate.log_z(shape.n_hidden());
+        let (log_weights, state) = forward(rbm, &base.rate, base.runs, &settings.schedule, draws, watch)?;
+        base.rounding = rounding(rbm, log_z_0, &log_weights);
+        base.forward = log_weights.iter().map(|log| log_z_0 + log).collect();
+        visited.take_hidden(&state.hidden, words);
+        ends.extend(state.hidden);
+        draws = state.uniforms;
+    }
+    let weights: Vec<f64> = bases.iter().flat_map(Base::shares).collect();
+    let (mut chains, grown) = chains(rbm, start, settings, &weights, &ends)?;
+    let r_hat = burnt_in(rbm, &mut chains, settings.burn_in, &mut visited, watch)?;
+    let mut state = chains.state()?;
+    for base in &mut bases {
+        let log_z_0 = base.rate.log_z(shape.n_hidden());
+        let mut chains = Chains::from_state(rbm.device(), shape, &state)?;
+        let log_weights = backward(rbm, &base.rate, &mut chains, &settings.schedule, watch)?;
+        base.reverse = log_weights.iter().map(|log| log_z_0 - log).collect();
+        state.uniforms = chains.state()?.uniforms;
+    }
+    let effective = super::effective_sample_size(&weights);
+    Ok(judge(&bases, r_hat, grown, effective).at_least(visited.bound(rbm)?))
+}
+
+/// A base rate and its runs, with the log-weights on the scale of log Z: their mean weight is Z.
+struct Base {
+    rate: BaseRate,
+    runs: usize,
+    /// Of each run to the model.
+    forward: Vec<f64>,
+    /// Of each run from the model: the log-weight of the same path forward.
+    reverse: Vec<f64>,
+    rounding: f64,
+}
+
+impl Base {
+    /// The log of what each forward run adds to the estimate of Z.
+    fn shares(&self) -> impl Iterator<Item = f64> {
+        let runs = (self.runs as f64).ln();
+        self.forward.iter().map(move |log| log - runs)
+    }
+}
+
+/// The base rate that is given with all runs, and the uniform one, where it is another, with half of them.
+fn bases(given: &BaseRate, runs: usize) -> Vec<Base> {
+    let uniform = BaseRate::uniform(given.bias().len());
+    let base = |rate, runs| Base { rate, runs, forward: Vec::new(), reverse: Vec::new(), rounding: 0.0 };
+    let mut bases = vec![base(given.clone(), runs)];
+    if *given != uniform {
+        bases.push(base(uniform, (runs / 2).max(2)));
+    }
+    bases
+}
+
+/// The chains that reverse runs start from, the grown ones first; and how many these are.
+///
+/// Three tenths of `runs` are grown, as many come from `start` and two tenths are spread; without rows or chains six tenths
+/// are grown. Numbers are drawn in the order grown, given, spread.
+fn chains(
+    rbm: &Resident, start: Start<'_>, settings: &Annealing, weights: &[f64], ends: &[u64],
+) -> Result<(Chains, usize)> {
+    let (shape, words) = (rbm.shape(), rbm.shape().n_hidden().div_ceil(64));
+    let part = (3 * settings.runs / 10).max(1);
+    let mut draws = Uniforms::new(settings.seed, Purpose::Sampling);
+    let grown = if matches!(start, Start::Annealed) { 2 * part } else { part.max(2) };
+    let mut hidden = resampled(weights, ends, words, grown, &mut draws);
+    let given = match start {
+        Start::Annealed => None,
+        Start::Rows(rows) => Some(Chains::from_visible(rbm, rows, draws.clone())?.state()?),
+        Start::Chains(chains) => {
+            chains.check_belongs(rbm)?;
+            Some(ChainState { uniforms: draws.clone(), ..chains.state()? })
+        }
+    };
+    if let Some(given) = given {
+        draws = given.uniforms;
+        let order = draws.permutation(given.betas.len());
+        let chosen = order.iter().cycle().take(part);
+        chosen.for_each(|&chain| hidden.extend_from_slice(&given.hidden[chain * words..][..words]));
+    }
+    let spread = (settings.runs / 5).max(1);
+    let mut generator = draws.generator();
+    for chain in 0..spread {
+        let density = chain as f32 / (spread - 1).max(1) as f32;
+        let mut state = vec![0; words];
+        for unit in 0..shape.n_hidden() {
+            state[unit / 64] |= u64::from(unit_interval(generator.next_u32()) < density) << (unit % 64);
+        }
+        hidden.extend(state);
+    }
+    draws.skip((spread * shape.n_hidden()) as u64);
+    let betas = vec![1.0; hidden.len() / words];
+    let state = ChainState { hidden, betas, uniforms: draws };
+    Ok((Chains::from_state(rbm.device(), shape, &state)?, grown))
+}
+
+/// Burns chains in; R̂ over the second half, NaN where nothing moved, none where the burn-in was too short to tell.
+fn burnt_in(
+    rbm: &Resident, chains: &mut Chains, steps: usize, visited: &mut Visited, watch: &mut dyn FnMut(usize),
+) -> Result<Option<f64>> {
+    let every = (steps / 2 / RECORDS).max(1);
+    let records = (steps / 2 / every).min(RECORDS);
+    burn_in(rbm, chains, steps - records * every, watch)?;
+    let mut recorder = Recorder::new(rbm, chains, OVERLAPS);
+    for _ in 0..records {
+        chains.sweep(rbm, every)?;
+        recorder.record(rbm, chains)?;
+        visited.take(rbm, chains)?;
+        watch(every);
+    }
+    // R̂ has two draws in each half of a chain.
+    (records >= 4).then(|| recorder.health().map(|health| health.worst_r_hat())).transpose()
+}
+
+/// What the chosen reverse runs and all forward runs say of log Z.
+struct Interval {
+    estimate: f64,
+    lower: f64,
+    upper: f64,
+    /// Of the base rate with the greatest overlap.
+    forward: Weights,
+    reverse: Weights,
+    overlap: f64,
+}
+
+/// The part that the intervals of all base rates have in common; `starts`: how many independent chains the first `chains` of
+/// the reverse runs count as.
+fn interval(bases: &[Base], chains: usize, starts: f64) -> Interval {
+    let each = bases.iter().map(|base| {
+        let reverse: Vec<f64> = base.reverse[..chains].iter().map(|log| -log).collect();
+        let together = Bennett::of(&base.forward, &reverse, starts, UNSEEN);
+        let up = Weights::of(&base.forward, base.runs as f64, base.rounding);
+        let down = Weights::of(&reverse, starts, base.rounding);
+        Interval {
+            estimate: together.estimate,
+            lower: (together.lower - base.rounding).max(up.log_mean - up.too_high),
+            upper: (together.upper + base.rounding).min(-down.log_mean + down.too_high),
+            forward: up,
+            reverse: down,
+            overlap: together.overlap,
+        }
+    });
+    let join = |a: Interval, b: Interval| {
+        let (lower, upper) = (a.lower.max(b.lower), a.upper.min(b.upper));
+        let best = if b.overlap > a.overlap { b } else { a };
+        Interval { lower, upper, ..best }
+    };
+    each.reduce(join).expect("at least one base rate")
+}
+
+/// The steps 1 to 3 of the module's documentation.
+fn judge(bases: &[Base], r_hat: Option<f64>, grown: usize, effective_sample_size: f64) -> LogPartition {
+    let all = bases[0].reverse.len();
+    let runs = bases[0].runs;
+    // Nothing moves where a single state has all of the probability.
+    let mix = r_hat.is_some_and(|r_hat| r_hat.is_nan() || r_hat <= MAX_R_HAT);
+    let forward = bases.iter().map(|base| Weights::of(&base.forward, base.runs as f64, base.rounding));
+    let (best, least) = forward.fold((f64::NEG_INFINITY, f64::NEG_INFINITY), |(best, least), weights| {
+        (best.max(weights.log_mean), least.max(weights.log_mean - weights.too_high))
+    });
+    let starts = effective_sample_size.min(grown as f64);
+    let mut found = if mix { interval(bases, all, all as f64) } else { interval(bases, grown, starts) };
+    let mut agreement = found.agreement(bases.iter().map(|base| base.rounding).fold(0.0, f64::max));
+    let mut excess = None;
+    if !mix {
+        // The base rate that serves a chain best is the one to ask.
+        let least_of = |chain: usize| bases.iter().map(|base| base.reverse[chain]).fold(f64::INFINITY, f64::min);
+        let beyond = (grown..all).map(least_of).fold(f64::NEG_INFINITY, f64::max) - found.upper;
+        let unseen = beyond.exp() * UNSEEN / runs as f64;
+        excess = (unseen > 1.0).then_some(beyond);
+        if excess.is_some() || starts <= UNSEEN {
+            agreement = Agreement::Divided;
+            found.upper = f64::INFINITY;
+        } else {
+            found.upper += unseen.ln_1p();
+        }
+    }
+    if found.upper < found.lower {
+        agreement = Agreement::Crossed;
+        found.upper = f64::INFINITY;
+    }
+    if found.upper == f64::INFINITY {
+        (found.lower, found.estimate) = (least, best);
+    }
+    LogPartition {
+        estimate: found.estimate.clamp(found.lower, found.upper),
+        lower: found.lower,
+        upper: found.upper,
+        effective_sample_size: found.forward.effective_sample_size.min(found.reverse.effective_sample_size),
+        method: Method::Bracket,
+        agreement,
+        runs,
+        forward: Some(best),
+        reverse: Some(-found.reverse.log_mean),
+        overlap: Some(found.overlap),
+        refuted: None,
+        r_hat: r_hat.filter(|r_hat| !r_hat.is_nan()),
+        excess,
+    }
+}
+
+impl Interval {
+    fn agreement(&self, rounding: f64) -> Agreement {
+        let error = STANDARD_ERRORS * self.forward.standard_error.hypot(self.reverse.standard_error) + 2.0 * rounding;
+        if -self.reverse.log_mean - self.forward.log_mean > error { Agreement::Apart } else { Agreement::Meet }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Verdict, *};
+
+    /// A fitted and a uniform base rate with a hundred runs each way, log-weights within ±0.05 of these numbers.
+    fn bases(forward: [f64; 2], reverse: [&[f64]; 2]) -> Vec<Base> {
+        let near = |log: f64, run: usize| log + (run as f64 * 0.618).fract() / 10.0 - 0.05;
+        let base = |n: usize| Base {
+            rate: BaseRate::uniform(1),
+            runs: 100,
+            forward: (0..100).map(|run| near(forward[n], run)).collect(),
+            reverse: (0..80).map(|run| near(reverse[n][run * reverse[n].len() / 80], run)).collect(),
+            rounding: 0.0,
+        };
+        vec![base(0), base(1)]
+    }
+
+    #[test]
+    fn chains_that_mix_all_count() {
+        // Both base rates know the model.
+        let found = judge(&bases([50.0, 50.0], [&[50.0], &[50.0]]), Some(1.02), 30, 100.0);
+        assert_eq!((found.verdict(), found.agreement, found.r_hat), (Verdict::Bracketed, Agreement::Meet, Some(1.02)));
+        assert!(found.lower > 49.9 && (found.estimate - 50.0).abs() < 0.02 && found.upper < 50.1, "{found:?}");
+        // One of them does not: its runs end in a part with a share of e^-20, from which all comes back.
+        let found = judge(&bases([50.0, 30.0], [&[50.0], &[80.0]]), None, 30, 100.0);
+        assert_eq!((found.verdict(), found.agreement), (Verdict::Bracketed, Agreement::Meet));
+        assert!(found.lower > 49.9 && found.upper < 50.4, "{found:?}");
+    }
+
+    #[test]
+    fn chains_that_stay_where_no_run_comes_take_the_upper_end_away() {
+        let stay = [50.0, 50.0, 50.0, 50.0, 50.0, 50.0, 50.0, 53.5];
+        let bases = |beyond: f64| bases([50.0, 30.0], [&[&stay[..7], &[50.0 + beyond]].concat(), &[80.0]]);
+        // Whoever mixes goes there in its time: an eighth of the model is there.
+        let found = judge(&bases(9.0), Some(1.05), 30, 100.0);
+        assert!(found.lower > 49.9 && (0.13..0.5).contains(&(found.upper - 50.0)), "{found:?}");
+        for (beyond, r_hat) in [(9.0, Some(1.3)), (9.0, None), (4.0, Some(1.3))] {
+            let found = judge(&bases(beyond), r_hat, 30, 100.0);
+            assert_eq!((found.verdict(), found.agreement), (Verdict::LowerBound, Agreement::Divided), "{beyond}");
+            assert!((found.excess.expect("by so much") - beyond).abs() < 0.5 && found.lower > 49.9, "{found:?}");
+        }
+        // As much as 6.6 % of e^2 may be there.
+        let found = judge(&bases(2.0), Some(1.3), 30, 100.0);
+        assert_eq!((found.verdict(), found.excess), (Verdict::Bracketed, None));
+        assert!((0.5..0.8).contains(&(found.upper - 50.0)), "{found:?}");
+    }
+
+    /// Chains that a base rate of their own serves, and that hold a share of e^-20, change nothing.
+    #[test]
+    fn chains_in_a_negligible_part_change_nothing() {
+        let [fitted, uniform] = [[30.0, 75.0, 75.0, 30.0], [50.0, 50.0, 50.0, 80.0]];
+        // Of 80 chains 20 are grown where the uniform base rate leads.
+        let mut bases = bases([30.0, 50.0], [&fitted, &uniform]);
+        bases[0].reverse[..20].fill(75.0);
+        let found = judge(&bases, Some(1.6), 20, 60.0);
+        assert_eq!(found.verdict(), Verdict::Bracketed, "{found:?}");
+        assert!(found.lower > 49.9 && found.upper < 50.6, "{found:?}");
+        // Where the weights are those of a few runs nobody knows.
+        let found = judge(&bases, Some(1.6), 20, 6.0);
+        assert_eq!((found.verdict(), found.agreement, found.excess), (Verdict::LowerBound, Agreement::Divided, None));
+        assert!(found.reason().contains("those of a few"), "{}", found.reason());
+    }
+
+    /// Forward weights are unbiased wherever chains start: an upper end below them convicts the chains.
+    #[test]
+    fn crossed_directions_convict_the_reverse_runs() {
+        let found = judge(&bases([242.2, 100.0], [&[227.3], &[227.3]]), Some(1.01), 30, 100.0);
+        assert_eq!((found.verdict(), found.agreement), (Verdict::LowerBound, Agreement::Crossed));
+        assert!((found.estimate - 242.2).abs() < 0.02 && found.lower > 242.0 && found.upper.is_infinite(), "{found:?}");
+        assert!(found.reason().contains("227.3") && found.reason().contains("242.2"), "{}", found.reason());
+    }
+}
