@@ -211,7 +211,8 @@ impl Evaluation {
         }
         if let Some(l) = &self.log_likelihood {
             let (interval, bits) = (interval(l.lower, l.upper), l.bits_per_dimension());
-            let more = format!("{interval}, standard error {:.4}, {bits:.6} bits a unit", l.standard_error);
+            let error = console::known(l.standard_error, 4);
+            let more = format!("{interval}, standard error {error}, {bits:.6} bits a unit");
             lines.push(each("log-likelihood", l.mean, more));
         }
         lines.push(each("pseudo-log-likelihood", self.pseudo_log_likelihood, String::new()));
