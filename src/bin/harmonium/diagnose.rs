@@ -105,6 +105,7 @@ fn as_json(health: &Health, gap: &EquilibriumGap, warnings: &[String]) -> Value 
             "fresh": gap.fresh,
             "gap": gap.gap,
             "standard_error": gap.standard_error,
+            "degrees_of_freedom": gap.degrees_of_freedom,
         },
         "warnings": warnings,
     })
@@ -124,8 +125,11 @@ fn table(options: &Diagnose, health: &Health, gap: &EquilibriumGap) -> Vec<Strin
     let [visible, hidden] = [health.visible_flip_rate, health.hidden_flip_rate].map(|rate| 100.0 * rate);
     lines.push(format!("a step flips {visible:.2} % of the visible and {hidden:.2} % of the hidden units"));
     lines.push(format!(
-        "equilibrium gap {:.3} ± {:.3} nats: mean free energy {:.3}, of chains started at data {:.3}",
-        gap.gap, gap.standard_error, gap.persistent, gap.fresh
+        "equilibrium gap {:.3} ± {} nats: mean free energy {:.3}, of chains started at data {:.3}",
+        gap.gap,
+        console::known(gap.standard_error, 3),
+        gap.persistent,
+        gap.fresh
     ));
     lines
 }

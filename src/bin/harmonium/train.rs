@@ -216,7 +216,8 @@ impl<'a> Job<'a> {
                     let looked = Instant::now();
                     checkpoints.finite(&lent, data.range(range.clone()), None, number, updates)?;
                     let rows = data.range(0..trainer.chains().len().min(self.rows.len()));
-                    log.health.push(self.check_up(&lent, trainer.chains(), rows, updates)?);
+                    let found = self.check_up(&lent, trainer.chains(), rows, updates, log.health.is_empty())?;
+                    log.health.push(found);
                     write_health(&self.options.out.join("health.csv"), &log.health)?;
                     begin += looked.elapsed();
                 }
@@ -261,11 +262,14 @@ impl<'a> Job<'a> {
         Ok((log.epochs, stop))
     }
 
-    /// How the chains are after this update; says so where they lag.
-    fn check_up(&self, rbm: &Resident, chains: &Chains, rows: Batch<'_>, updates: u64) -> Result<CheckUp> {
+    /// How the chains are after this update; says so where they lag, and at the first check-up of a run where chains are too
+    /// few to show it.
+    fn check_up(
+        &self, rbm: &Resident, chains: &Chains, rows: Batch<'_>, updates: u64, is_first: bool,
+    ) -> Result<CheckUp> {
         let draws = Uniforms::new(self.options.seed, Purpose::Diagnosis);
         let found = check_up(rbm, chains, rows, CHECK_UP_STEPS, draws, updates)?;
-        if let Some(warning) = found.gap.warning() {
+        if let Some(warning) = found.gap.warning().filter(|_| is_first || found.gap.lags().is_some()) {
             self.progress.warn(&format!("update {updates}: {warning}"));
         }
         Ok(found)
