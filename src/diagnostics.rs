@@ -251,6 +251,7 @@ pub struct CheckUp {
 ///
 /// A copy of the chains makes `steps` steps at the present parameters, each of them recorded with [`CHECK_UP_OVERLAPS`]
 /// overlaps; chains from the rows make as many, and the free energies of the copy's first step are compared with theirs.
+/// `rows`: from all over the data; neighbours in a file that is sorted by class start all fresh chains in one class.
 /// `steps`: at least 4; R̂ and autocorrelation times beyond them cannot be seen, the gap needs no mixing. `draws`: the sequence
 /// of all check-ups of a run; with [`Purpose::Diagnosis`] training goes on as if nobody had asked. Each check-up takes
 /// D = steps·(chains + rows)·(n_visible + n_hidden) + rows·n_hidden numbers, first for the copy and then for the fresh chains,
