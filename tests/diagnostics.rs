@@ -207,6 +207,14 @@ fn diagnosis() -> Uniforms {
     Uniforms::new(1, Purpose::Diagnosis)
 }
 
+/// The mean of F over what chains show, added up in their order.
+fn mean_free_energy(rbm: &Resident, chains: &Chains) -> f64 {
+    let mut visible = harmonium::Activations::default();
+    chains.visible(rbm, &mut visible).expect("visible");
+    let each = rbm.free_energy(rows(&visible.sample, rbm.shape().n_visible())).expect("free energies");
+    each.iter().sum::<f64>() / each.len() as f64
+}
+
 #[test]
 fn persistent_chains_are_compared_with_fresh_ones() {
     let rbm = random_rbm(shape(12, 8), 1.0, 5);
@@ -220,6 +228,13 @@ fn persistent_chains_are_compared_with_fresh_ones() {
     assert_eq!(chains.state().expect("a state"), before, "the chains stay where they are");
     assert!(gap.gap.abs() <= 5.0 * gap.standard_error && gap.standard_error > 0.0, "{gap:?}");
     assert!((gap.gap - (gap.persistent - gap.fresh)).abs() < 1e-12);
+    let mut copy = chains.drawing(diagnosis()).expect("a copy");
+    copy.sweep(&on_cpu, 1).expect("a sweep");
+    assert_eq!(gap.persistent, mean_free_energy(&on_cpu, &copy));
+    let end = copy.state().expect("a state").uniforms;
+    let mut fresh = Chains::from_visible(&on_cpu, rows(&data, 12), end).expect("chains");
+    fresh.sweep(&on_cpu, 500).expect("a sweep");
+    assert_eq!(gap.fresh, mean_free_energy(&on_cpu, &fresh));
 
     // All data lies in the deep valley, the chains are in the other one.
     let rbm = two_valleys(0.3);
@@ -323,6 +338,8 @@ fn a_check_up_leaves_chains_alone_and_tells_how_they_are() {
     let end = copy.state().expect("a state").uniforms;
     let mut others = Chains::from_visible(&on_cpu, rows(&data, 12), end).expect("chains");
     others.sweep(&on_cpu, 500).expect("a sweep");
+    // The fresh chains are these, after as many steps as the copy makes.
+    assert_eq!(found.gap.fresh, mean_free_energy(&on_cpu, &others));
     let end = others.state().expect("a state").uniforms;
     let next = after(1, diagnosis());
     assert_eq!(CheckUp { updates: 1, ..after(0, end) }, next);
