@@ -28,8 +28,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     lent.finish()?;
 
-    // Twenty chains start at test images; the means of the visible units are shown, the samples go on.
-    let test = mnist::open(MNIST, Split::Test)?.rows;
+    // Twenty chains start at test images from all over the file; the means of the visible units are shown, the samples go on.
+    let test = mnist::open(MNIST, Split::Test)?.rows.shuffled(123);
     let resident = rbm.on(cpu)?;
     let mut chains = Chains::from_visible(&resident, test.rows().range(0..20), Uniforms::new(123, Purpose::Sampling))?;
     let (mut visible, mut means) = (Activations::default(), Vec::new());

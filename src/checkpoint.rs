@@ -296,13 +296,27 @@ struct Metadata {
 #[derive(Serialize, Deserialize)]
 struct EpochRow(u64, Option<Exact>, Exact);
 
-/// The numbers of a check-up in the order of its fields; the gap is the difference of two of them.
+/// The numbers of a check-up in the order of its fields; the gap is the difference of two of them. The last one, the degrees
+/// of freedom of the standard error, is left out where they are infinite, as in the files of versions that did not know any,
+/// and where there is no standard error.
 #[derive(Serialize, Deserialize)]
-struct CheckUpRow(u64, Option<Exact>, Option<Exact>, Option<Exact>, Exact, Exact, Exact, Exact, Exact);
+struct CheckUpRow(
+    u64,
+    Option<Exact>,
+    Option<Exact>,
+    Option<Exact>,
+    Exact,
+    Exact,
+    Exact,
+    Exact,
+    Option<Exact>,
+    #[serde(default, skip_serializing_if = "Option::is_none")] Option<Exact>,
+);
 
 impl CheckUpRow {
     fn of(check_up: &CheckUp) -> Self {
-        let EquilibriumGap { persistent, fresh, gap: _, standard_error } = check_up.gap;
+        let EquilibriumGap { persistent, fresh, gap: _, standard_error, degrees_of_freedom } = check_up.gap;
+        let known = |x: f64| Some(Exact(x)).filter(|_| !x.is_nan());
         Self(
             check_up.updates,
             check_up.r_hat.map(Exact),
@@ -312,7 +326,8 @@ impl CheckUpRow {
             Exact(check_up.hidden_flip_rate),
             Exact(persistent),
             Exact(fresh),
-            Exact(standard_error),
+            known(standard_error),
+            known(degrees_of_freedom).filter(|Exact(degrees)| degrees.is_finite()),
         )
     }
 
@@ -328,7 +343,10 @@ impl CheckUpRow {
             Exact(persistent),
             Exact(fresh),
             error,
+            degrees,
         ) = self;
+        let error = known(error).unwrap_or(f64::NAN);
+        let degrees = if error.is_nan() { f64::NAN } else { known(degrees).unwrap_or(f64::INFINITY) };
         CheckUp {
             updates,
             r_hat: known(r_hat),
@@ -336,7 +354,13 @@ impl CheckUpRow {
             autocorrelation_time: known(time),
             visible_flip_rate: visible,
             hidden_flip_rate: hidden,
-            gap: EquilibriumGap { persistent, fresh, gap: persistent - fresh, standard_error: error.0 },
+            gap: EquilibriumGap {
+                persistent,
+                fresh,
+                gap: persistent - fresh,
+                standard_error: error,
+                degrees_of_freedom: degrees,
+            },
         }
     }
 }

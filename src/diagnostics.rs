@@ -6,8 +6,10 @@
 //! each, and how many units flip. All chains may be wrong in the same way; [`equilibrium_gap`] compares them with chains that
 //! started elsewhere, at data. [`check_up`] does both for chains that must not be disturbed, such as those of training.
 
-mod statistics;
+mod gap;
+pub(crate) mod statistics;
 
+pub use gap::{EquilibriumGap, equilibrium_gap};
 pub use statistics::{autocorrelation_time, bulk_effective_sample_size, r_hat};
 
 use crate::{
@@ -20,6 +22,7 @@ use crate::{
     uniforms::{Purpose, Uniforms},
     verbs::Activations,
 };
+use gap::gap_to_fresh;
 use rand_core::Rng;
 
 /// The seed of the patterns: they are the same in every run.
@@ -111,6 +114,11 @@ impl Recorder {
     /// The free energy of each recorded state, chain after chain.
     pub fn free_energies(&self) -> &[Vec<f64>] {
         &self.series[0]
+    }
+
+    /// The mean of each chain, of the free energy and of each overlap.
+    pub(crate) fn chain_means(&self) -> impl Iterator<Item = Vec<f64>> {
+        self.series.iter().map(|series| series.iter().map(|chain| Summary::of(chain).mean).collect())
     }
 
     /// What has been recorded says.
@@ -225,74 +233,6 @@ impl Health {
     }
 }
 
-/// Persistent chains against fresh ones.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct EquilibriumGap {
-    /// The mean free energy of the persistent chains, in nats.
-    pub persistent: f64,
-    /// That of chains that started at data.
-    pub fresh: f64,
-    /// persistent - fresh.
-    pub gap: f64,
-    /// Of the gap.
-    pub standard_error: f64,
-}
-
-impl EquilibriumGap {
-    /// What must be said, if anything: a gap of more than three standard errors.
-    pub fn warning(&self) -> Option<String> {
-        let lags = self.gap.abs() > 3.0 * self.standard_error;
-        lags.then(|| {
-            format!(
-                "the chains lag: their mean free energy is {:.2} nats from that of chains started at data ({:.2} ± {:.2})",
-                self.gap.abs(),
-                self.gap,
-                self.standard_error
-            )
-        })
-    }
-}
-
-/// The mean free energy of chains minus that of chains started at rows of data and run for `steps` Gibbs steps, in nats.
-///
-/// Near 0 where both have come to the model's distribution. Persistent chains that cannot keep up with the parameters sit
-/// where the model was (higher F, gap > 0) or in valleys that data does not know (gap < 0); fresh ones that are not run
-/// long enough still remember the data. `chains` stay where they are: a copy makes one step with these parameters. Costs
-/// `steps` steps of as many chains as there are rows. `draws`: numbers for the copy and then for the fresh chains.
-///
-/// # Errors
-/// [`Error::Argument`] where chains or rows do not fit the RBM, or `steps` is 0.
-pub fn equilibrium_gap<'a>(
-    rbm: &Resident, chains: &Chains, rows: impl Into<Batch<'a>>, steps: usize, draws: Uniforms,
-) -> Result<EquilibriumGap> {
-    let mut copy = chains.drawing(draws)?;
-    let persistent = free_energies_after(rbm, &mut copy, 1)?;
-    gap_to_fresh(rbm, &persistent, rows, steps, copy.state()?.uniforms)
-}
-
-/// F(v) of each chain after so many steps.
-fn free_energies_after(rbm: &Resident, chains: &mut Chains, steps: usize) -> Result<Vec<f64>> {
-    let mut visible = Activations::default();
-    chains.sweep(rbm, steps)?;
-    chains.visible(rbm, &mut visible)?;
-    free_energies(rbm, &visible.sample)
-}
-
-/// The gap between these free energies and those of fresh chains.
-fn gap_to_fresh<'a>(
-    rbm: &Resident, persistent: &[f64], rows: impl Into<Batch<'a>>, steps: usize, draws: Uniforms,
-) -> Result<EquilibriumGap> {
-    let mut others = Chains::from_visible(rbm, rows, draws)?;
-    let fresh = Summary::of(&free_energies_after(rbm, &mut others, steps)?);
-    let persistent = Summary::of(persistent);
-    Ok(EquilibriumGap {
-        persistent: persistent.mean,
-        fresh: fresh.mean,
-        gap: persistent.mean - fresh.mean,
-        standard_error: persistent.standard_error().hypot(fresh.standard_error()),
-    })
-}
-
 /// How chains are at one moment of training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CheckUp {
@@ -316,6 +256,7 @@ pub struct CheckUp {
 ///
 /// A copy of the chains makes `steps` steps at the present parameters, each of them recorded with [`CHECK_UP_OVERLAPS`]
 /// overlaps; chains from the rows make as many, and the free energies of the copy's first step are compared with theirs.
+/// `rows`: from all over the data; neighbours in a file that is sorted by class start all fresh chains in one class.
 /// `steps`: at least 4; R̂ and autocorrelation times beyond them cannot be seen, the gap needs no mixing. `draws`: the sequence
 /// of all check-ups of a run; with [`Purpose::Diagnosis`] training goes on as if nobody had asked. Each check-up takes
 /// D = steps·(chains + rows)·(n_visible + n_hidden) + rows·n_hidden numbers, first for the copy and then for the fresh chains,

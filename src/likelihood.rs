@@ -19,7 +19,7 @@ pub struct LogLikelihood {
     /// The mean over the rows, with the estimate of log Z.
     pub mean: f64,
     /// How far the mean over other rows of the same kind would be off: the standard deviation over the rows by the root of
-    /// their number; 0 for a single row. Says nothing of log Z.
+    /// their number; NaN of a single row, which does not show it. Says nothing of log Z.
     pub standard_error: f64,
     /// The mean with the upper end of log Z's interval; -∞ where that is not known.
     pub lower: f64,

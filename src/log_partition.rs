@@ -80,6 +80,8 @@ pub struct LogPartition {
     /// Of a bracket: the greatest R̂ of the chains over the second half of their burn-in; none where nothing moves, or where
     /// the burn-in is too short to say.
     pub r_hat: Option<f64>,
+    /// Of a bracket: whether chains mix, by R̂ and by a comparison of those that started alike.
+    pub mix: Option<bool>,
     /// Of a bracket whose chains are [`Divided`](Agreement::Divided): by how many nats a reverse run lies beyond the upper end
     /// that forward runs alone would allow; none where it does not.
     pub excess: Option<f64>,
@@ -232,7 +234,7 @@ impl LogPartition {
                  temperatures narrow it",
                 reverse - forward
             ),
-            _ if self.r_hat.is_some_and(|r_hat| r_hat > bracket::MAX_R_HAT) => format!(
+            _ if self.mix == Some(false) => format!(
                 "the chains do not mix ({chains}), but forward runs come wherever one stays, and their weights say how much \
                  of the model is there"
             ),
@@ -329,6 +331,7 @@ impl LogPartition {
             reverse: is_reverse.then_some(estimate),
             overlap: None,
             r_hat: None,
+            mix: None,
             excess: None,
             refuted: None,
         }

@@ -7,7 +7,7 @@
 /// assert_eq!((summary.min, summary.max, summary.mean), (1.0, 6.0, 3.0));
 /// assert_eq!((summary.variance(), summary.standard_deviation()), (14.0 / 3.0, 3.5f64.sqrt()));
 /// assert_eq!(summary.standard_error(), (14.0f64 / 3.0 / 4.0).sqrt());
-/// assert_eq!(harmonium::Summary::of(&[5.0]).standard_error(), 0.0);
+/// assert!(harmonium::Summary::of(&[5.0]).standard_error().is_nan());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
@@ -37,9 +37,10 @@ impl Summary {
         }
     }
 
-    /// Σ(x - mean)²/(n - 1), the unbiased estimate of the variance of what the numbers are drawn from; 0 of a single number.
+    /// Σ(x - mean)²/(n - 1), the unbiased estimate of the variance of what the numbers are drawn from. NaN of less than two
+    /// numbers: a single one says nothing of how others scatter.
     pub fn variance(&self) -> f64 {
-        self.squares / (self.n - 1.0).max(1.0)
+        if self.n > 1.0 { self.squares / (self.n - 1.0) } else { f64::NAN }
     }
 
     /// √(Σ(x - mean)²/n), the standard deviation of these very numbers.
@@ -47,7 +48,7 @@ impl Summary {
         (self.squares / self.n).sqrt()
     }
 
-    /// √(variance/n), the standard error of the mean of independent numbers; 0 of a single number.
+    /// √(variance/n), the standard error of the mean of independent numbers. NaN of less than two numbers.
     pub fn standard_error(&self) -> f64 {
         (self.variance() / self.n).sqrt()
     }

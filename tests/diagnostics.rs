@@ -5,7 +5,8 @@ mod oracle;
 use harmonium::{
     Chains, Cpu, Purpose, Rbm, Resident, Uniforms,
     diagnostics::{
-        CheckUp, Health, Recorder, autocorrelation_time, bulk_effective_sample_size, check_up, equilibrium_gap, r_hat,
+        CheckUp, EquilibriumGap, Health, Recorder, autocorrelation_time, bulk_effective_sample_size, check_up,
+        equilibrium_gap, r_hat,
     },
 };
 use oracle::{
@@ -206,6 +207,14 @@ fn diagnosis() -> Uniforms {
     Uniforms::new(1, Purpose::Diagnosis)
 }
 
+/// The mean of F over what chains show, added up in their order.
+fn mean_free_energy(rbm: &Resident, chains: &Chains) -> f64 {
+    let mut visible = harmonium::Activations::default();
+    chains.visible(rbm, &mut visible).expect("visible");
+    let each = rbm.free_energy(rows(&visible.sample, rbm.shape().n_visible())).expect("free energies");
+    each.iter().sum::<f64>() / each.len() as f64
+}
+
 #[test]
 fn persistent_chains_are_compared_with_fresh_ones() {
     let rbm = random_rbm(shape(12, 8), 1.0, 5);
@@ -219,6 +228,13 @@ fn persistent_chains_are_compared_with_fresh_ones() {
     assert_eq!(chains.state().expect("a state"), before, "the chains stay where they are");
     assert!(gap.gap.abs() <= 5.0 * gap.standard_error && gap.standard_error > 0.0, "{gap:?}");
     assert!((gap.gap - (gap.persistent - gap.fresh)).abs() < 1e-12);
+    let mut copy = chains.drawing(diagnosis()).expect("a copy");
+    copy.sweep(&on_cpu, 1).expect("a sweep");
+    assert_eq!(gap.persistent, mean_free_energy(&on_cpu, &copy));
+    let end = copy.state().expect("a state").uniforms;
+    let mut fresh = Chains::from_visible(&on_cpu, rows(&data, 12), end).expect("chains");
+    fresh.sweep(&on_cpu, 500).expect("a sweep");
+    assert_eq!(gap.fresh, mean_free_energy(&on_cpu, &fresh));
 
     // All data lies in the deep valley, the chains are in the other one.
     let rbm = two_valleys(0.3);
@@ -229,6 +245,66 @@ fn persistent_chains_are_compared_with_fresh_ones() {
     assert!((gap.gap - 6.0).abs() < 0.5, "{gap:?}");
     assert!(gap.warning().expect("a warning").contains("lag"));
     assert!(equilibrium_gap(&resident, &chains, rows(&ones, 10), 0, diagnosis()).is_err());
+}
+
+/// Welch's example by hand: squared standard errors 1/3·(4, 1) of three numbers each.
+#[test]
+fn the_gap_has_welchs_degrees_of_freedom() {
+    let gap = EquilibriumGap::of(&[8.0, 10.0, 12.0], &[1.0, 2.0, 3.0]);
+    assert_eq!((gap.persistent, gap.fresh, gap.gap), (10.0, 2.0, 8.0));
+    assert!((gap.standard_error - (5.0f64 / 3.0).sqrt()).abs() < 1e-15, "{gap:?}");
+    // (4 + 1)²/(4²/2 + 1²/2).
+    assert!((gap.degrees_of_freedom - 50.0 / 17.0).abs() < 1e-14, "{gap:?}");
+    // 6.2 standard errors; Student's t at 2.94 degrees of freedom reaches 9.4.
+    assert_eq!((gap.lags(), gap.warning()), (Some(false), None));
+    // One side that does not scatter has no part in it.
+    let still = EquilibriumGap::of(&[1.0; 9], &[1.0, 2.0, 3.0, 4.0]);
+    assert!((still.degrees_of_freedom - 3.0).abs() < 1e-14, "{still:?}");
+    // Free energies that are all the same differ by no chance.
+    let apart = EquilibriumGap::of(&[1.0; 2], &[2.0; 3]);
+    assert_eq!((apart.standard_error, apart.degrees_of_freedom, apart.lags()), (0.0, 3.0, Some(true)));
+    assert_eq!(EquilibriumGap::of(&[2.0; 2], &[2.0; 3]).lags(), Some(false));
+}
+
+/// A chain does not show by itself how free energies scatter: no gap is large enough to say that it lags.
+#[test]
+fn of_a_single_chain_nothing_can_be_said() {
+    for (persistent, fresh) in [(&[100.0][..], &[1.0, 2.0, 3.0][..]), (&[1.0, 2.0], &[100.0]), (&[1.0], &[100.0])] {
+        let gap = EquilibriumGap::of(persistent, fresh);
+        assert!(gap.standard_error.is_nan() && gap.degrees_of_freedom.is_nan() && gap.gap.abs() > 90.0, "{gap:?}");
+        assert_eq!(gap.lags(), None);
+        let warning = gap.warning().expect("a warning");
+        assert!(warning.contains("unknown") && !warning.starts_with("the chains lag"), "{warning}");
+    }
+}
+
+/// P(X > k) for X binomial of n and p.
+fn binomial_tail(n: u32, p: f64, k: u32) -> f64 {
+    let mut term = (1.0 - p).powi(n as i32);
+    let mut below = 0.0;
+    for x in 0..=k {
+        below += term;
+        term *= f64::from(n - x) / f64::from(x + 1) * p / (1.0 - p);
+    }
+    1.0 - below
+}
+
+/// With as many normal numbers of one variance a side, Student's T is exact with 2·(n - 1) degrees of freedom, and Welch's are
+/// never more: false claims have a probability of at most 0.0027. As many of 20 000 are allowed as exceed it once in a
+/// million runs; three standard errors would claim some 1200 of two chains a side. And chains that do lag are found.
+#[test]
+fn few_chains_claim_no_more_than_many() {
+    let most = (0..200).find(|&k| binomial_tail(20_000, 0.0027, k) < 1e-6).expect("a limit");
+    for n in [2, 3, 10] {
+        let free_energies = autoregressive(0.0, 1, 20_000 * 2 * n, n as u64).concat();
+        let sides = |chains: &[f64], shift: f64| {
+            let (one, other) = chains.split_at(n);
+            EquilibriumGap::of(one, &other.iter().map(|x| x + shift).collect::<Vec<_>>()).lags().expect("two chains")
+        };
+        let claims = |shift| free_energies.chunks_exact(2 * n).filter(|chains| sides(chains, shift)).count();
+        assert!(claims(0.0) <= most as usize, "{n} chains a side: {} of 20 000, at most {most}", claims(0.0));
+        assert!(n < 10 || claims(4.0) > 19_000, "{n} chains a side: {} of 20 000 that lag", claims(4.0));
+    }
 }
 
 #[test]
@@ -262,6 +338,8 @@ fn a_check_up_leaves_chains_alone_and_tells_how_they_are() {
     let end = copy.state().expect("a state").uniforms;
     let mut others = Chains::from_visible(&on_cpu, rows(&data, 12), end).expect("chains");
     others.sweep(&on_cpu, 500).expect("a sweep");
+    // The fresh chains are these, after as many steps as the copy makes.
+    assert_eq!(found.gap.fresh, mean_free_energy(&on_cpu, &others));
     let end = others.state().expect("a state").uniforms;
     let next = after(1, diagnosis());
     assert_eq!(CheckUp { updates: 1, ..after(0, end) }, next);

@@ -39,6 +39,19 @@ fn likelihoods_are_free_energies_less_log_z() {
     assert_relative(gap, part(30..40) - part(0..30), 1e-4);
 }
 
+/// One row says what its likelihood is, and nothing of how far other rows are from it.
+#[test]
+fn a_single_row_has_no_standard_error() {
+    let rbm = random_rbm(shape(11, 7), 1.0, 3);
+    let resident = rbm.on(Cpu::detect().expect("a CPU")).expect("resident");
+    let data = random_bits(2 * 11, 0.4, 3);
+    let z = log_partition::exact(rbm.view()).expect("small enough");
+    let of = |rows| log_likelihood(&resident, rows, &z).expect("a likelihood");
+    let (one, two) = (of(rows(&data[..11], 11)), of(rows(&data, 11)));
+    assert!(one.standard_error.is_nan() && one.mean.is_finite() && one.rows == 1, "{one:?}");
+    assert!(two.standard_error.is_finite(), "{two:?}");
+}
+
 /// Bars and stripes of n × n, every draw of the two-stage generator once: an orientation, then each line on or off.
 fn bars_and_stripes(n: usize) -> Vec<f32> {
     let mut data = Vec::new();

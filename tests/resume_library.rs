@@ -106,6 +106,7 @@ fn what_is_not_finite_is_not_saved() {
     assert_eq!(with(&|c| c.log[0].monitor = Some(f64::NEG_INFINITY)), "log: expected finite numbers, found -inf");
     assert_eq!(with(&|c| c.health[0].r_hat = Some(f64::NAN)), "log: expected finite numbers, found NaN");
     assert_eq!(with(&|c| c.health[0].gap.fresh = f64::INFINITY), "log: expected finite numbers, found inf");
+    assert_eq!(with(&|c| c.health[0].gap.standard_error = f64::INFINITY), "log: expected finite numbers, found inf");
     assert_eq!(with(&|c| c.trainer.chains.hidden.truncate(19)), "chains: expected 20 values, found 19");
 
     let mut rbm = good.rbm.clone();
@@ -118,6 +119,21 @@ fn what_is_not_finite_is_not_saved() {
     let mut lost = good.clone();
     lost.rbm = lent.to_rbm().expect("a copy");
     assert!(matches!(lost.to_bytes(), Err(Error::Value { expected: "a finite number", .. })));
+}
+
+/// How well the standard error of a check-up is known comes back too, and that it is not known at all.
+#[test]
+fn check_ups_come_back() {
+    let settings = Settings { algorithm: Algorithm::Cd, k: 1, ..Settings::default() };
+    let (bytes, _) = go_on(&harmonium::Cpu::detect().expect("a CPU").into(), settings, None, 3);
+    let mut checkpoint = Checkpoint::from_bytes(&bytes, "x").expect("a checkpoint");
+    for (standard_error, degrees_of_freedom) in [(0.1, f64::INFINITY), (0.1, 2.94), (0.0, 1.0), (f64::NAN, f64::NAN)] {
+        let gap = &mut checkpoint.health[0].gap;
+        (gap.standard_error, gap.degrees_of_freedom) = (standard_error, degrees_of_freedom);
+        let found = Checkpoint::from_bytes(&checkpoint.to_bytes().expect("bytes"), "x").expect("a checkpoint");
+        // NaN is not equal to itself, but its text is.
+        assert_eq!(format!("{:?}", found.health), format!("{:?}", checkpoint.health));
+    }
 }
 
 #[test]

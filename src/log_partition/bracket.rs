@@ -5,7 +5,9 @@
 //! three populations: ends of forward runs in proportion to their weights (*grown*), the rows or chains that are given, and
 //! hidden layers of every density from all off to all on (*spread*).
 //!
-//! 1. Do the chains mix? R̂ over all of them, in the second half of the burn-in, says so: then they are samples of the model
+//! 1. Do the chains mix? They do where R̂ over all of them in the second half of the burn-in is at most 1.1 ([`MAX_R_HAT`]) and
+//!    no two populations differ in the means of their chains, by Welch's t-test of the free energy and of four overlaps with a
+//!    false-alarm rate of 0.001 ([`FALSE_ALARM`]) for all of these comparisons together. Then they are samples of the model
 //!    wherever they started, and all reverse runs count.
 //! 2. Where they do not, the grown ones alone have shares that anybody can vouch for: those of the weights, which are
 //!    unbiased. They count as no more independent starts than the effective sample size of these weights, and as none where
@@ -24,7 +26,7 @@ use super::{
     bound::Visited,
 };
 use crate::{
-    diagnostics::Recorder,
+    diagnostics::{Recorder, statistics::Difference},
     error::Result,
     gibbs::Chains,
     resident::Resident,
@@ -39,7 +41,9 @@ const RECORDS: usize = 200;
 const OVERLAPS: usize = 4;
 /// Above it chains do not mix: some of them stay where they are. A hundred chains have it where one of them stays five
 /// standard deviations away from the others, or where each forgets its state five times only in the record.
-pub(super) const MAX_R_HAT: f64 = 1.1;
+const MAX_R_HAT: f64 = 1.1;
+/// With this probability the populations of chains that mix are taken for different ones.
+const FALSE_ALARM: f64 = 0.001;
 
 /// log Z between forward and reverse runs; see the [module's documentation](crate::log_partition) on the interval, and on when
 /// there is none.
@@ -86,8 +90,8 @@ pub fn bracket_watched(
         draws = state.uniforms;
     }
     let weights: Vec<f64> = bases.iter().flat_map(Base::shares).collect();
-    let (mut chains, grown) = chains(rbm, start, settings, &weights, &ends)?;
-    let r_hat = burnt_in(rbm, &mut chains, settings.burn_in, &mut visited, watch)?;
+    let (mut chains, populations) = chains(rbm, start, settings, &weights, &ends)?;
+    let mixing = burnt_in(rbm, &mut chains, &populations, settings.burn_in, &mut visited, watch)?;
     let mut state = chains.state()?;
     for base in &mut bases {
         let log_z_0 = base.rate.log_z(shape.n_hidden());
@@ -97,7 +101,7 @@ pub fn bracket_watched(
         state.uniforms = chains.state()?.uniforms;
     }
     let effective = super::effective_sample_size(&weights);
-    Ok(judge(&bases, r_hat, grown, effective).at_least(visited.bound(rbm)?))
+    Ok(judge(&bases, mixing, populations[0], effective).at_least(visited.bound(rbm)?))
 }
 
 /// A base rate and its runs, with the log-weights on the scale of log Z: their mean weight is Z.
@@ -130,18 +134,19 @@ fn bases(given: &BaseRate, runs: usize) -> Vec<Base> {
     bases
 }
 
-/// The chains that reverse runs start from, the grown ones first; and how many these are.
+/// The chains that reverse runs start from, population after population, the grown one first; and how many each has.
 ///
 /// Three tenths of `runs` are grown, as many come from `start` and two tenths are spread; without rows or chains six tenths
 /// are grown. Numbers are drawn in the order grown, given, spread.
 fn chains(
     rbm: &Resident, start: Start<'_>, settings: &Annealing, weights: &[f64], ends: &[u64],
-) -> Result<(Chains, usize)> {
+) -> Result<(Chains, Vec<usize>)> {
     let (shape, words) = (rbm.shape(), rbm.shape().n_hidden().div_ceil(64));
     let part = (3 * settings.runs / 10).max(1);
     let mut draws = Uniforms::new(settings.seed, Purpose::Sampling);
     let grown = if matches!(start, Start::Annealed) { 2 * part } else { part.max(2) };
     let mut hidden = resampled(weights, ends, words, grown, &mut draws);
+    let mut populations = vec![grown];
     let given = match start {
         Start::Annealed => None,
         Start::Rows(rows) => Some(Chains::from_visible(rbm, rows, draws.clone())?.state()?),
@@ -155,8 +160,10 @@ fn chains(
         let order = draws.permutation(given.betas.len());
         let chosen = order.iter().cycle().take(part);
         chosen.for_each(|&chain| hidden.extend_from_slice(&given.hidden[chain * words..][..words]));
+        populations.push(part);
     }
     let spread = (settings.runs / 5).max(1);
+    populations.push(spread);
     let mut generator = draws.generator();
     for chain in 0..spread {
         let density = chain as f32 / (spread - 1).max(1) as f32;
@@ -169,13 +176,30 @@ fn chains(
     draws.skip((spread * shape.n_hidden()) as u64);
     let betas = vec![1.0; hidden.len() / words];
     let state = ChainState { hidden, betas, uniforms: draws };
-    Ok((Chains::from_state(rbm.device(), shape, &state)?, grown))
+    Ok((Chains::from_state(rbm.device(), shape, &state)?, populations))
 }
 
-/// Burns chains in; R̂ over the second half, NaN where nothing moved, none where the burn-in was too short to tell.
+/// Whether chains mix.
+#[derive(Clone, Copy)]
+struct Mixing {
+    /// The greatest R̂; NaN where nothing moves.
+    r_hat: f64,
+    /// With which probability populations of chains that mix differ by more.
+    probability: f64,
+}
+
+impl Mixing {
+    fn is_seen(self) -> bool {
+        // Nothing moves where a single state has all of the probability; chains that stay apart make R̂ infinite.
+        (self.r_hat.is_nan() || self.r_hat <= MAX_R_HAT) && self.probability >= FALSE_ALARM
+    }
+}
+
+/// Burns chains in; how they mixed in the second half, none where the burn-in was too short for that.
 fn burnt_in(
-    rbm: &Resident, chains: &mut Chains, steps: usize, visited: &mut Visited, watch: &mut dyn FnMut(usize),
-) -> Result<Option<f64>> {
+    rbm: &Resident, chains: &mut Chains, populations: &[usize], steps: usize, visited: &mut Visited,
+    watch: &mut dyn FnMut(usize),
+) -> Result<Option<Mixing>> {
     let every = (steps / 2 / RECORDS).max(1);
     let records = (steps / 2 / every).min(RECORDS);
     burn_in(rbm, chains, steps - records * every, watch)?;
@@ -187,7 +211,23 @@ fn burnt_in(
         watch(every);
     }
     // R̂ has two draws in each half of a chain.
-    (records >= 4).then(|| recorder.health().map(|health| health.worst_r_hat())).transpose()
+    if records < 4 {
+        return Ok(None);
+    }
+    let ends = populations.iter().scan(0, |end, n| {
+        *end += n;
+        Some(*end - n..*end)
+    });
+    let ends: Vec<_> = ends.collect();
+    let pairs: Vec<_> = (0..ends.len()).flat_map(|a| (0..a).map(move |b| (a, b))).collect();
+    let (mut least, mut comparisons) = (1.0f64, 0.0);
+    for means in recorder.chain_means() {
+        for &(a, b) in &pairs {
+            least = least.min(Difference::of(&means[ends[a].clone()], &means[ends[b].clone()]).probability());
+            comparisons += 1.0;
+        }
+    }
+    Ok(Some(Mixing { r_hat: recorder.health()?.worst_r_hat(), probability: least * comparisons }))
 }
 
 /// What the chosen reverse runs and all forward runs say of log Z.
@@ -227,11 +267,10 @@ fn interval(bases: &[Base], chains: usize, starts: f64) -> Interval {
 }
 
 /// The steps 1 to 3 of the module's documentation.
-fn judge(bases: &[Base], r_hat: Option<f64>, grown: usize, effective_sample_size: f64) -> LogPartition {
+fn judge(bases: &[Base], mixing: Option<Mixing>, grown: usize, effective_sample_size: f64) -> LogPartition {
     let all = bases[0].reverse.len();
     let runs = bases[0].runs;
-    // Nothing moves where a single state has all of the probability.
-    let mix = r_hat.is_some_and(|r_hat| r_hat.is_nan() || r_hat <= MAX_R_HAT);
+    let mix = mixing.is_some_and(Mixing::is_seen);
     let forward = bases.iter().map(|base| Weights::of(&base.forward, base.runs as f64, base.rounding));
     let (best, least) = forward.fold((f64::NEG_INFINITY, f64::NEG_INFINITY), |(best, least), weights| {
         (best.max(weights.log_mean), least.max(weights.log_mean - weights.too_high))
@@ -272,7 +311,8 @@ fn judge(bases: &[Base], r_hat: Option<f64>, grown: usize, effective_sample_size
         reverse: Some(-found.reverse.log_mean),
         overlap: Some(found.overlap),
         refuted: None,
-        r_hat: r_hat.filter(|r_hat| !r_hat.is_nan()),
+        r_hat: mixing.map(|mixing| mixing.r_hat).filter(|r_hat| !r_hat.is_nan()),
+        mix: Some(mix),
         excess,
     }
 }
@@ -301,14 +341,18 @@ mod tests {
         vec![base(0), base(1)]
     }
 
+    fn r_hat(r_hat: f64) -> Option<Mixing> {
+        Some(Mixing { r_hat, probability: 0.3 })
+    }
+
     #[test]
     fn chains_that_mix_all_count() {
         // Both base rates know the model.
-        let found = judge(&bases([50.0, 50.0], [&[50.0], &[50.0]]), Some(1.02), 30, 100.0);
+        let found = judge(&bases([50.0, 50.0], [&[50.0], &[50.0]]), r_hat(1.02), 30, 100.0);
         assert_eq!((found.verdict(), found.agreement, found.r_hat), (Verdict::Bracketed, Agreement::Meet, Some(1.02)));
         assert!(found.lower > 49.9 && (found.estimate - 50.0).abs() < 0.02 && found.upper < 50.1, "{found:?}");
         // One of them does not: its runs end in a part with a share of e^-20, from which all comes back.
-        let found = judge(&bases([50.0, 30.0], [&[50.0], &[80.0]]), None, 30, 100.0);
+        let found = judge(&bases([50.0, 30.0], [&[50.0], &[80.0]]), r_hat(f64::NAN), 30, 100.0);
         assert_eq!((found.verdict(), found.agreement), (Verdict::Bracketed, Agreement::Meet));
         assert!(found.lower > 49.9 && found.upper < 50.4, "{found:?}");
     }
@@ -318,15 +362,16 @@ mod tests {
         let stay = [50.0, 50.0, 50.0, 50.0, 50.0, 50.0, 50.0, 53.5];
         let bases = |beyond: f64| bases([50.0, 30.0], [&[&stay[..7], &[50.0 + beyond]].concat(), &[80.0]]);
         // Whoever mixes goes there in its time: an eighth of the model is there.
-        let found = judge(&bases(9.0), Some(1.05), 30, 100.0);
+        let found = judge(&bases(9.0), r_hat(1.05), 30, 100.0);
         assert!(found.lower > 49.9 && (0.13..0.5).contains(&(found.upper - 50.0)), "{found:?}");
-        for (beyond, r_hat) in [(9.0, Some(1.3)), (9.0, None), (4.0, Some(1.3))] {
-            let found = judge(&bases(beyond), r_hat, 30, 100.0);
+        let differ = Some(Mixing { r_hat: 1.05, probability: 0.0005 });
+        for (beyond, mixing) in [(9.0, r_hat(1.3)), (9.0, None), (9.0, differ), (4.0, r_hat(f64::INFINITY))] {
+            let found = judge(&bases(beyond), mixing, 30, 100.0);
             assert_eq!((found.verdict(), found.agreement), (Verdict::LowerBound, Agreement::Divided), "{beyond}");
             assert!((found.excess.expect("by so much") - beyond).abs() < 0.5 && found.lower > 49.9, "{found:?}");
         }
         // As much as 6.6 % of e^2 may be there.
-        let found = judge(&bases(2.0), Some(1.3), 30, 100.0);
+        let found = judge(&bases(2.0), r_hat(1.3), 30, 100.0);
         assert_eq!((found.verdict(), found.excess), (Verdict::Bracketed, None));
         assert!((0.5..0.8).contains(&(found.upper - 50.0)), "{found:?}");
     }
@@ -338,11 +383,11 @@ mod tests {
         // Of 80 chains 20 are grown where the uniform base rate leads.
         let mut bases = bases([30.0, 50.0], [&fitted, &uniform]);
         bases[0].reverse[..20].fill(75.0);
-        let found = judge(&bases, Some(1.6), 20, 60.0);
+        let found = judge(&bases, r_hat(1.6), 20, 60.0);
         assert_eq!(found.verdict(), Verdict::Bracketed, "{found:?}");
         assert!(found.lower > 49.9 && found.upper < 50.6, "{found:?}");
         // Where the weights are those of a few runs nobody knows.
-        let found = judge(&bases, Some(1.6), 20, 6.0);
+        let found = judge(&bases, r_hat(1.6), 20, 6.0);
         assert_eq!((found.verdict(), found.agreement, found.excess), (Verdict::LowerBound, Agreement::Divided, None));
         assert!(found.reason().contains("those of a few"), "{}", found.reason());
     }
@@ -350,7 +395,7 @@ mod tests {
     /// Forward weights are unbiased wherever chains start: an upper end below them convicts the chains.
     #[test]
     fn crossed_directions_convict_the_reverse_runs() {
-        let found = judge(&bases([242.2, 100.0], [&[227.3], &[227.3]]), Some(1.01), 30, 100.0);
+        let found = judge(&bases([242.2, 100.0], [&[227.3], &[227.3]]), r_hat(1.01), 30, 100.0);
         assert_eq!((found.verdict(), found.agreement), (Verdict::LowerBound, Agreement::Crossed));
         assert!((found.estimate - 242.2).abs() < 0.02 && found.lower > 242.0 && found.upper.is_infinite(), "{found:?}");
         assert!(found.reason().contains("227.3") && found.reason().contains("242.2"), "{}", found.reason());

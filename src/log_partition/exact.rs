@@ -53,6 +53,7 @@ pub fn log_partition_watched(rbm: RbmRef<'_>, watch: &(dyn Fn(u64) + Sync)) -> R
         reverse: None,
         overlap: None,
         r_hat: None,
+        mix: None,
         excess: None,
         refuted: None,
     })

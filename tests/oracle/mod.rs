@@ -157,7 +157,13 @@ pub fn fill_log(checkpoint: &mut Checkpoint) {
         autocorrelation_time: None,
         visible_flip_rate: 0.1,
         hidden_flip_rate: 0.0,
-        gap: EquilibriumGap { persistent: -3.5, fresh: -1.25, gap: -2.25, standard_error: 0.1 },
+        gap: EquilibriumGap {
+            persistent: -3.5,
+            fresh: -1.25,
+            gap: -2.25,
+            standard_error: 0.1,
+            degrees_of_freedom: f64::INFINITY,
+        },
     }];
 }
 

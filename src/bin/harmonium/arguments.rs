@@ -78,9 +78,10 @@ pub struct Train {
     /// [default: pl for pcd, reconstruction for cd].
     #[arg(long, value_name = "NAME", value_parser = named(&Monitor::ALL))]
     pub monitor: Option<Monitor>,
-    /// After every N updates tell in DIR/health.csv how the persistent chains are, from 1000 Gibbs steps of copies: R̂,
+    /// After every N updates write to DIR/health.csv how the persistent chains are, from 1000 Gibbs steps of copies: R̂,
     /// effective sample size, autocorrelation time, flip rates, and their free energy beside that of as many chains started
-    /// at data; with a warning where they lag. Changes nothing in what is learnt. Only with --algorithm pcd.
+    /// at rows from all over the data; with a warning where they lag. Changes nothing in what is learnt. Only with
+    /// --algorithm pcd.
     #[arg(long, value_name = "N", value_parser = at_least::<1>)]
     pub health_every: Option<usize>,
     /// Train on the first ROWS training rows only.

@@ -32,6 +32,11 @@ pub fn answer(lines: &[String]) -> Result<()> {
     }
 }
 
+/// A number with so many decimals, or that it is unknown where it is none.
+pub fn known(x: f64, decimals: usize) -> String {
+    if x.is_nan() { "unknown".into() } else { format!("{x:.decimals$}") }
+}
+
 /// A number of at least 0 with three significant digits, so that a small one is not 0.
 pub fn significant(x: f64) -> String {
     let decimals = (2.0 - x.log10().floor()).clamp(0.0, 12.0) as usize;

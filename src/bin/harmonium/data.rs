@@ -3,7 +3,7 @@
 use crate::memory;
 pub use harmonium::formats::mnist::Split;
 use harmonium::{
-    Error, Result, Shape,
+    Dataset, Error, Purpose, Result, Shape, Uniforms,
     formats::{self, Images, mnist},
 };
 use std::path::Path;
@@ -37,6 +37,15 @@ pub fn split(path: &Path, split: Split) -> Result<Images> {
 /// The rows to start chains from: of a folder its test file, or without one its training rows; else all.
 pub fn starting(path: &Path) -> Result<Images> {
     test(path)?.map_or_else(|| training(path), Ok)
+}
+
+/// `n` rows from all over the data, for chains to start from; all, in another order, where there are fewer. The first rows of
+/// a file that is sorted are of one class, and so would the chains be. Rows are drawn without replacement: the first `n`
+/// entries of the permutation at the beginning of the seed's sequence of [`Purpose::Shuffling`], from which no model draws.
+pub fn from_all_over(rows: &Dataset, n: usize, seed: u64) -> Result<Dataset> {
+    let mut order = Uniforms::new(seed, Purpose::Shuffling).permutation(rows.len());
+    order.truncate(n);
+    rows.select(&order)
 }
 
 /// The rows of a folder's test file, if there is a folder with one.

@@ -1,6 +1,6 @@
 //! `harmonium diagnose`: whether chains of a model mix, and how fast.
 //!
-//! Half of the chains start at rows of data, half with all hidden units off: R̂ needs starts that are further apart than the
+//! Half of the chains start at rows from all over the data, half with all hidden units off: R̂ needs starts that are further apart than the
 //! distribution of the chains is wide. The burn-in has as many steps as the record.
 
 use crate::{
@@ -28,9 +28,10 @@ pub fn run(device: &Device, options: &Diagnose) -> Result<()> {
     let rbm = model::load(&options.model)?;
     let rows = data::fitting(rbm.shape(), &options.model, &options.data, data::starting)?.rows.binarised();
     memory::check_record(rbm.shape(), options.chains, options.steps, 1 + OVERLAPS)?;
-    let half = options.chains.div_ceil(2).min(rows.len());
+    let starts = data::from_all_over(&rows, options.chains.div_ceil(2), SEED)?;
+    let half = starts.len();
     let resident = rbm.on(device)?;
-    let data = device.load(rows.rows())?;
+    let data = device.load(starts.rows())?;
     let at_data = data.range(0..half);
     let mut chains = both_starts(&resident, at_data, options.chains)?;
     let mut recorder = Recorder::new(&resident, &chains, OVERLAPS);
@@ -105,6 +106,7 @@ fn as_json(health: &Health, gap: &EquilibriumGap, warnings: &[String]) -> Value 
             "fresh": gap.fresh,
             "gap": gap.gap,
             "standard_error": gap.standard_error,
+            "degrees_of_freedom": gap.degrees_of_freedom,
         },
         "warnings": warnings,
     })
@@ -124,8 +126,11 @@ fn table(options: &Diagnose, health: &Health, gap: &EquilibriumGap) -> Vec<Strin
     let [visible, hidden] = [health.visible_flip_rate, health.hidden_flip_rate].map(|rate| 100.0 * rate);
     lines.push(format!("a step flips {visible:.2} % of the visible and {hidden:.2} % of the hidden units"));
     lines.push(format!(
-        "equilibrium gap {:.3} ± {:.3} nats: mean free energy {:.3}, of chains started at data {:.3}",
-        gap.gap, gap.standard_error, gap.persistent, gap.fresh
+        "equilibrium gap {:.3} ± {} nats: mean free energy {:.3}, of chains started at data {:.3}",
+        gap.gap,
+        console::known(gap.standard_error, 3),
+        gap.persistent,
+        gap.fresh
     ));
     lines
 }

@@ -6,8 +6,7 @@ use crate::{
     data,
 };
 use harmonium::{
-    Activations, Dataset, Device, Error, LogLikelihood, LogPartition, Purpose, Rbm, Resident, Result, Rows, Summary,
-    Uniforms, Values,
+    Activations, Dataset, Device, Error, LogLikelihood, LogPartition, Rbm, Resident, Result, Rows, Summary, Values,
     log_partition::{self, Annealing, BaseRate, Schedule, Start, lower_bound},
     model,
     monitor::reconstruction_cross_entropy,
@@ -123,9 +122,7 @@ fn annealed(rbm: &Resident, training: &Dataset, options: &Evaluate) -> Result<Lo
         seed: options.seed,
     };
     let base_rate = BaseRate::fit(training.rows());
-    let mut order = Uniforms::new(options.seed, Purpose::Shuffling).permutation(training.len());
-    order.truncate(MOST_STARTS);
-    let starts = training.select(&order)?;
+    let starts = data::from_all_over(training, MOST_STARTS, options.seed)?;
     let forward_only = options.log_z == LogZ::Ais;
     let steps = if forward_only { settings.schedule.steps() } else { settings.bracket_steps(&base_rate) };
     let progress = Progress::new(steps as u64, "steps", false);
@@ -187,6 +184,7 @@ impl Evaluation {
                 "reverse": z.reverse,
                 "overlap": z.overlap,
                 "r_hat": z.r_hat,
+                "mix": z.mix,
                 "warning": z.warning(),
             })
         });
@@ -247,8 +245,8 @@ impl Evaluation {
         }
         if let Some(l) = &self.log_likelihood {
             let (interval, bits) = (interval(l.lower, l.upper), l.bits_per_dimension());
-            let (error, verdict) = (l.standard_error, l.verdict);
-            let more = format!("{interval}, log Z {verdict}, standard error {error:.4}, {bits:.6} bits a unit");
+            let (error, verdict) = (console::known(l.standard_error, 4), l.verdict);
+            let more = format!("{interval}, log Z {verdict}, standard error {error}, {bits:.6} bits a unit");
             lines.push(each("log-likelihood", l.mean, more));
         }
         lines.push(each("pseudo-log-likelihood", self.pseudo_log_likelihood, String::new()));

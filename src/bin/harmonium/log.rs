@@ -38,7 +38,7 @@ pub fn write_log(path: &Path, epochs: &[Epoch]) -> Result<()> {
     })
 }
 
-/// Writes all check-ups so far. What cannot be told is left empty; `lag` is 1 where a warning was given.
+/// Writes all check-ups so far. What is unknown is left empty; `lag` is 1 where the chains lag, else 0.
 pub fn write_health(path: &Path, check_ups: &[CheckUp]) -> Result<()> {
     storage::write_atomically(path, |file| {
         writeln!(
@@ -53,9 +53,12 @@ pub fn write_health(path: &Path, check_ups: &[CheckUp]) -> Result<()> {
                 write!(file, "{},", number.map_or(String::new(), |x| format!("{x:.4}")))?;
             }
             write!(file, "{:.6},{:.6},", check_up.visible_flip_rate, check_up.hidden_flip_rate)?;
-            let (gap, lag) = (&check_up.gap, u8::from(check_up.gap.warning().is_some()));
-            write!(file, "{:.4},{:.4},", gap.persistent, gap.fresh)?;
-            writeln!(file, "{:.4},{:.4},{lag}", gap.gap, gap.standard_error)?;
+            let gap = &check_up.gap;
+            write!(file, "{:.4},{:.4},{:.4},", gap.persistent, gap.fresh, gap.gap)?;
+            match gap.lags() {
+                Some(lags) => writeln!(file, "{:.4},{}", gap.standard_error, u8::from(lags))?,
+                None => writeln!(file, ",")?,
+            }
         }
         Ok(())
     })

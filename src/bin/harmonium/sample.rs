@@ -6,10 +6,9 @@ use crate::{
     data,
 };
 use harmonium::{
-    Activations, Chains, Device, Error, Purpose, Rbm, Resident, Result, Rows, Uniforms, model,
+    Activations, Chains, Dataset, Device, Error, Purpose, Rbm, Resident, Result, Uniforms, model,
     raster::{self, Raster},
 };
-use std::ops::Range;
 
 /// What the tutorial shows: 20 chains, ten times, 1000 Gibbs steps in between.
 pub const TUTORIAL: Sheet = Sheet { chains: 20, rows: 10, steps: 1000 };
@@ -37,16 +36,17 @@ pub fn run(device: &Device, options: &Sample) -> Result<()> {
     let sides = data::sides(options.image, images.img_shape, rbm.shape().n_visible())?;
     let sheet = Sheet { chains: options.chains, rows: options.rows, steps: options.steps };
     let progress = Progress::new(sheet.rows as u64, "rows", false);
-    let picture = draw(device, &rbm, images.rows.rows(), sides, sheet, options.seed, &progress)?;
+    let picture = draw(device, &rbm, &images.rows, sides, sheet, options.seed, &progress)?;
     raster::write_png(&picture, &options.out)?;
     drop(progress);
     console::say(&format!("{}: {} × {} pixels", options.out.display(), picture.height(), picture.width()));
     Ok(())
 }
 
-/// Starts chains at some rows and shows their visible means after every `sheet.steps` Gibbs steps; they go on from samples.
+/// Starts chains at rows from all over the data and shows their visible means after every `sheet.steps` Gibbs steps; they go
+/// on from samples. (The tutorial's start at rows side by side, which in MNIST are of all classes.)
 pub fn draw(
-    device: &Device, rbm: &Rbm, rows: Rows<'_>, sides: (usize, usize), sheet: Sheet, seed: u64, progress: &Progress,
+    device: &Device, rbm: &Rbm, rows: &Dataset, sides: (usize, usize), sheet: Sheet, seed: u64, progress: &Progress,
 ) -> Result<Raster<u8>> {
     // The picture is too large before the chains have run, not after.
     let pixels = sheet.rows.checked_mul(sheet.chains).and_then(|n| n.checked_mul(rows.units()));
@@ -57,11 +57,9 @@ pub fn draw(
             found: format!("{} × {}", sheet.chains, sheet.rows),
         });
     }
-    let mut draws = Uniforms::new(seed, Purpose::Sampling);
-    let start = block(&mut draws, rows.len(), sheet.chains);
+    let starts = data::from_all_over(rows, sheet.chains, seed)?;
     let resident: Resident = rbm.on(device)?;
-    let data = device.load(rows)?;
-    let mut chains = Chains::from_visible(&resident, data.range(start), draws)?;
+    let mut chains = Chains::from_visible(&resident, starts.rows(), Uniforms::new(seed, Purpose::Sampling))?;
     let mut visible = Activations::default();
     let mut means = Vec::new();
     for _ in 0..sheet.rows {
@@ -71,15 +69,4 @@ pub fn draw(
         progress.advance(1);
     }
     raster::sample_sheet(&means, sides, sheet.rows, sheet.chains)
-}
-
-/// A block of neighbouring rows, every one as likely: the first number x of the sequence, times the number of blocks, cut
-/// off. (The tutorial never takes the last block.)
-fn block(draws: &mut Uniforms, rows: usize, len: usize) -> Range<usize> {
-    use rand_core::Rng;
-    let x = draws.generator().next_u32();
-    draws.skip(1);
-    let blocks = rows.saturating_sub(len) as u64 + 1;
-    let first = ((u128::from(x) * u128::from(blocks)) >> 32) as usize;
-    first..first + len
 }

@@ -11,7 +11,7 @@ use crate::{
     resume, sample,
 };
 use harmonium::{
-    Activations, Algorithm, Batch, Chains, Checkpoint, Dataset, Device, Error, Monitor, Purpose, Rbm, Resident, Result,
+    Activations, Algorithm, Chains, Checkpoint, Dataset, Device, Error, Monitor, Purpose, Rbm, Resident, Result,
     Settings, Shape, Trainer, Uniforms,
     checkpoint::{Epoch, Place, fingerprint},
     diagnostics::{CheckUp, check_up},
@@ -185,8 +185,11 @@ impl<'a> Job<'a> {
             }
             None => (Trainer::new(device, self.shape, self.settings)?, Place::default(), Log::default()),
         };
+        // The same rows at every check-up, so that chance among rows is not taken for a change of the model.
+        let mut starts = None;
         if self.options.health_every.is_some() {
             write_health(&self.options.out.join("health.csv"), &log.health)?;
+            starts = Some(data::from_all_over(&self.rows, trainer.chains().len(), self.options.seed)?);
         }
         let mut lent = rbm.lend(device)?;
         let batches: Vec<_> = self.rows.batches(self.options.batch_size).collect();
@@ -212,11 +215,12 @@ impl<'a> Job<'a> {
                     shown = n;
                 }
                 let updates = number * in_epoch + n;
-                if self.options.health_every.is_some_and(|every| updates.is_multiple_of(every as u64)) {
+                let is_due = |every| updates.is_multiple_of(every as u64);
+                if let (true, Some(rows)) = (self.options.health_every.is_some_and(is_due), &starts) {
                     let looked = Instant::now();
                     checkpoints.finite(&lent, data.range(range.clone()), None, number, updates)?;
-                    let rows = data.range(0..trainer.chains().len().min(self.rows.len()));
-                    log.health.push(self.check_up(&lent, trainer.chains(), rows, updates)?);
+                    let found = self.check_up(&lent, trainer.chains(), rows, updates, log.health.is_empty())?;
+                    log.health.push(found);
                     write_health(&self.options.out.join("health.csv"), &log.health)?;
                     begin += looked.elapsed();
                 }
@@ -261,11 +265,14 @@ impl<'a> Job<'a> {
         Ok((log.epochs, stop))
     }
 
-    /// How the chains are after this update; says so where they lag.
-    fn check_up(&self, rbm: &Resident, chains: &Chains, rows: Batch<'_>, updates: u64) -> Result<CheckUp> {
+    /// How the chains are after this update; says so where they lag, and at the first check-up of a run where chains are too
+    /// few to show it.
+    fn check_up(
+        &self, rbm: &Resident, chains: &Chains, rows: &Dataset, updates: u64, is_first: bool,
+    ) -> Result<CheckUp> {
         let draws = Uniforms::new(self.options.seed, Purpose::Diagnosis);
-        let found = check_up(rbm, chains, rows, CHECK_UP_STEPS, draws, updates)?;
-        if let Some(warning) = found.gap.warning() {
+        let found = check_up(rbm, chains, rows.rows(), CHECK_UP_STEPS, draws, updates)?;
+        if let Some(warning) = found.gap.warning().filter(|_| is_first || found.gap.lags().is_some()) {
             self.progress.warn(&format!("update {updates}: {warning}"));
         }
         Ok(found)
@@ -298,7 +305,7 @@ impl<'a> Job<'a> {
         let chains = sample::TUTORIAL.chains.min(start.len());
         let sheet = sample::Sheet { chains, rows: self.options.samples, ..sample::TUTORIAL };
         let progress = Progress::new(sheet.rows as u64, "rows of samples", self.options.quiet);
-        let picture = sample::draw(device, rbm, start.rows(), sides, sheet, self.options.seed, &progress)?;
+        let picture = sample::draw(device, rbm, start, sides, sheet, self.options.seed, &progress)?;
         raster::write_png(&picture, &self.options.out.join("samples.png"))
     }
 
