@@ -11,7 +11,7 @@ mod oracle;
 use harmonium::{
     Chains, Device, Purpose, Rbm, Resident, Shape, Uniforms,
     elementary::{sigmoid, softplus},
-    log_partition::{Annealing, BaseRate, LogPartition, Schedule, Start, ais, reverse_ais},
+    log_partition::{Agreement, Annealing, BaseRate, LogPartition, Schedule, Start, ais, bracket, reverse_ais},
 };
 use oracle::{canonical, exact::log_sum_exp, for_each_device, generator, random_bits, rows, shape};
 use rand_core::Rng;
@@ -307,6 +307,26 @@ fn check(device: &Device, case: &Case) {
     program.assert_gave(&reverse(Start::Annealed, settings), true, &what("annealed"));
 }
 
+/// The ends that forward and reverse log-weights give together: of the means of s(f - C) and s(r + C), at the C that makes
+/// their sums equal, those that are as unlikely as three standard errors by Chernoff's inequality.
+fn together(forward: &[f64], reverse: &[f64]) -> (f64, f64) {
+    let (n, m) = (forward.len() as f64, reverse.len() as f64);
+    let root = |mut low: f64, mut high: f64, rises: &dyn Fn(f64) -> f64| {
+        (0..200).for_each(|_| {
+            let middle = low.midpoint(high);
+            if rises(middle) < 0.0 { low = middle } else { high = middle }
+        });
+        low
+    };
+    let sum = |logs: &[f64], c: f64| logs.iter().map(|log| 1.0 / (1.0 + (-log - c).exp())).sum::<f64>();
+    let c = root(-1e3, 1e3, &|c| sum(reverse, c) - sum(forward, -c));
+    let kl = |a: f64, p: f64| a * (a / p).ln() + (1.0 - a) * ((1.0 - a) / (1.0 - p)).ln();
+    let tail = (1.0 / 0.00135f64).ln();
+    let ends = |a: f64, n: f64| (root(0.0, a, &|p| tail - n * kl(a, p)), root(a, 1.0, &|p| n * kl(a, p) - tail));
+    let (up, down) = (ends(sum(forward, -c) / n, n), ends(sum(reverse, c) / m, m));
+    (c + (up.0 / down.1).ln(), c + (up.1 / down.0).ln())
+}
+
 for_each_device! {
     fn annealing_is_the_sequential_program(device) {
         cases().iter().for_each(|case| check(&device, case));
@@ -334,5 +354,32 @@ for_each_device! {
             let found = reverse_ais(&resident, &base_rate, Start::Annealed, &settings).expect("an estimate");
             program.assert_gave(&found, true, "annealed");
         }
+    }
+
+    /// Three reverse runs for each forward one: the number of one direction is not that of the other. Weights scatter so much
+    /// that either direction's own bound is wider than what both give together.
+    fn a_bracket_is_made_by_both_directions(device) {
+        let (nv, nh, runs) = (33, 40, 20);
+        let rbm = coarse_rbm(shape(nv, nh), 0.75, 7);
+        let data = random_bits(3 * runs * nv, 0.5, 7);
+        let base_rate = BaseRate::uniform(nv);
+        let schedule = Schedule::from_betas(vec![0.0, 0.125, 0.375, 0.5, 0.75, 1.0]).expect("rises");
+        let settings = Annealing { runs, schedule, burn_in: 20, seed: 7 };
+        let mut up = Program::new(&rbm, &base_rate, &Uniforms::new(7, Purpose::Annealing));
+        up.forward(&settings);
+        let mut down = Program::new(&rbm, &base_rate, &Uniforms::new(7, Purpose::Sampling));
+        down.start(&data);
+        down.reverse(&settings);
+        let (lower, upper) = together(&up.log_weights, &down.log_weights);
+        let (lower, upper) = (lower + up.log_z_0(), upper + up.log_z_0());
+
+        let resident = rbm.on(&device).expect("resident");
+        let found = bracket(&resident, &base_rate, Start::Rows(rows(&data, nv).into()), &settings).expect("a bracket");
+        assert!(found.agreement != Agreement::Crossed && found.effective_sample_size < 10.0, "{found:?}");
+        // Five digits of ln(1/0.00135), and the allowance for `f32`.
+        let off = 1e-5 * (upper - lower);
+        let allowance = 2f64.powi(-20) * (nh as f64 + 2.0 * up.log_z_0().abs());
+        assert!((0.0 - off..=allowance + off).contains(&(lower - found.lower)), "{found:?}, expected {lower}");
+        assert!((0.0 - off..=allowance + off).contains(&(found.upper - upper)), "{found:?}, expected {upper}");
     }
 }
