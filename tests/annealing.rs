@@ -11,7 +11,9 @@ mod oracle;
 use harmonium::{
     Chains, Device, Purpose, Rbm, Resident, Shape, Uniforms,
     elementary::{sigmoid, softplus},
-    log_partition::{Agreement, Annealing, BaseRate, LogPartition, Schedule, Start, ais, bracket, reverse_ais},
+    log_partition::{
+        Agreement, Annealing, BaseRate, LogPartition, Schedule, Start, Verdict, ais, bracket, reverse_ais,
+    },
 };
 use oracle::{canonical, exact::log_sum_exp, for_each_device, generator, random_bits, rows, shape};
 use rand_core::Rng;
@@ -130,9 +132,9 @@ impl<'a> Program<'a> {
         self.anneal(settings.schedule.betas().iter().rev().copied());
     }
 
-    /// Each chain as often as its weight demands: number n of N is the first one at which the weights so far come to (n + u)/N
-    /// of all. How many different ones are left.
-    fn resample(&mut self) -> usize {
+    /// `len` chains, each as often as its weight demands: number n of them is the first one at which the weights so far come to
+    /// (n + u)/len of all. How many different ones are left.
+    fn resample(&mut self, len: usize) -> usize {
         let (nh, runs) = (self.rbm.shape().n_hidden(), self.log_weights.len());
         let u = f64::from((self.generator.next_u32() >> 8) as f32 / 16_777_216.0);
         let greatest = self.log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -144,9 +146,9 @@ impl<'a> Program<'a> {
                 Some(*sum)
             })
             .collect();
-        let chosen: Vec<usize> = (0..runs)
+        let chosen: Vec<usize> = (0..len)
             .map(|n| {
-                let place = (n as f64 + u) / runs as f64 * so_far[runs - 1];
+                let place = (n as f64 + u) / len as f64 * so_far[runs - 1];
                 so_far.iter().position(|&sum| sum >= place).unwrap_or(runs - 1)
             })
             .collect();
@@ -302,14 +304,18 @@ fn check(device: &Device, case: &Case) {
 
     let mut program = Program::new(rbm, base_rate, &sampling);
     program.forward(settings);
-    program.resample();
+    program.resample(settings.runs);
     program.reverse(settings);
     program.assert_gave(&reverse(Start::Annealed, settings), true, &what("annealed"));
 }
 
+/// ln(1/0.00135).
+const UNLIKELY: f64 = 6.607_650_687;
+
 /// The ends that forward and reverse log-weights give together: of the means of s(f - C) and s(r + C), at the C that makes
-/// their sums equal, those that are as unlikely as three standard errors by Chernoff's inequality.
-fn together(forward: &[f64], reverse: &[f64]) -> (f64, f64) {
+/// their sums equal, those that are as unlikely as three standard errors by Chernoff's inequality, where the reverse runs
+/// count as so many.
+fn together(forward: &[f64], reverse: &[f64], starts: f64) -> (f64, f64) {
     let (n, m) = (forward.len() as f64, reverse.len() as f64);
     let root = |mut low: f64, mut high: f64, rises: &dyn Fn(f64) -> f64| {
         (0..200).for_each(|_| {
@@ -321,10 +327,85 @@ fn together(forward: &[f64], reverse: &[f64]) -> (f64, f64) {
     let sum = |logs: &[f64], c: f64| logs.iter().map(|log| 1.0 / (1.0 + (-log - c).exp())).sum::<f64>();
     let c = root(-1e3, 1e3, &|c| sum(reverse, c) - sum(forward, -c));
     let kl = |a: f64, p: f64| a * (a / p).ln() + (1.0 - a) * ((1.0 - a) / (1.0 - p)).ln();
-    let tail = (1.0 / 0.00135f64).ln();
-    let ends = |a: f64, n: f64| (root(0.0, a, &|p| tail - n * kl(a, p)), root(a, 1.0, &|p| n * kl(a, p) - tail));
-    let (up, down) = (ends(sum(forward, -c) / n, n), ends(sum(reverse, c) / m, m));
+    let ends =
+        |a: f64, n: f64| (root(0.0, a, &|p| UNLIKELY - n * kl(a, p)), root(a, 1.0, &|p| n * kl(a, p) - UNLIKELY));
+    let (up, down) = (ends(sum(forward, -c) / n, n), ends(sum(reverse, c) / m, starts));
     (c + (up.0 / down.1).ln(), c + (up.1 / down.0).ln())
+}
+
+/// The log of the mean weight, and how much too high it may be where the weights count as so many.
+fn alone(logs: &[f64], runs: f64) -> (f64, f64) {
+    let n = logs.len() as f64;
+    let log_mean = log_sum_exp(logs) - n.ln();
+    let squares = logs.iter().map(|log| (2.0 * (log - log_mean)).exp()).sum::<f64>();
+    let error = ((squares - n) / (n - 1.0) / runs).sqrt();
+    let unseen = if runs > UNLIKELY { -(1.0 - UNLIKELY / runs).ln() } else { f64::INFINITY };
+    let is_small = n / squares * runs < (runs / 10.0).max(10.0);
+    (log_mean, (3.0 * error).max(unseen).max(if is_small { UNLIKELY } else { 0.0 }))
+}
+
+/// The bracket of these rows as a sequential program, for chains that are burnt in too briefly to show whether they mix: its
+/// two ends.
+fn naive_bracket(rbm: &Rbm, base_rate: &BaseRate, v: &[f32], settings: &Annealing) -> (f64, f64) {
+    let (nh, runs) = (rbm.shape().n_hidden(), settings.runs);
+    let uniform = BaseRate::uniform(rbm.shape().n_visible());
+    let mut draws = Uniforms::new(settings.seed, Purpose::Annealing);
+    let (mut forward, mut shares, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+    for (base, runs) in [(base_rate, runs), (&uniform, runs / 2)] {
+        let mut program = Program::new(rbm, base, &draws);
+        program.forward(&Annealing { runs, ..settings.clone() });
+        draws.skip((settings.schedule.steps() * runs * (rbm.shape().n_visible() + nh)) as u64);
+        let logs: Vec<f64> = program.log_weights.iter().map(|log| program.log_z_0() + log).collect();
+        shares.extend(logs.iter().map(|log| log - (runs as f64).ln()));
+        ends.extend(program.h.iter().copied());
+        forward.push(logs);
+    }
+    // Grown.
+    let mut draws = Uniforms::new(settings.seed, Purpose::Sampling);
+    let mut program = Program::new(rbm, base_rate, &draws);
+    program.begin(ends);
+    program.log_weights.clone_from(&shares);
+    let grown = 3 * runs / 10;
+    program.resample(grown);
+    let mut h = std::mem::take(&mut program.h);
+    // Given.
+    program.start(v);
+    let given = std::mem::take(&mut program.h);
+    let rows = given.len() / nh;
+    draws.skip(1 + given.len() as u64);
+    let order = draws.permutation(rows);
+    order.iter().cycle().take(grown).for_each(|row| h.extend_from_slice(&given[row * nh..][..nh]));
+    // Spread.
+    program.generator = draws.generator();
+    let spread = runs / 5;
+    for chain in 0..spread {
+        let density = chain as f32 / (spread - 1) as f32;
+        h.extend(canonical::sample(&vec![density; nh], &mut program.generator));
+    }
+    let all = h.len() / nh;
+    program.begin(h);
+    (0..settings.burn_in).for_each(|_| program.step(1.0, 1.0));
+    let start = program.h.clone();
+    let reverse = [base_rate, &uniform].map(|base| {
+        program.reference = base.bias();
+        program.begin(start.clone());
+        program.anneal(settings.schedule.betas().iter().rev().copied());
+        program.log_weights.iter().map(|log| log - program.log_z_0()).collect::<Vec<f64>>()
+    });
+
+    let effective = 2.0 * log_sum_exp(&shares) - log_sum_exp(&shares.iter().map(|log| 2.0 * log).collect::<Vec<_>>());
+    let starts = effective.exp().min(grown as f64);
+    let (mut lower, mut upper) = (f64::NEG_INFINITY, f64::INFINITY);
+    for (forward, reverse) in forward.iter().zip(&reverse) {
+        let (low, high) = together(forward, &reverse[..grown], starts);
+        let (up, down) = (alone(forward, forward.len() as f64), alone(&reverse[..grown], starts));
+        lower = lower.max(low).max(up.0 - up.1);
+        upper = upper.min(high).min(-down.0 + down.1);
+    }
+    let beyond =
+        (grown..all).map(|chain| (-reverse[0][chain]).min(-reverse[1][chain]) - upper).fold(f64::MIN, f64::max);
+    assert!(starts > UNLIKELY && beyond.exp() * UNLIKELY < runs as f64, "{starts} starts, {beyond} nats beyond");
+    (lower, upper + (beyond.exp() * UNLIKELY / runs as f64).ln_1p())
 }
 
 for_each_device! {
@@ -348,7 +429,7 @@ for_each_device! {
 
             let mut program = Program::new(&rbm, &base_rate, &Uniforms::new(seed, Purpose::Sampling));
             program.forward(&settings);
-            let different = program.resample();
+            let different = program.resample(runs);
             assert!((2..=runs / 3).contains(&different), "{different} of {runs}");
             program.reverse(&settings);
             let found = reverse_ais(&resident, &base_rate, Start::Annealed, &settings).expect("an estimate");
@@ -356,30 +437,25 @@ for_each_device! {
         }
     }
 
-    /// Three reverse runs for each forward one: the number of one direction is not that of the other. Weights scatter so much
-    /// that either direction's own bound is wider than what both give together.
-    fn a_bracket_is_made_by_both_directions(device) {
-        let (nv, nh, runs) = (33, 40, 20);
-        let rbm = coarse_rbm(shape(nv, nh), 0.75, 7);
-        let data = random_bits(3 * runs * nv, 0.5, 7);
-        let base_rate = BaseRate::uniform(nv);
-        let schedule = Schedule::from_betas(vec![0.0, 0.125, 0.375, 0.5, 0.75, 1.0]).expect("rises");
-        let settings = Annealing { runs, schedule, burn_in: 20, seed: 7 };
-        let mut up = Program::new(&rbm, &base_rate, &Uniforms::new(7, Purpose::Annealing));
-        up.forward(&settings);
-        let mut down = Program::new(&rbm, &base_rate, &Uniforms::new(7, Purpose::Sampling));
-        down.start(&data);
-        down.reverse(&settings);
-        let (lower, upper) = together(&up.log_weights, &down.log_weights);
-        let (lower, upper) = (lower + up.log_z_0(), upper + up.log_z_0());
-
-        let resident = rbm.on(&device).expect("resident");
-        let found = bracket(&resident, &base_rate, Start::Rows(rows(&data, nv).into()), &settings).expect("a bracket");
-        assert!(found.agreement != Agreement::Crossed && found.effective_sample_size < 10.0, "{found:?}");
-        // Five digits of ln(1/0.00135), and the allowance for `f32`.
-        let off = 1e-5 * (upper - lower);
-        let allowance = 2f64.powi(-20) * (nh as f64 + 2.0 * up.log_z_0().abs());
-        assert!((0.0 - off..=allowance + off).contains(&(lower - found.lower)), "{found:?}, expected {lower}");
-        assert!((0.0 - off..=allowance + off).contains(&(found.upper - upper)), "{found:?}, expected {upper}");
+    /// Base rates, populations, their order and draws, which runs count and for how many: a bracket is its program.
+    fn a_bracket_is_the_sequential_program(device) {
+        for (nv, nh, runs, seed) in [(33, 40, 50, 7), (70, 9, 40, 8)] {
+            let rbm = coarse_rbm(shape(nv, nh), 0.25, seed);
+            let data = random_bits(17 * nv, 0.4, seed);
+            let base_rate = BaseRate::fit(rows(&data, nv));
+            let schedule = Schedule::from_betas(vec![0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0]).expect("rises");
+            let settings = Annealing { runs, schedule, burn_in: 5, seed };
+            let (lower, upper) = naive_bracket(&rbm, &base_rate, &data, &settings);
+            let resident = rbm.on(&device).expect("resident");
+            let start = Start::Rows(rows(&data, nv).into());
+            let found = bracket(&resident, &base_rate, start, &settings).expect("a bracket");
+            assert_eq!((found.verdict(), found.mix), (Verdict::Bracketed, Some(false)), "{found:?}");
+            assert!(matches!(found.agreement, Agreement::Meet | Agreement::Apart), "{found:?}");
+            // Five digits of ln(1/0.00135), and the allowance for `f32`, twice where Bennett's ends have it.
+            let off = 1e-4 * (upper - lower);
+            let allowance = 2f64.powi(-19) * (nh as f64 + 2.0 * upper.abs().max(200.0));
+            assert!((-off..=allowance + off).contains(&(lower - found.lower)), "{found:?}, expected {lower}");
+            assert!((-off..=allowance + off).contains(&(found.upper - upper)), "{found:?}, expected {upper}");
+        }
     }
 }
