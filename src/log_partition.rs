@@ -21,9 +21,7 @@
 //!
 //! # The interval
 //! The forward bound holds whatever happens. The reverse one holds as far as its chains are samples of the model, and a part
-//! that no run and no chain comes to is missing from both. [`bracket()`] therefore works from two sides and accepts the
-//! reverse runs, or some of them, only where chains of different starts say so; see [its file](bracket()) for the steps. The
-//! ends of the interval come from
+//! that no run and no chain comes to is missing from both. The ends of the interval come from
 //! - the mean weight of each direction: three standard errors of its logarithm (delta method), but at least
 //!   -ln(1 - 6.6/R), as a part with a share of 6.6/R escapes R runs with a probability of 0.00135, that of three standard
 //!   errors in a normal distribution; and where the effective sample size is below 10 or R/10 at least
@@ -33,6 +31,26 @@
 //!   of four tails: narrow where the weights scatter and the directions overlap all the same. The estimate is Bennett's;
 //! - either way 2^-20·(n_hidden + |log Z|) for the rounding of the `f32` arithmetic;
 //! - [`lower_bound`], over all states that chains have visited, of either layer.
+//!
+//! # Two sides
+//! One base rate and one kind of start can miss the same part of the model, and then both directions agree on a wrong log Z.
+//! So the forward runs of [`bracket()`] leave from the base rate that is given *and* from the uniform one; reverse runs go to
+//! both, from chains of three populations: ends of forward runs in proportion to their weights (*grown*), the rows or chains
+//! that are given, and hidden layers of every density from all off to all on (*spread*). The interval is what those of both
+//! base rates have in common.
+//!
+//! 1. Do the chains mix? They do where R̂ over all of them in the second half of the burn-in is at most 1.1, and no two
+//!    populations differ in the means of their chains, by Welch's t-test of the free energy and of four overlaps with a
+//!    false-alarm rate of 0.001 for all of these comparisons together. Then they are samples of the model wherever they
+//!    started, and all reverse runs count.
+//! 2. Where they do not, only the grown ones are spread over the model as it should be: by weights, which are unbiased. They
+//!    count as no more independent starts than the effective sample size of these weights, and as none where that is 6.6 or
+//!    less. A chain that stays elsewhere shows a part s of the model, and its reverse run the log-weight log(Z_s/P(s)) that a
+//!    forward run to s would have, where P(s) is the probability of such a run. In R runs that never came there P(s) is hardly
+//!    more than 6.6/R, and so s adds at most 6.6/R·e^(that log-weight) to Z. Where this is no more than e^(the upper end), it
+//!    raises the upper end. Where it is more, nobody knows which chains are right, and there is no upper end.
+//! 3. An upper end below the lower end convicts the chains that the reverse runs left from: forward weights are unbiased
+//!    whatever these chains do. There is no upper end.
 //!
 //! `docs/census.md` reports how often intervals held on some two hundred trained models whose log Z is known.
 

@@ -11,6 +11,7 @@ use crate::{
     gibbs::Chains,
     resident::Resident,
     rows::Rows,
+    shape::Layer,
     uniforms::{Purpose, Uniforms, unit_interval},
     verbs::ChainState,
 };
@@ -208,6 +209,15 @@ pub(super) fn check(rbm: &Resident, base_rate: &BaseRate, runs: usize) -> Result
     }
 }
 
+/// Fails where reverse runs cannot start there: before forward runs, which may take long.
+pub(super) fn check_start(rbm: &Resident, start: &Start<'_>) -> Result<()> {
+    match start {
+        Start::Annealed => Ok(()),
+        Start::Rows(rows) => rbm.check_batch(Layer::Visible, rows),
+        Start::Chains(chains) => chains.check_belongs(rbm),
+    }
+}
+
 /// How far the rounding of the softplus terms may move log Z.
 pub(super) fn rounding(rbm: &Resident, log_z_0: f64, log_weights: &[f64]) -> f64 {
     let greatest = log_weights.iter().fold(0.0, |greatest: f64, log| greatest.max(log.abs()));
@@ -236,12 +246,10 @@ pub(super) fn backward(
 fn reverse(
     rbm: &Resident, base_rate: &BaseRate, start: Start<'_>, settings: &Annealing, watch: &mut dyn FnMut(usize),
 ) -> Result<Vec<f64>> {
+    check_start(rbm, &start)?;
     let draws = Uniforms::new(settings.seed, Purpose::Sampling);
     let ChainState { hidden, betas, uniforms } = match start {
-        Start::Chains(chains) => {
-            chains.check_belongs(rbm)?;
-            chains.state()?
-        }
+        Start::Chains(chains) => chains.state()?,
         Start::Rows(rows) => Chains::from_visible(rbm, rows, draws)?.state()?,
         Start::Annealed => {
             let (log_weights, mut ends) = forward(rbm, base_rate, settings.runs, &settings.schedule, draws, watch)?;

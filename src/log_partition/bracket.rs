@@ -1,27 +1,9 @@
-//! Forward and reverse runs from two sides: two base rates, and chains that start where nothing is alike.
-//!
-//! One base rate and one kind of start can miss the same part of the model, and then both directions agree on a wrong log Z.
-//! So forward runs leave from the base rate that is given *and* from the uniform one; reverse runs go to both, from chains of
-//! three populations: ends of forward runs in proportion to their weights (*grown*), the rows or chains that are given, and
-//! hidden layers of every density from all off to all on (*spread*).
-//!
-//! 1. Do the chains mix? They do where R̂ over all of them in the second half of the burn-in is at most 1.1 ([`MAX_R_HAT`]) and
-//!    no two populations differ in the means of their chains, by Welch's t-test of the free energy and of four overlaps with a
-//!    false-alarm rate of 0.001 ([`FALSE_ALARM`]) for all of these comparisons together. Then they are samples of the model
-//!    wherever they started, and all reverse runs count.
-//! 2. Where they do not, the grown ones alone have shares that anybody can vouch for: those of the weights, which are
-//!    unbiased. They count as no more independent starts than the effective sample size of these weights, and as none where
-//!    that is 6.6 ([`UNSEEN`]) or less.
-//!    A chain that stays elsewhere shows a part s of the model, and its reverse run the log-weight log(Z_s/P(s)) that a forward
-//!    run to s would have, where P(s) is the probability of such a run. In R runs that never came there P(s) is hardly more than
-//!    6.6/R, and so s adds at most 6.6/R·e^(that log-weight) to Z. Where this is no more than what is known of Z
-//!    the upper end is raised by it. Where it is more nobody knows which chains are right, and there is no upper end.
-//! 3. An upper end below the lower end of the forward runs convicts the chains that the reverse runs left from: forward
-//!    weights are unbiased whatever these chains do. There is no upper end.
+//! Forward and reverse runs from two sides: two base rates, and chains that start where nothing is alike. The module above
+//! says how they are judged.
 
 use super::{
     Agreement, BaseRate, LogPartition, Method, STANDARD_ERRORS, UNSEEN, Weights,
-    annealing::{Annealing, Start, backward, burn_in, check, forward, resampled, rounding},
+    annealing::{Annealing, Start, backward, burn_in, check, check_start, forward, resampled, rounding},
     bennett::Bennett,
     bound::Visited,
 };
@@ -49,8 +31,7 @@ const FALSE_ALARM: f64 = 0.001;
 /// there is none.
 ///
 /// `base_rate`: fitted to the rows that the model was trained on, or uniform where there are none. `start`: these rows. Costs
-/// some `runs`·(3·`steps` + `burn_in`) Gibbs steps. Canonical on
-/// [`Cpu`](crate::Cpu).
+/// some `runs`·(3·`steps` + `burn_in`) Gibbs steps. Canonical on [`Cpu`](crate::Cpu).
 ///
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) where there are less than 2 runs or where rows or chains do not fit the shape,
@@ -74,6 +55,7 @@ pub fn bracket_watched(
     rbm: &Resident, base_rate: &BaseRate, start: Start<'_>, settings: &Annealing, watch: &mut dyn FnMut(usize),
 ) -> Result<LogPartition> {
     check(rbm, base_rate, settings.runs)?;
+    check_start(rbm, &start)?;
     let shape = rbm.shape();
     let words = shape.n_hidden().div_ceil(64);
     let mut visited = Visited::default();
@@ -150,10 +132,7 @@ fn chains(
     let given = match start {
         Start::Annealed => None,
         Start::Rows(rows) => Some(Chains::from_visible(rbm, rows, draws.clone())?.state()?),
-        Start::Chains(chains) => {
-            chains.check_belongs(rbm)?;
-            Some(ChainState { uniforms: draws.clone(), ..chains.state()? })
-        }
+        Start::Chains(chains) => Some(ChainState { uniforms: draws.clone(), ..chains.state()? }),
     };
     if let Some(given) = given {
         draws = given.uniforms;
@@ -266,7 +245,7 @@ fn interval(bases: &[Base], chains: usize, starts: f64) -> Interval {
     each.reduce(join).expect("at least one base rate")
 }
 
-/// The steps 1 to 3 of the module's documentation.
+/// The steps 1 to 3 of the documentation of the module above.
 fn judge(bases: &[Base], mixing: Option<Mixing>, grown: usize, effective_sample_size: f64) -> LogPartition {
     let all = bases[0].reverse.len();
     let runs = bases[0].runs;
