@@ -158,7 +158,8 @@ pub enum Start<'a> {
 
 /// log Z by forward runs, from the base rate to the model.
 ///
-/// The estimate lies below log Z on average, and a short schedule cannot be told from it: prefer [`bracket`]. Costs
+/// The estimate lies below log Z on average, and a short schedule cannot be told from it: the interval has a lower end only.
+/// Prefer [`bracket`](super::bracket()). Costs
 /// `runs`·`steps` Gibbs steps. Canonical on [`Cpu`](crate::Cpu).
 ///
 /// # Errors
@@ -183,8 +184,8 @@ pub fn ais_watched(
 
 /// log Z by reverse runs, from samples of the model to the base rate.
 ///
-/// The estimate lies above log Z on average, if the runs start from samples of the model. Costs `burn_in` + `steps` Gibbs
-/// steps a run. Canonical on [`Cpu`](crate::Cpu).
+/// The estimate lies above log Z on average, if the runs start from samples of the model, and the interval has an upper end
+/// only. Costs `burn_in` + `steps` Gibbs steps a run. Canonical on [`Cpu`](crate::Cpu).
 ///
 /// # Errors
 /// [`Error::Argument`] where there are less than 2 runs or where rows or chains do not fit the shape, [`Error::Length`] where
