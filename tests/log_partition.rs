@@ -4,7 +4,7 @@ mod oracle;
 
 use harmonium::{
     Cpu, Device, Error, Gradient, Isa, LogLikelihood, Purpose, Rbm, Uniforms,
-    elementary::{sigmoid, softplus},
+    elementary::softplus,
     likelihood::log_likelihoods,
     log_likelihood,
     log_partition::{
@@ -166,15 +166,15 @@ fn naive_ais(rbm: &Rbm, reference: &[f32], betas: &[f32], runs: usize, draws: Un
         |x: &[f32], w: &dyn Fn(usize) -> f32| x.iter().enumerate().fold(0.0f32, |sum, (k, &x)| x.mul_add(w(k), sum));
     for pair in betas.windows(2) {
         let (from, to) = (pair[0], pair[1]);
-        let mut means = Vec::new();
+        let mut pre = Vec::new();
         for h in h.chunks_exact(nh) {
             for i in 0..nv {
                 let bias = from.mul_add(b[i], (1.0 - from) * reference[i]);
-                means.push(sigmoid(from.mul_add(dense(h, &|j| w[i * nh + j]), bias)));
+                pre.push(from.mul_add(dense(h, &|j| w[i * nh + j]), bias));
             }
         }
-        let v = canonical::sample(&means, &mut generator);
-        means.clear();
+        let v = canonical::sample(&pre, &mut generator);
+        pre.clear();
         for (v, log_weight) in v.chunks_exact(nv).zip(&mut log_weights) {
             for i in 0..nv {
                 *log_weight +=
@@ -184,10 +184,10 @@ fn naive_ais(rbm: &Rbm, reference: &[f32], betas: &[f32], runs: usize, draws: Un
                 let sum = dense(v, &|i| w[i * nh + j]);
                 let (before, after) = (from.mul_add(sum, from * c[j]), to.mul_add(sum, to * c[j]));
                 *log_weight += f64::from(softplus(after)) - f64::from(softplus(before));
-                means.push(sigmoid(after));
+                pre.push(after);
             }
         }
-        h = canonical::sample(&means, &mut generator);
+        h = canonical::sample(&pre, &mut generator);
     }
     let log_z_0: f64 = reference.iter().map(|&a| oracle::exact::softplus(f64::from(a))).sum();
     log_z_0 + nh as f64 * 2f64.ln() + log_sum_exp(&log_weights) - (runs as f64).ln()
