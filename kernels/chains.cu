@@ -44,7 +44,7 @@ __device__ void carry(const Side& down, const Side& up, const Chains& chains, co
             bool exists = unit < down.made;
             float pre = pre_activation(down, unit, sum, beta);
             if (exists && step == k) chains.visible_pre[chain * down.stride + unit] = pre;
-            u32 word = fire(exists, sigmoid(pre), state);
+            u32 word = fire(exists, odds_off(pre), state);
             if (exists && unit % 32 == 0) visible[unit / 32] = word;
             state = jumps[3].from(state);
         });
@@ -52,9 +52,10 @@ __device__ void carry(const Side& down, const Side& up, const Chains& chains, co
         state = hidden_draw;
         make_from_bits(up, visible, list, [&](u32 unit, float sum) {
             bool exists = unit < up.made;
-            float mean = sigmoid(hidden_pre(step, unit, sum));
-            if (exists && step == k) chains.hidden_mean[chain * up.stride + unit] = mean;
-            u32 word = fire(exists, mean, state);
+            float pre = hidden_pre(step, unit, sum);
+            float odds = odds_off(pre);
+            if (exists && step == k) chains.hidden_mean[chain * up.stride + unit] = mean_of_odds(pre, odds);
+            u32 word = fire(exists, odds, state);
             if (exists && unit % 32 == 0) hidden[unit / 32] = word;
             state = jumps[3].from(state);
         });

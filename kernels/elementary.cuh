@@ -21,14 +21,22 @@ __device__ inline float exp_within(float x) {
     return __fmul_rn(__fmaf_rn(q, r, 1.0f), power);
 }
 
-/// 1/(1 + e^-x), within [0, 1].
-__device__ inline float sigmoid(float x) {
+/// e^-x, the odds that a unit with pre-activation x is off, for x as near to 0 as +-87.3.
+__device__ inline float odds_off(float x) {
     float a = -x;
     a = a < EXP_MIN ? EXP_MIN : a;
     a = -EXP_MIN < a ? -EXP_MIN : a;
-    float y = __fdiv_rn(1.0f, __fadd_rn(1.0f, exp_within(a)));
+    return exp_within(a);
+}
+
+/// The sigmoid of x, within [0, 1], from the odds that belong to x.
+__device__ inline float mean_of_odds(float x, float odds) {
+    float y = __fdiv_rn(1.0f, __fadd_rn(1.0f, odds));
     return x < EXP_MIN ? 0.0f : y;
 }
+
+/// 1/(1 + e^-x), within [0, 1].
+__device__ inline float sigmoid(float x) { return mean_of_odds(x, odds_off(x)); }
 
 /// ln(1 + t) for t within [0, 1], as 2 atanh(t/(2 + t)).
 __device__ inline float ln_1p(float t) {

@@ -65,11 +65,11 @@ extern "C" __global__ void __launch_bounds__(256)
         u64 place = row * side.stride + at.unit;
         float beta = betas ? betas[row * beta_step] : 1.0f;
         float pre = pre_activation(side, at.unit, exists ? sums[place] : 0.0f, beta);
-        float mean = sigmoid(pre);
+        float odds = odds_off(pre);
         if (exists && pre_activations) pre_activations[place] = pre;
-        if (exists && means) means[place] = mean;
+        if (exists && means) means[place] = mean_of_odds(pre, odds);
         if (generator) {
-            u32 word = fire(exists, mean, state);
+            u32 word = fire(exists, odds, state);
             if (exists && states) states[place] = (float)(word >> (threadIdx.x % 32) & 1);
             if (exists && bits && at.unit % 32 == 0) bits[row * words_of(side.made) + at.unit / 32] = word;
             state = jumps[1].from(state);

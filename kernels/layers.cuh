@@ -156,9 +156,13 @@ __device__ void make_from_row(const Side& side, const Rows& rows, u64 row, bool 
     }
 }
 
-/// The units of the warp that are on: unit on iff its number u < its mean. Those that do not exist are off.
-__device__ inline u32 fire(bool exists, float mean, u64 state) {
-    return __ballot_sync(FULL_WARP, exists && unit_interval(output(state)) < mean);
+/// The units of the warp that are on: unit on iff its number u < its mean, which is asked, by its odds of being off, at the
+/// nearer end of the unit interval. Those that do not exist are off.
+__device__ inline u32 fire(bool exists, float odds, u64 state) {
+    bool upper = odds < 1.0f;
+    float distance = from_end(output(state), upper);
+    bool rare = __fmaf_rn(distance, odds, distance) < (upper ? odds : 1.0f);
+    return __ballot_sync(FULL_WARP, exists && rare != upper);
 }
 
 /// Sixteen lanes' partial sums added up, the upper half to the lower one until one is left, in lane 0 of the sixteen.

@@ -33,11 +33,11 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
     make_from_row(side, rows, row, round, list, [&](u32 unit, float sum) {
         bool exists = unit < side.made;
         float pre = pre_activation(side, unit, sum, beta);
-        float mean = sigmoid(pre);
+        float odds = odds_off(pre);
         if (exists && pre_activations) pre_activations[row * side.stride + unit] = pre;
-        if (exists && means) means[row * side.stride + unit] = mean;
+        if (exists && means) means[row * side.stride + unit] = mean_of_odds(pre, odds);
         if (generator) {
-            u32 word = fire(exists, mean, state);
+            u32 word = fire(exists, odds, state);
             if (exists && unit % 32 == 0) samples[row * words_of(side.made) + unit / 32] = word;
             state = jumps[1].from(state);
         }

@@ -36,5 +36,8 @@ __device__ inline u32 output(u64 s) {
     return (x >> turn) | (x << ((32 - turn) & 31));
 }
 
-/// The number u in [0, 1), a multiple of 2^-24, that a draw x stands for. Exact: 24 bits times a power of two.
-__device__ inline float unit_interval(u32 x) { return __fmul_rn((float)(int)(x >> 8), 1.0f / 16777216.0f); }
+/// How far u = (x + 1/2) 2^-32 is from 0 or, where `upper` holds, from 1; 1/2 where it is more.
+__device__ inline float from_end(u32 x, bool upper) {
+    u32 steps = min(upper ? ~x : x, 0x7fffffffu);
+    return __fmaf_rn((float)(int)steps, 1.0f / 4294967296.0f, 0.5f / 4294967296.0f);
+}

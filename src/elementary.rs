@@ -67,12 +67,22 @@ pub(crate) fn exp_lanes<L: Lanes>(l: L, x: L::F) -> L::F {
     l.select(l.less(x, l.splat(EXP_MIN)), l.splat(0.0), y)
 }
 
+/// e^-x, the odds that a unit with pre-activation x is off, for x as near to 0 as ± 87.3.
+#[inline(always)]
+pub(crate) fn odds_off_lanes<L: Lanes>(l: L, x: L::F) -> L::F {
+    exp_within(l, l.smaller(l.splat(-EXP_MIN), l.larger(l.splat(EXP_MIN), l.negate(x))))
+}
+
+/// σ(x) of the odds that belong to x.
+#[inline(always)]
+pub(crate) fn mean_of_odds_lanes<L: Lanes>(l: L, x: L::F, odds: L::F) -> L::F {
+    let y = l.div(l.splat(1.0), l.add(l.splat(1.0), odds));
+    l.select(l.less(x, l.splat(EXP_MIN)), l.splat(0.0), y)
+}
+
 #[inline(always)]
 pub(crate) fn sigmoid_lanes<L: Lanes>(l: L, x: L::F) -> L::F {
-    // Where -x is too large for `exp_within` the result is 0 anyway.
-    let e = exp_within(l, l.larger(l.splat(EXP_MIN), l.negate(x)));
-    let y = l.div(l.splat(1.0), l.add(l.splat(1.0), e));
-    l.select(l.less(x, l.splat(EXP_MIN)), l.splat(0.0), y)
+    mean_of_odds_lanes(l, x, odds_off_lanes(l, x))
 }
 
 #[inline(always)]

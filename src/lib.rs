@@ -50,7 +50,8 @@
 //! instruction set, any way in which rows are grouped and, as far as an emulator can tell, on a GPU.
 //! - A pre-activation takes its units in ascending order into one `f32` accumulator by fused multiply-add; then the bias.
 //! - exp, σ and softplus are one fixed sequence of operations ([`elementary`]).
-//! - Unit (r, j) of a layer is on iff u < p, u being number r·units + j of the layer's draw ([`uniforms`]).
+//! - Unit (r, j) of a layer is on iff u < p, u being number r·units + j of the layer's draw, of 32 bits, and the comparison
+//!   as exact at either end of the unit interval ([`uniforms`]).
 //! - Sums over rows run in ascending order in one accumulator; sums of energies in `f64`, sixteen partial sums each; the exact
 //!   pseudo-likelihood in `f32` products, sixteen partial products each.
 //! - Each lane and thread computes its own results; nothing is summed across them.

@@ -10,10 +10,11 @@ mod oracle;
 
 use harmonium::{
     Chains, Device, Purpose, Rbm, Resident, Shape, Uniforms,
-    elementary::{sigmoid, softplus},
+    elementary::softplus,
     log_partition::{
         Agreement, Annealing, BaseRate, LogPartition, Schedule, Start, Verdict, ais, bracket, reverse_ais,
     },
+    uniforms::unit_interval,
 };
 use oracle::{canonical, exact::log_sum_exp, for_each_device, generator, random_bits, rows, shape};
 use rand_core::Rng;
@@ -73,9 +74,9 @@ impl<'a> Program<'a> {
     fn start(&mut self, v: &[f32]) {
         let (nv, nh) = (self.rbm.shape().n_visible(), self.rbm.shape().n_hidden());
         let (w, c) = (self.rbm.view().weights(), self.rbm.view().hidden_bias());
-        let mean = |v: &[f32], j: usize| sigmoid(dense(v, |i| w[i * nh + j]) + c[j]);
-        let means: Vec<f32> = v.chunks_exact(nv).flat_map(|v| (0..nh).map(move |j| mean(v, j))).collect();
-        let h = canonical::sample(&means, &mut self.generator);
+        let sum = |v: &[f32], j: usize| dense(v, |i| w[i * nh + j]) + c[j];
+        let pre: Vec<f32> = v.chunks_exact(nv).flat_map(|v| (0..nh).map(move |j| sum(v, j))).collect();
+        let h = canonical::sample(&pre, &mut self.generator);
         self.begin(h);
     }
 
@@ -84,15 +85,15 @@ impl<'a> Program<'a> {
         let (nv, nh) = (self.rbm.shape().n_visible(), self.rbm.shape().n_hidden());
         let view = self.rbm.view();
         let (w, b, c) = (view.weights(), view.visible_bias(), view.hidden_bias());
-        let mut means = Vec::new();
+        let mut pre = Vec::new();
         for h in self.h.chunks_exact(nh) {
             for i in 0..nv {
                 let bias = from.mul_add(b[i], (1.0 - from) * self.reference[i]);
-                means.push(sigmoid(from.mul_add(dense(h, |j| w[i * nh + j]), bias)));
+                pre.push(from.mul_add(dense(h, |j| w[i * nh + j]), bias));
             }
         }
-        let v = canonical::sample(&means, &mut self.generator);
-        means.clear();
+        let v = canonical::sample(&pre, &mut self.generator);
+        pre.clear();
         for ((v, log_weight), size) in v.chunks_exact(nv).zip(&mut self.log_weights).zip(&mut self.sizes) {
             for i in 0..nv {
                 let slope = f64::from(b[i]) - f64::from(self.reference[i]);
@@ -106,10 +107,10 @@ impl<'a> Program<'a> {
                 let term = f64::from(softplus(after) - softplus(before));
                 *log_weight += term;
                 *size += term.abs();
-                means.push(sigmoid(after));
+                pre.push(after);
             }
         }
-        self.h = canonical::sample(&means, &mut self.generator);
+        self.h = canonical::sample(&pre, &mut self.generator);
         self.terms += nv + nh;
     }
 
@@ -380,7 +381,7 @@ fn naive_bracket(rbm: &Rbm, base_rate: &BaseRate, v: &[f32], settings: &Annealin
     let spread = runs / 5;
     for chain in 0..spread {
         let density = chain as f32 / (spread - 1) as f32;
-        h.extend(canonical::sample(&vec![density; nh], &mut program.generator));
+        h.extend((0..nh).map(|_| f32::from(unit_interval(program.generator.next_u32()) < density)));
     }
     let all = h.len() / nh;
     program.begin(h);

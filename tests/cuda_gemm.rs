@@ -83,13 +83,13 @@ fn a_step_draws_at_the_canonical_positions() {
             );
         }
         let mut generator = start.uniforms.generator();
-        assert_bits(&visible.sample, &sample(&visible.mean, &mut generator), "visible draws");
+        assert_bits(&visible.sample, &sample(&visible.pre_activation, &mut generator), "visible draws");
         let hidden = chains.hidden().expect("hidden");
         for (m, v) in rows_f64(&visible.sample, nv).iter().enumerate() {
             let (pre, size) = (at(exact.hidden_pre(v), BETAS[m % 3]), exact.hidden_size(v));
             for j in 0..nh {
                 let p = sigmoid(pre[j]);
-                let u = f64::from(harmonium::uniforms::unit_interval(rand_core::Rng::next_u32(&mut generator)));
+                let u = (f64::from(rand_core::Rng::next_u32(&mut generator)) + 0.5) / 2f64.powi(32);
                 let near = (u - p).abs() <= mean_error(pre_error(nv, size[j]));
                 assert!(near || (hidden[m * nh + j] == 1.0) == (u < p), "{shape:?}, chain {m}, unit {j}: {u}, {p}");
             }

@@ -253,7 +253,7 @@ fn conditionals_at_any_density() {
                             resident.propup(byte_rows(&grey, nv), &mut out).expect("propup");
                             assert_bits(&out.pre_activation, &grey_up.pre_activation, &what);
                             let mut draws = Uniforms::new(4, Purpose::Sampling);
-                            let expected = sample(&down.mean, &mut draws.generator());
+                            let expected = sample(&down.pre_activation, &mut draws.generator());
                             resident.sample_v_given_h(rows(&h, nh), &mut draws, &mut out).expect("propdown");
                             assert_bits(&out.pre_activation, &down.pre_activation, &what);
                             assert_bits(&out.mean, &down.mean, &what);

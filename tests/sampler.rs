@@ -7,8 +7,7 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Batch, ChainState, Chains, Device, Purpose, Rbm, Resident, Uniforms, elementary::sigmoid,
-    uniforms::unit_interval,
+    Activations, Batch, ChainState, Chains, Device, Purpose, Rbm, Resident, Uniforms, uniforms::unit_interval,
 };
 use oracle::{
     assert_bits,
@@ -129,16 +128,16 @@ for_each_device! {
                 draws.seek(place);
                 let mut generator = draws.generator();
                 with_batch(&device, &v, nv, |v| resident.sample_h_given_v(v, &mut draws, &mut hidden)).expect("h");
-                assert_bits(&hidden.sample, &sample(&hidden.mean, &mut generator), "h");
+                assert_bits(&hidden.sample, &sample(&hidden.pre_activation, &mut generator), "h");
                 assert_eq!(draws.position(), place.wrapping_add((n * nh) as u64));
                 with_batch(&device, &hidden.sample.clone(), nh, |h| resident.sample_v_given_h(h, &mut draws, &mut visible)).expect("v");
-                assert_bits(&visible.sample, &sample(&visible.mean, &mut generator), "v");
+                assert_bits(&visible.sample, &sample(&visible.pre_activation, &mut generator), "v");
                 with_batch(&device, &hidden.sample.clone(), nh, |h| resident.gibbs_hvh(h, &mut draws, &mut visible, &mut hidden)).expect("hvh");
-                assert_bits(&visible.sample, &sample(&visible.mean, &mut generator), "hvh v");
-                assert_bits(&hidden.sample, &sample(&hidden.mean, &mut generator), "hvh h");
+                assert_bits(&visible.sample, &sample(&visible.pre_activation, &mut generator), "hvh v");
+                assert_bits(&hidden.sample, &sample(&hidden.pre_activation, &mut generator), "hvh h");
                 with_batch(&device, &v, nv, |v| resident.gibbs_vhv(v, &mut draws, &mut hidden, &mut visible)).expect("vhv");
-                assert_bits(&hidden.sample, &sample(&hidden.mean, &mut generator), "vhv h");
-                assert_bits(&visible.sample, &sample(&visible.mean, &mut generator), "vhv v");
+                assert_bits(&hidden.sample, &sample(&hidden.pre_activation, &mut generator), "vhv h");
+                assert_bits(&visible.sample, &sample(&visible.pre_activation, &mut generator), "vhv v");
                 let all = (n * (nh + nv) * 3) as u64;
                 assert_eq!(draws.position(), place.wrapping_add(all));
             }
@@ -158,7 +157,7 @@ for_each_device! {
                     let mut chains = with_batch(&device, &v, nv, |v| Chains::from_visible(&resident, v, draws.clone())).expect("chains");
                     let (mut visible, mut hidden) = (Activations::default(), Activations::default());
                     with_batch(&device, &v, nv, |v| resident.propup(v, &mut hidden)).expect("propup");
-                    assert_bits(&chains.hidden().expect("hidden"), &sample(&hidden.mean, &mut draws.generator()), "start");
+                    assert_bits(&chains.hidden().expect("hidden"), &sample(&hidden.pre_activation, &mut draws.generator()), "start");
                     // Before the first step it is the layer which that step will draw.
                     let (mut first, mut ahead) = (chains.clone(), Activations::default());
                     first.sweep(&resident, 1).expect("sweep");
@@ -170,11 +169,11 @@ for_each_device! {
                     chains.visible(&resident, &mut visible).expect("visible");
                     draws.skip((n * nh + (k - 1) * n * (nv + nh)) as u64);
                     let mut generator = draws.generator();
-                    assert_bits(&visible.sample, &sample(&visible.mean, &mut generator), "v");
+                    assert_bits(&visible.sample, &sample(&visible.pre_activation, &mut generator), "v");
                     with_batch(&device, &visible.sample, nv, |v| resident.propup(v, &mut hidden)).expect("propup");
                     // On canonical devices these are the means that the chain had; elsewhere a draw could fall between.
                     if oracle::is_canonical(&device) {
-                        assert_bits(&chains.hidden().expect("hidden"), &sample(&hidden.mean, &mut generator), "h");
+                        assert_bits(&chains.hidden().expect("hidden"), &sample(&hidden.pre_activation, &mut generator), "h");
                     }
                     draws.skip((n * (nv + nh)) as u64);
                     assert_eq!(chains.state().expect("state").uniforms, draws);
@@ -183,32 +182,79 @@ for_each_device! {
         }
     }
 
-    /// Not only one comparison of each draw is right but all its 24 bits: the unit is on at the least bias whose σ is above
-    /// u, and off just below.
+    /// Not only one comparison of each draw is right but all its 32 bits: a unit is on at the least bias that the sequential
+    /// program finds, off just below, and that bias is logit(u) but for rounding. Numbers near 0 and near 1 say so of biases
+    /// up to ± 19: there a state of probability 6e-9 comes as often as it should, in either direction.
     fn a_unit_is_on_iff_u_is_below_its_mean(device) {
-        let n = 4000;
-        let mut draws = Uniforms::new(9, Purpose::Sampling);
-        draws.seek((1 << 40) - 2001);
-        let mut generator = draws.generator();
+        const SCANNED: u64 = 1 << 27;
+        let start = Uniforms::new(9, Purpose::Sampling);
+        let mut generator = start.generator();
+        // 4000 numbers in a row, and alone those within 2^-20 of an end.
+        let mut places: Vec<(u64, Vec<u32>)> = vec![(0, (0..4000).map(|_| generator.next_u32()).collect())];
+        places.extend((4000..SCANNED).filter_map(|place| {
+            let x = generator.next_u32();
+            (x.min(!x) < 1 << 12).then(|| (place, vec![x]))
+        }));
+        let farthest = places[1..].iter().fold([u32::MAX; 2], |[low, high], (_, x)| [low.min(x[0]), high.min(!x[0])]);
+        assert!(places.len() > 200 && farthest.iter().all(|&x| x < 150), "{farthest:?}");
         // Ascending order of the finite numbers, as integers.
         let number = |key: i64| f32::from_bits(if key >= 0 { key as u32 } else { 0x8000_0000 | (-1 - key) as u32 });
-        let (mut on, mut off) = (Vec::new(), Vec::new());
-        for _ in 0..n {
-            let u = unit_interval(generator.next_u32());
-            let (mut low, mut high) = (-i64::from(90f32.to_bits()), i64::from(90f32.to_bits()));
-            while high - low > 1 {
-                let middle = (low + high).div_euclid(2);
-                if sigmoid(number(middle)) > u { high = middle } else { low = middle }
+        for (place, numbers) in places {
+            let mut draws = start.clone();
+            draws.seek(place);
+            let bounds: Vec<(f32, f32)> = numbers.iter().enumerate().map(|(j, &x)| {
+                let here = Uniforms::generator(&{ let mut at = draws.clone(); at.skip(j as u64); at });
+                let (mut low, mut high) = (-i64::from(90f32.to_bits()), i64::from(90f32.to_bits()));
+                while high - low > 1 {
+                    let middle = (low + high).div_euclid(2);
+                    if sample(&[number(middle)], &mut here.clone())[0] == 1.0 { high = middle } else { low = middle }
+                }
+                let logit = ((f64::from(x) + 0.5) / (f64::from(!x) + 0.5)).ln();
+                let rounding = 2f64.powi(-20) + logit.abs() * 2f64.powi(-23);
+                assert!((f64::from(number(high)) - logit).abs() <= rounding, "{x}: {} {logit}", number(high));
+                (number(low), number(high))
+            }).collect();
+            let n = numbers.len();
+            let (off, on): (Vec<f32>, Vec<f32>) = bounds.into_iter().unzip();
+            for (bias, expected) in [(on, 1.0), (off, 0.0)] {
+                let rbm = Rbm::from_parts(shape(1, n), vec![0.0; n], vec![0.0], bias).expect("model");
+                let mut hidden = Activations::default();
+                with_batch(&device, &[0.0], 1, |v| resident(&device, &rbm).sample_h_given_v(v, &mut draws.clone(), &mut hidden)).expect("h");
+                assert_bits(&hidden.sample, &vec![expected; n], "sample");
             }
-            on.push(number(high));
-            off.push(number(low));
         }
-        for (bias, expected) in [(on, 1.0), (off, 0.0)] {
-            let rbm = Rbm::from_parts(shape(1, n), vec![0.0; n], vec![0.0], bias).expect("model");
-            let mut hidden = Activations::default();
-            with_batch(&device, &[0.0], 1, |v| resident(&device, &rbm).sample_h_given_v(v, &mut draws.clone(), &mut hidden)).expect("h");
-            assert_bits(&hidden.sample, &vec![expected; n], "sample");
+    }
+
+    /// Pairs of units, each pair a model of its own, that hold each other on or off: W = 28, b = c = -14, symmetric, so half
+    /// on. One draw in 1.2 million goes over, as often from on to off as from off to on; where W = 176 none ever does.
+    fn pairs_go_over_as_often_from_on_as_from_off(device) {
+        const PAIRS: usize = 64;
+        let weight = |i: usize| if i % 2 == 0 { 28.0 } else { 176.0 };
+        let weights = (0..PAIRS * PAIRS).map(|at| if at / PAIRS == at % PAIRS { weight(at / PAIRS) } else { 0.0 }).collect();
+        let bias: Vec<f32> = (0..PAIRS).map(|i| -weight(i) / 2.0).collect();
+        let rbm = Rbm::from_parts(shape(PAIRS, PAIRS), weights, bias.clone(), bias).expect("model");
+        let resident = resident(&device, &rbm);
+        let (n, sweeps, k) = (1000, 100, 10);
+        let mut before: Vec<u64> = (0..n).map(|m| if m % 2 == 0 { 0 } else { u64::MAX }).collect();
+        let state = ChainState { hidden: before.clone(), betas: vec![1.0; n], uniforms: Uniforms::new(14, Purpose::Sampling) };
+        let mut chains = Chains::from_state(&device, rbm.shape(), &state).expect("chains");
+        let mut over = [0, 0];
+        for _ in 0..sweeps {
+            chains.sweep(&resident, k).expect("sweep");
+            let after = chains.state().expect("state").hidden;
+            for (before, after) in before.iter().zip(&after) {
+                over[0] += u64::from((before & !after).count_ones());
+                over[1] += u64::from((!before & after).count_ones());
+                assert_eq!((before ^ after) & 0xaaaa_aaaa_aaaa_aaaa, 0, "a pair that is certain");
+            }
+            before = after;
         }
+        // Of 2k draws one at most goes over, but for one case in a hundred thousand.
+        let draws = (n * sweeps * k * PAIRS / 2 * 2) as f64;
+        let (on, q) = (0.5, 1.0 / (1.0 + 14f64.exp()));
+        let stay = (draws as u64 / (2 * k as u64)) - over[0] - over[1];
+        let each = on * q * 2.0 * k as f64;
+        assert_distribution(&[over[0], over[1], stay], &[each, each, 1.0 - 2.0 * each], "on to off, off to on, neither");
     }
 
     /// How often units of given probabilities are on, alone and two by two.

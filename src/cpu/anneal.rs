@@ -71,7 +71,7 @@ impl AllRuns<'_> {
                     put(tile, visible_pre.width, pre, visible_pre.values);
                 }
                 let words = &mut visible.values[tile..];
-                layers::draw(cpu.isa, pre, shape.n_visible(), tile, vectors, states, words, visible.width);
+                layers::draw(cpu.isa, pre, shape.n_visible(), tile, vectors, states, words, visible.width, false);
             });
             let states = places.layer(1, draws);
             empty(partials, n);
@@ -80,7 +80,7 @@ impl AllRuns<'_> {
                 let bias = &parameters.hidden_bias[tile];
                 layers::anneal(cpu.isa, sums, bias, from, to, shape.n_hidden(), tile, vectors, partials);
                 let words = &mut hidden.values[tile..];
-                layers::draw(cpu.isa, sums, shape.n_hidden(), tile, vectors, states, words, hidden.width);
+                layers::draw(cpu.isa, sums, shape.n_hidden(), tile, vectors, states, words, hidden.width, last);
                 if last {
                     put(tile, hidden_mean.width, sums, hidden_mean.values);
                 }

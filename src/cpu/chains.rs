@@ -117,12 +117,12 @@ impl Sweep {
                     put(tile, visible_pre.width, pre, visible_pre.values);
                 }
                 let words = &mut visible.values[tile..];
-                layers::draw(cpu.isa, pre, shape.n_visible(), tile, vectors, states, words, visible.width);
+                layers::draw(cpu.isa, pre, shape.n_visible(), tile, vectors, states, words, visible.width, false);
             });
             let states = places.layer(1, draws);
             model.make_from_bits(Layer::Visible, visible.values, sums, |tile, vectors, pre| {
                 let words = &mut hidden.values[tile..];
-                layers::draw(cpu.isa, pre, shape.n_hidden(), tile, vectors, states, words, hidden.width);
+                layers::draw(cpu.isa, pre, shape.n_hidden(), tile, vectors, states, words, hidden.width, last);
                 if last {
                     put(tile, hidden_mean.width, pre, hidden_mean.values);
                 }
@@ -179,7 +179,7 @@ pub(super) fn start_group(
     let LayerDraws { states, .. } = draws;
     model.make_from_rows(Layer::Visible, rows, sums, |tile, vectors, pre| {
         let words = &mut hidden.values[tile..];
-        layers::draw(model.cpu.isa, pre, units, tile, vectors, states, words, hidden.width);
+        layers::draw(model.cpu.isa, pre, units, tile, vectors, states, words, hidden.width, true);
         keep(tile, pre);
     });
 }

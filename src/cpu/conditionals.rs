@@ -55,7 +55,7 @@ fn conditional(model: Tempered<'_>, given: Layer, group: SomeRows<'_>, state: Op
         flatten(pre, columns.clone(), pre_activation.values, units);
         match &mut sample {
             Some(sample) => {
-                layers::draw(isa, pre, units, tile, vectors, states, words, 1);
+                layers::draw(isa, pre, units, tile, vectors, states, words, 1, true);
                 for (row, word) in sample.values.chunks_exact_mut(units).zip(&*words) {
                     unpack(&[*word], columns.len(), &mut row[columns.clone()]);
                 }

@@ -4,8 +4,8 @@
 
 use super::tiles::{LANE, Row, VECTORS, lanes_used, vectors};
 use crate::{
-    elementary::{sigmoid_lanes, softplus_lanes},
-    lanes::{LANES, dispatch},
+    elementary::{mean_of_odds_lanes, odds_off_lanes, sigmoid_lanes, softplus_lanes},
+    lanes::{LANES, Wide, dispatch},
 };
 
 /// One partial sum in `f64` for each lane: number j of a row goes to lane j mod 16, and the lanes are added at the end.
@@ -34,6 +34,18 @@ macro_rules! accumulate {
     }};
 }
 
+/// Lane l in bit l: whether the unit with these odds of being off is on, u < σ being asked at the end of the unit interval
+/// that is nearer to σ ([`uniforms`](crate::uniforms)).
+#[inline(always)]
+fn fire<L: Wide>(l: L, x: L::X, odds_off: L::F) -> u16 {
+    let one = l.splat(1.0);
+    let upper = l.less(odds_off, one);
+    let distance = l.from_end(x, upper);
+    // The rarer state's probability is min(odds, 1)/(1 + odds): a comparison without the division.
+    let rare = l.less(l.mul_add(distance, odds_off, distance), l.smaller(odds_off, one));
+    l.bits(rare) ^ l.bits(upper)
+}
+
 dispatch! {
     /// sum ← β·sum + (β·bias + (1 - β)·reference): the pre-activation at inverse temperature β on the way from a model that
     /// has only the reference bias. β = 1 is the model itself.
@@ -58,25 +70,34 @@ dispatch! {
         }
     }
 
-    /// pre ← σ(pre), and the word of each row: unit on iff u < σ(pre). `states` are the generator's for the first unit of
-    /// each row and move on by a tile; `stride` leads from a row's word to the next row's.
+    /// The word of each row: unit on iff u < σ(pre); where `means` holds, pre ← σ(pre). `states` are the generator's for the
+    /// first unit of each row and move on by a tile; `stride` leads from a row's word to the next row's.
     pub(crate) fn draw(
-        |l| pre: &mut [Row], units: usize, tile: usize, vectors: usize, states: &mut [u64], words: &mut [u64], stride: usize
+        |l| pre: &mut [Row], units: usize, tile: usize, vectors: usize, states: &mut [u64], words: &mut [u64], stride: usize,
+        means: bool,
     ) {
         // Lanes of the last vector that hold units.
         let used = l.less(l.load(&LANE), l.splat(lanes_used(units, tile, vectors - 1)));
+        let mut odds = Row::ZERO;
         for ((row, state), word) in pre.iter_mut().zip(states).zip(words.iter_mut().step_by(stride)) {
             for v in 0..vectors {
-                l.store(sigmoid_lanes(l, l.load(&row.0[v])), &mut row.0[v]);
+                let pre = l.load(&row.0[v]);
+                let odds_off = odds_off_lanes(l, pre);
+                l.store(odds_off, &mut odds.0[v]);
+                if means {
+                    l.store(mean_of_odds_lanes(l, pre, odds_off), &mut row.0[v]);
+                }
             }
-            // Where no unit is the mean is 0, and no number is less than that.
-            let last = &mut row.0[vectors - 1];
-            l.store(l.select(used, l.load(last), l.splat(0.0)), last);
+            if means {
+                let last = &mut row.0[vectors - 1];
+                l.store(l.select(used, l.load(last), l.splat(0.0)), last);
+            }
             let mut draws = l.states(*state);
             let mut on = [0; VECTORS];
-            for (mean, on) in row.0[..vectors].iter().zip(&mut on) {
-                *on = l.bits(l.less(l.draw(&mut draws), l.load(mean)));
+            for (odds, on) in odds.0[..vectors].iter().zip(&mut on) {
+                *on = fire(l, l.draw(&mut draws), l.load(odds));
             }
+            on[vectors - 1] &= l.bits(used);
             *word = on.iter().rev().fold(0, |word, &on| word << LANES | u64::from(on));
             *state = l.first(draws);
         }

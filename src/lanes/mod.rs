@@ -5,7 +5,7 @@
 //! them, so all give the same bits; only the portable fused multiply-add may be slow, where a library routine computes it.
 //! [`One`] is the same for a single number, so that the elementary functions too are written once.
 
-use crate::uniforms::{Jump, output, unit_interval};
+use crate::uniforms::{Jump, from_end, output, unit_interval};
 
 /// How many numbers a vector holds.
 pub(crate) const LANES: usize = 16;
@@ -47,6 +47,8 @@ pub(crate) trait Lanes: Copy {
 pub(crate) trait Wide: Lanes {
     /// The states of the generator for the next [`LANES`] draws.
     type S: Copy;
+    /// Its numbers.
+    type X: Copy;
     /// Whether there are registers for 24 sums at a time, or for 12 half as wide.
     const MANY_REGISTERS: bool;
 
@@ -61,8 +63,12 @@ pub(crate) trait Wide: Lanes {
     fn states(self, state: u64) -> Self::S;
     /// The first lane's state.
     fn first(self, states: Self::S) -> u64;
-    /// The next [`LANES`] uniform numbers.
-    fn draw(self, states: &mut Self::S) -> Self::F;
+    /// The next [`LANES`] numbers of the generator.
+    fn draw(self, states: &mut Self::S) -> Self::X;
+    /// [`unit_interval`] of each.
+    fn unit_interval(self, x: Self::X) -> Self::F;
+    /// [`from_end`] of each.
+    fn from_end(self, x: Self::X, upper: Self::M) -> Self::F;
     /// a and b in turn, a₀ b₀ a₁ b₁ …: the first half of it and the second.
     fn zip(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
 
@@ -206,6 +212,7 @@ impl Lanes for Portable {
 
 impl Wide for Portable {
     type S = [u64; LANES];
+    type X = [u32; LANES];
     const MANY_REGISTERS: bool = false;
 
     #[inline(always)]
@@ -229,10 +236,18 @@ impl Wide for Portable {
         states[0]
     }
     #[inline(always)]
-    fn draw(self, states: &mut [u64; LANES]) -> Vector {
-        let u = each(|l| unit_interval(output(states[l])));
+    fn draw(self, states: &mut [u64; LANES]) -> [u32; LANES] {
+        let x = each(|l| output(states[l]));
         *states = each(|l| TO_NEXT.from(states[l]));
-        u
+        x
+    }
+    #[inline(always)]
+    fn unit_interval(self, x: [u32; LANES]) -> Vector {
+        each(|l| unit_interval(x[l]))
+    }
+    #[inline(always)]
+    fn from_end(self, x: [u32; LANES], upper: [bool; LANES]) -> Vector {
+        each(|l| from_end(x[l], upper[l]))
     }
     #[inline(always)]
     fn zip(self, a: Vector, b: Vector) -> (Vector, Vector) {
@@ -291,10 +306,10 @@ dispatch! {
         let mut draws = l.states(state);
         let (vectors, rest) = out.as_chunks_mut();
         for vector in vectors {
-            l.store(l.draw(&mut draws), vector);
+            l.store(l.unit_interval(l.draw(&mut draws)), vector);
         }
         let mut vector = [0.0; LANES];
-        l.store(l.draw(&mut draws), &mut vector);
+        l.store(l.unit_interval(l.draw(&mut draws)), &mut vector);
         rest.copy_from_slice(&vector[..rest.len()]);
     }
 }

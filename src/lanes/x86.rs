@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use super::{LANES, Lanes, TO_LANE, TO_NEXT, Vector, Wide};
+use crate::uniforms::END_STEP;
 use std::arch::x86_64::*;
 
 /// AVX-512 F, BW, DQ and VL.
@@ -106,6 +107,7 @@ impl Lanes for Avx512 {
 
 impl Wide for Avx512 {
     type S = [__m512i; 2];
+    type X = __m512i;
     const MANY_REGISTERS: bool = true;
 
     #[inline(always)]
@@ -127,7 +129,7 @@ impl Wide for Avx512 {
             states
         }
         fn first(self, states: [__m512i; 2]) -> u64 { _mm_cvtsi128_si64(_mm512_castsi512_si128(states[0])) as u64 }
-        fn draw(self, states: &mut [__m512i; 2]) -> __m512 {
+        fn draw(self, states: &mut [__m512i; 2]) -> __m512i {
             let multiply = _mm512_set1_epi64(TO_NEXT.multiply as i64);
             let add = _mm512_set1_epi64(TO_NEXT.add as i64);
             let mut xored = [_mm512_setzero_si512(); 2];
@@ -142,8 +144,15 @@ impl Wide for Avx512 {
             let high = _mm512_add_epi32(low, _mm512_set1_epi32(1));
             let word = _mm512_permutex2var_epi32(xored[0], low, xored[1]);
             let turn = _mm512_srli_epi32::<27>(_mm512_permutex2var_epi32(before[0], high, before[1]));
-            let x = _mm512_srli_epi32::<8>(_mm512_rorv_epi32(word, turn));
-            _mm512_mul_ps(_mm512_cvtepi32_ps(x), _mm512_set1_ps(1.0 / 16_777_216.0))
+            _mm512_rorv_epi32(word, turn)
+        }
+        fn unit_interval(self, x: __m512i) -> __m512 {
+            _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32::<8>(x)), _mm512_set1_ps(1.0 / 16_777_216.0))
+        }
+        fn from_end(self, x: __m512i, upper: __mmask16) -> __m512 {
+            let steps = _mm512_mask_xor_epi32(x, upper, x, _mm512_set1_epi32(-1));
+            let steps = _mm512_cvtepi32_ps(_mm512_min_epu32(steps, _mm512_set1_epi32(i32::MAX)));
+            _mm512_fmadd_ps(steps, _mm512_set1_ps(END_STEP), _mm512_set1_ps(END_STEP / 2.0))
         }
         fn zip(self, a: __m512, b: __m512) -> (__m512, __m512) {
             let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
@@ -202,6 +211,7 @@ impl Avx2 {
 
 impl Wide for Avx2 {
     type S = [__m256i; 4];
+    type X = [__m256i; 2];
     const MANY_REGISTERS: bool = false;
 
     methods! {
@@ -226,10 +236,10 @@ impl Wide for Avx2 {
             states
         }
         fn first(self, states: [__m256i; 4]) -> u64 { _mm256_extract_epi64::<0>(states[0]) as u64 }
-        fn draw(self, states: &mut [__m256i; 4]) -> [__m256; 2] {
+        fn draw(self, states: &mut [__m256i; 4]) -> [__m256i; 2] {
             let multiply = _mm256_set1_epi64x(TO_NEXT.multiply as i64);
             let add = _mm256_set1_epi64x(TO_NEXT.add as i64);
-            let mut u = [_mm256_setzero_ps(); 2];
+            let mut numbers = [_mm256_setzero_si256(); 2];
             for half in 0..2 {
                 let mut xored = [_mm256_setzero_ps(); 2];
                 let mut tops = [_mm256_setzero_ps(); 2];
@@ -248,10 +258,21 @@ impl Wide for Avx2 {
                 let left = _mm256_sllv_epi32(_mm256_add_epi32(word, word), back);
                 let x = _mm256_or_si256(_mm256_srlv_epi32(word, turn), left);
                 // The shuffle works within 128 bits; this puts the words in order.
-                let x = _mm256_srli_epi32::<8>(_mm256_permute4x64_epi64::<0b11_01_10_00>(x));
-                u[half] = _mm256_mul_ps(_mm256_cvtepi32_ps(x), _mm256_set1_ps(1.0 / 16_777_216.0));
+                numbers[half] = _mm256_permute4x64_epi64::<0b11_01_10_00>(x);
             }
-            u
+            numbers
+        }
+        fn unit_interval(self, x: [__m256i; 2]) -> [__m256; 2] {
+            both!(I => {
+                _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_srli_epi32::<8>(x[I])), _mm256_set1_ps(1.0 / 16_777_216.0))
+            })
+        }
+        fn from_end(self, x: [__m256i; 2], upper: [__m256; 2]) -> [__m256; 2] {
+            both!(I => {
+                let steps = _mm256_xor_si256(x[I], _mm256_castps_si256(upper[I]));
+                let steps = _mm256_cvtepi32_ps(_mm256_min_epu32(steps, _mm256_set1_epi32(i32::MAX)));
+                _mm256_fmadd_ps(steps, _mm256_set1_ps(END_STEP), _mm256_set1_ps(END_STEP / 2.0))
+            })
         }
         fn zip(self, a: [__m256; 2], b: [__m256; 2]) -> ([__m256; 2], [__m256; 2]) {
             // The instruction works within 128 bits: quarters 0 and 2 come from the one, 1 and 3 from the other.

@@ -82,7 +82,7 @@ pub fn run(bytes: &[u8]) {
     let ones = vec![1.0; rows];
     let (up, down) = (model.propup(&v, &ones), model.propdown(&h, &ones));
     let draws = Uniforms::new(u64::from(seed), Purpose::Training);
-    let samples = sample(&up.mean, &mut draws.generator());
+    let samples = sample(&up.pre_activation, &mut draws.generator());
     // k steps of chains that begin with all units off.
     let mut naive = (Activations::default(), vec![0.0; chains * nh]);
     let mut sequence = draws.generator();

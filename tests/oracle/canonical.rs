@@ -2,7 +2,8 @@
 //!
 //! - A pre-activation starts from 0 and takes its units in ascending order, `acc = fma(x, W, acc)`; then
 //!   `pre = fma(β, acc, fma(β, bias, (1 - β)·reference))`, the reference being 0.
-//! - A unit with mean p = σ(pre) is on iff u < p, u = (x >> 8)·2^-24, x the next number of one generator.
+//! - A unit is on iff u < σ(pre), u = (x + ½)·2^-32, x the next number of one generator. Where e^-pre ≥ 1, d = u is compared
+//!   with 1/(1 + e^-pre); elsewhere d = 1 - u with e^-pre/(1 + e^-pre), both without a division.
 //! - A step of M chains draws v of all chains, then h of all chains.
 //! - The exact pseudo-likelihood multiplies the factors σ(-a_j) + σ(a_j)·e^±W_ij, unit j in lane j mod 16, as m·2^n.
 //! - In the gradient either phase starts from 0 and takes its rows in ascending order by fused multiply-adds.
@@ -24,9 +25,15 @@ pub struct Canonical {
     pub c: Vec<f32>,
 }
 
-/// Draws every unit in order.
-pub fn sample(means: &[f32], generator: &mut Pcg32) -> Vec<f32> {
-    means.iter().map(|&p| f32::from(((generator.next_u32() >> 8) as f32 * 2f32.powi(-24)) < p)).collect()
+/// Draws every unit in order, of their pre-activations.
+pub fn sample(pre: &[f32], generator: &mut Pcg32) -> Vec<f32> {
+    let on = |&pre: &f32| {
+        let (e, x) = (exp(-pre), generator.next_u32());
+        let distance = |steps: u32| steps as f32 * 2f32.powi(-32) + 2f32.powi(-33);
+        let below = |d: f32, limit: f32| d.mul_add(e, d) < limit;
+        f32::from(if e < 1.0 { !below(distance(!x), e) } else { below(distance(x), 1.0) })
+    };
+    pre.iter().map(on).collect()
 }
 
 /// β·(acc + bias), each multiplication fused with the addition after it.
@@ -123,9 +130,9 @@ impl Canonical {
     /// One step of chains on the hidden layer: v, then h'.
     pub fn hvh(&self, h: &[f32], betas: &[f32], generator: &mut Pcg32) -> (Activations, Activations) {
         let mut visible = self.propdown(h, betas);
-        visible.sample = sample(&visible.mean, generator);
+        visible.sample = sample(&visible.pre_activation, generator);
         let mut hidden = self.propup(&visible.sample, betas);
-        hidden.sample = sample(&hidden.mean, generator);
+        hidden.sample = sample(&hidden.pre_activation, generator);
         (visible, hidden)
     }
 
@@ -181,9 +188,9 @@ impl CanonicalTrainer {
 
     /// The gradient of one update; moves the chains.
     pub fn gradient(&mut self, model: &Canonical, x: &[f32]) -> Gradient {
-        let p = model.propup(x, &vec![1.0; x.len() / model.nv]).mean;
+        let Activations { mean: p, pre_activation, .. } = model.propup(x, &vec![1.0; x.len() / model.nv]);
         if self.algorithm == Algorithm::Cd {
-            self.hidden = sample(&p, &mut self.generator);
+            self.hidden = sample(&pre_activation, &mut self.generator);
         }
         let betas = vec![1.0; self.hidden.len() / model.nh];
         let mut means = Vec::new();
