@@ -54,10 +54,27 @@ impl Disk for System {
         fs::remove_file(path)
     }
 
-    /// Elsewhere than on Unix a folder cannot be opened as a file, and its names last without.
+    /// Elsewhere than on Unix a folder cannot be opened as a file.
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+        if !cfg!(unix) {
+            return Ok(());
+        }
+        match File::open(folder).and_then(|folder| folder.sync_all()) {
+            Err(problem) if is_unsupported(&problem) => Ok(()),
+            synced => synced,
+        }
     }
+}
+
+/// Whether a folder cannot be synced here at all, as opposed to a disk that fails: it may not be read, or the file system has
+/// no such operation, which it says in one way or another. (The PostgreSQL Group, `fsync_fname` in PostgreSQL's fd.c, passes
+/// over the same.)
+fn is_unsupported(problem: &io::Error) -> bool {
+    /// On every Unix; std has no kind for it.
+    const EBADF: i32 = 9;
+    use io::ErrorKind::{InvalidInput, IsADirectory, PermissionDenied, Unsupported};
+    matches!(problem.kind(), InvalidInput | IsADirectory | PermissionDenied | Unsupported)
+        || problem.raw_os_error() == Some(EBADF)
 }
 
 /// Writes a file so that `path` holds either what it held before or all of what `write` gives, also if power fails; when it
@@ -65,6 +82,12 @@ impl Disk for System {
 ///
 /// The bytes go to a temporary file in the same folder, reach the disk, and take the file's name in one step; then the
 /// folder reaches the disk. A symbolic link at `path` is replaced, not followed.
+///
+/// Where folders cannot be synced the last step is left out without an error: on Windows, on file systems that do not offer
+/// it (some of those over a network or in user space), and in a folder that may be written to but not read. There, too,
+/// `path` holds the one or the other as a whole, but if power fails soon after this has returned it may be what it held
+/// before. That a name is taken in one step, the file system has to promise: local ones of Unix do; on Windows NTFS does in
+/// practice, and a file that another program has open may not be replaced, which is an error. No test runs on Windows.
 ///
 /// # Errors
 /// [`Error::File`] where the operating system refuses, or where `path` is there and is no regular file (a folder, a device:
@@ -115,7 +138,8 @@ fn create_beside<D: Disk>(disk: &D, path: &Path) -> io::Result<(PathBuf, D::File
     }
 }
 
-/// Makes a folder, and those above it, so that they last: a file in it is not safe while the folder's own name is not.
+/// Makes a folder, and those above it, so that they last where folders can be synced ([`write_atomically`] on where they
+/// cannot): a file in it is not safe while the folder's own name is not.
 ///
 /// # Errors
 /// [`Error::File`] with what the operating system says.
@@ -127,7 +151,8 @@ pub fn create_folder(path: &Path) -> Result<()> {
 }
 
 /// Keeps other processes that ask for it out of the folder `path` as long as what it gives lives; when the process ends,
-/// however it ends, the system lets go. None where the system or the file system has no such locks.
+/// however it ends, the system lets go. None where the system or the file system has no such locks, or the folder cannot be
+/// opened, as on Windows: there nobody is kept out.
 ///
 /// # Errors
 /// [`Error::File`] where somebody else holds the folder.

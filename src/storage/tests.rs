@@ -228,6 +228,26 @@ fn a_full_disk_at_any_step() {
     }
 }
 
+/// What a file system says that cannot sync folders is no failure of the disk, and nothing else is passed over.
+#[cfg(unix)]
+#[test]
+fn folders_that_cannot_be_synced() {
+    // EACCES, EBADF, EISDIR and EINVAL have these numbers on every Unix, as have EIO, ENOENT and ENOSPC.
+    for passed_over in [13, 9, 21, 22] {
+        assert!(is_unsupported(&io::Error::from_raw_os_error(passed_over)), "{passed_over}");
+    }
+    assert!(is_unsupported(&io::ErrorKind::Unsupported.into()));
+    for failure in [5, 2, 28] {
+        assert!(!is_unsupported(&io::Error::from_raw_os_error(failure)), "{failure}");
+    }
+    // The one file system at hand, on Linux, that refuses it; and what is not there fails.
+    let processes = Path::new("/proc/self");
+    if File::open(processes).is_ok_and(|folder| folder.sync_all().is_err()) {
+        System.sync_folder(processes).expect("passed over");
+    }
+    System.sync_folder(Path::new("/proc/self/none")).expect_err("no such folder");
+}
+
 #[test]
 fn names_of_temporaries() {
     for name in [".harmonium-1-0.tmp", ".harmonium-4294967295-18446744073709551615.tmp"] {
