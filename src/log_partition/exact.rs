@@ -8,7 +8,10 @@
 //! `f64` (|a| > 600) the same walk adds up softplus terms instead, some fifty times as slow.
 //!
 //! All is `f64`. Every 2048 states the walk starts from scratch, so that rounding does not build up; the states are cut into
-//! blocks by their number alone, so that the result is the same for any number of threads.
+//! blocks by their number alone, so that the result is the same for any number of threads and any instruction set. From one
+//! system to another the last bits may differ, as exp, ln and ln_1p are those of its C library; so may those of every other
+//! log Z, of likelihoods, and of the exact gradient. Models that are trained on samples, the samples and free energies have no
+//! part in that: their exp and softplus are the crate's own ([`elementary`](crate::elementary)).
 
 pub use super::walk::MAX_UNITS;
 

@@ -1,6 +1,7 @@
 //! Π(1 + e^a) and Σσ(a), sixteen lanes wide in `f64`: loops that the compiler makes vectors of.
 //!
-//! No multiplication is fused with an addition, so that every instruction set gives the same bits.
+//! No multiplication is fused with an addition, so that every instruction set gives the same bits; exp, ln and ln_1p are those
+//! of the system's C library.
 
 use crate::lanes::{LANES, dispatch};
 
