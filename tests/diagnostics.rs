@@ -11,7 +11,9 @@ use harmonium::{
 };
 use oracle::{
     exact::{Exact, state},
-    generator, random_bits, random_rbm, rows, shape, uniform,
+    generator, random_bits, random_rbm, rows, shape,
+    statistics::most_of,
+    uniform,
 };
 
 /// Stationary chains x ← φx + √(1 - φ²)·normal.
@@ -278,23 +280,12 @@ fn of_a_single_chain_nothing_can_be_said() {
     }
 }
 
-/// P(X > k) for X binomial of n and p.
-fn binomial_tail(n: u32, p: f64, k: u32) -> f64 {
-    let mut term = (1.0 - p).powi(n as i32);
-    let mut below = 0.0;
-    for x in 0..=k {
-        below += term;
-        term *= f64::from(n - x) / f64::from(x + 1) * p / (1.0 - p);
-    }
-    1.0 - below
-}
-
 /// With as many normal numbers of one variance a side, Student's T is exact with 2·(n - 1) degrees of freedom, and Welch's are
 /// never more: false claims have a probability of at most 0.0027. As many of 20 000 are allowed as exceed it once in a
 /// million runs; three standard errors would claim some 1200 of two chains a side. And chains that do lag are found.
 #[test]
 fn few_chains_claim_no_more_than_many() {
-    let most = (0..200).find(|&k| binomial_tail(20_000, 0.0027, k) < 1e-6).expect("a limit");
+    let most = most_of(20_000, 0.0027);
     for n in [2, 3, 10] {
         let free_energies = autoregressive(0.0, 1, 20_000 * 2 * n, n as u64).concat();
         let sides = |chains: &[f64], shift: f64| {
@@ -302,7 +293,7 @@ fn few_chains_claim_no_more_than_many() {
             EquilibriumGap::of(one, &other.iter().map(|x| x + shift).collect::<Vec<_>>()).lags().expect("two chains")
         };
         let claims = |shift| free_energies.chunks_exact(2 * n).filter(|chains| sides(chains, shift)).count();
-        assert!(claims(0.0) <= most as usize, "{n} chains a side: {} of 20 000, at most {most}", claims(0.0));
+        assert!(claims(0.0) <= most, "{n} chains a side: {} of 20 000, at most {most}", claims(0.0));
         assert!(n < 10 || claims(4.0) > 19_000, "{n} chains a side: {} of 20 000 that lag", claims(4.0));
     }
 }

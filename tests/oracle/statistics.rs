@@ -90,6 +90,20 @@ pub fn assert_distribution(counts: &[u64], p: &[f64], what: &str) {
     assert!(statistic <= limit, "{what}: chi-square {statistic:.1} over {} degrees, limit {limit:.1}", cells - 1);
 }
 
+/// Of n cases with probability p each, the number that is exceeded with a probability below 1e-6.
+pub fn most_of(n: u32, p: f64) -> usize {
+    let mut term = (1.0 - p).powi(n as i32);
+    let mut left = 1.0;
+    for k in 0..n {
+        left -= term;
+        if left < 1e-6 {
+            return k as usize;
+        }
+        term *= f64::from(n - k) / f64::from(k + 1) * p / (1.0 - p);
+    }
+    n as usize
+}
+
 /// The number of a cell drawn from the distribution `p`.
 pub fn draw_from(p: &[f64], generator: &mut Pcg32) -> usize {
     let mut u = uniform(generator);
