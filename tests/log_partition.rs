@@ -332,6 +332,8 @@ fn rows_of_the_lesser_valley_do_not_hide_the_other_one() {
             let found = bracket(&resident, &base_rate, start, &settings).expect("a bracket");
             assert_eq!(found.verdict(), Verdict::Bracketed, "{found:?}");
             assert!((found.lower..=found.upper).contains(&truth), "{truth} {found:?}");
+            // Chains have visited both valleys, and their states prove nearly all of Z.
+            assert!(found.lower > truth - 0.1, "{truth} {found:?}");
             // The weights are those of a few runs from the uniform base rate.
             assert!(found.upper - found.lower < 4.0 && found.r_hat > Some(1.1), "{found:?}");
             let likelihood = log_likelihood(&resident, zeros, &found).expect("a likelihood");
