@@ -59,6 +59,7 @@ mod bennett;
 mod bound;
 mod bracket;
 pub mod exact;
+mod populations;
 mod products;
 mod walk;
 

@@ -3,29 +3,17 @@
 
 use super::{
     Agreement, BaseRate, LogPartition, Method, STANDARD_ERRORS, UNSEEN, Weights,
-    annealing::{Annealing, Start, backward, burn_in, check, check_start, forward, resampled, rounding},
+    annealing::{Annealing, Start, backward, check, check_start, forward, rounding},
     bennett::Bennett,
     bound::Visited,
+    populations::{Mixing, burnt_in, chains},
 };
 use crate::{
-    diagnostics::{Recorder, statistics::Difference},
     error::Result,
     gibbs::Chains,
     resident::Resident,
-    uniforms::{Purpose, Uniforms, unit_interval},
-    verbs::ChainState,
+    uniforms::{Purpose, Uniforms},
 };
-use rand_core::Rng;
-
-/// How many states of each chain are recorded, over the second half of the burn-in.
-const RECORDS: usize = 200;
-/// Overlaps that are recorded besides the free energy.
-const OVERLAPS: usize = 4;
-/// Above it chains do not mix: some of them stay where they are. A hundred chains have it where one of them stays five
-/// standard deviations away from the others, or where each forgets its state five times only in the record.
-const MAX_R_HAT: f64 = 1.1;
-/// With this probability the populations of chains that mix are taken for different ones.
-const FALSE_ALARM: f64 = 0.001;
 
 /// log Z between forward and reverse runs; see the [module's documentation](crate::log_partition) on the interval, and on when
 /// there is none.
@@ -114,105 +102,6 @@ fn bases(given: &BaseRate, runs: usize) -> Vec<Base> {
         bases.push(base(uniform, (runs / 2).max(2)));
     }
     bases
-}
-
-/// The chains that reverse runs start from, population after population, the grown one first; and how many each has.
-///
-/// Three tenths of `runs` are grown, as many come from `start` and two tenths are spread; without rows or chains six tenths
-/// are grown. Numbers are drawn in the order grown, given, spread.
-fn chains(
-    rbm: &Resident, start: Start<'_>, settings: &Annealing, weights: &[f64], ends: &[u64],
-) -> Result<(Chains, Vec<usize>)> {
-    let (shape, words) = (rbm.shape(), rbm.shape().n_hidden().div_ceil(64));
-    let part = (3 * settings.runs / 10).max(1);
-    let mut draws = Uniforms::new(settings.seed, Purpose::Sampling);
-    let grown = if matches!(start, Start::Annealed) { 2 * part } else { part.max(2) };
-    let mut hidden = resampled(weights, ends, words, grown, &mut draws);
-    let mut populations = vec![grown];
-    let given = match start {
-        Start::Annealed => None,
-        Start::Rows(rows) => Some(Chains::from_visible(rbm, rows, draws.clone())?.state()?),
-        Start::Chains(chains) => Some(ChainState { uniforms: draws.clone(), ..chains.state()? }),
-    };
-    if let Some(given) = given {
-        draws = given.uniforms;
-        let order = draws.permutation(given.betas.len());
-        let chosen = order.iter().cycle().take(part);
-        chosen.for_each(|&chain| hidden.extend_from_slice(&given.hidden[chain * words..][..words]));
-        populations.push(part);
-    }
-    let spread = (settings.runs / 5).max(1);
-    populations.push(spread);
-    let mut generator = draws.generator();
-    for chain in 0..spread {
-        let density = chain as f32 / (spread - 1).max(1) as f32;
-        let mut state = vec![0; words];
-        for unit in 0..shape.n_hidden() {
-            state[unit / 64] |= u64::from(unit_interval(generator.next_u32()) < density) << (unit % 64);
-        }
-        hidden.extend(state);
-    }
-    draws.skip((spread * shape.n_hidden()) as u64);
-    let betas = vec![1.0; hidden.len() / words];
-    let state = ChainState { hidden, betas, uniforms: draws };
-    Ok((Chains::from_state(rbm.device(), shape, &state)?, populations))
-}
-
-/// Whether chains mix.
-#[derive(Clone, Copy)]
-struct Mixing {
-    /// The greatest R̂; NaN where nothing moves.
-    r_hat: f64,
-    /// With which probability populations of chains that mix differ by more.
-    probability: f64,
-}
-
-impl Mixing {
-    fn is_seen(self) -> bool {
-        // Nothing moves where a single state has all of the probability; chains that stay apart make R̂ infinite.
-        (self.r_hat.is_nan() || self.r_hat <= MAX_R_HAT) && self.probability >= FALSE_ALARM
-    }
-}
-
-/// Burns chains in; how they mixed in the second half, none where the burn-in was too short for that.
-fn burnt_in(
-    rbm: &Resident, chains: &mut Chains, populations: &[usize], steps: usize, visited: &mut Visited,
-    watch: &mut dyn FnMut(usize),
-) -> Result<Option<Mixing>> {
-    let every = (steps / 2 / RECORDS).max(1);
-    let records = (steps / 2 / every).min(RECORDS);
-    burn_in(rbm, chains, steps - records * every, watch)?;
-    let mut recorder = Recorder::new(rbm, chains, OVERLAPS);
-    for _ in 0..records {
-        chains.sweep(rbm, every)?;
-        recorder.record(rbm, chains)?;
-        visited.take(rbm, chains)?;
-        watch(every);
-    }
-    // R̂ has two draws in each half of a chain.
-    if records < 4 {
-        return Ok(None);
-    }
-    let probability = compared(recorder.chain_means(), populations);
-    Ok(Some(Mixing { r_hat: recorder.health()?.worst_r_hat(), probability }))
-}
-
-/// The means of all chains in several statistics; with which probability any two populations of the same distribution differ
-/// more in any of them, by Bonferroni's inequality at most.
-fn compared(statistics: impl Iterator<Item = Vec<f64>>, populations: &[usize]) -> f64 {
-    let (mut least, mut comparisons) = (1.0f64, 0.0);
-    for means in statistics {
-        let mut rest = means.as_slice();
-        let each = populations.iter().map(|&n| rest.split_off(..n).unwrap_or_default());
-        let each: Vec<&[f64]> = each.collect();
-        for (n, one) in each.iter().enumerate() {
-            for other in &each[..n] {
-                least = least.min(Difference::of(one, other).probability());
-                comparisons += 1.0;
-            }
-        }
-    }
-    least * comparisons
 }
 
 /// What the chosen reverse runs and all forward runs say of log Z.
@@ -328,23 +217,6 @@ mod tests {
 
     fn r_hat(r_hat: f64) -> Option<Mixing> {
         Some(Mixing { r_hat, probability: 0.3 })
-    }
-
-    /// The third of three populations lies 1 higher, where means scatter by 0.3: 15 chains show it, 2 do not.
-    #[test]
-    fn populations_are_compared_by_their_chains() {
-        let near = |chain: usize| (chain as f64 * 0.618).fract() - 0.5;
-        let means = |n: usize, last: f64| -> Vec<f64> {
-            (0..3 * n).map(|chain| near(chain) + if chain < 2 * n { 0.0 } else { last }).collect()
-        };
-        let alike = compared([means(15, 0.0), means(15, 0.0)].into_iter(), &[15, 15, 15]);
-        assert_eq!(alike, 6.0);
-        let differ = compared([means(15, 0.0), means(15, 1.0)].into_iter(), &[15, 15, 15]);
-        assert!(differ < 1e-6, "{differ}");
-        // A difference of 1 and a standard error of √(2·0.3²/15) are 9 of them, of some 28 degrees of freedom.
-        assert!(differ > 1e-14, "{differ}");
-        assert!(compared([means(2, 1.0)].into_iter(), &[2, 2, 2]) >= FALSE_ALARM);
-        assert!(compared([means(1, 1.0)].into_iter(), &[1, 1, 1]) >= FALSE_ALARM);
     }
 
     #[test]
