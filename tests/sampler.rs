@@ -230,7 +230,7 @@ for_each_device! {
     /// on. One draw in 1.2 million goes over, as often from on to off as from off to on; where W = 176 none ever does.
     fn pairs_go_over_as_often_from_on_as_from_off(device) {
         const PAIRS: usize = 64;
-        let weight = |i: usize| if i % 2 == 0 { 28.0 } else { 176.0 };
+        let weight = |i: usize| if i.is_multiple_of(2) { 28.0 } else { 176.0 };
         let weights = (0..PAIRS * PAIRS).map(|at| if at / PAIRS == at % PAIRS { weight(at / PAIRS) } else { 0.0 }).collect();
         let bias: Vec<f32> = (0..PAIRS).map(|i| -weight(i) / 2.0).collect();
         let rbm = Rbm::from_parts(shape(PAIRS, PAIRS), weights, bias.clone(), bias).expect("model");

@@ -68,6 +68,7 @@ pub(crate) trait Wide: Lanes {
     /// [`unit_interval`] of each.
     fn unit_interval(self, x: Self::X) -> Self::F;
     /// [`from_end`] of each.
+    #[allow(clippy::wrong_self_convention)] // `self` is an instruction set.
     fn from_end(self, x: Self::X, upper: Self::M) -> Self::F;
     /// a and b in turn, a₀ b₀ a₁ b₁ …: the first half of it and the second.
     fn zip(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
