@@ -114,7 +114,11 @@ fn evaluate_says_when_not_to_believe_it() {
     let output = run(&bracket);
     let stderr = String::from_utf8(output.stderr.clone()).unwrap();
     assert!(stderr.starts_with("notice: rows.idx: the rows that are evaluated also") && stderr.lines().count() == 1);
-    assert_eq!(json(&output)["training"], serde_json::json!({ "path": "rows.idx", "evaluated": true }));
+    let both = serde_json::json!({ "path": "rows.idx", "evaluated": true });
+    assert_eq!(json(&output)["training"], both);
+    let output = run(&[&bracket[..], &["--train", "rows.idx"]].concat());
+    assert!(output.stderr.is_empty(), "{output:?}");
+    assert_eq!(json(&output)["training"], both);
 
     let output = run(&["--log-z", "ais", "--temperatures", "10", "--train", "train.idx"]);
     let found = json(&output);

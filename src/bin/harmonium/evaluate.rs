@@ -66,8 +66,8 @@ pub fn run(device: &Device, options: &Evaluate) -> Result<()> {
         LogZ::None => None,
         LogZ::Auto | LogZ::Bracket | LogZ::Ais => {
             let path = options.train.as_ref().unwrap_or(&options.data);
-            let evaluated = options.train.is_none() && (is_file || split == data::Split::Train);
-            if evaluated {
+            let evaluated = *path == options.data && (is_file || split == data::Split::Train);
+            if evaluated && options.train.is_none() {
                 let path = path.display();
                 console::complain(&format!(
                     "notice: {path}: the rows that are evaluated also give the base rate and start chains; --train names the \
