@@ -160,7 +160,7 @@ __device__ void make_from_row(const Side& side, const Rows& rows, u64 row, bool 
 /// nearer end of the unit interval. Those that do not exist are off.
 __device__ inline u32 fire(bool exists, float odds, u64 state) {
     bool upper = odds < 1.0f;
-    float distance = from_end(output(state), upper);
+    float distance = end_distance(output(state), upper);
     bool rare = __fmaf_rn(distance, odds, distance) < (upper ? odds : 1.0f);
     return __ballot_sync(FULL_WARP, exists && rare != upper);
 }

@@ -37,7 +37,7 @@ __device__ inline u32 output(u64 s) {
 }
 
 /// How far u = (x + 1/2) 2^-32 is from 0 or, where `upper` holds, from 1; 1/2 where it is more.
-__device__ inline float from_end(u32 x, bool upper) {
+__device__ inline float end_distance(u32 x, bool upper) {
     u32 steps = min(upper ? ~x : x, 0x7fffffffu);
     return __fmaf_rn((float)(int)steps, 1.0f / 4294967296.0f, 0.5f / 4294967296.0f);
 }

@@ -150,7 +150,7 @@ pub(crate) const END_STEP: f32 = 1.0 / 4_294_967_296.0;
 
 /// How far u = (x + ½)·2^-32 is from 0 or, where `upper` holds, from 1; ½ where it is more.
 #[inline(always)]
-pub(crate) fn from_end(x: u32, upper: bool) -> f32 {
+pub(crate) fn end_distance(x: u32, upper: bool) -> f32 {
     let steps = if upper { !x } else { x };
     // The signed conversion is the one that every instruction set has. The product is exact.
     steps.min(i32::MAX as u32) as i32 as f32 * END_STEP + END_STEP / 2.0

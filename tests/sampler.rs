@@ -230,13 +230,13 @@ for_each_device! {
     /// on. One draw in 1.2 million goes over, as often from on to off as from off to on; where W = 176 none ever does.
     fn pairs_go_over_as_often_from_on_as_from_off(device) {
         const PAIRS: usize = 64;
-        let weight = |i: usize| if i.is_multiple_of(2) { 28.0 } else { 176.0 };
+        let weight = |i: usize| [28.0, 176.0][i % 2];
         let weights = (0..PAIRS * PAIRS).map(|at| if at / PAIRS == at % PAIRS { weight(at / PAIRS) } else { 0.0 }).collect();
         let bias: Vec<f32> = (0..PAIRS).map(|i| -weight(i) / 2.0).collect();
         let rbm = Rbm::from_parts(shape(PAIRS, PAIRS), weights, bias.clone(), bias).expect("model");
         let resident = resident(&device, &rbm);
         let (n, sweeps, k) = (1000, 100, 10);
-        let mut before: Vec<u64> = (0..n).map(|m| if m % 2 == 0 { 0 } else { u64::MAX }).collect();
+        let mut before: Vec<u64> = (0..n).map(|m| [0, u64::MAX][m % 2]).collect();
         let state = ChainState { hidden: before.clone(), betas: vec![1.0; n], uniforms: Uniforms::new(14, Purpose::Sampling) };
         let mut chains = Chains::from_state(&device, rbm.shape(), &state).expect("chains");
         let mut over = [0, 0];

@@ -40,7 +40,7 @@ macro_rules! accumulate {
 fn fire<L: Wide>(l: L, x: L::X, odds_off: L::F) -> u16 {
     let one = l.splat(1.0);
     let upper = l.less(odds_off, one);
-    let distance = l.from_end(x, upper);
+    let distance = l.end_distance(x, upper);
     // The rarer state's probability is min(odds, 1)/(1 + odds): a comparison without the division.
     let rare = l.less(l.mul_add(distance, odds_off, distance), l.smaller(odds_off, one));
     l.bits(rare) ^ l.bits(upper)

@@ -53,7 +53,7 @@
 //! - *The tutorial's update: about 90 µs.* W and its transpose (3.2 MB) stay in the second-level cache. 20 chains keep 20
 //!   multiprocessors busy; each takes in at most 64 bytes a cycle, 109 GB/s. A step reads 200 kB and 157 kB: 3.3 µs, which is
 //!   the bound. It is reached if enough loads are in flight: at a latency of 280 cycles that takes 18 kB, and 16 warps of
-//!   500 hidden units with 16 loads each have 32 kB. Four barriers, two lists and two sigmoids a step add about 1 µs:
+//!   500 hidden units with 16 loads each have 32 kB. Four barriers, two lists and two exponentials a step add about 1 µs:
 //!   15 steps are 64 µs. `propagate` and the pseudo-likelihood are one such half-step each, 4 and 3 µs, `learn` 5 µs (9 MB, two
 //!   waits for memory a visible unit), `begin` and `finish` 2 µs each, and about 1.5 µs lie between two kernels. The design is
 //!   within 1.5 times of its bound, and the bound is that one chain has one multiprocessor.

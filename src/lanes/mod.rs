@@ -5,7 +5,7 @@
 //! them, so all give the same bits; only the portable fused multiply-add may be slow, where a library routine computes it.
 //! [`One`] is the same for a single number, so that the elementary functions too are written once.
 
-use crate::uniforms::{Jump, from_end, output, unit_interval};
+use crate::uniforms::{Jump, end_distance, output, unit_interval};
 
 /// How many numbers a vector holds.
 pub(crate) const LANES: usize = 16;
@@ -67,9 +67,8 @@ pub(crate) trait Wide: Lanes {
     fn draw(self, states: &mut Self::S) -> Self::X;
     /// [`unit_interval`] of each.
     fn unit_interval(self, x: Self::X) -> Self::F;
-    /// [`from_end`] of each.
-    #[allow(clippy::wrong_self_convention)] // `self` is an instruction set.
-    fn from_end(self, x: Self::X, upper: Self::M) -> Self::F;
+    /// [`end_distance`] of each.
+    fn end_distance(self, x: Self::X, upper: Self::M) -> Self::F;
     /// a and b in turn, a₀ b₀ a₁ b₁ …: the first half of it and the second.
     fn zip(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
 
@@ -247,8 +246,8 @@ impl Wide for Portable {
         each(|l| unit_interval(x[l]))
     }
     #[inline(always)]
-    fn from_end(self, x: [u32; LANES], upper: [bool; LANES]) -> Vector {
-        each(|l| from_end(x[l], upper[l]))
+    fn end_distance(self, x: [u32; LANES], upper: [bool; LANES]) -> Vector {
+        each(|l| end_distance(x[l], upper[l]))
     }
     #[inline(always)]
     fn zip(self, a: Vector, b: Vector) -> (Vector, Vector) {

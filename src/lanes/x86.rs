@@ -149,7 +149,7 @@ impl Wide for Avx512 {
         fn unit_interval(self, x: __m512i) -> __m512 {
             _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32::<8>(x)), _mm512_set1_ps(1.0 / 16_777_216.0))
         }
-        fn from_end(self, x: __m512i, upper: __mmask16) -> __m512 {
+        fn end_distance(self, x: __m512i, upper: __mmask16) -> __m512 {
             let steps = _mm512_mask_xor_epi32(x, upper, x, _mm512_set1_epi32(-1));
             let steps = _mm512_cvtepi32_ps(_mm512_min_epu32(steps, _mm512_set1_epi32(i32::MAX)));
             _mm512_fmadd_ps(steps, _mm512_set1_ps(END_STEP), _mm512_set1_ps(END_STEP / 2.0))
@@ -267,7 +267,7 @@ impl Wide for Avx2 {
                 _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_srli_epi32::<8>(x[I])), _mm256_set1_ps(1.0 / 16_777_216.0))
             })
         }
-        fn from_end(self, x: [__m256i; 2], upper: [__m256; 2]) -> [__m256; 2] {
+        fn end_distance(self, x: [__m256i; 2], upper: [__m256; 2]) -> [__m256; 2] {
             both!(I => {
                 let steps = _mm256_xor_si256(x[I], _mm256_castps_si256(upper[I]));
                 let steps = _mm256_cvtepi32_ps(_mm256_min_epu32(steps, _mm256_set1_epi32(i32::MAX)));

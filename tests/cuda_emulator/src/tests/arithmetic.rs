@@ -72,6 +72,7 @@ fn bits() {
         ("and.b32 %r0, 12, 10", 8),
         ("or.b64 %d0, 12, 10", 14),
         ("xor.b16 %h0, 12, 10", 6),
+        ("xor.b32 %r0, 12, -1", 0xffff_fff3),
         ("not.b32 %r0, 5", 0xffff_fffa),
         ("cnot.b32 %r0, 0", 1),
         ("cnot.b32 %r0, 9", 0),
