@@ -43,7 +43,8 @@ impl Bennett {
         let within = |mean: f64, n: f64| (bound(mean, tail / n, 0.0).ln(), bound(mean, tail / n, 1.0).ln());
         let ((up_low, up_high), (down_low, down_high)) = (within(up, n), within(down, starts));
         Self {
-            estimate: c + up.ln() - down.ln(),
+            // Where the directions never meet both vanish, and C lies between them.
+            estimate: if up + down > 0.0 { c + up.ln() - down.ln() } else { c },
             lower: c + up_low - down_high,
             upper: c + up_high - down_low,
             overlap: (up * n).min(down * m),
@@ -87,6 +88,7 @@ mod tests {
         assert!(found.overlap < 1e-200 && found.upper - found.lower > 1000.0, "{found:?}");
         let found = Bennett::of(&[-1e6; 50], &[-1e6; 70], 70.0, 6.6);
         assert!(!found.lower.is_nan() && !found.upper.is_nan(), "{found:?}");
+        assert!(found.estimate.abs() <= 1e6, "{found:?}");
     }
 
     /// Binomial tails are what the bound is for: that of 3 of 100 is known.
