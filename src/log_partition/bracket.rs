@@ -31,7 +31,7 @@ pub fn bracket(rbm: &Resident, base_rate: &BaseRate, start: Start<'_>, settings:
 impl Annealing {
     /// How many steps [`bracket_watched`] reports.
     pub fn bracket_steps(&self, base_rate: &BaseRate) -> usize {
-        2 * bases(base_rate, self.runs).len() * self.schedule.steps() + self.burn_in
+        (2 * bases(base_rate, self.runs).len() * self.schedule.steps()).saturating_add(self.burn_in)
     }
 }
 

@@ -67,13 +67,6 @@ pub fn run(device: &Device, options: &Evaluate) -> Result<()> {
         LogZ::Auto | LogZ::Bracket | LogZ::Ais => {
             let path = options.train.as_ref().unwrap_or(&options.data);
             let evaluated = *path == options.data && (is_file || split == data::Split::Train);
-            if evaluated && options.train.is_none() {
-                let path = path.display();
-                console::complain(&format!(
-                    "notice: {path}: the rows that are evaluated also give the base rate and start chains; --train names the \
-                     rows that the model was trained on"
-                ));
-            }
             training = Some((path.clone(), evaluated));
             Some(annealed(&resident, &read(path, data::Split::Train)?, options)?)
         }
@@ -99,6 +92,13 @@ pub fn run(device: &Device, options: &Evaluate) -> Result<()> {
         true => vec![format!("{:#}", evaluation.json())],
         false => evaluation.table(options),
     })?;
+    if let (Some((path, true)), None) = (&evaluation.training, &options.train) {
+        let path = path.display();
+        console::complain(&format!(
+            "notice: {path}: the rows that are evaluated also gave the base rate and started chains; --train names the rows that \
+             the model was trained on"
+        ));
+    }
     if let Some(warning) = evaluation.log_z.as_ref().and_then(LogPartition::warning) {
         console::complain(&format!("warning: {warning}"));
     }
