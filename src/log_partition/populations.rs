@@ -126,6 +126,30 @@ fn compared(statistics: impl Iterator<Item = Vec<f64>>, populations: &[usize]) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Cpu, Rbm, Rows, Shape, Values};
+
+    /// Hidden unit j is on where bit j of the row's number is, so that the chains show which rows they come from.
+    #[test]
+    fn given_chains_come_from_rows_all_over() {
+        let weights = (0..49).map(|k| if k % 8 == 0 { 100.0 } else { 0.0 }).collect();
+        let rbm = Rbm::from_parts(Shape::new(7, 7).expect("a shape"), weights, vec![0.0; 7], vec![-50.0; 7]);
+        let resident = rbm.expect("a model").on(Cpu::detect().expect("a CPU")).expect("resident");
+        let rows: Vec<f32> = (0..700).map(|k| (k / 7 >> (k % 7) & 1) as f32).collect();
+        let rows = Rows::new(Values::F32(&rows), 7).expect("rows");
+        let settings = Annealing { runs: 50, ..Annealing::default() };
+        let (chains, populations) =
+            chains(&resident, Start::Rows(rows.into()), &settings, &[0.0, 0.0], &[3, 5]).expect("chains");
+        assert_eq!(populations, [15, 15, 10]);
+        let hidden = chains.state().expect("a state").hidden;
+        assert!(hidden[..15].iter().all(|end| [3, 5].contains(end)), "{hidden:?}");
+        let mut given = hidden[15..30].to_vec();
+        given.sort_unstable();
+        given.dedup();
+        assert!(given.len() == 15 && given[14] < 100, "each row once: {hidden:?}");
+        assert!(given[3] < 50 && given[11] >= 50, "all over: {hidden:?}");
+        // From all units off to all on.
+        assert_eq!((hidden[30], hidden[39]), (0, 127));
+    }
 
     /// The third of three populations lies 1 higher, where means scatter by 0.3: 15 chains show it, 2 do not.
     #[test]
