@@ -130,6 +130,8 @@ fn evaluate_says_when_not_to_believe_it() {
     assert!(z["upper"].is_null() && found["log_likelihood"]["lower"].is_null());
     let warning = z["warning"].as_str().unwrap();
     assert_eq!(String::from_utf8(output.stderr).unwrap(), format!("warning: {warning}\n"));
+    let other = json(&run(&["--log-z", "ais", "--temperatures", "10"]));
+    assert_ne!(other["log_z"]["estimate"], z["estimate"], "the base rate is that of other rows");
 }
 
 /// A file in the order of its classes starts chains in all of them: its last rows are as likely as its first ones.
