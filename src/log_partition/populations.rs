@@ -134,7 +134,7 @@ mod tests {
         let weights = (0..49).map(|k| if k % 8 == 0 { 100.0 } else { 0.0 }).collect();
         let rbm = Rbm::from_parts(Shape::new(7, 7).expect("a shape"), weights, vec![0.0; 7], vec![-50.0; 7]);
         let resident = rbm.expect("a model").on(Cpu::detect().expect("a CPU")).expect("resident");
-        let rows: Vec<f32> = (0..700).map(|k| (k / 7 >> (k % 7) & 1) as f32).collect();
+        let rows: Vec<f32> = (0..700).map(|k| ((k / 7) >> (k % 7) & 1) as f32).collect();
         let rows = Rows::new(Values::F32(&rows), 7).expect("rows");
         let settings = Annealing { runs: 50, ..Annealing::default() };
         let (chains, populations) =
