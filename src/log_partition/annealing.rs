@@ -158,8 +158,8 @@ pub enum Start<'a> {
 
 /// log Z by forward runs, from the base rate to the model.
 ///
-/// The estimate lies below log Z on average, and a short schedule cannot be told from it: the interval has a lower end only.
-/// Prefer [`bracket`](super::bracket()). Costs
+/// The estimate lies below log Z on average, the further the shorter the schedule, and nothing in it shows how far: the
+/// interval has a lower end only. Prefer [`bracket`](super::bracket()). Costs
 /// `runs`·`steps` Gibbs steps. Canonical on [`Cpu`](crate::Cpu).
 ///
 /// # Errors
