@@ -297,6 +297,11 @@ fn wrong_arguments_are_told_in_one_line() {
             1,
             "--split: expected a folder",
         ),
+        (
+            vec!["evaluate", "model.safetensors", "--data", "rows.idx", "--log-z", "bracket", "--train", "none"],
+            1,
+            "found nothing; put them there or say --train PATH",
+        ),
         (vec!["evaluate", "none.safetensors", "--data", "rows.idx"], 1, "none.safetensors"),
         (vec!["diagnose", "model.safetensors", "--data", "rows.idx", "--steps", "3"], 2, "at least 4"),
     ] {

@@ -10,7 +10,11 @@ use std::path::Path;
 
 /// The rows to train on: of a folder the first 50 000 of its training file, else all.
 pub fn training(path: &Path) -> Result<Images> {
-    formats::open_within(path, memory::free()).map_err(|problem| with_advice(path, problem))
+    open(path, "--data")
+}
+
+fn open(path: &Path, option: &str) -> Result<Images> {
+    formats::open_within(path, memory::free()).map_err(|problem| with_advice(path, option, problem))
 }
 
 /// What `read` gives for a path, where its rows have a value for each visible unit of the model read from another.
@@ -26,12 +30,12 @@ pub fn fitting(shape: Shape, model: &Path, path: &Path, read: impl FnOnce(&Path)
     })
 }
 
-/// A part of a folder; of a file all.
-pub fn split(path: &Path, split: Split) -> Result<Images> {
+/// A part of a folder; of a file all. `option` names the path on the command line.
+pub fn split(path: &Path, option: &str, split: Split) -> Result<Images> {
     if !path.is_dir() {
-        return training(path);
+        return open(path, option);
     }
-    mnist::open_within(path, split, memory::free()).map_err(|problem| with_advice(path, problem))
+    mnist::open_within(path, split, memory::free()).map_err(|problem| with_advice(path, option, problem))
 }
 
 /// The rows to start chains from: of a folder its test file, or without one its training rows; else all.
@@ -51,11 +55,11 @@ pub fn from_all_over(rows: &Dataset, n: usize, seed: u64) -> Result<Dataset> {
 /// The rows of a folder's test file, if there is a folder with one.
 pub fn test(path: &Path) -> Result<Option<Images>> {
     let is_there = path.is_dir() && mnist::has_test(path)?;
-    is_there.then(|| split(path, Split::Test)).transpose()
+    is_there.then(|| split(path, "--data", Split::Test)).transpose()
 }
 
 /// Where data is missing, which files go where and the option that names another place.
-fn with_advice(path: &Path, problem: Error) -> Error {
+fn with_advice(path: &Path, option: &str, problem: Error) -> Error {
     let found = match problem {
         Error::Format { expected, found, .. } if expected == mnist::EXPECTED => found,
         Error::File { .. } if matches!(path.try_exists(), Ok(false)) => "nothing".into(),
@@ -64,7 +68,7 @@ fn with_advice(path: &Path, problem: Error) -> Error {
     Error::Format {
         source_name: path.display().to_string(),
         expected: format!("{}, or an IDX or npy file", mnist::EXPECTED),
-        found: format!("{found}; put them there or say --data PATH"),
+        found: format!("{found}; put them there or say {option} PATH"),
     }
 }
 

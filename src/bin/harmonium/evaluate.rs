@@ -43,8 +43,8 @@ pub fn run(device: &Device, options: &Evaluate) -> Result<()> {
     let start = Instant::now();
     let rbm = model::load(&options.model)?;
     let shape = rbm.shape();
-    let read = |path: &Path, split| {
-        let images = data::fitting(shape, &options.model, path, |path| data::split(path, split))?;
+    let read = |path: &Path, option: &str, split| {
+        let images = data::fitting(shape, &options.model, path, |path| data::split(path, option, split))?;
         Ok(images.rows.binarised())
     };
     let is_file = options.data.metadata().is_ok_and(|found| !found.is_dir());
@@ -56,7 +56,7 @@ pub fn run(device: &Device, options: &Evaluate) -> Result<()> {
         });
     }
     let split = options.split.unwrap_or(data::Split::Test);
-    let mut rows = read(&options.data, split)?;
+    let mut rows = read(&options.data, "--data", split)?;
     rows.keep(0..options.limit.unwrap_or(rows.len()).min(rows.len()))?;
     let resident = rbm.on(device)?;
     let mut training = None;
@@ -65,10 +65,10 @@ pub fn run(device: &Device, options: &Evaluate) -> Result<()> {
         LogZ::Exact => Some(enumerated(&rbm)?),
         LogZ::None => None,
         LogZ::Auto | LogZ::Bracket | LogZ::Ais => {
-            let path = options.train.as_ref().unwrap_or(&options.data);
+            let (path, option) = options.train.as_ref().map_or((&options.data, "--data"), |path| (path, "--train"));
             let evaluated = *path == options.data && (is_file || split == data::Split::Train);
             training = Some((path.clone(), evaluated));
-            Some(annealed(&resident, &read(path, data::Split::Train)?, options)?)
+            Some(annealed(&resident, &read(path, option, data::Split::Train)?, options)?)
         }
     };
     let data = device.load(rows.rows())?;
