@@ -6,6 +6,7 @@ mod oracle;
 use harmonium::Checkpoint;
 use oracle::{
     device::cuda,
+    places,
     program::{empty_folder, fine, run, timeless, write_data},
 };
 use std::{
@@ -137,7 +138,7 @@ fn the_tutorials_run() {
     if cuda().is_none() {
         return;
     }
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mnist");
+    let data = places::mnist();
     let folder = folder("tutorial");
     for device in ["cpu", "cuda"] {
         let command = format!("train --limit 400 --epochs 1 --samples 0 --quiet --device {device} --out {device}");

@@ -11,29 +11,28 @@ use harmonium::{
 use oracle::{
     byte_rows,
     device::{self, apart, cuda, emulator, task},
-    random_bytes, random_rbm, shape,
+    places, random_bytes, random_rbm, shape,
 };
-use std::path::PathBuf;
-
-/// A few updates of either algorithm and a free energy.
-fn use_it(cuda: &Cuda) -> harmonium::Result<()> {
+/// A few updates of either algorithm, free energies and what was watched.
+fn use_it(device: &Device) -> harmonium::Result<(Rbm, Vec<f64>)> {
     let shape = shape(70, 45);
     let mut rbm = random_rbm(shape, 0.5, 1);
     let bytes = random_bytes(12 * 70, 0.3, 2);
-    let data = cuda.load(byte_rows(&bytes, 70))?;
+    let data = device.load(byte_rows(&bytes, 70))?;
+    let mut found = Vec::new();
     for (algorithm, monitor) in
         [(Algorithm::Pcd { n_chains: 3 }, Monitor::PseudoLikelihood), (Algorithm::Cd, Monitor::Reconstruction)]
     {
-        let mut trainer = Trainer::new(cuda, shape, Settings { algorithm, k: 3, monitor, seed: 3 })?;
-        let mut lent = rbm.lend(cuda)?;
+        let mut trainer = Trainer::new(device, shape, Settings { algorithm, k: 3, monitor, seed: 3 })?;
+        let mut lent = rbm.lend(device)?;
         for batch in [0..6, 6..12] {
             trainer.step(&mut lent, data.range(batch), 0.1)?;
         }
-        lent.free_energy(data.range(0..12))?;
+        found.extend(lent.free_energy(data.range(0..12))?);
         lent.finish()?;
-        trainer.take_report()?;
+        found.extend(trainer.take_report()?.monitor);
     }
-    Ok(())
+    Ok((rbm, found))
 }
 
 /// The updates of an epoch of PCD: for each a launch, a graph, a launch; then one read-back. `src/cuda/mod.rs` says so.
@@ -84,8 +83,8 @@ fn an_update_is_three_launches_and_no_copy() {
 fn what_is_missing_is_said() {
     let test = "what_is_missing_is_said";
     if task().is_some() {
-        match Cuda::new(0).and_then(|cuda| use_it(&cuda)) {
-            Ok(()) => println!("nothing is missing"),
+        match Cuda::new(0).and_then(|cuda| use_it(&cuda.into())) {
+            Ok(_) => println!("nothing is missing"),
             Err(error) => println!("{error:?}: {error}"),
         }
         return;
@@ -112,6 +111,38 @@ fn what_is_missing_is_said() {
     assert!(ended_well && said.contains("nothing is missing"), "without NVRTC: {said}");
     let (ended_well, said) = apart(test, "", &[("LD_LIBRARY_PATH", &folder("nothing", &[]))]);
     assert!(ended_well && said.contains("NoDriver"), "without a driver: {said}");
+}
+
+/// A full device says so; once there is room again it computes as before.
+#[test]
+fn a_full_device() {
+    let test = "a_full_device";
+    let Some(cuda) = device::cuda() else { return };
+    let emulated = device::is_emulated(&cuda);
+    if emulated && task().is_none() {
+        let (ended_well, said) = apart(test, "", &[("HARMONIUM_EMULATOR_MEMORY", "100000000")]);
+        assert!(ended_well, "{said}");
+        return;
+    }
+    if !device::alone() {
+        return;
+    }
+    let expected = use_it(&Cpu::detect().expect("a CPU").into()).expect("numbers");
+    let largest = if emulated { 1 << 24 } else { 1 << 30 };
+    let bytes = vec![1; largest];
+    let mut held = Vec::new();
+    for size in [largest, largest / 32, largest / 1024] {
+        let error = loop {
+            match cuda.load(byte_rows(&bytes[..size], 1024)) {
+                Ok(data) => held.push(data),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error, Error::Cuda(CudaError::OutOfMemory { bytes: size }));
+    }
+    println!("{} loads filled the device", held.len());
+    drop(held);
+    assert_eq!(use_it(&cuda.into()).expect("numbers"), expected);
 }
 
 /// A report that cannot be read back loses nothing: the next one covers the whole interval.
@@ -182,7 +213,7 @@ fn more_units_than_a_block_has_room_for() {
 
 /// A folder with some of the libraries that this process found on its library path.
 fn folder(name: &str, libraries: &[&str]) -> String {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let folder = places::scratch().join(name);
     std::fs::create_dir_all(&folder).expect("a folder can be made");
     let path = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
     for library in libraries {

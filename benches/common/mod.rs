@@ -4,6 +4,9 @@
 //! yardstick written here); on how much, the threads last (`t2`).
 #![allow(dead_code, reason = "no bench uses all of it")]
 
+#[path = "../../tests/oracle/places.rs"]
+mod places;
+
 use criterion::{Bencher, Criterion};
 use harmonium::{
     Algorithm, Batch, Cpu, Dataset, Device, Gradient, Monitor, Rbm, Resident, Settings, Shape, Sums, Trainer, idx,
@@ -14,7 +17,6 @@ use std::{
     fs::File,
     hint::black_box,
     ops::Range,
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -69,7 +71,7 @@ pub fn time<T>(bencher: &mut Bencher<'_>, pool: &rayon::ThreadPool, mut f: impl 
 
 /// The first rows of MNIST, or a message and `None` where the file is missing.
 pub fn mnist(rows: usize) -> Result<Option<Dataset>, Box<dyn Error>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mnist/train-images-idx3-ubyte.gz");
+    let path = places::mnist().join("train-images-idx3-ubyte.gz");
     let Ok(file) = File::open(&path) else {
         eprintln!("skipped, for want of data/mnist/train-images-idx3-ubyte.gz");
         return Ok(None);
@@ -117,20 +119,24 @@ impl Job {
     }
 
     /// The batches of one epoch after another.
-    fn batches(self, data: &Dataset) -> impl Iterator<Item = Range<usize>> + use<> {
+    pub fn batches(self, data: &Dataset) -> impl Iterator<Item = Range<usize>> + use<> {
         let epoch: Vec<_> = data.batches(self.batch).collect();
         epoch.into_iter().cycle()
     }
 
     /// An RBM after so many updates: how dense the layers are decides how fast an update is.
     pub fn trained(self, data: &Dataset, updates: usize) -> Result<Rbm, Box<dyn Error>> {
-        let updates = if quick() { updates.min(10) } else { updates };
-        let cpu = Cpu::detect()?;
+        self.trained_on(&Cpu::detect()?.into(), data, if quick() { updates.min(10) } else { updates })
+    }
+
+    /// The same on any device, in any case.
+    pub fn trained_on(self, device: &Device, data: &Dataset, updates: usize) -> Result<Rbm, Box<dyn Error>> {
         let mut rbm = Rbm::new(Shape::new(784, self.n_hidden)?, 123);
-        let mut lent = rbm.lend(cpu)?;
-        let mut trainer = Trainer::new(cpu, lent.shape(), self.settings())?;
+        let mut lent = rbm.lend(device)?;
+        let mut trainer = Trainer::new(device, lent.shape(), self.settings())?;
+        let loaded = device.load(data.rows())?;
         let mut batches = self.batches(data).take(updates);
-        batches.try_for_each(|rows| trainer.step(&mut lent, data.rows().range(rows), 0.1))?;
+        batches.try_for_each(|rows| trainer.step(&mut lent, loaded.range(rows), 0.1))?;
         lent.finish()?;
         Ok(rbm)
     }

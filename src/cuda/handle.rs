@@ -2,7 +2,7 @@
 
 use super::{
     blas::Blas,
-    launch::{Kernels, PTX, SOURCE},
+    launch::{self, Kernels, PTX, SOURCE},
     opened::{Opened, Program},
 };
 use crate::{error::Result, verbs::Sums};
@@ -81,6 +81,15 @@ impl Cuda {
     /// How it adds up.
     pub fn sums(&self) -> Sums {
         self.sums
+    }
+
+    /// How long the device takes for what `work` asks of this handle, in seconds, by the device's own clock; waits for its end.
+    ///
+    /// # Errors
+    /// Those of `work`, and [`Error::Cuda`](crate::Error::Cuda): the work failed on the device.
+    #[doc(hidden)]
+    pub fn seconds_of(&self, work: impl FnOnce() -> Result<()>) -> Result<f64> {
+        launch::seconds_of(self.stream(), work)
     }
 
     pub(super) fn opened(&self) -> &Opened {

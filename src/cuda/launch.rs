@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use super::failure::{failed, no_memory};
-use crate::error::Result;
+use crate::error::{CudaError, Error, Result};
 use cudarc::driver::{
     CudaContext, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr, DeviceRepr, DriverError,
     LaunchConfig, PushKernelArg, ValidAsZeroBits, result, sys,
@@ -367,6 +367,21 @@ impl Graph {
     }
 }
 
+/// Seconds on the device between what is in the stream before `work` and what `work` puts there. Waits for its end.
+pub(super) fn seconds_of(stream: &Arc<CudaStream>, work: impl FnOnce() -> Result<()>) -> Result<f64> {
+    // Of the call that tells the time between events, cudarc has only the form that came with this driver.
+    let found = driver_version()?;
+    if found < 12080 {
+        return Err(Error::Cuda(CudaError::DriverTooOld { expected: "12.8".into(), found: version(found) }));
+    }
+    let moment = || stream.record_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).map_err(failed("event"));
+    let begin = moment()?;
+    work()?;
+    let end = moment()?;
+    let milliseconds = begin.elapsed_ms(&end).map_err(failed("work on the device"))?;
+    Ok(f64::from(milliseconds) / 1e3)
+}
+
 /// Whether the driver's library is there. Everything else in this module panics inside cudarc if it is not.
 pub(super) fn driver_is_there() -> bool {
     // SAFETY: loads a library that the system's administrator put where libraries are looked for.
@@ -385,6 +400,11 @@ pub(super) fn driver_version() -> Result<i32> {
     // SAFETY: writes one int.
     unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().map_err(failed("cuDriverGetVersion"))?;
     Ok(version)
+}
+
+/// A version as people write it.
+pub(super) fn version(v: i32) -> String {
+    format!("{}.{}", v / 1000, v % 1000 / 10)
 }
 
 /// All work of this crate is in one stream for each device, so that nothing has to wait for events, and launches can be

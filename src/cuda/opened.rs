@@ -62,10 +62,9 @@ impl Opened {
         if !launch::driver_is_there() {
             return Err(Error::Cuda(CudaError::NoDriver));
         }
-        let version = |v: i32| format!("{}.{}", v / 1000, v % 1000 / 10);
         let driver = launch::driver_version()?;
         if driver < OLDEST_DRIVER {
-            let (expected, found) = (version(OLDEST_DRIVER), version(driver));
+            let (expected, found) = (launch::version(OLDEST_DRIVER), launch::version(driver));
             return Err(Error::Cuda(CudaError::DriverTooOld { expected, found }));
         }
         let found = match result::init().and_then(|()| CudaContext::device_count()) {

@@ -3,6 +3,7 @@
 //! - [`exact`]: the mathematics, in `f64`, by plain loops and by enumeration;
 //! - [`canonical`]: the numerics contract, in `f32`, as one sequential program, which the library must equal to the bit;
 //! - [`statistics`]: goodness of fit and rounding bounds;
+//! - [`places`]: where data, the command and room to write are;
 //! - `program`: the command, and `device`: CUDA's, where they are there.
 //!
 //! [`for_each_device`] writes a test once for every device.
@@ -14,6 +15,7 @@ pub mod canonical;
 pub mod device;
 pub mod errors;
 pub mod exact;
+pub mod places;
 #[cfg(feature = "cli")]
 pub mod program;
 pub mod statistics;

@@ -1,6 +1,6 @@
 //! The program as its users start it: in a folder, with a line of arguments; and what it leaves there.
 
-use super::random_bytes;
+use super::{places, random_bytes};
 use harmonium::Checkpoint;
 use std::{
     fs,
@@ -10,7 +10,7 @@ use std::{
 
 /// An empty folder of a test's own, below the place for what tests write.
 pub fn empty_folder(place: &[&str]) -> PathBuf {
-    let folder = place.iter().fold(PathBuf::from(env!("CARGO_TARGET_TMPDIR")), |folder, name| folder.join(name));
+    let folder = place.iter().fold(places::scratch(), |folder, name| folder.join(name));
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("a folder");
     folder
@@ -36,7 +36,7 @@ pub const SMALL: &str = "train --quiet --data data --hidden 8 --epochs 4 --batch
 pub const UPDATES: u64 = 20;
 
 pub fn command(folder: &Path, arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_harmonium"));
+    let mut command = Command::new(places::harmonium());
     command.current_dir(folder).args(arguments.split_whitespace());
     command
 }
