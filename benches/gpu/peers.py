@@ -33,7 +33,7 @@ TEMPERATURES = 14_500
 # Of the temperatures so many are timed.
 TIMED_TEMPERATURES = 500
 # How long each may take altogether, and one job.
-LIMITS = {"torch": 38, "jax": 70}
+LIMITS = {"torch": 40, "jax": 58}
 JOB_LIMIT = 15
 QUICK = "--quick" in sys.argv
 # Name: hidden units, persistent, k, rows, chains.
