@@ -156,6 +156,7 @@ fn main() -> Outcome {
     let watched = Job { monitor: Monitor::PseudoLikelihood, ..TUTORIAL };
     let cd = Job { n_hidden: 1024, algorithm: Algorithm::Cd, k: 1, batch: 128, ..TUTORIAL };
     let pcd = Job { n_hidden: 2048, algorithm: Algorithm::Pcd { n_chains: 512 }, k: 1, batch: 512, ..TUTORIAL };
+    let mut failed = false;
     let some = |n: usize| if options.quick { n.min(2) } else { n };
     let rbm = TUTORIAL.trained_on(&canonical, &data, options.trained)?;
     for (name, job, warm_up) in [
@@ -176,17 +177,28 @@ fn main() -> Outcome {
             _ => None,
         };
         for sums in wanted {
-            let cuda = cuda.clone().with_sums(sums)?;
-            let bench = Bench { options: &options, device: cuda.clone().into(), cuda, data: &data, rbm: &rbm };
-            match (name, job) {
-                (_, Some(job)) => bench.updates(name, job, own.as_ref().unwrap_or(&rbm))?,
-                ("10000x1", _) => bench.chains(name, if options.quick { 100 } else { 10_000 }, 1)?,
-                ("10000x15", _) => bench.chains(name, if options.quick { 100 } else { 10_000 }, 15)?,
-                ("20x15", _) => bench.chains(name, 20, 15)?,
-                ("ais", _) => bench.annealing(name)?,
-                (_, None) => bench.free_energies(name)?,
+            let timed = || {
+                let cuda = cuda.clone().with_sums(sums)?;
+                let bench = Bench { options: &options, device: cuda.clone().into(), cuda, data: &data, rbm: &rbm };
+                match (name, job) {
+                    (_, Some(job)) => bench.updates(name, job, own.as_ref().unwrap_or(&rbm)),
+                    ("10000x1", _) => bench.chains(name, if options.quick { 100 } else { 10_000 }, 1),
+                    ("10000x15", _) => bench.chains(name, if options.quick { 100 } else { 10_000 }, 15),
+                    ("20x15", _) => bench.chains(name, 20, 15),
+                    ("ais", _) => bench.annealing(name),
+                    (_, None) => bench.free_energies(name),
+                }
+            };
+            // What fails does not stop the others.
+            if let Err(problem) = timed() {
+                let (sums, problem) = (sums.to_string(), problem.to_string());
+                let report = serde_json::json!({
+                    "who": "harmonium", "job": name, "sums": sums, "unit": "", "problem": problem,
+                });
+                println!("{report}");
+                failed = true;
             }
         }
     }
-    Ok(())
+    if failed { Err("not everything could be timed".into()) } else { Ok(()) }
 }
