@@ -5,8 +5,18 @@
 use std::{env, fs, path::Path};
 
 /// In the order in which they use each other; `kernels/compile.py` has the same list.
-const FILES: [&str; 8] =
-    ["uniforms.cuh", "elementary.cuh", "layers.cuh", "chains.cu", "phases.cu", "energies.cu", "learn.cu", "gemm.cu"];
+const FILES: [&str; 10] = [
+    "uniforms.cuh",
+    "elementary.cuh",
+    "layers.cuh",
+    "chains.cu",
+    "clusters.cu",
+    "strips.cu",
+    "phases.cu",
+    "energies.cu",
+    "learn.cu",
+    "gemm.cu",
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -27,8 +37,10 @@ fn main() {
         }
     }
     let hash = format!("{:016x}", fnv(&source));
-    if !read("ptx/compute_70.ptx").starts_with(&format!("// harmonium kernels {hash}\n")) {
-        println!("cargo::warning=kernels/ptx is older than the kernels and will not be used: run .ci/cuda");
+    for ptx in ["ptx/compute_70.ptx", "ptx/compute_90.ptx"] {
+        if !read(ptx).starts_with(&format!("// harmonium kernels {hash}\n")) {
+            println!("cargo::warning=kernels/{ptx} is older than the kernels and will not be used: run .ci/cuda");
+        }
     }
     println!("cargo::rustc-env=HARMONIUM_KERNELS_HASH={hash}");
     let out = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");

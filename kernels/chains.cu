@@ -20,23 +20,16 @@ __device__ void carry(const Side& down, const Side& up, const Chains& chains, co
                       BetaAt beta_at, HiddenPre hidden_pre, End end) {
     extern __shared__ u32 words[];
     __shared__ List list;
-    __shared__ Jump jumps[4];
     u64 chain = blockIdx.x, n_chains = gridDim.x;
     u32 hidden_words = words_of(up.made), visible_words = words_of(down.made);
     u32 *hidden = words, *visible = words + hidden_words;
     for (u32 w = threadIdx.x; w < hidden_words; w += blockDim.x) hidden[w] = chains.hidden[chain * hidden_words + w];
     for (u32 w = threadIdx.x; w < visible_words; w += blockDim.x) visible[w] = 0;
-    // To the chain's first visible and first hidden draw, from step to step, and from turn to turn of the threads.
-    if (threadIdx.x < 4) {
-        u64 n = threadIdx.x == 0   ? first + chain * down.made
-                : threadIdx.x == 1 ? first + n_chains * down.made + chain * up.made
-                : threadIdx.x == 2 ? n_chains * ((u64)down.made + up.made)
-                                   : blockDim.x;
-        jumps[threadIdx.x] = jump_over(n);
-    }
-    __syncthreads();
-    Jump mine = jump_over(threadIdx.x);
-    u64 visible_draw = mine.from(jumps[0].from(*generator)), hidden_draw = mine.from(jumps[1].from(*generator));
+    u64 warps_first = threadIdx.x / 32 * 32, state_now = *generator;
+    u64 visible_draw = state_of_lane(state_now, first + chain * down.made + warps_first);
+    u64 hidden_draw = state_of_lane(state_now, first + n_chains * down.made + chain * up.made + warps_first);
+    // From step to step, and from turn to turn of the threads.
+    Jump over_a_step = jump_over(n_chains * ((u64)down.made + up.made)), over_a_turn = jump_over(blockDim.x);
     for (u32 step = 1; step <= k; step++) {
         float beta = beta_at(step);
         u64 state = visible_draw;
@@ -44,22 +37,22 @@ __device__ void carry(const Side& down, const Side& up, const Chains& chains, co
             bool exists = unit < down.made;
             float pre = pre_activation(down, unit, sum, beta);
             if (exists && step == k) chains.visible_pre[chain * down.stride + unit] = pre;
-            u32 word = fire(exists, odds_off(pre), state);
+            u32 word = fire(exists, odds_off(pre), output(state));
             if (exists && unit % 32 == 0) visible[unit / 32] = word;
-            state = jumps[3].from(state);
+            state = over_a_turn.from(state);
         });
-        visible_draw = jumps[2].from(visible_draw);
+        visible_draw = over_a_step.from(visible_draw);
         state = hidden_draw;
         make_from_bits(up, visible, list, [&](u32 unit, float sum) {
             bool exists = unit < up.made;
             float pre = hidden_pre(step, unit, sum);
             float odds = odds_off(pre);
             if (exists && step == k) chains.hidden_mean[chain * up.stride + unit] = mean_of_odds(pre, odds);
-            u32 word = fire(exists, odds, state);
+            u32 word = fire(exists, odds, output(state));
             if (exists && unit % 32 == 0) hidden[unit / 32] = word;
-            state = jumps[3].from(state);
+            state = over_a_turn.from(state);
         });
-        hidden_draw = jumps[2].from(hidden_draw);
+        hidden_draw = over_a_step.from(hidden_draw);
         end(step, visible);
     }
     __syncthreads();

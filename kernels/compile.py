@@ -1,6 +1,7 @@
-"""Compiles the kernels to PTX: python compile.py path/to/libnvrtc.so.12 [out.ptx]
+"""Compiles the kernels to PTX: python compile.py 70|90 path/to/libnvrtc.so.12 [out.ptx]
 
-The committed PTX is made by NVRTC 12.0.140: a driver refuses PTX of a compiler that is newer than itself. Sources are put
+The number is that of the compute capability. The committed PTX for 7.0 is made by NVRTC 12.0.140, that for 9.0 by 12.1.105, the
+first one that knows all instructions of clusters: a driver refuses PTX of a compiler that is newer than itself. Sources are put
 together and hashed as build.rs does; the hash stands in the first line, and PTX with another one is never loaded.
 """
 
@@ -9,8 +10,8 @@ import pathlib
 import sys
 
 FOLDER = pathlib.Path(__file__).parent
-FILES = ["uniforms.cuh", "elementary.cuh", "layers.cuh", "chains.cu", "phases.cu", "energies.cu", "learn.cu", "gemm.cu"]
-OPTIONS = [b"--gpu-architecture=compute_70", b"--fmad=false", b"--std=c++17"]
+FILES = ["uniforms.cuh", "elementary.cuh", "layers.cuh", "chains.cu", "clusters.cu", "strips.cu", "phases.cu", "energies.cu", "learn.cu", "gemm.cu"]
+OPTIONS = [b"--fmad=false", b"--std=c++17"]
 
 
 def source():
@@ -27,11 +28,12 @@ def fnv(text):
     return value
 
 
-def compile(library, text):
+def compile(capability, library, text):
     nvrtc = ctypes.CDLL(library)
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernels.cu", 0, None, None)
-    status = nvrtc.nvrtcCompileProgram(program, len(OPTIONS), (ctypes.c_char_p * len(OPTIONS))(*OPTIONS))
+    options = [f"--gpu-architecture=compute_{capability}".encode(), *OPTIONS]
+    status = nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
     nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
     log = ctypes.create_string_buffer(size.value)
     nvrtc.nvrtcGetProgramLog(program, log)
@@ -44,6 +46,6 @@ def compile(library, text):
 
 
 if __name__ == "__main__":
-    text = source()
-    out = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else FOLDER / "ptx" / "compute_70.ptx")
-    out.write_text(f"// harmonium kernels {fnv(text):016x}\n{compile(sys.argv[1], text)}")
+    text, capability, library = source(), *sys.argv[1:3]
+    out = pathlib.Path(sys.argv[3] if len(sys.argv) > 3 else FOLDER / "ptx" / f"compute_{capability}.ptx")
+    out.write_text(f"// harmonium kernels {fnv(text):016x}\n{compile(capability, library, text)}")

@@ -12,14 +12,12 @@
 /// The unit of a thread and the rows of its block, where blocks go over a row first: `rows` at a time.
 struct Place {
     u64 first_row;
-    u32 first_unit;
     u32 unit;
 
     __device__ Place(u32 units, u32 rows) {
         u32 tiles = (units + blockDim.x - 1) / blockDim.x;
         first_row = (u64)(blockIdx.x / tiles) * rows;
-        first_unit = blockIdx.x % tiles * blockDim.x;
-        unit = first_unit + threadIdx.x;
+        unit = blockIdx.x % tiles * blockDim.x + threadIdx.x;
     }
 };
 
@@ -47,18 +45,13 @@ extern "C" __global__ void __launch_bounds__(256) numbers_of_bits(const u32* bit
 extern "C" __global__ void __launch_bounds__(256)
     activate(Side side, u32 rows, const float* sums, const float* betas, u32 beta_step, const u64* generator, u64 first,
              float* pre_activations, float* means, float* states, u32* bits) {
-    __shared__ Jump jumps[2];
     Place at(side.made, ROWS_A_BLOCK);
     bool exists = at.unit < side.made;
     u64 state = 0;
+    Jump over_a_row = {1, 0};
     if (generator) {
-        // To the block's first draw, and from row to row.
-        if (threadIdx.x < 2) {
-            jumps[threadIdx.x] =
-                jump_over(threadIdx.x == 0 ? first + at.first_row * side.made + at.first_unit : side.made);
-        }
-        __syncthreads();
-        state = jump_over(threadIdx.x).from(jumps[0].from(*generator));
+        state = state_of_lane(*generator, first + at.first_row * side.made + at.unit / 32 * 32);
+        over_a_row = jump_over(side.made);
     }
     u64 end = min(at.first_row + ROWS_A_BLOCK, (u64)rows);
     for (u64 row = at.first_row; row < end; row++) {
@@ -69,10 +62,10 @@ extern "C" __global__ void __launch_bounds__(256)
         if (exists && pre_activations) pre_activations[place] = pre;
         if (exists && means) means[place] = mean_of_odds(pre, odds);
         if (generator) {
-            u32 word = fire(exists, odds, state);
+            u32 word = fire(exists, odds, output(state));
             if (exists && states) states[place] = (float)(word >> (threadIdx.x % 32) & 1);
             if (exists && bits && at.unit % 32 == 0) bits[row * words_of(side.made) + at.unit / 32] = word;
-            state = jumps[1].from(state);
+            state = over_a_row.from(state);
         }
     }
 }

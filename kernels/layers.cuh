@@ -3,7 +3,6 @@
 #include "elementary.cuh"
 #include "uniforms.cuh"
 
-#define FULL_WARP 0xffffffffu
 /// Units of the given layer that are listed at a time: a word of bits for each lane of a warp.
 #define TILE 1024u
 /// Rows of weights in flight for each thread. Additions keep their order, only the loads run ahead.
@@ -21,6 +20,12 @@ struct Side {
     u32 stride;
 };
 
+/// x/255 for x up to 255: the quotient and one step of Newton's make the nearest `float` to it, as division does.
+__device__ inline float of_byte(u32 x) {
+    float whole = (float)x, quotient = __fmul_rn(whole, 1.0f / 255.0f);
+    return __fmaf_rn(__fmaf_rn(-quotient, 255.0f, whole), 1.0f / 255.0f, quotient);
+}
+
 /// Rows of values in [0, 1]: eight-bit ones stand for x/255.
 struct Rows {
     /// Where the address of the first value stands: in device memory, so that a captured graph can go on to other rows.
@@ -30,7 +35,7 @@ struct Rows {
     u32 eight_bit;
 
     __device__ float value(u64 row, u32 i) const {
-        if (eight_bit) return __fdiv_rn((float)((const unsigned char*)*place)[row * stride + i], 255.0f);
+        if (eight_bit) return of_byte(((const unsigned char*)*place)[row * stride + i]);
         return ((const float*)*place)[row * stride + i];
     }
 
@@ -104,13 +109,16 @@ __device__ inline float add_weighted(float sum, const float* weights, u32 stride
     return sum;
 }
 
-/// beta*sum + (beta*bias + (1 - beta)*reference); 0 where there is no such unit.
+/// beta*sum + (beta*bias + (1 - beta)*reference).
+__device__ inline float pre_activation_of(float sum, float bias, float reference, float beta) {
+    float rest = __fadd_rn(1.0f, -beta);
+    return __fmaf_rn(beta, sum, __fmaf_rn(beta, bias, __fmul_rn(rest, reference)));
+}
+
+/// The same of a unit; 0 where there is no such unit.
 __device__ inline float pre_activation(const Side& side, u32 unit, float sum, float beta) {
     if (unit >= side.made) return 0.0f;
-    float reference = side.reference ? side.reference[unit] : 0.0f;
-    float rest = __fadd_rn(1.0f, -beta);
-    float bias = __fmaf_rn(beta, side.bias[unit], __fmul_rn(rest, reference));
-    return __fmaf_rn(beta, sum, bias);
+    return pre_activation_of(sum, side.bias[unit], side.reference ? side.reference[unit] : 0.0f, beta);
 }
 
 /// Makes a layer from packed bits, a unit a thread, and more turns where there are more units: `take` gets each unit and its
@@ -157,10 +165,10 @@ __device__ void make_from_row(const Side& side, const Rows& rows, u64 row, bool 
 }
 
 /// The units of the warp that are on: unit on iff its number u < its mean, which is asked, by its odds of being off, at the
-/// nearer end of the unit interval. Those that do not exist are off.
-__device__ inline u32 fire(bool exists, float odds, u64 state) {
+/// nearer end of the unit interval. `number`: the generator's output, which stands for u. Units that do not exist are off.
+__device__ inline u32 fire(bool exists, float odds, u32 number) {
     bool upper = odds < 1.0f;
-    float distance = end_distance(output(state), upper);
+    float distance = end_distance(number, upper);
     bool rare = __fmaf_rn(distance, odds, distance) < (upper ? odds : 1.0f);
     return __ballot_sync(FULL_WARP, exists && rare != upper);
 }

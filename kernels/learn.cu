@@ -3,6 +3,9 @@
 
 /// Rows of one sum in flight for each thread.
 #define TERMS_AHEAD 4u
+/// Visible and hidden units of a block of `learn`.
+#define LEARN_VISIBLE 8u
+#define LEARN_HIDDEN 64u
 
 /// The two phases' statistics and their scales.
 struct Statistics {
@@ -56,17 +59,45 @@ __device__ inline void next_places(u32& mask, int* places) {
     }
 }
 
-/// A block of 32 x 8 threads a tile of 32 visible x 32 hidden units; a warp a visible unit at a time, a lane a hidden one.
-extern "C" __global__ void __launch_bounds__(256) learn(Statistics s, Parameters parameters, Step step) {
-    __shared__ float tile[32][33];
-    const Parameters& p = parameters;
+/// Two neighbours of a row of means.
+__device__ inline float2 pair(const float* means, u64 row, u32 stride, u32 j) {
+    return *(const float2*)(means + row * stride + j);
+}
+
+/// What the biases of a lane's two hidden units learn.
+__device__ inline void learn_hidden_bias(const Statistics& s, const Parameters& p, const Step& step, u32 j) {
+    float2 positive = {0.0f, 0.0f}, negative = {0.0f, 0.0f};
+#pragma unroll 8
+    for (u32 row = 0; row < s.rows.rows; row++) {
+        float weight = s.row_weights ? s.row_weights[row] : 1.0f;
+        float2 means = pair(s.positive, row, p.weights_stride, j);
+        positive = {__fmaf_rn(weight, means.x, positive.x), __fmaf_rn(weight, means.y, positive.y)};
+    }
+#pragma unroll 8
+    for (u32 chain = 0; chain < s.chains; chain++) {
+        float2 means = pair(s.negative, chain, p.weights_stride, j);
+        negative = {__fadd_rn(negative.x, means.x), __fadd_rn(negative.y, means.y)};
+    }
+    if (j < p.n_hidden) step.take(p.hidden_bias + j, s, positive.x, negative.x);
+    if (j + 1 < p.n_hidden) step.take(p.hidden_bias + j + 1, s, positive.y, negative.y);
+}
+
+/// A block of 32 x 8 threads a tile of 8 visible x 64 hidden units; a warp a visible unit, a lane two hidden ones.
+extern "C" __global__ void __launch_bounds__(256) learn(Statistics s, Parameters p, Step step) {
+    __shared__ float tile[LEARN_HIDDEN][LEARN_VISIBLE + 1];
     u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    u32 hidden_tiles = (p.n_hidden + 31) / 32;
-    u32 first_i = blockIdx.x / hidden_tiles * 32, first_j = blockIdx.x % hidden_tiles * 32;
-    u32 j = first_j + lane;
-    bool exists = j < p.n_hidden;
-    for (u32 i = first_i + warp; i < min(first_i + 32, p.n_visible); i += 8) {
-        float positive = 0.0f, of_bias = 0.0f;
+    u32 hidden_tiles = (p.n_hidden + LEARN_HIDDEN - 1) / LEARN_HIDDEN;
+    u32 first_i = blockIdx.x / hidden_tiles * LEARN_VISIBLE, first_j = blockIdx.x % hidden_tiles * LEARN_HIDDEN;
+    u32 i = first_i + warp, j = first_j + 2 * lane;
+    // Rows end with whole words, but not with whole tiles: lanes beyond look at the first units and keep nothing.
+    if (j >= p.weights_stride) j = 0;
+    bool exists = first_j + 2 * lane < p.n_hidden, second = first_j + 2 * lane + 1 < p.n_hidden;
+    if (i < p.n_visible) {
+        float* weight = p.weights + (u64)i * p.weights_stride + j;
+        float2 weights = {0.0f, 0.0f};
+        if (step.update) weights = *(const float2*)weight;
+        float2 positive = {0.0f, 0.0f}, negative = {0.0f, 0.0f};
+        float of_bias = 0.0f;
         for (u32 first = 0; first < s.rows.rows; first += 32) {
             u32 row = first + lane;
             float x = row < s.rows.rows ? s.rows.value(row, i) : 0.0f;
@@ -74,22 +105,21 @@ extern "C" __global__ void __launch_bounds__(256) learn(Statistics s, Parameters
             if (s.row_weights && row < s.rows.rows) x = __fmul_rn(s.row_weights[row], x);
             while (mask) {
                 int places[TERMS_AHEAD];
-                float means[TERMS_AHEAD];
+                float2 means[TERMS_AHEAD];
                 next_places(mask, places);
 #pragma unroll
                 for (u32 a = 0; a < TERMS_AHEAD; a++) {
-                    means[a] = s.positive[(u64)(first + max(places[a], 0)) * p.weights_stride + j];
+                    means[a] = pair(s.positive, first + max(places[a], 0), p.weights_stride, j);
                 }
 #pragma unroll
                 for (u32 a = 0; a < TERMS_AHEAD; a++) {
                     float xa = __shfl_sync(FULL_WARP, x, places[a] & 31);
                     xa = places[a] >= 0 ? xa : 0.0f;
-                    positive = __fmaf_rn(xa, means[a], positive);
+                    positive = {__fmaf_rn(xa, means[a].x, positive.x), __fmaf_rn(xa, means[a].y, positive.y)};
                     of_bias = __fadd_rn(of_bias, xa);
                 }
             }
         }
-        float negative = 0.0f;
         u32 on = 0;
         for (u32 first = 0; first < s.chains; first += 32) {
             u32 chain = first + lane;
@@ -98,43 +128,36 @@ extern "C" __global__ void __launch_bounds__(256) learn(Statistics s, Parameters
             on += __popc(mask);
             while (mask) {
                 int places[TERMS_AHEAD];
-                float means[TERMS_AHEAD];
+                float2 means[TERMS_AHEAD];
                 next_places(mask, places);
 #pragma unroll
                 for (u32 a = 0; a < TERMS_AHEAD; a++) {
-                    means[a] = s.negative[(u64)(first + max(places[a], 0)) * p.weights_stride + j];
+                    means[a] = pair(s.negative, first + max(places[a], 0), p.weights_stride, j);
                 }
 #pragma unroll
                 for (u32 a = 0; a < TERMS_AHEAD; a++) {
-                    negative = __fadd_rn(negative, places[a] >= 0 ? means[a] : 0.0f);
+                    if (places[a] < 0) means[a] = {0.0f, 0.0f};
+                    negative = {__fadd_rn(negative.x, means[a].x), __fadd_rn(negative.y, means[a].y)};
                 }
             }
         }
-        if (exists) {
-            float* weight = p.weights + (u64)i * p.weights_stride + j;
-            step.take(weight, s, positive, negative);
-            tile[i - first_i][lane] = *weight;
+        step.take(&weights.x, s, positive.x, negative.x);
+        step.take(&weights.y, s, positive.y, negative.y);
+        if (second) {
+            *(float2*)weight = weights;
+        } else if (exists) {
+            *weight = weights.x;
         }
+        tile[2 * lane][warp] = weights.x;
+        tile[2 * lane + 1][warp] = weights.y;
         if (first_j == 0 && lane == 0) step.take(p.visible_bias + i, s, of_bias, (float)on);
     }
-    if (first_i == 0 && warp == 0 && exists) {
-        float positive = 0.0f, negative = 0.0f;
-#pragma unroll 8
-        for (u32 row = 0; row < s.rows.rows; row++) {
-            float weight = s.row_weights ? s.row_weights[row] : 1.0f;
-            positive = __fmaf_rn(weight, s.positive[(u64)row * p.weights_stride + j], positive);
-        }
-#pragma unroll 8
-        for (u32 chain = 0; chain < s.chains; chain++) {
-            negative = __fadd_rn(negative, s.negative[(u64)chain * p.weights_stride + j]);
-        }
-        step.take(p.hidden_bias + j, s, positive, negative);
-    }
+    if (first_i == 0 && warp == LEARN_VISIBLE - 1 && exists) learn_hidden_bias(s, p, step, j);
     if (p.transposed) {
         __syncthreads();
-        u32 i = first_i + lane;
-        for (u32 j = first_j + warp; j < min(first_j + 32, p.n_hidden); j += 8) {
-            if (i < p.n_visible) p.transposed[(u64)j * p.transposed_stride + i] = tile[lane][j - first_j];
+        u32 i = first_i + threadIdx.x % LEARN_VISIBLE;
+        for (u32 n = threadIdx.x / LEARN_VISIBLE; n < min(LEARN_HIDDEN, p.n_hidden - first_j); n += 256 / LEARN_VISIBLE) {
+            if (i < p.n_visible) p.transposed[(u64)(first_j + n) * p.transposed_stride + i] = tile[n][i - first_i];
         }
     }
 }

@@ -21,13 +21,12 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
     propagate(Side side, Rows rows, u32 round, const float* betas, const u64* generator, float* pre_activations,
               float* means, u32* samples) {
     __shared__ List list;
-    __shared__ Jump jumps[2];
     u64 row = blockIdx.x;
     u64 state = 0;
+    Jump over_a_turn = {1, 0};
     if (generator) {
-        if (threadIdx.x < 2) jumps[threadIdx.x] = jump_over(threadIdx.x == 0 ? row * side.made : blockDim.x);
-        __syncthreads();
-        state = jump_over(threadIdx.x).from(jumps[0].from(*generator));
+        state = state_of_lane(*generator, row * side.made + threadIdx.x / 32 * 32);
+        over_a_turn = jump_over(blockDim.x);
     }
     float beta = betas ? betas[row] : 1.0f;
     make_from_row(side, rows, row, round, list, [&](u32 unit, float sum) {
@@ -37,18 +36,22 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
         if (exists && pre_activations) pre_activations[row * side.stride + unit] = pre;
         if (exists && means) means[row * side.stride + unit] = mean_of_odds(pre, odds);
         if (generator) {
-            u32 word = fire(exists, odds, state);
+            u32 word = fire(exists, odds, output(state));
             if (exists && unit % 32 == 0) samples[row * words_of(side.made) + unit / 32] = word;
-            state = jumps[1].from(state);
+            state = over_a_turn.from(state);
         }
     });
 }
 
-/// watched += the mean of the values; moves the generator on by n. One thread: the order of the sum is the CPU's.
-extern "C" __global__ void finish(u64* generator, u64 n, const double* values, u32 rows, double* watched) {
-    *generator = jump_over(n).from(*generator);
+/// watched += the mean of the values; moves the generator on by n. One warp; one thread adds: the order of the sum is the CPU's.
+extern "C" __global__ void __launch_bounds__(32)
+    finish(u64* generator, u64 n, const double* values, u32 rows, double* watched) {
+    u64 state = jump_over(n).from(*generator);
+    if (threadIdx.x > 0) return;
+    *generator = state;
     if (rows > 0) {
         double sum = -0.0;
+#pragma unroll 8
         for (u32 r = 0; r < rows; r++) sum = __dadd_rn(sum, values[r]);
         *watched = __dadd_rn(*watched, __ddiv_rn(sum, (double)rows));
     }

@@ -4,6 +4,8 @@
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
+#define FULL_WARP 0xffffffffu
+
 /// Some number of steps of the generator at once: s <- multiply*s + add.
 struct Jump {
     u64 multiply;
@@ -18,15 +20,43 @@ struct Jump {
     }
 };
 
-/// n steps, in O(log n).
+/// Jumps over 2^i numbers.
+struct Powers {
+    Jump of[64] = {};
+
+    __device__ constexpr Powers() {
+        of[0] = {6364136223846793005ull, 1442695040888963407ull};
+        for (u32 i = 1; i < 64; i++) {
+            of[i].multiply = of[i - 1].multiply * of[i - 1].multiply;
+            of[i].add = of[i - 1].multiply * of[i - 1].add + of[i - 1].add;
+        }
+    }
+};
+__device__ const Powers POWERS;
+
+/// n steps, the same n for all lanes of a warp: each brings the powers of its bits of n, which all lanes then put together.
 __device__ inline Jump jump_over(u64 n) {
+    u32 lane = threadIdx.x % 32;
     Jump jump = {1, 0};
-    Jump power = {6364136223846793005ull, 1442695040888963407ull};
-    for (; n > 0; n >>= 1) {
-        if (n & 1) jump = jump.then(power);
-        power = power.then(power);
+    if (n >> lane & 1) jump = POWERS.of[lane];
+    if (n >> 32 >> lane & 1) jump = jump.then(POWERS.of[32 + lane]);
+#pragma unroll
+    for (u32 step = 16; step > 0; step /= 2) {
+        jump = jump.then({__shfl_xor_sync(FULL_WARP, jump.multiply, step), __shfl_xor_sync(FULL_WARP, jump.add, step)});
     }
     return jump;
+}
+
+/// The state n numbers behind `state`, and for each lane as many more as its number.
+__device__ inline u64 state_of_lane(u64 state, u64 n) {
+    state = jump_over(n).from(state);
+    Jump power = {6364136223846793005ull, 1442695040888963407ull};
+#pragma unroll
+    for (u32 i = 0; i < 5; i++) {
+        if (threadIdx.x >> i & 1) state = power.from(state);
+        power = power.then(power);
+    }
+    return state;
 }
 
 /// The output of the generator in state s: PCG's XSH RR.

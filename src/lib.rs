@@ -91,7 +91,7 @@ mod verbs;
 pub use checkpoint::Checkpoint;
 pub use cpu::Cpu;
 #[cfg(feature = "cuda")]
-pub use cuda::{Cuda, Program};
+pub use cuda::{Cuda, Program, Sweeps};
 pub use dataset::Dataset;
 pub use device::{Batch, Data, Device, Place};
 #[cfg(feature = "cuda")]

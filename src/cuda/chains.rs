@@ -1,9 +1,11 @@
-//! Chains on the device: a block carries one chain through all k steps, or all chains make a step together by products.
+//! Chains on the device, canonical in three ways: a block carries one chain through all k steps; a cluster of blocks does, where
+//! chains are few; or all chains make one layer after the other by blocks that keep strips of the weights, where they are many.
+//! Or all chains make a step together by products.
 
 use super::{
     blas::Blas,
     data::{Batch, Cursor},
-    handle::Cuda,
+    handle::{Cuda, Sweeps},
     launch::{Buffer, Grid, Ptr, SideArgument},
     layers::{Given, Outcome},
     memory::{CudaChains, CudaParameters},
@@ -18,6 +20,19 @@ use cudarc::driver::CudaStream;
 
 /// Shared memory that every device has for a block, less what the chain kernels declare themselves.
 const SHARED_BYTES: usize = (48 - 13) * 1024;
+/// The same for a block of a cluster.
+const CLUSTER_BYTES: usize = (48 - 5) * 1024;
+
+/// Blocks of a cluster, and threads of each: kernels/clusters.cu.
+pub(super) const CLUSTER: u32 = 8;
+const CLUSTER_THREADS: u32 = 256;
+
+/// Units of a strip, warps of its block, chains that a warp carries at a time at most, and how many entries a warp's list has
+/// besides one for each row: kernels/strips.cu.
+const STRIP: u32 = 64;
+const STRIP_WARPS: u32 = 16;
+const CHAINS_AT_ONCE: u32 = 8;
+const STRIP_AHEAD: u32 = 8;
 
 impl CudaChains {
     /// How many numbers a sweep draws.
@@ -25,13 +40,18 @@ impl CudaChains {
         k as u64 * self.len() as u64 * (self.shape.n_visible() + self.shape.n_hidden()) as u64
     }
 
+    /// The bits of both layers do not fit into so many bytes.
+    fn too_large(&self, bytes: usize) -> Error {
+        let found = self.shape.n_visible() + self.shape.n_hidden();
+        Error::Cuda(CudaError::TooLarge { what: "units of both layers", limit: 8 * bytes - 128, found })
+    }
+
     /// A block a chain, with a thread for each unit of the larger layer and room for the bits of both.
     fn grid(&self) -> Result<Grid> {
         let (nv, nh) = (self.shape.n_visible(), self.shape.n_hidden());
         let shared = 8 * (words(nv) + words(nh));
         if shared > SHARED_BYTES {
-            let limit = 8 * SHARED_BYTES - 128;
-            return Err(Error::Cuda(CudaError::TooLarge { what: "units of both layers", limit, found: nv + nh }));
+            return Err(self.too_large(SHARED_BYTES));
         }
         Ok(Grid { shared: shared as u32, ..block_a_row(count("chains", self.len())?, nv.max(nh) as u32) })
     }
@@ -119,16 +139,57 @@ impl Cuda {
         k: usize,
     ) -> Result<()> {
         let (up, down) = (parameters.side(Layer::Visible), parameters.side(Layer::Hidden));
-        match blas {
-            None => {
-                let (generator, k) = (chains.states.generator.ptr(), count("k", k)?);
-                self.run().sweep(stream, chains.grid()?, down, up, chains.argument(), generator, first, k)
-            }
-            Some(blas) => {
-                let at = |_| (chains.states.betas.ptr(), 1);
-                self.launch_steps(stream, blas, [down, up], chains, first, k, at, |_, _| Ok(()))
-            }
+        if let Some(blas) = blas {
+            let at = |_| (chains.states.betas.ptr(), 1);
+            return self.launch_steps(stream, blas, [down, up], chains, first, k, at, |_, _| Ok(()));
         }
+        let (generator, argument) = (chains.states.generator.ptr(), chains.argument());
+        match self.sweeps_of(chains.len(), chains.shape) {
+            Sweeps::Strips => self.launch_strips(stream, [down, up], chains, first, k),
+            Sweeps::Clusters => {
+                let bits = 8 * (words(chains.shape.n_visible()) + words(chains.shape.n_hidden()));
+                let blocks = count("blocks", chains.len() * CLUSTER as usize)?;
+                let grid = Grid { shared: CLUSTER_BYTES as u32, ..Grid::new(blocks, CLUSTER_THREADS) };
+                let room = (CLUSTER_BYTES.saturating_sub(bits) / 4) as u32;
+                if room < CLUSTER_THREADS {
+                    return Err(chains.too_large(CLUSTER_BYTES - 4 * CLUSTER_THREADS as usize));
+                }
+                let k = count("k", k)?;
+                self.run().sweep_in_clusters(stream, grid, down, up, argument, generator, first, k, room)
+            }
+            _ => self.run().sweep(stream, chains.grid()?, down, up, argument, generator, first, count("k", k)?),
+        }
+    }
+
+    /// k steps of all chains, a layer a kernel, blocks going over strips of its units.
+    fn launch_strips(
+        &self, stream: &CudaStream, [down, up]: [SideArgument; 2], chains: &CudaChains, first: u64, k: usize,
+    ) -> Result<()> {
+        let (states, n) = (&*chains.states, count("chains", chains.len())?);
+        let layer = |side: SideArgument, given: Ptr<u32>, first, pre, means, bits| {
+            // A tile of 256 bytes a row, one row of zeros, and two bytes a row in the list of each warp.
+            let free = self.opened().strips - 256 - 2 * STRIP_WARPS * STRIP_AHEAD - 1024;
+            let tile = (free / (256 + 2 * STRIP_WARPS)).min(side.given.next_multiple_of(32)).min(1024) / 32 * 32;
+            let strips = side.made.div_ceil(STRIP);
+            let groups = (self.opened().multiprocessors / strips).clamp(1, n.div_ceil(STRIP_WARPS));
+            let at_once = n.div_ceil(groups * STRIP_WARPS).min(CHAINS_AT_ONCE);
+            let shared = (tile + 1) * 256 + 2 * STRIP_WARPS * (tile + STRIP_AHEAD);
+            let grid = Grid { shared, ..Grid::new(count("blocks", (strips * groups) as usize)?, 32 * STRIP_WARPS) };
+            let (betas, generator) = (states.betas.ptr(), states.generator.ptr());
+            let run = self.run();
+            run.layer_by_strips(
+                stream, grid, side, given, n, betas, 1, generator, first, tile, at_once, pre, means, bits,
+            )
+        };
+        let (visible, hidden) = (states.visible.ptr().cast(), states.hidden.ptr().cast());
+        for step in 0..k {
+            let (first, last) = (first + chains.drawn(step), step + 1 == k);
+            let only_last = |to: Ptr<f32>| if last { to } else { Ptr::NULL };
+            layer(down, hidden, first, only_last(states.visible_pre.ptr()), Ptr::NULL, visible)?;
+            let first = first + u64::from(n) * u64::from(down.made);
+            layer(up, visible, first, Ptr::NULL, only_last(states.hidden_mean.ptr()), hidden)?;
+        }
+        Ok(())
     }
 
     /// k steps of all chains by products, in room that was made. `at` gives the inverse temperatures of the visible layer of a
@@ -171,7 +232,7 @@ impl Cuda {
     /// Moves the generator on by so many numbers, there and here.
     fn advance(&self, chains: &mut CudaChains, numbers: u64) -> Result<()> {
         let generator = chains.states.generator.ptr();
-        self.run().finish(self.stream(), Grid::new(1, 1), generator, numbers, Ptr::NULL, 0, Ptr::NULL)?;
+        self.run().finish(self.stream(), Grid::new(1, 32), generator, numbers, Ptr::NULL, 0, Ptr::NULL)?;
         chains.uniforms.skip(numbers);
         Ok(())
     }

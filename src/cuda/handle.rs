@@ -2,10 +2,11 @@
 
 use super::{
     blas::Blas,
+    chains::CLUSTER,
     launch::{self, Kernels, PTX, SOURCE},
     opened::{Opened, Program},
 };
-use crate::{error::Result, verbs::Sums};
+use crate::{error::Result, shape::Shape, verbs::Sums};
 use cudarc::driver::CudaStream;
 use std::{
     fmt::{self, Display},
@@ -16,6 +17,23 @@ use std::{
 const LEAST_CHAINS: usize = 1024;
 /// From so many rows on, it does everything else by products.
 const LEAST_ROWS: usize = 256;
+/// From so many chains on, which together pass so many weights in a half-step, strips of weights are faster than a chain a block.
+const LEAST_STRIPS: usize = 256;
+const LEAST_WEIGHTS: usize = 350_000_000;
+
+/// How kernels with canonical sums move chains. The results are the same bits.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sweeps {
+    /// As is the fastest for so many chains.
+    Auto,
+    /// A chain a block.
+    Blocks,
+    /// A chain a cluster of blocks, where the device has them.
+    Clusters,
+    /// All chains a layer at a time, by blocks that keep strips of the weights.
+    Strips,
+}
 
 /// An NVIDIA GPU.
 ///
@@ -33,12 +51,11 @@ pub struct Cuda {
     /// With canonical sums none.
     blas: Option<Arc<Blas>>,
     sums: Sums,
+    sweeps: Sweeps,
 }
 
 impl Cuda {
     /// GPU number `ordinal`, from 0, as the driver counts them, with canonical sums.
-    ///
-    /// Compiles the kernels, which takes a second.
     ///
     /// # Errors
     /// [`Error::Cuda`](crate::Error::Cuda): no driver, no such device, either too old, or no kernels for it.
@@ -52,7 +69,12 @@ impl Cuda {
     /// Those of [`new`](Self::new).
     #[doc(hidden)]
     pub fn with_program(ordinal: usize, program: Program<'_>) -> Result<Self> {
-        Ok(Self { opened: Arc::new(Opened::open(ordinal, program)?), blas: None, sums: Sums::Canonical })
+        Ok(Self {
+            opened: Arc::new(Opened::open(ordinal, program)?),
+            blas: None,
+            sums: Sums::Canonical,
+            sweeps: Sweeps::Auto,
+        })
     }
 
     /// The same handle with other sums; opens cuBLAS for all but the canonical ones.
@@ -65,6 +87,18 @@ impl Cuda {
             _ => Some(Arc::new(Blas::open(self.stream(), sums == Sums::GemmTf32)?)),
         };
         Ok(Self { blas, sums, ..self })
+    }
+
+    /// The same handle with chains moved in that way, for tests and benches.
+    #[doc(hidden)]
+    pub fn with_sweeps(self, sweeps: Sweeps) -> Self {
+        Self { sweeps, ..self }
+    }
+
+    /// Whether the device and its kernels have clusters of blocks.
+    #[doc(hidden)]
+    pub fn has_clusters(&self) -> bool {
+        self.run().have_clusters()
     }
 
     /// The kernels' source, and the PTX that comes with the crate.
@@ -102,6 +136,19 @@ impl Cuda {
 
     pub(super) fn run(&self) -> &Kernels {
         &self.opened.kernels
+    }
+
+    /// How so many chains of a model move fastest.
+    pub(super) fn sweeps_of(&self, chains: usize, shape: Shape) -> Sweeps {
+        let (clusters, at_once) = (self.has_clusters(), 2 * self.opened.multiprocessors as usize / CLUSTER as usize);
+        let passed = chains.saturating_mul(shape.n_visible()).saturating_mul(shape.n_hidden());
+        match self.sweeps {
+            Sweeps::Clusters if !clusters => Sweeps::Blocks,
+            Sweeps::Auto if clusters && chains <= at_once => Sweeps::Clusters,
+            Sweeps::Auto if chains >= LEAST_STRIPS && passed >= LEAST_WEIGHTS => Sweeps::Strips,
+            Sweeps::Auto => Sweeps::Blocks,
+            told => told,
+        }
     }
 
     /// cuBLAS, where it moves so many chains.

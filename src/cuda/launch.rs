@@ -8,7 +8,7 @@ use super::failure::{failed, no_memory};
 use crate::error::{CudaError, Error, Result};
 use cudarc::driver::{
     CudaContext, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr, DeviceRepr, DriverError,
-    LaunchConfig, PushKernelArg, ValidAsZeroBits, result, sys,
+    LaunchArgs, LaunchConfig, PushKernelArg, ValidAsZeroBits, result, sys,
 };
 use std::{fmt, marker::PhantomData, sync::Arc};
 
@@ -16,6 +16,8 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 pub(super) const SOURCE: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.cu"));
 /// The same, compiled once by an old NVRTC, for hosts that have a driver and nothing else.
 pub(super) const PTX: &str = include_str!("../../kernels/ptx/compute_70.ptx");
+/// The same for devices with clusters, from compute capability 9.0 on.
+pub(super) const PTX_OF_CLUSTERS: &str = include_str!("../../kernels/ptx/compute_90.ptx");
 
 /// Numbers in device memory, released in the order of the stream's work. An empty buffer has no memory: the driver has none of
 /// no size.
@@ -237,19 +239,44 @@ impl Grid {
     pub fn new(blocks: u32, threads: u32) -> Self {
         Self { blocks, slices: 1, threads, shared: 0 }
     }
+
+    /// # Safety
+    /// The arguments must be the kernel's in number, order and width. Every address among them must be that of a buffer whose
+    /// size follows from the shape and the number of rows that go with it: within those sizes the kernels stay. A buffer
+    /// is released in stream order, so after this launch.
+    unsafe fn launch(self, launch: &mut LaunchArgs<'_>, kernel: &'static str) -> Result<()> {
+        let config = LaunchConfig {
+            grid_dim: (self.blocks, self.slices, 1),
+            block_dim: (self.threads, 1, 1),
+            shared_mem_bytes: self.shared,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { launch.launch(config) }.map(drop).map_err(failed(kernel))
+    }
 }
 
-/// Makes [`Kernels`]: the loaded functions, and for each a method that launches it.
+/// Makes [`Kernels`]: the loaded functions, and for each a method that launches it. Some only exist for devices with clusters.
 macro_rules! kernels {
-    ($(fn $name:ident($($argument:ident: $type:ty),* $(,)?);)*) => {
+    (
+        $(fn $name:ident($($argument:ident: $type:ty),* $(,)?);)*
+        where clusters { $(fn $cluster_name:ident($($cluster_argument:ident: $cluster_type:ty),* $(,)?);)* }
+    ) => {
         /// The kernels, loaded.
         pub(super) struct Kernels {
             $($name: CudaFunction,)*
+            $($cluster_name: Option<CudaFunction>,)*
         }
 
         impl Kernels {
             pub fn load(module: &Arc<CudaModule>) -> std::result::Result<Self, DriverError> {
-                Ok(Self { $($name: module.load_function(stringify!($name))?,)* })
+                let optional = |name| match module.load_function(name) {
+                    Err(DriverError(sys::cudaError_enum::CUDA_ERROR_NOT_FOUND)) => Ok(None),
+                    loaded => loaded.map(Some),
+                };
+                Ok(Self {
+                    $($name: module.load_function(stringify!($name))?,)*
+                    $($cluster_name: optional(stringify!($cluster_name))?,)*
+                })
             }
 
             $(
@@ -257,22 +284,32 @@ macro_rules! kernels {
                 pub fn $name(&self, stream: &CudaStream, grid: Grid, $($argument: $type),*) -> Result<()> {
                     let mut launch = stream.launch_builder(&self.$name);
                     $(launch.arg(&$argument);)*
-                    let config = LaunchConfig {
-                        grid_dim: (grid.blocks, grid.slices, 1),
-                        block_dim: (grid.threads, 1, 1),
-                        shared_mem_bytes: grid.shared,
-                    };
-                    // SAFETY: the arguments are the kernel's in number, order and width (the test below). Every address
-                    // is that of a buffer whose size follows from the shape and the number of rows that go with it, and
-                    // a buffer is released in stream order, so after this launch. The kernels stay within those sizes.
-                    unsafe { launch.launch(config) }.map(drop).map_err(failed(concat!("kernel ", stringify!($name))))
+                    // SAFETY: as `Grid::launch` says; the arguments are the kernel's in number, order and width (the test
+                    // below).
+                    unsafe { grid.launch(&mut launch, stringify!($name)) }
+                }
+            )*
+            $(
+                #[allow(clippy::too_many_arguments)]
+                pub fn $cluster_name(
+                    &self, stream: &CudaStream, grid: Grid, $($cluster_argument: $cluster_type),*
+                ) -> Result<()> {
+                    let absent = DriverError(sys::cudaError_enum::CUDA_ERROR_NOT_FOUND);
+                    let kernel = self.$cluster_name.as_ref().ok_or_else(|| failed("cuModuleGetFunction")(absent))?;
+                    let mut launch = stream.launch_builder(kernel);
+                    $(launch.arg(&$cluster_argument);)*
+                    // SAFETY: as above.
+                    unsafe { grid.launch(&mut launch, stringify!($cluster_name)) }
                 }
             )*
         }
 
         /// Name, and size of each parameter.
         #[cfg(test)]
-        const SIGNATURES: &[(&str, &[usize])] = &[$((stringify!($name), &[$(size_of::<$type>()),*])),*];
+        const SIGNATURES: &[(&str, &[usize])] = &[
+            $((stringify!($name), &[$(size_of::<$type>()),*]),)*
+            $((stringify!($cluster_name), &[$(size_of::<$cluster_type>()),*]),)*
+        ];
     };
 }
 
@@ -314,6 +351,28 @@ kernels! {
         down: SideArgument, up: SideArgument, chains: u32, states: Ptr<f32>, sums: Ptr<f32>, betas: Ptr<f32>, log_weights: Ptr<f64>,
     );
     fn learn_bias(means: MeansArgument, bias: Ptr<f32>, step: StepArgument);
+    fn layer_by_strips(
+        side: SideArgument, given: Ptr<u32>, chains: u32, betas: Ptr<f32>, beta_step: u32, generator: Ptr<u64>, first: u64,
+        tile: u32, at_once: u32, pre_activations: Ptr<f32>, means: Ptr<f32>, bits: Ptr<u32>,
+    );
+    where clusters {
+        fn sweep_in_clusters(
+            down: SideArgument, up: SideArgument, chains: ChainsArgument, generator: Ptr<u64>, first: u64, k: u32, room: u32,
+        );
+    }
+}
+
+impl Kernels {
+    /// Whether there are kernels for clusters of blocks.
+    pub fn have_clusters(&self) -> bool {
+        self.sweep_in_clusters.is_some()
+    }
+
+    /// Lets blocks of `layer_by_strips` have so many bytes of shared memory.
+    pub fn allow_strips(&self, bytes: u32) -> std::result::Result<(), DriverError> {
+        let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        self.layer_by_strips.set_attribute(attribute, bytes as i32)
+    }
 }
 
 /// Launches that were recorded once and are repeated as a whole.
@@ -407,6 +466,26 @@ pub(super) fn version(v: i32) -> String {
     format!("{}.{}", v / 1000, v % 1000 / 10)
 }
 
+/// Lets the device's pool of memory keep a gibibyte of what is released, where it would give all of it back to the driver: a call
+/// that needs room anew would wait for the driver longer than for its work.
+pub(super) fn keep_memory(context: &CudaContext) -> Result<()> {
+    const KEPT: u64 = 1 << 30;
+    context.bind_to_thread().map_err(failed("choice of the device"))?;
+    let mut pool = std::ptr::null_mut();
+    // SAFETY: writes the handle of the pool that the device has.
+    let found = unsafe { sys::cuDeviceGetDefaultMemPool(&raw mut pool, context.cu_device()) };
+    match found.result() {
+        // Without a pool memory comes and goes by calls that wait.
+        Err(DriverError(sys::cudaError_enum::CUDA_ERROR_NOT_SUPPORTED)) => return Ok(()),
+        found => found.map_err(failed("cuDeviceGetDefaultMemPool"))?,
+    }
+    let (mut kept, threshold) = (KEPT, sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD);
+    // SAFETY: this attribute is 64 bits, which are read before the call returns.
+    unsafe { sys::cuMemPoolSetAttribute(pool, threshold, (&raw mut kept).cast()) }
+        .result()
+        .map_err(failed("cuMemPoolSetAttribute"))
+}
+
 /// All work of this crate is in one stream for each device, so that nothing has to wait for events, and launches can be
 /// captured.
 pub(super) fn without_events(context: &CudaContext) {
@@ -438,11 +517,14 @@ mod tests {
 
     #[test]
     fn wrappers_have_the_parameters_of_the_kernels() {
-        let mut kernels = signatures(PTX);
+        let (mut kernels, mut without) = (signatures(PTX_OF_CLUSTERS), signatures(PTX));
         let mut wrappers: Vec<_> = SIGNATURES.iter().map(|(name, sizes)| (name.to_string(), sizes.to_vec())).collect();
         kernels.sort();
+        without.sort();
         wrappers.sort();
         assert_eq!(kernels, wrappers);
+        wrappers.retain(|(name, _)| !name.ends_with("in_clusters"));
+        assert_eq!(without, wrappers);
     }
 
     #[test]

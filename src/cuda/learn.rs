@@ -16,6 +16,9 @@ use crate::{
     verbs::{BatchMeans, Learning},
 };
 
+/// Visible and hidden units of a block of the kernel `learn`.
+const LEARN_TILE: [u32; 2] = [8, 64];
+
 impl CudaWork {
     /// The statistics of the positive phase that was run last.
     pub(super) fn positive_statistics(&self, batch: Batch<'_>) -> Result<StatisticsArgument> {
@@ -90,7 +93,7 @@ impl Cuda {
     ) -> Result<()> {
         let n = [s.rows.rows, s.chains].map(|n| n as usize);
         let Some(blas) = self.blas_for_rows(n[0] + n[1]) else {
-            return self.run().learn(self.stream(), block_of_weights(&to)?, s, to, step);
+            return self.run().learn(self.stream(), block_of_weights(&to, LEARN_TILE)?, s, to, step);
         };
         work.grow_numbers(self, shape, n)?;
         self.learn_by_products(blas, s, to, step, work)?;

@@ -52,13 +52,15 @@ impl Memory for Cuda {
     }
 
     fn work(&self, _: Shape) -> Result<CudaWork> {
+        let stream = || self.opened().context.new_stream().map_err(failed("making of a stream"));
         Ok(CudaWork {
             cursor: Cursor::new(self)?,
             positive: Buffer::EMPTY,
             numbers: [Buffer::EMPTY, Buffer::EMPTY],
             scratch: Scratch::EMPTY,
             watched: Buffer::zeros(self.stream(), 1)?,
-            recorder: self.opened().context.new_stream().map_err(failed("making of a stream"))?,
+            recorder: stream()?,
+            beside: stream()?,
             captured: None,
         })
     }
@@ -67,7 +69,7 @@ impl Memory for Cuda {
 impl Cuda {
     /// Writes the transposed weights.
     pub(super) fn transpose(&self, parameters: ParametersArgument) -> Result<()> {
-        self.run().transpose(self.stream(), block_of_weights(&parameters)?, parameters)
+        self.run().transpose(self.stream(), block_of_weights(&parameters, [32, 32])?, parameters)
     }
 }
 
@@ -348,8 +350,9 @@ pub struct CudaWork {
     pub(super) scratch: Scratch,
     /// The sum over updates of the mean of what was watched.
     pub(super) watched: Buffer<f64>,
-    /// Only records.
+    /// Only record: what comes one after the other, and what goes beside it.
     pub(super) recorder: Arc<CudaStream>,
+    pub(super) beside: Arc<CudaStream>,
     pub(super) captured: Option<Captured>,
 }
 

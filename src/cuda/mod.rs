@@ -133,5 +133,5 @@ mod phases;
 mod sizes;
 
 pub(crate) use data::{Batch, Data};
-pub use handle::Cuda;
+pub use handle::{Cuda, Sweeps};
 pub use opened::Program;

@@ -2,11 +2,14 @@
 
 use super::{
     failure::{failed, message},
-    launch::{self, Kernels, PTX, SOURCE},
+    launch::{self, Kernels, PTX, PTX_OF_CLUSTERS, SOURCE},
 };
 use crate::error::{CudaError, Error, Result};
 use cudarc::{
-    driver::{CudaContext, CudaStream, DriverError, result, sys::cudaError_enum as Code},
+    driver::{
+        CudaContext, CudaStream, DriverError, result,
+        sys::{CUdevice_attribute as Attribute, cudaError_enum as Code},
+    },
     nvrtc::{CompileError, CompileOptions, Ptx, compile_ptx_with_opts},
 };
 use std::{
@@ -23,15 +26,19 @@ const FIRST_LINE: &str = concat!("// harmonium kernels ", env!("HARMONIUM_KERNEL
 /// The oldest driver that takes the PTX, as the driver gives it, and the oldest device.
 const OLDEST_DRIVER: i32 = 12000;
 const OLDEST_DEVICE: (i32, i32) = (7, 0);
+/// The oldest device with clusters of blocks.
+const OLDEST_CLUSTERS: (i32, i32) = (9, 0);
 
 /// Where the kernels come from.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub enum Program<'a> {
-    /// Compiled for the device by NVRTC; where that cannot be had, the PTX that comes with the crate.
+    /// The PTX that comes with the crate; where the driver does not take it, what NVRTC makes of the source.
     Own,
     /// The PTX that comes with the crate.
     OwnPtx,
+    /// What NVRTC makes of the source for the device.
+    Compiled,
     /// Another source: how the tests plant faults.
     Source(&'a str),
     /// Other PTX. Its first line must name the source.
@@ -49,6 +56,9 @@ pub(super) struct Opened {
     pub stream: Arc<CudaStream>,
     pub kernels: Kernels,
     pub name: String,
+    pub multiprocessors: u32,
+    /// Bytes of shared memory that a block of `layer_by_strips` may have.
+    pub strips: u32,
 }
 
 impl fmt::Debug for Opened {
@@ -84,8 +94,13 @@ impl Opened {
         let stream = context.new_stream().map_err(failed("making of a stream"))?;
         let name = context.name().map_err(failed("cuDeviceGetName"))?;
         let kernels = load(&context, capability, program)?;
+        let attribute = |which| context.attribute(which).map(|n| n as u32).map_err(failed("cuDeviceGetAttribute"));
+        let multiprocessors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        let strips = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
+        kernels.allow_strips(strips).map_err(failed("cuFuncSetAttribute"))?;
+        launch::keep_memory(&context)?;
         let handle = HANDLES.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(Self { handle, context, stream, kernels, name })
+        Ok(Self { handle, context, stream, kernels, name, multiprocessors, strips })
     }
 }
 
@@ -99,20 +114,26 @@ fn load(context: &Arc<CudaContext>, capability: (i32, i32), program: Program<'_>
         Some(FIRST_LINE) => module(Ptx::from_src(ptx)),
         _ => Err("it was made from another source".to_owned()),
     };
-    let not_tried = || Err("not tried".to_owned());
-    let (nvrtc, ptx) = match program {
-        Program::Own => match compiled(SOURCE) {
-            Ok(kernels) => return Ok(kernels),
-            // Without NVRTC, or with one that does not know the device or is newer than the driver.
-            nvrtc => (nvrtc, given(PTX)),
-        },
-        Program::OwnPtx => (not_tried(), given(PTX)),
-        Program::Source(source) => (compiled(source), not_tried()),
-        Program::Ptx(ptx) => (not_tried(), given(ptx)),
+    // The driver may be older than the PTX for clusters.
+    let own_ptx = || {
+        let clusters = if capability >= OLDEST_CLUSTERS { given(PTX_OF_CLUSTERS).ok() } else { None };
+        clusters.map_or_else(|| given(PTX), Ok)
     };
-    match (nvrtc, ptx) {
+    let not_tried = || Err("not tried".to_owned());
+    let (ptx, nvrtc) = match program {
+        Program::Own => match own_ptx() {
+            // What differs from the PTX that NVRTC makes for the device itself is not worth the second that it takes.
+            Ok(kernels) => return Ok(kernels),
+            ptx => (ptx, compiled(SOURCE)),
+        },
+        Program::OwnPtx => (own_ptx(), not_tried()),
+        Program::Ptx(ptx) => (given(ptx), not_tried()),
+        Program::Compiled => (not_tried(), compiled(SOURCE)),
+        Program::Source(source) => (not_tried(), compiled(source)),
+    };
+    match (ptx, nvrtc) {
         (Ok(kernels), _) | (_, Ok(kernels)) => Ok(kernels),
-        (Err(nvrtc), Err(ptx)) => Err(Error::Cuda(CudaError::NoKernels { nvrtc, ptx })),
+        (Err(ptx), Err(nvrtc)) => Err(Error::Cuda(CudaError::NoKernels { nvrtc, ptx })),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     blas::Blas,
     data::Batch,
+    failure::failed,
     handle::Cuda,
     launch::{Graph, Grid, Ptr, RowsArgument},
     layers::{Given, Outcome},
@@ -35,7 +36,7 @@ impl verbs::Contrasting for Cuda {
             Some(Captured { graph: Some(graph), .. }) => Some(graph),
             // cuBLAS loads a kernel when it is needed first, which may not be while launches are captured.
             None if of_rows.is_some() || of_chains.is_some() => None,
-            _ => Some(Graph::record(&work.recorder, stream, |recorder| phases.launch(recorder))?),
+            _ => Some(Graph::record(&work.recorder, stream, |recorder| phases.launch_beside(recorder))?),
         };
         let graph = match graph {
             Some(mut graph) => graph.launch().map(|()| Some(graph))?,
@@ -123,9 +124,34 @@ impl BothPhases<'_> {
     fn launch(&self, stream: &CudaStream) -> Result<()> {
         self.positive(stream)?;
         self.watch_start(stream)?;
-        let Self { cuda, parameters, chains, plan, .. } = self;
-        cuda.launch_sweep(stream, self.of_chains, parameters, chains, self.first_draw(), plan.k)?;
+        self.sweep(stream)?;
         self.end(stream)
+    }
+
+    /// The kernels, those that look at the batch beside the sweep: few chains leave most of the device free.
+    fn launch_beside(&self, stream: &CudaStream) -> Result<()> {
+        let beside = &self.work.beside;
+        let starts = !self.plan.persistent;
+        if starts {
+            self.positive(stream)?;
+        }
+        beside.join(stream).map_err(failed("cuStreamWaitEvent"))?;
+        let look = || {
+            if !starts {
+                self.positive(beside)?;
+            }
+            self.watch_start(beside)
+        };
+        let launched = look().and_then(|()| self.sweep(stream));
+        // In any case: a stream that does not come back makes the recording worthless, and goes on recording itself.
+        stream.join(beside).map_err(failed("cuStreamWaitEvent"))?;
+        launched.and_then(|()| self.end(stream))
+    }
+
+    /// The chains' k steps.
+    fn sweep(&self, stream: &CudaStream) -> Result<()> {
+        let Self { cuda, parameters, chains, plan, .. } = self;
+        cuda.launch_sweep(stream, self.of_chains, parameters, chains, self.first_draw(), plan.k)
     }
 
     fn given(&self) -> Given {
@@ -170,7 +196,7 @@ impl BothPhases<'_> {
         }
         let rows = if self.plan.watch == Watch::Nothing { 0 } else { self.rows.rows };
         let (generator, values, watched) = (states.generator.ptr(), work.scratch.values.ptr(), work.watched.ptr());
-        self.cuda.run().finish(stream, Grid::new(1, 1), generator, self.drawn(), values, rows, watched)
+        self.cuda.run().finish(stream, Grid::new(1, 32), generator, self.drawn(), values, rows, watched)
     }
 
     fn cross_entropy(&self, stream: &CudaStream, pre: Ptr<f32>) -> Result<()> {

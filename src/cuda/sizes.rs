@@ -72,8 +72,8 @@ pub(super) fn block_of_rows(units: u32, rows: u32, rows_a_block: u32) -> Result<
     Ok(Grid::new(count("units of all rows", blocks)?, threads))
 }
 
-/// A block of 256 threads for each 32 × 32 weights.
-pub(super) fn block_of_weights(parameters: &ParametersArgument) -> Result<Grid> {
-    let blocks = parameters.n_visible.div_ceil(32) as usize * parameters.n_hidden.div_ceil(32) as usize;
+/// A block of 256 threads for so many visible × so many hidden units' weights.
+pub(super) fn block_of_weights(parameters: &ParametersArgument, [visible, hidden]: [u32; 2]) -> Result<Grid> {
+    let blocks = parameters.n_visible.div_ceil(visible) as usize * parameters.n_hidden.div_ceil(hidden) as usize;
     Ok(Grid::new(count("weights", blocks)?, 256))
 }

@@ -1,0 +1,255 @@
+// Few chains: a cluster of blocks carries one chain through all steps, each block some units of both layers. chains.cu does the
+// same by one block. For devices that have clusters, from compute capability 9.0 on.
+//
+// Every block keeps the bits of the whole chain. What it draws it writes into the shared memory of all blocks, which count
+// the bytes that reach them: that is all that the blocks wait for. A barrier of the cluster would make global memory
+// consistent besides, at several times the price, and empty the first-level cache.
+#include "layers.cuh"
+
+#if __CUDA_ARCH__ >= 900 && (__CUDACC_VER_MAJOR__ > 12 || __CUDACC_VER_MAJOR__ == 12 && __CUDACC_VER_MINOR__ >= 1)
+
+/// Blocks of a cluster, and threads of a block.
+#define CLUSTER 8u
+#define CLUSTER_THREADS 256u
+
+__device__ inline u32 rank_in_cluster() {
+    u32 rank;
+    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    return rank;
+}
+
+__device__ inline u32 shared_address(const void* at) { return (u32)__cvta_generic_to_shared(at); }
+
+/// Where the block of that rank has what this one has at an address.
+__device__ inline u32 address_in(u32 address, u32 rank) {
+    u32 there;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
+    return there;
+}
+
+/// Waits until all blocks of the cluster are here.
+__device__ inline void meet_in_cluster() {
+    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+/// The bits of a layer that come from all blocks of the cluster, round after round.
+struct Arrivals {
+    /// Addresses of the words and of the barrier that counts their bytes: in this block, and in that of the lane's rank.
+    u32 barrier, words_there, barrier_there;
+    u32 bytes;
+
+    /// To be followed by a barrier of the cluster.
+    __device__ void open(const u32* words, u64* counter, u32 units) {
+        u32 rank = threadIdx.x % CLUSTER;
+        barrier = shared_address(counter);
+        words_there = address_in(shared_address(words), rank);
+        barrier_there = address_in(barrier, rank);
+        bytes = (units + 31) / 32 * 4;
+        if (threadIdx.x == 0) {
+            asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barrier) : "memory");
+            asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        }
+        expect();
+    }
+
+    /// Begins a round. By then the whole block must have seen the end of the round before, or some of its threads could miss
+    /// it: words may come as soon as other blocks make them, but a round does not end before it is expected.
+    __device__ void expect() const {
+        if (threadIdx.x > 0) return;
+        asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+    }
+
+    /// A word for all blocks, from a whole warp.
+    __device__ void send(u32 number, u32 word) const {
+        if (threadIdx.x % 32 >= CLUSTER) return;
+        asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [%0], %1, [%2];" ::"r"(
+                         words_there + 4 * number),
+                     "r"(word), "r"(barrier_there)
+                     : "memory");
+    }
+
+    /// Waits for all words of a round, rounds being counted from 0.
+    __device__ void await(u32 round) const {
+        u32 done;
+        do {
+            asm volatile(
+                "{\n\t.reg .pred p;\n\tmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n\tselp.u32 %0, 1, 0, p;\n\t}"
+                : "=r"(done)
+                : "r"(barrier), "r"(round % 2)
+                : "memory");
+        } while (!done);
+    }
+};
+
+/// What a block makes of a layer: units in whole words, as many as it has threads at most, and in turns where there are more.
+struct Part {
+    u32 first, width, turn;
+    /// Which of the rows that a warp copies at a time a lane works on, what of it, and how many rows they are.
+    u32 row, place, rows_at_once;
+    /// So many rows have room at a time.
+    u32 most;
+    /// Of the thread's unit, if there is one.
+    bool exists;
+    float bias;
+
+    __device__ Part(const Side& side, u32 rank, u32 number, u32 room) {
+        u32 words = (side.made + 31) / 32, each = min(CLUSTER_THREADS / 32, (words + CLUSTER - 1) / CLUSTER);
+        turn = CLUSTER * 32 * each;
+        first = number * turn + rank * 32 * each;
+        width = first < side.stride ? min(32 * each, side.stride - first) : 0;
+        u32 pieces = max(width / 4, 1u), lane = threadIdx.x % 32;
+        rows_at_once = max(32 / pieces, 1u);
+        row = lane / pieces;
+        place = lane % pieces * 4;
+        // Where pieces do not divide the warp some lanes have nothing to do.
+        if (width == 0 || row >= rows_at_once) row = 0xffffu;
+        most = room / max(width, 1u);
+        exists = threadIdx.x < width && first + threadIdx.x < side.made;
+        bias = exists ? side.bias[first + threadIdx.x] : 0.0f;
+    }
+};
+
+/// The asynchronous copies of a thread's rows, from `at` to `end` of the list.
+__device__ inline void copy_rows(const Side& side, const Part& part, const u32* units, float* stage, u32 begin, u32 at, u32 end) {
+    const float* weights = side.weights + part.first + part.place;
+    for (u32 r = at + part.row; r < end; r += part.rows_at_once) {
+        const float* from = weights + (u64)units[r] * side.stride;
+        u32 to = shared_address(stage + (r - begin) * part.width + part.place);
+        for (u32 more = part.place; more < part.width; more += 128, from += 128, to += 512) {
+            asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+        }
+    }
+}
+
+/// sum + the weights of the thread's unit in so many rows.
+__device__ inline float add_rows(float sum, const float* weights, u32 width, u32 rows) {
+    u32 r = 0;
+#pragma unroll 2
+    for (; r + 8 <= rows; r += 8, weights += 8 * width) {
+        float w[8];
+#pragma unroll
+        for (u32 a = 0; a < 8; a++) w[a] = weights[a * width];
+#pragma unroll
+        for (u32 a = 0; a < 8; a++) sum = __fadd_rn(sum, w[a]);
+    }
+    // Zeros at the end change nothing: no sum is -0.
+    if (r < rows) {
+        float w[7];
+#pragma unroll
+        for (u32 a = 0; a < 7; a++) w[a] = r + a < rows ? weights[a * width] : 0.0f;
+#pragma unroll
+        for (u32 a = 0; a < 7; a++) sum = __fadd_rn(sum, w[a]);
+    }
+    return sum;
+}
+
+/// Makes the block's part of a layer: a warp lists the active units of some neighbouring words and copies their rows; then each
+/// thread adds up its unit's column. `take` gets the threads of whole warps, their unit and its sum. At some point all threads of
+/// the block meet.
+template <class Take>
+__device__ void make_part(const Side& side, Part part, u32 rank, const u32* words, u32* units, float* stage, u32 room, Take take) {
+    constexpr u32 EACH = 32 / (CLUSTER_THREADS / 32);
+    u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    for (u32 turn = 0; turn * part.turn < side.made; turn++) {
+        if (turn > 0) part = Part(side, rank, turn, room);
+        // Who makes nothing must not even look: others do not wait for it before they change the words.
+        if (part.width == 0) {
+            __syncthreads();
+            continue;
+        }
+        float sum = 0.0f;
+        for (u32 tile = 0; tile < side.given; tile += TILE) {
+            if (turn > 0 || tile > 0) __syncthreads();
+            u32 word = lane < (min(side.given - tile, TILE) + 31) / 32 ? words[tile / 32 + lane] : 0;
+            u32 through = __popc(word);
+#pragma unroll
+            for (u32 step = 1; step < 32; step *= 2) {
+                u32 lower = __shfl_up_sync(FULL_WARP, through, step);
+                if (lane >= step) through += lower;
+            }
+            u32 before = through - __popc(word), listed = __shfl_sync(FULL_WARP, through, 31);
+            u32 at = __shfl_sync(FULL_WARP, before, EACH * warp);
+            u32 end = __shfl_sync(FULL_WARP, through, EACH * warp + EACH - 1);
+#pragma unroll
+            for (u32 w = EACH * warp; w < EACH * warp + EACH; w++) {
+                u32 bits = __shfl_sync(FULL_WARP, word, w), start = __shfl_sync(FULL_WARP, before, w);
+                if (bits >> lane & 1) units[start + __popc(bits & ((1u << lane) - 1))] = tile + 32 * w + lane;
+            }
+            __syncwarp();
+            u32 begin = 0;
+            do {
+                u32 rows = min(part.most, listed - begin);
+                if (begin > 0) __syncthreads();
+                copy_rows(side, part, units, stage, begin, max(at, begin), min(end, begin + rows));
+                asm volatile("cp.async.wait_all;" ::: "memory");
+                __syncthreads();
+                if (part.exists) sum = add_rows(sum, stage + threadIdx.x, part.width, rows);
+                begin += rows;
+            } while (begin < listed);
+        }
+        if (threadIdx.x < part.width) take(part, part.first + threadIdx.x, sum);
+    }
+}
+
+/// k times v ~ P(v|h), h ~ P(h|v), every chain at its own inverse temperature. `room`: floats of rows that a block has room for.
+extern "C" __global__ void __launch_bounds__(CLUSTER_THREADS, 1) __cluster_dims__(CLUSTER, 1, 1)
+    sweep_in_clusters(Side down, Side up, Chains chains, const u64* generator, u64 first, u32 k, u32 room) {
+    extern __shared__ float stage[];
+    __shared__ u32 units[TILE];
+    __shared__ u64 counters[2];
+    u32 rank = rank_in_cluster(), lane = threadIdx.x % 32;
+    u64 chain = blockIdx.x / CLUSTER, n_chains = gridDim.x / CLUSTER;
+    u32 hidden_words = words_of(up.made), visible_words = words_of(down.made);
+    u32 *hidden = (u32*)(stage + room), *visible = hidden + hidden_words;
+    for (u32 w = threadIdx.x; w < hidden_words; w += CLUSTER_THREADS) hidden[w] = chains.hidden[chain * hidden_words + w];
+    for (u32 w = threadIdx.x; w < visible_words; w += CLUSTER_THREADS) visible[w] = 0;
+    Arrivals of_visible, of_hidden;
+    of_visible.open(visible, &counters[0], down.made);
+    of_hidden.open(hidden, &counters[1], up.made);
+    float beta = chains.betas[chain];
+    Part visible_part(down, rank, 0, room), hidden_part(up, rank, 0, room);
+    u64 state = *generator;
+    u32 warps_first = threadIdx.x / 32 * 32;
+    u64 visible_draw = state_of_lane(state, first + chain * down.made + visible_part.first + warps_first);
+    u64 hidden_draw = state_of_lane(state, first + n_chains * down.made + chain * up.made + hidden_part.first + warps_first);
+    // From step to step, and from turn to turn of the blocks.
+    Jump over_a_step = jump_over(n_chains * ((u64)down.made + up.made));
+    Jump over_visible = jump_over(visible_part.turn), over_hidden = jump_over(hidden_part.turn);
+    meet_in_cluster();
+    for (u32 step = 0; step < k; step++) {
+        bool last = step + 1 == k;
+        state = visible_draw;
+        u32 number = output(state);
+        make_part(down, visible_part, rank, hidden, units, stage, room, [&](const Part& part, u32 unit, float sum) {
+            float pre = part.exists ? pre_activation_of(sum, part.bias, 0.0f, beta) : 0.0f;
+            u32 word = fire(part.exists, odds_off(pre), number);
+            if (unit - lane < down.made) of_visible.send(unit / 32, word);
+            if (last && part.exists) chains.visible_pre[chain * down.stride + unit] = pre;
+            state = over_visible.from(state);
+            number = output(state);
+        });
+        if (step > 0) of_hidden.expect();
+        visible_draw = over_a_step.from(visible_draw);
+        state = hidden_draw;
+        number = output(state);
+        of_visible.await(step);
+        make_part(up, hidden_part, rank, visible, units, stage, room, [&](const Part& part, u32 unit, float sum) {
+            float pre = part.exists ? pre_activation_of(sum, part.bias, 0.0f, beta) : 0.0f;
+            float odds = odds_off(pre);
+            u32 word = fire(part.exists, odds, number);
+            if (unit - lane < up.made) of_hidden.send(unit / 32, word);
+            if (last && part.exists) chains.hidden_mean[chain * up.stride + unit] = mean_of_odds(pre, odds);
+            state = over_hidden.from(state);
+            number = output(state);
+        });
+        if (!last) of_visible.expect();
+        hidden_draw = over_a_step.from(hidden_draw);
+        of_hidden.await(step);
+    }
+    if (rank > 0) return;
+    for (u32 w = threadIdx.x; w < hidden_words; w += CLUSTER_THREADS) chains.hidden[chain * hidden_words + w] = hidden[w];
+    for (u32 w = threadIdx.x; w < visible_words; w += CLUSTER_THREADS) chains.visible[chain * visible_words + w] = visible[w];
+}
+
+#endif
