@@ -85,7 +85,8 @@ struct Arrivals {
 /// What a block makes of a layer: units in whole words, as many as it has threads at most, and in turns where there are more.
 struct Part {
     u32 first, width, turn;
-    /// Which of the rows that a warp copies at a time a lane works on, what of it, and how many rows they are.
+    /// All threads copy rows, 16 bytes each at a time: the first row that a thread works on, where in it, and how many rows all
+    /// threads do at once.
     u32 row, place, rows_at_once;
     /// So many rows have room at a time.
     u32 most;
@@ -98,28 +99,47 @@ struct Part {
         turn = CLUSTER * 32 * each;
         first = number * turn + rank * 32 * each;
         width = first < side.stride ? min(32 * each, side.stride - first) : 0;
-        u32 pieces = max(width / 4, 1u), lane = threadIdx.x % 32;
-        rows_at_once = max(32 / pieces, 1u);
-        row = lane / pieces;
-        place = lane % pieces * 4;
-        // Where pieces do not divide the warp some lanes have nothing to do.
-        if (width == 0 || row >= rows_at_once) row = 0xffffu;
+        u32 pieces = max(width / 4, 1u);
+        rows_at_once = CLUSTER_THREADS / pieces;
+        row = threadIdx.x / pieces;
+        place = threadIdx.x % pieces * 4;
+        // Where pieces do not divide the threads some have nothing to copy.
+        if (row >= rows_at_once) row = TILE;
         most = room / max(width, 1u);
         exists = threadIdx.x < width && first + threadIdx.x < side.made;
         bias = exists ? side.bias[first + threadIdx.x] : 0.0f;
     }
 };
 
-/// The asynchronous copies of a thread's rows, from `at` to `end` of the list.
-__device__ inline void copy_rows(const Side& side, const Part& part, const u32* units, float* stage, u32 begin, u32 at, u32 end) {
-    const float* weights = side.weights + part.first + part.place;
-    for (u32 r = at + part.row; r < end; r += part.rows_at_once) {
-        const float* from = weights + (u64)units[r] * side.stride;
-        u32 to = shared_address(stage + (r - begin) * part.width + part.place);
-        for (u32 more = part.place; more < part.width; more += 128, from += 128, to += 512) {
-            asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
-        }
+/// Lists the active units of a tile, ascending, and gives their number. The list is there after a barrier.
+__device__ inline u32 list_in_block(u32* units, const u32* words, u32 given, u32 tile) {
+    u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    u32 word = lane < (min(given - tile, TILE) + 31) / 32 ? words[tile / 32 + lane] : 0;
+    u32 through = __popc(word);
+#pragma unroll
+    for (u32 step = 1; step < 32; step *= 2) {
+        u32 lower = __shfl_up_sync(FULL_WARP, through, step);
+        if (lane >= step) through += lower;
     }
+    u32 before = through - __popc(word);
+#pragma unroll
+    for (u32 w = 0; w < 32; w += CLUSTER_THREADS / 32) {
+        u32 bits = __shfl_sync(FULL_WARP, word, w + warp), start = __shfl_sync(FULL_WARP, before, w + warp);
+        if (bits >> lane & 1) units[start + __popc(bits & ((1u << lane) - 1))] = tile + 32 * (w + warp) + lane;
+    }
+    return __shfl_sync(FULL_WARP, through, 31);
+}
+
+/// Copies the listed rows' weights of the block's units.
+__device__ inline void copy_rows(const Side& side, const Part& part, const u32* units, float* stage, u32 rows) {
+    const float* weights = side.weights + part.first + part.place;
+    u32 to = shared_address(stage + part.row * part.width + part.place);
+#pragma unroll 4
+    for (u32 r = part.row; r < rows; r += part.rows_at_once, to += part.rows_at_once * part.width * 4) {
+        const float* from = weights + (u64)units[r] * side.stride;
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+    }
+    asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
 /// sum + the weights of the thread's unit in so many rows.
@@ -144,13 +164,10 @@ __device__ inline float add_rows(float sum, const float* weights, u32 width, u32
     return sum;
 }
 
-/// Makes the block's part of a layer: a warp lists the active units of some neighbouring words and copies their rows; then each
-/// thread adds up its unit's column. `take` gets the threads of whole warps, their unit and its sum. At some point all threads of
-/// the block meet.
+/// Makes the block's part of a layer: the active units' rows come into shared memory, then each thread adds up its unit's column.
+/// `take` gets the threads of whole warps, their unit and its sum. At some point all threads of the block meet.
 template <class Take>
 __device__ void make_part(const Side& side, Part part, u32 rank, const u32* words, u32* units, float* stage, u32 room, Take take) {
-    constexpr u32 EACH = 32 / (CLUSTER_THREADS / 32);
-    u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     for (u32 turn = 0; turn * part.turn < side.made; turn++) {
         if (turn > 0) part = Part(side, rank, turn, room);
         // Who makes nothing must not even look: others do not wait for it before they change the words.
@@ -161,32 +178,15 @@ __device__ void make_part(const Side& side, Part part, u32 rank, const u32* word
         float sum = 0.0f;
         for (u32 tile = 0; tile < side.given; tile += TILE) {
             if (turn > 0 || tile > 0) __syncthreads();
-            u32 word = lane < (min(side.given - tile, TILE) + 31) / 32 ? words[tile / 32 + lane] : 0;
-            u32 through = __popc(word);
-#pragma unroll
-            for (u32 step = 1; step < 32; step *= 2) {
-                u32 lower = __shfl_up_sync(FULL_WARP, through, step);
-                if (lane >= step) through += lower;
-            }
-            u32 before = through - __popc(word), listed = __shfl_sync(FULL_WARP, through, 31);
-            u32 at = __shfl_sync(FULL_WARP, before, EACH * warp);
-            u32 end = __shfl_sync(FULL_WARP, through, EACH * warp + EACH - 1);
-#pragma unroll
-            for (u32 w = EACH * warp; w < EACH * warp + EACH; w++) {
-                u32 bits = __shfl_sync(FULL_WARP, word, w), start = __shfl_sync(FULL_WARP, before, w);
-                if (bits >> lane & 1) units[start + __popc(bits & ((1u << lane) - 1))] = tile + 32 * w + lane;
-            }
-            __syncwarp();
-            u32 begin = 0;
-            do {
+            u32 listed = list_in_block(units, words, side.given, tile);
+            __syncthreads();
+            for (u32 begin = 0; begin < listed; begin += part.most) {
                 u32 rows = min(part.most, listed - begin);
                 if (begin > 0) __syncthreads();
-                copy_rows(side, part, units, stage, begin, max(at, begin), min(end, begin + rows));
-                asm volatile("cp.async.wait_all;" ::: "memory");
+                copy_rows(side, part, units + begin, stage, rows);
                 __syncthreads();
                 if (part.exists) sum = add_rows(sum, stage + threadIdx.x, part.width, rows);
-                begin += rows;
-            } while (begin < listed);
+            }
         }
         if (threadIdx.x < part.width) take(part, part.first + threadIdx.x, sum);
     }

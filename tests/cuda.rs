@@ -6,7 +6,7 @@ mod oracle;
 
 use harmonium::{
     Activations, Algorithm, BatchMeans, ChainState, Chains, Cpu, Device, Gradient, Monitor, Purpose, Rbm, Rows,
-    Settings, Shape, Trainer, Uniforms, Values,
+    Settings, Shape, Sweeps, Trainer, Uniforms, Values,
     log_partition::{Annealing, BaseRate, Schedule, ais},
 };
 use oracle::{byte_rows, device::cuda, random_bits, random_bytes, random_rbm, random_values, rows, shape};
@@ -38,7 +38,7 @@ fn draws(seed: u64) -> Uniforms {
 }
 
 /// What a test asks of either device, as bits.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Answers(Vec<(String, Vec<u64>)>);
 
 impl Answers {
@@ -121,10 +121,18 @@ fn chains() {
         answers.chains("after the copy", &chains);
         answers
     }
-    for (n, shape) in shapes().into_iter().enumerate() {
-        let (chains, k) = ([1, 2, 33][n % 3], [1, 2, 5][n / 3 % 3]);
+    let Some(cuda) = cuda() else { return };
+    let cpu = Cpu::detect().expect("a CPU").into();
+    let more = [(shape(70, 130), 300, 2), (shape(600, 40), 150, 1), (shape(2500, 70), 2, 2), (shape(40, 2500), 2, 2)];
+    let ragged = shapes().into_iter().enumerate().map(|(n, shape)| (shape, [1, 2, 33][n % 3], [1, 2, 5][n / 3 % 3]));
+    for (n, (shape, chains, k)) in ragged.chain(more).enumerate() {
         let rbm = model(shape, n as u64);
-        same!(&format!("{shape:?}, {chains} chains, k = {k}"), ask(&rbm, chains, k));
+        let expected = ask(&cpu, &rbm, chains, k);
+        // However a device moves chains, at its own choice or not.
+        for sweeps in [Sweeps::Auto, Sweeps::Blocks, Sweeps::Clusters, Sweeps::Strips] {
+            let found = ask(&cuda.clone().with_sweeps(sweeps).into(), &rbm, chains, k);
+            compare(&format!("{shape:?}, {chains} chains, k = {k}, {sweeps:?}"), expected.clone(), found);
+        }
     }
 }
 
