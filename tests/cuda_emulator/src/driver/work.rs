@@ -70,9 +70,9 @@ impl State {
 
     /// Takes work for a stream from a client.
     pub fn submit(&mut self, stream: usize, work: Work) -> Result<(), Status> {
-        match self.captures.contains_key(&stream) {
-            true => self.trace(format_args!("captured {work}")),
-            false => self.trace(&work),
+        match self.capture_of(stream) {
+            Some(_) => self.trace(format_args!("captured {work}")),
+            None => self.trace(&work),
         }
         self.enqueue(stream, work)
     }
@@ -81,9 +81,9 @@ impl State {
     pub fn enqueue(&mut self, stream: usize, work: Work) -> Result<(), Status> {
         self.ready()?;
         self.check_stream(stream)?;
-        match self.captures.get_mut(&stream) {
+        match self.capture_of(stream) {
             Some(capture) => {
-                capture.work.push(work);
+                self.record(capture, stream, work);
                 Ok(())
             }
             None => self.perform(&work),

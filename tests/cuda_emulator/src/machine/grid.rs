@@ -29,6 +29,11 @@ pub struct Launch<'a> {
 pub struct Shuffle(Option<u64>);
 
 impl Shuffle {
+    /// An order for the launch of a number.
+    pub fn new(seed: Option<u64>, number: u64) -> Self {
+        Self(seed.map(|seed| crate::settings::mix(seed ^ number << 32)))
+    }
+
     fn draw(&mut self) -> Option<u64> {
         let state = self.0.as_mut()?;
         *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -53,7 +58,7 @@ impl Shuffle {
 /// Runs a launch and gives back how many instructions its threads executed. A fault is also told on stderr.
 pub fn run(launch: Launch, heap: &mut Heap, settings: &Settings, number: u64) -> Result<u64, Fault> {
     let Launch { code, grid, block, cluster, dynamic_shared, ref params } = launch;
-    let mut shuffle = Shuffle(settings.seed.map(|seed| crate::settings::mix(seed ^ number << 32)));
+    let mut shuffle = Shuffle::new(settings.seed, number);
     let threads = block.iter().product::<u32>();
     let size = cluster.iter().product::<u32>() as usize;
     let mut order = std::array::from_fn(|i| i as u8);

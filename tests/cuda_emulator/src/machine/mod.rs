@@ -13,6 +13,6 @@ mod warp;
 pub use access::{Access, Kind, Place, Update};
 pub use code::{Action, BarrierReduction, Cause, Code, Fault, Op, Special};
 pub use copies::Copy;
-pub use grid::{Launch, run};
+pub use grid::{Launch, Shuffle, run};
 pub use heap::{BASE, Heap, LOCAL, PARAM, SHARED, SHARED_BITS};
 pub use lanes::{LANES, Lane, Raw, Registers, Row, lanes};
