@@ -258,6 +258,57 @@ fn clusters_given_at_the_launch() {
     });
 }
 
+/// Four numbers for each of 32 threads.
+fn numbers() -> Vec<f32> {
+    (0..128).map(|i| (i * 37 % 101) as f32).collect()
+}
+
+#[test]
+fn recent_loads_and_stores() {
+    for settings in ORDERS {
+        emulated("recent_loads_and_stores", settings, || {
+            let device = Device::with_fixture("cluster");
+            let (stream, input) = (&device.stream, numbers());
+            let from = stream.clone_htod(&input).unwrap();
+            let mut out = stream.alloc_zeros::<f32>(128).unwrap();
+            let kernel = device.kernel("recent");
+            let mut launch = stream.launch_builder(&kernel);
+            // SAFETY: the arguments are the kernel's.
+            unsafe { launch.arg(&mut out).arg(&from).launch(grid(1, 32, 0)) }.unwrap();
+            let expected = (0..32).flat_map(|i| {
+                let (a, next) = (&input[4 * i..], &input[4 * (i ^ 1)..]);
+                [a[2] + a[0], a[3] + a[1], next[2], next[3]]
+            });
+            assert_eq!(stream.clone_dtoh(&out).unwrap(), expected.collect::<Vec<_>>());
+        });
+    }
+}
+
+#[test]
+fn asynchronous_copies_come_when_they_are_waited_for() {
+    for settings in ORDERS {
+        emulated("asynchronous_copies_come_when_they_are_waited_for", settings, || {
+            let device = Device::with_fixture("cluster");
+            let (stream, input) = (&device.stream, numbers());
+            let from = stream.clone_htod(&input).unwrap();
+            let mut out = stream.alloc_zeros::<f32>(32).unwrap();
+            let kernel = device.kernel("copies");
+            for early in [0u32, 1] {
+                let mut launch = stream.launch_builder(&kernel);
+                // SAFETY: the arguments are the kernel's.
+                unsafe { launch.arg(&mut out).arg(&from).arg(&early).launch(grid(1, 32, 0)) }.unwrap();
+                let found = stream.clone_dtoh(&out).unwrap();
+                if early == 1 {
+                    assert!(found.iter().all(|x| x.is_nan()), "shared memory is not a number before the copy has come");
+                    continue;
+                }
+                let expected = input.chunks(4).map(|x| x.iter().sum::<f32>() + 100.0 * x[3]);
+                assert_eq!(found, expected.collect::<Vec<_>>());
+            }
+        });
+    }
+}
+
 /// A kernel that is wrong: the code it must end with, and words that the message must hold, in every order.
 fn caught(test: &str, kernel: &str, shape: LaunchConfig, number: Option<u32>, code: Code, words: &[&str]) {
     for settings in ORDERS.iter().filter(|settings| !settings.contains(&("RACES", "0"))) {

@@ -391,6 +391,175 @@ mod tests {
         races
     }
 
+    /// The same in a cluster of two blocks of 64 threads, whose threads are numbered through.
+    fn in_pair(races: &mut Races, thread: usize, touch: Touch, home: Option<usize>) -> bool {
+        let accesses = Accesses {
+            block: thread / 64,
+            warp: thread % 64 / LANES,
+            mask: 1 << (thread % LANES),
+            pc: 0,
+            touch,
+            base: BASE,
+            home,
+            addresses: &[BASE; LANES],
+            low: BASE,
+            high: BASE,
+            size: 4,
+        };
+        races.touch(&accesses).is_ok()
+    }
+
+    fn pair() -> Races {
+        let mut races = Races::new(64, 2);
+        races.begin(3);
+        races
+    }
+
+    const WARPS: [(usize, usize); 4] = [(0, 0), (0, 1), (1, 0), (1, 1)];
+
+    fn arrive(races: &mut Races, relaxed: bool) {
+        WARPS.iter().for_each(|&(block, warp)| races.arrive(block, warp, u32::MAX, relaxed));
+    }
+
+    fn complete(races: &mut Races) {
+        races.complete(WARPS.iter().map(|&(block, warp)| (block, warp, u32::MAX)));
+    }
+
+    fn pass(races: &mut Races) {
+        WARPS.iter().for_each(|&(block, warp)| races.wait(block, warp, u32::MAX));
+    }
+
+    fn meet(races: &mut Races) {
+        arrive(races, false);
+        complete(races);
+        pass(races);
+    }
+
+    #[test]
+    fn a_barrier_of_the_cluster_orders_all_of_it() {
+        use Touch::{Atomic, Read, Write};
+        for (first, second, ordered) in
+            [(Read, Write, false), (Write, Read, false), (Write, Atomic, false), (Read, Read, true)]
+        {
+            for (one, other) in [(0, 1), (0, 40), (5, 64), (70, 20), (127, 0)] {
+                let run = |between: &dyn Fn(&mut Races)| {
+                    let mut races = pair();
+                    assert!(in_pair(&mut races, one, first, None));
+                    between(&mut races);
+                    in_pair(&mut races, other, second, None)
+                };
+                assert_eq!(run(&|_| ()), ordered);
+                assert!(run(&meet));
+                assert!(run(&|races| (meet(races), meet(races)).0));
+                assert_eq!(run(&|races| arrive(races, false)), ordered);
+                assert_eq!(
+                    run(&|races| (arrive(races, false), complete(races)).0),
+                    ordered,
+                    "who has not waited knows nothing"
+                );
+                assert_eq!(run(&|races| (arrive(races, true), complete(races), pass(races)).0), ordered, "relaxed");
+                let same_block = one / 64 == other / 64;
+                assert_eq!(run(&|races| races.barrier(0)), ordered || same_block && one < 64);
+                // The next cluster knows nothing of it.
+                assert_eq!(run(&|races| (meet(races), races.begin(4)).0), ordered);
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_after_the_arrival_is_not_ordered() {
+        for between in [0, 1] {
+            let mut races = pair();
+            arrive(&mut races, false);
+            if between == 1 {
+                complete(&mut races);
+            }
+            assert!(in_pair(&mut races, 3, Touch::Write, None));
+            if between == 0 {
+                complete(&mut races);
+            }
+            pass(&mut races);
+            assert!(!in_pair(&mut races, 64, Touch::Read, None));
+            // The next barrier orders it.
+            meet(&mut races);
+            assert!(in_pair(&mut races, 64, Touch::Read, None));
+        }
+    }
+
+    #[test]
+    fn barriers_of_the_block_pass_on_what_the_cluster_knows() {
+        // One thread waits, and tells the others of its block; others have told who arrives.
+        let mut races = pair();
+        WARPS[1..].iter().for_each(|&(block, warp)| races.arrive(block, warp, u32::MAX, false));
+        assert!(in_pair(&mut races, 40, Touch::Write, None), "after its own arrival");
+        races.barrier(0);
+        races.arrive(0, 0, u32::MAX, false);
+        complete(&mut races);
+        races.wait(1, 0, 1);
+        assert!(in_pair(&mut races, 64, Touch::Read, None));
+        assert!(!in_pair(&mut races, 65, Touch::Read, None));
+        let mut races = pair();
+        assert!(in_pair(&mut races, 40, Touch::Write, None));
+        arrive(&mut races, false);
+        complete(&mut races);
+        races.wait(1, 0, 1);
+        races.meet(1, 0, 0b11);
+        assert!(in_pair(&mut races, 65, Touch::Read, None));
+        races.barrier(1);
+        assert!(in_pair(&mut races, 127, Touch::Read, None));
+    }
+
+    #[test]
+    fn who_has_ended_has_arrived() {
+        let mut races = pair();
+        assert!(in_pair(&mut races, 64, Touch::Write, None));
+        WARPS[..2].iter().for_each(|&(block, warp)| races.arrive(block, warp, u32::MAX, false));
+        races.complete([(0, 0, u32::MAX), (0, 1, u32::MAX), (1, 0, 0), (1, 1, 0)].into_iter());
+        races.wait(0, 0, u32::MAX);
+        assert!(in_pair(&mut races, 5, Touch::Read, None));
+    }
+
+    #[test]
+    fn shared_memory_of_others_lasts_from_barrier_to_barrier() {
+        let mut races = pair();
+        assert!(in_pair(&mut races, 64, Touch::Write, Some(1)), "its own");
+        assert!(!in_pair(&mut races, 0, Touch::Read, Some(1)), "not begun");
+        let mut races = pair();
+        assert!(in_pair(&mut races, 0, Touch::Write, Some(0)) && in_pair(&mut races, 64, Touch::Write, Some(1)));
+        meet(&mut races);
+        assert!(in_pair(&mut races, 7, Touch::Read, Some(1)) && in_pair(&mut races, 70, Touch::Read, Some(0)));
+        assert!(races.end_block(1).is_err());
+        arrive(&mut races, false);
+        assert!(races.end_block(1).is_err(), "nobody has waited");
+        complete(&mut races);
+        races.wait(1, 1, 1 << 9);
+        assert!(races.end_block(1).is_ok(), "one has waited");
+        assert!(races.end_block(0).is_err());
+    }
+
+    #[test]
+    fn readers_that_need_not_be_noted_are_still_seen() {
+        // Many of one block read, some of them between arrival and wait.
+        for late in [false, true] {
+            for writer in [0, 63, 64, 100] {
+                let mut races = pair();
+                assert!(in_pair(&mut races, 1, Touch::Read, None) && in_pair(&mut races, 40, Touch::Read, None));
+                races.arrive(0, 0, 1 << 5, false);
+                assert!(in_pair(&mut races, 2, Touch::Read, None) && in_pair(&mut races, 41, Touch::Read, None));
+                if late {
+                    assert!(in_pair(&mut races, 5, Touch::Read, None));
+                }
+                WARPS.iter().for_each(|&(block, warp)| {
+                    let mask = if (block, warp) == (0, 0) { !(1 << 5) } else { u32::MAX };
+                    races.arrive(block, warp, mask, false);
+                });
+                complete(&mut races);
+                pass(&mut races);
+                assert_eq!(in_pair(&mut races, writer, Touch::Write, None), !late, "{writer}");
+            }
+        }
+    }
+
     #[test]
     fn pairs_of_accesses() {
         use Touch::{Atomic, Read, Write};
