@@ -256,6 +256,10 @@ api! {
         state.launch(function, grid, block, shared as usize, cluster, stream, params, extra)
     }
 
+    fn cuOccupancyMaxPotentialClusterSize(state, out: *mut c_int, function: usize, _config: *const Config) {
+        put(out, state.function(function)?.cluster_limit() as c_int)
+    }
+
     fn cuOccupancyMaxActiveClusters(state, out: *mut c_int, function: usize, config: *const Config) {
         if config.is_null() {
             return Err(Status::InvalidValue);
@@ -307,6 +311,11 @@ const CLUSTER_LIMIT: u64 = 16;
 const PORTABLE_CLUSTER: u64 = 8;
 
 impl Function {
+    /// The most blocks that a cluster may have.
+    fn cluster_limit(&self) -> u64 {
+        if self.large_clusters.load(Ordering::Relaxed) { CLUSTER_LIMIT } else { PORTABLE_CLUSTER }
+    }
+
     /// Blocks of a cluster in each dimension, where the kernel or an attribute of it says so.
     fn cluster(&self) -> Option<[u32; 3]> {
         let sizes = [0, 1, 2].map(|axis| self.cluster[axis].load(Ordering::Relaxed));
@@ -351,9 +360,8 @@ impl State {
             return if function.code.explicit_cluster { Err(Status::InvalidClusterSize) } else { Ok([1; 3]) };
         };
         let size = cluster.iter().map(|&n| u64::from(n)).product::<u64>();
-        let large = function.large_clusters.load(Ordering::Relaxed);
         let fits = !cluster.contains(&0)
-            && size <= if large { CLUSTER_LIMIT } else { PORTABLE_CLUSTER }
+            && size <= function.cluster_limit()
             && std::iter::zip(grid, cluster).all(|(grid, cluster)| grid.is_multiple_of(cluster));
         match fits {
             true if size > 1 && self.settings.capability < 90 => Err(Status::NotSupported),

@@ -124,7 +124,20 @@ impl Access {
         if self.together(warp, env, mask, &addresses, pc)? {
             return Ok(());
         }
-        for lane in lanes(mask) {
+        let mut rest = mask;
+        while rest != 0 {
+            let lane = rest.trailing_zeros() as usize;
+            // Lanes may well use shared memory of several blocks.
+            let is_near = |other: &usize| (addresses[*other] ^ addresses[lane]) >> SHARED_BITS == 0;
+            let near = match addresses[lane] {
+                SHARED..LOCAL => lanes(rest).filter(is_near).fold(0, |near, other| near | 1 << other),
+                _ => 1 << lane,
+            };
+            if near != mask && near != 1 << lane && self.together(warp, env, near, &addresses, pc)? {
+                rest &= !near;
+                continue;
+            }
+            rest &= !(1 << lane);
             if !self.together(warp, env, 1 << lane, &addresses, pc)? {
                 let (address, span) = (addresses[lane], self.span());
                 let what = format!("{span} bytes at {address:#x} lie outside of every allocation");
