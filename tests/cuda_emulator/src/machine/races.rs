@@ -319,9 +319,28 @@ impl Order {
             }
             return Ok(Settled::No);
         }
+        if self.size > 1 {
+            self.keep(reads, now);
+            return Ok(self.settled_by_cluster(reads, now, writes));
+        }
         let at = usize::from(late(&reads[0]));
         reads[at] = now;
         Ok(self.settled(reads[1 - at], now, writes))
+    }
+
+    /// Whether a thread of the cluster has arrived at its barrier and not passed it.
+    fn has_arrived(&self, thread: usize) -> bool {
+        self.warps[thread / LANES].arrived >> (thread % LANES) & 1 != 0
+    }
+
+    /// Whether something past is ordered before all that the threads of a block do in this epoch.
+    fn before_all(&self, past: &Stamp, block: usize) -> bool {
+        past.thread == NOBODY
+            || self.in_cluster(past.thread).is_some_and(|writer| {
+                let home = writer >> self.shift;
+                home == block && past.epoch < self.blocks[block].passed
+                    || self.phases.before_all(past, writer, home, block)
+            })
     }
 
     /// What follows from two reads: sure collisions of writers, and no collision of readers.
@@ -331,19 +350,62 @@ impl Order {
             let untouched = other.thread != NOBODY && writes.iter().all(|past| past.thread == NOBODY);
             return if untouched { Settled::ForGood } else { Settled::No };
         };
-        let own = (now.thread - self.first()) as usize;
-        let block = own >> self.shift;
-        // Before what any thread of the block does in this epoch.
-        let earlier = |past: &Stamp| {
-            past.thread == NOBODY
-                || self.in_cluster(past.thread).is_some_and(|writer| {
-                    let home = writer >> self.shift;
-                    home == block && past.epoch < self.blocks[block].passed
-                        || self.phases.before_all(past, writer, home, block)
-                })
+        let apart = other.epoch == now.epoch && thread / LANES != (now.thread - self.first()) as usize / LANES;
+        if apart && writes.iter().all(|past| self.before_all(past, 0)) { Settled::ForNow } else { Settled::No }
+    }
+
+    /// Keeps two reads. Of three that are not ordered, one is of another cluster or released as late as any, and the other
+    /// is of another block than that: between them they collide with most of the writers that any collides with.
+    fn keep(&self, reads: &mut [Stamp; 2], now: Stamp) {
+        let own = reads.iter().position(|read| read.thread == now.thread);
+        if let Some(at) = own.or_else(|| reads.iter().position(|read| self.before(read, now.thread))) {
+            reads[at] = now;
+            return;
+        }
+        let lateness = |read: &Stamp| match self.in_cluster(read.thread) {
+            None => 2,
+            Some(thread) => u8::from(self.has_arrived(thread) && !self.phases.is_released(read, thread)),
         };
-        let apart = other.epoch == now.epoch && thread >> self.shift == block && thread / LANES != own / LANES;
-        if apart && writes.iter().all(earlier) { Settled::ForNow } else { Settled::No }
+        let [first, second] = *reads;
+        let mut kept = first;
+        for read in [second, now] {
+            if lateness(&read) > lateness(&kept) {
+                kept = read;
+            }
+        }
+        let worth = |read: &Stamp| (read.thread >> self.shift != kept.thread >> self.shift, lateness(read));
+        let mut other = NEVER;
+        for read in [first, second, now].into_iter().filter(|read| read.thread != kept.thread) {
+            if other.thread == NOBODY || worth(&read) >= worth(&other) {
+                other = read;
+            }
+        }
+        *reads = [kept, other];
+    }
+
+    /// What follows from the reads that were kept: as `settled`. One of this epoch of the block, and one of another warp of
+    /// it or of another block, are ordered before no writer before whom a third read of the epoch is not ordered too.
+    fn settled_by_cluster(&self, reads: &[Stamp; 2], now: Stamp, writes: Option<&mut [Stamp; 2]>) -> Settled {
+        let writes = writes.map_or([NEVER; 2], |writes| *writes);
+        let is_foreign = |read: &Stamp| read.thread != NOBODY && self.in_cluster(read.thread).is_none();
+        if reads.iter().any(is_foreign) {
+            let untouched = writes.iter().all(|past| past.thread == NOBODY);
+            return if untouched { Settled::ForGood } else { Settled::No };
+        }
+        let own = (now.thread - self.first()) as usize;
+        let is_here = |read: &Stamp| read.thread >> self.shift == now.thread >> self.shift && read.epoch == now.epoch;
+        let is_far =
+            |read: &Stamp| read.thread >> self.shift != now.thread >> self.shift && !self.before(read, now.thread);
+        let [one, other] = reads;
+        let apart = match (is_here(one), is_here(other)) {
+            (true, true) => one.thread / LANES as u32 != other.thread / LANES as u32,
+            (true, false) => is_far(other),
+            (false, true) => is_far(one),
+            (false, false) => false,
+        };
+        let block = own >> self.shift;
+        let settled = apart && !self.has_arrived(own) && writes.iter().all(|past| self.before_all(past, block));
+        if settled { Settled::ForNow } else { Settled::No }
     }
 
     fn describe(&self, touch: Touch, at: u64, base: u64, home: Option<usize>, kind: Touch, past: Stamp) -> String {
@@ -535,6 +597,40 @@ mod tests {
         races.wait(1, 1, 1 << 9);
         assert!(races.end_block(1).is_ok(), "one has waited");
         assert!(races.end_block(0).is_err());
+    }
+
+    #[test]
+    fn readers_of_a_later_phase_are_noted() {
+        for (reader, writer) in [(2, 64), (2, 1), (70, 1), (41, 100)] {
+            let mut races = pair();
+            assert!(in_pair(&mut races, 1, Touch::Read, None) && in_pair(&mut races, 40, Touch::Read, None));
+            meet(&mut races);
+            assert!(in_pair(&mut races, reader, Touch::Read, None));
+            assert!(!in_pair(&mut races, writer, Touch::Write, None), "{reader} {writer}");
+        }
+        // Between arrival and wait, too, and however many read in time.
+        for (late, writer) in [(5, 64), (5, 1), (5, 40)] {
+            let mut races = pair();
+            races.arrive(0, 0, 1 << late, false);
+            for reader in [1, 40, late, 41, 70, 2] {
+                assert!(in_pair(&mut races, reader, Touch::Read, None));
+            }
+            races.arrive(0, 0, !(1 << late), false);
+            WARPS[1..].iter().for_each(|&(block, warp)| races.arrive(block, warp, u32::MAX, false));
+            complete(&mut races);
+            pass(&mut races);
+            assert!(!in_pair(&mut races, writer, Touch::Write, None), "{writer}");
+        }
+    }
+
+    #[test]
+    fn a_reader_of_another_block_is_not_forgotten() {
+        for readers in [[1, 70, 2, 40], [70, 1, 40, 2], [1, 2, 40, 70], [1, 40, 70, 2]] {
+            let mut races = pair();
+            assert!(readers.iter().all(|&reader| in_pair(&mut races, reader, Touch::Read, None)));
+            races.barrier(0);
+            assert!(!in_pair(&mut races, 3, Touch::Write, None), "{readers:?}");
+        }
     }
 
     #[test]

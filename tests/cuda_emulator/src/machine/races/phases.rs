@@ -108,6 +108,11 @@ impl Phases {
         self.ended > 0 && self.has_passed(to) && self.released[last].covers(past, thread, block)
     }
 
+    /// Whether a thread has arrived since, and released what it did.
+    pub fn is_released(&self, past: &Stamp, thread: usize) -> bool {
+        self.released[2].clocks.get(thread).is_some_and(|&clock| past.clock < clock)
+    }
+
     /// Whether what a thread of a block did is released to all threads of a block.
     pub fn before_all(&self, past: &Stamp, thread: usize, block: usize, to: usize) -> bool {
         let last = usize::from(self.behind.get(to) == Some(&0));
