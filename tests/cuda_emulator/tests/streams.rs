@@ -7,8 +7,11 @@ use cudarc::cublas::{
     CudaBlas, Gemm, GemmConfig, StridedBatchedConfig,
     sys::{cublasMath_t as Math, cublasOperation_t as Op, cublasSetMathMode},
 };
-use cudarc::driver::sys::{CUgraphInstantiate_flags as Flags, CUstreamCaptureMode as Mode, cudaError_enum as Code};
-use cudarc::driver::{CudaContext, CudaStream, DriverError, PushKernelArg};
+use cudarc::driver::sys::{
+    CUgraphInstantiate_flags as Flags, CUstreamCaptureMode as Mode, CUstreamCaptureStatus as Status,
+    cudaError_enum as Code,
+};
+use cudarc::driver::{CudaContext, CudaGraph, CudaSlice, CudaStream, DriverError, PushKernelArg};
 use std::sync::Arc;
 
 #[test]
@@ -208,6 +211,119 @@ fn waiting_for_what_was_not_captured_spoils_a_capture() {
         stream.begin_capture(Mode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
         let isolated = DriverError(Code::CUDA_ERROR_STREAM_CAPTURE_ISOLATION);
         assert_eq!(stream.wait(&event), Err(isolated));
+    });
+}
+
+/// A graph, what it works on, and the streams that recorded it.
+type Forked = (CudaGraph, [CudaSlice<u32>; 3], [Arc<CudaStream>; 2]);
+
+/// Records a fork and a join, in which one branch may not wait for the other, and gives back what ending says.
+fn forked(join: bool) -> Result<Forked, DriverError> {
+    let context = CudaContext::new(0).unwrap();
+    // SAFETY: the events here say what depends on what.
+    unsafe { context.disable_event_tracking() };
+    let (first, second) = (context.new_stream().unwrap(), context.new_stream().unwrap());
+    let mut slices = [1, 2, 3].map(|n| first.clone_htod(&[n; 4]).unwrap());
+    let [a, b, c] = &mut slices;
+    first.begin_capture(Mode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
+    first.memset_zeros(a).unwrap();
+    second.wait(&first.record_event(None).unwrap()).unwrap();
+    assert_eq!(second.capture_status(), Ok(Status::CU_STREAM_CAPTURE_STATUS_ACTIVE));
+    // Both branches need the first node; they do not depend on each other.
+    second.memcpy_dtod(&*a, b).unwrap();
+    first.memcpy_dtod(&*a, c).unwrap();
+    if join {
+        first.wait(&second.record_event(None).unwrap()).unwrap();
+        first.memset_zeros(c).unwrap();
+    }
+    let graph = first.end_capture(Flags(0))?.expect("a graph was captured");
+    assert_eq!(second.capture_status(), Ok(Status::CU_STREAM_CAPTURE_STATUS_NONE));
+    Ok((graph, slices, [first, second]))
+}
+
+#[test]
+fn a_capture_forks_and_joins() {
+    for settings in [&[][..], &[("SEED", "1")], &[("SEED", "2")], &[("SEED", "3")]] {
+        emulated("a_capture_forks_and_joins", settings, || {
+            let (graph, [a, b, c], [first, second]) = forked(true).unwrap();
+            assert_eq!(second.clone_dtoh(&b).unwrap(), [2; 4], "nothing runs while it is captured");
+            for _ in 0..5 {
+                graph.launch().unwrap();
+                for slice in [&a, &b, &c] {
+                    assert_eq!(first.clone_dtoh(slice).unwrap(), [0; 4]);
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_fork_must_be_joined() {
+    emulated("a_fork_must_be_joined", &[], || {
+        assert_eq!(forked(false).err(), Some(DriverError(Code::CUDA_ERROR_STREAM_CAPTURE_UNJOINED)));
+    });
+}
+
+/// Two branches, of which one should have waited for the other: whether that is seen.
+#[test]
+fn a_seed_shows_that_a_branch_does_not_wait() {
+    for settings in [&[][..], &[("SEED", "1")], &[("SEED", "2")]] {
+        emulated("a_seed_shows_that_a_branch_does_not_wait", settings, || {
+            let context = CudaContext::new(0).unwrap();
+            // SAFETY: the events here say what depends on what, but for the one that is missing.
+            unsafe { context.disable_event_tracking() };
+            let (first, second) = (context.new_stream().unwrap(), context.new_stream().unwrap());
+            let source = first.clone_htod(&[7u32; 4]).unwrap();
+            let (mut between, mut last) = (first.clone_htod(&[0; 4]).unwrap(), first.clone_htod(&[0; 4]).unwrap());
+            first.begin_capture(Mode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
+            second.wait(&first.record_event(None).unwrap()).unwrap();
+            first.memcpy_dtod(&source, &mut between).unwrap();
+            second.memcpy_dtod(&between, &mut last).unwrap();
+            first.wait(&second.record_event(None).unwrap()).unwrap();
+            let graph = first.end_capture(Flags(0)).unwrap().expect("a graph was captured");
+            let found: Vec<u32> = (0..20)
+                .map(|_| {
+                    first.memset_zeros(&mut between).unwrap();
+                    graph.launch().unwrap();
+                    first.clone_dtoh(&last).unwrap()[0]
+                })
+                .collect();
+            // In the order in which it was recorded the mistake does not show.
+            let seeded = std::env::var_os("HARMONIUM_EMULATOR_SEED").is_some();
+            assert_eq!(found.contains(&0), seeded, "{found:?}");
+            assert!(found.contains(&7), "{found:?}");
+        });
+    }
+}
+
+#[test]
+fn captures_that_are_mixed_up() {
+    emulated("captures_that_are_mixed_up", &[], || {
+        let context = CudaContext::new(0).unwrap();
+        let mode = Mode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        let error = |code| Some(DriverError(code));
+        let spoilt = error(Code::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+        let (first, second) = (context.new_stream().unwrap(), context.new_stream().unwrap());
+        // Two captures cannot become one.
+        first.begin_capture(mode).unwrap();
+        second.begin_capture(mode).unwrap();
+        let event = first.record_event(None).unwrap();
+        assert_eq!(event.synchronize().err(), error(Code::CUDA_ERROR_CAPTURED_EVENT));
+        assert_eq!(second.wait(&event).err(), error(Code::CUDA_ERROR_STREAM_CAPTURE_MERGE));
+        assert_eq!(first.end_capture(Flags(0)).err(), spoilt);
+        assert_eq!(second.end_capture(Flags(0)).err(), spoilt);
+        assert_eq!(event.synchronize(), Ok(()));
+        // A capture ends where it began.
+        first.begin_capture(mode).unwrap();
+        second.wait(&first.record_event(None).unwrap()).unwrap();
+        assert_eq!(second.end_capture(Flags(0)).err(), error(Code::CUDA_ERROR_STREAM_CAPTURE_UNMATCHED));
+        assert_eq!(first.end_capture(Flags(0)).err(), spoilt);
+        // The default stream takes part in none.
+        first.begin_capture(mode).unwrap();
+        let event = first.record_event(None).unwrap();
+        let unsupported = error(Code::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+        assert_eq!(context.default_stream().wait(&event).err(), unsupported);
+        assert_eq!(first.end_capture(Flags(0)).err(), spoilt);
     });
 }
 

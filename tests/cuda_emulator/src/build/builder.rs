@@ -51,7 +51,7 @@ pub struct Builder<'m> {
 /// What a state space adds to an address to make it generic.
 pub fn window(space: Space) -> u64 {
     match space {
-        Space::Shared => SHARED,
+        Space::Shared | Space::Cluster => SHARED,
         Space::Local => LOCAL,
         Space::Param => PARAM,
         Space::Generic | Space::Global | Space::Const => 0,

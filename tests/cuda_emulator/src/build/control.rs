@@ -6,7 +6,7 @@ use crate::machine::{Action, BarrierReduction};
 use crate::ptx::Operand;
 
 impl Builder<'_> {
-    /// Decodes `bra`, `brx`, `ret`, `exit`, `trap`, `call`, barriers and fences.
+    /// Decodes `bra`, `brx`, `ret`, `exit`, `trap`, `call`, barriers, fences and hints about dependent launches.
     pub fn control(&mut self, form: &mut Form, operands: &[Operand]) -> Result<(), String> {
         form.take("uni");
         match form.head {
@@ -27,7 +27,9 @@ impl Builder<'_> {
             "trap" => self.push(Action::Trap),
             "call" => return self.call(operands),
             // Every access is performed in one piece and at once.
-            "membar" | "fence" => while form.any(&["cta", "gl", "gpu", "sys", "sc", "acq_rel"]).is_some() {},
+            "membar" | "fence" => while form.any(&["cta", "cluster", "gl", "gpu", "sys", "sc", "acq_rel"]).is_some() {},
+            // A launch begins when all before it has ended.
+            "griddepcontrol" => while form.any(&["launch_dependents", "wait"]).is_some() {},
             _ => return self.barrier(form, operands),
         }
         Ok(())
@@ -43,7 +45,28 @@ impl Builder<'_> {
         }
     }
 
+    fn cluster_barrier(&mut self, form: &mut Form) -> Result<(), String> {
+        let aligned = form.take("aligned");
+        let action = match form.any(&["arrive", "wait"]) {
+            Some("arrive") => {
+                let relaxed = form.take("relaxed");
+                form.take("release");
+                Action::ClusterArrive { relaxed, aligned }
+            }
+            Some(_) => {
+                form.take("acquire");
+                Action::ClusterWait { aligned }
+            }
+            None => return Err("unsupported barrier".to_owned()),
+        };
+        self.push(action);
+        Ok(())
+    }
+
     fn barrier(&mut self, form: &mut Form, operands: &[Operand]) -> Result<(), String> {
+        if form.take("cluster") {
+            return self.cluster_barrier(form);
+        }
         form.take("cta");
         form.take("aligned");
         if form.take("warp") {

@@ -58,6 +58,8 @@ impl<'m> Builder<'m> {
             shared: align(shared, 16),
             local: align(local, 16),
             max_threads: function.max_threads.unwrap_or(1024),
+            cluster: function.cluster,
+            explicit_cluster: function.explicit_cluster,
         })
     }
 
@@ -236,13 +238,13 @@ impl<'m> Builder<'m> {
             "sqrt" | "rcp" | "rsqrt" | "ex2" | "lg2" | "sin" | "cos" | "tanh" | "copysign" | "testp" => {
                 self.float(form, operands)
             }
-            "mov" | "selp" | "prmt" | "cvta" | "isspacep" => self.moves(form, operands),
+            "mov" | "selp" | "prmt" | "cvta" | "isspacep" | "mapa" | "getctarank" => self.moves(form, operands),
             "cvt" => self.convert(form, operands),
             "setp" | "set" | "slct" => self.compare(form, operands),
             "ld" | "ldu" | "st" | "atom" | "red" | "prefetch" | "prefetchu" => self.memory(form, operands),
-            "bra" | "brx" | "ret" | "exit" | "trap" | "call" | "bar" | "barrier" | "membar" | "fence" => {
-                self.control(form, operands)
-            }
+            "cp" => self.copy(form, operands),
+            "bra" | "brx" | "ret" | "exit" | "trap" | "call" | "bar" | "barrier" | "membar" | "fence"
+            | "griddepcontrol" => self.control(form, operands),
             "shfl" | "vote" | "match" | "redux" | "activemask" => self.warp(form, operands),
             _ => self.integer(form, operands),
         }

@@ -2,11 +2,11 @@
 
 use super::builder::{Builder, window};
 use super::form::{Form, with_float, with_int};
-use crate::machine::{Access, Action, Kind, Place, Update};
+use crate::machine::{Access, Action, Copy, Kind, Place, Update};
 use crate::ptx::{Operand, Space, Type};
 
 /// Hints and scopes that change nothing here.
-const HINTS: [&str; 19] = [
+const HINTS: [&str; 27] = [
     "nc",
     "ca",
     "cg",
@@ -17,6 +17,7 @@ const HINTS: [&str; 19] = [
     "wt",
     "weak",
     "cta",
+    "cluster",
     "gpu",
     "sys",
     "L1",
@@ -24,8 +25,15 @@ const HINTS: [&str; 19] = [
     "L2::64B",
     "L2::128B",
     "L2::256B",
+    "L1::evict_normal",
+    "L1::evict_unchanged",
+    "L1::evict_first",
     "L1::evict_last",
     "L1::no_allocate",
+    "L2::evict_normal",
+    "L2::evict_first",
+    "L2::evict_last",
+    "L2::evict_unchanged",
 ];
 const ORDERS: [&str; 4] = ["relaxed", "acquire", "release", "acq_rel"];
 
@@ -94,8 +102,9 @@ impl Builder<'_> {
                 },
             });
         }
+        let own = space == Space::Shared;
         let kind = Kind::Load(ty, places);
-        self.push(Action::Access(Access { base, offset, strong, kind }));
+        self.push(Action::Access(Access { base, offset, strong, own, kind }));
         Ok(())
     }
 
@@ -108,8 +117,9 @@ impl Builder<'_> {
         for part in Self::elements(form, a)? {
             places.push(self.stored(ty, &part)?);
         }
+        let own = space == Space::Shared;
         let kind = Kind::Store(ty, places);
-        self.push(Action::Access(Access { base, offset, strong, kind }));
+        self.push(Action::Access(Access { base, offset, strong, own, kind }));
         Ok(())
     }
 
@@ -123,6 +133,35 @@ impl Builder<'_> {
             _ if ty.size() == 8 => Ok(Place::Wide(self.source::<u64>(operand)?)),
             _ => Ok(Place::Narrow(self.source::<u32>(operand)?)),
         }
+    }
+
+    /// Decodes `cp.async`.
+    pub fn copy(&mut self, form: &mut Form, operands: &[Operand]) -> Result<(), String> {
+        if !form.take("async") {
+            return Err("only asynchronous copies are known".to_owned());
+        }
+        match (form.any(&["commit_group", "wait_group", "wait_all"]), operands) {
+            (Some("commit_group"), []) => self.push(Action::CopyCommit),
+            (Some("wait_group"), [Operand::Int(but)]) => self.push(Action::CopyWait(Some(*but as u32))),
+            (Some("wait_all"), []) => self.push(Action::CopyWait(None)),
+            (None, [to, from, Operand::Int(size @ (4 | 8 | 16))]) => {
+                if form.pick(Space::parse) != Some(Space::Shared) || form.pick(Space::parse) != Some(Space::Global) {
+                    return Err("expected .shared.global".to_owned());
+                }
+                while form.any(&HINTS).is_some() {}
+                let values: Vec<usize> = (0..size / 4).map(|_| self.new_register(Type::B32)).collect();
+                let places = || values.iter().map(|&slot| Place::Narrow(slot));
+                let address = self.new_register(Type::B64);
+                let (to, from) = (self.address(to, Space::Shared)?, self.address(from, Space::Global)?);
+                let access = |(base, offset), kind| Access { base, offset, strong: false, own: true, kind };
+                let store = || Kind::Store(Type::B32, places().collect());
+                let load = access(from, Kind::Load(Type::B32, places().map(Some).collect()));
+                let (target, store) = (access(to, store()), access((Place::Wide(address), 0), store()));
+                self.push(Action::Copy(Box::new(Copy { load, target, store, values, address })));
+            }
+            _ => return Err("unsupported operands".to_owned()),
+        }
+        Ok(())
     }
 
     fn atomic(&mut self, form: &mut Form, operands: &[Operand], space: Space) -> Result<(), String> {
@@ -147,8 +186,9 @@ impl Builder<'_> {
         };
         let update = update(form, ty)?;
         let size = ty.size();
+        let own = space == Space::Shared;
         let kind = Kind::Atomic { size, d, b, c, update };
-        self.push(Action::Access(Access { base, offset, strong: true, kind }));
+        self.push(Action::Access(Access { base, offset, strong: true, own, kind }));
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::builder::{Builder, window};
 use super::form::{Form, with_bits};
-use crate::machine::{Lane, Place, Row, Special, lanes};
+use crate::machine::{Lane, Place, Row, SHARED, SHARED_BITS, Special, lanes};
 use crate::ptx::{Operand, Space, Type};
 
 /// The special register of a name.
@@ -15,10 +15,16 @@ pub fn special(name: &str) -> Option<Special> {
             "%ntid" => Some(Special::ThreadCount(axis)),
             "%ctaid" => Some(Special::Block(axis)),
             "%nctaid" => Some(Special::BlockCount(axis)),
+            "%cluster_ctaid" => Some(Special::ClusterBlock(axis)),
+            "%cluster_nctaid" => Some(Special::ClusterBlockCount(axis)),
+            "%clusterid" => Some(Special::Cluster(axis)),
+            "%nclusterid" => Some(Special::ClusterCount(axis)),
             _ => None,
         };
     }
     Some(match name {
+        "%cluster_ctarank" => Special::ClusterRank,
+        "%cluster_nctarank" => Special::ClusterRankCount,
         "%laneid" => Special::Lane,
         "%warpid" => Special::Warp,
         "%nwarpid" => Special::WarpCount,
@@ -32,8 +38,18 @@ pub fn special(name: &str) -> Option<Special> {
     })
 }
 
+/// What stands in an address of shared memory for the block of a rank; a rank that there cannot be is nowhere.
+fn mapped(address: u32, rank: u32) -> u32 {
+    address & ((1 << SHARED_BITS) - 1) | rank.saturating_add(1).min(u32::MAX >> SHARED_BITS) << SHARED_BITS
+}
+
+/// The rank of the block to which an address of shared memory belongs.
+fn rank_of(address: u32, own: u32) -> u32 {
+    (address >> SHARED_BITS).checked_sub(1).unwrap_or(own)
+}
+
 impl Builder<'_> {
-    /// Decodes `mov`, `selp`, `prmt`, `cvta` and `isspacep`.
+    /// Decodes `mov`, `selp`, `prmt`, `cvta`, `isspacep`, `mapa` and `getctarank`.
     pub fn moves(&mut self, form: &mut Form, operands: &[Operand]) -> Result<(), String> {
         let ty = match form.head {
             "isspacep" => Type::B64,
@@ -42,6 +58,7 @@ impl Builder<'_> {
         match form.head {
             "selp" => self.select(ty, operands),
             "prmt" => self.permute(form, operands),
+            "mapa" | "getctarank" => self.map_address(form, ty, operands),
             "cvta" => {
                 let back = form.take("to");
                 let space = form.pick(Space::parse).ok_or("the state space is missing")?;
@@ -67,6 +84,39 @@ impl Builder<'_> {
                 _ => with_bits!(ty, T => self.unary(operands, |a: T| a)),
             },
         }
+    }
+
+    /// `mapa` and `getctarank`, on addresses of shared memory or on generic ones.
+    fn map_address(&mut self, form: &mut Form, ty: Type, operands: &[Operand]) -> Result<(), String> {
+        let window = if form.take("shared::cluster") { 0 } else { SHARED };
+        // What is not shared memory becomes an address of nothing.
+        let inside = move |a: u64| a.checked_sub(window).and_then(|a| u32::try_from(a).ok());
+        if form.head == "mapa" {
+            return match ty {
+                Type::U32 if window == 0 => self.binary(operands, mapped),
+                Type::U64 => self.binary(operands, move |a: u64, rank: u32| {
+                    inside(a).map_or(0, |a| window + u64::from(mapped(a, rank)))
+                }),
+                _ => Err(format!("unsupported type {ty:?}")),
+            };
+        }
+        let [d, a] = operands else {
+            return Err("expected two operands".to_owned());
+        };
+        let (d, own) = (self.destination::<u32>(d)?, self.special(Special::ClusterRank));
+        match ty {
+            Type::U32 if window == 0 => {
+                let a = self.source::<u32>(a)?;
+                self.compute(move |r, mask| r.map2(mask, d, a, own, rank_of));
+            }
+            Type::U64 => {
+                let a = self.source::<u64>(a)?;
+                let rank = move |a: u64, own: u32| inside(a).map_or(u32::MAX, |a| rank_of(a, own));
+                self.compute(move |r, mask| r.map2(mask, d, a, own, rank));
+            }
+            _ => return Err(format!("unsupported type {ty:?}")),
+        }
+        Ok(())
     }
 
     /// Clocks count their readings: time passes, but the same run reads the same times.
@@ -130,12 +180,13 @@ impl Builder<'_> {
             return Err("expected a predicate and an address".to_owned());
         };
         let (a, p) = (self.source::<u64>(a)?, self.predicate_register(p)?);
-        let top = match space {
-            Space::Global | Space::Const | Space::Generic => crate::machine::BASE >> 56,
-            other => window(other) >> 56,
+        let start = match space {
+            Space::Global | Space::Const | Space::Generic => crate::machine::BASE,
+            other => window(other),
         };
+        let bits = if space == Space::Shared { SHARED_BITS } else { 56 };
         self.compute(move |r, mask| {
-            let bits = r.test2(a, a, |a: u64, _| a >> 56 == top);
+            let bits = r.test2(a, a, |a: u64, _| a >> bits == start >> bits);
             r.write_predicate(mask, p, bits);
         });
         Ok(())

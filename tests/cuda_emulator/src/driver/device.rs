@@ -8,8 +8,11 @@ use super::status::{Status, put};
 
 /// The most shared memory of a block without asking for more.
 pub const SHARED_DEFAULT: usize = 48 << 10;
-/// The most shared memory of a block that can be asked for.
-pub const SHARED_LIMIT: usize = 99 << 10;
+/// Of the shared memory of a multiprocessor, what the system takes for each block.
+pub const SHARED_RESERVED: usize = 1 << 10;
+
+/// Multiprocessors of the device.
+pub const MULTIPROCESSORS: usize = 16;
 
 thread_local! {
     /// The context bound to this thread: 0 is none, otherwise one more than the device's number.
@@ -26,8 +29,25 @@ fn device(state: &State, ordinal: c_int) -> Result<usize, Status> {
     }
 }
 
-/// The attributes of the device: those of compute capability 8.6, whatever it says of itself, with little else.
+/// What a multiprocessor of a compute capability has: bytes of shared memory, threads and blocks.
+pub fn multiprocessor(capability: c_int) -> (usize, usize, usize) {
+    match capability {
+        80 | 87 => (164 << 10, if capability == 80 { 2048 } else { 1536 }, if capability == 80 { 32 } else { 16 }),
+        89 => (100 << 10, 1536, 24),
+        90.. => (228 << 10, 2048, 32),
+        // All others are as 8.6, whatever they say of themselves.
+        _ => (100 << 10, 1536, 16),
+    }
+}
+
+/// The most shared memory of a block that can be asked for.
+pub fn shared_limit(capability: c_int) -> usize {
+    multiprocessor(capability).0 - SHARED_RESERVED
+}
+
+/// The attributes of the device that programs ask for, with little else.
 fn attribute(number: c_uint, capability: c_int) -> c_int {
+    let (shared, threads, blocks) = multiprocessor(capability);
     match number {
         1..=3 => 1024,
         4 => 64,
@@ -39,15 +59,17 @@ fn attribute(number: c_uint, capability: c_int) -> c_int {
         12 | 82 => 1 << 16,
         13 => 1_000_000,
         14 => 512,
-        16 => 16,
+        16 => MULTIPROCESSORS as c_int,
         38 => 4 << 20,
-        39 => 1536,
+        39 => threads as c_int,
         41 | 115 => 1,
         75 => capability / 10,
         76 => capability % 10,
-        81 => 100 << 10,
-        97 => SHARED_LIMIT as c_int,
-        106 => 16,
+        81 => shared as c_int,
+        97 => shared_limit(capability) as c_int,
+        106 => blocks as c_int,
+        111 => SHARED_RESERVED as c_int,
+        120 => c_int::from(capability >= 90),
         _ => 0,
     }
 }

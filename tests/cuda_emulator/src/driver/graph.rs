@@ -1,20 +1,81 @@
 //! Capture of streams, and graphs.
 
+use std::collections::HashMap;
 use std::ffi::{c_int, c_ulonglong};
 use std::sync::Arc;
 
 use super::state::{State, api};
 use super::status::{Status, put};
 use super::work::Work;
+use crate::machine::Shuffle;
 
-/// A stream that records.
+/// A piece of work of a graph.
+pub struct Node {
+    work: Work,
+    /// The nodes that must be done before.
+    after: Vec<usize>,
+}
+
+/// Nodes of a capture: what comes next depends on them.
+#[derive(Clone)]
+pub struct Point {
+    /// The capture.
+    pub capture: usize,
+    after: Vec<usize>,
+}
+
+/// Streams that record together.
 pub struct Capture {
-    /// What was recorded.
-    pub work: Vec<Work>,
+    nodes: Vec<Node>,
+    /// The stream in which the capture began, and must end.
+    origin: usize,
+    /// The streams that take part, and on which nodes what they are given next depends.
+    streams: HashMap<usize, Vec<usize>>,
     /// Whether calls that are not part of any stream are still allowed.
     relaxed: bool,
     /// A forbidden call was made.
     invalid: bool,
+}
+
+impl Capture {
+    /// Whether all that was recorded comes before what the first stream would be given next.
+    fn is_joined(&self) -> bool {
+        let mut found = vec![false; self.nodes.len()];
+        let mut open = self.streams.get(&self.origin).cloned().unwrap_or_default();
+        while let Some(node) = open.pop() {
+            if !std::mem::replace(&mut found[node], true) {
+                open.extend(&self.nodes[node].after);
+            }
+        }
+        found.iter().all(|&found| found)
+    }
+}
+
+/// An order in which each node comes after those that it depends on: the recorded one, or with a seed any.
+fn order(nodes: &[Node], seed: Option<u64>, number: u64) -> Vec<usize> {
+    if seed.is_none() {
+        return (0..nodes.len()).collect();
+    }
+    let mut shuffle = Shuffle::new(seed, number);
+    let mut missing: Vec<usize> = nodes.iter().map(|node| node.after.len()).collect();
+    let mut followers = vec![Vec::new(); nodes.len()];
+    for (i, node) in nodes.iter().enumerate() {
+        node.after.iter().for_each(|&before| followers[before].push(i));
+    }
+    let mut ready: Vec<usize> = (0..nodes.len()).filter(|&i| missing[i] == 0).collect();
+    let mut order = Vec::new();
+    shuffle.permute(&mut ready);
+    while let Some(next) = ready.pop() {
+        order.push(next);
+        for &follower in &followers[next] {
+            missing[follower] -= 1;
+            if missing[follower] == 0 {
+                ready.push(follower);
+            }
+        }
+        shuffle.permute(&mut ready);
+    }
+    order
 }
 
 impl State {
@@ -30,23 +91,82 @@ impl State {
 
     /// Refuses to wait for a stream that records.
     pub fn forbid_on_captured(&mut self, stream: usize) -> Result<(), Status> {
-        match self.captures.contains_key(&stream) {
-            true => {
-                self.invalidate(stream);
+        match self.capture_of(stream) {
+            Some(capture) => {
+                self.invalidate(capture);
                 Err(Status::CaptureUnsupported)
             }
-            false => Ok(()),
+            None => Ok(()),
         }
     }
 
-    /// Spoils the capture of a stream.
-    pub fn invalidate(&mut self, stream: usize) {
-        if let Some(capture) = self.captures.get_mut(&stream) {
+    /// The capture in which a stream takes part.
+    pub fn capture_of(&self, stream: usize) -> Option<usize> {
+        self.captures.iter().find(|(_, capture)| capture.streams.contains_key(&stream)).map(|(&handle, _)| handle)
+    }
+
+    /// Spoils a capture.
+    pub fn invalidate(&mut self, capture: usize) {
+        if let Some(capture) = self.captures.get_mut(&capture) {
             capture.invalid = true;
         }
     }
 
-    fn graph(&self, graph: usize) -> Result<Arc<Vec<Work>>, Status> {
+    /// Records work of a stream that takes part in a capture.
+    pub fn record(&mut self, capture: usize, stream: usize, work: Work) {
+        if let Some(Capture { nodes, streams, .. }) = self.captures.get_mut(&capture) {
+            let after = streams.insert(stream, vec![nodes.len()]).unwrap_or_default();
+            nodes.push(Node { work, after });
+        }
+    }
+
+    /// Where a stream stands in its capture.
+    pub fn point(&self, stream: usize) -> Option<Point> {
+        let capture = self.capture_of(stream)?;
+        let after = self.captures[&capture].streams[&stream].clone();
+        Some(Point { capture, after })
+    }
+
+    /// A stream waits for a point of a capture, and takes part in it from then on.
+    pub fn join(&mut self, stream: usize, point: &Point) -> Result<(), Status> {
+        if let Some(own) = self.capture_of(stream).filter(|own| *own != point.capture) {
+            self.invalidate(own);
+            self.invalidate(point.capture);
+            return Err(Status::CaptureMerge);
+        }
+        // The default stream cannot be captured.
+        if !self.streams.contains(&stream) {
+            self.invalidate(point.capture);
+            return Err(Status::CaptureUnsupported);
+        }
+        let capture = self.captures.get_mut(&point.capture).ok_or(Status::InvalidHandle)?;
+        let after = capture.streams.entry(stream).or_default();
+        after.extend(&point.after);
+        after.sort_unstable();
+        after.dedup();
+        Ok(())
+    }
+
+    /// A stream is no more, and with it what was recorded.
+    pub fn forget_captured(&mut self, stream: usize) {
+        if let Some(capture) = self.capture_of(stream) {
+            if self.captures[&capture].origin == stream {
+                self.end_capture(capture);
+            } else {
+                self.invalidate(capture);
+            }
+        }
+    }
+
+    /// Takes a capture; events of it count as over.
+    fn end_capture(&mut self, capture: usize) -> Option<Capture> {
+        for event in self.events.values_mut() {
+            event.take_if(|point| point.capture == capture);
+        }
+        self.captures.remove(&capture)
+    }
+
+    fn graph(&self, graph: usize) -> Result<Arc<Vec<Node>>, Status> {
         self.graphs.get(&graph).cloned().ok_or(Status::InvalidHandle)
     }
 
@@ -63,34 +183,37 @@ api! {
         if !state.streams.contains(&stream) {
             return Err(Status::CaptureUnsupported);
         }
-        if state.captures.contains_key(&stream) {
+        if state.capture_of(stream).is_some() {
             return Err(Status::IllegalState);
         }
-        let capture = Capture { work: Vec::new(), relaxed: mode == 2, invalid: false };
-        state.captures.insert(stream, capture);
+        let (nodes, streams) = (Vec::new(), HashMap::from([(stream, Vec::new())]));
+        let handle = state.handle();
+        state.captures.insert(handle, Capture { nodes, origin: stream, streams, relaxed: mode == 2, invalid: false });
         Ok(())
     }
 
     fn cuStreamEndCapture(state, stream: usize, out: *mut usize) {
         state.ready()?;
         state.check_stream(stream)?;
-        let capture = state.captures.remove(&stream).ok_or(Status::IllegalState)?;
-        for event in state.events.values_mut().filter(|event| **event == Some(stream)) {
-            *event = None;
+        let handle = state.capture_of(stream).ok_or(Status::IllegalState)?;
+        if state.captures[&handle].origin != stream {
+            state.invalidate(handle);
+            return Err(Status::CaptureUnmatched);
         }
-        if capture.invalid {
+        let capture = state.end_capture(handle).ok_or(Status::IllegalState)?;
+        if capture.invalid || !capture.is_joined() {
             put(out, 0)?;
-            return Err(Status::CaptureInvalidated);
+            return Err(if capture.invalid { Status::CaptureInvalidated } else { Status::CaptureUnjoined });
         }
         let handle = state.handle();
         put(out, handle)?;
-        state.graphs.insert(handle, Arc::new(capture.work));
+        state.graphs.insert(handle, Arc::new(capture.nodes));
         Ok(())
     }
 
     fn cuStreamIsCapturing(state, stream: usize, out: *mut c_int) {
         state.check_stream(stream)?;
-        put(out, match state.captures.get(&stream) {
+        put(out, match state.capture_of(stream).map(|capture| &state.captures[&capture]) {
             None => 0,
             Some(capture) if capture.invalid => 2,
             Some(_) => 1,
@@ -99,10 +222,10 @@ api! {
 
     fn cuGraphInstantiateWithFlags(state, out: *mut usize, graph: usize, _flags: c_ulonglong) {
         state.ready()?;
-        let work = state.graph(graph)?;
+        let nodes = state.graph(graph)?;
         let handle = state.handle();
         put(out, handle)?;
-        state.graphs.insert(handle, work);
+        state.graphs.insert(handle, nodes);
         Ok(())
     }
 
@@ -113,10 +236,11 @@ api! {
     }
 
     fn cuGraphLaunch(state, graph: usize, stream: usize) {
-        let work = state.graph(graph)?;
-        state.trace(format_args!("graph of {}", work.len()));
-        for work in work.iter() {
-            state.enqueue(stream, work.clone())?;
+        let nodes = state.graph(graph)?;
+        state.trace(format_args!("graph of {}", nodes.len()));
+        state.graph_launches += 1;
+        for node in order(&nodes, state.settings.seed, !state.graph_launches) {
+            state.enqueue(stream, nodes[node].work.clone())?;
             // A fault ends the graph, and is seen by the calls that follow.
             if state.sticky.is_some() {
                 break;

@@ -47,7 +47,7 @@ api! {
     fn cuMemAllocAsync(state, out: *mut u64, size: usize, stream: usize) {
         state.ready()?;
         state.check_stream(stream)?;
-        if state.captures.contains_key(&stream) {
+        if state.capture_of(stream).is_some() {
             return Err(Status::CaptureUnsupported);
         }
         put(out, if size == 0 { 0 } else { state.allocate(size)? })
@@ -56,7 +56,7 @@ api! {
     fn cuMemFreeAsync(state, address: u64, stream: usize) {
         state.ready()?;
         state.check_stream(stream)?;
-        if state.captures.contains_key(&stream) {
+        if state.capture_of(stream).is_some() {
             return Err(Status::CaptureUnsupported);
         }
         state.release(address)

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
-use super::device::{SHARED_DEFAULT, SHARED_LIMIT};
+use super::device::{MULTIPROCESSORS, SHARED_DEFAULT, SHARED_RESERVED, multiprocessor, shared_limit};
 use super::state::{State, api};
 use super::status::{Status, put};
 use super::work::Work;
@@ -19,6 +19,10 @@ pub struct Function {
     pub code: Code,
     /// The most dynamic shared memory it may be launched with.
     dynamic_limit: AtomicUsize,
+    /// Whether its clusters may have more than eight blocks.
+    large_clusters: AtomicBool,
+    /// Blocks of a cluster in each dimension; 0 where nothing says so.
+    cluster: [AtomicU32; 3],
     version: c_int,
 }
 
@@ -50,8 +54,11 @@ impl State {
         if module.version > newest_ptx(self.settings.driver) {
             return Err(Status::UnsupportedPtxVersion);
         }
-        let target = module.target.trim_start_matches("sm_").trim_end_matches(char::is_alphabetic);
-        if target.parse::<u32>().map_err(|e| invalid(e.to_string()))? > 86 {
+        let target = module.target.trim_start_matches("sm_");
+        let plain = target.trim_end_matches(char::is_alphabetic);
+        let (needs, has) = (plain.parse::<c_int>().map_err(|e| invalid(e.to_string()))?, self.settings.capability);
+        // A letter stands for what only this one architecture has.
+        if needs > has || plain != target && needs != has {
             return Err(Status::NoBinaryForGpu);
         }
         let (mut addresses, mut variables) = (HashMap::new(), HashMap::new());
@@ -85,7 +92,9 @@ impl State {
             functions.insert(code.name.clone(), handle);
             let version = (module.version.0 * 10 + module.version.1) as c_int;
             let dynamic_limit = AtomicUsize::new(SHARED_DEFAULT.saturating_sub(code.shared));
-            self.functions.insert(handle, Arc::new(Function { code, dynamic_limit, version }));
+            let cluster = code.cluster.unwrap_or([0; 3]).map(AtomicU32::new);
+            let large_clusters = AtomicBool::new(false);
+            self.functions.insert(handle, Arc::new(Function { code, dynamic_limit, large_clusters, cluster, version }));
         }
         Ok(Module { functions, variables })
     }
@@ -169,9 +178,12 @@ api! {
             3 => function.code.local as c_int,
             4 => 32,
             5 => function.version,
-            6 => 86,
+            6 => state.settings.capability,
             8 => function.dynamic_limit.load(Ordering::Relaxed) as c_int,
-            2 | 7 | 9 => 0,
+            10 => c_int::from(function.code.explicit_cluster),
+            11..=13 => function.cluster[attribute as usize - 11].load(Ordering::Relaxed) as c_int,
+            14 => c_int::from(function.large_clusters.load(Ordering::Relaxed)),
+            2 | 7 | 9 | 15 => 0,
             _ => return Err(Status::InvalidValue),
         })
     }
@@ -180,11 +192,21 @@ api! {
         let function = state.function(function)?;
         let size = usize::try_from(value).map_err(|_| Status::InvalidValue)?;
         match attribute {
-            8 if size + function.code.shared <= SHARED_LIMIT => {
+            8 if size + function.code.shared <= shared_limit(state.settings.capability) => {
                 function.dynamic_limit.store(size, Ordering::Relaxed);
                 Ok(())
             }
             9 if size <= 100 => Ok(()),
+            // What the kernel itself says cannot be changed.
+            11..=13 if function.code.cluster.is_none() => {
+                function.cluster[attribute as usize - 11].store(size as u32, Ordering::Relaxed);
+                Ok(())
+            }
+            14 if size <= 1 => {
+                function.large_clusters.store(size == 1, Ordering::Relaxed);
+                Ok(())
+            }
+            15 if size <= 2 => Ok(()),
             _ => Err(Status::InvalidValue),
         }
     }
@@ -194,13 +216,13 @@ api! {
     }
 
     fn cuOccupancyMaxActiveBlocksPerMultiprocessor(state, out: *mut c_int, function: usize, threads: c_int, shared: usize) {
-        put(out, occupancy(&*state.function(function)?, threads, shared)?)
+        put(out, occupancy(state, &*state.function(function)?, threads, shared)?)
     }
 
     fn cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
         state, out: *mut c_int, function: usize, threads: c_int, shared: usize, _flags: c_uint,
     ) {
-        put(out, occupancy(&*state.function(function)?, threads, shared)?)
+        put(out, occupancy(state, &*state.function(function)?, threads, shared)?)
     }
 
     fn cuLaunchKernel(
@@ -209,16 +231,113 @@ api! {
         block_x: c_uint, block_y: c_uint, block_z: c_uint,
         shared: c_uint, stream: usize, params: *const *const c_void, extra: *const c_void,
     ) {
-        state.ready()?;
-        let function = state.function(function)?;
         let (grid, block) = ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]);
+        state.launch(function, grid, block, shared as usize, None, stream, params, extra)
+    }
+
+    fn cuLaunchKernelEx(state, config: *const Config, function: usize, params: *const *const c_void, extra: *const c_void) {
+        if config.is_null() {
+            return Err(Status::InvalidValue);
+        }
+        // SAFETY: the interface asks for a pointer to a configuration.
+        let &Config { grid, block, shared, stream, attributes, count } = unsafe { &*config };
+        let mut cluster = None;
+        if count > 0 {
+            // SAFETY: the configuration says that so many attributes lie there.
+            for attribute in unsafe { std::slice::from_raw_parts(attributes, count as usize) } {
+                match attribute.id {
+                    CLUSTER_DIMENSION => cluster = Some([attribute.value[0], attribute.value[1], attribute.value[2]]),
+                    // Priorities and hints change nothing here.
+                    IGNORE | CLUSTER_SCHEDULING | PROGRAMMATIC_SERIALIZATION | PRIORITY => {}
+                    _ => return Err(Status::NotSupported),
+                }
+            }
+        }
+        state.launch(function, grid, block, shared as usize, cluster, stream, params, extra)
+    }
+
+    fn cuOccupancyMaxPotentialClusterSize(state, out: *mut c_int, function: usize, _config: *const Config) {
+        put(out, state.function(function)?.cluster_limit() as c_int)
+    }
+
+    fn cuOccupancyMaxActiveClusters(state, out: *mut c_int, function: usize, config: *const Config) {
+        if config.is_null() {
+            return Err(Status::InvalidValue);
+        }
+        // SAFETY: the interface asks for a pointer to a configuration.
+        let &Config { block, shared, attributes, count, .. } = unsafe { &*config };
+        let function = state.function(function)?;
+        let mut cluster = function.cluster();
+        if count > 0 {
+            // SAFETY: the configuration says that so many attributes lie there.
+            let attributes = unsafe { std::slice::from_raw_parts(attributes, count as usize) };
+            if let Some(Attribute { value, .. }) = attributes.iter().find(|attribute| attribute.id == CLUSTER_DIMENSION) {
+                cluster = Some([value[0], value[1], value[2]]);
+            }
+        }
+        let size = cluster.unwrap_or([1; 3]).iter().product::<u32>();
+        let blocks = occupancy(state, &function, block.iter().product::<u32>() as c_int, shared as usize)?;
+        put(out, (blocks as usize * MULTIPROCESSORS).checked_div(size as usize).ok_or(Status::InvalidClusterSize)? as c_int)
+    }
+}
+
+/// `CUlaunchConfig`.
+#[repr(C)]
+pub struct Config {
+    grid: [c_uint; 3],
+    block: [c_uint; 3],
+    shared: c_uint,
+    stream: usize,
+    attributes: *const Attribute,
+    count: c_uint,
+}
+
+/// `CUlaunchAttribute`: what it is, and 64 bytes of value.
+#[repr(C, align(8))]
+struct Attribute {
+    id: c_uint,
+    padding: c_uint,
+    value: [c_uint; 16],
+}
+
+const IGNORE: c_uint = 0;
+const CLUSTER_DIMENSION: c_uint = 4;
+const CLUSTER_SCHEDULING: c_uint = 5;
+const PROGRAMMATIC_SERIALIZATION: c_uint = 6;
+const PRIORITY: c_uint = 8;
+
+/// The most blocks of a cluster, and the most that every device of its kind can run.
+const CLUSTER_LIMIT: u64 = 16;
+const PORTABLE_CLUSTER: u64 = 8;
+
+impl Function {
+    /// The most blocks that a cluster may have.
+    fn cluster_limit(&self) -> u64 {
+        if self.large_clusters.load(Ordering::Relaxed) { CLUSTER_LIMIT } else { PORTABLE_CLUSTER }
+    }
+
+    /// Blocks of a cluster in each dimension, where the kernel or an attribute of it says so.
+    fn cluster(&self) -> Option<[u32; 3]> {
+        let sizes = [0, 1, 2].map(|axis| self.cluster[axis].load(Ordering::Relaxed));
+        sizes.iter().any(|&n| n > 0).then(|| sizes.map(|n| n.max(1)))
+    }
+}
+
+impl State {
+    #[allow(clippy::too_many_arguments, reason = "the interface has so many")]
+    fn launch(
+        &mut self, function: usize, grid: [u32; 3], block: [u32; 3], shared: usize, cluster: Option<[u32; 3]>,
+        stream: usize, params: *const *const c_void, extra: *const c_void,
+    ) -> Result<(), Status> {
+        self.ready()?;
+        let function = self.function(function)?;
         let threads = block.iter().map(|&n| u64::from(n)).product::<u64>();
         let sane = !grid.contains(&0)
-            && grid_x <= i32::MAX as u32
-            && grid_y.max(grid_z) <= 65535
+            && grid[0] <= i32::MAX as u32
+            && grid[1].max(grid[2]) <= 65535
             && (1..=1024).contains(&threads)
-            && block_z <= 64
-            && shared as usize <= function.dynamic_limit.load(Ordering::Relaxed)
+            && block[2] <= 64
+            && shared <= function.dynamic_limit.load(Ordering::Relaxed)
             && extra.is_null();
         if !sane {
             return Err(Status::InvalidValue);
@@ -226,15 +345,38 @@ api! {
         if threads > u64::from(function.code.max_threads) {
             return Err(Status::LaunchOutOfResources);
         }
+        let cluster = self.check_cluster(&function, grid, cluster)?;
         let params = read_params(&function.code, params)?;
-        state.submit(stream, Work::Launch { function, grid, block, shared: shared as usize, params })
+        self.submit(stream, Work::Launch { function, grid, block, cluster, shared, params })
+    }
+
+    /// The clusters of a launch, if there may be such.
+    fn check_cluster(&self, function: &Function, grid: [u32; 3], asked: Option<[u32; 3]>) -> Result<[u32; 3], Status> {
+        let said = function.cluster();
+        if asked.is_some() && said.is_some() && asked != said {
+            return Err(Status::InvalidClusterSize);
+        }
+        let Some(cluster) = asked.or(said) else {
+            return if function.code.explicit_cluster { Err(Status::InvalidClusterSize) } else { Ok([1; 3]) };
+        };
+        let size = cluster.iter().map(|&n| u64::from(n)).product::<u64>();
+        let fits = !cluster.contains(&0)
+            && size <= function.cluster_limit()
+            && std::iter::zip(grid, cluster).all(|(grid, cluster)| grid.is_multiple_of(cluster));
+        match fits {
+            true if size > 1 && self.settings.capability < 90 => Err(Status::NotSupported),
+            true => Ok(cluster),
+            false => Err(Status::InvalidClusterSize),
+        }
     }
 }
 
-fn occupancy(function: &Function, threads: c_int, shared: usize) -> Result<c_int, Status> {
+/// How many blocks of a kernel a multiprocessor holds, where registers do not limit it.
+fn occupancy(state: &State, function: &Function, threads: c_int, shared: usize) -> Result<c_int, Status> {
+    let (memory, most_threads, most_blocks) = multiprocessor(state.settings.capability);
     let threads = usize::try_from(threads).ok().filter(|&n| n > 0).ok_or(Status::InvalidValue)?;
-    let memory = function.code.shared + shared + 1024;
-    Ok((1536 / threads.next_multiple_of(32)).min((100 << 10) / memory).min(16) as c_int)
+    let needs = function.code.shared + shared + SHARED_RESERVED;
+    Ok((most_threads / threads.next_multiple_of(32)).min(memory / needs).min(most_blocks) as c_int)
 }
 
 /// Reads as many bytes of each argument as the kernel declares; nothing tells how many the client meant.

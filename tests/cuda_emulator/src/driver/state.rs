@@ -3,10 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use super::graph::Capture;
+use super::graph::{Capture, Node, Point};
 use super::module::{Function, Module};
 use super::status::Status;
-use super::work::Work;
 use crate::machine::Heap;
 use crate::settings::Settings;
 
@@ -24,16 +23,16 @@ pub struct State {
     pub sticky: Option<Status>,
     /// Streams by handle; the number 0 is the default stream.
     pub streams: HashSet<usize>,
-    /// Streams that record what they are given.
+    /// Captures by handle.
     pub captures: HashMap<usize, Capture>,
-    /// Events, and the stream in whose capture they were recorded.
-    pub events: HashMap<usize, Option<usize>>,
+    /// Events, and where in a capture they were recorded.
+    pub events: HashMap<usize, Option<Point>>,
     /// Modules by handle.
     pub modules: HashMap<usize, Module>,
     /// Functions by handle.
     pub functions: HashMap<usize, Arc<Function>>,
     /// Graphs and instantiated graphs by handle.
-    pub graphs: HashMap<usize, Arc<Vec<Work>>>,
+    pub graphs: HashMap<usize, Arc<Vec<Node>>>,
     /// Pinned host memory: size by address.
     pub pinned: HashMap<usize, usize>,
     /// cuBLAS handles and their streams.
@@ -42,6 +41,8 @@ pub struct State {
     pub allocations: u64,
     /// Launches that were performed.
     pub launches: u64,
+    /// Launches of graphs so far.
+    pub graph_launches: u64,
     /// Copies to the host so far.
     pub reads: u64,
     handles: usize,
@@ -67,6 +68,7 @@ impl State {
             blas: HashMap::new(),
             allocations: 0,
             launches: 0,
+            graph_launches: 0,
             reads: 0,
             handles: 0x1000,
         }

@@ -2,6 +2,7 @@
 
 use std::ffi::{c_int, c_uint};
 
+use super::graph::Point;
 use super::state::{State, api};
 use super::status::{Status, put};
 
@@ -17,7 +18,7 @@ impl State {
         }
     }
 
-    fn event(&mut self, event: usize) -> Result<&mut Option<usize>, Status> {
+    fn event(&mut self, event: usize) -> Result<&mut Option<Point>, Status> {
         self.events.get_mut(&event).ok_or(Status::InvalidHandle)
     }
 
@@ -46,7 +47,7 @@ api! {
     }
 
     fn cuStreamDestroy_v2(state, stream: usize) {
-        state.captures.remove(&stream);
+        state.forget_captured(stream);
         match state.streams.remove(&stream) {
             true => Ok(()),
             false => Err(Status::InvalidHandle),
@@ -68,12 +69,14 @@ api! {
     fn cuStreamWaitEvent(state, stream: usize, event: usize, _flags: c_uint) {
         state.ready()?;
         state.check_stream(stream)?;
-        let recorded = *state.event(event)?;
-        if recorded == Some(stream) || recorded.is_none() && !state.captures.contains_key(&stream) {
-            return Ok(());
+        match (state.event(event)?.clone(), state.capture_of(stream)) {
+            (Some(point), _) => state.join(stream, &point),
+            (None, None) => Ok(()),
+            (None, Some(capture)) => {
+                state.invalidate(capture);
+                Err(Status::CaptureIsolation)
+            }
         }
-        state.invalidate(stream);
-        Err(Status::CaptureIsolation)
     }
 
     fn cuEventCreate(state, out: *mut usize, _flags: c_uint) {
@@ -91,24 +94,24 @@ api! {
     fn cuEventRecord(state, event: usize, stream: usize) {
         state.ready()?;
         state.check_stream(stream)?;
-        let capture = state.captures.contains_key(&stream).then_some(stream);
-        *state.event(event)? = capture;
+        let point = state.point(stream);
+        *state.event(event)? = point;
         Ok(())
     }
 
     fn cuEventSynchronize(state, event: usize) {
         state.ready()?;
-        match *state.event(event)? {
+        match state.event(event)? {
             None => Ok(()),
-            Some(_) => Err(Status::CaptureUnsupported),
+            Some(_) => Err(Status::CapturedEvent),
         }
     }
 
     fn cuEventQuery(state, event: usize) {
         state.ready()?;
-        match *state.event(event)? {
+        match state.event(event)? {
             None => Ok(()),
-            Some(_) => Err(Status::CaptureUnsupported),
+            Some(_) => Err(Status::CapturedEvent),
         }
     }
 

@@ -19,6 +19,8 @@ pub enum Work {
         grid: [u32; 3],
         /// Threads of a block in each dimension.
         block: [u32; 3],
+        /// Blocks of a cluster in each dimension.
+        cluster: [u32; 3],
         /// Bytes of dynamic shared memory.
         shared: usize,
         /// The bytes of the parameters.
@@ -68,9 +70,9 @@ impl State {
 
     /// Takes work for a stream from a client.
     pub fn submit(&mut self, stream: usize, work: Work) -> Result<(), Status> {
-        match self.captures.contains_key(&stream) {
-            true => self.trace(format_args!("captured {work}")),
-            false => self.trace(&work),
+        match self.capture_of(stream) {
+            Some(_) => self.trace(format_args!("captured {work}")),
+            None => self.trace(&work),
         }
         self.enqueue(stream, work)
     }
@@ -79,9 +81,9 @@ impl State {
     pub fn enqueue(&mut self, stream: usize, work: Work) -> Result<(), Status> {
         self.ready()?;
         self.check_stream(stream)?;
-        match self.captures.get_mut(&stream) {
+        match self.capture_of(stream) {
             Some(capture) => {
-                capture.work.push(work);
+                self.record(capture, stream, work);
                 Ok(())
             }
             None => self.perform(&work),
@@ -91,13 +93,14 @@ impl State {
     /// Does work. A kernel's fault is seen by the calls that follow, as with asynchronous hardware.
     pub fn perform(&mut self, work: &Work) -> Result<(), Status> {
         match work {
-            Work::Launch { function, grid, block, shared, params } => {
+            Work::Launch { function, grid, block, cluster, shared, params } => {
                 self.launches += 1;
                 let start = std::time::Instant::now();
                 let launch = Launch {
                     code: &function.code,
                     grid: *grid,
                     block: *block,
+                    cluster: *cluster,
                     dynamic_shared: *shared,
                     params: params.clone(),
                 };

@@ -1,7 +1,7 @@
 //! Loads, stores and atomics, with every address checked.
 
 use super::code::{Cause, Fault};
-use super::heap::{BASE, LOCAL, PARAM, SHARED};
+use super::heap::{BASE, LOCAL, PARAM, SHARED, SHARED_BITS};
 use super::lanes::{LANES, Lane, Registers, Row, lanes};
 use super::races::{Accesses, Touch};
 use super::warp::{Environment, Warp};
@@ -47,6 +47,8 @@ pub struct Access {
     pub offset: u64,
     /// Declared to be seen by other threads (`.relaxed`, `.acquire`, `.release`): never a race with its like.
     pub strong: bool,
+    /// Declared to be of the block's own shared memory.
+    pub own: bool,
     /// What is done.
     pub kind: Kind,
 }
@@ -108,7 +110,8 @@ impl Access {
         }
     }
 
-    fn addresses(&self, registers: &Registers) -> Row<u64> {
+    /// Where each lane's access begins.
+    pub fn addresses(&self, registers: &Registers) -> Row<u64> {
         match self.base {
             Place::Narrow(slot) => registers.narrow[slot].map(|a| self.offset.wrapping_add(a.into())),
             Place::Wide(slot) => registers.wide[slot].map(|a| self.offset.wrapping_add(a)),
@@ -121,7 +124,20 @@ impl Access {
         if self.together(warp, env, mask, &addresses, pc)? {
             return Ok(());
         }
-        for lane in lanes(mask) {
+        let mut rest = mask;
+        while rest != 0 {
+            let lane = rest.trailing_zeros() as usize;
+            // Lanes may well use shared memory of several blocks.
+            let is_near = |other: &usize| (addresses[*other] ^ addresses[lane]) >> SHARED_BITS == 0;
+            let near = match addresses[lane] {
+                SHARED..LOCAL => lanes(rest).filter(is_near).fold(0, |near, other| near | 1 << other),
+                _ => 1 << lane,
+            };
+            if near != mask && near != 1 << lane && self.together(warp, env, near, &addresses, pc)? {
+                rest &= !near;
+                continue;
+            }
+            rest &= !(1 << lane);
             if !self.together(warp, env, 1 << lane, &addresses, pc)? {
                 let (address, span) = (addresses[lane], self.span());
                 let what = format!("{span} bytes at {address:#x} lie outside of every allocation");
@@ -148,7 +164,8 @@ impl Access {
         }
         let mut shared_by_threads = low < LOCAL;
         let loads = matches!(self.kind, Kind::Load(..));
-        let Warp { registers, local, number, .. } = warp;
+        let Warp { registers, local, number, block, .. } = warp;
+        let mut home = None;
         let mut region = match low {
             BASE..SHARED => match env.heap.find(low) {
                 Some((base, block)) => {
@@ -160,7 +177,20 @@ impl Access {
                 }
                 None => return Ok(false),
             },
-            SHARED..LOCAL => Region { base: SHARED, bytes: env.shared, stride: 0 },
+            SHARED..LOCAL => {
+                let named = ((low - SHARED) >> SHARED_BITS) as usize;
+                let rank = if named == 0 { *block } else { named - 1 };
+                let Some(shared) = env.shared.get_mut(rank).filter(|_| named == 0 || !self.own) else {
+                    return Ok(false);
+                };
+                if shared.ended {
+                    let lane = lanes(mask).find(|&lane| addresses[lane] == low).unwrap_or(0);
+                    let what = format!("the block of rank {rank}, whose shared memory this is, has ended");
+                    return Err(Fault::of(lane, Cause::LaunchFailed, what));
+                }
+                home = Some(rank);
+                Region { base: SHARED + ((named as u64) << SHARED_BITS), bytes: &mut shared.bytes, stride: 0 }
+            }
             LOCAL..PARAM => Region { base: LOCAL, bytes: local, stride: env.frame },
             _ if low >= PARAM && loads => Region { base: PARAM, bytes: env.params, stride: 0 },
             _ => return Ok(false),
@@ -178,8 +208,8 @@ impl Access {
                 Kind::Load(..) => Touch::Read,
                 Kind::Store(..) => Touch::Write,
             };
-            let (warp, base, size) = (*number, region.base, span);
-            races.touch(&Accesses { warp, mask, pc, touch, base, addresses, low, high, size })?;
+            let (block, warp, base, size) = (*block, *number, region.base, span);
+            races.touch(&Accesses { block, warp, mask, pc, touch, base, home, addresses, low, high, size })?;
         }
         match &self.kind {
             Kind::Load(ty, elements) => {

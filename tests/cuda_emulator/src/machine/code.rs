@@ -1,6 +1,7 @@
 //! Decoded kernels: every register is a slot, every label an index, every immediate a register that never changes.
 
 use super::access::Access;
+use super::copies::Copy;
 use super::lanes::Registers;
 
 /// Why a launch was stopped.
@@ -62,6 +63,12 @@ pub enum Action {
     Compute(Compute),
     /// A load, a store or an atomic.
     Access(Access),
+    /// The begin of an asynchronous copy.
+    Copy(Box<Copy>),
+    /// The end of a group of copies.
+    CopyCommit,
+    /// Waits for all groups of copies but so many, or for all copies.
+    CopyWait(Option<u32>),
     /// A jump to an index.
     Branch(usize),
     /// A jump through a table (`brx.idx`).
@@ -70,6 +77,10 @@ pub enum Action {
     Exit,
     /// A barrier of the block; slots of its number and its thread count.
     Barrier { id: usize, count: Option<usize>, reduction: Option<BarrierReduction> },
+    /// The arrival at the barrier of the cluster, which orders no memory if it is relaxed.
+    ClusterArrive { relaxed: bool, aligned: bool },
+    /// The end of the barrier of the cluster.
+    ClusterWait { aligned: bool },
     /// An exchange among the lanes that the register `members` names.
     Collective { members: usize, run: Compute },
     /// `trap`.
@@ -94,6 +105,13 @@ pub enum Special {
     ThreadCount(usize),
     Block(usize),
     BlockCount(usize),
+    /// A block's place in its cluster.
+    ClusterBlock(usize),
+    ClusterBlockCount(usize),
+    ClusterRank,
+    ClusterRankCount,
+    Cluster(usize),
+    ClusterCount(usize),
     Lane,
     Warp,
     WarpCount,
@@ -124,6 +142,10 @@ pub struct Code {
     pub local: usize,
     /// The most threads of a block that the kernel allows.
     pub max_threads: u32,
+    /// Blocks of a cluster in each dimension, if the kernel says so.
+    pub cluster: Option<[u32; 3]>,
+    /// Whether the kernel must be launched with clusters.
+    pub explicit_cluster: bool,
 }
 
 impl Code {

@@ -1,11 +1,11 @@
-//! A launch: the blocks of a grid, one after another.
+//! A launch: the clusters of a grid, one after another.
 
-use super::block;
+use super::cluster;
 use super::code::{Code, Fault, Special};
 use super::heap::Heap;
 use super::lanes::{LANES, Registers};
 use super::races::Races;
-use super::warp::{Environment, Warp};
+use super::warp::{Environment, Shared, Warp};
 use crate::settings::Settings;
 
 /// A kernel with everything it is launched with.
@@ -17,6 +17,8 @@ pub struct Launch<'a> {
     pub grid: [u32; 3],
     /// Threads of a block in each dimension.
     pub block: [u32; 3],
+    /// Blocks of a cluster in each dimension: divisors of the grid's.
+    pub cluster: [u32; 3],
     /// Bytes of shared memory beyond what the kernel declares.
     pub dynamic_shared: usize,
     /// The bytes of the parameters.
@@ -27,6 +29,11 @@ pub struct Launch<'a> {
 pub struct Shuffle(Option<u64>);
 
 impl Shuffle {
+    /// An order for the launch of a number.
+    pub fn new(seed: Option<u64>, number: u64) -> Self {
+        Self(seed.map(|seed| crate::settings::mix(seed ^ number << 32)))
+    }
+
     fn draw(&mut self) -> Option<u64> {
         let state = self.0.as_mut()?;
         *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -50,65 +57,83 @@ impl Shuffle {
 
 /// Runs a launch and gives back how many instructions its threads executed. A fault is also told on stderr.
 pub fn run(launch: Launch, heap: &mut Heap, settings: &Settings, number: u64) -> Result<u64, Fault> {
-    let Launch { code, grid, block, dynamic_shared, mut params } = launch;
-    let mut shuffle = Shuffle(settings.seed.map(|seed| crate::settings::mix(seed ^ number << 32)));
+    let Launch { code, grid, block, cluster, dynamic_shared, ref params } = launch;
+    let mut shuffle = Shuffle::new(settings.seed, number);
     let threads = block.iter().product::<u32>();
+    let size = cluster.iter().product::<u32>() as usize;
     let mut order = std::array::from_fn(|i| i as u8);
     shuffle.permute(&mut order);
-    let mut shared = vec![0xff; code.shared + dynamic_shared];
+    let shared = || Shared { bytes: vec![0xff; code.shared + dynamic_shared], ended: false };
     let mut env = Environment {
         heap,
-        shared: &mut shared,
-        params: &mut params,
+        shared: std::iter::repeat_with(shared).take(size).collect(),
+        params: &mut params.clone(),
         frame: code.local,
         order,
-        races: settings.races.then(|| Races::new(threads)),
+        races: settings.races.then(|| Races::new(threads, size as u32)),
         budget: settings.max_instructions,
         executed: 0,
     };
+    let count = threads.div_ceil(LANES as u32) as usize;
     let blank = |w: usize| {
+        let (rank, w) = (w / count, w % count);
         let live = u32::MAX >> (LANES as u32 - (threads - (w * LANES) as u32).min(LANES as u32));
         let mut registers = code.template.clone();
-        fill(&mut registers, code, w, block, grid);
-        Warp::new(w, live, registers, vec![0xff; code.local * LANES])
+        fill(&mut registers, &launch, rank, w);
+        Warp::new(rank, w, live, registers, vec![0xff; code.local * LANES])
     };
-    let count = threads.div_ceil(LANES as u32) as usize;
-    let blocks = grid.iter().map(|&n| u64::from(n)).product::<u64>();
-    let mut numbers: Vec<u64> = (0..blocks).collect();
+    let clusters: [u32; 3] = std::array::from_fn(|axis| grid[axis] / cluster[axis]);
+    let mut numbers: Vec<u64> = (0..clusters.iter().map(|&n| u64::from(n)).product()).collect();
     shuffle.permute(&mut numbers);
     for number in numbers {
-        let (w, h) = (u64::from(grid[0]), u64::from(grid[1]));
+        let (w, h) = (u64::from(clusters[0]), u64::from(clusters[1]));
         let position = [number % w, number / w % h, number / (w * h)].map(|x| x as u32);
-        let mut warps: Vec<Warp> = (0..count).map(blank).collect();
+        let place = |rank: usize| -> [u32; 3] {
+            let inside = coordinate(rank as u32, cluster);
+            std::array::from_fn(|axis| position[axis] * cluster[axis] + inside[axis])
+        };
+        let mut warps: Vec<Warp> = (0..count * size).map(blank).collect();
         for warp in &mut warps {
+            let place = place(warp.block);
             for &(special, slot) in &code.specials {
-                if let Special::Block(axis) = special {
-                    warp.registers.narrow[slot] = [position[axis]; LANES];
+                match special {
+                    Special::Block(axis) => warp.registers.narrow[slot] = [place[axis]; LANES],
+                    Special::Cluster(axis) => warp.registers.narrow[slot] = [position[axis]; LANES],
+                    _ => {}
                 }
             }
         }
-        env.shared.fill(0xff);
-        if let Some(races) = &mut env.races {
-            races.begin_block(number as u32);
+        for shared in &mut env.shared {
+            shared.bytes.fill(0xff);
+            shared.ended = false;
         }
-        if let Err((fault, pc, warp)) = block::run(code, &mut warps, &mut env, &mut shuffle) {
-            report(code, &fault, pc, warp, position, block);
+        if let Some(races) = &mut env.races {
+            races.begin(number as u32);
+        }
+        if let Err((fault, pc, warp)) = cluster::run(code, &mut warps, &mut env, &mut shuffle) {
+            report(&launch, &fault, pc, warp / count, warp % count, place(warp / count));
             return Err(fault);
         }
     }
     Ok(env.executed)
 }
 
-/// Fills the special registers that do not depend on the block.
-fn fill(registers: &mut Registers, code: &Code, warp: usize, block: [u32; 3], grid: [u32; 3]) {
+/// Fills the special registers that do not depend on where the cluster stands.
+fn fill(registers: &mut Registers, launch: &Launch, rank: usize, warp: usize) {
+    let Launch { code, grid, block, cluster, .. } = *launch;
     for &(special, slot) in &code.specials {
         registers.narrow[slot] = std::array::from_fn(|lane| {
             let thread = (warp * LANES + lane) as u32;
             match special {
                 Special::Thread(axis) => coordinate(thread, block)[axis],
                 Special::ThreadCount(axis) => block[axis],
-                Special::Block(_) => 0,
+                Special::Block(_) | Special::Cluster(_) => 0,
                 Special::BlockCount(axis) => grid[axis],
+                Special::ClusterBlock(axis) => coordinate(rank as u32, cluster)[axis],
+                Special::ClusterBlockCount(axis) => cluster[axis],
+                Special::ClusterRank => rank as u32,
+                Special::ClusterRankCount => cluster.iter().product(),
+                Special::ClusterCount(axis) => grid[axis] / cluster[axis],
                 Special::Lane => lane as u32,
                 Special::Warp => warp as u32,
                 Special::WarpCount => block.iter().product::<u32>().div_ceil(LANES as u32),
@@ -127,11 +152,13 @@ fn coordinate(thread: u32, block: [u32; 3]) -> [u32; 3] {
     [thread % block[0], thread / block[0] % block[1], thread / (block[0] * block[1])]
 }
 
-fn report(code: &Code, fault: &Fault, pc: usize, warp: usize, position: [u32; 3], block: [u32; 3]) {
-    let thread = coordinate((warp * LANES + fault.lane.unwrap_or(0)) as u32, block);
+fn report(launch: &Launch, fault: &Fault, pc: usize, rank: usize, warp: usize, place: [u32; 3]) {
+    let Launch { code, block, cluster, .. } = launch;
+    let thread = coordinate((warp * LANES + fault.lane.unwrap_or(0)) as u32, *block);
     let text = code.ops.get(pc).map_or("", |op| &op.text);
+    let rank = if *cluster == [1; 3] { String::new() } else { format!(" (rank {rank} of its cluster)") };
     eprintln!(
-        "cuda emulator: {:?} in kernel {}, block {position:?}, thread {thread:?}, instruction {pc} ({text}): {}",
+        "cuda emulator: {:?} in kernel {}, block {place:?}{rank}, thread {thread:?}, instruction {pc} ({text}): {}",
         fault.cause, code.name, fault.what
     );
 }

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 pub const BASE: u64 = 0x0100_0000_0000_0000;
 /// Generic addresses of a block's shared memory begin here.
 pub const SHARED: u64 = 0x0200_0000_0000_0000;
+/// Bits of an address inside a block's shared memory. Above them stands 0 for the own block, else one more than a rank.
+pub const SHARED_BITS: u32 = 24;
 /// Generic addresses of a thread's local memory begin here.
 pub const LOCAL: u64 = 0x0300_0000_0000_0000;
 /// Generic addresses of a kernel's parameters begin here.

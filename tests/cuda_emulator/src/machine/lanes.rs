@@ -79,7 +79,7 @@ pub struct Registers {
 }
 
 /// The lanes of a mask, in order.
-pub fn lanes(mask: u32) -> impl Iterator<Item = usize> {
+pub fn lanes(mask: u32) -> impl Iterator<Item = usize> + Clone {
     (0..LANES).filter(move |lane| mask >> lane & 1 != 0)
 }
 

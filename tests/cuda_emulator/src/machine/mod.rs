@@ -1,8 +1,9 @@
 //! The machine that runs decoded kernels.
 
 mod access;
-mod block;
+mod cluster;
 mod code;
+mod copies;
 mod grid;
 mod heap;
 mod lanes;
@@ -11,6 +12,7 @@ mod warp;
 
 pub use access::{Access, Kind, Place, Update};
 pub use code::{Action, BarrierReduction, Cause, Code, Fault, Op, Special};
-pub use grid::{Launch, run};
-pub use heap::{BASE, Heap, LOCAL, PARAM, SHARED};
+pub use copies::Copy;
+pub use grid::{Launch, Shuffle, run};
+pub use heap::{BASE, Heap, LOCAL, PARAM, SHARED, SHARED_BITS};
 pub use lanes::{LANES, Lane, Raw, Registers, Row, lanes};

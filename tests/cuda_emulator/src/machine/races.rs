@@ -1,15 +1,18 @@
 //! The race detector.
 //!
 //! Two accesses to the same bytes, at least one of them a write and not both atomic, must be ordered. What orders them is
-//! program order, a barrier of the block between them, or an exchange or barrier of the warp in which both lanes took part.
-//! Nothing orders two blocks of a launch.
+//! program order, a barrier of the block between them, an exchange or barrier of the warp in which both lanes took part, or a
+//! barrier of the cluster: what came before one thread's arrival is ordered before what comes after another's wait.
+//! Nothing orders two clusters of a launch.
 
 mod pages;
+mod phases;
 
 use super::code::{Cause, Fault};
 use super::heap::SHARED;
 use super::lanes::{LANES, Row, lanes};
 use pages::{Cell, NEVER, NOBODY, PAGE, Page, Settled, Stamp};
+use phases::Phases;
 
 pub use pages::Touch;
 
@@ -18,14 +21,28 @@ struct Knowledge {
     clock: u32,
     /// `known[a][b]`: all that lane `b` did before this clock is ordered before what lane `a` does now.
     known: [[u32; LANES]; LANES],
+    /// Lanes that have arrived at the barrier of the cluster and not yet passed it.
+    arrived: u32,
 }
 
-/// What orders two accesses.
-struct Order {
-    threads: u32,
-    block: u32,
+/// The time of a block. It goes on when the block passes a barrier, and when threads arrive at the cluster's.
+#[derive(Clone, Copy, Default)]
+struct Time {
     epoch: u32,
+    /// The epoch that began with the last barrier of the block: what came before it is ordered.
+    passed: u32,
+}
+
+/// What orders two accesses. Threads are numbered so that each block of the grid begins at a multiple of a power of two.
+struct Order {
+    /// Binary logarithm of the numbers that a block takes up.
+    shift: u32,
+    /// Blocks of a cluster.
+    size: u32,
+    cluster: u32,
+    blocks: Vec<Time>,
     warps: Vec<Knowledge>,
+    phases: Phases,
 }
 
 /// Everything that a launch has touched so far.
@@ -33,11 +50,15 @@ pub struct Races {
     order: Order,
     /// The pages of each region, by where it begins.
     regions: Vec<(u64, Vec<Option<Page>>)>,
+    /// For each block of the cluster, when each thread of the others last used its shared memory; empty where none did.
+    visits: Vec<Vec<Stamp>>,
 }
 
 /// An access of some lanes of a warp to memory of one region.
 pub struct Accesses<'a> {
-    /// The warp.
+    /// The rank of the block.
+    pub block: usize,
+    /// The warp of the block.
     pub warp: usize,
     /// The lanes.
     pub mask: u32,
@@ -47,6 +68,8 @@ pub struct Accesses<'a> {
     pub touch: Touch,
     /// Where the region begins.
     pub base: u64,
+    /// The rank of the block whose shared memory the region is.
+    pub home: Option<usize>,
     /// Where each lane's access begins.
     pub addresses: &'a Row<u64>,
     /// The lowest and the highest of them.
@@ -58,31 +81,40 @@ pub struct Accesses<'a> {
 }
 
 impl Races {
-    /// A detector for blocks of so many threads.
-    pub fn new(threads: u32) -> Self {
-        let order = Order { threads, block: 0, epoch: 0, warps: Vec::new() };
-        Self { order, regions: Vec::new() }
+    /// A detector for blocks of so many threads, and clusters of so many blocks.
+    pub fn new(threads: u32, size: u32) -> Self {
+        let shift = threads.next_power_of_two().max(LANES as u32).ilog2();
+        let (blocks, warps, phases) = (Vec::new(), Vec::new(), Phases::default());
+        let order = Order { shift, size, cluster: 0, blocks, warps, phases };
+        Self { order, regions: Vec::new(), visits: Vec::new() }
     }
 
-    /// A block begins; shared memory has no past.
-    pub fn begin_block(&mut self, block: u32) {
-        self.regions.retain(|(base, _)| *base != SHARED);
-        self.order.block = block;
-        self.order.epoch = 0;
-        let fresh = || Knowledge { clock: 0, known: [[0; LANES]; LANES] };
-        let count = self.order.threads.div_ceil(LANES as u32) as usize;
-        self.order.warps.clear();
-        self.order.warps.resize_with(count, fresh);
+    /// A cluster begins; shared memory has no past.
+    pub fn begin(&mut self, cluster: u32) {
+        self.regions.retain(|(base, _)| *base < SHARED);
+        let order = &mut self.order;
+        order.cluster = cluster;
+        order.blocks.clear();
+        order.blocks.resize(order.size as usize, Time::default());
+        let fresh = || Knowledge { clock: 0, known: [[0; LANES]; LANES], arrived: 0 };
+        order.warps.clear();
+        order.warps.resize_with(order.threads() / LANES, fresh);
+        order.phases = Phases::default();
+        self.visits = vec![Vec::new(); order.size as usize];
     }
 
-    /// The block has passed a barrier.
-    pub fn barrier(&mut self) {
-        self.order.epoch += 1;
+    /// A block has passed a barrier.
+    pub fn barrier(&mut self, block: usize) {
+        let Order { shift, blocks, phases, .. } = &mut self.order;
+        blocks[block].epoch += 1;
+        blocks[block].passed = blocks[block].epoch;
+        phases.meet(block << *shift..(block + 1) << *shift);
     }
 
     /// Lanes of a warp have met.
-    pub fn meet(&mut self, warp: usize, mask: u32) {
-        let Knowledge { clock, known } = &mut self.order.warps[warp];
+    pub fn meet(&mut self, block: usize, warp: usize, mask: u32) {
+        let warp = self.order.warp(block, warp);
+        let Knowledge { clock, known, .. } = &mut self.order.warps[warp];
         *clock += 1;
         let mut joint = [0; LANES];
         for row in lanes(mask).map(|lane| &known[lane]) {
@@ -96,34 +128,92 @@ impl Races {
         for lane in lanes(mask) {
             known[lane] = joint;
         }
+        self.order.phases.meet(lanes(mask).map(|lane| warp * LANES + lane));
+    }
+
+    /// Lanes of a warp arrive at the barrier of the cluster.
+    pub fn arrive(&mut self, block: usize, warp: usize, mask: u32, relaxed: bool) {
+        let (threads, size) = (self.order.threads(), self.order.size as usize);
+        let warp = self.order.warp(block, warp);
+        let Order { blocks, warps, phases, .. } = &mut self.order;
+        let (time, knowledge) = (&mut blocks[block], &mut warps[warp]);
+        // What comes from now on is told from what came before.
+        time.epoch += 1;
+        knowledge.clock += 1;
+        knowledge.arrived |= mask;
+        phases.begin(threads, size);
+        if !relaxed {
+            phases.release(lanes(mask).map(|lane| warp * LANES + lane), knowledge.clock, block, time.passed);
+        }
+    }
+
+    /// All of the cluster have arrived at its barrier: given are the blocks, warps and live lanes.
+    pub fn complete(&mut self, live: impl Iterator<Item = (usize, usize, u32)>) {
+        let order = &mut self.order;
+        let shift = order.shift;
+        order.phases.complete(live.map(|(block, warp, mask)| (block, (block << shift) / LANES + warp, mask)));
+    }
+
+    /// Lanes of a warp pass the barrier of the cluster.
+    pub fn wait(&mut self, block: usize, warp: usize, mask: u32) {
+        let warp = self.order.warp(block, warp);
+        self.order.warps[warp].arrived &= !mask;
+        self.order.phases.acquire(lanes(mask).map(|lane| warp * LANES + lane), block);
+    }
+
+    /// A block has ended: whoever of the cluster has used its shared memory must have told it so. A fault comes with the
+    /// instruction, the block and the warp that made the access.
+    pub fn end_block(&mut self, block: usize) -> Result<(), (Fault, usize, usize, usize)> {
+        let Self { order, visits, .. } = self;
+        if visits[block].is_empty() {
+            return Ok(());
+        }
+        let first = order.first();
+        let own = order.phases.latest(block << order.shift..(block + 1) << order.shift);
+        let late = |visit: &&Stamp| visit.thread != NOBODY && !order.before(visit, first + own as u32);
+        let Some(visit) = visits[block].iter().find(late) else {
+            return Ok(());
+        };
+        let thread = (visit.thread - first) as usize;
+        let (other, inside) = (thread >> order.shift, thread & ((1 << order.shift) - 1));
+        let what = format!("the block of rank {block}, whose shared memory this is, may have ended before");
+        Err((Fault::of(inside % LANES, Cause::LaunchFailed, what), visit.pc as usize, other, inside / LANES))
     }
 
     /// Notes what lanes touch, or tells with whom the first of them collides.
     pub fn touch(&mut self, accesses: &Accesses) -> Result<(), Fault> {
-        let &Accesses { warp, pc, touch, size, base, low, high, .. } = accesses;
-        let Self { order, regions } = self;
-        let at = regions.iter().position(|region| region.0 == base).unwrap_or_else(|| {
-            regions.push((base, Vec::new()));
+        let &Accesses { block, pc, touch, size, base, low, high, home, .. } = accesses;
+        // Each block's shared memory has two names: its own, and the one by which others know it.
+        let region = home.map_or(base, |rank| SHARED + rank as u64);
+        if let Some(home) = home.filter(|home| *home != block) {
+            self.visit(home, accesses)?;
+        }
+        let Self { order, regions, .. } = self;
+        let warp = order.warp(block, accesses.warp);
+        let at = regions.iter().position(|other| other.0 == region).unwrap_or_else(|| {
+            regions.push((region, Vec::new()));
             regions.len() - 1
         });
         let pages = &mut regions[at].1;
-        let now = (order.block, order.epoch);
+        let epoch = order.blocks[block].epoch;
+        let now = (order.cluster * order.size + block as u32, epoch);
         let (first, end) = ((low - base) as usize, (high - base) as usize + size);
         if pages.len() < end.div_ceil(PAGE) {
             pages.resize_with(end.div_ceil(PAGE), || None);
         }
-        // Most warps read what others read too.
+        // Most warps read what others read too. (Between arrival and wait a read is ordered later than others of its epoch.)
         if touch == Touch::Read
             && first / PAGE == (end - 1) / PAGE
             && let Some(page) = &pages[first / PAGE]
             && page.is_settled(first % PAGE, end - first, now)
+            && order.warps[warp].arrived & accesses.mask == 0
         {
             return Ok(());
         }
         let clock = order.warps[warp].clock;
         for lane in lanes(accesses.mask) {
-            let thread = order.block * order.threads + (warp * LANES + lane) as u32;
-            let stamp = Stamp { thread, epoch: order.epoch, clock, pc: pc as u32 };
+            let thread = order.first() + (warp * LANES + lane) as u32;
+            let stamp = Stamp { thread, epoch, clock, pc: pc as u32 };
             let mut at = (accesses.addresses[lane] - base) as usize;
             let end = at + size;
             while at < end {
@@ -132,7 +222,7 @@ impl Races {
                 match order.update(page.cell(at % PAGE, touch != Touch::Read), touch, stamp) {
                     Ok(settled) => page.settle(at % PAGE, settled, now),
                     Err((kind, past)) => {
-                        let what = order.describe(touch, base + at as u64, kind, past);
+                        let what = order.describe(touch, at as u64, base, home, kind, past);
                         return Err(Fault::of(lane, Cause::LaunchFailed, what));
                     }
                 }
@@ -141,12 +231,49 @@ impl Races {
         }
         Ok(())
     }
+
+    /// Notes that lanes use another block's shared memory, or tells who of them may find that block not begun.
+    fn visit(&mut self, home: usize, accesses: &Accesses) -> Result<(), Fault> {
+        let &Accesses { block, mask, pc, .. } = accesses;
+        let Self { order, visits, .. } = self;
+        let warp = order.warp(block, accesses.warp);
+        let visits = &mut visits[home];
+        visits.resize(order.threads(), NEVER);
+        let (epoch, clock) = (order.blocks[block].epoch, order.warps[warp].clock);
+        for lane in lanes(mask) {
+            let thread = warp * LANES + lane;
+            if !order.phases.has_passed(thread) {
+                let what = format!(
+                    "the block of rank {home}, whose shared memory this is, may not have begun: no barrier of the cluster came before"
+                );
+                return Err(Fault::of(lane, Cause::LaunchFailed, what));
+            }
+            visits[thread] = Stamp { thread: order.first() + thread as u32, epoch, clock, pc: pc as u32 };
+        }
+        Ok(())
+    }
 }
 
 impl Order {
-    /// The number of a thread in the block that runs, if it is one of its threads.
-    fn in_block(&self, thread: u32) -> Option<u32> {
-        thread.checked_sub(self.block * self.threads).filter(|&n| n < self.threads)
+    /// How many numbers the threads of a cluster take up.
+    fn threads(&self) -> usize {
+        (self.size as usize) << self.shift
+    }
+
+    /// The number of the cluster's first thread in the grid.
+    fn first(&self) -> u32 {
+        (self.cluster * self.size) << self.shift
+    }
+
+    /// The number of a warp in the cluster.
+    fn warp(&self, block: usize, warp: usize) -> usize {
+        (block << self.shift) / LANES + warp
+    }
+
+    /// The number of a thread in the cluster that runs, if it is one of its threads.
+    fn in_cluster(&self, thread: u32) -> Option<usize> {
+        let own = thread.wrapping_sub(self.first()) as usize;
+        (own < self.threads()).then_some(own)
     }
 
     /// Whether something past is ordered before what a thread does now.
@@ -154,15 +281,21 @@ impl Order {
         if past.thread == NOBODY || past.thread == thread {
             return true;
         }
-        let Some(other) = self.in_block(past.thread) else {
+        let Some(other) = self.in_cluster(past.thread) else {
             return false;
         };
-        if past.epoch < self.epoch {
-            return true;
+        let own = (thread - self.first()) as usize;
+        let block = own >> self.shift;
+        if block == other >> self.shift {
+            if past.epoch < self.blocks[block].passed {
+                return true;
+            }
+            let warp = own / LANES;
+            if warp == other / LANES && past.clock < self.warps[warp].known[own % LANES][other % LANES] {
+                return true;
+            }
         }
-        let (own, other) = ((thread - self.block * self.threads) as usize, other as usize);
-        let warp = own / LANES;
-        warp == other / LANES && past.clock < self.warps[warp].known[own % LANES][other % LANES]
+        self.phases.before(past, other, other >> self.shift, own)
     }
 
     /// Notes an access in a cell, and tells whether that settles it, or which other access it collides with.
@@ -186,33 +319,108 @@ impl Order {
             }
             return Ok(Settled::No);
         }
+        if self.size > 1 {
+            self.keep(reads, now);
+            return Ok(self.settled_by_cluster(reads, now, writes));
+        }
         let at = usize::from(late(&reads[0]));
         reads[at] = now;
         Ok(self.settled(reads[1 - at], now, writes))
     }
 
+    /// Whether a thread of the cluster has arrived at its barrier and not passed it.
+    fn has_arrived(&self, thread: usize) -> bool {
+        self.warps[thread / LANES].arrived >> (thread % LANES) & 1 != 0
+    }
+
+    /// Whether something past is ordered before all that the threads of a block do in this epoch.
+    fn before_all(&self, past: &Stamp, block: usize) -> bool {
+        past.thread == NOBODY
+            || self.in_cluster(past.thread).is_some_and(|writer| {
+                let home = writer >> self.shift;
+                home == block && past.epoch < self.blocks[block].passed
+                    || self.phases.before_all(past, writer, home, block)
+            })
+    }
+
     /// What follows from two reads: sure collisions of writers, and no collision of readers.
     fn settled(&self, other: Stamp, now: Stamp, writes: Option<&mut [Stamp; 2]>) -> Settled {
         let writes = writes.map_or([NEVER; 2], |writes| *writes);
-        let Some(own) = self.in_block(other.thread) else {
+        let Some(thread) = self.in_cluster(other.thread) else {
             let untouched = other.thread != NOBODY && writes.iter().all(|past| past.thread == NOBODY);
             return if untouched { Settled::ForGood } else { Settled::No };
         };
-        let earlier =
-            |past: &Stamp| past.thread == NOBODY || past.epoch < now.epoch && self.in_block(past.thread).is_some();
-        let warp = (now.thread - self.block * self.threads) as usize / LANES;
-        let apart = other.epoch == now.epoch && own as usize / LANES != warp;
-        if apart && writes.iter().all(earlier) { Settled::ForNow } else { Settled::No }
+        let apart = other.epoch == now.epoch && thread / LANES != (now.thread - self.first()) as usize / LANES;
+        if apart && writes.iter().all(|past| self.before_all(past, 0)) { Settled::ForNow } else { Settled::No }
     }
 
-    fn describe(&self, touch: Touch, address: u64, kind: Touch, past: Stamp) -> String {
-        let (space, start) = if address >= SHARED { ("shared", SHARED) } else { ("global", 0) };
-        let (block, thread) = (past.thread / self.threads, past.thread % self.threads);
-        format!(
-            "race: {touch:?} of {space} address {:#x}, unordered with the {kind:?} by block {block} thread {thread} at instruction {}",
-            address - start,
-            past.pc
-        )
+    /// Keeps two reads. Of three that are not ordered, one is of another cluster or released as late as any, and the other
+    /// is of another block than that: between them they collide with most of the writers that any collides with.
+    fn keep(&self, reads: &mut [Stamp; 2], now: Stamp) {
+        let own = reads.iter().position(|read| read.thread == now.thread);
+        if let Some(at) = own.or_else(|| reads.iter().position(|read| self.before(read, now.thread))) {
+            reads[at] = now;
+            return;
+        }
+        let lateness = |read: &Stamp| match self.in_cluster(read.thread) {
+            None => 2,
+            Some(thread) => u8::from(self.has_arrived(thread) && !self.phases.is_released(read, thread)),
+        };
+        let [first, second] = *reads;
+        let mut kept = first;
+        for read in [second, now] {
+            if lateness(&read) > lateness(&kept) {
+                kept = read;
+            }
+        }
+        let worth = |read: &Stamp| (read.thread >> self.shift != kept.thread >> self.shift, lateness(read));
+        let mut other = NEVER;
+        for read in [first, second, now].into_iter().filter(|read| read.thread != kept.thread) {
+            if other.thread == NOBODY || worth(&read) >= worth(&other) {
+                other = read;
+            }
+        }
+        *reads = [kept, other];
+    }
+
+    /// What follows from the reads that were kept: as `settled`. One of this epoch of the block, and one of another warp of
+    /// it or of another block, are ordered before no writer before whom a third read of the epoch is not ordered too.
+    fn settled_by_cluster(&self, reads: &[Stamp; 2], now: Stamp, writes: Option<&mut [Stamp; 2]>) -> Settled {
+        let writes = writes.map_or([NEVER; 2], |writes| *writes);
+        let is_foreign = |read: &Stamp| read.thread != NOBODY && self.in_cluster(read.thread).is_none();
+        if reads.iter().any(is_foreign) {
+            let untouched = writes.iter().all(|past| past.thread == NOBODY);
+            return if untouched { Settled::ForGood } else { Settled::No };
+        }
+        let own = (now.thread - self.first()) as usize;
+        let is_here = |read: &Stamp| read.thread >> self.shift == now.thread >> self.shift && read.epoch == now.epoch;
+        let is_far =
+            |read: &Stamp| read.thread >> self.shift != now.thread >> self.shift && !self.before(read, now.thread);
+        let [one, other] = reads;
+        let apart = match (is_here(one), is_here(other)) {
+            (true, true) => one.thread / LANES as u32 != other.thread / LANES as u32,
+            (true, false) => is_far(other),
+            (false, true) => is_far(one),
+            (false, false) => false,
+        };
+        let block = own >> self.shift;
+        let settled = apart && !self.has_arrived(own) && writes.iter().all(|past| self.before_all(past, block));
+        if settled { Settled::ForNow } else { Settled::No }
+    }
+
+    fn describe(&self, touch: Touch, at: u64, base: u64, home: Option<usize>, kind: Touch, past: Stamp) -> String {
+        let (block, thread) = (past.thread >> self.shift, past.thread & ((1 << self.shift) - 1));
+        let (cluster, rank) = (block / self.size, block % self.size);
+        let who = match self.size {
+            1 => format!("block {block} thread {thread}"),
+            _ => format!("thread {thread} of block rank {rank} of cluster {cluster}"),
+        };
+        let place = match home {
+            None => format!("global address {:#x}", base + at),
+            Some(_) if self.size == 1 => format!("shared address {at:#x}"),
+            Some(rank) => format!("shared address {at:#x} of block rank {rank}"),
+        };
+        format!("race: {touch:?} of {place}, unordered with the {kind:?} by {who} at instruction {}", past.pc)
     }
 }
 
@@ -224,11 +432,13 @@ mod tests {
 
     fn access(races: &mut Races, thread: usize, touch: Touch, offset: u64, size: usize) -> bool {
         let accesses = Accesses {
+            block: 0,
             warp: thread / LANES,
             mask: 1 << (thread % LANES),
             pc: 0,
             touch,
             base: BASE,
+            home: None,
             addresses: &[BASE + offset; LANES],
             low: BASE + offset,
             high: BASE + offset,
@@ -238,9 +448,212 @@ mod tests {
     }
 
     fn block() -> Races {
-        let mut races = Races::new(64);
-        races.begin_block(0);
+        let mut races = Races::new(64, 1);
+        races.begin(0);
         races
+    }
+
+    /// The same in a cluster of two blocks of 64 threads, whose threads are numbered through.
+    fn in_pair(races: &mut Races, thread: usize, touch: Touch, home: Option<usize>) -> bool {
+        let accesses = Accesses {
+            block: thread / 64,
+            warp: thread % 64 / LANES,
+            mask: 1 << (thread % LANES),
+            pc: 0,
+            touch,
+            base: BASE,
+            home,
+            addresses: &[BASE; LANES],
+            low: BASE,
+            high: BASE,
+            size: 4,
+        };
+        races.touch(&accesses).is_ok()
+    }
+
+    fn pair() -> Races {
+        let mut races = Races::new(64, 2);
+        races.begin(3);
+        races
+    }
+
+    const WARPS: [(usize, usize); 4] = [(0, 0), (0, 1), (1, 0), (1, 1)];
+
+    fn arrive(races: &mut Races, relaxed: bool) {
+        WARPS.iter().for_each(|&(block, warp)| races.arrive(block, warp, u32::MAX, relaxed));
+    }
+
+    fn complete(races: &mut Races) {
+        races.complete(WARPS.iter().map(|&(block, warp)| (block, warp, u32::MAX)));
+    }
+
+    fn pass(races: &mut Races) {
+        WARPS.iter().for_each(|&(block, warp)| races.wait(block, warp, u32::MAX));
+    }
+
+    fn meet(races: &mut Races) {
+        arrive(races, false);
+        complete(races);
+        pass(races);
+    }
+
+    #[test]
+    fn a_barrier_of_the_cluster_orders_all_of_it() {
+        use Touch::{Atomic, Read, Write};
+        for (first, second, ordered) in
+            [(Read, Write, false), (Write, Read, false), (Write, Atomic, false), (Read, Read, true)]
+        {
+            for (one, other) in [(0, 1), (0, 40), (5, 64), (70, 20), (127, 0)] {
+                let run = |between: &dyn Fn(&mut Races)| {
+                    let mut races = pair();
+                    assert!(in_pair(&mut races, one, first, None));
+                    between(&mut races);
+                    in_pair(&mut races, other, second, None)
+                };
+                assert_eq!(run(&|_| ()), ordered);
+                assert!(run(&meet));
+                assert!(run(&|races| (meet(races), meet(races)).0));
+                assert_eq!(run(&|races| arrive(races, false)), ordered);
+                assert_eq!(
+                    run(&|races| (arrive(races, false), complete(races)).0),
+                    ordered,
+                    "who has not waited knows nothing"
+                );
+                assert_eq!(run(&|races| (arrive(races, true), complete(races), pass(races)).0), ordered, "relaxed");
+                let same_block = one / 64 == other / 64;
+                assert_eq!(run(&|races| races.barrier(0)), ordered || same_block && one < 64);
+                // The next cluster knows nothing of it.
+                assert_eq!(run(&|races| (meet(races), races.begin(4)).0), ordered);
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_after_the_arrival_is_not_ordered() {
+        for between in [0, 1] {
+            let mut races = pair();
+            arrive(&mut races, false);
+            if between == 1 {
+                complete(&mut races);
+            }
+            assert!(in_pair(&mut races, 3, Touch::Write, None));
+            if between == 0 {
+                complete(&mut races);
+            }
+            pass(&mut races);
+            assert!(!in_pair(&mut races, 64, Touch::Read, None));
+            // The next barrier orders it.
+            meet(&mut races);
+            assert!(in_pair(&mut races, 64, Touch::Read, None));
+        }
+    }
+
+    #[test]
+    fn barriers_of_the_block_pass_on_what_the_cluster_knows() {
+        // One thread waits, and tells the others of its block; others have told who arrives.
+        let mut races = pair();
+        WARPS[1..].iter().for_each(|&(block, warp)| races.arrive(block, warp, u32::MAX, false));
+        assert!(in_pair(&mut races, 40, Touch::Write, None), "after its own arrival");
+        races.barrier(0);
+        races.arrive(0, 0, u32::MAX, false);
+        complete(&mut races);
+        races.wait(1, 0, 1);
+        assert!(in_pair(&mut races, 64, Touch::Read, None));
+        assert!(!in_pair(&mut races, 65, Touch::Read, None));
+        let mut races = pair();
+        assert!(in_pair(&mut races, 40, Touch::Write, None));
+        arrive(&mut races, false);
+        complete(&mut races);
+        races.wait(1, 0, 1);
+        races.meet(1, 0, 0b11);
+        assert!(in_pair(&mut races, 65, Touch::Read, None));
+        races.barrier(1);
+        assert!(in_pair(&mut races, 127, Touch::Read, None));
+    }
+
+    #[test]
+    fn who_has_ended_has_arrived() {
+        let mut races = pair();
+        assert!(in_pair(&mut races, 64, Touch::Write, None));
+        WARPS[..2].iter().for_each(|&(block, warp)| races.arrive(block, warp, u32::MAX, false));
+        races.complete([(0, 0, u32::MAX), (0, 1, u32::MAX), (1, 0, 0), (1, 1, 0)].into_iter());
+        races.wait(0, 0, u32::MAX);
+        assert!(in_pair(&mut races, 5, Touch::Read, None));
+    }
+
+    #[test]
+    fn shared_memory_of_others_lasts_from_barrier_to_barrier() {
+        let mut races = pair();
+        assert!(in_pair(&mut races, 64, Touch::Write, Some(1)), "its own");
+        assert!(!in_pair(&mut races, 0, Touch::Read, Some(1)), "not begun");
+        let mut races = pair();
+        assert!(in_pair(&mut races, 0, Touch::Write, Some(0)) && in_pair(&mut races, 64, Touch::Write, Some(1)));
+        meet(&mut races);
+        assert!(in_pair(&mut races, 7, Touch::Read, Some(1)) && in_pair(&mut races, 70, Touch::Read, Some(0)));
+        assert!(races.end_block(1).is_err());
+        arrive(&mut races, false);
+        assert!(races.end_block(1).is_err(), "nobody has waited");
+        complete(&mut races);
+        races.wait(1, 1, 1 << 9);
+        assert!(races.end_block(1).is_ok(), "one has waited");
+        assert!(races.end_block(0).is_err());
+    }
+
+    #[test]
+    fn readers_of_a_later_phase_are_noted() {
+        for (reader, writer) in [(2, 64), (2, 1), (70, 1), (41, 100)] {
+            let mut races = pair();
+            assert!(in_pair(&mut races, 1, Touch::Read, None) && in_pair(&mut races, 40, Touch::Read, None));
+            meet(&mut races);
+            assert!(in_pair(&mut races, reader, Touch::Read, None));
+            assert!(!in_pair(&mut races, writer, Touch::Write, None), "{reader} {writer}");
+        }
+        // Between arrival and wait, too, and however many read in time.
+        for (late, writer) in [(5, 64), (5, 1), (5, 40)] {
+            let mut races = pair();
+            races.arrive(0, 0, 1 << late, false);
+            for reader in [1, 40, late, 41, 70, 2] {
+                assert!(in_pair(&mut races, reader, Touch::Read, None));
+            }
+            races.arrive(0, 0, !(1 << late), false);
+            WARPS[1..].iter().for_each(|&(block, warp)| races.arrive(block, warp, u32::MAX, false));
+            complete(&mut races);
+            pass(&mut races);
+            assert!(!in_pair(&mut races, writer, Touch::Write, None), "{writer}");
+        }
+    }
+
+    #[test]
+    fn a_reader_of_another_block_is_not_forgotten() {
+        for readers in [[1, 70, 2, 40], [70, 1, 40, 2], [1, 2, 40, 70], [1, 40, 70, 2]] {
+            let mut races = pair();
+            assert!(readers.iter().all(|&reader| in_pair(&mut races, reader, Touch::Read, None)));
+            races.barrier(0);
+            assert!(!in_pair(&mut races, 3, Touch::Write, None), "{readers:?}");
+        }
+    }
+
+    #[test]
+    fn readers_that_need_not_be_noted_are_still_seen() {
+        // Many of one block read, some of them between arrival and wait.
+        for late in [false, true] {
+            for writer in [0, 63, 64, 100] {
+                let mut races = pair();
+                assert!(in_pair(&mut races, 1, Touch::Read, None) && in_pair(&mut races, 40, Touch::Read, None));
+                races.arrive(0, 0, 1 << 5, false);
+                assert!(in_pair(&mut races, 2, Touch::Read, None) && in_pair(&mut races, 41, Touch::Read, None));
+                if late {
+                    assert!(in_pair(&mut races, 5, Touch::Read, None));
+                }
+                WARPS.iter().for_each(|&(block, warp)| {
+                    let mask = if (block, warp) == (0, 0) { !(1 << 5) } else { u32::MAX };
+                    races.arrive(block, warp, mask, false);
+                });
+                complete(&mut races);
+                pass(&mut races);
+                assert_eq!(in_pair(&mut races, writer, Touch::Write, None), !late, "{writer}");
+            }
+        }
     }
 
     #[test]
@@ -261,11 +674,11 @@ mod tests {
                 assert_eq!(access(&mut races, other, second, 0, 4), ordered, "{first:?} {second:?}");
                 let mut races = block();
                 assert!(access(&mut races, 0, first, 0, 4));
-                races.barrier();
+                races.barrier(0);
                 assert!(access(&mut races, other, second, 0, 4));
                 let mut races = block();
                 assert!(access(&mut races, 0, first, 0, 4));
-                races.begin_block(1);
+                races.begin(1);
                 assert_eq!(access(&mut races, other, second, 0, 4), ordered);
             }
         }
@@ -283,14 +696,14 @@ mod tests {
     fn a_meeting_orders_only_who_takes_part() {
         let mut races = block();
         assert!(access(&mut races, 0, Touch::Write, 0, 4));
-        races.meet(0, 0b011);
+        races.meet(0, 0, 0b011);
         assert!(access(&mut races, 1, Touch::Read, 0, 4));
         assert!(!access(&mut races, 2, Touch::Read, 0, 4));
         // What is known is passed on.
         let mut races = block();
         assert!(access(&mut races, 0, Touch::Write, 0, 4));
-        races.meet(0, 0b011);
-        races.meet(0, 0b110);
+        races.meet(0, 0, 0b011);
+        races.meet(0, 0, 0b110);
         assert!(access(&mut races, 2, Touch::Read, 0, 4));
     }
 
@@ -306,20 +719,20 @@ mod tests {
     fn what_is_settled_still_collides_with_writers() {
         // Read by two warps and then by many: no writer may come before the next barrier.
         for writer in [1, 40, 50] {
-            let mut races = Races::new(96);
-            races.begin_block(0);
+            let mut races = Races::new(96, 1);
+            races.begin(0);
             assert!(access(&mut races, 3, Touch::Write, 0, 4));
-            races.barrier();
+            races.barrier(0);
             for reader in [1, 40, 2, 41, 1] {
                 assert!(access(&mut races, reader, Touch::Read, 0, 4));
             }
             assert!(!access(&mut races, writer, Touch::Write, 0, 4));
-            let mut races = Races::new(96);
-            races.begin_block(0);
+            let mut races = Races::new(96, 1);
+            races.begin(0);
             for reader in [1, 40, 2] {
                 assert!(access(&mut races, reader, Touch::Read, 0, 4));
             }
-            races.barrier();
+            races.barrier(0);
             assert!(access(&mut races, writer, Touch::Write, 0, 4));
             assert_eq!(access(&mut races, 2, Touch::Read, 0, 4), writer == 2);
         }
@@ -327,9 +740,9 @@ mod tests {
         for writer in [1, 40] {
             let mut races = block();
             assert!(access(&mut races, 1, Touch::Read, 0, 4));
-            races.begin_block(1);
+            races.begin(1);
             assert!(access(&mut races, 1, Touch::Read, 0, 4));
-            races.barrier();
+            races.barrier(0);
             assert!(access(&mut races, 2, Touch::Read, 0, 4));
             assert!(!access(&mut races, writer, Touch::Write, 0, 4));
         }

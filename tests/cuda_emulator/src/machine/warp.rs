@@ -4,16 +4,25 @@
 //! same instruction join, so that structured code converges by itself.
 
 use super::code::{Action, BarrierReduction, Cause, Fault, Op};
+use super::copies::{self, Copies};
 use super::heap::Heap;
 use super::lanes::{Registers, lanes};
 use super::races::Races;
 
-/// What the lanes of a block share.
+/// Shared memory of a block.
+pub struct Shared {
+    /// Its contents.
+    pub bytes: Vec<u8>,
+    /// The block has ended, and with it its memory.
+    pub ended: bool,
+}
+
+/// What the lanes of a cluster share.
 pub struct Environment<'a> {
     /// Device memory.
     pub heap: &'a mut Heap,
-    /// The block's shared memory.
-    pub shared: &'a mut [u8],
+    /// Shared memory of each block of the cluster, by rank.
+    pub shared: Vec<Shared>,
     /// The kernel's parameters.
     pub params: &'a mut [u8],
     /// Bytes of each thread's local memory.
@@ -48,12 +57,22 @@ pub struct Warp {
     pub registers: Registers,
     /// Its lanes' local memories, one after another.
     pub local: Vec<u8>,
+    /// The rank of its block in the cluster.
+    pub block: usize,
     /// Its number in the block.
     pub number: usize,
     /// Lanes that have not ended.
     pub live: u32,
     /// Lanes at a barrier of the block.
     pub arrivals: Vec<Arrival>,
+    /// Lanes that have arrived at the barrier of the cluster, which others have not yet reached.
+    pub arrived: u32,
+    /// Lanes that have arrived at the barrier of the cluster and may pass it.
+    pub admitted: u32,
+    /// Lanes that wait at the barrier of the cluster.
+    pub waits: Vec<(usize, u32)>,
+    /// Asynchronous copies.
+    pub copies: Copies,
     /// The instruction of the group that runs.
     pub pc: usize,
     mask: u32,
@@ -65,13 +84,18 @@ pub struct Warp {
 
 impl Warp {
     /// A warp before its first instruction.
-    pub fn new(number: usize, live: u32, registers: Registers, local: Vec<u8>) -> Self {
+    pub fn new(block: usize, number: usize, live: u32, registers: Registers, local: Vec<u8>) -> Self {
         Self {
             registers,
             local,
+            block,
             number,
             live,
             arrivals: Vec::new(),
+            arrived: 0,
+            admitted: 0,
+            waits: Vec::new(),
+            copies: Copies::default(),
             pc: 0,
             mask: live,
             waiting: Vec::new(),
@@ -149,12 +173,12 @@ impl Warp {
                 None => self.mask,
             };
             env.executed += u64::from(active.count_ones());
-            self.step(op, active, env)?;
+            self.step(ops, op, active, env)?;
         }
         Ok(())
     }
 
-    fn step(&mut self, op: &Op, active: u32, env: &mut Environment) -> Result<(), Fault> {
+    fn step(&mut self, ops: &[Op], op: &Op, active: u32, env: &mut Environment) -> Result<(), Fault> {
         if active == 0 {
             self.go(self.pc + 1);
             return Ok(());
@@ -166,6 +190,18 @@ impl Warp {
             }
             Action::Access(access) => {
                 access.run(self, env, active, self.pc)?;
+                self.go(self.pc + 1);
+            }
+            Action::Copy(copy) => {
+                copy.begin(self, env, active, self.pc)?;
+                self.go(self.pc + 1);
+            }
+            Action::CopyCommit => {
+                self.copies.commit(active);
+                self.go(self.pc + 1);
+            }
+            Action::CopyWait(but) => {
+                copies::wait(ops, self, env, active, *but)?;
                 self.go(self.pc + 1);
             }
             Action::Branch(target) => self.branch(active, *target),
@@ -199,6 +235,31 @@ impl Warp {
                 });
                 self.leave(active);
             }
+            Action::ClusterArrive { relaxed, aligned } => {
+                self.check_aligned(active, *aligned)?;
+                if let Some(lane) = lanes(active & (self.arrived | self.admitted)).next() {
+                    let what = "the lane arrives at the barrier of the cluster a second time without waiting";
+                    return Err(Fault::of(lane, Cause::LaunchFailed, what));
+                }
+                self.arrived |= active;
+                if let Some(races) = &mut env.races {
+                    races.arrive(self.block, self.number, active, *relaxed);
+                }
+                self.go(self.pc + 1);
+            }
+            Action::ClusterWait { aligned } => {
+                self.check_aligned(active, *aligned)?;
+                if let Some(lane) = lanes(active & !(self.arrived | self.admitted)).next() {
+                    let what = "the lane waits at the barrier of the cluster without having arrived";
+                    return Err(Fault::of(lane, Cause::LaunchFailed, what));
+                }
+                let (passes, waits) = (active & self.admitted, active & self.arrived);
+                self.pass(passes, env);
+                if waits != 0 {
+                    self.waits.push((self.pc, waits));
+                }
+                self.leave(waits);
+            }
             Action::Collective { members, run } => self.collective(active, *members, run, env)?,
             Action::Trap => {
                 let lane = active.trailing_zeros() as usize;
@@ -206,6 +267,33 @@ impl Warp {
             }
         }
         Ok(())
+    }
+
+    fn check_aligned(&self, active: u32, aligned: bool) -> Result<(), Fault> {
+        match lanes(self.live & !active).next() {
+            Some(lane) if aligned => {
+                let what = "an aligned barrier of the cluster is reached without this lane of the warp";
+                Err(Fault::of(lane, Cause::LaunchFailed, what))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Lanes go on behind the barrier of the cluster.
+    fn pass(&mut self, mask: u32, env: &mut Environment) {
+        self.admitted &= !mask;
+        if let Some(races) = &mut env.races {
+            races.wait(self.block, self.number, mask);
+        }
+    }
+
+    /// All of the cluster have arrived: lanes that wait go on, and others will not have to wait.
+    pub fn admit(&mut self, env: &mut Environment) {
+        self.admitted = std::mem::take(&mut self.arrived);
+        for (pc, mask) in std::mem::take(&mut self.waits) {
+            self.pass(mask, env);
+            self.enqueue(pc + 1, mask);
+        }
     }
 
     fn branch(&mut self, taken: u32, target: usize) {
@@ -240,7 +328,7 @@ impl Warp {
             let mut rest = active;
             while rest != 0 {
                 let met = named[rest.trailing_zeros() as usize] & active;
-                races.meet(self.number, met);
+                races.meet(self.block, self.number, met);
                 rest &= !met;
             }
         }

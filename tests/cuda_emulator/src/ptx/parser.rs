@@ -220,7 +220,7 @@ impl Parser {
         let returns = self.params()?;
         let name = self.word()?;
         let params = self.params()?;
-        let mut max_threads = None;
+        let (mut max_threads, mut cluster, mut explicit_cluster) = (None, None, false);
         let body = loop {
             if self.take(';') {
                 break None;
@@ -229,16 +229,21 @@ impl Parser {
                 break Some(self.body()?);
             }
             let directive = self.word()?;
-            let mut product = 1;
+            let mut sizes = Vec::new();
             while matches!(self.peek(), Some(Kind::Int(_) | Kind::Punct(','))) {
                 if !self.take(',') {
-                    product *= self.int()? as u32;
+                    sizes.push(self.int()? as u32);
                 }
             }
-            if matches!(directive.as_str(), ".maxntid" | ".reqntid") {
-                max_threads = Some(product);
+            match directive.as_str() {
+                ".maxntid" | ".reqntid" => max_threads = Some(sizes.iter().product()),
+                ".reqnctapercluster" => {
+                    cluster = Some(std::array::from_fn(|axis| sizes.get(axis).copied().unwrap_or(1)));
+                }
+                ".explicitcluster" => explicit_cluster = true,
+                _ => {}
             }
         };
-        Ok(Function { name, kernel, params, returns, max_threads, body })
+        Ok(Function { name, kernel, params, returns, max_threads, cluster, explicit_cluster, body })
     }
 }

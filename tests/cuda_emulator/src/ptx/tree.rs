@@ -43,6 +43,10 @@ pub struct Function {
     pub returns: Vec<Variable>,
     /// The product of `.maxntid` or `.reqntid`.
     pub max_threads: Option<u32>,
+    /// `.reqnctapercluster`: blocks of a cluster in each dimension.
+    pub cluster: Option<[u32; 3]>,
+    /// `.explicitcluster`: must be launched with clusters.
+    pub explicit_cluster: bool,
     /// Statements; `None` for a declaration.
     pub body: Option<Vec<Statement>>,
 }

@@ -68,6 +68,8 @@ pub enum Space {
     Global,
     Const,
     Shared,
+    /// Shared memory of any block of the cluster.
+    Cluster,
     Local,
     Param,
 }
@@ -79,6 +81,7 @@ impl Space {
             "global" => Self::Global,
             "const" => Self::Const,
             "shared" | "shared::cta" => Self::Shared,
+            "shared::cluster" => Self::Cluster,
             "local" => Self::Local,
             "param" | "param::entry" | "param::func" => Self::Param,
             _ => return None,

@@ -22,6 +22,9 @@ fn every_width_is_loaded_and_stored() {
         ("st.release.gpu.global.u32 [%out], 9; ld.acquire.gpu.global.u32 %r0, [%out]", 9),
         ("st.relaxed.sys.u32 [%out], 8; fence.acq_rel.gpu; membar.gl; ld.global.ca.u32 %r0, [%out]", 8),
         ("prefetch.global.L2 [%out]; mov.u32 %r0, 1", 1),
+        ("st.global.u32 [%out], 9; ld.global.nc.L1::evict_first.u32 %r0, [%out]", 9),
+        ("st.global.L1::no_allocate.u32 [%out], 9; ld.global.L1::evict_last.L2::128B.u32 %r0, [%out]", 9),
+        ("fence.acq_rel.cluster; griddepcontrol.wait; griddepcontrol.launch_dependents; mov.u32 %r0, 1", 1),
     ]);
 }
 
@@ -77,6 +80,60 @@ fn shared_memory_has_its_own_addresses() {
 }
 
 #[test]
+fn a_block_by_itself_is_a_cluster() {
+    const CELLS: &str = ".shared .align 8 .b8 cells[16]; st.shared.u64 [cells], 0x700000008; mov.u32 %r1, cells;";
+    for (text, expected) in [
+        ("mapa.shared::cluster.u32 %r2, %r1, 0; ld.shared::cluster.u32 %r0, [%r2+4];", 7),
+        ("mapa.shared::cluster.u32 %r2, cells, 0; st.shared::cluster.u32 [%r2], 3; ld.shared.u32 %r0, [cells];", 3),
+        ("ld.shared::cluster.u32 %r0, [%r1];", 8),
+        ("mov.u64 %d1, cells; cvta.shared.u64 %d1, %d1; mapa.u64 %d2, %d1, 0; ld.u32 %r0, [%d2+4];", 7),
+        ("mov.u64 %d1, cells; mapa.shared::cluster.u64 %d2, %d1, 0; ld.shared::cluster.u32 %r0, [%d2+4];", 7),
+        ("mapa.shared::cluster.u32 %r2, %r1, 0; atom.shared::cluster.add.u32 %r0, [%r2], 1;", 8),
+        ("mapa.shared::cluster.u32 %r2, %r1, 3; getctarank.shared::cluster.u32 %r0, %r2;", 3),
+        ("getctarank.shared::cluster.u32 %r0, %r1;", 0),
+        ("mov.u64 %d1, cells; cvta.shared.u64 %d1, %d1; mapa.u64 %d2, %d1, 5; getctarank.u64 %r0, %d2;", 5),
+        ("mov.u32 %r0, %cluster_nctarank;", 1),
+        ("mov.u32 %r0, %nclusterid.x;", 1),
+        ("mov.u32 %r0, %clusterid.x;", 0),
+        (
+            "mov.u64 %d1, cells; cvta.shared.u64 %d1, %d1; mapa.u64 %d2, %d1, 0; isspacep.shared %p1, %d1;
+             isspacep.shared::cta %p2, %d2; isspacep.shared::cluster %p3, %d2; selp.u32 %r2, 1, 0, %p1;
+             selp.u32 %r3, 2, 0, %p2; selp.u32 %r4, 4, 0, %p3; add.u32 %r0, %r2, %r3; add.u32 %r0, %r0, %r4;",
+            5,
+        ),
+        (
+            "barrier.cluster.arrive; barrier.cluster.wait; barrier.cluster.arrive.relaxed; barrier.cluster.wait.acquire; mov.u32 %r0, 1;",
+            1,
+        ),
+        ("barrier.cluster.arrive.release.aligned; mov.u32 %r0, 6; barrier.cluster.wait.aligned;", 6),
+    ] {
+        assert_eq!(lanes(1, &format!("{CELLS} {text} cvt.u64.u32 %d0, %r0;")), [expected], "{text}");
+    }
+}
+
+#[test]
+fn copies_come_when_they_are_waited_for() {
+    const CELLS: &str = ".shared .align 16 .b8 cells[32]; st.shared.u64 [cells], 1; st.shared.u64 [cells+16], 2;
+        st.global.u64 [%out], 77; fence.acq_rel.cta;";
+    for (text, expected) in [
+        ("cp.async.ca.shared.global [cells], [%out], 8;", [1, 2]),
+        ("cp.async.ca.shared.global [cells], [%out], 8; cp.async.wait_all;", [77, 2]),
+        ("cp.async.ca.shared.global [cells], [%out], 4; cp.async.commit_group; cp.async.wait_group 0;", [77, 2]),
+        ("cp.async.ca.shared.global [cells], [%out], 4; cp.async.commit_group; cp.async.wait_group 1;", [1, 2]),
+        ("cp.async.ca.shared.global [cells], [%out], 8; cp.async.wait_group 0;", [1, 2]),
+        (
+            "cp.async.ca.shared.global [cells], [%out], 8; cp.async.commit_group;
+             cp.async.cg.shared.global.L2::128B [cells+16], [%out], 8; cp.async.commit_group; cp.async.wait_group 1;",
+            [77, 2],
+        ),
+    ] {
+        let words = format!("{CELLS} {text} ld.shared.u64 %d1, [cells]; ld.shared.u64 %d2, [cells+16];");
+        let body = format!("{words} shl.b64 %d2, %d2, 8; add.u64 %d0, %d1, %d2;");
+        assert_eq!(lanes(1, &body), [expected[0] + (expected[1] << 8)], "{text}");
+    }
+}
+
+#[test]
 fn local_memory_belongs_to_a_thread() {
     let body = ".local .align 8 .b8 depot[16];
         mov.u64 %d1, depot; cvta.local.u64 %d1, %d1;
@@ -109,6 +166,20 @@ fn bad_addresses_are_faults() {
         ("mov.u64 %d1, 1; ld.u8 %r0, [%d1];", IllegalAddress),
         (".local .align 4 .b8 depot[16]; ld.local.u32 %r0, [depot+16];", IllegalAddress),
         ("st.param.u32 [out], 1;", IllegalAddress),
+        (
+            ".shared .align 4 .b8 cells[4]; mapa.shared::cluster.u32 %r1, cells, 1; ld.shared::cluster.u32 %r0, [%r1];",
+            IllegalAddress,
+        ),
+        (
+            ".shared .align 4 .b8 cells[4]; mapa.shared::cluster.u32 %r1, cells, 0; ld.shared::cta.u32 %r0, [%r1];",
+            IllegalAddress,
+        ),
+        ("mapa.u64 %d1, %out, 0; ld.u32 %r0, [%d1];", IllegalAddress),
+        (".shared .align 4 .b8 cells[4]; cp.async.ca.shared.global [cells], [%out+32], 4;", IllegalAddress),
+        (
+            ".shared .align 4 .b8 cells[4]; cp.async.ca.shared.global [cells+16], [%out], 4; cp.async.wait_all;",
+            IllegalAddress,
+        ),
     ] {
         assert_eq!(fault(body).cause, cause, "{body}");
     }

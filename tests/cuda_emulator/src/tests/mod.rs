@@ -30,6 +30,7 @@ fn words(text: &str, threads: u32, words: usize) -> Result<Vec<u64>, Fault> {
         code: &code,
         grid: [1, 1, 1],
         block: [threads, 1, 1],
+        cluster: [1; 3],
         dynamic_shared: 0,
         params: out.to_le_bytes().to_vec(),
     };

@@ -17,9 +17,9 @@ pub const NOBODY: u32 = u32::MAX;
 pub struct Stamp {
     /// The thread's number in the grid.
     pub thread: u32,
-    /// Barriers of the block passed so far.
+    /// The block's time.
     pub epoch: u32,
-    /// Exchanges of the warp passed so far.
+    /// The warp's time: exchanges, and arrivals at the barrier of the cluster, so far.
     pub clock: u32,
     /// The instruction.
     pub pc: u32,

@@ -1,15 +1,16 @@
-//! A block: warps that meet at barriers.
+//! A cluster: blocks whose warps meet at barriers. Without clusters, a block is one of its own.
 
 use super::code::{BarrierReduction, Cause, Code, Fault};
 use super::grid::Shuffle;
 use super::lanes::{LANES, lanes};
 use super::warp::{Environment, Warp};
 
-/// A fault and the instruction and warp it came from.
+/// A fault, and the instruction and the warp of the cluster that it came from.
 pub type Located = (Fault, usize, usize);
 
-/// Runs all threads of a block to their ends.
+/// Runs all threads of a cluster to their ends. The warps stand block by block.
 pub fn run(code: &Code, warps: &mut [Warp], env: &mut Environment, shuffle: &mut Shuffle) -> Result<(), Located> {
+    let count = warps.len() / env.shared.len();
     let mut order: Vec<usize> = (0..warps.len()).collect();
     loop {
         shuffle.permute(&mut order);
@@ -20,20 +21,53 @@ pub fn run(code: &Code, warps: &mut [Warp], env: &mut Environment, shuffle: &mut
                 warp.run(&code.ops, env, quantum).map_err(|fault| (fault, warp.pc, w))?;
             }
         }
-        if warps.iter().any(Warp::can_run) {
-            continue;
+        let mut moves = false;
+        for (rank, block) in warps.chunks_exact_mut(count).enumerate() {
+            let locate = |(fault, pc, w): Located| (fault, pc, w + rank * count);
+            if block.iter().any(Warp::can_run) {
+                moves = true;
+            } else if block.iter().any(|warp| warp.live != 0) {
+                moves |= release(rank, block, env).map_err(locate)?;
+            } else if !env.shared[rank].ended {
+                end(rank, count, env)?;
+                moves = true;
+            }
         }
-        if warps.iter().all(|warp| warp.live == 0) {
+        moves |= admit(warps, env);
+        if env.shared.iter().all(|shared| shared.ended) {
             return Ok(());
         }
-        if !release(warps, env)? {
+        if !moves {
             return Err(stuck(warps));
         }
     }
 }
 
-/// Opens every barrier that all of its threads have reached; `false` if there is none.
-fn release(warps: &mut [Warp], env: &mut Environment) -> Result<bool, Located> {
+/// A block has ended: nobody may use its shared memory any more.
+fn end(rank: usize, count: usize, env: &mut Environment) -> Result<(), Located> {
+    env.shared[rank].ended = true;
+    match &mut env.races {
+        Some(races) => races.end_block(rank).map_err(|(fault, pc, block, w)| (fault, pc, block * count + w)),
+        None => Ok(()),
+    }
+}
+
+/// Opens the barrier of the cluster if all threads that live have arrived; `false` if not.
+fn admit(warps: &mut [Warp], env: &mut Environment) -> bool {
+    if warps.iter().any(|warp| warp.live & !warp.arrived != 0) || warps.iter().all(|warp| warp.live == 0) {
+        return false;
+    }
+    if let Some(races) = &mut env.races {
+        races.complete(warps.iter().map(|warp| (warp.block, warp.number, warp.live)));
+    }
+    for warp in warps {
+        warp.admit(env);
+    }
+    true
+}
+
+/// Opens every barrier of a block that all of its threads have reached; `false` if there is none.
+fn release(rank: usize, warps: &mut [Warp], env: &mut Environment) -> Result<bool, Located> {
     let live: u32 = warps.iter().map(|warp| warp.live.count_ones()).sum();
     let mut ids: Vec<u32> = warps.iter().flat_map(|warp| warp.arrivals.iter().map(|a| a.id)).collect();
     ids.sort_unstable();
@@ -72,7 +106,7 @@ fn release(warps: &mut [Warp], env: &mut Environment) -> Result<bool, Located> {
             }
         }
         if let Some(races) = &mut env.races {
-            races.barrier();
+            races.barrier(rank);
         }
         released = true;
     }
@@ -130,6 +164,13 @@ fn stuck(warps: &[Warp]) -> Located {
             let lane = lanes(arrival.mask).next().unwrap_or(0);
             let what = format!("barrier {} waits for threads that never come", arrival.id);
             return (Fault::of(lane, Cause::LaunchFailed, what), arrival.pc, w);
+        }
+    }
+    for (w, warp) in warps.iter().enumerate() {
+        if let Some(&(pc, mask)) = warp.waits.first() {
+            let lane = lanes(mask).next().unwrap_or(0);
+            let what = "the barrier of the cluster waits for threads that never come";
+            return (Fault::of(lane, Cause::LaunchFailed, what), pc, w);
         }
     }
     let what = "no thread can go on";
