@@ -27,7 +27,11 @@ impl Builder<'_> {
             "trap" => self.push(Action::Trap),
             "call" => return self.call(operands),
             // Every access is performed in one piece and at once.
-            "membar" | "fence" => while form.any(&["cta", "cluster", "gl", "gpu", "sys", "sc", "acq_rel"]).is_some() {},
+            "membar" | "fence" => {
+                const KINDS: [&str; 9] =
+                    ["cta", "cluster", "gl", "gpu", "sys", "sc", "acq_rel", "mbarrier_init", "release"];
+                while form.any(&KINDS).is_some() {}
+            }
             // A launch begins when all before it has ended.
             "griddepcontrol" => while form.any(&["launch_dependents", "wait"]).is_some() {},
             _ => return self.barrier(form, operands),

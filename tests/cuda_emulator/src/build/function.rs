@@ -243,6 +243,7 @@ impl<'m> Builder<'m> {
             "setp" | "set" | "slct" => self.compare(form, operands),
             "ld" | "ldu" | "st" | "atom" | "red" | "prefetch" | "prefetchu" => self.memory(form, operands),
             "cp" => self.copy(form, operands),
+            "mbarrier" => self.mbarrier(form, operands),
             "bra" | "brx" | "ret" | "exit" | "trap" | "call" | "bar" | "barrier" | "membar" | "fence"
             | "griddepcontrol" => self.control(form, operands),
             "shfl" | "vote" | "match" | "redux" | "activemask" => self.warp(form, operands),

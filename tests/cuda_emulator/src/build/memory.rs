@@ -44,6 +44,9 @@ impl Builder<'_> {
             while form.pick(|m| Space::parse(m).map(|_| ())).is_some() || form.any(&HINTS).is_some() {}
             return Ok(());
         }
+        if form.head == "st" && form.take("async") {
+            return self.post(form, operands);
+        }
         let space = form.pick(Space::parse).unwrap_or(Space::Generic);
         let strong = form.any(&ORDERS).is_some();
         form.take("volatile");
@@ -56,7 +59,7 @@ impl Builder<'_> {
     }
 
     /// The address register and what is added to it.
-    fn address(&mut self, operand: &Operand, space: Space) -> Result<(Place, u64), String> {
+    pub(super) fn address(&mut self, operand: &Operand, space: Space) -> Result<(Place, u64), String> {
         let Operand::Address(base, offset) = operand else {
             return Err("expected an address".to_owned());
         };
@@ -75,7 +78,7 @@ impl Builder<'_> {
         }
     }
 
-    fn elements(form: &mut Form, operand: &Operand) -> Result<Vec<Operand>, String> {
+    pub(super) fn elements(form: &mut Form, operand: &Operand) -> Result<Vec<Operand>, String> {
         let count = match form.any(&["v2", "v4"]) {
             None => return Ok(vec![operand.clone()]),
             Some("v2") => 2,
@@ -124,7 +127,7 @@ impl Builder<'_> {
     }
 
     /// A register whose low bytes are stored: it may be wider than the type, as may a variable's address.
-    fn stored(&mut self, ty: Type, operand: &Operand) -> Result<Place, String> {
+    pub(super) fn stored(&mut self, ty: Type, operand: &Operand) -> Result<Place, String> {
         match operand {
             Operand::Name(_) => match self.place(operand)? {
                 Place::Narrow(_) if ty.size() == 8 => Err("the register is too narrow".to_owned()),

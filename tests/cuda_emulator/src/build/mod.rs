@@ -14,6 +14,7 @@ mod float;
 mod form;
 mod function;
 mod integer;
+mod mbarrier;
 mod memory;
 mod moves;
 mod rounding;

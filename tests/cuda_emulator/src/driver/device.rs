@@ -19,7 +19,8 @@ thread_local! {
     static CURRENT: Cell<usize> = const { Cell::new(0) };
 }
 
-fn device(state: &State, ordinal: c_int) -> Result<usize, Status> {
+/// The number of a device that there is.
+pub fn device(state: &State, ordinal: c_int) -> Result<usize, Status> {
     if !state.initialised {
         return Err(Status::NotInitialized);
     }

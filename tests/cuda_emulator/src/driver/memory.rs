@@ -1,14 +1,20 @@
 //! Allocation, copies and fills.
 
 use std::alloc::{Layout, alloc, dealloc};
-use std::ffi::{c_uchar, c_uint, c_ushort};
+use std::ffi::{c_int, c_uchar, c_uint, c_ushort};
 
+use super::device::device;
 use super::state::{State, api};
 use super::status::{Status, put};
 use super::work::Work;
 
 /// The alignment of pinned host memory.
 const PAGE: usize = 4096;
+
+/// Attributes of memory pools.
+const RELEASE_THRESHOLD: c_uint = 4;
+const RESERVED: c_uint = 5;
+const USED: c_uint = 7;
 
 impl State {
     fn allocate(&mut self, size: usize) -> Result<u64, Status> {
@@ -18,6 +24,11 @@ impl State {
             return Err(Status::OutOfMemory);
         }
         Ok(self.heap.allocate(size))
+    }
+
+    /// The device whose memory pool has a handle: one more than the device's number.
+    fn device_of_pool(&self, pool: usize) -> Result<usize, Status> {
+        pool.checked_sub(1).filter(|&device| device < self.kept.len()).ok_or(Status::InvalidValue)
     }
 
     fn release(&mut self, address: u64) -> Result<(), Status> {
@@ -67,6 +78,30 @@ api! {
         let all = state.settings.memory;
         put(free, all.saturating_sub(state.heap.used()) as usize)?;
         put(total, all as usize)
+    }
+
+    fn cuDeviceGetDefaultMemPool(state, out: *mut usize, ordinal: c_int) {
+        put(out, device(state, ordinal)? + 1)
+    }
+
+    fn cuMemPoolSetAttribute(state, pool: usize, attribute: c_uint, value: *const u64) {
+        let device = state.device_of_pool(pool)?;
+        if attribute != RELEASE_THRESHOLD || value.is_null() {
+            return Err(Status::InvalidValue);
+        }
+        // SAFETY: the interface asks for a pointer to a value of the attribute's type, which has 64 bits.
+        state.kept[device] = unsafe { value.read() };
+        Ok(())
+    }
+
+    fn cuMemPoolGetAttribute(state, pool: usize, attribute: c_uint, out: *mut u64) {
+        let device = state.device_of_pool(pool)?;
+        put(out, match attribute {
+            RELEASE_THRESHOLD => state.kept[device],
+            // Nothing is kept, whatever may be.
+            RESERVED | USED => state.heap.used(),
+            _ => return Err(Status::InvalidValue),
+        })
     }
 
     fn cuMemHostAlloc(state, out: *mut *mut u8, size: usize, _flags: c_uint) {

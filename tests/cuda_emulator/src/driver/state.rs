@@ -19,6 +19,8 @@ pub struct State {
     pub heap: Heap,
     /// How often the primary context of each device is held.
     pub retained: Vec<usize>,
+    /// How many bytes the memory pool of each device keeps when they are released.
+    pub kept: Vec<u64>,
     /// A fault of earlier work: every later call gives it back until the context ends.
     pub sticky: Option<Status>,
     /// Streams by handle; the number 0 is the default stream.
@@ -54,6 +56,7 @@ impl State {
     fn new(settings: Settings) -> Self {
         Self {
             retained: vec![0; settings.devices.max(0) as usize],
+            kept: vec![0; settings.devices.max(0) as usize],
             settings,
             initialised: false,
             heap: Heap::default(),

@@ -87,7 +87,30 @@ impl Region<'_> {
     }
 }
 
-fn get(registers: &Registers, place: Place, lane: usize) -> u64 {
+/// What each lane has in an address register, and an offset.
+pub fn addresses(registers: &Registers, base: Place, offset: u64) -> Row<u64> {
+    match base {
+        Place::Narrow(slot) => registers.narrow[slot].map(|a| offset.wrapping_add(a.into())),
+        Place::Wide(slot) => registers.wide[slot].map(|a| offset.wrapping_add(a)),
+    }
+}
+
+/// The rank of the block to which an address of shared memory belongs, and where this block's memory begins. Where
+/// only one's `own` memory may be named, an address of another block is nowhere.
+pub fn home(address: u64, block: usize, own: bool) -> Option<(usize, u64)> {
+    let named = ((address - SHARED) >> SHARED_BITS) as usize;
+    let rank = if named == 0 { block } else { named - 1 };
+    (named == 0 || !own).then_some((rank, SHARED + ((named as u64) << SHARED_BITS)))
+}
+
+/// The fault of a lane that uses shared memory after its end.
+pub fn ended(lane: usize, rank: usize) -> Fault {
+    let what = format!("the block of rank {rank}, whose shared memory this is, has ended");
+    Fault::of(lane, Cause::LaunchFailed, what)
+}
+
+/// The value of a lane's register.
+pub fn get(registers: &Registers, place: Place, lane: usize) -> u64 {
     match place {
         Place::Narrow(slot) => u64::from(registers.narrow[slot][lane]),
         Place::Wide(slot) => registers.wide[slot][lane],
@@ -112,10 +135,7 @@ impl Access {
 
     /// Where each lane's access begins.
     pub fn addresses(&self, registers: &Registers) -> Row<u64> {
-        match self.base {
-            Place::Narrow(slot) => registers.narrow[slot].map(|a| self.offset.wrapping_add(a.into())),
-            Place::Wide(slot) => registers.wide[slot].map(|a| self.offset.wrapping_add(a)),
-        }
+        addresses(registers, self.base, self.offset)
     }
 
     /// Performs the access for the lanes of a mask.
@@ -178,18 +198,17 @@ impl Access {
                 None => return Ok(false),
             },
             SHARED..LOCAL => {
-                let named = ((low - SHARED) >> SHARED_BITS) as usize;
-                let rank = if named == 0 { *block } else { named - 1 };
-                let Some(shared) = env.shared.get_mut(rank).filter(|_| named == 0 || !self.own) else {
+                let Some((rank, base)) = self::home(low, *block, self.own) else {
+                    return Ok(false);
+                };
+                let Some(shared) = env.shared.get_mut(rank) else {
                     return Ok(false);
                 };
                 if shared.ended {
-                    let lane = lanes(mask).find(|&lane| addresses[lane] == low).unwrap_or(0);
-                    let what = format!("the block of rank {rank}, whose shared memory this is, has ended");
-                    return Err(Fault::of(lane, Cause::LaunchFailed, what));
+                    return Err(ended(lanes(mask).find(|&lane| addresses[lane] == low).unwrap_or(0), rank));
                 }
                 home = Some(rank);
-                Region { base: SHARED + ((named as u64) << SHARED_BITS), bytes: &mut shared.bytes, stride: 0 }
+                Region { base, bytes: &mut shared.bytes, stride: 0 }
             }
             LOCAL..PARAM => Region { base: LOCAL, bytes: local, stride: env.frame },
             _ if low >= PARAM && loads => Region { base: PARAM, bytes: env.params, stride: 0 },
@@ -209,7 +228,8 @@ impl Access {
                 Kind::Store(..) => Touch::Write,
             };
             let (block, warp, base, size) = (*block, *number, region.base, span);
-            races.touch(&Accesses { block, warp, mask, pc, touch, base, home, addresses, low, high, size })?;
+            let post = None;
+            races.touch(&Accesses { block, warp, mask, pc, touch, base, home, addresses, low, high, size, post })?;
         }
         match &self.kind {
             Kind::Load(ty, elements) => {

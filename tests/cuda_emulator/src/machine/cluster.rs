@@ -3,25 +3,34 @@
 use super::code::{BarrierReduction, Cause, Code, Fault};
 use super::grid::Shuffle;
 use super::lanes::{LANES, lanes};
+use super::mbarrier::Posted;
 use super::warp::{Environment, Warp};
 
 /// A fault, and the instruction and the warp of the cluster that it came from.
 pub type Located = (Fault, usize, usize);
 
+/// So often all threads may ask mbarriers in vain before it is said that they wait for ever.
+const PATIENCE: u32 = 256;
+
 /// Runs all threads of a cluster to their ends. The warps stand block by block.
 pub fn run(code: &Code, warps: &mut [Warp], env: &mut Environment, shuffle: &mut Shuffle) -> Result<(), Located> {
     let count = warps.len() / env.shared.len();
     let mut order: Vec<usize> = (0..warps.len()).collect();
+    let (mut turn, mut in_vain) = (0, 0);
     loop {
         shuffle.permute(&mut order);
+        let mut moves = false;
         for &w in &order {
             let warp = &mut warps[w];
-            if warp.can_run() {
+            if warp.can_run() || !warp.rests.is_empty() {
                 let quantum = shuffle.quantum();
+                let before = warp.rests.clone();
                 warp.run(&code.ops, env, quantum).map_err(|fault| (fault, warp.pc, w))?;
+                moves |= warp.can_run() || warp.rests != before;
+                turn += 1;
+                moves |= deliver(count, env, |post| *post.due.get_or_insert_with(|| turn + shuffle.delay()) <= turn)?;
             }
         }
-        let mut moves = false;
         for (rank, block) in warps.chunks_exact_mut(count).enumerate() {
             let locate = |(fault, pc, w): Located| (fault, pc, w + rank * count);
             if block.iter().any(Warp::can_run) {
@@ -35,12 +44,33 @@ pub fn run(code: &Code, warps: &mut [Warp], env: &mut Environment, shuffle: &mut
         }
         moves |= admit(warps, env);
         if env.shared.iter().all(|shared| shared.ended) {
-            return Ok(());
+            // What is still under way finds no memory.
+            return deliver(count, env, |_| true).map(|_| ());
         }
-        if !moves {
-            return Err(stuck(warps));
+        // Before anything waits for ever, all that is under way arrives.
+        if moves || deliver(count, env, |_| true)? {
+            in_vain = 0;
+        } else if in_vain < PATIENCE && warps.iter().any(|warp| !warp.rests.is_empty()) {
+            in_vain += 1;
+        } else {
+            return Err(stuck(warps, env));
         }
     }
+}
+
+/// Lets asynchronous stores arrive that are due; `false` if there are none.
+fn deliver(count: usize, env: &mut Environment, mut is_due: impl FnMut(&mut Posted) -> bool) -> Result<bool, Located> {
+    let mut moves = false;
+    for mut post in std::mem::take(&mut env.posts) {
+        if is_due(&mut post) {
+            let (pc, w) = (post.pc, post.block * count + post.warp);
+            post.deliver(env).map_err(|fault| (fault, pc, w))?;
+            moves = true;
+        } else {
+            env.posts.push(post);
+        }
+    }
+    Ok(moves)
 }
 
 /// A block has ended: nobody may use its shared memory any more.
@@ -151,7 +181,13 @@ fn reduce(warps: &mut [Warp], id: u32) {
 }
 
 /// No thread can go on: says of one thread what it waits for.
-fn stuck(warps: &[Warp]) -> Located {
+fn stuck(warps: &[Warp], env: &Environment) -> Located {
+    for (w, warp) in warps.iter().enumerate() {
+        if let Some(rest) = warp.rests.first() {
+            let lane = lanes(rest.mask).next().unwrap_or(0);
+            return (Fault::of(lane, Cause::LaunchFailed, rest.describe(env)), rest.pc, w);
+        }
+    }
     for (w, warp) in warps.iter().enumerate() {
         if let Some((pc, mask)) = warp.parked_at() {
             let lane = lanes(mask).next().unwrap_or(0);

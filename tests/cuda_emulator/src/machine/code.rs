@@ -3,6 +3,7 @@
 use super::access::Access;
 use super::copies::Copy;
 use super::lanes::Registers;
+use super::mbarrier::{Operation, Post};
 
 /// Why a launch was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,10 @@ pub enum Action {
     CopyCommit,
     /// Waits for all groups of copies but so many, or for all copies.
     CopyWait(Option<u32>),
+    /// Something done to an mbarrier.
+    Mbarrier(Box<Operation>),
+    /// The begin of an asynchronous store.
+    Post(Box<Post>),
     /// A jump to an index.
     Branch(usize),
     /// A jump through a table (`brx.idx`).

@@ -1,5 +1,7 @@
 //! A launch: the clusters of a grid, one after another.
 
+use std::collections::BTreeMap;
+
 use super::cluster;
 use super::code::{Code, Fault, Special};
 use super::heap::Heap;
@@ -49,6 +51,11 @@ impl Shuffle {
         }
     }
 
+    /// How many turns of warps an asynchronous store takes; often none, and always none without a seed.
+    pub fn delay(&mut self) -> u64 {
+        self.draw().map_or(0, |x| if x & 1 == 0 { 0 } else { (x >> 1) % 256 })
+    }
+
     /// How many instructions a warp executes before the next has its turn.
     pub fn quantum(&mut self) -> u64 {
         self.draw().map_or(1 << 16, |x| 16 + x % 4096)
@@ -63,13 +70,15 @@ pub fn run(launch: Launch, heap: &mut Heap, settings: &Settings, number: u64) ->
     let size = cluster.iter().product::<u32>() as usize;
     let mut order = std::array::from_fn(|i| i as u8);
     shuffle.permute(&mut order);
-    let shared = || Shared { bytes: vec![0xff; code.shared + dynamic_shared], ended: false };
+    let shared = || Shared { bytes: vec![0xff; code.shared + dynamic_shared], barriers: BTreeMap::new(), ended: false };
     let mut env = Environment {
         heap,
         shared: std::iter::repeat_with(shared).take(size).collect(),
         params: &mut params.clone(),
         frame: code.local,
         order,
+        posts: Vec::new(),
+        posts_at_once: settings.seed.is_none(),
         races: settings.races.then(|| Races::new(threads, size as u32)),
         budget: settings.max_instructions,
         executed: 0,
@@ -105,6 +114,7 @@ pub fn run(launch: Launch, heap: &mut Heap, settings: &Settings, number: u64) ->
         }
         for shared in &mut env.shared {
             shared.bytes.fill(0xff);
+            shared.barriers.clear();
             shared.ended = false;
         }
         if let Some(races) = &mut env.races {

@@ -7,6 +7,7 @@ mod copies;
 mod grid;
 mod heap;
 mod lanes;
+mod mbarrier;
 mod races;
 mod warp;
 
@@ -16,3 +17,4 @@ pub use copies::Copy;
 pub use grid::{Launch, Shuffle, run};
 pub use heap::{BASE, Heap, LOCAL, PARAM, SHARED, SHARED_BITS};
 pub use lanes::{LANES, Lane, Raw, Registers, Row, lanes};
+pub use mbarrier::{Awaited, Operation, Post, Target, What};

@@ -2,19 +2,23 @@
 //!
 //! Two accesses to the same bytes, at least one of them a write and not both atomic, must be ordered. What orders them is
 //! program order, a barrier of the block between them, an exchange or barrier of the warp in which both lanes took part, or a
-//! barrier of the cluster: what came before one thread's arrival is ordered before what comes after another's wait.
+//! barrier of the cluster: what came before one thread's arrival is ordered before what comes after another's wait. The same
+//! holds for mbarriers.
 //! Nothing orders two clusters of a launch.
 
 mod pages;
 mod phases;
+mod signals;
 
 use super::code::{Cause, Fault};
 use super::heap::SHARED;
 use super::lanes::{LANES, Row, lanes};
 use pages::{Cell, NEVER, NOBODY, PAGE, Page, Settled, Stamp};
 use phases::Phases;
+use signals::Signals;
 
 pub use pages::Touch;
+pub use signals::Release;
 
 /// What the lanes of a warp know of each other.
 struct Knowledge {
@@ -43,6 +47,7 @@ struct Order {
     blocks: Vec<Time>,
     warps: Vec<Knowledge>,
     phases: Phases,
+    signals: Signals,
 }
 
 /// Everything that a launch has touched so far.
@@ -50,8 +55,9 @@ pub struct Races {
     order: Order,
     /// The pages of each region, by where it begins.
     regions: Vec<(u64, Vec<Option<Page>>)>,
-    /// For each block of the cluster, when each thread of the others last used its shared memory; empty where none did.
-    visits: Vec<Vec<Stamp>>,
+    /// For each block of the cluster, when each thread of the others last used its shared memory, itself and by asynchronous
+    /// stores; empty where none did.
+    visits: Vec<Vec<[Stamp; 2]>>,
 }
 
 /// An access of some lanes of a warp to memory of one region.
@@ -78,14 +84,17 @@ pub struct Accesses<'a> {
     pub high: u64,
     /// Bytes of each lane's access.
     pub size: usize,
+    /// The number of the asynchronous store that this is.
+    pub post: Option<u32>,
 }
 
 impl Races {
     /// A detector for blocks of so many threads, and clusters of so many blocks.
     pub fn new(threads: u32, size: u32) -> Self {
         let shift = threads.next_power_of_two().max(LANES as u32).ilog2();
-        let (blocks, warps, phases) = (Vec::new(), Vec::new(), Phases::default());
-        let order = Order { shift, size, cluster: 0, blocks, warps, phases };
+        let (blocks, warps) = (Vec::new(), Vec::new());
+        let (phases, signals) = (Phases::default(), Signals::default());
+        let order = Order { shift, size, cluster: 0, blocks, warps, phases, signals };
         Self { order, regions: Vec::new(), visits: Vec::new() }
     }
 
@@ -100,15 +109,18 @@ impl Races {
         order.warps.clear();
         order.warps.resize_with(order.threads() / LANES, fresh);
         order.phases = Phases::default();
+        order.signals = Signals::default();
         self.visits = vec![Vec::new(); order.size as usize];
     }
 
     /// A block has passed a barrier.
     pub fn barrier(&mut self, block: usize) {
-        let Order { shift, blocks, phases, .. } = &mut self.order;
+        let Order { shift, blocks, phases, signals, .. } = &mut self.order;
         blocks[block].epoch += 1;
         blocks[block].passed = blocks[block].epoch;
-        phases.meet(block << *shift..(block + 1) << *shift);
+        let threads = block << *shift..(block + 1) << *shift;
+        phases.meet(threads.clone());
+        signals.meet(threads);
     }
 
     /// Lanes of a warp have met.
@@ -128,14 +140,16 @@ impl Races {
         for lane in lanes(mask) {
             known[lane] = joint;
         }
-        self.order.phases.meet(lanes(mask).map(|lane| warp * LANES + lane));
+        let threads = lanes(mask).map(|lane| warp * LANES + lane);
+        self.order.phases.meet(threads.clone());
+        self.order.signals.meet(threads);
     }
 
     /// Lanes of a warp arrive at the barrier of the cluster.
     pub fn arrive(&mut self, block: usize, warp: usize, mask: u32, relaxed: bool) {
         let (threads, size) = (self.order.threads(), self.order.size as usize);
         let warp = self.order.warp(block, warp);
-        let Order { blocks, warps, phases, .. } = &mut self.order;
+        let Order { blocks, warps, phases, signals, .. } = &mut self.order;
         let (time, knowledge) = (&mut blocks[block], &mut warps[warp]);
         // What comes from now on is told from what came before.
         time.epoch += 1;
@@ -143,7 +157,9 @@ impl Races {
         knowledge.arrived |= mask;
         phases.begin(threads, size);
         if !relaxed {
-            phases.release(lanes(mask).map(|lane| warp * LANES + lane), knowledge.clock, block, time.passed);
+            let threads = lanes(mask).map(|lane| warp * LANES + lane);
+            phases.release(threads.clone(), knowledge.clock, block, time.passed);
+            signals.arrive(threads);
         }
     }
 
@@ -151,14 +167,85 @@ impl Races {
     pub fn complete(&mut self, live: impl Iterator<Item = (usize, usize, u32)>) {
         let order = &mut self.order;
         let shift = order.shift;
-        order.phases.complete(live.map(|(block, warp, mask)| (block, (block << shift) / LANES + warp, mask)));
+        let live: Vec<_> = live.map(|(block, warp, mask)| (block, (block << shift) / LANES + warp, mask)).collect();
+        for &(_, warp, mask) in &live {
+            order.signals.arrive(lanes(!mask).map(|lane| warp * LANES + lane));
+        }
+        order.phases.complete(live.into_iter());
+        order.signals.complete();
     }
 
     /// Lanes of a warp pass the barrier of the cluster.
     pub fn wait(&mut self, block: usize, warp: usize, mask: u32) {
         let warp = self.order.warp(block, warp);
         self.order.warps[warp].arrived &= !mask;
-        self.order.phases.acquire(lanes(mask).map(|lane| warp * LANES + lane), block);
+        let threads = lanes(mask).map(|lane| warp * LANES + lane);
+        self.order.phases.acquire(threads.clone(), block);
+        self.order.signals.pass(threads);
+    }
+
+    /// A new mbarrier; gives back its number.
+    pub fn add_mbarrier(&mut self) -> usize {
+        self.order.signals.add_mbarrier(self.order.size as usize, self.order.threads())
+    }
+
+    /// A new asynchronous store; gives back its number.
+    pub fn add_post(&mut self) -> u32 {
+        self.order.signals.add_post()
+    }
+
+    /// Lanes of a warp arrive at mbarriers or store something asynchronously: what each of them releases.
+    pub fn release(&mut self, block: usize, warp: usize, mask: u32) -> Vec<(usize, Release)> {
+        let Order { shift, blocks, warps, phases, signals, .. } = &mut self.order;
+        let first = (block << *shift) + warp * LANES;
+        let (time, knowledge) = (&mut blocks[block], &mut warps[first / LANES]);
+        // What comes from now on is told from what came before.
+        time.epoch += 1;
+        knowledge.clock += 1;
+        let release = |lane: usize| {
+            let mut clocks = knowledge.known[lane];
+            clocks[lane] = knowledge.clock;
+            let thread = first + lane;
+            (lane, signals.release(thread, phases.passed(thread), (block, time.passed), first, &clocks))
+        };
+        lanes(mask).map(release).collect()
+    }
+
+    /// A release comes to an mbarrier.
+    pub fn gather(&mut self, mbarrier: usize, release: &Release) {
+        self.order.signals.gather(mbarrier, release);
+    }
+
+    /// An asynchronous store happens in the present phase of an mbarrier.
+    pub fn land(&mut self, post: u32, mbarrier: usize) {
+        self.order.signals.land(post, mbarrier);
+    }
+
+    /// A phase of an mbarrier ends, or might have ended too early for one who waited for the phase before.
+    pub fn end_phase(&mut self, mbarrier: usize) -> Result<(), String> {
+        let (first, shift, size) = (self.order.first(), self.order.shift, self.order.size);
+        let place = |stamp: &Stamp| ((stamp.thread - first) as usize, (stamp.thread - first) as usize >> shift);
+        self.order.signals.end_phase(mbarrier, place).map_err(|stamp| {
+            let (block, thread) = (stamp.thread >> shift, stamp.thread & ((1 << shift) - 1));
+            format!(
+                "race: a phase of the mbarrier ends, unordered with the wait for the phase before by thread {thread} of block                  rank {} at instruction {}, which might find neither phase",
+                block % size,
+                stamp.pc
+            )
+        })
+    }
+
+    /// Lanes of a warp have seen the last phase of an mbarrier end.
+    pub fn observe(&mut self, block: usize, warp: usize, mask: u32, pc: usize, mbarrier: usize, relaxed: bool) {
+        let order = &mut self.order;
+        let epoch = order.blocks[block].epoch;
+        let (first, warp) = (order.first(), order.warp(block, warp));
+        let clock = order.warps[warp].clock;
+        for thread in lanes(mask).map(|lane| warp * LANES + lane) {
+            let stamp = Stamp { thread: first + thread as u32, epoch, clock, pc: pc as u32 };
+            let ended = order.signals.observe(thread, mbarrier, stamp, relaxed);
+            order.phases.learn(thread, ended);
+        }
     }
 
     /// A block has ended: whoever of the cluster has used its shared memory must have told it so. A fault comes with the
@@ -169,9 +256,11 @@ impl Races {
             return Ok(());
         }
         let first = order.first();
-        let own = order.phases.latest(block << order.shift..(block + 1) << order.shift);
+        let threads = block << order.shift..(block + 1) << order.shift;
+        order.signals.meet(threads.clone());
+        let own = order.phases.latest(threads);
         let late = |visit: &&Stamp| visit.thread != NOBODY && !order.before(visit, first + own as u32);
-        let Some(visit) = visits[block].iter().find(late) else {
+        let Some(visit) = visits[block].iter().flatten().find(late) else {
             return Ok(());
         };
         let thread = (visit.thread - first) as usize;
@@ -213,12 +302,18 @@ impl Races {
         let clock = order.warps[warp].clock;
         for lane in lanes(accesses.mask) {
             let thread = order.first() + (warp * LANES + lane) as u32;
-            let stamp = Stamp { thread, epoch, clock, pc: pc as u32 };
+            let stamp = match accesses.post {
+                None => Stamp { thread, epoch, clock, pc: pc as u32 },
+                Some(post) => Stamp::of_post(thread, post, pc as u32),
+            };
             let mut at = (accesses.addresses[lane] - base) as usize;
             let end = at + size;
             while at < end {
                 let page = pages[at / PAGE].get_or_insert_with(Page::new);
                 let granule = page.granule(size);
+                if accesses.post.is_some() {
+                    page.keep_all_reads();
+                }
                 match order.update(page.cell(at % PAGE, touch != Touch::Read), touch, stamp) {
                     Ok(settled) => page.settle(at % PAGE, settled, now),
                     Err((kind, past)) => {
@@ -234,11 +329,11 @@ impl Races {
 
     /// Notes that lanes use another block's shared memory, or tells who of them may find that block not begun.
     fn visit(&mut self, home: usize, accesses: &Accesses) -> Result<(), Fault> {
-        let &Accesses { block, mask, pc, .. } = accesses;
+        let &Accesses { block, mask, pc, post, .. } = accesses;
         let Self { order, visits, .. } = self;
         let warp = order.warp(block, accesses.warp);
         let visits = &mut visits[home];
-        visits.resize(order.threads(), NEVER);
+        visits.resize(order.threads(), [NEVER; 2]);
         let (epoch, clock) = (order.blocks[block].epoch, order.warps[warp].clock);
         for lane in lanes(mask) {
             let thread = warp * LANES + lane;
@@ -248,7 +343,11 @@ impl Races {
                 );
                 return Err(Fault::of(lane, Cause::LaunchFailed, what));
             }
-            visits[thread] = Stamp { thread: order.first() + thread as u32, epoch, clock, pc: pc as u32 };
+            let number = order.first() + thread as u32;
+            match post {
+                None => visits[thread][0] = Stamp { thread: number, epoch, clock, pc: pc as u32 },
+                Some(post) => visits[thread][1] = Stamp::of_post(number, post, pc as u32),
+            }
         }
         Ok(())
     }
@@ -278,13 +377,20 @@ impl Order {
 
     /// Whether something past is ordered before what a thread does now.
     fn before(&self, past: &Stamp, thread: u32) -> bool {
-        if past.thread == NOBODY || past.thread == thread {
+        let is_post = past.post().is_some();
+        if past.thread == NOBODY || past.thread == thread && !is_post {
             return true;
         }
         let Some(other) = self.in_cluster(past.thread) else {
             return false;
         };
         let own = (thread - self.first()) as usize;
+        if self.signals.before(past, other, other >> self.shift, own) {
+            return true;
+        }
+        if is_post {
+            return false;
+        }
         let block = own >> self.shift;
         if block == other >> self.shift {
             if past.epoch < self.blocks[block].passed {
@@ -300,8 +406,12 @@ impl Order {
 
     /// Notes an access in a cell, and tells whether that settles it, or which other access it collides with.
     fn update(&self, cell: Cell, touch: Touch, now: Stamp) -> Result<Settled, (Touch, Stamp)> {
-        let late = |past: &Stamp| !self.before(past, now.thread);
-        let Cell { reads, writes } = cell;
+        // (Of two asynchronous stores of a thread to the same place it is not known that they may change places.)
+        let late = |past: &Stamp| {
+            !self.before(past, now.thread)
+                && !(past.thread == now.thread && past.post().is_some() && now.post().is_some())
+        };
+        let Cell { reads, writes, all_reads } = cell;
         if let Some([write, atomic]) = &writes {
             if late(write) {
                 return Err((Touch::Write, *write));
@@ -314,9 +424,22 @@ impl Order {
             if let Some(read) = reads.iter().find(|read| late(read)) {
                 return Err((Touch::Read, *read));
             }
+            if let Some(all) = all_reads {
+                if let Some(read) = all.iter().find(|read| late(read)) {
+                    return Err((Touch::Read, *read));
+                }
+                if touch == Touch::Write {
+                    all.clear();
+                }
+            }
             if let Some([write, atomic]) = writes {
                 *if touch == Touch::Write { write } else { atomic } = now;
             }
+            return Ok(Settled::No);
+        }
+        if let Some(all) = all_reads {
+            all.retain(|read| late(read));
+            all.push(now);
             return Ok(Settled::No);
         }
         if self.size > 1 {
@@ -336,11 +459,12 @@ impl Order {
     /// Whether something past is ordered before all that the threads of a block do in this epoch.
     fn before_all(&self, past: &Stamp, block: usize) -> bool {
         past.thread == NOBODY
-            || self.in_cluster(past.thread).is_some_and(|writer| {
-                let home = writer >> self.shift;
-                home == block && past.epoch < self.blocks[block].passed
-                    || self.phases.before_all(past, writer, home, block)
-            })
+            || past.post().is_none()
+                && self.in_cluster(past.thread).is_some_and(|writer| {
+                    let home = writer >> self.shift;
+                    home == block && past.epoch < self.blocks[block].passed
+                        || self.phases.before_all(past, writer, home, block)
+                })
     }
 
     /// What follows from two reads: sure collisions of writers, and no collision of readers.
@@ -443,6 +567,7 @@ mod tests {
             low: BASE + offset,
             high: BASE + offset,
             size,
+            post: None,
         };
         races.touch(&accesses).is_ok()
     }
@@ -467,6 +592,7 @@ mod tests {
             low: BASE,
             high: BASE,
             size: 4,
+            post: None,
         };
         races.touch(&accesses).is_ok()
     }

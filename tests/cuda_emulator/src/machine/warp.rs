@@ -3,16 +3,21 @@
 //! Lanes with the same program counter form a group. The group with the lowest counter runs, and groups that come to the
 //! same instruction join, so that structured code converges by itself.
 
+use std::collections::BTreeMap;
+
 use super::code::{Action, BarrierReduction, Cause, Fault, Op};
 use super::copies::{self, Copies};
 use super::heap::Heap;
 use super::lanes::{Registers, lanes};
+use super::mbarrier::{Mbarrier, Posted, Rest};
 use super::races::Races;
 
 /// Shared memory of a block.
 pub struct Shared {
     /// Its contents.
     pub bytes: Vec<u8>,
+    /// Its mbarriers, by where they lie.
+    pub barriers: BTreeMap<u64, Mbarrier>,
     /// The block has ended, and with it its memory.
     pub ended: bool,
 }
@@ -29,6 +34,10 @@ pub struct Environment<'a> {
     pub frame: usize,
     /// The order in which lanes that write at the same time do so.
     pub order: [u8; 32],
+    /// Asynchronous stores under way.
+    pub posts: Vec<Posted>,
+    /// They arrive at once.
+    pub posts_at_once: bool,
     /// The race detector, if it is on.
     pub races: Option<Races>,
     /// Warp instructions that may still be executed.
@@ -71,6 +80,8 @@ pub struct Warp {
     pub admitted: u32,
     /// Lanes that wait at the barrier of the cluster.
     pub waits: Vec<(usize, u32)>,
+    /// Lanes that have asked an mbarrier in vain: they go on, but not in the same turn of the warp.
+    pub rests: Vec<Rest>,
     /// Asynchronous copies.
     pub copies: Copies,
     /// The instruction of the group that runs.
@@ -95,6 +106,7 @@ impl Warp {
             arrived: 0,
             admitted: 0,
             waits: Vec::new(),
+            rests: Vec::new(),
             copies: Copies::default(),
             pc: 0,
             mask: live,
@@ -103,7 +115,7 @@ impl Warp {
         }
     }
 
-    /// Whether some lanes can go on.
+    /// Whether some lanes can go on, others than those that rest.
     pub fn can_run(&self) -> bool {
         self.mask != 0 || !self.waiting.is_empty()
     }
@@ -158,6 +170,9 @@ impl Warp {
 
     /// Runs until no lane can go on, or the quantum of instructions is spent.
     pub fn run(&mut self, ops: &[Op], env: &mut Environment, quantum: u64) -> Result<(), Fault> {
+        for rest in std::mem::take(&mut self.rests) {
+            self.enqueue(rest.pc + 1, rest.mask);
+        }
         self.resume();
         for _ in 0..quantum {
             if self.mask == 0 {
@@ -202,6 +217,18 @@ impl Warp {
             }
             Action::CopyWait(but) => {
                 copies::wait(ops, self, env, active, *but)?;
+                self.go(self.pc + 1);
+            }
+            Action::Mbarrier(operation) => {
+                let mut rest = 0;
+                for place in operation.run(self, env, active, self.pc)? {
+                    rest |= place.mask;
+                    self.rests.push(place);
+                }
+                self.leave(rest);
+            }
+            Action::Post(post) => {
+                post.run(self, env, active, self.pc)?;
                 self.go(self.pc + 1);
             }
             Action::Branch(target) => self.branch(active, *target),

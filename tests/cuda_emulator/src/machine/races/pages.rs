@@ -28,6 +28,18 @@ pub struct Stamp {
 /// The stamp that nobody left.
 pub const NEVER: Stamp = Stamp { thread: NOBODY, epoch: 0, clock: 0, pc: 0 };
 
+impl Stamp {
+    /// The stamp of an asynchronous store of a thread, by the store's number.
+    pub fn of_post(thread: u32, post: u32, pc: u32) -> Self {
+        Self { thread, epoch: post, clock: u32::MAX, pc }
+    }
+
+    /// The number of an asynchronous store, if this is the stamp of one.
+    pub fn post(&self) -> Option<u32> {
+        (self.clock == u32::MAX).then_some(self.epoch)
+    }
+}
+
 /// Bytes of a page.
 pub const PAGE: usize = 256;
 
@@ -54,6 +66,8 @@ pub struct Page {
     reads: Vec<[Stamp; 2]>,
     /// The last write and the last atomic update; empty until there is one.
     writes: Vec<[Stamp; 2]>,
+    /// All reads since the last write, where asynchronous stores go; else empty.
+    all_reads: Vec<Vec<Stamp>>,
     for_good: Bytes,
     /// The block and the epoch in which `for_now` holds.
     now: (u32, u32),
@@ -66,6 +80,8 @@ pub struct Cell<'a> {
     pub reads: &'a mut [Stamp; 2],
     /// The last write and the last atomic update, where the page has any.
     pub writes: Option<&'a mut [Stamp; 2]>,
+    /// All reads since the last write, where the page keeps them.
+    pub all_reads: Option<&'a mut Vec<Stamp>>,
 }
 
 /// Which writers are sure to collide with one who has read.
@@ -86,6 +102,7 @@ impl Page {
             granule: 4,
             reads: vec![[NEVER; 2]; PAGE / 4],
             writes: Vec::new(),
+            all_reads: Vec::new(),
             for_good: [0; 4],
             now: (0, 0),
             for_now: [0; 4],
@@ -94,7 +111,13 @@ impl Page {
 
     /// Whether reads of these bytes need not be noted any more.
     pub fn is_settled(&self, start: usize, size: usize, now: (u32, u32)) -> bool {
-        all(&self.for_good, start, size) || self.now == now && all(&self.for_now, start, size)
+        self.all_reads.is_empty()
+            && (all(&self.for_good, start, size) || self.now == now && all(&self.for_now, start, size))
+    }
+
+    /// From now on keeps all reads, and nothing is settled any more.
+    pub fn keep_all_reads(&mut self) {
+        self.all_reads.resize(self.reads.len(), Vec::new());
     }
 
     /// Notes that reads of a cell need not be noted any more.
@@ -119,6 +142,9 @@ impl Page {
             for stamps in [&mut self.reads, &mut self.writes] {
                 *stamps = stamps.iter().flat_map(|&stamps| [stamps; 4]).collect();
             }
+            let reads = std::mem::take(&mut self.all_reads);
+            self.all_reads =
+                reads.into_iter().flat_map(|reads| std::array::from_fn::<_, 4, _>(|_| reads.clone())).collect();
         }
         self.granule
     }
@@ -129,7 +155,7 @@ impl Page {
             self.writes = vec![[NEVER; 2]; self.reads.len()];
         }
         let at = start / self.granule;
-        Cell { reads: &mut self.reads[at], writes: self.writes.get_mut(at) }
+        Cell { reads: &mut self.reads[at], writes: self.writes.get_mut(at), all_reads: self.all_reads.get_mut(at) }
     }
 }
 

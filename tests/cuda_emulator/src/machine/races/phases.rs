@@ -91,6 +91,18 @@ impl Phases {
         }
     }
 
+    /// How many phases a thread knows to have ended.
+    pub fn passed(&self, thread: usize) -> u32 {
+        self.passed.get(thread).copied().unwrap_or(0)
+    }
+
+    /// A thread learns that so many phases have ended.
+    pub fn learn(&mut self, thread: usize, ended: u32) {
+        if let Some(passed) = self.passed.get_mut(thread) {
+            *passed = ended.max(*passed);
+        }
+    }
+
     /// Whether a thread knows that all of the cluster have begun.
     pub fn has_passed(&self, thread: usize) -> bool {
         self.passed.get(thread).is_some_and(|&passed| passed > 0)
