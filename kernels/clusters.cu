@@ -147,19 +147,19 @@ __device__ inline float add_rows(float sum, const float* weights, u32 width, u32
     u32 r = 0;
 #pragma unroll 2
     for (; r + 8 <= rows; r += 8, weights += 8 * width) {
-        float w[8];
+        float column[8];
 #pragma unroll
-        for (u32 a = 0; a < 8; a++) w[a] = weights[a * width];
+        for (u32 a = 0; a < 8; a++) column[a] = weights[a * width];
 #pragma unroll
-        for (u32 a = 0; a < 8; a++) sum = __fadd_rn(sum, w[a]);
+        for (u32 a = 0; a < 8; a++) sum = __fadd_rn(sum, column[a]);
     }
     // Zeros at the end change nothing: no sum is -0.
     if (r < rows) {
-        float w[7];
+        float column[7];
 #pragma unroll
-        for (u32 a = 0; a < 7; a++) w[a] = r + a < rows ? weights[a * width] : 0.0f;
+        for (u32 a = 0; a < 7; a++) column[a] = r + a < rows ? weights[a * width] : 0.0f;
 #pragma unroll
-        for (u32 a = 0; a < 7; a++) sum = __fadd_rn(sum, w[a]);
+        for (u32 a = 0; a < 7; a++) sum = __fadd_rn(sum, column[a]);
     }
     return sum;
 }

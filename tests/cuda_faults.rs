@@ -7,8 +7,8 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Algorithm, Cpu, Cuda, CudaError, Device, Error, Gradient, Monitor, Program, Rbm, Result, Rows,
-    Settings, Sums, Trainer,
+    Activations, Algorithm, Chains, Cpu, Cuda, CudaError, Device, Error, Gradient, Monitor, Program, Purpose, Rbm,
+    Result, Rows, Settings, Sums, Sweeps, Trainer, Uniforms,
     log_partition::{Annealing, BaseRate, Schedule, ais},
 };
 use oracle::{
@@ -36,6 +36,18 @@ const FAULTS: &[Fault] = &[
         name: "no barrier after the list of active units",
         from: "            __syncthreads();\n            if (unit < side.made) sum = add_active",
         to: "            if (unit < side.made) sum = add_active",
+        found: "race",
+    },
+    Fault {
+        name: "no barrier before the words of a row are listed",
+        from: "            __syncthreads();\n            u32 n = list_units(list, words, side.given, tile,",
+        to: "            u32 n = list_units(list, words, side.given, tile,",
+        found: "race",
+    },
+    Fault {
+        name: "no barrier after the words of a row are listed",
+        from: "            __syncthreads();\n            if (unit < side.made) sum = add_weighted",
+        to: "            if (unit < side.made) sum = add_weighted",
         found: "race",
     },
     Fault {
@@ -76,8 +88,8 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "a weight too many: the row of zeros",
-        from: "i < min(first_i + 32, p.n_visible); i += 8) {\n        float positive",
-        to: "i < min(first_i + 32, p.n_visible + 1); i += 8) {\n        float positive",
+        from: "    if (i < p.n_visible) {\n        float* weight",
+        to: "    if (i < p.n_visible + 1) {\n        float* weight",
         found: "ILLEGAL_ADDRESS",
     },
     Fault {
@@ -98,16 +110,41 @@ const FAULTS: &[Fault] = &[
         to: "n_chains * (u64)down.made",
         found: "not the CPU's",
     },
-    Fault {
-        name: "a generator that stands still",
-        from: "*generator = jump_over(n).from(*generator);",
-        to: "",
-        found: "not the CPU's",
-    },
+    Fault { name: "a generator that stands still", from: "    *generator = state;", to: "", found: "not the CPU's" },
     Fault {
         name: "a bit that is frozen",
         from: "    turn->bit = bit;",
         to: "    turn->bit = 0;",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "no barrier before another tile of a strip",
+        from: "                in_tile = row;\n                __syncthreads();",
+        to: "                in_tile = row;",
+        found: "race",
+    },
+    Fault {
+        name: "no barrier after a tile of a strip",
+        from: "                __syncthreads();\n            }\n            u32 words[CHAINS_AT_ONCE];",
+        to: "            }\n            u32 words[CHAINS_AT_ONCE];",
+        found: "race",
+    },
+    Fault {
+        name: "no order of a warp's list and its next one",
+        from: "    // The list before has been read.\n    __syncwarp();",
+        to: "",
+        found: "race",
+    },
+    Fault {
+        name: "no order of a warp's list and its sums",
+        from: "list[listed + lane] = (u16)zeros;\n    __syncwarp();",
+        to: "list[listed + lane] = (u16)zeros;",
+        found: "race",
+    },
+    Fault {
+        name: "draws of the unit beside in a strip",
+        from: "over_32 = jump_over(32)",
+        to: "over_32 = jump_over(31)",
         found: "not the CPU's",
     },
     Fault {
@@ -145,12 +182,6 @@ const FAULTS: &[Fault] = &[
 /// Faults of the kernels around cuBLAS's products.
 const GEMM_FAULTS: &[Fault] = &[
     Fault {
-        name: "no barrier after a block's jumps",
-        from: "        __syncthreads();\n        state = jump_over(threadIdx.x).from(jumps[0].from(*generator));\n    }\n    u64 end",
-        to: "        state = jump_over(threadIdx.x).from(jumps[0].from(*generator));\n    }\n    u64 end",
-        found: "race",
-    },
-    Fault {
         name: "no barrier before the lanes' sums are added",
         from: "    __syncthreads();\n    if (lane > 0 || !exists) return;",
         to: "    if (lane > 0 || !exists) return;",
@@ -182,8 +213,8 @@ const GEMM_FAULTS: &[Fault] = &[
     },
     Fault {
         name: "draws that jump over the padding of a row",
-        from: "at.first_unit : side.made);",
-        to: "at.first_unit : side.stride);",
+        from: "over_a_row = jump_over(side.made);",
+        to: "over_a_row = jump_over(side.stride);",
         found: "not the CPU's",
     },
     Fault {
@@ -212,8 +243,8 @@ const GEMM_FAULTS: &[Fault] = &[
     },
     Fault {
         name: "swapped outputs of one width",
-        from: "float* pre_activations, float* means, float* states, u32* bits) {\n    __shared__ Jump jumps[2];\n    Place",
-        to: "float* means, float* pre_activations, float* states, u32* bits) {\n    __shared__ Jump jumps[2];\n    Place",
+        from: "float* pre_activations, float* means, float* states, u32* bits) {\n    Place",
+        to: "float* means, float* pre_activations, float* states, u32* bits) {\n    Place",
         found: "not the CPU's",
     },
     Fault {
@@ -299,12 +330,27 @@ fn answers(device: &Device) -> Result<Vec<u64>> {
     Ok(bits)
 }
 
+/// Chains of more units than a strip has room for.
+fn swept(device: &Device) -> Result<Vec<u64>> {
+    let shape = shape(30, 430);
+    let resident = random_rbm(shape, 0.2, 4).on(device)?;
+    let mut chains = Chains::new(device, shape, 5, Uniforms::new(5, Purpose::Sampling))?;
+    chains.sweep(&resident, 2)?;
+    Ok(chains.hidden()?.iter().map(|x| u64::from(x.to_bits())).collect())
+}
+
 /// The CPU's answers, or what is wrong with CUDA's.
 fn verdict(program: Program<'_>) -> std::result::Result<(), String> {
-    let cuda = Cuda::with_program(0, program).map_err(|error| error.to_string())?;
-    let found = answers(&cuda.into()).map_err(|error| error.to_string())?;
-    let expected = answers(&Cpu::detect().expect("a CPU").into()).expect("answers");
-    if found == expected { Ok(()) } else { Err("a result is not the CPU's".into()) }
+    let said = |error: Error| error.to_string();
+    let (cuda, cpu) = (Cuda::with_program(0, program).map_err(said)?, Cpu::detect().expect("a CPU").into());
+    let expected = (answers(&cpu).expect("answers"), swept(&cpu).expect("chains"));
+    for sweeps in [Sweeps::Blocks, Sweeps::Strips, Sweeps::Clusters] {
+        let device = cuda.clone().with_sweeps(sweeps).into();
+        if (answers(&device).map_err(said)?, swept(&device).map_err(said)?) != expected {
+            return Err("a result is not the CPU's".into());
+        }
+    }
+    Ok(())
 }
 
 #[test]
