@@ -332,7 +332,7 @@ fn sums_are_chosen_by_size() {
     type Call = fn(&Device, usize);
     let calls: [(&str, usize, usize, Call); 4] = [
         ("rows", 256, 6, |device, n| drop(of_rows(device, &model_between(3), n))),
-        ("chains", 1024, 2, |device, n| drop(of_chains(device, &model_between(3), n))),
+        ("chains", 1024, 0, |device, n| drop(of_chains(device, &model_between(3), n))),
         ("the gradient", 254, 2, |device, n| drop(step(device, &model_between(3), settings(n), &[1.0; 6], 0.1))),
         ("annealing", 1024, 4, |device, n| {
             let schedule = Schedule::new(2).expect("schedule");

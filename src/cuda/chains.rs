@@ -76,7 +76,7 @@ impl Sampling for Cuda {
     }
 
     fn sweep(&self, parameters: &CudaParameters, chains: &mut CudaChains, k: usize) -> Result<()> {
-        let blas = self.blas_for_chains(chains.len());
+        let blas = self.blas_for_chains();
         chains.own(self.stream(), blas.is_some())?;
         self.launch_sweep(self.stream(), blas, parameters, chains, 0, k)?;
         self.advance(chains, chains.drawn(k))
@@ -100,7 +100,7 @@ impl Tempering for Cuda {
         log_weights: &mut [f64],
     ) -> Result<()> {
         let Some((&last, earlier)) = betas.split_last() else { return Ok(()) };
-        let (stream, pairs, blas) = (self.stream(), earlier.len(), self.blas_for_chains(chains.len()));
+        let (stream, pairs, blas) = (self.stream(), earlier.len(), self.blas_for_runs(chains.len()));
         chains.betas.fill(last);
         let all = chains.betas.clone();
         chains.own(stream, blas.is_some())?.betas.write(stream, &all)?;
