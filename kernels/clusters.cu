@@ -27,11 +27,9 @@ __device__ inline u32 address_in(u32 address, u32 rank) {
     return there;
 }
 
-/// Waits until all blocks of the cluster are here.
-__device__ inline void meet_in_cluster() {
-    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
-    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
+/// Says to the other blocks of the cluster that this thread has come so far, and waits until all threads of all have.
+__device__ inline void arrive_in_cluster() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+__device__ inline void meet_in_cluster() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 
 /// The bits of a layer that come from all blocks of the cluster, round after round.
 struct Arrivals {
@@ -207,6 +205,7 @@ extern "C" __global__ void __launch_bounds__(CLUSTER_THREADS, 1) __cluster_dims_
     Arrivals of_visible, of_hidden;
     of_visible.open(visible, &counters[0], down.made);
     of_hidden.open(hidden, &counters[1], up.made);
+    arrive_in_cluster();
     float beta = chains.betas[chain];
     Part visible_part(down, rank, 0, room), hidden_part(up, rank, 0, room);
     u64 state = *generator;

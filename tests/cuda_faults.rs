@@ -179,6 +179,66 @@ const FAULTS: &[Fault] = &[
     },
 ];
 
+/// Faults of the kernel that carries a chain by a cluster of blocks.
+const CLUSTER_FAULTS: &[Fault] = &[
+    Fault {
+        name: "no meeting before the first words",
+        from: "    meet_in_cluster();\n",
+        to: "    __syncthreads();\n",
+        found: "race",
+    },
+    Fault { name: "no wait for visible words", from: "        of_visible.await(step);\n", to: "", found: "race" },
+    Fault { name: "no wait for hidden words", from: "        of_hidden.await(step);\n", to: "", found: "race" },
+    Fault {
+        name: "a round that nobody expects",
+        from: "        if (!last) of_visible.expect();\n",
+        to: "",
+        found: "LAUNCH_FAILED",
+    },
+    Fault {
+        name: "words that are not expected",
+        from: "bytes = (units + 31) / 32 * 4;",
+        to: "bytes = (units + 31) / 32 * 4 + 4;",
+        found: "LAUNCH_FAILED",
+    },
+    Fault {
+        name: "no barrier after the list",
+        from: "            u32 listed = list_in_block(units, words, side.given, tile);\n            __syncthreads();",
+        to: "            u32 listed = list_in_block(units, words, side.given, tile);",
+        found: "race",
+    },
+    Fault {
+        name: "no barrier after the copies",
+        from: "                copy_rows(side, part, units + begin, stage, rows);\n                __syncthreads();",
+        to: "                copy_rows(side, part, units + begin, stage, rows);",
+        found: "race",
+    },
+    Fault {
+        name: "no wait for the copies",
+        from: "asm volatile(\"cp.async.wait_all;\" ::: \"memory\");",
+        to: "",
+        found: "",
+    },
+    Fault {
+        name: "a block that looks though it makes nothing",
+        from: "        if (part.width == 0) {",
+        to: "        if (false) {",
+        found: "race",
+    },
+    Fault {
+        name: "a unit too few at the end of a column",
+        from: "r + a < rows ? weights",
+        to: "r + a + 1 < rows ? weights",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "draws of another block",
+        from: "first + chain * down.made + visible_part.first + warps_first",
+        to: "first + chain * down.made + warps_first",
+        found: "not the CPU's",
+    },
+];
+
 /// Faults of the kernels around cuBLAS's products.
 const GEMM_FAULTS: &[Fault] = &[
     Fault {
@@ -330,12 +390,12 @@ fn answers(device: &Device) -> Result<Vec<u64>> {
     Ok(bits)
 }
 
-/// Chains of more units than a strip has room for.
+/// Chains of more units than a strip has room for, and fewer visible ones than a cluster has blocks.
 fn swept(device: &Device) -> Result<Vec<u64>> {
-    let shape = shape(30, 430);
+    let shape = shape(70, 430);
     let resident = random_rbm(shape, 0.2, 4).on(device)?;
     let mut chains = Chains::new(device, shape, 5, Uniforms::new(5, Purpose::Sampling))?;
-    chains.sweep(&resident, 2)?;
+    chains.sweep(&resident, 3)?;
     Ok(chains.hidden()?.iter().map(|x| u64::from(x.to_bits())).collect())
 }
 
@@ -355,17 +415,29 @@ fn verdict(program: Program<'_>) -> std::result::Result<(), String> {
 
 #[test]
 fn faults_in_the_kernels_are_caught() {
-    catches("faults_in_the_kernels_are_caught", FAULTS, &["1", "3"], verdict);
+    catches("faults_in_the_kernels_are_caught", "86", FAULTS, &["1", "3"], verdict);
+}
+
+#[test]
+fn faults_in_the_kernel_for_clusters_are_caught() {
+    catches("faults_in_the_kernel_for_clusters_are_caught", "90", CLUSTER_FAULTS, &["1", "3"], |program| {
+        let said = |error: Error| error.to_string();
+        let (cuda, cpu) = (Cuda::with_program(0, program).map_err(said)?, Cpu::detect().expect("a CPU").into());
+        assert!(cuda.has_clusters(), "the compiler leaves clusters out");
+        let found = swept(&cuda.with_sweeps(Sweeps::Clusters).into()).map_err(said)?;
+        if found == swept(&cpu).expect("chains") { Ok(()) } else { Err("a result is not the CPU's".into()) }
+    });
 }
 
 #[test]
 fn faults_in_the_gemm_kernels_are_caught() {
-    catches("faults_in_the_gemm_kernels_are_caught", GEMM_FAULTS, &["1"], gemm_verdict);
+    catches("faults_in_the_gemm_kernels_are_caught", "86", GEMM_FAULTS, &["1"], gemm_verdict);
 }
 
 /// Runs a test again for every fault, in the orders of threads that the seeds choose.
 fn catches(
-    test: &str, faults: &[Fault], seeds: &[&str], verdict: impl Fn(Program<'_>) -> std::result::Result<(), String>,
+    test: &str, capability: &str, faults: &[Fault], seeds: &[&str],
+    verdict: impl Fn(Program<'_>) -> std::result::Result<(), String>,
 ) {
     let (source, _) = Cuda::kernels();
     if let Some(name) = task() {
@@ -380,7 +452,8 @@ fn catches(
     if !emulator() {
         return;
     }
-    let (_, said) = apart(test, "no fault", &[]);
+    let device = ("HARMONIUM_EMULATOR_CAPABILITY", capability);
+    let (_, said) = apart(test, "no fault", &[device]);
     if said.contains("libnvrtc cannot be loaded") {
         return device::skipped("the faults need NVRTC, and libnvrtc cannot be loaded");
     }
@@ -390,7 +463,7 @@ fn catches(
         assert_ne!(from, to);
         // In any order of the threads it is caught; in one of them by what should catch it.
         let all_said = Vec::from_iter(seeds.iter().map(|&seed| {
-            let settings = [("HARMONIUM_EMULATOR_SEED", seed), ("HARMONIUM_EMULATOR_APPROX_SEED", "1")];
+            let settings = [device, ("HARMONIUM_EMULATOR_SEED", seed), ("HARMONIUM_EMULATOR_APPROX_SEED", "1")];
             let (_, said) = apart(test, name, &settings);
             assert!(!said.contains("as the CPU") && said.contains("caught: "), "{name}: not caught: {said}");
             assert!(!said.contains("no kernels"), "{name}: does not compile: {said}");
