@@ -19,6 +19,9 @@ pub fn run(code: &Code, warps: &mut [Warp], env: &mut Environment, shuffle: &mut
             if warp.can_run() {
                 let quantum = shuffle.quantum();
                 warp.run(&code.ops, env, quantum).map_err(|fault| (fault, warp.pc, w))?;
+                if warp.live == 0 {
+                    end(w / count, &warps[w / count * count..][..count], env)?;
+                }
             }
         }
         let mut moves = false;
@@ -28,9 +31,6 @@ pub fn run(code: &Code, warps: &mut [Warp], env: &mut Environment, shuffle: &mut
                 moves = true;
             } else if block.iter().any(|warp| warp.live != 0) {
                 moves |= release(rank, block, env).map_err(locate)?;
-            } else if !env.shared[rank].ended {
-                end(rank, count, env)?;
-                moves = true;
             }
         }
         moves |= admit(warps, env);
@@ -43,9 +43,13 @@ pub fn run(code: &Code, warps: &mut [Warp], env: &mut Environment, shuffle: &mut
     }
 }
 
-/// A block has ended: nobody may use its shared memory any more.
-fn end(rank: usize, count: usize, env: &mut Environment) -> Result<(), Located> {
+/// A warp has ended. If it was the last of its block, nobody may use the block's shared memory any more.
+fn end(rank: usize, warps: &[Warp], env: &mut Environment) -> Result<(), Located> {
+    if warps.iter().any(|warp| warp.live != 0) {
+        return Ok(());
+    }
     env.shared[rank].ended = true;
+    let count = warps.len();
     match &mut env.races {
         Some(races) => races.end_block(rank).map_err(|(fault, pc, block, w)| (fault, pc, block * count + w)),
         None => Ok(()),
