@@ -125,8 +125,8 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "no barrier after a tile of a strip",
-        from: "                __syncthreads();\n            }\n            u32 words[CHAINS_AT_ONCE];",
-        to: "            }\n            u32 words[CHAINS_AT_ONCE];",
+        from: "                __syncthreads();\n            }\n            // Words come one chain ahead",
+        to: "            }\n            // Words come one chain ahead",
         found: "race",
     },
     Fault {
