@@ -5,7 +5,8 @@
 //! stretch, the end of which the host waits for.
 //!
 //! `--job NAME` and `--sums NAME` choose, `--quick` does everything once, `--trained N` is how many updates the models of the
-//! jobs with 500 hidden units have behind them, `--device` only prints what the driver calls the GPU.
+//! jobs with 500 hidden units have behind them, `--save FILE` keeps that model as `f32`: weights, visible bias, hidden bias.
+//! `--device` only prints what the driver calls the GPU.
 
 mod common;
 
@@ -19,18 +20,21 @@ use std::time::Instant;
 /// As [`harmonium::log_partition::Annealing`] has them by default.
 const RUNS: usize = 100;
 const TEMPERATURES: usize = 14_500;
+/// After so many of the tutorial's updates models are compared with those of others.
+const EPOCH: usize = 2500;
 
 struct Options {
     job: Option<String>,
     sums: Option<String>,
     quick: bool,
     trained: usize,
+    save: Option<String>,
     device: bool,
 }
 
 impl Options {
     fn of_arguments() -> std::result::Result<Self, String> {
-        let mut options = Self { job: None, sums: None, quick: false, trained: 3000, device: false };
+        let mut options = Self { job: None, sums: None, quick: false, trained: EPOCH, save: None, device: false };
         let mut arguments = std::env::args().skip(1);
         while let Some(name) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{name}: expected a value"));
@@ -38,11 +42,12 @@ impl Options {
                 "--job" => options.job = Some(value()?),
                 "--sums" => options.sums = Some(value()?),
                 "--trained" => options.trained = value()?.parse().map_err(|_| "--trained: expected a number")?,
+                "--save" => options.save = Some(value()?),
                 "--device" => options.device = true,
                 // What cargo says of its own accord: `cargo test --benches`, `cargo bench`.
                 "--quick" | "--test" => options.quick = true,
                 "--bench" => {}
-                _ => return Err(format!("{name}: expected --job, --sums, --quick, --trained or --device")),
+                _ => return Err(format!("{name}: expected --job, --sums, --quick, --trained, --save or --device")),
             }
         }
         if options.quick {
@@ -126,8 +131,14 @@ impl Bench<'_> {
         let base_rate = BaseRate::fit(self.data.rows());
         let steps = if self.options.quick { 10 } else { TEMPERATURES };
         let settings = Annealing { runs: RUNS, schedule: Schedule::new(steps)?, ..Annealing::default() };
-        let call = || ais(&resident, &base_rate, &settings).map(drop);
-        self.time(name, "temperature of 100 runs", steps, call)
+        let mut found = None;
+        self.time(name, "temperature of 100 runs", steps, || {
+            found = Some(ais(&resident, &base_rate, &settings)?.estimate);
+            Ok(())
+        })?;
+        let sums = self.cuda.sums().to_string();
+        println!("{}", serde_json::json!({"who": "harmonium", "job": "same work", "sums": sums, "log_z": found}));
+        Ok(())
     }
 
     fn free_energies(&self, name: &str) -> Outcome {
@@ -159,6 +170,11 @@ fn main() -> Outcome {
     let mut failed = false;
     let some = |n: usize| if options.quick { n.min(2) } else { n };
     let rbm = TUTORIAL.trained_on(&canonical, &data, options.trained)?;
+    if let Some(path) = &options.save {
+        let (weights, visible_bias, hidden_bias) = rbm.clone().into_parts();
+        let numbers = weights.iter().chain(&visible_bias).chain(&hidden_bias);
+        std::fs::write(path, numbers.flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())?;
+    }
     for (name, job, warm_up) in [
         ("tutorial", Some(TUTORIAL), 0),
         ("tutorial-pl", Some(watched), 0),

@@ -27,11 +27,9 @@ __device__ inline u32 address_in(u32 address, u32 rank) {
     return there;
 }
 
-/// Waits until all blocks of the cluster are here.
-__device__ inline void meet_in_cluster() {
-    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
-    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
+/// Says to the other blocks of the cluster that this thread has come so far, and waits until all threads of all have.
+__device__ inline void arrive_in_cluster() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+__device__ inline void meet_in_cluster() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 
 /// The bits of a layer that come from all blocks of the cluster, round after round.
 struct Arrivals {
@@ -147,19 +145,19 @@ __device__ inline float add_rows(float sum, const float* weights, u32 width, u32
     u32 r = 0;
 #pragma unroll 2
     for (; r + 8 <= rows; r += 8, weights += 8 * width) {
-        float w[8];
+        float column[8];
 #pragma unroll
-        for (u32 a = 0; a < 8; a++) w[a] = weights[a * width];
+        for (u32 a = 0; a < 8; a++) column[a] = weights[a * width];
 #pragma unroll
-        for (u32 a = 0; a < 8; a++) sum = __fadd_rn(sum, w[a]);
+        for (u32 a = 0; a < 8; a++) sum = __fadd_rn(sum, column[a]);
     }
     // Zeros at the end change nothing: no sum is -0.
     if (r < rows) {
-        float w[7];
+        float column[7];
 #pragma unroll
-        for (u32 a = 0; a < 7; a++) w[a] = r + a < rows ? weights[a * width] : 0.0f;
+        for (u32 a = 0; a < 7; a++) column[a] = r + a < rows ? weights[a * width] : 0.0f;
 #pragma unroll
-        for (u32 a = 0; a < 7; a++) sum = __fadd_rn(sum, w[a]);
+        for (u32 a = 0; a < 7; a++) sum = __fadd_rn(sum, column[a]);
     }
     return sum;
 }
@@ -207,6 +205,7 @@ extern "C" __global__ void __launch_bounds__(CLUSTER_THREADS, 1) __cluster_dims_
     Arrivals of_visible, of_hidden;
     of_visible.open(visible, &counters[0], down.made);
     of_hidden.open(hidden, &counters[1], up.made);
+    arrive_in_cluster();
     float beta = chains.betas[chain];
     Part visible_part(down, rank, 0, room), hidden_part(up, rank, 0, room);
     u64 state = *generator;

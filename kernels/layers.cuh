@@ -147,7 +147,7 @@ __device__ void make_from_row(const Side& side, const Rows& rows, u64 row, bool 
         u32 unit = first + threadIdx.x;
         float sum = 0.0f;
         for (u32 tile = 0; tile < side.given; tile += TILE) {
-            __syncthreads();
+            // Who is here has passed the last barrier of the tile before, and so has everybody read its words.
             for (u32 w = threadIdx.x / 32; w < TILE / 32; w += blockDim.x / 32) {
                 u32 i = tile + 32 * w + threadIdx.x % 32;
                 bool on = i < side.given && (round ? rows.bit(row, i) : rows.value(row, i) != 0.0f);
@@ -180,13 +180,12 @@ __device__ inline double total(double partial) {
 }
 
 /// Adds one term of each thread to sixteen partial sums, which the first sixteen threads hold: unit j's goes to number
-/// j mod 16, units in ascending order.
+/// j mod 16, units in ascending order. Between two calls lies a barrier, as there does between two turns of a layer.
 __device__ inline double accumulate(double partial, float* terms, float term) {
     terms[threadIdx.x] = term;
     __syncthreads();
     if (threadIdx.x < 16) {
         for (u32 t = threadIdx.x; t < blockDim.x; t += 16) partial = __dadd_rn(partial, (double)terms[t]);
     }
-    __syncthreads();
     return partial;
 }

@@ -67,6 +67,8 @@ extern "C" __global__ void __launch_bounds__(STRIP_WARPS * 32, 1)
     if (warp == 0) strip[tile * 32 + lane] = {0.0f, 0.0f};
     u32 in_tile = tile;
     for (u64 begin = group * STRIP_WARPS; begin < chains; begin += (u64)apart * at_once) {
+        // So many of its chains does this warp have here.
+        u32 own = begin + warp < chains ? (u32)min((u64)at_once, (chains - begin - warp + apart - 1) / apart) : 0;
         float2 sums[CHAINS_AT_ONCE] = {};
         for (u32 row = 0; row < side.given; row += tile) {
             // Where one tile is all it stays.
@@ -82,22 +84,21 @@ extern "C" __global__ void __launch_bounds__(STRIP_WARPS * 32, 1)
                 }
                 __syncthreads();
             }
-            u32 words[CHAINS_AT_ONCE];
-#pragma unroll
-            for (u32 c = 0; c < CHAINS_AT_ONCE; c++) {
-                u64 chain = begin + warp + (u64)apart * c;
-                bool exists = c < at_once && chain < chains && lane < tile / 32 && row / 32 + lane < given_words;
-                words[c] = exists ? given[chain * given_words + row / 32 + lane] : 0;
-            }
-#pragma unroll
-            for (u32 c = 0; c < CHAINS_AT_ONCE; c++) {
-                if (c < at_once) sums[c] = add_listed(sums[c], strip, list, list_rows(list, words[c], tile));
+            // Words come one chain ahead of their use.
+            bool listed = lane < tile / 32 && row / 32 + lane < given_words;
+            const u32* words = given + (begin + warp) * given_words + row / 32 + lane;
+            u32 word = listed && own > 0 ? *words : 0;
+#pragma unroll 1
+            for (u32 c = 0; c < own; c++) {
+                words += (u64)apart * given_words;
+                u32 next = listed && c + 1 < own ? *words : 0;
+                sums[c] = add_listed(sums[c], strip, list, list_rows(list, word, tile));
+                word = next;
             }
         }
-#pragma unroll
-        for (u32 c = 0; c < CHAINS_AT_ONCE; c++) {
+#pragma unroll 1
+        for (u32 c = 0; c < own; c++) {
             u64 chain = begin + warp + (u64)apart * c;
-            if (c >= at_once || chain >= chains) continue;
             float beta = betas[chain * beta_step];
             u64 draw = state;
 #pragma unroll

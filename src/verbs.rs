@@ -70,7 +70,7 @@ pub enum Sums {
     Canonical,
     /// Products of a matrix library: sgemm on the CPU, cuBLAS on a GPU. The same draws, other rounding.
     Gemm,
-    /// The same with factors of eleven bits, on the tensor cores; on a GPU only.
+    /// The same, but cuBLAS may round factors to eleven bits (TF32) where that lets it use the tensor cores; on a GPU only.
     GemmTf32,
     /// On a GPU products for calls with many chains or rows, else canonical; on the CPU canonical.
     Auto,

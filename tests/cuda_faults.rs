@@ -7,8 +7,8 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Algorithm, Cpu, Cuda, CudaError, Device, Error, Gradient, Monitor, Program, Rbm, Result, Rows,
-    Settings, Sums, Trainer,
+    Activations, Algorithm, Chains, Cpu, Cuda, CudaError, Device, Error, Gradient, Monitor, Program, Purpose, Rbm,
+    Result, Rows, Settings, Sums, Sweeps, Trainer, Uniforms,
     log_partition::{Annealing, BaseRate, Schedule, ais},
 };
 use oracle::{
@@ -36,6 +36,18 @@ const FAULTS: &[Fault] = &[
         name: "no barrier after the list of active units",
         from: "            __syncthreads();\n            if (unit < side.made) sum = add_active",
         to: "            if (unit < side.made) sum = add_active",
+        found: "race",
+    },
+    Fault {
+        name: "no barrier before the words of a row are listed",
+        from: "            __syncthreads();\n            u32 n = list_units(list, words, side.given, tile,",
+        to: "            u32 n = list_units(list, words, side.given, tile,",
+        found: "race",
+    },
+    Fault {
+        name: "no barrier after the words of a row are listed",
+        from: "            __syncthreads();\n            if (unit < side.made) sum = add_weighted",
+        to: "            if (unit < side.made) sum = add_weighted",
         found: "race",
     },
     Fault {
@@ -76,8 +88,8 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "a weight too many: the row of zeros",
-        from: "i < min(first_i + 32, p.n_visible); i += 8) {\n        float positive",
-        to: "i < min(first_i + 32, p.n_visible + 1); i += 8) {\n        float positive",
+        from: "    if (i < p.n_visible) {\n        float* weight",
+        to: "    if (i < p.n_visible + 1) {\n        float* weight",
         found: "ILLEGAL_ADDRESS",
     },
     Fault {
@@ -98,16 +110,41 @@ const FAULTS: &[Fault] = &[
         to: "n_chains * (u64)down.made",
         found: "not the CPU's",
     },
-    Fault {
-        name: "a generator that stands still",
-        from: "*generator = jump_over(n).from(*generator);",
-        to: "",
-        found: "not the CPU's",
-    },
+    Fault { name: "a generator that stands still", from: "    *generator = state;", to: "", found: "not the CPU's" },
     Fault {
         name: "a bit that is frozen",
         from: "    turn->bit = bit;",
         to: "    turn->bit = 0;",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "no barrier before another tile of a strip",
+        from: "                in_tile = row;\n                __syncthreads();",
+        to: "                in_tile = row;",
+        found: "race",
+    },
+    Fault {
+        name: "no barrier after a tile of a strip",
+        from: "                __syncthreads();\n            }\n            // Words come one chain ahead",
+        to: "            }\n            // Words come one chain ahead",
+        found: "race",
+    },
+    Fault {
+        name: "no order of a warp's list and its next one",
+        from: "    // The list before has been read.\n    __syncwarp();",
+        to: "",
+        found: "race",
+    },
+    Fault {
+        name: "no order of a warp's list and its sums",
+        from: "list[listed + lane] = (u16)zeros;\n    __syncwarp();",
+        to: "list[listed + lane] = (u16)zeros;",
+        found: "race",
+    },
+    Fault {
+        name: "draws of the unit beside in a strip",
+        from: "over_32 = jump_over(32)",
+        to: "over_32 = jump_over(31)",
         found: "not the CPU's",
     },
     Fault {
@@ -142,14 +179,68 @@ const FAULTS: &[Fault] = &[
     },
 ];
 
-/// Faults of the kernels around cuBLAS's products.
-const GEMM_FAULTS: &[Fault] = &[
+/// Faults of the kernel that carries a chain by a cluster of blocks.
+const CLUSTER_FAULTS: &[Fault] = &[
     Fault {
-        name: "no barrier after a block's jumps",
-        from: "        __syncthreads();\n        state = jump_over(threadIdx.x).from(jumps[0].from(*generator));\n    }\n    u64 end",
-        to: "        state = jump_over(threadIdx.x).from(jumps[0].from(*generator));\n    }\n    u64 end",
+        name: "no meeting before the first words",
+        from: "    meet_in_cluster();\n",
+        to: "    __syncthreads();\n",
         found: "race",
     },
+    Fault { name: "no wait for visible words", from: "        of_visible.await(step);\n", to: "", found: "race" },
+    Fault { name: "no wait for hidden words", from: "        of_hidden.await(step);\n", to: "", found: "race" },
+    Fault {
+        name: "a round that nobody expects",
+        from: "        if (!last) of_visible.expect();\n",
+        to: "",
+        found: "LAUNCH_FAILED",
+    },
+    Fault {
+        name: "words that are not expected",
+        from: "bytes = (units + 31) / 32 * 4;",
+        to: "bytes = (units + 31) / 32 * 4 + 4;",
+        found: "LAUNCH_FAILED",
+    },
+    Fault {
+        name: "no barrier after the list",
+        from: "            u32 listed = list_in_block(units, words, side.given, tile);\n            __syncthreads();",
+        to: "            u32 listed = list_in_block(units, words, side.given, tile);",
+        found: "race",
+    },
+    Fault {
+        name: "no barrier after the copies",
+        from: "                copy_rows(side, part, units + begin, stage, rows);\n                __syncthreads();",
+        to: "                copy_rows(side, part, units + begin, stage, rows);",
+        found: "race",
+    },
+    Fault {
+        name: "no wait for the copies",
+        from: "asm volatile(\"cp.async.wait_all;\" ::: \"memory\");",
+        to: "",
+        found: "",
+    },
+    Fault {
+        name: "a block that looks though it makes nothing",
+        from: "        if (part.width == 0) {",
+        to: "        if (false) {",
+        found: "race",
+    },
+    Fault {
+        name: "a unit too few at the end of a column",
+        from: "r + a < rows ? weights",
+        to: "r + a + 1 < rows ? weights",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "draws of another block",
+        from: "first + chain * down.made + visible_part.first + warps_first",
+        to: "first + chain * down.made + warps_first",
+        found: "not the CPU's",
+    },
+];
+
+/// Faults of the kernels around cuBLAS's products.
+const GEMM_FAULTS: &[Fault] = &[
     Fault {
         name: "no barrier before the lanes' sums are added",
         from: "    __syncthreads();\n    if (lane > 0 || !exists) return;",
@@ -182,8 +273,8 @@ const GEMM_FAULTS: &[Fault] = &[
     },
     Fault {
         name: "draws that jump over the padding of a row",
-        from: "at.first_unit : side.made);",
-        to: "at.first_unit : side.stride);",
+        from: "over_a_row = jump_over(side.made);",
+        to: "over_a_row = jump_over(side.stride);",
         found: "not the CPU's",
     },
     Fault {
@@ -212,8 +303,8 @@ const GEMM_FAULTS: &[Fault] = &[
     },
     Fault {
         name: "swapped outputs of one width",
-        from: "float* pre_activations, float* means, float* states, u32* bits) {\n    __shared__ Jump jumps[2];\n    Place",
-        to: "float* means, float* pre_activations, float* states, u32* bits) {\n    __shared__ Jump jumps[2];\n    Place",
+        from: "float* pre_activations, float* means, float* states, u32* bits) {\n    Place",
+        to: "float* means, float* pre_activations, float* states, u32* bits) {\n    Place",
         found: "not the CPU's",
     },
     Fault {
@@ -299,27 +390,54 @@ fn answers(device: &Device) -> Result<Vec<u64>> {
     Ok(bits)
 }
 
+/// Chains of more units than a strip has room for, and fewer visible ones than a cluster has blocks.
+fn swept(device: &Device) -> Result<Vec<u64>> {
+    let shape = shape(70, 430);
+    let resident = random_rbm(shape, 0.2, 4).on(device)?;
+    let mut chains = Chains::new(device, shape, 5, Uniforms::new(5, Purpose::Sampling))?;
+    chains.sweep(&resident, 3)?;
+    Ok(chains.hidden()?.iter().map(|x| u64::from(x.to_bits())).collect())
+}
+
 /// The CPU's answers, or what is wrong with CUDA's.
 fn verdict(program: Program<'_>) -> std::result::Result<(), String> {
-    let cuda = Cuda::with_program(0, program).map_err(|error| error.to_string())?;
-    let found = answers(&cuda.into()).map_err(|error| error.to_string())?;
-    let expected = answers(&Cpu::detect().expect("a CPU").into()).expect("answers");
-    if found == expected { Ok(()) } else { Err("a result is not the CPU's".into()) }
+    let said = |error: Error| error.to_string();
+    let (cuda, cpu) = (Cuda::with_program(0, program).map_err(said)?, Cpu::detect().expect("a CPU").into());
+    let expected = (answers(&cpu).expect("answers"), swept(&cpu).expect("chains"));
+    for sweeps in [Sweeps::Blocks, Sweeps::Strips, Sweeps::Clusters] {
+        let device = cuda.clone().with_sweeps(sweeps).into();
+        if (answers(&device).map_err(said)?, swept(&device).map_err(said)?) != expected {
+            return Err("a result is not the CPU's".into());
+        }
+    }
+    Ok(())
 }
 
 #[test]
 fn faults_in_the_kernels_are_caught() {
-    catches("faults_in_the_kernels_are_caught", FAULTS, &["1", "3"], verdict);
+    catches("faults_in_the_kernels_are_caught", "86", FAULTS, &["1", "3"], verdict);
+}
+
+#[test]
+fn faults_in_the_kernel_for_clusters_are_caught() {
+    catches("faults_in_the_kernel_for_clusters_are_caught", "90", CLUSTER_FAULTS, &["1", "3"], |program| {
+        let said = |error: Error| error.to_string();
+        let (cuda, cpu) = (Cuda::with_program(0, program).map_err(said)?, Cpu::detect().expect("a CPU").into());
+        assert!(cuda.has_clusters(), "the compiler leaves clusters out");
+        let found = swept(&cuda.with_sweeps(Sweeps::Clusters).into()).map_err(said)?;
+        if found == swept(&cpu).expect("chains") { Ok(()) } else { Err("a result is not the CPU's".into()) }
+    });
 }
 
 #[test]
 fn faults_in_the_gemm_kernels_are_caught() {
-    catches("faults_in_the_gemm_kernels_are_caught", GEMM_FAULTS, &["1"], gemm_verdict);
+    catches("faults_in_the_gemm_kernels_are_caught", "86", GEMM_FAULTS, &["1"], gemm_verdict);
 }
 
 /// Runs a test again for every fault, in the orders of threads that the seeds choose.
 fn catches(
-    test: &str, faults: &[Fault], seeds: &[&str], verdict: impl Fn(Program<'_>) -> std::result::Result<(), String>,
+    test: &str, capability: &str, faults: &[Fault], seeds: &[&str],
+    verdict: impl Fn(Program<'_>) -> std::result::Result<(), String>,
 ) {
     let (source, _) = Cuda::kernels();
     if let Some(name) = task() {
@@ -334,7 +452,8 @@ fn catches(
     if !emulator() {
         return;
     }
-    let (_, said) = apart(test, "no fault", &[]);
+    let device = ("HARMONIUM_EMULATOR_CAPABILITY", capability);
+    let (_, said) = apart(test, "no fault", &[device]);
     if said.contains("libnvrtc cannot be loaded") {
         return device::skipped("the faults need NVRTC, and libnvrtc cannot be loaded");
     }
@@ -344,7 +463,7 @@ fn catches(
         assert_ne!(from, to);
         // In any order of the threads it is caught; in one of them by what should catch it.
         let all_said = Vec::from_iter(seeds.iter().map(|&seed| {
-            let settings = [("HARMONIUM_EMULATOR_SEED", seed), ("HARMONIUM_EMULATOR_APPROX_SEED", "1")];
+            let settings = [device, ("HARMONIUM_EMULATOR_SEED", seed), ("HARMONIUM_EMULATOR_APPROX_SEED", "1")];
             let (_, said) = apart(test, name, &settings);
             assert!(!said.contains("as the CPU") && said.contains("caught: "), "{name}: not caught: {said}");
             assert!(!said.contains("no kernels"), "{name}: does not compile: {said}");
@@ -366,10 +485,15 @@ fn stale_ptx_is_not_loaded() {
     }
 }
 
-/// The committed PTX is that of the source, and gives the CPU's bits too.
+/// The committed PTX gives the CPU's bits, and so does what NVRTC makes of the source.
 #[test]
-fn the_committed_ptx() {
-    if device::cuda().is_some() {
-        verdict(Program::OwnPtx).expect("as the CPU");
+fn the_committed_ptx_and_the_source() {
+    if device::cuda().is_none() {
+        return;
+    }
+    verdict(Program::OwnPtx).expect("as the CPU");
+    match verdict(Program::Compiled) {
+        Err(why) if why.contains("libnvrtc cannot be loaded") => device::skipped(&why),
+        verdict => verdict.expect("as the CPU"),
     }
 }

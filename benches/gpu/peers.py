@@ -1,17 +1,20 @@
 """PyTorch and JAX on the GPU of this machine, at what benches/cuda.rs times of harmonium.
 
-    peers.py MNIST            a line of JSON for each way to do each job, within some hundred seconds
+    peers.py MNIST [MODEL]    a line of JSON for each way to do each job, within 110 seconds
     peers.py MNIST --quick    tiny sizes, to see that everything works, on any device
-    peers.py --table LINES    such lines and harmonium's as a table in Markdown
+    peers.py --table LINES    such lines and harmonium's as tables in Markdown
 
-The work is that of benches/peers: the grey levels of the first 50 000 images as float32, first weights within the same bounds, P and
-N as means, chains as samples. Chains, annealing and free energies take the model that the tutorial's updates have made before.
-PyTorch is taken as it is, and with an update (a step, a temperature) captured as a CUDA graph; JAX as jitted scans over donated
-buffers, with the fastest of its generators at the tutorial's update. Both with products in float32 and in what is faster (TF32).
+The work is that of benches/peers: the grey levels of the first 50 000 images as float32, first weights within the same
+bounds, P and N as means, chains as samples. Chains, annealing and free energies take MODEL, which benches/cuda.rs has saved.
+PyTorch is an update (a step, a temperature) captured as a CUDA graph; JAX is jitted scans over donated buffers, with the generator
+that was the fastest of three on an H100. Both with products in float32 and in what is faster (TF32).
 `host` and `device` are seconds a call by the host's clock and by the device's events, of which JAX has none.
+
+That all do the same work is seen from the mean pseudo-likelihood of 200 rows after 2500 of the tutorial's updates, and from log Z
+of MODEL after the whole schedule.
 """
 
-import contextlib
+import concurrent.futures
 import functools
 import gzip
 import json
@@ -30,11 +33,20 @@ LR = 0.1
 HIDDEN = 500
 RUNS = 100
 TEMPERATURES = 14_500
-# Of the temperatures so many are timed.
+# So many at once.
 TIMED_TEMPERATURES = 500
-# How long each may take altogether, and one job.
-LIMITS = {"torch": 40, "jax": 58}
+# An epoch.
+COMPARED_UPDATES = 2500
+# Between the largest and the smallest pseudo-likelihood, relative to their mean, and between estimates of log Z:
+# benches/peers/run.py says why.
+TOLERANCE = 0.06
+ANNEALING_TOLERANCE = 10.0
+# Seconds that each may take altogether, and one job; and what JAX may take to compile, the rest being for timing.
+LIMITS = {"torch": 32, "jax": 74}
 JOB_LIMIT = 15
+COMPILE_LIMIT = 54
+BEGUN = time.monotonic()
+GENERATOR = "threefry2x32"
 QUICK = "--quick" in sys.argv
 # Name: hidden units, persistent, k, rows, chains.
 UPDATES = {
@@ -43,11 +55,11 @@ UPDATES = {
     "pcd1-2048": (2048, True, 1, 512, 512),
 }
 # Name: chains, steps.
-SWEEPS = {"10000x1": (10_000, 1), "10000x15": (10_000, 15), "20x15": (20, 15)}
+SWEEPS = {"20x15": (20, 15), "10000x15": (10_000, 15)}
 if QUICK:
     UPDATES = {name: (10, persistent, 2, 4, 4) for name, (_, persistent, *_) in UPDATES.items()}
     SWEEPS = {name: (8, k) for name, (_, k) in SWEEPS.items()}
-    HIDDEN, RUNS, TIMED_TEMPERATURES, ROWS = 10, 4, 7, 100
+    HIDDEN, RUNS, TEMPERATURES, TIMED_TEMPERATURES, ROWS, COMPARED_UPDATES = 10, 4, 14, 7, 400, 10
 FREE_ENERGIES = 100 if QUICK else 10_000
 
 
@@ -77,15 +89,51 @@ def base_rate(data):
 def schedule():
     import numpy as np
 
-    t = np.arange(TIMED_TEMPERATURES + 1) * (TEMPERATURES / TIMED_TEMPERATURES)
-    return np.interp(t, [0, 500, 4500, TEMPERATURES], [0, 0.5, 0.9, 1]).astype(np.float32)
+    t = np.arange(TEMPERATURES + 1) * (14_500 / TEMPERATURES)
+    return np.interp(t, [0, 500, 4500, 14_500], [0, 0.5, 0.9, 1]).astype(np.float32)
+
+
+def model(path):
+    """Weights and biases that benches/cuda.rs has saved; without them the first ones."""
+    import numpy as np
+
+    if path is None:
+        return first_parameters(HIDDEN)
+    parameters = np.fromfile(path, np.float32)
+    w, b, c = np.split(parameters, [VISIBLE * HIDDEN, VISIBLE * HIDDEN + VISIBLE])
+    return w.reshape(VISIBLE, HIDDEN), b, c
+
+
+def pseudo_likelihood(parameters, rows):
+    """The exact mean log pseudo-likelihood of 200 rows, as benches/peers/run.py has it."""
+    import numpy as np
+
+    w, b, c = (np.asarray(x, np.float32) for x in parameters)
+    softplus = lambda x: np.maximum(x, 0) + np.log(1 + np.exp(-np.abs(x)))
+    x = np.round(rows[:200])
+    a = x @ w + c
+    before = softplus(a)
+    total = np.zeros(len(x))
+    for i in range(VISIBLE):
+        change = 1 - 2 * x[:, i]
+        total -= softplus(change * b[i] + (softplus(a + change[:, None] * w[i]) - before).sum(1))
+    return float(total.mean())
+
+
+def log_z(base, log_weights):
+    """The estimate of annealing from the model with biases `base` and no weights."""
+    import numpy as np
+
+    log_weights = np.asarray(log_weights, np.float64)
+    base = np.logaddexp(0, np.float64(base)).sum() + HIDDEN * math.log(2)
+    return base + float(np.logaddexp.reduce(log_weights)) - math.log(len(log_weights))
 
 
 class Reports:
     """Does jobs within their limits, and says what came of each."""
 
     def __init__(self, library, **common):
-        self.end = time.monotonic() + LIMITS[library]
+        self.end = BEGUN + LIMITS[library]
         self.common = common
 
     def job(self, who, job, unit, work):
@@ -111,6 +159,15 @@ class Reports:
         print(json.dumps(report), flush=True)
         return report
 
+    def found(self, who, what, work):
+        """Reports what must be alike."""
+        report = {"who": who, "job": "same work"} | self.common
+        try:
+            report[what] = work()
+        except Exception as problem:
+            report["problem"] = f"{type(problem).__name__}: {problem}"[:500]
+        print(json.dumps(report), flush=True)
+
     @staticmethod
     def too_long(*_):
         raise TimeoutError("too long")
@@ -121,14 +178,14 @@ def repeat(stretch):
     stretch(1)
     host, _ = stretch(2)
     calls = 1 if QUICK else max(1, int(0.1 / host))
-    found = [stretch(calls) for _ in range(2 if QUICK else 5)]
+    found = [stretch(calls) for _ in range(2 if QUICK else 3)]
     return [host for host, _ in found], [device for _, device in found if device is not None]
 
 
 # --- PyTorch ------------------------------------------------------------------------------------------------------------------
 
 
-def torch_peer(folder):
+def torch_peer(folder, path):
     import torch
 
     cuda = torch.cuda.is_available()
@@ -137,6 +194,7 @@ def torch_peer(folder):
         sys.exit("PyTorch finds no GPU")
     reports = Reports("torch", version=torch.__version__, gpu=torch.cuda.get_device_name() if cuda else "none")
     host_data = images(folder)
+    base = base_rate(host_data)
     data = torch.tensor(host_data, device=device)
     tensor = functools.partial(torch.tensor, device=device)
 
@@ -213,7 +271,7 @@ def torch_peer(folder):
         """From one temperature of all runs to the next, and from the last to the first."""
 
         def __init__(self, state):
-            self.state, self.base, self.betas = state, tensor(base_rate(host_data)), tensor(schedule())
+            self.state, self.base, self.betas = state, tensor(base), tensor(schedule())
             self.at = torch.zeros(1, dtype=torch.int64, device=device)
             self.hidden = torch.bernoulli(torch.full((RUNS, HIDDEN), 0.5, device=device))
             self.log_weights = torch.zeros(RUNS, dtype=torch.float64, device=device)
@@ -222,7 +280,7 @@ def torch_peer(folder):
             w, b, c = self.state
             beta = torch.index_select(self.betas, 0, self.at)
             warmer = torch.index_select(self.betas, 0, self.at + 1)
-            self.at.add_(1).remainder_(TIMED_TEMPERATURES)
+            self.at.add_(1).remainder_(TEMPERATURES)
             v = torch.bernoulli(torch.sigmoid(torch.lerp(self.base, torch.addmm(b, self.hidden, w.t()), beta)))
             pre = torch.addmm(c, v, w)
             hot, cold = torch.nn.functional.softplus(beta * pre), torch.nn.functional.softplus(warmer * pre)
@@ -235,52 +293,68 @@ def torch_peer(folder):
         rows = data[:FREE_ENERGIES]
         return -torch.mv(rows, b) - torch.nn.functional.softplus(torch.addmm(c, rows, w)).sum(1)
 
+    trained = [tensor(x) for x in model(path)]
     for precision, setting in [("float32", "highest"), ("TF32", "high")]:
         torch.set_float32_matmul_precision(setting)
-        # A model for what does not train. It is there even if the tutorial's update cannot be timed.
-        model = [tensor(x) for x in first_parameters(HIDDEN)]
+        who = f"PyTorch graph, {precision}"
 
-        def ways(job, unit, make, units=1, calls=1):
-            """Times the same call as it is and captured; `calls` of it, that do so many `units` together, are one."""
-            for captures in [False, True] if cuda else [False]:
+        def ways(job, unit, make, units=1, calls=1, check=None):
+            """Times `calls` that do so many `units` together, and then checks what they find."""
 
-                def work():
-                    one = make()
-                    call = captured(one) if captures else one
-                    many = call if calls == 1 else lambda: [call() for _ in range(calls)] and None
-                    with torch.no_grad():
-                        return units, *repeat(functools.partial(stretch, many))
+            def work():
+                one = make()
+                call = captured(one) if cuda else one
+                many = call if calls == 1 else lambda: [call() for _ in range(calls)] and None
+                times = repeat(functools.partial(stretch, many))
+                if check:
+                    check(one, call)
+                return units, *times
 
-                reports.job(f"PyTorch {'graph' if captures else 'eager'}, {precision}", job, unit, work)
+            reports.job(who, job, unit, work)
+
+        def check_update(update, call):
+            # From the beginning; the capture has made some updates.
+            for x, first in zip(update.state, first_parameters(UPDATES["tutorial"][0])):
+                x.copy_(tensor(first))
+            update.hidden.zero_()
+            update.which.copy_(torch.arange(update.rows, device=device))
+            for _ in range(COMPARED_UPDATES):
+                call()
+            reports.found(who, "pseudo_likelihood", lambda: pseudo_likelihood([x.cpu() for x in update.state], host_data))
+
+        def check_annealing(temperature, call):
+            temperature.at.zero_()
+            temperature.log_weights.zero_()
+            for _ in range(TEMPERATURES):
+                call()
+            reports.found(who, "log_z", lambda: log_z(base, temperature.log_weights.cpu()))
 
         with torch.no_grad():
             for name, job in UPDATES.items():
-                ways(name, "update", lambda: Update(*job))
-            with contextlib.suppress(Exception):
-                update = Update(*UPDATES["tutorial"])
-                one = captured(update) if cuda else update
-                for _ in range(2 if QUICK else 3000):
-                    one()
-                model = update.state
+                ways(name, "update", lambda: Update(*job), check=check_update if name == "tutorial" else None)
             for name, (chains, k) in SWEEPS.items():
-                ways(name, "step of all chains", lambda: Sweep(model, chains, k), units=k)
-            ways("ais", "temperature of 100 runs", lambda: Temperature(model), TIMED_TEMPERATURES, TIMED_TEMPERATURES)
-            ways("free-energies", "row", lambda: functools.partial(free_energies, model), FREE_ENERGIES)
+                ways(name, "step of all chains", lambda: Sweep(trained, chains, k), units=k)
+            several = TIMED_TEMPERATURES
+            ways("ais", "temperature of 100 runs", lambda: Temperature(trained), several, several, check_annealing)
+            ways("free-energies", "row", lambda: functools.partial(free_energies, trained), FREE_ENERGIES)
 
 
 # --- JAX ----------------------------------------------------------------------------------------------------------------------
 
 
-def jax_peer(folder):
+def jax_peer(folder, path):
     import jax
     import jax.numpy as jnp
 
     where = jax.devices()[0]
     if where.platform == "cpu" and not QUICK:
         sys.exit("JAX finds no GPU")
-    reports = Reports("jax", version=jax.__version__, gpu=where.device_kind)
+    reports = Reports("jax", version=jax.__version__, gpu=where.device_kind, generator=GENERATOR)
     host_data = images(folder)
     data = jnp.asarray(host_data)
+    base, betas = base_rate(host_data), schedule()
+    trained = tuple(map(jnp.asarray, model(path)))
+    key = lambda: jax.random.key(1, impl=GENERATOR)
     updates_a_call = 5 if QUICK else 100
 
     def draw(key, mean):
@@ -312,175 +386,204 @@ def jax_peer(folder):
         c = c + LR * (positive.mean(0) - n.mean(0))
         return (w, b, c, hidden, key, (turn + 1) % (len(data) // rows)), None
 
-    def updates(job, generator):
-        """The first state, and a function that takes it, and gives it after so many updates."""
-        many = jax.jit(
-            lambda state, data: jax.lax.scan(functools.partial(update, job, data), state, None, updates_a_call)[0],
-            donate_argnums=0,
-        )
-        state = (
+    def temperature(parameters, base, state, pair):
+        w, b, c = parameters
+        hidden, log_weights, key = state
+        beta, warmer = pair
+        key, down, up = jax.random.split(key, 3)
+        v = draw(down, jax.nn.sigmoid((1 - beta) * base + beta * (hidden @ w.T + b)))
+        pre = v @ w + c
+        gain = (warmer - beta) * (v @ (b - base))
+        gain += (jax.nn.softplus(warmer * pre) - jax.nn.softplus(beta * pre)).sum(1)
+        return (draw(up, jax.nn.sigmoid(warmer * pre)), log_weights + gain, key), None
+
+    class Program:
+        """A function that takes a state and gives the next one, given more; how many units it does; the first state."""
+
+        def __init__(self, job, unit, units, first, given, function):
+            self.job, self.unit, self.units, self.first, self.given = job, unit, units, first, given
+            self.function = jax.jit(function, donate_argnums=0, keep_unused=True)
+
+        def compiled(self, setting):
+            with jax.default_matmul_precision(setting):
+                return self.function.lower(self.first(), *self.given).compile()
+
+    def updates(name, job):
+        first = lambda: (
             *map(jnp.asarray, first_parameters(job[0])),
             jnp.zeros((job[4], job[0]), jnp.float32),
-            jax.random.key(1, impl=generator),
+            key(),
             jnp.int32(0),
         )
-        return state, lambda state: many(state, data)
+        many = lambda state, data: jax.lax.scan(functools.partial(update, job, data), state, None, updates_a_call)[0]
+        return Program(name, "update", updates_a_call, first, [data], many)
 
-    def sweeps(parameters, chains, k, generator):
-        calls = 1 if chains > 1000 and k > 1 else 10
-        many = jax.jit(
-            lambda state, parameters: jax.lax.scan(
-                lambda state, _: (next_state(parameters, state), None), state, None, calls
-            )[0],
-            donate_argnums=0,
-        )
+    def sweeps(name, chains, k):
+        calls = 1 if chains > 1000 else 10
 
-        def next_state(parameters, state):
+        def one(parameters, state, _):
             hidden, key = state
             key, own = jax.random.split(key)
-            return sweep(parameters, hidden, own, k)[0], key
+            return (sweep(parameters, hidden, own, k)[0], key), None
 
-        state = (jnp.zeros((chains, HIDDEN), jnp.float32), jax.random.key(1, impl=generator))
-        return state, lambda state: many(state, parameters), k * calls
+        first = lambda: (jnp.zeros((chains, HIDDEN), jnp.float32), key())
+        many = lambda state, parameters: jax.lax.scan(functools.partial(one, parameters), state, None, calls)[0]
+        return Program(name, "step of all chains", k * calls, first, [trained], many)
 
-    def annealing(parameters, generator):
-        base, betas = jnp.asarray(base_rate(host_data)), jnp.asarray(schedule())
+    def pairs(number):
+        """Some of the temperatures, each with the next one."""
+        at = number * TIMED_TEMPERATURES
+        return jnp.asarray(betas[at : at + TIMED_TEMPERATURES]), jnp.asarray(betas[at + 1 : at + TIMED_TEMPERATURES + 1])
 
-        def temperature(parameters, state, pair):
-            w, b, c = parameters
-            hidden, log_weights, key = state
-            beta, warmer = pair
-            key, down, up = jax.random.split(key, 3)
-            v = draw(down, jax.nn.sigmoid((1 - beta) * base + beta * (hidden @ w.T + b)))
-            pre = v @ w + c
-            gain = (warmer - beta) * (v @ (b - base))
-            gain += (jax.nn.softplus(warmer * pre) - jax.nn.softplus(beta * pre)).sum(1)
-            return (draw(up, jax.nn.sigmoid(warmer * pre)), log_weights + gain, key), None
+    annealed = lambda: (jnp.zeros((RUNS, HIDDEN), jnp.float32), jnp.zeros(RUNS, jnp.float32), key())
+    # In the order of what they tell, if time should not do for all.
+    programs = [
+        updates("tutorial", UPDATES["tutorial"]),
+        sweeps("20x15", *SWEEPS["20x15"]),
+        Program(
+            "ais",
+            "temperature of 100 runs",
+            TIMED_TEMPERATURES,
+            annealed,
+            [trained, jnp.asarray(base), pairs(0)],
+            lambda state, parameters, base, pairs: jax.lax.scan(functools.partial(temperature, parameters, base), state, pairs)[0],
+        ),
+        updates("pcd1-2048", UPDATES["pcd1-2048"]),
+        updates("cd1-1024", UPDATES["cd1-1024"]),
+        sweeps("10000x15", *SWEEPS["10000x15"]),
+        Program(
+            "free-energies",
+            "row",
+            FREE_ENERGIES,
+            lambda: jnp.zeros(FREE_ENERGIES, jnp.float32),
+            [data[:FREE_ENERGIES], *trained],
+            lambda _, rows, w, b, c: -(rows @ b) - jax.nn.softplus(rows @ w + c).sum(1),
+        ),
+    ]
 
-        many = jax.jit(
-            lambda state, parameters: jax.lax.scan(
-                functools.partial(temperature, parameters), state, (betas[:-1], betas[1:])
-            )[0],
-            donate_argnums=0,
-        )
-        state = (
-            jnp.zeros((RUNS, HIDDEN), jnp.float32),
-            jnp.zeros(RUNS, jnp.float32),
-            jax.random.key(1, impl=generator),
-        )
-        return state, lambda state: many(state, parameters)
-
-    def timed(state, call):
-        """Seconds a call from one state to the next; and the last state."""
+    def timed(program, call):
+        """Seconds a call."""
+        state = program.first()
 
         def stretch(calls):
             nonlocal state
             start = time.perf_counter()
             for _ in range(calls):
-                state = call(state)
+                state = call(state, *program.given)
             jax.block_until_ready(state)
             return (time.perf_counter() - start) / calls, None
 
-        return *repeat(stretch), state
+        return repeat(stretch)
 
-    # Which of the generators is the fastest.
-    speeds = {}
-    generator = "threefry2x32"
-    for candidate in ["rbg", "threefry2x32", "unsafe_rbg"]:
+    def check(who, program, call):
+        state = program.first()
+        if program.job == "tutorial":
+            for _ in range(COMPARED_UPDATES // updates_a_call):
+                state = call(state, *program.given)
+            reports.found(who, "pseudo_likelihood", lambda: pseudo_likelihood(state[:3], host_data))
+        if program.job == "ais":
+            for number in range(TEMPERATURES // TIMED_TEMPERATURES):
+                state = call(state, *program.given[:2], pairs(number))
+            reports.found(who, "log_z", lambda: log_z(base, state[1]))
+
+    # One after another they would take most of the time: XLA tries out many kernels for every product.
+    ways = [
+        (f"JAX, {precision}", program, setting)
+        for program in programs
+        for precision, setting in [("default precision", "default"), ("float32", "highest")]
+    ]
+    pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+    futures = [pool.submit(program.compiled, setting) for _, program, setting in ways]
+    concurrent.futures.wait(futures, timeout=BEGUN + COMPILE_LIMIT - time.monotonic())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for (who, program, _), future in zip(ways, futures):
 
         def work():
-            host, device, _ = timed(*updates(UPDATES["tutorial"], candidate))
-            speeds[candidate] = statistics.median(host)
-            return updates_a_call, host, device, {"generator": candidate}
+            if not future.done():
+                raise TimeoutError("compiling took too long")
+            call = future.result()
+            # Then times are too long.
+            beside = {"compiled_beside": sum(not each.done() for each in futures)}
+            times = timed(program, call)
+            check(who, program, call)
+            return program.units, *times, beside
 
-        reports.job(f"JAX {candidate}, default precision", "tutorial", "update", work)
-    if speeds:
-        generator = min(speeds, key=speeds.get)
-
-    for precision, setting in [("float32", "highest"), ("default precision", "default")]:
-        with jax.default_matmul_precision(setting):
-            model = tuple(map(jnp.asarray, first_parameters(HIDDEN)))
-            who = f"JAX, {precision}"
-            said = {"generator": generator}
-            for name, job in UPDATES.items():
-
-                def work():
-                    nonlocal model
-                    host, device, state = timed(*updates(job, generator))
-                    if name == "tutorial":
-                        model = state[:3]
-                    return updates_a_call, host, device, said
-
-                reports.job(who, name, "update", work)
-            for name, (chains, k) in SWEEPS.items():
-
-                def work():
-                    state, call, units = sweeps(model, chains, k, generator)
-                    return units, *timed(state, call)[:2], said
-
-                reports.job(who, name, "step of all chains", work)
-
-            def work():
-                return TIMED_TEMPERATURES, *timed(*annealing(model, generator))[:2], said
-
-            reports.job(who, "ais", "temperature of 100 runs", work)
-
-            def work():
-                rows = data[:FREE_ENERGIES]
-                f = jax.jit(lambda rows, w, b, c: -(rows @ b) - jax.nn.softplus(rows @ w + c).sum(1))
-                return FREE_ENERGIES, *timed(None, lambda _: f(rows, *model))[:2]
-
-            reports.job(who, "free-energies", "row", work)
+        reports.job(who, program.job, program.unit, work)
+    # Without what still compiles.
+    sys.stdout.flush()
+    os._exit(0)
 
 
 # --- The table ----------------------------------------------------------------------------------------------------------------
 
 
 def table(path):
-    """Microseconds a unit of work, by the host's clock; and by the device's in parentheses, where it is known."""
+    """Microseconds a unit of work, by the host's clock, and by the device's where it is known; then what must be alike."""
     lines = [json.loads(line) for line in open(path) if line.startswith("{")]
-    names = {line["job"]: line["unit"] for line in lines}
     for line in lines:
-        if line["who"] == "harmonium":
+        if "sums" in line:
             line["who"] = f"harmonium, {line['sums']}"
-    whos = list(dict.fromkeys(line["who"] for line in lines))
+    timed = [line for line in lines if line["job"] != "same work"]
+    names = {line["job"]: line["unit"] for line in timed}
     print("Microseconds by the host's clock (by the device's events)\n")
-    print("| | " + " | ".join(f"{job}, {unit}" for job, unit in names.items()) + " |")
+    print("| | " + " | ".join(f"{job}, {unit}" if unit else job for job, unit in names.items()) + " |")
     print("|---|" + "---|" * len(names))
-    for who in whos:
+    for who in dict.fromkeys(line["who"] for line in timed):
         cells = []
         for job in names:
-            found = [line for line in lines if line["who"] == who and line["job"] == job]
+            found = [line for line in timed if line["who"] == who and line["job"] == job]
             if not found:
                 cells.append("")
             elif "problem" in found[-1]:
-                cells.append(found[-1]["problem"][:30].replace("|", "/").replace("\n", " "))
+                cells.append(found[-1]["problem"][:60].replace("|", "/").replace("\n", " "))
             else:
                 micro = lambda clock: f"{found[-1][clock] / found[-1]['units_a_call'] * 1e6:.4g}"
-                cells.append(micro("host") + (f" ({micro('device')})" if "device" in found[-1] else ""))
+                beside = ", beside compilers" if found[-1].get("compiled_beside") else ""
+                cells.append(micro("host") + (f" ({micro('device')})" if "device" in found[-1] else "") + beside)
         print(f"| {who} | " + " | ".join(cells) + " |")
+    for what, name, bound in [
+        ("pseudo_likelihood", f"Mean log pseudo-likelihood of 200 rows after {COMPARED_UPDATES} updates", TOLERANCE),
+        ("log_z", "log Z of one model by annealing", ANNEALING_TOLERANCE),
+    ]:
+        found = {line["who"]: line[what] for line in lines if what in line}
+        if not found:
+            continue
+        apart = max(found.values()) - min(found.values())
+        unit = ""
+        if what == "pseudo_likelihood":
+            apart, bound, unit = 100 * apart / abs(statistics.mean(found.values())), 100 * bound, " %"
+        print(f"\n{name}: " + ", ".join(f"{who} {value:.2f}" for who, value in found.items()), end="; ")
+        print(f"{apart:.2f}{unit} apart, at most {bound:g}{unit} allowed.")
+        # A NaN is far from everything.
+        if not apart <= bound:
+            print("WARNING: they do not find alike, so do not do the same work.")
 
 
 def main():
     if "--table" in sys.argv:
         return table(sys.argv[sys.argv.index("--table") + 1])
-    folder = sys.argv[1]
+    folder, path = ([argument for argument in sys.argv[1:] if not argument.startswith("--")] + [None])[:2]
+    if path and not os.path.exists(path):
+        sys.exit(f"{path} is missing")
     peers = {"torch": torch_peer, "jax": jax_peer}
     for name, peer in peers.items():
         if f"--only-{name}" in sys.argv:
-            return peer(folder)
+            return peer(folder, path)
     environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "PYTHONDONTWRITEBYTECODE": "1"}
     status = 0
     for name in peers:
         # Each in a process of its own: neither holds memory or spoils the other's libraries.
         command = [sys.executable, *sys.argv, f"--only-{name}"]
         try:
-            done = subprocess.run(command, env=environment, timeout=LIMITS[name] + 12).returncode
+            done = subprocess.run(command, env=environment, timeout=LIMITS[name] + 2).returncode
         except subprocess.TimeoutExpired:
             done = "too long"
         if done:
             status = 1
             print(json.dumps({"who": name, "job": "all", "unit": "", "problem": f"ended with {done}"}), flush=True)
+    if path:
+        report = {"who": "harmonium", "job": "same work", "sums": "canonical"}
+        print(json.dumps(report | {"pseudo_likelihood": pseudo_likelihood(model(path), images(folder))}), flush=True)
     return status
 
 

@@ -40,18 +40,13 @@ impl CudaChains {
         k as u64 * self.len() as u64 * (self.shape.n_visible() + self.shape.n_hidden()) as u64
     }
 
-    /// The bits of both layers do not fit into so many bytes.
-    fn too_large(&self, bytes: usize) -> Error {
-        let found = self.shape.n_visible() + self.shape.n_hidden();
-        Error::Cuda(CudaError::TooLarge { what: "units of both layers", limit: 8 * bytes - 128, found })
-    }
-
     /// A block a chain, with a thread for each unit of the larger layer and room for the bits of both.
     fn grid(&self) -> Result<Grid> {
         let (nv, nh) = (self.shape.n_visible(), self.shape.n_hidden());
         let shared = 8 * (words(nv) + words(nh));
         if shared > SHARED_BYTES {
-            return Err(self.too_large(SHARED_BYTES));
+            let limit = 8 * SHARED_BYTES - 128;
+            return Err(Error::Cuda(CudaError::TooLarge { what: "units of both layers", limit, found: nv + nh }));
         }
         Ok(Grid { shared: shared as u32, ..block_a_row(count("chains", self.len())?, nv.max(nh) as u32) })
     }
@@ -76,7 +71,7 @@ impl Sampling for Cuda {
     }
 
     fn sweep(&self, parameters: &CudaParameters, chains: &mut CudaChains, k: usize) -> Result<()> {
-        let blas = self.blas_for_chains(chains.len());
+        let blas = self.blas_for_chains();
         chains.own(self.stream(), blas.is_some())?;
         self.launch_sweep(self.stream(), blas, parameters, chains, 0, k)?;
         self.advance(chains, chains.drawn(k))
@@ -100,7 +95,7 @@ impl Tempering for Cuda {
         log_weights: &mut [f64],
     ) -> Result<()> {
         let Some((&last, earlier)) = betas.split_last() else { return Ok(()) };
-        let (stream, pairs, blas) = (self.stream(), earlier.len(), self.blas_for_chains(chains.len()));
+        let (stream, pairs, blas) = (self.stream(), earlier.len(), self.blas_for_runs(chains.len()));
         chains.betas.fill(last);
         let all = chains.betas.clone();
         chains.own(stream, blas.is_some())?.betas.write(stream, &all)?;
@@ -144,21 +139,19 @@ impl Cuda {
             return self.launch_steps(stream, blas, [down, up], chains, first, k, at, |_, _| Ok(()));
         }
         let (generator, argument) = (chains.states.generator.ptr(), chains.argument());
-        match self.sweeps_of(chains.len(), chains.shape) {
-            Sweeps::Strips => self.launch_strips(stream, [down, up], chains, first, k),
-            Sweeps::Clusters => {
-                let bits = 8 * (words(chains.shape.n_visible()) + words(chains.shape.n_hidden()));
-                let blocks = count("blocks", chains.len() * CLUSTER as usize)?;
-                let grid = Grid { shared: CLUSTER_BYTES as u32, ..Grid::new(blocks, CLUSTER_THREADS) };
-                let room = (CLUSTER_BYTES.saturating_sub(bits) / 4) as u32;
-                if room < CLUSTER_THREADS {
-                    return Err(chains.too_large(CLUSTER_BYTES - 4 * CLUSTER_THREADS as usize));
-                }
-                let k = count("k", k)?;
-                self.run().sweep_in_clusters(stream, grid, down, up, argument, generator, first, k, room)
-            }
-            _ => self.run().sweep(stream, chains.grid()?, down, up, argument, generator, first, count("k", k)?),
+        let sweeps = self.sweeps_of(chains.len(), chains.shape);
+        if sweeps == Sweeps::Strips {
+            return self.launch_strips(stream, [down, up], chains, first, k);
         }
+        let (grid, k) = (chains.grid()?, count("k", k)?);
+        if sweeps == Sweeps::Blocks {
+            return self.run().sweep(stream, grid, down, up, argument, generator, first, k);
+        }
+        // What the bits of both layers, which fit into less, leave for rows of weights.
+        let room = (CLUSTER_BYTES as u32 - grid.shared) / 4;
+        let blocks = count("blocks of clusters", chains.len() * CLUSTER as usize)?;
+        let grid = Grid { shared: CLUSTER_BYTES as u32, ..Grid::new(blocks, CLUSTER_THREADS) };
+        self.run().sweep_in_clusters(stream, grid, down, up, argument, generator, first, k, room)
     }
 
     /// k steps of all chains, a layer a kernel, blocks going over strips of its units.
@@ -168,7 +161,7 @@ impl Cuda {
         let (states, n) = (&*chains.states, count("chains", chains.len())?);
         let layer = |side: SideArgument, given: Ptr<u32>, first, pre, means, bits| {
             // A tile of 256 bytes a row, one row of zeros, and two bytes a row in the list of each warp.
-            let free = self.opened().strips - 256 - 2 * STRIP_WARPS * STRIP_AHEAD - 1024;
+            let free = self.opened().strips - 256 - 2 * STRIP_WARPS * STRIP_AHEAD;
             let tile = (free / (256 + 2 * STRIP_WARPS)).min(side.given.next_multiple_of(32)).min(1024) / 32 * 32;
             let strips = side.made.div_ceil(STRIP);
             let groups = (self.opened().multiprocessors / strips).clamp(1, n.div_ceil(STRIP_WARPS));

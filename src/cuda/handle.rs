@@ -13,9 +13,9 @@ use std::{
     sync::Arc,
 };
 
-/// From so many chains on, [`Sums::Auto`] moves them by products, by estimate.
-const LEAST_CHAINS: usize = 1024;
-/// From so many rows on, it does everything else by products.
+/// From so many runs on, [`Sums::Auto`] anneals by products.
+const LEAST_RUNS: usize = 1024;
+/// From so many rows on, it does everything but sweeps by products.
 const LEAST_ROWS: usize = 256;
 /// From so many chains on, which together pass so many weights in a half-step, strips of weights are faster than a chain a block.
 const LEAST_STRIPS: usize = 256;
@@ -40,8 +40,8 @@ pub enum Sweeps {
 /// With [`Sums::Canonical`], which it begins with, results are the bits of [`Cpu`](crate::Cpu), as far as an emulator can tell.
 /// [`Sums::Gemm`] and [`Sums::GemmTf32`] leave every sum over a layer or over rows to cuBLAS: results agree with the canonical
 /// ones up to rounding and samples in distribution, drawn from the numbers at the same positions. On one GPU with one version
-/// of cuBLAS the same seed gives the same bits. [`Sums::Auto`] takes cuBLAS for calls that move at least 1024 chains or read at
-/// least 256 rows (rows and chains together in a gradient), and canonical sums for all others.
+/// of cuBLAS the same seed gives the same bits. [`Sums::Auto`] takes cuBLAS for calls that anneal in at least 1024 runs or read
+/// at least 256 rows (rows and chains together in a gradient), and canonical sums for all others.
 ///
 /// Clones share the handle. Objects of two handles cannot be used together, though both be of one GPU: each handle has a
 /// stream of its own, and nothing orders the work of two streams.
@@ -151,9 +151,14 @@ impl Cuda {
         }
     }
 
-    /// cuBLAS, where it moves so many chains.
-    pub(super) fn blas_for_chains(&self, chains: usize) -> Option<&Blas> {
-        self.blas_from(chains, LEAST_CHAINS)
+    /// cuBLAS, where it moves chains.
+    pub(super) fn blas_for_chains(&self) -> Option<&Blas> {
+        self.blas_from(0, usize::MAX)
+    }
+
+    /// cuBLAS, where it anneals in so many runs.
+    pub(super) fn blas_for_runs(&self, runs: usize) -> Option<&Blas> {
+        self.blas_from(runs, LEAST_RUNS)
     }
 
     /// cuBLAS, where it makes the sums of so many rows.

@@ -25,7 +25,7 @@ impl verbs::Contrasting for Cuda {
         if !plan.persistent {
             chains.resize(stream, batch.len())?;
         }
-        let (of_rows, of_chains) = (self.blas_for_rows(batch.len()), self.blas_for_chains(chains.len()));
+        let (of_rows, of_chains) = (self.blas_for_rows(batch.len()), self.blas_for_chains());
         chains.own(stream, of_chains.is_some())?;
         work.begin(parameters.shape, batch, plan.watch, of_rows.is_some())?;
         let captured = work.captured.take();

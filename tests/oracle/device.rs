@@ -24,7 +24,7 @@ pub fn is_emulated(cuda: &Cuda) -> bool {
 }
 
 /// Device 0; `None`, after saying so, where there is no driver or no device. All tests of a process share one handle, because
-/// each `Cuda::new` compiles the kernels, which takes NVRTC a second.
+/// each `Cuda::new` loads the kernels anew.
 ///
 /// # Panics
 /// Where there should be a device: another error, or `HARMONIUM_CUDA=required` (or `alone`).
@@ -43,15 +43,16 @@ fn opened() -> Result<Cuda> {
     OPENED.get_or_init(|| Cuda::with_program(0, program())).clone()
 }
 
-/// The kernels that this run is to test: `HARMONIUM_CUDA_KERNELS=committed` takes the PTX that comes with the crate.
+/// The kernels that this run is to test: `HARMONIUM_CUDA_KERNELS=compiled` takes what NVRTC makes of the source, in place of the
+/// PTX that comes with the crate.
 ///
 /// # Panics
 /// With another value of it.
 fn program() -> Program<'static> {
     match std::env::var("HARMONIUM_CUDA_KERNELS").as_deref() {
         Err(_) => Program::Own,
-        Ok("committed") => Program::OwnPtx,
-        Ok(other) => panic!("HARMONIUM_CUDA_KERNELS: expected committed, found {other}"),
+        Ok("compiled") => Program::Compiled,
+        Ok(other) => panic!("HARMONIUM_CUDA_KERNELS: expected compiled, found {other}"),
     }
 }
 

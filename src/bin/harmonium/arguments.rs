@@ -268,8 +268,8 @@ pub struct Compute {
     #[serde(skip)]
     pub device: Place,
     /// How sums are made: in one fixed order, the same bits everywhere (canonical); by products of a matrix library (gemm; on
-    /// a GPU also gemm-tf32, from factors rounded to eleven bits); or by products on a GPU where there are many chains or
-    /// rows, else canonical (auto).
+    /// a GPU also gemm-tf32, where factors may be rounded to eleven bits); or by products on a GPU where there are many chains
+    /// or rows, else canonical (auto).
     #[arg(long, value_name = "NAME", default_value = "canonical", value_parser = named(Sums::ALL), hide_possible_values = true)]
     #[serde(serialize_with = "unless_canonical")]
     pub road: Sums,

@@ -236,11 +236,16 @@ fn clusters_given_at_the_launch() {
                 numAttrs: u32::from(size.is_some()),
             };
             let (address, guard) = out.device_ptr_mut(&stream);
-            let mut clusters = 0;
+            let (mut clusters, mut largest) = (0, 0);
             // SAFETY: the configuration has as many attributes as it says, and the argument is the kernel's.
             let codes = unsafe {
                 let mut argument = (&raw const address).cast_mut().cast();
                 let fits = sys::cuOccupancyMaxActiveClusters(&mut clusters, function, &config);
+                assert_eq!(
+                    sys::cuOccupancyMaxPotentialClusterSize(&mut largest, function, &config),
+                    Code::CUDA_SUCCESS
+                );
+                assert_eq!(largest, 8);
                 [fits, sys::cuLaunchKernelEx(&config, function, &mut argument, std::ptr::null_mut())]
             };
             drop(guard);
@@ -307,6 +312,15 @@ fn asynchronous_copies_come_when_they_are_waited_for() {
             }
         });
     }
+}
+
+#[test]
+fn memory_of_a_block_that_has_ended() {
+    let stderr = emulated("memory_of_a_block_that_has_ended", &[CAPABILITY, ("RACES", "0")], || {
+        let failed = Some(DriverError(Code::CUDA_ERROR_LAUNCH_FAILED));
+        assert_eq!(launch("leaves_early", grid(8, 32, 0), 256, Some(0)).err(), failed);
+    });
+    assert!(stderr.contains("rank 0, whose shared memory this is, has ended"), "{stderr}");
 }
 
 /// A kernel that is wrong: the code it must end with, and words that the message must hold, in every order.

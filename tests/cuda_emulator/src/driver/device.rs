@@ -33,8 +33,9 @@ pub fn device(state: &State, ordinal: c_int) -> Result<usize, Status> {
 /// What a multiprocessor of a compute capability has: bytes of shared memory, threads and blocks.
 pub fn multiprocessor(capability: c_int) -> (usize, usize, usize) {
     match capability {
-        80 | 87 => (164 << 10, if capability == 80 { 2048 } else { 1536 }, if capability == 80 { 32 } else { 16 }),
-        89 => (100 << 10, 1536, 24),
+        80 => (164 << 10, 2048, 32),
+        87 => (164 << 10, 1536, 16),
+        89 | 120.. => (100 << 10, 1536, 24),
         90.. => (228 << 10, 2048, 32),
         // All others are as 8.6, whatever they say of themselves.
         _ => (100 << 10, 1536, 16),

@@ -26,7 +26,10 @@ pub fn run(code: &Code, warps: &mut [Warp], env: &mut Environment, shuffle: &mut
                 let quantum = shuffle.quantum();
                 let before = warp.rests.clone();
                 warp.run(&code.ops, env, quantum).map_err(|fault| (fault, warp.pc, w))?;
-                moves |= warp.can_run() || warp.rests != before;
+                moves |= warp.can_run() || warp.live == 0 || warp.rests != before;
+                if warp.live == 0 {
+                    end(w / count, &warps[w / count * count..][..count], env)?;
+                }
                 turn += 1;
                 moves |= deliver(count, env, |post| *post.due.get_or_insert_with(|| turn + shuffle.delay()) <= turn)?;
             }
@@ -37,9 +40,6 @@ pub fn run(code: &Code, warps: &mut [Warp], env: &mut Environment, shuffle: &mut
                 moves = true;
             } else if block.iter().any(|warp| warp.live != 0) {
                 moves |= release(rank, block, env).map_err(locate)?;
-            } else if !env.shared[rank].ended {
-                end(rank, count, env)?;
-                moves = true;
             }
         }
         moves |= admit(warps, env);
@@ -73,9 +73,13 @@ fn deliver(count: usize, env: &mut Environment, mut is_due: impl FnMut(&mut Post
     Ok(moves)
 }
 
-/// A block has ended: nobody may use its shared memory any more.
-fn end(rank: usize, count: usize, env: &mut Environment) -> Result<(), Located> {
+/// A warp has ended. If it was the last of its block, nobody may use the block's shared memory any more.
+fn end(rank: usize, warps: &[Warp], env: &mut Environment) -> Result<(), Located> {
+    if warps.iter().any(|warp| warp.live != 0) {
+        return Ok(());
+    }
     env.shared[rank].ended = true;
+    let count = warps.len();
     match &mut env.races {
         Some(races) => races.end_block(rank).map_err(|(fault, pc, block, w)| (fault, pc, block * count + w)),
         None => Ok(()),
