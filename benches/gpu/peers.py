@@ -518,29 +518,27 @@ def jax_peer(folder, path):
 
 
 def table(path):
-    """Microseconds a unit of work, by the host's clock, and by the device's where it is known; then what must be alike."""
+    """Microseconds a unit of work, by the host's clock; then what must be alike."""
     lines = [json.loads(line) for line in open(path) if line.startswith("{")]
     for line in lines:
         if "sums" in line:
             line["who"] = f"harmonium, {line['sums']}"
     timed = [line for line in lines if line["job"] != "same work"]
-    names = {line["job"]: line["unit"] for line in timed}
-    print("Microseconds by the host's clock (by the device's events)\n")
-    print("| | " + " | ".join(f"{job}, {unit}" if unit else job for job, unit in names.items()) + " |")
-    print("|---|" + "---|" * len(names))
-    for who in dict.fromkeys(line["who"] for line in timed):
+    whos = list(dict.fromkeys(line["who"] for line in timed))
+    print("| microseconds | " + " | ".join(whos) + " |")
+    print("|---|" + "---|" * len(whos))
+    for job, unit in {line["job"]: line["unit"] for line in timed}.items():
         cells = []
-        for job in names:
+        for who in whos:
             found = [line for line in timed if line["who"] == who and line["job"] == job]
             if not found:
                 cells.append("")
             elif "problem" in found[-1]:
                 cells.append(found[-1]["problem"][:60].replace("|", "/").replace("\n", " "))
             else:
-                micro = lambda clock: f"{found[-1][clock] / found[-1]['units_a_call'] * 1e6:.4g}"
-                beside = ", beside compilers" if found[-1].get("compiled_beside") else ""
-                cells.append(micro("host") + (f" ({micro('device')})" if "device" in found[-1] else "") + beside)
-        print(f"| {who} | " + " | ".join(cells) + " |")
+                beside = " beside compilers" if found[-1].get("compiled_beside") else ""
+                cells.append(f"{found[-1]['host'] / found[-1]['units_a_call'] * 1e6:.3g}{beside}")
+        print(f"| {job}, {unit} | " + " | ".join(cells) + " |")
     for what, name, bound in [
         ("pseudo_likelihood", f"Mean log pseudo-likelihood of 200 rows after {COMPARED_UPDATES} updates", TOLERANCE),
         ("log_z", "log Z of one model by annealing", ANNEALING_TOLERANCE),
