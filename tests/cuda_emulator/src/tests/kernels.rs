@@ -18,12 +18,16 @@ fn integers() {
         ("and.b64 %d0, 0xff00ff00ff00, 0xffff00000000", 0xff00_0000_0000),
         ("shr.u16 %h0, 0x8000, 15", 1),
         ("shr.u16 %h0, 0x8000, 16", 0),
+        ("add.s16 %h0, -1, 3", 2),
+        ("div.u64 %d0, -1, 2", u64::MAX / 2),
+        ("rem.u32 %r0, -1, 16", 15),
     ]);
 }
 
 #[test]
 fn comparisons() {
     check(&[
+        ("setp.eq.b32 %p0, -1, 0xffffffff", 1),
         ("setp.eq.b64 %p0, 0x100000000, 0", 0),
         ("setp.eq.s16 %p0, -1, 0xffff", 1),
         ("setp.eq.s32 %p0, -1, 0xffffffff", 1),
@@ -72,6 +76,8 @@ fn memory() {
         (&format!("{EIGHT}; st.global.u32 [%out+4], 5; ld.u64 %d0, [%out]"), 0x5_8586_8788),
         ("st.global.f32 [%out], 0f3F800000; ld.global.b32 %r0, [%out]", 0x3f80_0000),
         ("st.global.f64 [%out], 0d3FF0000000000000; ld.u64 %d0, [%out]", 1f64.to_bits()),
+        (&format!("{EIGHT}; ld.global.nc.u64 %d0, [%out]"), 0x8182_8384_8586_8788),
+        ("st.global.v2.f32 [%out], {0f3F800000, 0f40000000}; ld.global.v2.f32 {%r1, %r0}, [%out]", 0x4000_0000),
         ("cvta.to.global.u64 %d1, %out; st.global.u32 [%d1], 6; ld.global.b32 %r0, [%out]", 6),
     ]);
     let shared = ".shared .align 8 .b8 cells[16]; mov.u32 %r1, cells;
@@ -79,6 +85,14 @@ fn memory() {
         st.shared.f32 [%r1+8], 0f3F800000; ld.shared.f32 %r2, [cells+8];
         cvt.u64.u32 %d2, %r2; add.u64 %d0, %d1, %d2;";
     assert_eq!(lanes(1, shared), [0x7_0000_0008 + 0x3f80_0000]);
+    let vectors = ".shared .align 16 .b8 cells[16]; .local .align 16 .b8 depot[16];
+        st.shared.v2.f32 [cells], {0f3F800000, 0f40000000}; ld.shared.v2.f32 {%r1, %r2}, [cells];
+        st.shared.v2.f32 [cells+8], {0f00000000, %r2}; mov.u16 %h1, 0x5566; st.shared.u16 [cells+8], %h1;
+        ld.shared.v4.u32 {%r3, %r4, %r5, %r6}, [cells]; add.u32 %r5, %r5, %r6; sub.u32 %r4, %r4, %r3;
+        st.local.v4.f32 [depot], {%r1, %r2, %r4, %r5}; st.local.v2.f32 [depot], {%r5, %r1};
+        ld.local.v2.f32 {%r1, %r2}, [depot]; ld.local.f32 %r3, [depot+8];
+        xor.b32 %r1, %r1, %r3; cvt.u64.u32 %d1, %r1; cvt.u64.u32 %d2, %r2; shl.b64 %d2, %d2, 32; or.b64 %d0, %d1, %d2;";
+    assert_eq!(lanes(1, vectors), [0x3f80_0000_0000_0000 | (0x4000_5566 ^ 0x0080_0000)]);
 }
 
 #[test]
@@ -106,7 +120,8 @@ fn lanes_below() {
 
 /// The opcodes with their modifiers in a text: what stands where an instruction may begin and has operands or an end.
 fn forms(text: &str) -> BTreeSet<&str> {
-    let statements = text.split(['\n', ';', '{', '"', ':']).map(str::trim_start);
+    let statements =
+        text.split(['\n', ';', '{', '"']).map(|part| part.rsplit(": ").next().unwrap_or(part).trim_start());
     let opcodes = statements.filter_map(|statement| {
         let guarded = statement.strip_prefix('@').and_then(|rest| rest.split_once(' ')).map(|(_, rest)| rest);
         guarded.unwrap_or(statement).split([' ', '\t', '\\']).next()
@@ -117,7 +132,11 @@ fn forms(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn every_form_of_the_kernels_has_a_test() {
-    let kernels = include_str!("../../../../kernels/ptx/compute_70.ptx");
+    let kernels = [
+        include_str!("../../../../kernels/ptx/compute_70.ptx"),
+        include_str!("../../../../kernels/ptx/compute_90.ptx"),
+    ]
+    .join("\n");
     let tests = [
         include_str!("arithmetic.rs"),
         include_str!("kernels.rs"),
@@ -126,10 +145,10 @@ fn every_form_of_the_kernels_has_a_test() {
         include_str!("threads.rs"),
     ]
     .join("\n");
-    let (used, tested) = (forms(kernels), forms(&tests));
+    let (used, tested) = (forms(&kernels), forms(&tests));
     assert!(used.len() > 90, "{used:?}");
     // Forms of which the tests put the parts together.
-    let composed = ["shfl.sync.up.b32", "shfl.sync.idx.b32", "shfl.sync.down.b32"];
+    let composed = ["shfl.sync.bfly.b32", "shfl.sync.up.b32", "shfl.sync.idx.b32", "shfl.sync.down.b32"];
     let missing: Vec<_> = used.difference(&tested).filter(|form| !composed.contains(form)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }

@@ -105,7 +105,7 @@ fn a_block_by_itself_is_a_cluster() {
             "barrier.cluster.arrive; barrier.cluster.wait; barrier.cluster.arrive.relaxed; barrier.cluster.wait.acquire; mov.u32 %r0, 1;",
             1,
         ),
-        ("barrier.cluster.arrive.release.aligned; mov.u32 %r0, 6; barrier.cluster.wait.aligned;", 6),
+        ("barrier.cluster.arrive.release.aligned; mov.u32 %r0, 6; barrier.cluster.wait.acquire.aligned;", 6),
     ] {
         assert_eq!(lanes(1, &format!("{CELLS} {text} cvt.u64.u32 %d0, %r0;")), [expected], "{text}");
     }
@@ -130,6 +130,62 @@ fn copies_come_when_they_are_waited_for() {
         let words = format!("{CELLS} {text} ld.shared.u64 %d1, [cells]; ld.shared.u64 %d2, [cells+16];");
         let body = format!("{words} shl.b64 %d2, %d2, 8; add.u64 %d0, %d1, %d2;");
         assert_eq!(lanes(1, &body), [expected[0] + (expected[1] << 8)], "{text}");
+    }
+}
+
+#[test]
+fn mbarriers_count_arrivals_and_bytes() {
+    // One phase after another; a word of 8 says which questions were answered with yes.
+    const CELLS: &str =
+        ".shared .align 16 .b8 cells[32]; .shared .align 8 .b8 counter[8]; .reg .pred p; mov.u32 %r1, counter;
+        mov.u32 %r2, cells; mov.u32 %r0, 0;";
+    const OLD: &str =
+        "mbarrier.try_wait.parity.shared::cta.b64 p, [%r1], 1; selp.u32 %r3, 1, 0, p; shl.b32 %r0, %r0, 1;
+        or.b32 %r0, %r0, %r3;";
+    const NEW: &str = "mbarrier.test_wait.parity.acquire.cta.shared::cta.b64 p, [%r1], 0; selp.u32 %r3, 1, 0, p;
+        shl.b32 %r0, %r0, 1; or.b32 %r0, %r0, %r3;";
+    const ONE: &str = "mbarrier.init.shared::cta.b64 [%r1], 1; fence.mbarrier_init.release.cluster;";
+    const TWO: &str = "mbarrier.init.shared.b64 [%r1], 2;";
+    const EXPECT: &str = "mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%r1], 4;";
+    const ARRIVE: &str = "mbarrier.arrive.shared::cta.b64 %d1, [%r1];";
+    const ANNOUNCE: &str = "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r1], 4;";
+    const POST: &str = "st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [%r2], 7, [%r1];";
+    const STATE: &str = "mbarrier.try_wait.shared::cta.b64 p, [%r1], %d1; selp.u32 %r3, 1, 0, p; shl.b32 %r0, %r0, 1;
+        or.b32 %r0, %r0, %r3;";
+    for (parts, expected) in [
+        // What was before the first phase is over, and the first is not.
+        (&[ONE, OLD, NEW][..], 0b10),
+        (&[ONE, ARRIVE, OLD, NEW, STATE], 0b011),
+        (&[TWO, ARRIVE, OLD, NEW, STATE], 0b100),
+        (&[TWO, ARRIVE, ARRIVE, OLD, NEW, STATE], 0b011),
+        (&[TWO, "mbarrier.arrive.shared::cta.b64 %d1, [%r1], 2;", OLD, NEW, STATE], 0b011),
+        // After the second the parities are as at first.
+        (&[ONE, ARRIVE, "mbarrier.arrive.b64 _, [counter];", OLD, NEW, STATE], 0b101),
+        // Bytes, before and after they are announced.
+        (&[ONE, ANNOUNCE, OLD, NEW], 0b10),
+        (&[ONE, EXPECT, ARRIVE, NEW, STATE], 0b00),
+        (&[ONE, EXPECT, POST, NEW, ARRIVE, NEW], 0b01),
+        (&[ONE, POST, NEW, ANNOUNCE, NEW], 0b01),
+        (&[ONE, POST, ARRIVE, NEW, EXPECT, NEW], 0b01),
+        (&[ONE, ANNOUNCE, POST, NEW, "ld.shared.u32 %r0, [cells];"], 7),
+        (
+            &[
+                "mbarrier.init.shared.b64 [%r1], 1;",
+                "mbarrier.arrive.expect_tx.release.cta.shared.b64 %d1, [%r1], 24;",
+                "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%r2], {1, 2, 3, 4}, [%r1];",
+                NEW,
+                "st.async.shared::cluster.mbarrier::complete_tx::bytes.u64 [%r2+16], 0x500000006, [%r1];",
+                STATE,
+                "ld.shared.u32 %r3, [cells+12]; mad.lo.u32 %r0, %r0, 10, %r3; ld.shared.u32 %r3, [cells+20];",
+                "mad.lo.u32 %r0, %r0, 10, %r3;",
+            ],
+            145,
+        ),
+        // One after another at the same place.
+        (&[ONE, ARRIVE, "mbarrier.inval.shared::cta.b64 [%r1];", ONE, NEW, ARRIVE, NEW], 0b01),
+    ] {
+        let body = format!("{CELLS} {} cvt.u64.u32 %d0, %r0;", parts.join(" "));
+        assert_eq!(lanes(1, &body), [expected], "{}", parts.join(" "));
     }
 }
 
