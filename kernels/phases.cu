@@ -46,9 +46,9 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
 /// watched += the mean of the values; moves the generator on by n. One warp; one thread adds: the order of the sum is the CPU's.
 extern "C" __global__ void __launch_bounds__(32)
     finish(u64* generator, u64 n, const double* values, u32 rows, double* watched) {
-    u64 state = jump_over(n).from(*generator);
+    Jump jump = jump_over(n);
     if (threadIdx.x > 0) return;
-    *generator = state;
+    *generator = jump.from(*generator);
     if (rows > 0) {
         double sum = -0.0;
 #pragma unroll 8
