@@ -95,7 +95,7 @@ extern "C" __global__ void __launch_bounds__(256) learn(Statistics s, Parameters
     if (i < p.n_visible) {
         float* weight = p.weights + (u64)i * p.weights_stride + j;
         float2 weights = {0.0f, 0.0f};
-        if (step.update) weights = *(const float2*)weight;
+        if (step.update && exists) weights = *(const float2*)weight;
         float2 positive = {0.0f, 0.0f}, negative = {0.0f, 0.0f};
         float of_bias = 0.0f;
         for (u32 first = 0; first < s.rows.rows; first += 32) {
