@@ -553,8 +553,7 @@ def table(path):
             apart, bound, unit = 100 * apart / abs(statistics.mean(found.values())), 100 * bound, " %"
         print(f"\n{name}: " + ", ".join(f"{who} {value:.2f}" for who, value in found.items()), end="; ")
         print(f"{apart:.2f}{unit} apart, at most {bound:g}{unit} allowed.")
-        # A NaN is far from everything.
-        if not apart <= bound:
+        if not (apart <= bound and all(map(math.isfinite, found.values()))):
             print("WARNING: they do not find alike, so do not do the same work.")
 
 
