@@ -4,6 +4,10 @@
 // Every block keeps the bits of the whole chain. What it draws it writes into the shared memory of all blocks, which count
 // the bytes that reach them: that is all that the blocks wait for. A barrier of the cluster would make global memory
 // consistent besides, at several times the price, and empty the first-level cache.
+//
+// Bytes carry no date, so words of two rounds must never be under way to one block. They never are, because every block that
+// takes part makes some of either layer: who sends words of a layer has all of the other layer, whose last sender had all words
+// of the round before. Blocks for which a layer has no words left take no part.
 #include "layers.cuh"
 
 #if __CUDA_ARCH__ >= 900 && (__CUDACC_VER_MAJOR__ > 12 || __CUDACC_VER_MAJOR__ == 12 && __CUDACC_VER_MINOR__ >= 1)
@@ -31,24 +35,26 @@ __device__ inline u32 address_in(u32 address, u32 rank) {
 __device__ inline void arrive_in_cluster() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
 __device__ inline void meet_in_cluster() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 
+/// How many words of 32 bits have bits of a layer.
+__device__ inline u32 words_in(u32 units) { return (units + 31) / 32; }
+
 /// The bits of a layer that come from all blocks of the cluster, round after round.
 struct Arrivals {
     /// Addresses of the words and of the barrier that counts their bytes: in this block, and in that of the lane's rank.
     u32 barrier, words_there, barrier_there;
-    u32 bytes;
+    u32 bytes, blocks;
 
-    /// To be followed by a barrier of the cluster.
-    __device__ void open(const u32* words, u64* counter, u32 units) {
+    /// For so many blocks. Before anything else comes a barrier of the cluster.
+    __device__ void open(const u32* words, u64* counter, u32 units, u32 taking_part) {
         u32 rank = threadIdx.x % CLUSTER;
         barrier = shared_address(counter);
         words_there = address_in(shared_address(words), rank);
         barrier_there = address_in(barrier, rank);
-        bytes = (units + 31) / 32 * 4;
-        if (threadIdx.x == 0) {
-            asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barrier) : "memory");
-            asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-        }
-        expect();
+        bytes = words_in(units) * 4;
+        blocks = taking_part;
+        if (threadIdx.x > 0) return;
+        asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barrier) : "memory");
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
 
     /// Begins a round. By then the whole block must have seen the end of the round before, or some of its threads could miss
@@ -60,7 +66,7 @@ struct Arrivals {
 
     /// A word for all blocks, from a whole warp.
     __device__ void send(u32 number, u32 word) const {
-        if (threadIdx.x % 32 >= CLUSTER) return;
+        if (threadIdx.x % 32 >= blocks) return;
         asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [%0], %1, [%2];" ::"r"(
                          words_there + 4 * number),
                      "r"(word), "r"(barrier_there)
@@ -80,9 +86,10 @@ struct Arrivals {
     }
 };
 
-/// What a block makes of a layer: units in whole words, as many as it has threads at most, and in turns where there are more.
+/// What a block makes of a layer: neighbouring words, as many as every other block up to one, and of them in each turn as many
+/// units as it has threads.
 struct Part {
-    u32 first, width, turn;
+    u32 first, width, turns;
     /// All threads copy rows, 16 bytes each at a time: the first row that a thread works on, where in it, and how many rows all
     /// threads do at once.
     u32 row, place, rows_at_once;
@@ -92,18 +99,18 @@ struct Part {
     bool exists;
     float bias;
 
-    __device__ Part(const Side& side, u32 rank, u32 number, u32 room) {
-        u32 words = (side.made + 31) / 32, each = min(CLUSTER_THREADS / 32, (words + CLUSTER - 1) / CLUSTER);
-        turn = CLUSTER * 32 * each;
-        first = number * turn + rank * 32 * each;
-        width = first < side.stride ? min(32 * each, side.stride - first) : 0;
-        u32 pieces = max(width / 4, 1u);
+    __device__ Part(const Side& side, u32 rank, u32 blocks, u32 turn, u32 room) {
+        u32 words = words_in(side.made), begin = words * rank / blocks, end = words * (rank + 1) / blocks;
+        turns = (end - begin + CLUSTER_THREADS / 32 - 1) / (CLUSTER_THREADS / 32);
+        first = 32 * begin + turn * CLUSTER_THREADS;
+        width = min(CLUSTER_THREADS, 32 * end - first);
+        u32 pieces = width / 4;
         rows_at_once = CLUSTER_THREADS / pieces;
         row = threadIdx.x / pieces;
         place = threadIdx.x % pieces * 4;
         // Where pieces do not divide the threads some have nothing to copy.
         if (row >= rows_at_once) row = TILE;
-        most = room / max(width, 1u);
+        most = room / width;
         exists = threadIdx.x < width && first + threadIdx.x < side.made;
         bias = exists ? side.bias[first + threadIdx.x] : 0.0f;
     }
@@ -165,14 +172,11 @@ __device__ inline float add_rows(float sum, const float* weights, u32 width, u32
 /// Makes the block's part of a layer: the active units' rows come into shared memory, then each thread adds up its unit's column.
 /// `take` gets the threads of whole warps, their unit and its sum. At some point all threads of the block meet.
 template <class Take>
-__device__ void make_part(const Side& side, Part part, u32 rank, const u32* words, u32* units, float* stage, u32 room, Take take) {
-    for (u32 turn = 0; turn * part.turn < side.made; turn++) {
-        if (turn > 0) part = Part(side, rank, turn, room);
-        // Who makes nothing must not even look: others do not wait for it before they change the words.
-        if (part.width == 0) {
-            __syncthreads();
-            continue;
-        }
+__device__ void make_part(const Side& side, Part part, u32 rank, u32 blocks, const u32* words, u32* units, float* stage, u32 room,
+                          Take take) {
+    u32 turns = part.turns;
+    for (u32 turn = 0; turn < turns; turn++) {
+        if (turn > 0) part = Part(side, rank, blocks, turn, room);
         float sum = 0.0f;
         for (u32 tile = 0; tile < side.given; tile += TILE) {
             if (turn > 0 || tile > 0) __syncthreads();
@@ -196,36 +200,39 @@ extern "C" __global__ void __launch_bounds__(CLUSTER_THREADS, 1) __cluster_dims_
     extern __shared__ float stage[];
     __shared__ u32 units[TILE];
     __shared__ u64 counters[2];
-    u32 rank = rank_in_cluster(), lane = threadIdx.x % 32;
+    u32 rank = rank_in_cluster();
     u64 chain = blockIdx.x / CLUSTER, n_chains = gridDim.x / CLUSTER;
     u32 hidden_words = words_of(up.made), visible_words = words_of(down.made);
     u32 *hidden = (u32*)(stage + room), *visible = hidden + hidden_words;
     for (u32 w = threadIdx.x; w < hidden_words; w += CLUSTER_THREADS) hidden[w] = chains.hidden[chain * hidden_words + w];
     for (u32 w = threadIdx.x; w < visible_words; w += CLUSTER_THREADS) visible[w] = 0;
+    u32 blocks = min(CLUSTER, min(words_in(down.made), words_in(up.made)));
     Arrivals of_visible, of_hidden;
-    of_visible.open(visible, &counters[0], down.made);
-    of_hidden.open(hidden, &counters[1], up.made);
+    of_visible.open(visible, &counters[0], down.made, blocks);
+    of_hidden.open(hidden, &counters[1], up.made, blocks);
     arrive_in_cluster();
+    if (rank >= blocks) return meet_in_cluster();
     float beta = chains.betas[chain];
-    Part visible_part(down, rank, 0, room), hidden_part(up, rank, 0, room);
+    Part visible_part(down, rank, blocks, 0, room), hidden_part(up, rank, blocks, 0, room);
     u64 state = *generator;
     u32 warps_first = threadIdx.x / 32 * 32;
     u64 visible_draw = state_of_lane(state, first + chain * down.made + visible_part.first + warps_first);
     u64 hidden_draw = state_of_lane(state, first + n_chains * down.made + chain * up.made + hidden_part.first + warps_first);
-    // From step to step, and from turn to turn of the blocks.
-    Jump over_a_step = jump_over(n_chains * ((u64)down.made + up.made));
-    Jump over_visible = jump_over(visible_part.turn), over_hidden = jump_over(hidden_part.turn);
+    // From step to step, and from turn to turn.
+    Jump over_a_step = jump_over(n_chains * ((u64)down.made + up.made)), over_a_turn = jump_over(CLUSTER_THREADS);
     meet_in_cluster();
+    of_visible.expect();
+    of_hidden.expect();
     for (u32 step = 0; step < k; step++) {
         bool last = step + 1 == k;
         state = visible_draw;
         u32 number = output(state);
-        make_part(down, visible_part, rank, hidden, units, stage, room, [&](const Part& part, u32 unit, float sum) {
+        make_part(down, visible_part, rank, blocks, hidden, units, stage, room, [&](const Part& part, u32 unit, float sum) {
             float pre = part.exists ? pre_activation_of(sum, part.bias, 0.0f, beta) : 0.0f;
             u32 word = fire(part.exists, odds_off(pre), number);
-            if (unit - lane < down.made) of_visible.send(unit / 32, word);
+            of_visible.send(unit / 32, word);
             if (last && part.exists) chains.visible_pre[chain * down.stride + unit] = pre;
-            state = over_visible.from(state);
+            state = over_a_turn.from(state);
             number = output(state);
         });
         if (step > 0) of_hidden.expect();
@@ -233,13 +240,13 @@ extern "C" __global__ void __launch_bounds__(CLUSTER_THREADS, 1) __cluster_dims_
         state = hidden_draw;
         number = output(state);
         of_visible.await(step);
-        make_part(up, hidden_part, rank, visible, units, stage, room, [&](const Part& part, u32 unit, float sum) {
+        make_part(up, hidden_part, rank, blocks, visible, units, stage, room, [&](const Part& part, u32 unit, float sum) {
             float pre = part.exists ? pre_activation_of(sum, part.bias, 0.0f, beta) : 0.0f;
             float odds = odds_off(pre);
             u32 word = fire(part.exists, odds, number);
-            if (unit - lane < up.made) of_hidden.send(unit / 32, word);
+            of_hidden.send(unit / 32, word);
             if (last && part.exists) chains.hidden_mean[chain * up.stride + unit] = mean_of_odds(pre, odds);
-            state = over_hidden.from(state);
+            state = over_a_turn.from(state);
             number = output(state);
         });
         if (!last) of_visible.expect();

@@ -197,8 +197,8 @@ const CLUSTER_FAULTS: &[Fault] = &[
     },
     Fault {
         name: "words that are not expected",
-        from: "bytes = (units + 31) / 32 * 4;",
-        to: "bytes = (units + 31) / 32 * 4 + 4;",
+        from: "bytes = words_in(units) * 4;",
+        to: "bytes = words_in(units) * 4 + 4;",
         found: "LAUNCH_FAILED",
     },
     Fault {
@@ -220,10 +220,10 @@ const CLUSTER_FAULTS: &[Fault] = &[
         found: "",
     },
     Fault {
-        name: "a block that looks though it makes nothing",
-        from: "        if (part.width == 0) {",
-        to: "        if (false) {",
-        found: "race",
+        name: "words for a block that has gone",
+        from: "if (threadIdx.x % 32 >= blocks) return;",
+        to: "if (threadIdx.x % 32 >= CLUSTER) return;",
+        found: "LAUNCH_FAILED",
     },
     Fault {
         name: "a unit too few at the end of a column",

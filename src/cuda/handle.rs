@@ -17,6 +17,8 @@ use std::{
 const LEAST_RUNS: usize = 1024;
 /// From so many rows on, it does everything but sweeps by products.
 const LEAST_ROWS: usize = 256;
+/// From so many units of the smaller layer on, there is enough to share for the blocks of a cluster.
+const LEAST_UNITS: usize = 128;
 /// From so many chains on, which together pass so many weights in a half-step, strips of weights are faster than a chain a block.
 const LEAST_STRIPS: usize = 256;
 const LEAST_WEIGHTS: usize = 350_000_000;
@@ -141,10 +143,11 @@ impl Cuda {
     /// How so many chains of a model move fastest.
     pub(super) fn sweeps_of(&self, chains: usize, shape: Shape) -> Sweeps {
         let (clusters, at_once) = (self.has_clusters(), 2 * self.opened.multiprocessors as usize / CLUSTER as usize);
+        let smaller = shape.n_visible().min(shape.n_hidden());
         let passed = chains.saturating_mul(shape.n_visible()).saturating_mul(shape.n_hidden());
         match self.sweeps {
             Sweeps::Clusters if !clusters => Sweeps::Blocks,
-            Sweeps::Auto if clusters && chains <= at_once => Sweeps::Clusters,
+            Sweeps::Auto if clusters && chains <= at_once && smaller >= LEAST_UNITS => Sweeps::Clusters,
             Sweeps::Auto if chains >= LEAST_STRIPS && passed >= LEAST_WEIGHTS => Sweeps::Strips,
             Sweeps::Auto => Sweeps::Blocks,
             told => told,

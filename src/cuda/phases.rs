@@ -128,8 +128,12 @@ impl BothPhases<'_> {
         self.end(stream)
     }
 
-    /// The kernels, those that look at the batch beside the sweep: few chains leave most of the device free.
+    /// The kernels, those that look at the batch beside the sweep: few chains leave most of the device free. Products stay one
+    /// after the other, since they share a workspace.
     fn launch_beside(&self, stream: &CudaStream) -> Result<()> {
+        if self.of_rows.is_some() && self.of_chains.is_some() {
+            return self.launch(stream);
+        }
         let beside = &self.work.beside;
         let starts = !self.plan.persistent;
         if starts {
