@@ -228,7 +228,8 @@ impl Races {
         self.order.signals.end_phase(mbarrier, place).map_err(|stamp| {
             let (block, thread) = (stamp.thread >> shift, stamp.thread & ((1 << shift) - 1));
             format!(
-                "race: a phase of the mbarrier ends, unordered with the wait for the phase before by thread {thread} of block                  rank {} at instruction {}, which might find neither phase",
+                "race: a phase of the mbarrier ends, unordered with the wait for the phase before by thread {thread} of block \
+                 rank {} at instruction {}, which might find neither phase",
                 block % size,
                 stamp.pc
             )
@@ -406,11 +407,10 @@ impl Order {
 
     /// Notes an access in a cell, and tells whether that settles it, or which other access it collides with.
     fn update(&self, cell: Cell, touch: Touch, now: Stamp) -> Result<Settled, (Touch, Stamp)> {
-        // (Of two asynchronous stores of a thread to the same place it is not known that they may change places.)
-        let late = |past: &Stamp| {
-            !self.before(past, now.thread)
-                && !(past.thread == now.thread && past.post().is_some() && now.post().is_some())
-        };
+        // Two asynchronous stores of one thread count as ordered, though the first may come last: to where nobody looks yet a
+        // thread may send again and again.
+        let both_posts = |past: &Stamp| past.thread == now.thread && past.post().is_some() && now.post().is_some();
+        let late = |past: &Stamp| !both_posts(past) && !self.before(past, now.thread);
         let Cell { reads, writes, all_reads } = cell;
         if let Some([write, atomic]) = &writes {
             if late(write) {
