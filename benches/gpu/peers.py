@@ -527,7 +527,8 @@ def table(path):
     whos = list(dict.fromkeys(line["who"] for line in timed))
     print("| microseconds | " + " | ".join(whos) + " |")
     print("|---|" + "---|" * len(whos))
-    for job, unit in {line["job"]: line["unit"] for line in timed}.items():
+    units = {line["job"]: "" for line in timed} | {line["job"]: f", {line['unit']}" for line in timed if line["unit"]}
+    for job, unit in units.items():
         cells = []
         for who in whos:
             found = [line for line in timed if line["who"] == who and line["job"] == job]
@@ -538,7 +539,7 @@ def table(path):
             else:
                 beside = " beside compilers" if found[-1].get("compiled_beside") else ""
                 cells.append(f"{found[-1]['host'] / found[-1]['units_a_call'] * 1e6:.3g}{beside}")
-        print(f"| {job}, {unit} | " + " | ".join(cells) + " |")
+        print(f"| {job}{unit} | " + " | ".join(cells) + " |")
     for what, name, bound in [
         ("pseudo_likelihood", f"Mean log pseudo-likelihood of 200 rows after {COMPARED_UPDATES} updates", TOLERANCE),
         ("log_z", "log Z of one model by annealing", ANNEALING_TOLERANCE),
@@ -552,8 +553,7 @@ def table(path):
             apart, bound, unit = 100 * apart / abs(statistics.mean(found.values())), 100 * bound, " %"
         print(f"\n{name}: " + ", ".join(f"{who} {value:.2f}" for who, value in found.items()), end="; ")
         print(f"{apart:.2f}{unit} apart, at most {bound:g}{unit} allowed.")
-        # A NaN is far from everything.
-        if not apart <= bound:
+        if not (apart <= bound and all(map(math.isfinite, found.values()))):
             print("WARNING: they do not find alike, so do not do the same work.")
 
 
