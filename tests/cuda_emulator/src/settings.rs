@@ -3,7 +3,7 @@
 /// How the double behaves; read once, when the library is first called.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `HARMONIUM_EMULATOR_SEED`: shuffles blocks, warps and lanes.
+    /// `HARMONIUM_EMULATOR_SEED`: shuffles blocks, warps and lanes, and lets asynchronous stores come late.
     pub seed: Option<u64>,
     /// `HARMONIUM_EMULATOR_RACES`: 0 turns the race detector off.
     pub races: bool,

@@ -183,6 +183,12 @@ fn shared_memory_by_capability() {
             assert_eq!(kernel.set_attribute(limit, (most << 10) + 4), Err(invalid));
             assert_eq!(kernel.set_attribute(limit, most << 10), Ok(()));
             assert_eq!(kernel.get_attribute(limit), Ok(most << 10));
+            // What the kernel itself declares counts too.
+            let sums = device.kernel("row_sums");
+            let own = sums.get_attribute(Attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES).unwrap();
+            assert!(own > 0);
+            assert_eq!(sums.set_attribute(limit, (most << 10) - own + 4), Err(invalid));
+            assert_eq!(sums.set_attribute(limit, (most << 10) - own), Ok(()));
             let mut data = device.stream.clone_htod(&[1u32; 32]).unwrap();
             let mut launch = device.stream.launch_builder(&kernel);
             // SAFETY: the arguments are the kernel's.

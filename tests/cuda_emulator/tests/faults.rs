@@ -165,10 +165,17 @@ const HEAD: &str = ".version 8.0\n.target sm_70\n.address_size 64\n";
 
 #[test]
 fn a_driver_older_than_the_ptx() {
-    emulated("a_driver_older_than_the_ptx", &[("DRIVER", "11080")], || {
-        let old = Err(DriverError(Code::CUDA_ERROR_UNSUPPORTED_PTX_VERSION));
-        assert_eq!(load(HEAD), old);
-    });
+    // Of each driver, whether it reads PTX 8.0 and 8.1.
+    const CASES: [(&str, bool, bool); 3] = [("11080", false, false), ("12000", true, false), ("12010", true, true)];
+    for (driver, ..) in CASES {
+        emulated("a_driver_older_than_the_ptx", &[("DRIVER", driver)], || {
+            let told = std::env::var("HARMONIUM_EMULATOR_DRIVER").expect("the driver is set");
+            let &(_, old, new) = CASES.iter().find(|case| case.0 == told).expect("it is one of the cases");
+            let refused = Err(DriverError(Code::CUDA_ERROR_UNSUPPORTED_PTX_VERSION));
+            assert_eq!(load(HEAD), if old { Ok(()) } else { refused });
+            assert_eq!(load(&HEAD.replace("8.0", "8.1")), if new { Ok(()) } else { refused });
+        });
+    }
 }
 
 #[test]

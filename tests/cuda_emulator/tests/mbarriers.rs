@@ -104,7 +104,7 @@ macro_rules! faults {
 faults! {
     words_read_without_a_wait: "exchange", [3, 1], ["race: Read of shared", "Write by thread"];
     words_read_after_a_barrier_only: "exchange", [3, 2], ["race: Read of shared", "Write by thread"];
-    an_expectation_before_all_have_seen_the_round: "exchange", [3, 3], ["race: a phase of the mbarrier"];
+    an_expectation_before_all_have_seen_the_round: "exchange", [3, 3], ["race: a phase of the mbarrier", "of block rank 3 at"];
     one_byte_too_many: "exchange", [3, 4], ["waits for ever", "0 arrivals and 1 bytes", "of block rank"];
     words_overwritten_while_they_are_read: "exchange", [3, 5], ["race: Write of shared|race: Read of shared"];
     words_overwritten_without_a_barrier: "exchange", [3, 6], ["race"];

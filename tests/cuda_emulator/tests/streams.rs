@@ -343,6 +343,45 @@ fn pinned_memory_is_copied() {
 }
 
 #[test]
+fn a_memory_pool_keeps_its_attributes() {
+    use cudarc::driver::sys::{self, CUmemPool_attribute_enum as Attribute};
+    emulated("a_memory_pool_keeps_its_attributes", &[], || {
+        let device = Device::with_fixture("block");
+        let mut pool = std::ptr::null_mut();
+        let get = |pool, attribute| {
+            let mut value = u64::MAX;
+            // SAFETY: the attributes that are asked for have 64 bits.
+            let code = unsafe { sys::cuMemPoolGetAttribute(pool, attribute, (&raw mut value).cast()) };
+            (code, value)
+        };
+        let (good, invalid) = (Code::CUDA_SUCCESS, Code::CUDA_ERROR_INVALID_VALUE);
+        // SAFETY: the handle is written to a place for one.
+        unsafe {
+            assert_eq!(sys::cuDeviceGetDefaultMemPool(&raw mut pool, 1), Code::CUDA_ERROR_INVALID_DEVICE);
+            assert_eq!(sys::cuDeviceGetDefaultMemPool(&raw mut pool, device.context.cu_device()), good);
+        }
+        let threshold = Attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        assert_eq!(get(pool, threshold), (good, 0));
+        let mut kept = 1u64 << 30;
+        let mut set = |pool, attribute| {
+            // SAFETY: the attributes that can be set have at most 64 bits.
+            unsafe { sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut kept).cast()) }
+        };
+        assert_eq!(set(pool, threshold), good);
+        assert_eq!(set(pool, Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT), invalid);
+        assert_eq!(set(std::ptr::null_mut(), threshold), invalid);
+        assert_eq!(get(pool, threshold), (good, 1 << 30));
+        assert_eq!(get(std::ptr::null_mut(), threshold).0, invalid);
+        let used = || get(pool, Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT).1;
+        let before = used();
+        let data = device.stream.alloc_zeros::<u8>(1000).unwrap();
+        assert_eq!(used(), before + 1000);
+        drop(data);
+        assert_eq!(used(), before);
+    });
+}
+
+#[test]
 fn fresh_memory_is_not_a_number() {
     emulated("fresh_memory_is_not_a_number", &[], || {
         let device = Device::with_fixture("block");

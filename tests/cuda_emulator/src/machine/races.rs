@@ -228,7 +228,8 @@ impl Races {
         self.order.signals.end_phase(mbarrier, place).map_err(|stamp| {
             let (block, thread) = (stamp.thread >> shift, stamp.thread & ((1 << shift) - 1));
             format!(
-                "race: a phase of the mbarrier ends, unordered with the wait for the phase before by thread {thread} of block                  rank {} at instruction {}, which might find neither phase",
+                "race: a phase of the mbarrier ends, unordered with the wait for the phase before by thread {thread} of block \
+                 rank {} at instruction {}, which might find neither phase",
                 block % size,
                 stamp.pc
             )
@@ -406,11 +407,10 @@ impl Order {
 
     /// Notes an access in a cell, and tells whether that settles it, or which other access it collides with.
     fn update(&self, cell: Cell, touch: Touch, now: Stamp) -> Result<Settled, (Touch, Stamp)> {
-        // (Of two asynchronous stores of a thread to the same place it is not known that they may change places.)
-        let late = |past: &Stamp| {
-            !self.before(past, now.thread)
-                && !(past.thread == now.thread && past.post().is_some() && now.post().is_some())
-        };
+        // Two asynchronous stores of one thread count as ordered, though the first may come last: to where nobody looks yet a
+        // thread may send again and again.
+        let both_posts = |past: &Stamp| past.thread == now.thread && past.post().is_some() && now.post().is_some();
+        let late = |past: &Stamp| !both_posts(past) && !self.before(past, now.thread);
         let Cell { reads, writes, all_reads } = cell;
         if let Some([write, atomic]) = &writes {
             if late(write) {
@@ -723,6 +723,177 @@ mod tests {
         races.wait(1, 1, 1 << 9);
         assert!(races.end_block(1).is_ok(), "one has waited");
         assert!(races.end_block(0).is_err());
+    }
+
+    /// A thread arrives at an mbarrier for one thread.
+    fn signal(races: &mut Races, mbarrier: usize, thread: usize) -> bool {
+        for (_, release) in races.release(thread / 64, thread % 64 / LANES, 1 << (thread % LANES)) {
+            races.gather(mbarrier, &release);
+        }
+        races.end_phase(mbarrier).is_ok()
+    }
+
+    fn observe(races: &mut Races, mbarrier: usize, thread: usize, relaxed: bool) {
+        races.observe(thread / 64, thread % 64 / LANES, 1 << (thread % LANES), 0, mbarrier, relaxed);
+    }
+
+    #[test]
+    fn an_mbarrier_orders_who_arrives_before_who_waits() {
+        use Touch::{Atomic, Read, Write};
+        for (first, second) in [(Read, Write), (Write, Read), (Write, Atomic)] {
+            for (one, other) in [(0, 1), (0, 40), (5, 64), (127, 0)] {
+                let run = |between: &dyn Fn(&mut Races, usize)| {
+                    let mut races = pair();
+                    let mbarrier = races.add_mbarrier();
+                    assert!(in_pair(&mut races, one, first, None));
+                    between(&mut races, mbarrier);
+                    in_pair(&mut races, other, second, None)
+                };
+                assert!(run(&|races, m| (signal(races, m, one), observe(races, m, other, false)).1));
+                assert!(!run(&|races, m| _ = signal(races, m, one)), "who has not waited knows nothing");
+                assert!(!run(&|races, m| (signal(races, m, one), observe(races, m, other, true)).1), "relaxed");
+                assert!(!run(&|races, m| observe(races, m, other, false)), "nobody has arrived");
+                // Another thread arrives: of the block, or of the warp, after they have met.
+                let also = if one % 64 == 3 { 4 } else { one / 64 * 64 + 3 };
+                assert!(!run(&|races, m| (signal(races, m, also), observe(races, m, other, false)).1));
+                let told = |races: &mut Races, m| {
+                    races.barrier(one / 64);
+                    signal(races, m, also);
+                    observe(races, m, other, false);
+                };
+                assert!(run(&told));
+                // A third passes it on: by another mbarrier, by its block, or by the barrier of the cluster.
+                let third = other / 64 * 64 + 50;
+                let by_mbarrier = |races: &mut Races, m| {
+                    let next = races.add_mbarrier();
+                    signal(races, m, one);
+                    observe(races, m, 77, false);
+                    signal(races, next, 77);
+                    observe(races, next, other, false);
+                };
+                assert!(run(&by_mbarrier));
+                let by_block = |races: &mut Races, m| {
+                    signal(races, m, one);
+                    observe(races, m, third, false);
+                    races.barrier(other / 64);
+                };
+                assert!(run(&by_block));
+                assert!(run(&|races, m| (signal(races, m, one), observe(races, m, third, false), meet(races)).2));
+            }
+        }
+    }
+
+    #[test]
+    fn a_warp_passes_on_what_its_lanes_know_to_mbarriers() {
+        let run = |met: bool| {
+            let mut races = pair();
+            let mbarrier = races.add_mbarrier();
+            assert!(in_pair(&mut races, 7, Touch::Write, None));
+            if met {
+                races.meet(0, 0, 1 | 1 << 7);
+            }
+            signal(&mut races, mbarrier, 0);
+            observe(&mut races, mbarrier, 100, false);
+            in_pair(&mut races, 100, Touch::Read, None)
+        };
+        assert!(run(true) && !run(false));
+    }
+
+    #[test]
+    fn what_comes_after_an_arrival_is_not_released() {
+        let mut races = pair();
+        let mbarrier = races.add_mbarrier();
+        signal(&mut races, mbarrier, 0);
+        assert!(in_pair(&mut races, 0, Touch::Write, None));
+        observe(&mut races, mbarrier, 100, false);
+        assert!(!in_pair(&mut races, 100, Touch::Read, None));
+    }
+
+    #[test]
+    fn phases_must_not_end_before_all_have_seen_the_last() {
+        for (seen, ordered) in [(5, true), (1, false), (100, false)] {
+            let mut races = pair();
+            let mbarrier = races.add_mbarrier();
+            assert!(signal(&mut races, mbarrier, 0));
+            observe(&mut races, mbarrier, seen, false);
+            if ordered {
+                races.barrier(0);
+            }
+            assert_eq!(signal(&mut races, mbarrier, 0), ordered, "{seen}");
+        }
+    }
+
+    /// A thread begins an asynchronous store.
+    fn post(races: &mut Races, number: u32, thread: usize) -> bool {
+        races
+            .touch(&Accesses {
+                block: thread / 64,
+                warp: thread % 64 / LANES,
+                mask: 1 << (thread % LANES),
+                pc: 0,
+                touch: Touch::Write,
+                base: BASE,
+                home: None,
+                addresses: &[BASE; LANES],
+                low: BASE,
+                high: BASE,
+                size: 4,
+                post: Some(number),
+            })
+            .is_ok()
+    }
+
+    #[test]
+    fn an_asynchronous_store_has_happened_for_who_has_seen_its_phase() {
+        for reader in [0, 1, 100] {
+            let run = |between: &dyn Fn(&mut Races, usize, u32)| {
+                let mut races = pair();
+                let (mbarrier, number) = (races.add_mbarrier(), races.add_post());
+                assert!(post(&mut races, number, 0));
+                between(&mut races, mbarrier, number);
+                in_pair(&mut races, reader, Touch::Read, None)
+            };
+            let count = |races: &mut Races, m, number| {
+                races.land(number, m);
+                races.end_phase(m).unwrap();
+            };
+            assert!(run(&|races, m, number| (count(races, m, number), observe(races, m, reader, false)).1));
+            assert!(!run(&count), "nobody has waited, and even its own thread must");
+            assert!(!run(&|races, _, _| meet(races)), "no barrier tells that it has happened");
+            assert!(!run(&|races, m, number| (count(races, m, number), meet(races)).1));
+            let early = |races: &mut Races, m, number| {
+                races.end_phase(m).unwrap();
+                races.land(number, m);
+                observe(races, m, reader, false);
+            };
+            assert!(!run(&early), "it was counted in the phase after");
+        }
+    }
+
+    #[test]
+    fn an_asynchronous_store_collides_with_every_reader() {
+        for late in [1, 2, 40, 50] {
+            let run = |all: bool| {
+                let mut races = pair();
+                let (mbarrier, number) = (races.add_mbarrier(), races.add_post());
+                assert!(post(&mut races, number, 64));
+                races.land(number, mbarrier);
+                races.end_phase(mbarrier).unwrap();
+                let readers = [1, 2, 40, 50];
+                for reader in readers {
+                    observe(&mut races, mbarrier, reader, false);
+                    assert!(in_pair(&mut races, reader, Touch::Read, None));
+                }
+                let next = races.add_mbarrier();
+                for reader in readers.into_iter().filter(|&reader| all || reader != late) {
+                    signal(&mut races, next, reader);
+                }
+                observe(&mut races, next, 64, false);
+                let number = races.add_post();
+                post(&mut races, number, 64)
+            };
+            assert!(run(true) && !run(false), "{late}");
+        }
     }
 
     #[test]
