@@ -47,7 +47,7 @@
 //! # The numerics contract
 //!
 //! With [`Sums::Canonical`] everything is *canonical*: the same seed gives the same bits for any number of threads, any
-//! instruction set, any way in which rows are grouped and, as far as an emulator can tell, on a GPU.
+//! instruction set, any way in which rows are grouped, and on a GPU.
 //! - A pre-activation takes its units in ascending order into one `f32` accumulator by fused multiply-add; then the bias.
 //! - exp, σ and softplus are one fixed sequence of operations ([`elementary`]).
 //! - Unit (r, j) of a layer is on iff u < p, u being number r·units + j of the layer's draw, of 32 bits, and the comparison

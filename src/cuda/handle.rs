@@ -39,7 +39,7 @@ pub enum Sweeps {
 
 /// An NVIDIA GPU.
 ///
-/// With [`Sums::Canonical`], which it begins with, results are the bits of [`Cpu`](crate::Cpu), as far as an emulator can tell.
+/// With [`Sums::Canonical`], which it begins with, results are the bits of [`Cpu`](crate::Cpu).
 /// [`Sums::Gemm`] and [`Sums::GemmTf32`] leave every sum over a layer or over rows to cuBLAS: results agree with the canonical
 /// ones up to rounding and samples in distribution, drawn from the numbers at the same positions. On one GPU with one version
 /// of cuBLAS the same seed gives the same bits. [`Sums::Auto`] takes cuBLAS for calls that anneal in at least 1024 runs or read
