@@ -110,7 +110,12 @@ const FAULTS: &[Fault] = &[
         to: "n_chains * (u64)down.made",
         found: "not the CPU's",
     },
-    Fault { name: "a generator that stands still", from: "    *generator = jump.from(*generator);", to: "", found: "not the CPU's" },
+    Fault {
+        name: "a generator that stands still",
+        from: "    *generator = jump.from(*generator);",
+        to: "",
+        found: "not the CPU's",
+    },
     Fault {
         name: "a bit that is frozen",
         from: "    turn->bit = bit;",

@@ -47,6 +47,8 @@ struct Matrix {
 /// `count` products `C = alpha op(A) op(B) + beta C`.
 #[derive(Clone)]
 pub struct Gemm {
+    /// Whose workspace the products use.
+    pub handle: usize,
     size: [usize; 3],
     scale: [f32; 2],
     matrices: [Matrix; 3],
@@ -238,6 +240,7 @@ fn gemm(
         let scale = scale.map(|s| unsafe { s.read_unaligned() });
         let transposed = [ops[0] != 0, ops[1] != 0, false];
         let gemm = Gemm {
+            handle,
             size: size.map(|x| x as usize),
             scale,
             matrices: std::array::from_fn(|i| Matrix {

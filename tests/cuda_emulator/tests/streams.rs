@@ -429,3 +429,37 @@ fn a_gibbs_step_of_the_tutorials_size() {
     let stats = chain("a_gibbs_step_of_the_tutorials_size", &[("STATS", "1"), ("SEED", "5")], 3);
     assert!(stats.contains("hidden_given_visible"), "{stats}");
 }
+
+/// Records two products of one handle, one after the other or beside each other.
+fn products(beside: bool) -> Result<Option<CudaGraph>, DriverError> {
+    let context = CudaContext::new(0).unwrap();
+    // SAFETY: the events here say what depends on what.
+    unsafe { context.disable_event_tracking() };
+    let (first, second) = (context.new_stream().unwrap(), context.new_stream().unwrap());
+    let mut blas = CudaBlas::new(first.clone()).unwrap();
+    let factor = first.clone_htod(&[2f32]).unwrap();
+    let mut results = [first.alloc_zeros::<f32>(1).unwrap(), first.alloc_zeros::<f32>(1).unwrap()];
+    let (transa, transb) = (Op::CUBLAS_OP_N, Op::CUBLAS_OP_N);
+    let config = GemmConfig { transa, transb, m: 1, n: 1, k: 1, alpha: 1.0, lda: 1, ldb: 1, beta: 0.0, ldc: 1 };
+    first.begin_capture(Mode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
+    second.join(&first).unwrap();
+    for (stream, result) in [&first, &second].into_iter().zip(&mut results) {
+        if !beside {
+            stream.join(&first).unwrap();
+        }
+        // SAFETY: the stream lives.
+        unsafe { blas.set_stream(stream.clone()) }.unwrap();
+        // SAFETY: one number each.
+        unsafe { blas.gemm(config, &factor, &factor, result) }.unwrap();
+    }
+    first.join(&second).unwrap();
+    first.end_capture(Flags(0))
+}
+
+#[test]
+fn products_beside_each_other_share_a_workspace() {
+    emulated("products_beside_each_other_share_a_workspace", &[], || {
+        assert!(matches!(products(false), Ok(Some(_))));
+        assert_eq!(products(true).err(), Some(DriverError(Code::CUDA_ERROR_LAUNCH_FAILED)));
+    });
+}

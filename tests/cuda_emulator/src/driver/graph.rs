@@ -38,16 +38,30 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Whether all that was recorded comes before what the first stream would be given next.
-    fn is_joined(&self) -> bool {
+    /// Which nodes come before what depends on some of them, those included.
+    fn before(&self, mut open: Vec<usize>) -> Vec<bool> {
         let mut found = vec![false; self.nodes.len()];
-        let mut open = self.streams.get(&self.origin).cloned().unwrap_or_default();
         while let Some(node) = open.pop() {
             if !std::mem::replace(&mut found[node], true) {
                 open.extend(&self.nodes[node].after);
             }
         }
-        found.iter().all(|&found| found)
+        found
+    }
+
+    /// Whether all that was recorded comes before what the first stream would be given next.
+    fn is_joined(&self) -> bool {
+        let open = self.streams.get(&self.origin).cloned().unwrap_or_default();
+        self.before(open).iter().all(|&found| found)
+    }
+
+    /// Whether products of one cuBLAS handle, which share its workspace, come one after the other.
+    fn products_are_ordered(&self) -> bool {
+        let mut last = HashMap::new();
+        self.nodes.iter().enumerate().all(|(i, node)| match &node.work {
+            Work::Gemm(gemm) => last.insert(gemm.handle, i).is_none_or(|last| self.before(node.after.clone())[last]),
+            _ => true,
+        })
     }
 }
 
@@ -204,6 +218,11 @@ api! {
         if capture.invalid || !capture.is_joined() {
             put(out, 0)?;
             return Err(if capture.invalid { Status::CaptureInvalidated } else { Status::CaptureUnjoined });
+        }
+        if !capture.products_are_ordered() {
+            eprintln!("cuda emulator: race: products of one cuBLAS handle lie beside each other in a graph");
+            put(out, 0)?;
+            return Err(Status::LaunchFailed);
         }
         let handle = state.handle();
         put(out, handle)?;
