@@ -5,9 +5,9 @@
 // the bytes that reach them: that is all that the blocks wait for. A barrier of the cluster would make global memory
 // consistent besides, at several times the price, and empty the first-level cache.
 //
-// Bytes carry no date, so words of two rounds must never be under way to one block. They never are, because every block that
-// takes part makes some of either layer: who sends words of a layer has all of the other layer, whose last sender had all words
-// of the round before. Blocks for which a layer has no words left take no part.
+// Bytes carry no date, so words of two rounds must never be under way to one block. They never are, since every block that
+// takes part makes some of either layer: who sends words has received those of the other layer from every block, and each of these
+// had received all words of the round before. Blocks for which a layer has no words left take no part.
 #include "layers.cuh"
 
 #if __CUDA_ARCH__ >= 900 && (__CUDACC_VER_MAJOR__ > 12 || __CUDACC_VER_MAJOR__ == 12 && __CUDACC_VER_MINOR__ >= 1)

@@ -78,7 +78,7 @@ pub fn skipped(why: &str) {
 }
 
 /// Says that a test has nothing to do on the device that is there, which is no failure wherever a device is required.
-fn not_applicable(why: &str) {
+pub fn not_applicable(why: &str) {
     say("not applicable", why);
 }
 
