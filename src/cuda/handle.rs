@@ -45,6 +45,8 @@ pub enum Sweeps {
 /// of cuBLAS the same seed gives the same bits. [`Sums::Auto`] takes cuBLAS for calls that anneal in at least 1024 runs or read
 /// at least 256 rows (rows and chains together in a gradient), and canonical sums for all others.
 ///
+/// A process keeps up to a gibibyte of the device's memory that it has released, for its next calls.
+///
 /// Clones share the handle. Objects of two handles cannot be used together, though both be of one GPU: each handle has a
 /// stream of its own, and nothing orders the work of two streams.
 #[derive(Clone, Debug)]
