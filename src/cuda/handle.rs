@@ -156,7 +156,7 @@ impl Cuda {
         }
     }
 
-    /// cuBLAS, where it moves chains.
+    /// cuBLAS, where it moves chains: with [`Sums::Auto`] never, since active units are faster to add up.
     pub(super) fn blas_for_chains(&self) -> Option<&Blas> {
         self.blas_from(0, usize::MAX)
     }

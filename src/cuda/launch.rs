@@ -244,14 +244,14 @@ impl Grid {
     /// The arguments must be the kernel's in number, order and width. Every address among them must be that of a buffer whose
     /// size follows from the shape and the number of rows that go with it: within those sizes the kernels stay. A buffer
     /// is released in stream order, so after this launch.
-    unsafe fn launch(self, launch: &mut LaunchArgs<'_>, kernel: &'static str) -> Result<()> {
+    unsafe fn launch(self, launch: &mut LaunchArgs<'_>, call: &'static str) -> Result<()> {
         let config = LaunchConfig {
             grid_dim: (self.blocks, self.slices, 1),
             block_dim: (self.threads, 1, 1),
             shared_mem_bytes: self.shared,
         };
         // SAFETY: the caller's promise.
-        unsafe { launch.launch(config) }.map(drop).map_err(failed(kernel))
+        unsafe { launch.launch(config) }.map(drop).map_err(failed(call))
     }
 }
 
@@ -286,7 +286,7 @@ macro_rules! kernels {
                     $(launch.arg(&$argument);)*
                     // SAFETY: as `Grid::launch` says; the arguments are the kernel's in number, order and width (the test
                     // below).
-                    unsafe { grid.launch(&mut launch, stringify!($name)) }
+                    unsafe { grid.launch(&mut launch, concat!("kernel ", stringify!($name))) }
                 }
             )*
             $(
@@ -299,7 +299,7 @@ macro_rules! kernels {
                     let mut launch = stream.launch_builder(kernel);
                     $(launch.arg(&$cluster_argument);)*
                     // SAFETY: as above.
-                    unsafe { grid.launch(&mut launch, stringify!($cluster_name)) }
+                    unsafe { grid.launch(&mut launch, concat!("kernel ", stringify!($cluster_name))) }
                 }
             )*
         }
