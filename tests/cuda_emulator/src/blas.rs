@@ -29,7 +29,7 @@ pub struct Handle {
 const TF32_MATH: c_uint = 3;
 const DISALLOW_REDUCED_REDUCTION: c_uint = 16;
 
-/// A number with ten bits behind the point, the nearest one, ties to even: what the tensor cores take.
+/// A number with ten bits behind the point, the nearest one, ties to even. Hardware and library may choose another one.
 fn tf32(x: f32) -> f32 {
     let bits = x.to_bits();
     if x.is_finite() { f32::from_bits(bits.wrapping_add(0xfff + (bits >> 13 & 1)) & !0x1fff) } else { x }
