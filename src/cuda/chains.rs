@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::{CudaError, Error, Result},
-    shape::Layer,
+    shape::{Layer, Shape},
     verbs::{Activations, Sampling, Tempering, unpack},
 };
 use cudarc::driver::CudaStream;
@@ -24,8 +24,14 @@ const SHARED_BYTES: usize = (48 - 13) * 1024;
 const CLUSTER_BYTES: usize = (48 - 5) * 1024;
 
 /// Blocks of a cluster, and threads of each: kernels/clusters.cu.
-pub(super) const CLUSTER: u32 = 8;
+const CLUSTER: u32 = 8;
 const CLUSTER_THREADS: u32 = 256;
+
+/// From so many units of the smaller layer on, there is enough to share for the blocks of a cluster.
+const LEAST_UNITS: usize = 128;
+/// From so many chains on, which together pass so many weights in a half-step, strips of weights are faster than a chain a block.
+const LEAST_STRIPS: usize = 256;
+const LEAST_WEIGHTS: usize = 350_000_000;
 
 /// Units of a strip, warps of its block, chains that a warp carries at a time at most, and how many entries a warp's list has
 /// besides one for each row: kernels/strips.cu.
@@ -128,6 +134,20 @@ impl Tempering for Cuda {
 }
 
 impl Cuda {
+    /// How so many chains of a model move fastest.
+    fn sweeps_of(&self, chains: usize, shape: Shape) -> Sweeps {
+        let (clusters, at_once) = (self.has_clusters(), 2 * self.opened().multiprocessors as usize / CLUSTER as usize);
+        let smaller = shape.n_visible().min(shape.n_hidden());
+        let passed = chains.saturating_mul(shape.n_visible()).saturating_mul(shape.n_hidden());
+        match self.sweeps() {
+            Sweeps::Clusters if !clusters => Sweeps::Blocks,
+            Sweeps::Auto if clusters && chains <= at_once && smaller >= LEAST_UNITS => Sweeps::Clusters,
+            Sweeps::Auto if chains >= LEAST_STRIPS && passed >= LEAST_WEIGHTS => Sweeps::Strips,
+            Sweeps::Auto => Sweeps::Blocks,
+            told => told,
+        }
+    }
+
     /// A sweep that begins to draw `first` numbers after the generator's place.
     pub(super) fn launch_sweep(
         &self, stream: &CudaStream, blas: Option<&Blas>, parameters: &CudaParameters, chains: &CudaChains, first: u64,

@@ -2,11 +2,10 @@
 
 use super::{
     blas::Blas,
-    chains::CLUSTER,
     launch::{self, Kernels, PTX, SOURCE},
     opened::{Opened, Program},
 };
-use crate::{error::Result, shape::Shape, verbs::Sums};
+use crate::{error::Result, verbs::Sums};
 use cudarc::driver::CudaStream;
 use std::{
     fmt::{self, Display},
@@ -17,12 +16,6 @@ use std::{
 const LEAST_RUNS: usize = 1024;
 /// From so many rows on, it does everything but sweeps by products.
 const LEAST_ROWS: usize = 256;
-/// From so many units of the smaller layer on, there is enough to share for the blocks of a cluster.
-const LEAST_UNITS: usize = 128;
-/// From so many chains on, which together pass so many weights in a half-step, strips of weights are faster than a chain a block.
-const LEAST_STRIPS: usize = 256;
-const LEAST_WEIGHTS: usize = 350_000_000;
-
 /// How kernels with canonical sums move chains. The results are the same bits.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,18 +135,9 @@ impl Cuda {
         &self.opened.kernels
     }
 
-    /// How so many chains of a model move fastest.
-    pub(super) fn sweeps_of(&self, chains: usize, shape: Shape) -> Sweeps {
-        let (clusters, at_once) = (self.has_clusters(), 2 * self.opened.multiprocessors as usize / CLUSTER as usize);
-        let smaller = shape.n_visible().min(shape.n_hidden());
-        let passed = chains.saturating_mul(shape.n_visible()).saturating_mul(shape.n_hidden());
-        match self.sweeps {
-            Sweeps::Clusters if !clusters => Sweeps::Blocks,
-            Sweeps::Auto if clusters && chains <= at_once && smaller >= LEAST_UNITS => Sweeps::Clusters,
-            Sweeps::Auto if chains >= LEAST_STRIPS && passed >= LEAST_WEIGHTS => Sweeps::Strips,
-            Sweeps::Auto => Sweeps::Blocks,
-            told => told,
-        }
+    /// How canonical sums are to move chains.
+    pub(super) fn sweeps(&self) -> Sweeps {
+        self.sweeps
     }
 
     /// cuBLAS, where it moves chains: with [`Sums::Auto`] never, since active units are faster to add up.
