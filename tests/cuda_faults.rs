@@ -219,6 +219,12 @@ const CLUSTER_FAULTS: &[Fault] = &[
         found: "",
     },
     Fault {
+        name: "blocks for which the visible layer has no words",
+        from: "min(CLUSTER, min(words_in(down.made), words_in(up.made)))",
+        to: "min(CLUSTER, words_in(up.made))",
+        found: "LAUNCH_FAILED",
+    },
+    Fault {
         name: "words for a block that has gone",
         from: "if (threadIdx.x % 32 >= blocks) return;",
         to: "if (threadIdx.x % 32 >= CLUSTER) return;",

@@ -47,7 +47,7 @@ fn gives(test: &str, kernel: &str, shape: LaunchConfig, numbers: &[u32], expecte
 #[test]
 fn blocks_exchange_words_round_by_round() {
     let rounds = 9;
-    let mut words: [[u32; 6]; 2] = [[0; 6], std::array::from_fn(|w| w as u32)];
+    let mut words: [[u32; 7]; 2] = [[0; 7], std::array::from_fn(|w| w as u32)];
     for half in 0..2 * rounds as usize {
         let sum = words[1 - half % 2].iter().fold(0u32, |sum, word| sum.wrapping_mul(3).wrapping_add(*word));
         words[half % 2] = std::array::from_fn(|w| sum.wrapping_add(w as u32));
@@ -104,7 +104,7 @@ macro_rules! faults {
 faults! {
     words_read_without_a_wait: "exchange", [3, 1], ["race: Read of shared", "Write by thread"];
     words_read_after_a_barrier_only: "exchange", [3, 2], ["race: Read of shared", "Write by thread"];
-    an_expectation_before_all_have_seen_the_round: "exchange", [3, 3], ["race: a phase of the mbarrier", "of block rank 3 at"];
+    an_expectation_before_all_have_seen_the_round: "exchange", [3, 3], ["race: a phase of the mbarrier|race: Write of shared", "of block rank"];
     one_byte_too_many: "exchange", [3, 4], ["waits for ever", "0 arrivals and 1 bytes", "of block rank"];
     words_overwritten_while_they_are_read: "exchange", [3, 5], ["race: Write of shared|race: Read of shared"];
     words_overwritten_without_a_barrier: "exchange", [3, 6], ["race"];
@@ -112,6 +112,7 @@ faults! {
     a_block_that_has_not_begun: "exchange", [3, 8], ["may not have begun"];
     an_mbarrier_of_another_block: "exchange", [3, 9], ["the mbarrier of rank"];
     a_phase_too_far_ahead: "exchange", [1, 10], ["race|waits for ever"];
+    a_block_that_makes_nothing: "exchange", [3, 11], ["race: bytes for the mbarrier", "unordered with the end of its last phase"];
     more_arrivals_than_a_phase_has: "too_many_arrivals", [], ["1 arrivals at an mbarrier whose phase waits for 0"];
     fewer_arrivals_than_a_phase_has: "too_few_arrivals", [], ["waits for ever", "for 1 arrivals and 0 bytes"];
     an_mbarrier_that_nobody_initialised: "no_barrier_there", [], ["no mbarrier was initialised"];

@@ -350,7 +350,13 @@ impl Posted {
             return Err(failed(self.lane)("no mbarrier is there to count the bytes".to_owned()));
         };
         if let (Some(races), Some((ticket, release))) = (&mut *races, &self.release) {
-            races.land(*ticket, barrier.number);
+            if !races.land(*ticket, barrier.number, release) {
+                let what = format!(
+                    "race: bytes for the mbarrier at shared address {:#x} of block rank {}, unordered with the end of its last phase",
+                    self.barrier, self.rank
+                );
+                return Err(failed(self.lane)(what));
+            }
             races.gather(barrier.number, release);
         }
         let counted = barrier.expect(-(self.bytes.len() as i64)).and_then(|()| barrier.settle(races));

@@ -216,9 +216,9 @@ impl Races {
         self.order.signals.gather(mbarrier, release);
     }
 
-    /// An asynchronous store happens in the present phase of an mbarrier.
-    pub fn land(&mut self, post: u32, mbarrier: usize) {
-        self.order.signals.land(post, mbarrier);
+    /// An asynchronous store happens in the present phase of an mbarrier; says whether it could happen in none before.
+    pub fn land(&mut self, post: u32, mbarrier: usize, release: &Release) -> bool {
+        self.order.signals.land(post, mbarrier, release)
     }
 
     /// A phase of an mbarrier ends, or might have ended too early for one who waited for the phase before.
@@ -854,7 +854,7 @@ mod tests {
                 in_pair(&mut races, reader, Touch::Read, None)
             };
             let count = |races: &mut Races, m, number| {
-                races.land(number, m);
+                assert!(races.land(number, m, &Release::new()));
                 races.end_phase(m).unwrap();
             };
             assert!(run(&|races, m, number| (count(races, m, number), observe(races, m, reader, false)).1));
@@ -863,7 +863,7 @@ mod tests {
             assert!(!run(&|races, m, number| (count(races, m, number), meet(races)).1));
             let early = |races: &mut Races, m, number| {
                 races.end_phase(m).unwrap();
-                races.land(number, m);
+                assert!(!races.land(number, m, &Release::new()), "its thread knows of no phase");
                 observe(races, m, reader, false);
             };
             assert!(!run(&early), "it was counted in the phase after");
@@ -877,7 +877,7 @@ mod tests {
                 let mut races = pair();
                 let (mbarrier, number) = (races.add_mbarrier(), races.add_post());
                 assert!(post(&mut races, number, 64));
-                races.land(number, mbarrier);
+                assert!(races.land(number, mbarrier, &Release::new()));
                 races.end_phase(mbarrier).unwrap();
                 let readers = [1, 2, 40, 50];
                 for reader in readers {

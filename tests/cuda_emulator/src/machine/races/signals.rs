@@ -106,9 +106,12 @@ impl Signals {
         join(&mut self.mbarriers[number].gathered, release);
     }
 
-    /// An asynchronous store happens, and an mbarrier counts it.
-    pub fn land(&mut self, post: u32, number: usize) {
-        self.landed[post as usize] = Some((number, self.mbarriers[number].ended));
+    /// An asynchronous store happens, and an mbarrier counts it. Says whether its thread knew of all phases that have ended: if
+    /// not, the bytes might as well have come earlier and been counted in another one.
+    pub fn land(&mut self, post: u32, number: usize, release: &Release) -> bool {
+        let ended = self.mbarriers[number].ended;
+        self.landed[post as usize] = Some((number, ended));
+        release.get(1 + self.blocks + self.threads + number).copied().unwrap_or(0) >= ended
     }
 
     /// A phase of an mbarrier ends. Who saw the end of the one before must have been sure to see it.
