@@ -103,7 +103,7 @@
 //! [`Sums::Gemm`](crate::Sums::Gemm) takes products always, [`Sums::Auto`](crate::Sums::Auto) from so many rows or runs on as
 //! `handle` says. On the H100 a step of 10 000 chains of digits took 513 µs by products in `f32`, 181 in TF32, against 287
 //! canonical: at a tenth of the units on, sums of active units are the faster ones, so `Auto` leaves sweeps to them. An update of PCD-1
-//! with 784 × 2048 units and 512 rows and chains took 316 µs by products and 138 in TF32.
+//! with 784 × 2048 units and 512 rows and chains took 314 µs by products and 146 in TF32.
 //!
 //! TF32 takes the products to the tensor cores. It may round every weight to eleven bits and has a name of its own,
 //! [`Sums::GemmTf32`](crate::Sums::GemmTf32).
