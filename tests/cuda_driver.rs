@@ -6,13 +6,15 @@
 mod oracle;
 
 use harmonium::{
-    Algorithm, Chains, Cpu, Cuda, CudaError, Device, Error, Monitor, Purpose, Rbm, Settings, Sums, Trainer, Uniforms,
+    Algorithm, Chains, Cpu, Cuda, CudaError, Device, Error, Monitor, Program, Purpose, Rbm, Settings, Sums, Trainer,
+    Uniforms,
 };
 use oracle::{
     byte_rows,
     device::{self, apart, cuda, emulator, task},
     places, random_bytes, random_rbm, shape,
 };
+
 /// A few updates of either algorithm, free energies and what was watched.
 fn use_it(device: &Device) -> harmonium::Result<(Rbm, Vec<f64>)> {
     let shape = shape(70, 45);
@@ -198,6 +200,26 @@ fn without_cublas_there_are_canonical_sums_alone() {
     assert!(ended_well && said.contains("OutOfMemory { bytes: 4194304 }"), "{said}");
     let (ended_well, said) = apart(test, "", &[]);
     assert!(ended_well && said.contains("gemm: Ok("), "{said}");
+}
+
+/// Clusters of blocks need a device that has them, and a driver that takes the PTX for them; other kernels do the same without.
+#[test]
+fn clusters_where_device_and_driver_have_them() {
+    let test = "clusters_where_device_and_driver_have_them";
+    if task().is_some() {
+        let cuda = Cuda::with_program(0, Program::OwnPtx).expect("the emulator");
+        use_it(&cuda.clone().into()).expect("kernels");
+        println!("clusters: {}", cuda.has_clusters());
+        return;
+    }
+    if !emulator() {
+        return;
+    }
+    for (capability, driver, expected) in [("86", "13000", false), ("90", "13000", true), ("90", "12000", false)] {
+        let settings = [("HARMONIUM_EMULATOR_CAPABILITY", capability), ("HARMONIUM_EMULATOR_DRIVER", driver)];
+        let (ended_well, said) = apart(test, "", &settings);
+        assert!(ended_well && said.contains(&format!("clusters: {expected}")), "{settings:?}: {said}");
+    }
 }
 
 /// A block keeps the bits of both layers in its shared memory.
