@@ -62,6 +62,10 @@ pub enum Purpose {
     Diagnosis = 5,
     /// The order of rows.
     Shuffling = 6,
+    /// What of grey values becomes bits.
+    Binarising = 7,
+    /// Chains that follow log Z while a model is trained.
+    Tracking = 8,
 }
 
 /// A place in the sequence of random numbers of one seed and one purpose.
