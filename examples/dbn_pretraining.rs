@@ -25,7 +25,8 @@ impl SigmoidLayer {
 
     /// CD-1 on this layer's own W and b.
     fn pretrain(&mut self, cpu: &Cpu, data: &Dataset, epochs: usize, seed: u64) -> Result<()> {
-        let settings = Settings { algorithm: Algorithm::Cd, k: 1, monitor: Monitor::Reconstruction, seed };
+        let settings =
+            Settings { algorithm: Algorithm::Cd, k: 1, monitor: Monitor::Reconstruction, seed, ..Settings::default() };
         let mut visible_bias = vec![0.0; self.shape.n_visible()];
         let mut trainer = Trainer::new(cpu, self.shape, settings)?;
         let mut rbm =

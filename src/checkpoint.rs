@@ -15,6 +15,7 @@
 //! equal files: the fields of the object stand in alphabetical order.
 
 use crate::{
+    descent::Descent,
     diagnostics::{CheckUp, EquilibriumGap},
     error::{Error, Result},
     model,
@@ -413,13 +414,20 @@ impl Metadata {
             |EpochRow(updates, monitor, Exact(seconds))| Epoch::new(updates, monitor.map(|x: Exact| x.0), seconds);
         Ok(Checkpoint {
             rbm,
-            settings: Settings { algorithm, k: self.k, monitor: self.monitor, seed: self.seed },
+            settings: Settings {
+                algorithm,
+                k: self.k,
+                monitor: self.monitor,
+                seed: self.seed,
+                descent: Descent::default(),
+            },
             trainer: TrainerState {
                 chains: ChainState { hidden, betas, uniforms },
                 bit: self.bit,
                 updates: self.updates,
                 reported: self.reported,
                 watched: self.watched.0,
+                rule: None,
             },
             place: Place::new(self.epoch, self.batch, self.seconds.0),
             log: self.log.into_iter().map(epoch).collect(),

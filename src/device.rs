@@ -8,6 +8,7 @@ use crate::cuda::{self, Cuda};
 use crate::{
     cpu::Cpu,
     dataset::Dataset,
+    descent::{Pace, RuleState},
     error::{Error, Result},
     rbm::{Gradient, RbmMut, RbmRef},
     rows::Rows,
@@ -267,6 +268,8 @@ held! {
     States [Clone] = Chains by chains(shape: Shape, state: &ChainState);
     /// Room for updates on a device.
     Work = Work by work(shape: Shape);
+    /// What rules of descent keep on a device.
+    Rule = Rule by rule(shape: Shape, state: &RuleState);
 }
 
 /// The other verbs. What belongs to a device comes first, with the enum that holds it; the floors above have seen to it that
@@ -321,6 +324,12 @@ verbs! {
         parameters: Parameters = &mut Parameters, batch: On = On<'_>, chains: States = &States, work: Work = &mut Work;
         lr: f32
     ) -> ();
+    descend(
+        parameters: Parameters = &mut Parameters, batch: On = On<'_>, chains: States = &States, work: Work = &mut Work,
+        rule: Rule = &mut Rule; pace: Pace
+    ) -> ();
+    rule_state(rule: Rule = &Rule; shape: Shape) -> RuleState;
+    approach(parameters: Parameters = &mut Parameters, to: Parameters = &Parameters; share: f32) -> ();
     apply(parameters: Parameters = &mut Parameters; gradient: &Gradient, lr: f32) -> ();
 }
 

@@ -40,7 +40,7 @@
 //! | [`Cpu`], `Cuda` (feature `cuda`), [`Sums`] | the two kinds of devices, and the two ways in which each adds up |
 //! | [`Device`], [`Place`], [`Data`], [`Batch`] | a device as a value, by its name · rows where it can read them |
 //! | [`Resident`], [`Lent`] | parameters where a device computes with them: energies, conditionals, pseudo-likelihoods |
-//! | [`Chains`], [`Trainer`], [`monitor`] | Gibbs chains · CD-k and PCD-k · what is watched |
+//! | [`Chains`], [`Trainer`], [`descent`], [`monitor`] | Gibbs chains · CD-k and PCD-k · what updates make of a gradient · what is watched |
 //! | [`log_partition`], [`likelihood`], [`diagnostics`] | log Z: exact, or as an interval by annealing · log-likelihoods · the health of chains |
 //! | [`formats`], [`model`], [`checkpoint`], [`raster`] | files and pictures |
 //!
@@ -63,6 +63,7 @@ mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod dataset;
+pub mod descent;
 mod device;
 pub mod diagnostics;
 pub mod elementary;
@@ -93,6 +94,7 @@ pub use cpu::Cpu;
 #[cfg(feature = "cuda")]
 pub use cuda::{Cuda, Program, Sweeps};
 pub use dataset::Dataset;
+pub use descent::{Descent, RuleState};
 pub use device::{Batch, Data, Device, Place};
 #[cfg(feature = "cuda")]
 pub use error::CudaError;

@@ -117,6 +117,11 @@ impl<'a> RbmRef<'a> {
         Ok(Self { shape, weights, visible_bias, hidden_bias })
     }
 
+    /// Parameters that are known to be right.
+    pub(crate) fn of(shape: Shape, weights: &'a [f32], visible_bias: &'a [f32], hidden_bias: &'a [f32]) -> Self {
+        Self { shape, weights, visible_bias, hidden_bias }
+    }
+
     /// The sizes of the layers.
     pub fn shape(&self) -> Shape {
         self.shape

@@ -97,6 +97,22 @@ impl Resident {
         self.device.apply(&mut self.parameters, gradient, lr)
     }
 
+    /// θ ← θ + share·(θ' - θ), θ' being the parameters of `to`: a mean of parameters takes one more.
+    ///
+    /// `share`: finite. Canonical on every device. Costs a pass over the weights.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where `to` has another shape or the share is not finite, [`Error::Device`] where it is elsewhere.
+    pub fn approach(&mut self, to: &Resident, share: f32) -> Result<()> {
+        check("share", &[share], 1).map_err(|_| Error::Argument {
+            what: "share",
+            expected: "a finite number".into(),
+            found: share.to_string(),
+        })?;
+        self.check_belongs("rbm", &to.device, to.shape)?;
+        self.device.approach(&mut self.parameters, &to.parameters, share)
+    }
+
     /// The batch must have rows of this layer's units, and at least one.
     pub(crate) fn check_batch(&self, layer: Layer, batch: &Batch<'_>) -> Result<()> {
         let (units, expected) = (batch.units(), self.shape.units(layer));

@@ -14,7 +14,8 @@
 //! separately, so a short batch weighs its rows rightly. All of one update uses the parameters from before it.
 
 use crate::{
-    device::{Batch, Device, Work},
+    descent::{Descent, RuleState},
+    device::{Batch, Device, Rule, Work},
     error::{Error, Result},
     gibbs::{Chains, check_k},
     monitor::Monitor,
@@ -65,7 +66,7 @@ impl Algorithm {
 }
 
 /// What a [`Trainer`] does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// Contrastive divergence or its persistent form.
     pub algorithm: Algorithm,
@@ -75,12 +76,20 @@ pub struct Settings {
     pub monitor: Monitor,
     /// Chooses the chains' random numbers ([`Purpose::Training`]).
     pub seed: u64,
+    /// What updates make of the gradient.
+    pub descent: Descent,
 }
 
 impl Default for Settings {
     /// The tutorial's: PCD-15 with 20 chains, watched by pseudo-likelihood, seed 123.
     fn default() -> Self {
-        Self { algorithm: Algorithm::Pcd { n_chains: 20 }, k: 15, monitor: Monitor::PseudoLikelihood, seed: 123 }
+        Self {
+            algorithm: Algorithm::Pcd { n_chains: 20 },
+            k: 15,
+            monitor: Monitor::PseudoLikelihood,
+            seed: 123,
+            descent: Descent::default(),
+        }
     }
 }
 
@@ -111,6 +120,8 @@ pub struct TrainerState {
     pub reported: u64,
     /// The sum of the monitor over the updates since the last report.
     pub watched: f64,
+    /// What the rules of descent keep, where there are any.
+    pub rule: Option<RuleState>,
 }
 
 /// Trains an RBM, one batch at a time.
@@ -126,15 +137,19 @@ pub struct Trainer {
     bit: usize,
     updates: u64,
     reported: u64,
+    /// What the rules of descent keep; `None` where updates are plain.
+    rule: Option<Rule>,
 }
 
 impl Trainer {
     /// A trainer for RBMs of one shape on one device.
     ///
     /// # Errors
-    /// [`Error::Argument`] where k or the number of chains is 0.
+    /// [`Error::Argument`] where k or the number of chains is 0, or a number of the rules of descent is none that they can
+    /// work with.
     pub fn new(device: impl Into<Device>, shape: Shape, settings: Settings) -> Result<Self> {
         check_k(settings.k)?;
+        settings.descent.check()?;
         let n_chains = match settings.algorithm {
             Algorithm::Cd => 1,
             Algorithm::Pcd { n_chains } => n_chains,
@@ -142,7 +157,9 @@ impl Trainer {
         let device = device.into();
         let chains = Chains::new(&device, shape, n_chains, Uniforms::new(settings.seed, Purpose::Training))?;
         let work = device.work(shape)?;
-        Ok(Self { shape, settings, chains, work, bit: 0, updates: 0, reported: 0 })
+        let state = (!settings.descent.is_plain()).then(|| RuleState::new(shape, settings.descent));
+        let rule = state.map(|state| device.rule(shape, &state)).transpose()?;
+        Ok(Self { shape, settings, chains, work, bit: 0, updates: 0, reported: 0, rule })
     }
 
     /// A trainer that continues where another one, perhaps on another device, was: to the bit where both compute the same.
@@ -169,14 +186,24 @@ impl Trainer {
             let expected = format!("at most {}, the number of updates", state.updates);
             return fail("reported", expected, state.reported.to_string());
         }
+        settings.descent.check()?;
+        match &state.rule {
+            Some(rule) if !settings.descent.is_plain() => rule.check(shape, settings.descent)?,
+            None if settings.descent.is_plain() => {}
+            found => {
+                let text = |is_there| if is_there { "a state" } else { "none" };
+                return fail("rule", text(found.is_none()).into(), text(found.is_some()).into());
+            }
+        }
         let device = device.into();
         let chains = Chains::from_state(&device, shape, &state.chains)?;
         let mut work = device.work(shape)?;
         if settings.monitor.is_some() {
             device.watch_from(&mut work, state.watched)?;
         }
+        let rule = state.rule.as_ref().map(|rule| device.rule(shape, rule)).transpose()?;
         let TrainerState { bit, updates, reported, .. } = *state;
-        Ok(Self { shape, settings, chains, work, bit, updates, reported })
+        Ok(Self { shape, settings, chains, work, bit, updates, reported, rule })
     }
 
     /// All that lasts but the settings. Costs a read-back where the device is not the host.
@@ -185,7 +212,13 @@ impl Trainer {
     /// What the device says; on the CPU none.
     pub fn state(&self) -> Result<TrainerState> {
         let (chains, watched) = (self.chains.state()?, self.watched()?.unwrap_or(0.0));
-        Ok(TrainerState { chains, bit: self.bit, updates: self.updates, reported: self.reported, watched })
+        let rule = self.rule_state()?;
+        Ok(TrainerState { chains, bit: self.bit, updates: self.updates, reported: self.reported, watched, rule })
+    }
+
+    /// What the rules of descent keep, where there are any.
+    fn rule_state(&self) -> Result<Option<RuleState>> {
+        self.rule.as_ref().map(|rule| self.chains.device().rule_state(rule, self.shape)).transpose()
     }
 
     /// The sum of the monitor since the last report.
@@ -219,7 +252,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// One update: θ ← θ - lr·[`gradient`](Self::gradient).
+    /// One update: θ ← θ - lr·[`gradient`](Self::gradient), or what the rules of [`Settings::descent`] make of it.
     ///
     /// `batch`: at least one row of n_visible values in [0, 1]; `lr`: finite. The gradient is a mean over rows, so that the
     /// learning rate does not depend on the batch size. After the first update nothing is allocated.
@@ -233,7 +266,11 @@ impl Trainer {
         let device = rbm.device.clone();
         device.reading(batch, |batch| {
             self.phases(rbm, batch)?;
-            device.update(&mut rbm.parameters, batch.0, self.chains.states_mut(), &mut self.work, lr)
+            let (parameters, chains, work) = (&mut rbm.parameters, self.chains.states_mut(), &mut self.work);
+            match &mut self.rule {
+                None => device.update(parameters, batch.0, chains, work, lr),
+                Some(rule) => device.descend(parameters, batch.0, chains, work, rule, self.settings.descent.pace(lr)),
+            }
         })
     }
 

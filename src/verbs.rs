@@ -5,6 +5,7 @@
 //! shapes, devices and lengths first; so no verb can be reached from outside of the crate.
 
 use crate::{
+    descent::{Pace, RuleState},
     error::Result,
     names::names,
     rbm::{Gradient, RbmMut, RbmRef},
@@ -108,6 +109,8 @@ pub(crate) trait Memory: Sized {
     type Chains: Clone + Debug + Send + Sync;
     /// What an update needs besides: statistics of both phases. Reused, so that only the first update allocates.
     type Work: Debug + Send + Sync;
+    /// What rules of descent keep from update to update.
+    type Rule: Debug + Send + Sync;
     /// Some rows of data that the device can read.
     type Batch<'a>: Copy + Debug + Send + Sync;
 
@@ -119,6 +122,8 @@ pub(crate) trait Memory: Sized {
     fn chain_state(&self, chains: &Self::Chains) -> Result<ChainState>;
     /// Room for updates.
     fn work(&self, shape: Shape) -> Result<Self::Work>;
+    fn rule(&self, shape: Shape, state: &RuleState) -> Result<Self::Rule>;
+    fn rule_state(&self, rule: &Self::Rule, shape: Shape) -> Result<RuleState>;
 }
 
 /// One layer given the other.
@@ -195,6 +200,13 @@ pub(crate) trait Learning: Memory {
         &self, parameters: &mut Self::Parameters, batch: Self::Batch<'_>, chains: &Self::Chains, work: &mut Self::Work,
         lr: f32,
     ) -> Result<()>;
+    /// The same by the rules of descent.
+    fn descend(
+        &self, parameters: &mut Self::Parameters, batch: Self::Batch<'_>, chains: &Self::Chains, work: &mut Self::Work,
+        rule: &mut Self::Rule, pace: Pace,
+    ) -> Result<()>;
+    /// θ ← θ + share·(to - θ).
+    fn approach(&self, parameters: &mut Self::Parameters, to: &Self::Parameters, share: f32) -> Result<()>;
     /// θ ← θ - lr·gradient, for any gradient.
     fn apply(&self, parameters: &mut Self::Parameters, gradient: &Gradient, lr: f32) -> Result<()>;
 }

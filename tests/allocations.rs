@@ -77,7 +77,7 @@ for_each_host_device! {
             for monitor in [Monitor::None, Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction] {
                 let found = in_pool(1, || {
                     let mut rbm = Rbm::new(shape(nv, nh), 1);
-                    let settings = Settings { algorithm, k: 3, monitor, seed: 1 };
+                    let settings = Settings { algorithm, k: 3, monitor, seed: 1, ..Settings::default() };
                     let mut trainer = Trainer::new(&device, rbm.shape(), settings).expect("trainer");
                     let mut lent = rbm.lend(&device).expect("lent");
                     let data = byte_rows(&bytes, nv);

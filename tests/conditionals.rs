@@ -73,7 +73,7 @@ for_each_device! {
         let all: Vec<u8> = (0..=255).cycle().take(7 * nv).collect();
         let numbers: Vec<f32> = all.iter().map(|&x| f32::from(x) / 255.0).collect();
         for algorithm in [Algorithm::Cd, Algorithm::Pcd { n_chains: 3 }] {
-            let settings = Settings { algorithm, k: 2, monitor: Monitor::PseudoLikelihood, seed: 1 };
+            let settings = Settings { algorithm, k: 2, monitor: Monitor::PseudoLikelihood, seed: 1, ..Settings::default() };
             let bytes = device.load(byte_rows(&all, nv)).expect("data");
             let reals = device.load(rows(&numbers, nv)).expect("data");
             let one = trained(&device, &rbm, &bytes, settings);

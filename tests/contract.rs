@@ -26,7 +26,7 @@ fn assert_same(canonical: bool, found: &[f64], expected: &[f64], what: &str) {
 }
 
 fn settings(algorithm: Algorithm) -> Settings {
-    Settings { algorithm, k: 2, monitor: Monitor::PseudoLikelihood, seed: 5 }
+    Settings { algorithm, k: 2, monitor: Monitor::PseudoLikelihood, seed: 5, ..Settings::default() }
 }
 
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Cd, Algorithm::Pcd { n_chains: 6 }];

@@ -238,7 +238,7 @@ fn updates() {
     for (n, shape) in shapes().into_iter().enumerate() {
         let (algorithm, k) = runs[n % 3];
         let k = if shape.n_visible().max(shape.n_hidden()) > 300 { 2 } else { k };
-        let settings = Settings { algorithm, k, monitor: MONITORS[n % 4], seed: n as u64 };
+        let settings = Settings { algorithm, k, monitor: MONITORS[n % 4], seed: n as u64, ..Settings::default() };
         // The same size again, so that a graph is replayed; then another one.
         let sizes = [[2, 2, 2, 33], [33, 33, 1, 1], [1, 1, 2, 2]][n % 3];
         let rbm = model(shape, 100 + n as u64);
@@ -253,7 +253,7 @@ fn every_monitor_of_either_algorithm() {
     let bits = random_bits(10 * 37, 0.3, 5);
     for algorithm in [Algorithm::Cd, Algorithm::Pcd { n_chains: 2 }] {
         for monitor in MONITORS {
-            let settings = Settings { algorithm, k: 2, monitor, seed: 9 };
+            let settings = Settings { algorithm, k: 2, monitor, seed: 9, ..Settings::default() };
             same!(&format!("{settings:?}"), train(&model(shape, 6), rows(&bits, 37), settings, &[5, 5]));
         }
     }
@@ -266,7 +266,8 @@ fn the_golden_digest() {
     let Some(cuda) = cuda() else { return };
     let bytes = random_bytes(217 * 97, 0.4, 1);
     let data = cuda.load(byte_rows(&bytes, 97)).expect("data");
-    let settings = Settings { algorithm: Algorithm::Cd, k: 3, monitor: Monitor::Reconstruction, seed: 7 };
+    let settings =
+        Settings { algorithm: Algorithm::Cd, k: 3, monitor: Monitor::Reconstruction, seed: 7, ..Settings::default() };
     let mut rbm = random_rbm(shape(97, 131), 0.3, 2);
     let mut trainer = Trainer::new(&cuda, rbm.shape(), settings).expect("trainer");
     let mut lent = rbm.lend(&cuda).expect("lent");
@@ -311,7 +312,8 @@ fn annealing() {
 fn threads() {
     let Some(cuda) = cuda() else { return };
     let shape = shape(33, 31);
-    let settings = Settings { algorithm: Algorithm::Cd, k: 2, monitor: Monitor::PseudoLikelihood, seed: 1 };
+    let settings =
+        Settings { algorithm: Algorithm::Cd, k: 2, monitor: Monitor::PseudoLikelihood, seed: 1, ..Settings::default() };
     let bytes = random_bytes(8 * 33, 0.3, 7);
     let data = Rows::new(Values::U8(&bytes), 33).expect("rows");
     let device = Device::from(cuda);

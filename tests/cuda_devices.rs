@@ -40,8 +40,13 @@ struct Kit<'a> {
 
 impl<'a> Kit<'a> {
     fn new(device: Device, bytes: &'a [u8]) -> Self {
-        let settings =
-            Settings { algorithm: Algorithm::Pcd { n_chains: 3 }, k: 1, monitor: Monitor::PseudoLikelihood, seed: 1 };
+        let settings = Settings {
+            algorithm: Algorithm::Pcd { n_chains: 3 },
+            k: 1,
+            monitor: Monitor::PseudoLikelihood,
+            seed: 1,
+            ..Settings::default()
+        };
         let resident = random_rbm(square(), 0.5, 2).on(&device).expect("resident");
         let mut chains = Chains::new(&device, square(), 3, Uniforms::new(3, Purpose::Sampling)).expect("chains");
         chains.sweep(&resident, 1).expect("a sweep");

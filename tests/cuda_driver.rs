@@ -25,7 +25,8 @@ fn use_it(device: &Device) -> harmonium::Result<(Rbm, Vec<f64>)> {
     for (algorithm, monitor) in
         [(Algorithm::Pcd { n_chains: 3 }, Monitor::PseudoLikelihood), (Algorithm::Cd, Monitor::Reconstruction)]
     {
-        let mut trainer = Trainer::new(device, shape, Settings { algorithm, k: 3, monitor, seed: 3 })?;
+        let mut trainer =
+            Trainer::new(device, shape, Settings { algorithm, k: 3, monitor, seed: 3, ..Settings::default() })?;
         let mut lent = rbm.lend(device)?;
         for batch in [0..6, 6..12] {
             trainer.step(&mut lent, data.range(batch), 0.1)?;
@@ -47,8 +48,13 @@ fn an_update_is_three_launches_and_no_copy() {
         let mut rbm = random_rbm(shape, 0.5, 1);
         let bytes = random_bytes(12 * 70, 0.3, 2);
         let data = cuda.load(byte_rows(&bytes, 70)).expect("data");
-        let settings =
-            Settings { algorithm: Algorithm::Pcd { n_chains: 3 }, k: 3, monitor: Monitor::PseudoLikelihood, seed: 3 };
+        let settings = Settings {
+            algorithm: Algorithm::Pcd { n_chains: 3 },
+            k: 3,
+            monitor: Monitor::PseudoLikelihood,
+            seed: 3,
+            ..Settings::default()
+        };
         let mut trainer = Trainer::new(&cuda, shape, settings).expect("a trainer");
         let mut lent = rbm.lend(&cuda).expect("lent");
         for (first, said) in [(0, "first"), (4, "second"), (8, "third")] {

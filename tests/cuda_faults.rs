@@ -333,7 +333,8 @@ fn numbers(device: &Device) -> Result<Vec<f64>> {
         (Algorithm::Cd, Monitor::Reconstruction),
         (Algorithm::Pcd { n_chains: 2 }, Monitor::ExactPseudoLikelihood),
     ] {
-        let mut trainer = Trainer::new(device, shape, Settings { algorithm, k: 2, monitor, seed: 3 })?;
+        let mut trainer =
+            Trainer::new(device, shape, Settings { algorithm, k: 2, monitor, seed: 3, ..Settings::default() })?;
         let mut lent = rbm.lend(device)?;
         trainer.step(&mut lent, all, 0.1)?;
         let mut gradient = Gradient::zero(shape);
@@ -379,7 +380,8 @@ fn answers(device: &Device) -> Result<Vec<u64>> {
         (Algorithm::Cd, Monitor::Reconstruction),
         (Algorithm::Pcd { n_chains: 2 }, Monitor::ExactPseudoLikelihood),
     ] {
-        let mut trainer = Trainer::new(device, shape, Settings { algorithm, k: 3, monitor, seed: 3 })?;
+        let mut trainer =
+            Trainer::new(device, shape, Settings { algorithm, k: 3, monitor, seed: 3, ..Settings::default() })?;
         let mut lent = rbm.lend(device)?;
         for batch in [0..6, 6..12] {
             trainer.step(&mut lent, data.range(batch), 0.1)?;

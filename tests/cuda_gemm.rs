@@ -150,7 +150,7 @@ fn an_update_is_the_cpus() {
         let algorithm = if n % 2 == 0 { Algorithm::Pcd { n_chains: 33 } } else { Algorithm::Cd };
         let lr = 0.1f32;
         assert_some_seed(&format!("{shape:?}, {algorithm:?}"), |seed| {
-            let settings = Settings { algorithm, k: 2, monitor: monitors[n % 4], seed };
+            let settings = Settings { algorithm, k: 2, monitor: monitors[n % 4], seed, ..Settings::default() };
             let rbm = model(shape, seed);
             let x = random_values(7 * shape.n_visible(), 0.7, seed);
             let (expected, ends, state) = step(&cpu, &rbm, settings, &x, lr);
@@ -190,7 +190,7 @@ fn a_captured_update_is_the_same() {
         (Algorithm::Cd, Monitor::Reconstruction),
         (Algorithm::Pcd { n_chains: 3 }, Monitor::ExactPseudoLikelihood),
     ] {
-        let settings = Settings { algorithm, k: 2, monitor, seed: 3 };
+        let settings = Settings { algorithm, k: 2, monitor, seed: 3, ..Settings::default() };
         let run = |anew: bool| {
             let mut rbm = model(shape, 2);
             let mut trainer = Trainer::new(&gemm, shape, settings).expect("trainer");
@@ -355,7 +355,13 @@ fn products_are_taken_whatever_the_size() {
 fn sums_are_chosen_by_size() {
     let test = "sums_are_chosen_by_size";
     fn settings(n_chains: usize) -> Settings {
-        Settings { algorithm: Algorithm::Pcd { n_chains }, k: 1, monitor: Monitor::PseudoLikelihood, seed: 1 }
+        Settings {
+            algorithm: Algorithm::Pcd { n_chains },
+            k: 1,
+            monitor: Monitor::PseudoLikelihood,
+            seed: 1,
+            ..Settings::default()
+        }
     }
     type Call = fn(&Device, usize);
     let calls: [(&str, usize, usize, Call); 4] = [

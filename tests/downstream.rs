@@ -28,7 +28,7 @@ impl SigmoidLayer {
 }
 
 fn settings(seed: u64) -> Settings {
-    Settings { algorithm: Algorithm::Cd, k: 1, monitor: Monitor::Reconstruction, seed }
+    Settings { algorithm: Algorithm::Cd, k: 1, monitor: Monitor::Reconstruction, seed, ..Settings::default() }
 }
 
 /// Greedy pretraining of a stack: each layer's RBM sees the mean activations of the layer below. Returns the top's means

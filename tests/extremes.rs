@@ -119,7 +119,7 @@ for_each_device! {
             for algorithm in ALGORITHMS {
                 for monitor in [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction] {
                     let mut rbm = rbm.clone();
-                    let settings = Settings { algorithm, k: 2, monitor, seed: 5 };
+                    let settings = Settings { algorithm, k: 2, monitor, seed: 5, ..Settings::default() };
                     let mut trainer = Trainer::new(&device, shape(nv, nh), settings).expect("a trainer");
                     let mut lent = rbm.lend(&device).expect("lent");
                     (0..5).for_each(|_| trainer.step(&mut lent, batch, 0.1).expect("a step"));

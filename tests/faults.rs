@@ -43,8 +43,13 @@ struct Run {
 impl Run {
     fn new(from: Option<&Checkpoint>) -> Self {
         let cpu = Cpu::detect().expect("a CPU");
-        let settings =
-            Settings { algorithm: Algorithm::Pcd { n_chains: 5 }, k: 1, monitor: Monitor::PseudoLikelihood, seed: 3 };
+        let settings = Settings {
+            algorithm: Algorithm::Pcd { n_chains: 5 },
+            k: 1,
+            monitor: Monitor::PseudoLikelihood,
+            seed: 3,
+            ..Settings::default()
+        };
         let trainer = match from {
             Some(from) => Trainer::from_state(cpu, shape(NV, NH), settings, &from.trainer),
             None => Trainer::new(cpu, shape(NV, NH), settings),

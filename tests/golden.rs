@@ -54,7 +54,8 @@ fn the_tutorials_tensors() {
 #[test]
 fn contrastive_divergence_at_ragged_sizes() {
     let data = Dataset::from_u8(random_bytes(217 * 97, 0.4, 1), 97).expect("rows");
-    let settings = Settings { algorithm: Algorithm::Cd, k: 3, monitor: Monitor::Reconstruction, seed: 7 };
+    let settings =
+        Settings { algorithm: Algorithm::Cd, k: 3, monitor: Monitor::Reconstruction, seed: 7, ..Settings::default() };
     for isa in Isa::available() {
         let found = trained(isa, random_rbm(shape(97, 131), 0.3, 2), &data, 7, settings, 0.05);
         assert_eq!(found, "44eeb6607e0a2b0dd179561f3a83b6f8e8b7b9dfb555697d8804fe33d72a8c6f", "{}", isa.name());

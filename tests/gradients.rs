@@ -95,7 +95,7 @@ for_each_device! {
             let rbm = random_rbm(shape(nv, nh), 2.0 / (nv.max(nh) as f64).sqrt(), seed);
             let data = random_values(n * nv, density, seed ^ 1);
             let algorithm = if chains == 0 { Algorithm::Cd } else { Algorithm::Pcd { n_chains: chains } };
-            let settings = Settings { algorithm, k, monitor: Monitor::None, seed };
+            let settings = Settings { algorithm, k, monitor: Monitor::None, seed, ..Settings::default() };
             let mut trainer = Trainer::new(&device, rbm.shape(), settings).expect("trainer");
             let model = Exact::of(&rbm);
             for _ in 0..2 {
@@ -173,7 +173,7 @@ for_each_device! {
         let data = x.repeat(n);
         let row = rows_f64(&x, nv).remove(0);
         for k in [1, 2, 3, 30] {
-            let settings = Settings { algorithm: Algorithm::Cd, k, monitor: Monitor::None, seed: 40 + k as u64 };
+            let settings = Settings { algorithm: Algorithm::Cd, k, monitor: Monitor::None, seed: 40 + k as u64, ..Settings::default() };
             let mut trainer = Trainer::new(&device, rbm.shape(), settings).expect("trainer");
             let mut found = vec![0.0; model.theta.len()];
             for _ in 0..updates {

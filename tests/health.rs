@@ -85,8 +85,13 @@ fn check_ups_start_at_rows_of_all_classes() {
 
     let file = fs::File::open(&path).expect("data");
     let data = idx::read_idx(file, "data").expect("an IDX file").into_dataset().expect("rows");
-    let settings =
-        Settings { algorithm: Algorithm::Pcd { n_chains: 7 }, k: 2, monitor: Monitor::PseudoLikelihood, seed: 123 };
+    let settings = Settings {
+        algorithm: Algorithm::Pcd { n_chains: 7 },
+        k: 2,
+        monitor: Monitor::PseudoLikelihood,
+        seed: 123,
+        ..Settings::default()
+    };
     let cpu = Cpu::detect().expect("a CPU");
     let mut rbm = Rbm::new(shape(15, 8), 123).on(cpu).expect("resident");
     let mut trainer = Trainer::new(cpu, rbm.shape(), settings).expect("a trainer");

@@ -47,7 +47,7 @@ fn the_other_verbs() {
         chains.sweep(&resident, 1).expect("a sweep");
         chains.visible(&resident, &mut Activations::default()).expect("means");
         for monitor in [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction] {
-            let settings = Settings { algorithm: Algorithm::Cd, k: 1, monitor, seed: 1 };
+            let settings = Settings { algorithm: Algorithm::Cd, k: 1, monitor, seed: 1, ..Settings::default() };
             let mut trainer = Trainer::new(cpu, shape, settings).expect("a trainer");
             let mut rbm = rbm.clone();
             let mut lent = rbm.lend(cpu).expect("lent");

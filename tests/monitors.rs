@@ -101,7 +101,7 @@ fn assert_same(found: f64, expected: f64, what: &str) {
 }
 
 fn settings(algorithm: Algorithm, k: usize, monitor: Monitor) -> Settings {
-    Settings { algorithm, k, monitor, seed: 77 }
+    Settings { algorithm, k, monitor, seed: 77, ..Settings::default() }
 }
 
 for_each_device! {

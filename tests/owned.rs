@@ -47,7 +47,7 @@ impl Estimator {
 }
 
 fn settings(algorithm: Algorithm, seed: u64) -> Settings {
-    Settings { algorithm, k: 2, monitor: Monitor::PseudoLikelihood, seed }
+    Settings { algorithm, k: 2, monitor: Monitor::PseudoLikelihood, seed, ..Settings::default() }
 }
 
 fn data(units: usize, seed: u64) -> Dataset {

@@ -54,7 +54,7 @@ for_each_device! {
     fn the_library_goes_on_at_every_update(device) {
         for algorithm in ALGORITHMS {
             for monitor in MONITORS {
-                let settings = Settings { algorithm, k: 2, monitor, seed: 9 };
+                let settings = Settings { algorithm, k: 2, monitor, seed: 9, ..Settings::default() };
                 let (whole, reports) = in_pool(2, || go_on(&device, settings, None, UPDATES));
                 for stop in 1..UPDATES {
                     let (before, after) = if stop % 2 == 0 { (1, 3) } else { (3, 1) };

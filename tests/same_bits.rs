@@ -126,7 +126,7 @@ fn pcd(n_chains: usize) -> Algorithm {
 
 /// 300 updates at a ragged size.
 fn run(nv: usize, nh: usize, data: Dataset, algorithm: Algorithm, k: usize, monitor: Monitor) {
-    let settings = Settings { algorithm, k, monitor, seed: (nv * 1000 + nh) as u64 };
+    let settings = Settings { algorithm, k, monitor, seed: (nv * 1000 + nh) as u64, ..Settings::default() };
     Run { shape: shape(nv, nh), data, batch: 7, settings, updates: 300 }.check();
 }
 
@@ -182,7 +182,7 @@ fn many_rows_and_chains() {
         (pcd(3), 0.8, Monitor::ExactPseudoLikelihood),
         (pcd(200), 0.8, Monitor::PseudoLikelihood),
     ] {
-        let settings = Settings { algorithm, k: 2, monitor, seed: 12 };
+        let settings = Settings { algorithm, k: 2, monitor, seed: 12, ..Settings::default() };
         let data = bytes(230, 67, density, 12);
         Run { shape: shape(67, 83), data, batch: 150, settings, updates: 2 }.check();
     }
@@ -206,7 +206,7 @@ fn pictures(n: usize) -> Dataset {
 fn the_tutorials_shape() {
     // A few updates against the naive program, which takes its time.
     for algorithm in [CD, pcd(20)] {
-        let settings = Settings { algorithm, k: 2, monitor: Monitor::PseudoLikelihood, seed: 1 };
+        let settings = Settings { algorithm, k: 2, monitor: Monitor::PseudoLikelihood, seed: 1, ..Settings::default() };
         Run { shape: shape(784, 500), data: pictures(60), batch: 20, settings, updates: 3 }.check();
     }
 }
@@ -446,7 +446,8 @@ fn a_step_is_gradient_and_apply() {
             for threads in [1, 3] {
                 in_pool(threads, || {
                     let device = Cpu::with_isa(isa);
-                    let settings = Settings { algorithm, k: 2, monitor: Monitor::None, seed: 28 };
+                    let settings =
+                        Settings { algorithm, k: 2, monitor: Monitor::None, seed: 28, ..Settings::default() };
                     let (mut one, mut two) = (random_rbm(shape, 0.3, 28), random_rbm(shape, 0.3, 28));
                     let mut first = Trainer::new(device, shape, settings).expect("trainer");
                     let mut second = Trainer::new(device, shape, settings).expect("trainer");
@@ -475,7 +476,7 @@ fn the_gradient_is_the_naive_one() {
         let rbm = random_rbm(shape(97, 131), 0.3, 29);
         let model = Canonical::of(&rbm);
         let data = random_values(7 * 97, density, 29);
-        let settings = Settings { algorithm, k: 3, monitor: Monitor::Reconstruction, seed: 29 };
+        let settings = Settings { algorithm, k: 3, monitor: Monitor::Reconstruction, seed: 29, ..Settings::default() };
         for isa in Isa::available() {
             let device = Cpu::with_isa(isa);
             let mut naive = CanonicalTrainer::new(&model, algorithm, 3, &Uniforms::new(29, Purpose::Training));

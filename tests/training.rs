@@ -48,7 +48,7 @@ fn learn(device: &Device, algorithm: Algorithm, lr: f32, seed: u64) -> Vec<f64> 
     let data = bars_and_stripes();
     let exact = rows_f64(&data, SIDE * SIDE);
     let mut rbm = Rbm::new(shape(SIDE * SIDE, 9), seed);
-    let settings = Settings { algorithm, k: 10, monitor: Monitor::None, seed };
+    let settings = Settings { algorithm, k: 10, monitor: Monitor::None, seed, ..Settings::default() };
     let mut trainer = Trainer::new(device, rbm.shape(), settings).expect("trainer");
     let mut lent = rbm.lend(device).expect("lent");
     // Each picture several times: chains enough to make the gradient quiet.

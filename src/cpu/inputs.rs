@@ -187,6 +187,23 @@ impl Inputs {
         }
     }
 
+    /// The sum of the values of row `r`, each times the weight of its unit, in ascending order by fused multiply-add.
+    pub fn weighted_total(&self, r: usize, weights: &[f32]) -> f32 {
+        let n = self.list_lengths()[r] as usize;
+        let first = r * stride(self.units);
+        match self.form {
+            Form::Dense | Form::Gemm => (0..self.units)
+                .map(|i| self.values[self.place(r * tiles(self.units) + i / TILE) + i % TILE])
+                .zip(weights)
+                .fold(0.0, |sum, (x, &weight)| x.mul_add(weight, sum)),
+            _ if self.bits => self.places[first..][..n].iter().fold(0.0, |sum, &place| sum + weights[place as usize]),
+            _ => {
+                let list = self.places[first..][..n].iter().zip(&self.values[first..]);
+                list.fold(0.0, |sum, (&place, x)| x.mul_add(weights[place as usize], sum))
+            }
+        }
+    }
+
     /// Makes all sums over the units of the layer `given`, where that is a matrix library's work: for [`sums`](Self::sums).
     pub fn multiply_weights(&mut self, parameters: &CpuParameters, given: Layer) {
         let shape = parameters.shape;

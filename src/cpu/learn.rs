@@ -8,6 +8,7 @@
 
 use super::{
     chains::CpuChains,
+    descend::CpuRule,
     host::Cpu,
     inputs::Inputs,
     statistics::{CpuWork, Panels, Scales, Statistics},
@@ -15,6 +16,7 @@ use super::{
     tiles::{CpuParameters, Row, TILE, VECTORS, tiles, vectors},
 };
 use crate::{
+    descent::Pace,
     error::Result,
     lanes::{
         LANES, Wide, dispatch,
@@ -119,6 +121,19 @@ impl Learning for Cpu {
         Ok(())
     }
 
+    fn descend(
+        &self, parameters: &mut CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork,
+        rule: &mut CpuRule, pace: Pace,
+    ) -> Result<()> {
+        self.descend_by_rule(parameters, batch, chains, work, rule, pace);
+        Ok(())
+    }
+
+    fn approach(&self, parameters: &mut CpuParameters, to: &CpuParameters, share: f32) -> Result<()> {
+        self.approach_parameters(parameters, to, share);
+        Ok(())
+    }
+
     fn apply(&self, parameters: &mut CpuParameters, gradient: &Gradient, lr: f32) -> Result<()> {
         let (shape, target) = (parameters.shape, Target::Update { lr });
         let (units, blocks, rows) = (shape.n_hidden(), parameters.blocks, parameters.block_rows());
@@ -181,19 +196,42 @@ pub(super) fn gradient(cpu: Cpu, shape: Shape, statistics: Statistics<'_>, panel
 
 /// What a worker needs for its visible tiles.
 #[derive(Default)]
-struct TileScratch {
+pub(super) struct TileScratch {
     /// The units of a visible tile in the rows and in the chains.
-    rows: Inputs,
-    chains: Inputs,
+    pub rows: Inputs,
+    pub chains: Inputs,
     /// Both sums for a block.
     sums: [Vec<Row>; 2],
+}
+
+impl TileScratch {
+    /// Takes the units of a visible tile in the rows and in the chains.
+    pub fn take(&mut self, cpu: Cpu, statistics: Statistics<'_>, shape: Shape, tile: usize) {
+        let Self { rows, chains, sums } = self;
+        let (units, width) = (TILE.min(shape.n_visible() - tile * TILE), tiles(shape.n_hidden()));
+        rows.take_columns(cpu, statistics.batch, tile, statistics.row_weights);
+        chains.take_bit_columns(cpu, statistics.visible, tiles(shape.n_visible()), tile, units);
+        rows.multiply_rows(statistics.positive, width);
+        chains.multiply_rows(statistics.negative, width);
+        sums.iter_mut().for_each(|sums| sums.resize(TILE, Row::ZERO));
+    }
+
+    /// The sums over the rows and over the chains for the block with tile `hidden`.
+    pub fn terms<'a>(&'a mut self, cpu: Cpu, shape: Shape, panels: &'a Panels, hidden: usize) -> [Terms<'a>; 2] {
+        let Self { rows, chains, sums: [made, others] } = self;
+        let vectors = vectors(shape.n_hidden(), hidden);
+        [(&*rows, &panels.positive, made), (&*chains, &panels.negative, others)].map(|(inputs, panels, room)| {
+            let panel = panels.len() / tiles(shape.n_hidden());
+            inputs.terms(cpu.isa, &panels[hidden * panel..][..panel], hidden, vectors, room)
+        })
+    }
 }
 
 thread_local! {
     static SCRATCH: RefCell<TileScratch> = RefCell::default();
 }
 
-fn with_scratch<T>(f: impl FnOnce(&mut TileScratch) -> T) -> T {
+pub(super) fn with_scratch<T>(f: impl FnOnce(&mut TileScratch) -> T) -> T {
     SCRATCH.with_borrow_mut(f)
 }
 
@@ -215,15 +253,11 @@ impl VisibleTile<'_> {
     /// Takes the tile's units in the rows and the chains, and learns their biases. Gives the units that are known to keep
     /// their weights, in the bits of a word: a unit that is 0 everywhere has gradient 0, and w - lr·0 is w to the bit, so
     /// that pixels at the border cost nothing.
-    fn prepare(&self, TileScratch { rows, chains, sums }: &mut TileScratch, bias: &mut [f32]) -> u64 {
+    fn prepare(&self, scratch: &mut TileScratch, bias: &mut [f32]) -> u64 {
         let Self { cpu, shape, tile, statistics, target, .. } = *self;
-        let (units, width) = (self.units(), tiles(shape.n_hidden()));
-        rows.take_columns(cpu, statistics.batch, tile, statistics.row_weights);
-        chains.take_bit_columns(cpu, statistics.visible, tiles(shape.n_visible()), tile, units);
-        rows.multiply_rows(statistics.positive, width);
-        chains.multiply_rows(statistics.negative, width);
-        sums.iter_mut().for_each(|sums| sums.resize(TILE, Row::ZERO));
-        for (i, bias) in bias[..units].iter_mut().enumerate() {
+        scratch.take(cpu, statistics, shape, tile);
+        let TileScratch { rows, chains, .. } = scratch;
+        for (i, bias) in bias[..self.units()].iter_mut().enumerate() {
             *bias = target.of(*bias, statistics.scales.combine(rows.total(i), chains.total(i)));
         }
         if target.keeps_at_rest() { rows.idle() & chains.idle() } else { 0 }
@@ -234,15 +268,9 @@ impl VisibleTile<'_> {
         &self, scratch: &mut TileScratch, hidden: usize, idle: u64, weights: &mut [Row], step: usize, ahead: &[Row],
     ) {
         let Self { cpu, shape, statistics, panels, target, .. } = *self;
-        let TileScratch { rows, chains, sums: [made, others] } = scratch;
-        let vectors = vectors(shape.n_hidden(), hidden);
-        let (positive, negative) = (&panels.positive, &panels.negative);
-        let terms = [(&*rows, positive, made), (&*chains, negative, others)].map(|(inputs, panels, room)| {
-            let panel = panels.len() / tiles(shape.n_hidden());
-            inputs.terms(cpu.isa, &panels[hidden * panel..][..panel], hidden, vectors, room)
-        });
+        let terms = scratch.terms(cpu, shape, panels, hidden);
         let (isa, units, scales) = (cpu.isa, self.units(), statistics.scales);
-        match vectors {
+        match vectors(shape.n_hidden(), hidden) {
             1 => learn_block::<1>(isa, weights, step, ahead, terms, units, idle, scales, target),
             2 => learn_block::<2>(isa, weights, step, ahead, terms, units, idle, scales, target),
             3 => learn_block::<3>(isa, weights, step, ahead, terms, units, idle, scales, target),
@@ -274,7 +302,7 @@ dispatch! {
     }
 
     /// Writes the transpose of a block, if there is to be one, but for idle units.
-    fn transpose_block(|l| weights: &[Row], transposed: &mut [Row], vectors: usize, idle: u64) {
+    pub(super) fn transpose_block(|l| weights: &[Row], transposed: &mut [Row], vectors: usize, idle: u64) {
         for (group, rows) in weights.as_chunks().0.iter().enumerate().take(transposed.len() / LANES) {
             if (idle >> (group * LANES)) as u16 == u16::MAX {
                 continue;

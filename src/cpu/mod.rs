@@ -13,11 +13,12 @@
 //!
 //! The order of the files is that of the data: `host` (the device), `tiles` (how numbers are kept), `inputs` (which units are
 //! on), `sums` and `gemm` (from one layer to the other), `layers` (bias, sigmoid, sample), `groups` (all of them for a group of
-//! rows), `conditionals`, `chains`, `anneal`, `pseudo_likelihood`, `statistics`, `learn`, `energies`, `phases`.
+//! rows), `conditionals`, `chains`, `anneal`, `pseudo_likelihood`, `statistics`, `learn`, `descend`, `energies`, `phases`.
 
 mod anneal;
 mod chains;
 mod conditionals;
+mod descend;
 mod energies;
 mod gemm;
 mod groups;
@@ -34,6 +35,7 @@ mod tiles;
 pub use host::Cpu;
 
 use crate::{
+    descent::RuleState,
     error::Result,
     rbm::{RbmMut, RbmRef},
     rows::Rows,
@@ -41,6 +43,7 @@ use crate::{
     verbs::{ChainState, Memory},
 };
 use chains::CpuChains;
+use descend::CpuRule;
 use statistics::CpuWork;
 use tiles::CpuParameters;
 
@@ -48,6 +51,7 @@ impl Memory for Cpu {
     type Parameters = CpuParameters;
     type Chains = CpuChains;
     type Work = CpuWork;
+    type Rule = CpuRule;
     type Batch<'a> = Rows<'a>;
 
     fn upload(&self, rbm: RbmRef<'_>) -> Result<CpuParameters> {
@@ -73,5 +77,13 @@ impl Memory for Cpu {
 
     fn work(&self, _: Shape) -> Result<CpuWork> {
         Ok(CpuWork::default())
+    }
+
+    fn rule(&self, shape: Shape, state: &RuleState) -> Result<CpuRule> {
+        Ok(CpuRule::new(*self, shape, state))
+    }
+
+    fn rule_state(&self, rule: &CpuRule, shape: Shape) -> Result<RuleState> {
+        Ok(rule.state(shape))
     }
 }

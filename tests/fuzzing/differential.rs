@@ -118,7 +118,7 @@ pub fn run(bytes: &[u8]) {
         assert_eq!(out.sample, naive.0.sample, "{what}: chains' visible samples");
         assert_eq!(fast.hidden().expect("hidden"), naive.1, "{what}: chains' hidden samples");
 
-        let settings = Settings { algorithm, k, monitor: Monitor::None, seed: u64::from(seed) };
+        let settings = Settings { algorithm, k, monitor: Monitor::None, seed: u64::from(seed), ..Settings::default() };
         let mut rbm = rbm.clone();
         let mut trainer = Trainer::new(cpu, shape, settings).expect("a trainer");
         let mut lent = rbm.lend(cpu).expect("lent");

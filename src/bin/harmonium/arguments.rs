@@ -416,7 +416,7 @@ impl Train {
 
     pub fn settings(&self) -> Settings {
         let monitor = self.monitor.unwrap_or(Monitor::None);
-        Settings { algorithm: self.algorithm, k: self.k, monitor, seed: self.seed }
+        Settings { algorithm: self.algorithm, k: self.k, monitor, seed: self.seed, descent: Descent::default() }
     }
 
     /// All options that a checkpoint keeps; null where there is nothing to keep.

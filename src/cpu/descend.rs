@@ -1,0 +1,457 @@
+//! Updates by rules of descent on the CPU; [`descent`](crate::descent) has the formulas.
+//!
+//! Three passes, each split among the threads: over rows and chains, which makes the means that count from offsets and two
+//! numbers for each row; over the hidden tiles; and over the visible tiles with all their weights, as a plain update does it.
+
+use super::{
+    chains::CpuChains,
+    groups::{self, spread_row},
+    host::Cpu,
+    layers::{self, total},
+    learn::{TileScratch, transpose_block, with_scratch},
+    statistics::{CpuWork, Panels, Scales, Statistics},
+    sums::Terms,
+    tiles::{CpuParameters, Row, TILE, VECTORS, gather, spread, tiles, vectors},
+};
+use crate::{
+    descent::{
+        Pace, RuleState,
+        centring::{centre, centred, next_offset},
+        decay::decayed,
+        momentum::next_velocity,
+        sparsity::pull,
+    },
+    lanes::{
+        LANES, One, Vector, Wide, dispatch,
+        threads::{RowsMut, in_parts, share},
+    },
+    rbm::{Gradient, Rbm, RbmRef},
+    rows::Rows,
+    shape::Shape,
+};
+
+/// What rules of descent keep on the CPU, and what an update makes of it.
+#[derive(Debug)]
+pub struct CpuRule {
+    /// μ, λ and q.
+    visible_offset: Vec<Row>,
+    hidden_offset: Vec<Row>,
+    hidden_mean: Vec<Row>,
+    /// Laid out like the parameters, without transposed weights.
+    velocity: Option<CpuParameters>,
+    /// What visible units count from, and the hidden units of data and of chains.
+    centre: Vec<Row>,
+    shifts: [Vec<Row>; 2],
+    /// P̂ and N̂, rows × tiles.
+    centred: [Vec<Row>; 2],
+    /// a and d of each row and of each chain.
+    factors: [Factors; 2],
+    /// ĝ.
+    slope: Vec<Row>,
+}
+
+/// The weights of rows in the gradients of the visible bias, a, and of the hidden one, d.
+#[derive(Debug, Default)]
+struct Factors {
+    visible: Vec<f32>,
+    hidden: Vec<f32>,
+}
+
+impl CpuRule {
+    pub(super) fn new(cpu: Cpu, shape: Shape, state: &RuleState) -> Self {
+        let hidden = |values: &[f32]| spread(values, shape.n_hidden());
+        Self {
+            visible_offset: spread(&state.visible_offset, shape.n_visible()),
+            hidden_offset: hidden(&state.hidden_offset),
+            hidden_mean: hidden(&state.hidden_mean),
+            velocity: state.velocity.as_ref().map(|velocity| velocity_of(cpu, shape, velocity)),
+            centre: Vec::new(),
+            shifts: Default::default(),
+            centred: Default::default(),
+            factors: Default::default(),
+            slope: vec![Row::ZERO; tiles(shape.n_hidden())],
+        }
+    }
+
+    pub(super) fn state(&self, shape: Shape) -> RuleState {
+        let flat = |tiled: &[Row], units: usize| {
+            let mut flat = vec![0.0; units];
+            gather(tiled, units, &mut flat);
+            flat
+        };
+        RuleState {
+            visible_offset: flat(&self.visible_offset, shape.n_visible()),
+            hidden_offset: flat(&self.hidden_offset, shape.n_hidden()),
+            hidden_mean: flat(&self.hidden_mean, shape.n_hidden()),
+            velocity: self.velocity.as_ref().map(|velocity| {
+                let mut numbers = Rbm::zero(shape);
+                velocity.write(numbers.view_mut());
+                let (weights, visible_bias, hidden_bias) = numbers.into_parts();
+                Gradient { weights, visible_bias, hidden_bias }
+            }),
+        }
+    }
+
+    /// What this update counts from.
+    fn prepare(&mut self, shape: Shape, pace: Pace) {
+        let Self { visible_offset, hidden_offset, hidden_mean, centre: centres, shifts: [of_data, of_chains], .. } =
+            self;
+        for (from, to) in [(&*visible_offset, &mut *centres), (hidden_offset, of_data), (hidden_offset, of_chains)] {
+            to.clear();
+            to.extend_from_slice(from);
+        }
+        centres.iter_mut().flat_map(Row::units_mut).for_each(|offset| *offset = centre(One, *offset));
+        // There is no pull on what is no unit.
+        let means = hidden_mean.iter().flat_map(Row::units).take(shape.n_hidden());
+        for (shift, &mean) in of_data.iter_mut().flat_map(Row::units_mut).zip(means) {
+            *shift += pull(One, mean, pace.target, pace.cost);
+        }
+    }
+}
+
+fn velocity_of(cpu: Cpu, shape: Shape, velocity: &Gradient) -> CpuParameters {
+    let Gradient { weights, visible_bias, hidden_bias } = velocity;
+    let mut numbers = CpuParameters::new(RbmRef::of(shape, weights, visible_bias, hidden_bias), cpu.gemm);
+    numbers.transposed = Vec::new();
+    numbers
+}
+
+impl Cpu {
+    pub(super) fn descend_by_rule(
+        self, parameters: &mut CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork,
+        rule: &mut CpuRule, pace: Pace,
+    ) {
+        let shape = parameters.shape;
+        rule.prepare(shape, pace);
+        let width = tiles(shape.n_hidden());
+        let CpuRule { centre, shifts, centred, factors, hidden_offset, .. } = rule;
+        let square = {
+            let mut partial = [0.0; LANES];
+            layers::add_products(self.isa, centre, centre, &mut partial);
+            total(partial)
+        };
+        for (phase, (means, shift)) in [&work.positive, &chains.hidden_mean].into_iter().zip(&*shifts).enumerate() {
+            let (centred, Factors { visible, hidden }) = (&mut centred[phase], &mut factors[phase]);
+            let n = means.len() / width;
+            centred.resize(means.len(), Row::ZERO);
+            visible.resize(n, 0.0);
+            hidden.resize(n, 0.0);
+            let (centre, hidden_offset) = (&*centre, &*hidden_offset);
+            let job = (RowsMut::new(width, centred), RowsMut::new(1, visible), RowsMut::new(1, hidden));
+            share(job, &|(mut centred, visible, hidden)| {
+                groups::with_scratch(|scratch| {
+                    for n in 0..visible.values.len() {
+                        let r = visible.first + n;
+                        let to = centred.part(n..n + 1).values;
+                        let mut partial = [0.0; LANES];
+                        let means = &means[r * width..][..width];
+                        shifted(self.isa, means, shift, hidden_offset, to, shape.n_hidden(), &mut partial);
+                        visible.values[n] = (1.0 - total(partial)) as f32;
+                        let mut partial = [0.0; LANES];
+                        if phase == 0 {
+                            spread_row(batch, r, &mut scratch.row);
+                            layers::add_products(self.isa, &scratch.row, centre, &mut partial);
+                        } else {
+                            let words = tiles(shape.n_visible());
+                            add_active(self.isa, &chains.visible[r * words..][..words], centre, &mut partial);
+                        }
+                        hidden.values[n] = (1.0 - (total(partial) - square)) as f32;
+                    }
+                });
+            });
+        }
+        self.descend_from(parameters, batch, chains, &mut work.panels, rule, pace);
+    }
+
+    /// The passes over hidden and visible tiles.
+    fn descend_from(
+        self, parameters: &mut CpuParameters, batch: Rows<'_>, chains: &CpuChains, panels: &mut Panels,
+        rule: &mut CpuRule, pace: Pace,
+    ) {
+        let shape = parameters.shape;
+        let CpuRule {
+            visible_offset,
+            hidden_offset,
+            hidden_mean,
+            velocity,
+            centre,
+            shifts,
+            centred,
+            factors,
+            slope,
+            ..
+        } = rule;
+        let [positive, negative] = &*centred;
+        let statistics = Statistics { positive, negative, ..Statistics::of_update(batch, positive, chains) };
+        let (weights_velocity, visible_velocity, hidden_velocity) = match velocity {
+            Some(CpuParameters { weights, visible_bias, hidden_bias, .. }) => {
+                (Some(weights), Some(visible_bias), Some(hidden_bias))
+            }
+            None => (None, None, None),
+        };
+        fn tiled(rows: &mut [Row]) -> RowsMut<'_, Row> {
+            RowsMut::new(1, rows)
+        }
+        let (positive_panel, negative_panel) = panels.of(statistics, tiles(shape.n_hidden()));
+        let job = (
+            (tiled(&mut parameters.hidden_bias), positive_panel, negative_panel),
+            (tiled(hidden_offset), tiled(hidden_mean), tiled(slope), hidden_velocity.map(|rows| tiled(rows))),
+        );
+        share(job, &|job| {
+            in_parts(job, 1, |((bias, positive, negative), (offset, mean, slope, velocity))| {
+                let tile = bias.first;
+                hidden_tile(
+                    self.isa,
+                    tile,
+                    positive.values,
+                    negative.values,
+                    statistics,
+                    factors,
+                    &shifts[0][tile],
+                    pace,
+                    HiddenTile {
+                        bias: &mut bias.values[0],
+                        offset: &mut offset.values[0],
+                        mean: &mut mean.values[0],
+                        slope: &mut slope.values[0],
+                        velocity: velocity.map(|velocity| &mut velocity.values[0]),
+                    },
+                );
+            });
+        });
+        let (panels, blocks, rows, slope, factors) =
+            (&*panels, parameters.blocks, parameters.block_rows(), &*slope, &*factors);
+        let sum = |factors: &Factors| factors.visible.iter().fold(0.0, |sum, x| sum + x);
+        let slope_of_bias = statistics.scales.combine(sum(&factors[0]), sum(&factors[1]));
+        let job = (
+            (tiled(&mut parameters.visible_bias), tiled(visible_offset), visible_velocity.map(|rows| tiled(rows))),
+            (
+                RowsMut::new(rows, &mut parameters.weights),
+                RowsMut::new(rows, &mut parameters.transposed),
+                weights_velocity.map(|weights| RowsMut::new(rows, weights)),
+            ),
+        );
+        share(job, &|job| {
+            in_parts(job, 1, |((bias, offset, of_bias), (weights, transposed, mut of_weights))| {
+                with_scratch(|scratch| {
+                    let tile = bias.first;
+                    scratch.take(self, statistics, shape, tile);
+                    let TileScratch { rows, chains, .. } = scratch;
+                    let (centre, units) = (&centre[tile], TILE.min(shape.n_visible() - tile * TILE));
+                    let mut sums = [Row::ZERO; 3];
+                    for i in 0..units {
+                        sums[0].units_mut()[i] = rows.weighted_total(i, &factors[0].visible);
+                        sums[1].units_mut()[i] = chains.weighted_total(i, &factors[1].visible);
+                        sums[2].units_mut()[i] = rows.total(i);
+                    }
+                    let to = VisibleTile {
+                        bias: &mut bias.values[0],
+                        offset: &mut offset.values[0],
+                        velocity: of_bias.map(|rows| &mut rows.values[0]),
+                    };
+                    visible_tile(self.isa, &sums, centre, slope_of_bias, statistics.scales, pace, to);
+                    let idle = if pace.keeps_at_rest() { rows.idle() & chains.idle() & still(centre) } else { 0 };
+                    blocks.each(weights.values, transposed.values, |hidden, weights, step, transposed| {
+                        let (isa, scales, vectors) = (self.isa, statistics.scales, vectors(shape.n_hidden(), hidden));
+                        let terms = scratch.terms(self, shape, panels, hidden);
+                        let (first, _) = blocks.block(hidden);
+                        let velocity = of_weights.as_mut().map(|velocity| &mut velocity.values[first..]);
+                        let how = How { centre, slope: &slope[hidden], idle, units, scales, pace };
+                        match vectors {
+                            1 => descend_block::<1>(isa, weights, velocity, step, transposed, terms, how),
+                            2 => descend_block::<2>(isa, weights, velocity, step, transposed, terms, how),
+                            3 => descend_block::<3>(isa, weights, velocity, step, transposed, terms, how),
+                            _ => descend_block::<VECTORS>(isa, weights, velocity, step, transposed, terms, how),
+                        }
+                        transpose_block(isa, weights, transposed, vectors, idle);
+                    });
+                });
+            });
+        });
+    }
+}
+
+/// The units that count from 0, in the bits of a word.
+fn still(centre: &Row) -> u64 {
+    centre.units().iter().enumerate().fold(0, |word, (i, &x)| word | u64::from(x == 0.0) << i)
+}
+
+/// The numbers of a hidden tile that an update changes.
+struct HiddenTile<'a> {
+    bias: &'a mut Row,
+    offset: &'a mut Row,
+    mean: &'a mut Row,
+    slope: &'a mut Row,
+    velocity: Option<&'a mut Row>,
+}
+
+/// The numbers of a visible tile that an update changes, besides its weights.
+struct VisibleTile<'a> {
+    bias: &'a mut Row,
+    offset: &'a mut Row,
+    velocity: Option<&'a mut Row>,
+}
+
+/// A parameter after its step; where it has a velocity, that goes on too.
+#[inline(always)]
+fn stepped<L: Wide>(l: L, parameter: L::F, gradient: L::F, velocity: Option<&mut Vector>, pace: Pace) -> L::F {
+    match velocity {
+        None => l.mul_add(l.splat(-pace.lr), gradient, parameter),
+        Some(velocity) => {
+            let next = next_velocity(l, l.load(velocity), l.splat(pace.momentum), l.splat(pace.lr), gradient);
+            l.store(next, velocity);
+            l.add(parameter, next)
+        }
+    }
+}
+
+/// How a block of weights learns.
+#[derive(Clone, Copy)]
+struct How<'a> {
+    centre: &'a Row,
+    slope: &'a Row,
+    idle: u64,
+    units: usize,
+    scales: Scales,
+    pace: Pace,
+}
+
+dispatch! {
+    /// to = means - shift for one row of tiles; partial += to·offset.
+    fn shifted(
+        |l| means: &[Row], shift: &[Row], offset: &[Row], to: &mut [Row], units: usize, partial: &mut [f64; LANES],
+    ) {
+        for (tile, (((means, shift), offset), to)) in means.iter().zip(shift).zip(offset).zip(to).enumerate() {
+            for v in 0..vectors(units, tile) {
+                l.store(l.add(l.load(&means.0[v]), l.negate(l.load(&shift.0[v]))), &mut to.0[v]);
+                for lane in 0..LANES {
+                    partial[lane] += f64::from(to.0[v][lane]) * f64::from(offset.0[v][lane]);
+                }
+            }
+        }
+    }
+
+    /// partial += the numbers of the units that are on, for one row of words.
+    fn add_active(|_l| words: &[u64], numbers: &[Row], partial: &mut [f64; LANES]) {
+        for (&word, numbers) in words.iter().zip(numbers) {
+            for v in 0..VECTORS {
+                let on = (word >> (v * LANES)) as u16;
+                for lane in 0..LANES {
+                    partial[lane] += f64::from(on >> lane & 1) * f64::from(numbers.0[v][lane]);
+                }
+            }
+        }
+    }
+
+    /// Both panels of a tile of hidden units, and what becomes of its bias, offsets and means.
+    fn hidden_tile(
+        |l| tile: usize, positive: &mut [Row], negative: &mut [Row], statistics: Statistics<'_>, factors: &[Factors; 2],
+        shift: &Row, pace: Pace, to: HiddenTile<'_>,
+    ) {
+        let width = statistics.positive.len() / positive.len();
+        let mut sums = [[l.splat(0.0); VECTORS]; 4];
+        let phases = [(statistics.positive, positive), (statistics.negative, negative)];
+        for (phase, (means, panel)) in phases.into_iter().enumerate() {
+            let weights = &factors[phase].hidden;
+            for ((means, to), &weight) in means.iter().skip(tile).step_by(width).zip(panel).zip(weights) {
+                for v in 0..VECTORS {
+                    let mean = l.load(&means.0[v]);
+                    l.store(mean, &mut to.0[v]);
+                    sums[2 * phase][v] = l.add(sums[2 * phase][v], mean);
+                    sums[2 * phase + 1][v] = l.mul_add(l.splat(weight), mean, sums[2 * phase + 1][v]);
+                }
+            }
+        }
+        let HiddenTile { bias, offset, mean, slope, mut velocity } = to;
+        for v in 0..VECTORS {
+            l.store(combine(l, statistics.scales, sums[0][v], sums[2][v]), &mut slope.0[v]);
+            let gradient = combine(l, statistics.scales, sums[1][v], sums[3][v]);
+            let own = velocity.as_mut().map(|velocity| &mut velocity.0[v]);
+            l.store(stepped(l, l.load(&bias.0[v]), gradient, own, pace), &mut bias.0[v]);
+            let now = l.mul_add(sums[0][v], l.splat(statistics.scales.positive), l.load(&shift.0[v]));
+            l.store(next_offset(l, l.load(&offset.0[v]), now, l.splat(pace.slide)), &mut offset.0[v]);
+            l.store(next_offset(l, l.load(&mean.0[v]), now, l.splat(pace.mean_rate)), &mut mean.0[v]);
+        }
+    }
+
+    /// What becomes of the biases and offsets of a tile of visible units; `sums`: over the rows and over the chains with the
+    /// factors a, and over the rows; `slope`: ⟨a_r, a_m⟩.
+    fn visible_tile(
+        |l| sums: &[Row; 3], centre: &Row, slope: f32, scales: Scales, pace: Pace, to: VisibleTile<'_>,
+    ) {
+        let VisibleTile { bias, offset, mut velocity } = to;
+        let [positive, negative, totals] = sums;
+        for v in 0..VECTORS {
+            let gradient = combine(l, scales, l.load(&positive.0[v]), l.load(&negative.0[v]));
+            let gradient = centred(l, gradient, l.load(&centre.0[v]), l.splat(slope));
+            let own = velocity.as_mut().map(|velocity| &mut velocity.0[v]);
+            l.store(stepped(l, l.load(&bias.0[v]), gradient, own, pace), &mut bias.0[v]);
+            let mean = l.mul(l.load(&totals.0[v]), l.splat(scales.positive));
+            l.store(next_offset(l, l.load(&offset.0[v]), mean, l.splat(pace.slide)), &mut offset.0[v]);
+        }
+    }
+
+    /// What becomes of a block of weights, given both sums; `ahead`: what will be written next.
+    fn descend_block<const V: usize>(
+        |l| weights: &mut [Row], velocity: Option<&mut [Row]>, step: usize, ahead: &[Row], terms: [Terms<'_>; 2],
+        how: How<'_>,
+    ) {
+        let How { centre, slope, idle, units, scales, pace } = how;
+        let mut velocity = velocity;
+        for (i, row) in weights.iter_mut().step_by(step).take(units).enumerate() {
+            if idle >> i & 1 == 1 {
+                continue;
+            }
+            if let Some(ahead) = ahead.get(i) {
+                for v in 0..V {
+                    l.prefetch(&ahead.0[v]);
+                }
+            }
+            let positive = terms[0].sums::<L, V>(l, i);
+            let negative = terms[1].sums::<L, V>(l, i);
+            let centre = l.splat(centre.units()[i]);
+            for v in 0..V {
+                let gradient = combine(l, scales, positive[v], negative[v]);
+                let gradient = centred(l, gradient, centre, l.load(&slope.0[v]));
+                let weight = decayed(l, l.load(&row.0[v]), l.splat(pace.keep), l.splat(pace.shrink));
+                let own = velocity.as_deref_mut().map(|velocity| &mut velocity[i * step].0[v]);
+                l.store(stepped(l, weight, gradient, own, pace), &mut row.0[v]);
+            }
+        }
+    }
+
+    /// parameters ← parameters + share·(to - parameters).
+    fn approach_part(|l| parameters: &mut [Row], to: &[Row], share: f32) {
+        for (row, to) in parameters.iter_mut().zip(to) {
+            for v in 0..VECTORS {
+                let old = l.load(&row.0[v]);
+                l.store(crate::descent::slide(l, old, l.load(&to.0[v]), l.splat(share)), &mut row.0[v]);
+            }
+        }
+    }
+}
+
+/// What [`Scales::combine`] does, for a vector.
+#[inline(always)]
+fn combine<L: Wide>(l: L, scales: Scales, positive: L::F, negative: L::F) -> L::F {
+    let positive = l.negate(l.mul(positive, l.splat(scales.positive)));
+    l.mul_add(negative, l.splat(scales.negative), positive)
+}
+
+impl Cpu {
+    /// θ ← θ + share·(to - θ), both forms of the weights alike.
+    pub(super) fn approach_parameters(self, parameters: &mut CpuParameters, to: &CpuParameters, part: f32) {
+        let rows = parameters.block_rows();
+        let pairs = [
+            (&mut parameters.weights, &to.weights, rows),
+            (&mut parameters.transposed, &to.transposed, rows),
+            (&mut parameters.visible_bias, &to.visible_bias, 1),
+            (&mut parameters.hidden_bias, &to.hidden_bias, 1),
+        ];
+        for (numbers, to, width) in pairs {
+            share(RowsMut::new(width, numbers), &|numbers| {
+                approach_part(self.isa, numbers.values, &to[numbers.first * width..], part);
+            });
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The centred gradient: units count from offsets instead of from 0.
+//!
+//! With offsets μ of the visible and λ of the hidden units, and G the plain gradient,
+//!
+//! - G_W ← G_W - g_b·λᵀ - μ·g_cᵀ
+//! - g_b ← g_b - G_W·λ and g_c ← g_c - G_Wᵀ·μ, with the new G_W
+//! - μ ← (1 - ν)·μ + ν·⟨v⟩ and λ ← (1 - ν)·λ + ν·⟨p⟩, over the rows of the batch.
+//!
+//! The parameters stay those of the ordinary model. A model of data and one of the same data with some bits exchanged for
+//! their opposites (W → -W, b → -b, c → c + Wᵀ1 for those rows) learn the same, and both learn better.
+//! An update uses the offsets from before it, as it uses the parameters. Offsets are means of data only: with means of the
+//! model in them the rule diverges.
+//!
+//! Sources: K. Cho, T. Raiko, A. Ilin, "Enhanced gradient and adaptive learning rate for training restricted Boltzmann
+//! machines", 2011; G. Montavon, K.-R. Müller, "Deep Boltzmann machines and the centering trick", 2012; J. Melchior,
+//! A. Fischer, L. Wiskott, "How to center deep Boltzmann machines", 2016.
+
+use super::{settled, slide};
+use crate::lanes::Lanes;
+
+/// A visible unit with a smaller offset counts from 0, so that a pixel which is never on costs nothing.
+pub(crate) const RARE: f32 = 0.001;
+
+/// The centred gradient.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Centring {
+    /// ν: how far the offsets slide towards the means of each batch, within [0, 1].
+    pub rate: f32,
+}
+
+impl Default for Centring {
+    /// ν = 0.01.
+    fn default() -> Self {
+        Self { rate: 0.01 }
+    }
+}
+
+/// The offset that a visible unit counts from.
+#[inline(always)]
+pub(crate) fn centre<L: Lanes>(l: L, offset: L::F) -> L::F {
+    l.select(l.less(offset, l.splat(RARE)), l.splat(0.0), offset)
+}
+
+/// The gradient of weights with a visible unit that counts from `centre`.
+#[inline(always)]
+pub(crate) fn centred<L: Lanes>(l: L, gradient: L::F, centre: L::F, slope: L::F) -> L::F {
+    l.mul_add(l.negate(centre), slope, gradient)
+}
+
+/// An offset after an update whose rows have this mean.
+#[inline(always)]
+pub(crate) fn next_offset<L: Lanes>(l: L, offset: L::F, mean: L::F, rate: L::F) -> L::F {
+    settled(l, slide(l, offset, mean, rate))
+}

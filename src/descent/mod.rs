@@ -1,0 +1,210 @@
+//! Rules of descent: what an update makes of the gradient, a rule a file.
+//!
+//! A [`Descent`] says which rules hold; [`Trainer::step`](crate::Trainer::step) follows them in the pass that makes the update,
+//! on every device with the same bits. Without any of them it is θ ← θ - lr·gradient. What lasts from update to update is a
+//! [`RuleState`].
+//!
+//! | file | rule | what it changes |
+//! |---|---|---|
+//! | [`rate`] | a learning rate that falls | the lr of each update |
+//! | [`sparsity`] | hidden means are pulled to a target | the hidden means of the data |
+//! | [`centring`] | units count from offsets | the gradient |
+//! | [`decay`] | L2 and L1 on the weights | the weights before the step |
+//! | [`momentum`] | steps have a velocity | the step |
+//! | [`average`] | the mean of the last parameters | what is kept of a run |
+//!
+//! # One update
+//!
+//! With P the hidden means of the B rows v, N those of the M chains' ends v⁻, offsets μ and λ (0 where nothing is centred) and
+//! the pull s of sparsity (0 where there is none), all of them from before the update, and with
+//! ⟨x, y⟩ = -(1/B)·Σ_r x_r + (1/M)·Σ_m y_m:
+//!
+//! 1. P̂ = P - (λ + s) and N̂ = N - λ, for each row and chain;
+//! 2. a_r = 1 - P̂_r·λ and d_r = 1 - (v_r·μ - μ·μ), the same with N̂ and v⁻ for each chain; products in `f64`, added up as
+//!    energies are, rounded to `f32` at the end;
+//! 3. ĝ_j = ⟨P̂_rj, N̂_mj⟩, and the gradient G_ij = ⟨v_ri·P̂_rj, v⁻_mi·N̂_mj⟩ - μ_i·ĝ_j of the weights,
+//!    ⟨a_r·v_ri, a_m·v⁻_mi⟩ - μ_i·⟨a_r, a_m⟩ of b and ⟨d_r·P̂_rj, d_m·N̂_mj⟩ of c;
+//! 4. the weights decay, velocities gather the gradients, the parameters take their step;
+//! 5. the offsets slide to the means of the data.
+//!
+//! That is the centred gradient in the form that costs least: two numbers for each row and chain instead of two products of
+//! the whole gradient with the offsets.
+
+pub mod average;
+pub mod centring;
+pub mod decay;
+pub mod momentum;
+pub mod rate;
+pub mod sparsity;
+
+pub use average::Average;
+pub use centring::Centring;
+pub use rate::Rate;
+pub use sparsity::Sparsity;
+
+use crate::{
+    error::{Error, Result},
+    lanes::Lanes,
+    rbm::{Gradient, check},
+    shape::Shape,
+};
+
+/// The rules that updates follow; by default none.
+///
+/// ```
+/// use harmonium::{Descent, Settings, descent::Centring};
+///
+/// let settings = Settings {
+///     descent: Descent { centring: Some(Centring::default()), l2: 2e-4, ..Descent::default() },
+///     ..Settings::default()
+/// };
+/// # let _ = settings;
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Descent {
+    /// The centred gradient.
+    pub centring: Option<Centring>,
+    /// How much of its velocity a parameter keeps, within [0, 1).
+    pub momentum: f32,
+    /// Each update takes the share lr·l2 from every weight, at least 0.
+    pub l2: f32,
+    /// Each update takes lr·l1 from the size of every weight, at least 0.
+    pub l1: f32,
+    /// A target for hidden means.
+    pub sparsity: Option<Sparsity>,
+}
+
+impl Descent {
+    /// Whether it is θ ← θ - lr·gradient and no more.
+    pub fn is_plain(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Fails where a number is not what its rule can work with.
+    pub(crate) fn check(self) -> Result<()> {
+        let within = |what, x: f32, expected: &str, is_right: bool| match is_right {
+            true => Ok(()),
+            false => Err(Error::Argument { what, expected: expected.into(), found: x.to_string() }),
+        };
+        let part = |x: f32| (0.0..=1.0).contains(&x);
+        within("momentum", self.momentum, "at least 0 and below 1", (0.0..1.0).contains(&self.momentum))?;
+        for (what, x) in [("l2", self.l2), ("l1", self.l1)] {
+            within(what, x, "a finite number of at least 0", x.is_finite() && x >= 0.0)?;
+        }
+        if let Some(Centring { rate }) = self.centring {
+            within("centring", rate, "a rate within [0, 1]", part(rate))?;
+        }
+        if let Some(Sparsity { target, cost, rate }) = self.sparsity {
+            within("sparsity target", target, "a mean within [0, 1]", part(target))?;
+            within("sparsity cost", cost, "a finite number of at least 0", cost.is_finite() && cost >= 0.0)?;
+            within("sparsity rate", rate, "a rate within [0, 1]", part(rate))?;
+        }
+        Ok(())
+    }
+
+    /// What all parameters need of the rules in an update with this learning rate.
+    pub(crate) fn pace(self, lr: f32) -> Pace {
+        let sparsity = self.sparsity.unwrap_or(Sparsity { target: 0.0, cost: 0.0, rate: 0.0 });
+        let product = |x: f32| f64::from(lr) * f64::from(x);
+        Pace {
+            lr,
+            keep: (1.0 - product(self.l2)) as f32,
+            shrink: product(self.l1) as f32,
+            momentum: self.momentum,
+            slide: self.centring.map_or(0.0, |centring| centring.rate),
+            target: sparsity.target,
+            cost: sparsity.cost,
+            mean_rate: sparsity.rate,
+        }
+    }
+}
+
+/// The numbers of one update, the same on every device; `Pace` of kernels/descend.cu.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Pace {
+    pub lr: f32,
+    /// The share of a weight that L2 leaves.
+    pub keep: f32,
+    /// What L1 takes from the size of a weight.
+    pub shrink: f32,
+    pub momentum: f32,
+    /// ν of the offsets; 0 where nothing is centred.
+    pub slide: f32,
+    pub target: f32,
+    pub cost: f32,
+    /// ν of the hidden means that sparsity looks at.
+    pub mean_rate: f32,
+}
+
+impl Pace {
+    /// Whether a parameter whose gradient is 0 stays as it is, to the bit.
+    pub fn keeps_at_rest(self) -> bool {
+        self.lr.is_sign_positive() && self.keep == 1.0 && self.shrink == 0.0 && self.momentum == 0.0
+    }
+}
+
+/// What rules of descent keep from update to update: what a checkpoint holds and what goes from one device to another.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RuleState {
+    /// μ, n_visible: 0 where nothing is centred.
+    pub visible_offset: Vec<f32>,
+    /// λ, n_hidden: 0 where nothing is centred.
+    pub hidden_offset: Vec<f32>,
+    /// q, n_hidden: the sliding hidden means that sparsity looks at, 0 where there is none.
+    pub hidden_mean: Vec<f32>,
+    /// What each parameter moved by in the last update, where there is momentum.
+    pub velocity: Option<Gradient>,
+}
+
+impl RuleState {
+    /// The state before the first update: offsets ½, hidden means at their target, nothing moving.
+    pub fn new(shape: Shape, descent: Descent) -> Self {
+        let offset = if descent.centring.is_some() { 0.5 } else { 0.0 };
+        Self {
+            visible_offset: vec![offset; shape.n_visible()],
+            hidden_offset: vec![offset; shape.n_hidden()],
+            hidden_mean: vec![descent.sparsity.map_or(0.0, |sparsity| sparsity.target); shape.n_hidden()],
+            velocity: (descent.momentum > 0.0).then(|| Gradient::zero(shape)),
+        }
+    }
+
+    /// Fails where it does not belong to the shape and the rules.
+    pub(crate) fn check(&self, shape: Shape, descent: Descent) -> Result<()> {
+        check("visible_offset", &self.visible_offset, shape.n_visible())?;
+        check("hidden_offset", &self.hidden_offset, shape.n_hidden())?;
+        check("hidden_mean", &self.hidden_mean, shape.n_hidden())?;
+        match (&self.velocity, descent.momentum > 0.0) {
+            (Some(velocity), true) => {
+                check("velocity of weights", &velocity.weights, shape.n_visible() * shape.n_hidden())?;
+                check("velocity of visible_bias", &velocity.visible_bias, shape.n_visible())?;
+                check("velocity of hidden_bias", &velocity.hidden_bias, shape.n_hidden())
+            }
+            (None, false) => Ok(()),
+            (found, expected) => {
+                let text = |is_there| if is_there { "a velocity" } else { "no velocity" };
+                Err(Error::Argument {
+                    what: "velocity",
+                    expected: text(expected).into(),
+                    found: text(found.is_some()).into(),
+                })
+            }
+        }
+    }
+}
+
+/// x + rate·(to - x): an old number on its way to a new one.
+#[inline(always)]
+pub(crate) fn slide<L: Lanes>(l: L, x: L::F, to: L::F, rate: L::F) -> L::F {
+    l.mul_add(rate, l.add(to, l.negate(x)), x)
+}
+
+/// Numbers that shrink and shrink come to rest at 0 before they are subnormal, which would cost a hundred times as much.
+const LEAST: f32 = 1e-30;
+
+/// x, or 0 where it is nearer to 0 than [`LEAST`].
+#[inline(always)]
+pub(crate) fn settled<L: Lanes>(l: L, x: L::F) -> L::F {
+    l.select(l.less(l.larger(x, l.negate(x)), l.splat(LEAST)), l.splat(0.0), x)
+}
