@@ -233,6 +233,15 @@ impl Chains {
         &mut self.state
     }
 
+    /// Fails where others are of another shape or on another device.
+    pub(crate) fn check_like(&self, others: &Chains) -> Result<()> {
+        if self.shape != others.shape {
+            let (expected, found) = (format!("shape {}", self.shape), others.shape.to_string());
+            return Err(Error::Argument { what: "chains", expected, found });
+        }
+        self.device.check("chains", &others.device)
+    }
+
     pub(crate) fn check_belongs(&self, rbm: &Resident) -> Result<()> {
         rbm.check_belongs("chains", &self.device, self.shape)
     }

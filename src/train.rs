@@ -14,12 +14,12 @@
 //! separately, so a short batch weighs its rows rightly. All of one update uses the parameters from before it.
 
 use crate::{
-    descent::{Descent, RuleState},
+    descent::{Descent, RuleState, exchange},
     device::{Batch, Device, Rule, Work},
     error::{Error, Result},
     gibbs::{Chains, check_k},
     monitor::Monitor,
-    rbm::Gradient,
+    rbm::{Gradient, check},
     resident::{Resident, check_rate},
     shape::{Layer, Shape},
     uniforms::{Purpose, Uniforms},
@@ -357,6 +357,72 @@ impl Trainer {
         }
         self.reported = self.updates;
         Ok(())
+    }
+
+    /// The chains go on from these, their states and their random numbers: such as
+    /// [`Chains::from_hidden_bias`], where not all units are off.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where they are not as many as persistent chains, or of another shape; [`Error::Device`] where they
+    /// are on another device.
+    pub fn set_chains(&mut self, chains: Chains) -> Result<()> {
+        self.chains.check_like(&chains)?;
+        match self.settings.algorithm {
+            Algorithm::Pcd { n_chains } if n_chains != chains.len() => {
+                let (expected, found) = (n_chains.to_string(), chains.len().to_string());
+                Err(Error::Argument { what: "chains", expected, found })
+            }
+            _ => {
+                self.chains = chains;
+                Ok(())
+            }
+        }
+    }
+
+    /// The offsets of the visible units become these numbers, such as the means of the data: a better start than ½.
+    ///
+    /// `means`: n_visible finite numbers.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the gradient is not centred, [`Error::Length`] and [`Error::Value`] where the numbers are wrong.
+    pub fn centre_at(&mut self, means: &[f32]) -> Result<()> {
+        if self.settings.descent.centring.is_none() {
+            let (expected, found) = ("a trainer with a centred gradient".into(), "another one".into());
+            return Err(Error::Argument { what: "centre", expected, found });
+        }
+        check("means", means, self.shape.n_visible())?;
+        if let Some(mut state) = self.rule_state()? {
+            state.visible_offset = means.to_vec();
+            self.rule = Some(self.chains.device().rule(self.shape, &state)?);
+        }
+        Ok(())
+    }
+
+    /// Exchanges each hidden unit that is on in more than `above` of the data for its opposite, h → 1 - h, in the model and in
+    /// all that the trainer keeps; gives how many there were. The model stays the same, and sums over units that are on
+    /// become shorter.
+    ///
+    /// Looks at the offset λ of a centred gradient, which learns the same either way; where nothing is centred, or where a
+    /// target pulls at hidden means, no unit is exchanged. Costs some passes over the weights where there is such a unit.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] and [`Error::Device`] where the RBM does not fit.
+    pub fn exchange_busy_units(&mut self, rbm: &mut Resident, above: f32) -> Result<usize> {
+        let device = self.chains.device().clone();
+        rbm.check_belongs("trainer", &device, self.shape)?;
+        let Descent { centring: Some(_), sparsity: None, .. } = self.settings.descent else { return Ok(0) };
+        let Some(mut rule) = self.rule_state()? else { return Ok(0) };
+        let busy = |&j: &usize| rule.hidden_offset[j] > above;
+        let units: Vec<usize> = (0..self.shape.n_hidden()).filter(busy).collect();
+        if units.is_empty() {
+            return Ok(0);
+        }
+        let (mut numbers, mut chains) = (rbm.to_rbm()?, self.chains.state()?);
+        exchange(&units, &mut numbers, &mut rule, &mut chains);
+        rbm.parameters = device.upload(numbers.view())?;
+        self.chains = Chains::from_state(&device, self.shape, &chains)?;
+        self.rule = Some(device.rule(self.shape, &rule)?);
+        Ok(units.len())
     }
 
     /// The chains: PCD's persistent ones, or those of the last CD update.

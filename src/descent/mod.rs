@@ -6,12 +6,13 @@
 //!
 //! | file | rule | what it changes |
 //! |---|---|---|
-//! | [`rate`] | a learning rate that falls | the lr of each update |
+//! | [`rate`], [`steps`] | a learning rate that falls, Gibbs steps that become more | the lr and the k of each update |
 //! | [`sparsity`] | hidden means are pulled to a target | the hidden means of the data |
 //! | [`centring`] | units count from offsets | the gradient |
 //! | [`decay`] | L2 and L1 on the weights | the weights before the step |
 //! | [`momentum`] | steps have a velocity | the step |
 //! | [`average`] | the mean of the last parameters | what is kept of a run |
+//! | `exchange` | hidden units become their opposites | nothing but what an update costs |
 //!
 //! # One update
 //!
@@ -33,14 +34,18 @@
 pub mod average;
 pub mod centring;
 pub mod decay;
+mod exchange;
 pub mod momentum;
 pub mod rate;
 pub mod sparsity;
+pub mod steps;
 
 pub use average::Average;
 pub use centring::Centring;
+pub(crate) use exchange::exchange;
 pub use rate::Rate;
 pub use sparsity::Sparsity;
+pub use steps::Steps;
 
 use crate::{
     error::{Error, Result},
