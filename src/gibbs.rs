@@ -12,7 +12,7 @@ use crate::{
     rows::{Rows, Values},
     shape::{Layer, Shape},
     uniforms::Uniforms,
-    verbs::{Activations, ChainState, unpack},
+    verbs::{Activations, ChainState, check_packed, unpack},
 };
 
 impl Resident {
@@ -107,13 +107,8 @@ impl Chains {
     /// # Errors
     /// [`Error::Argument`] where `n_chains` is 0.
     pub fn new(device: impl Into<Device>, shape: Shape, n_chains: usize, draws: Uniforms) -> Result<Self> {
-        let words = shape.n_hidden().div_ceil(64);
-        // So many units can be indexed by a BLAS and the CUDA kernels; and no length below can overflow.
-        let units = n_chains.checked_mul(shape.n_visible() + shape.n_hidden());
-        if units.is_none_or(|units| units > i32::MAX as usize) {
-            return Err(no_chains(n_chains));
-        }
-        let hidden = n_chains * words;
+        check_number("n_chains", 1, shape, n_chains)?;
+        let hidden = n_chains * shape.n_hidden().div_ceil(64);
         let state = ChainState { hidden: vec![0; hidden], betas: vec![1.0; n_chains], uniforms: draws };
         Self::from_state(device, shape, &state)
     }
@@ -121,26 +116,13 @@ impl Chains {
     /// Chains in a state taken earlier, perhaps on another device.
     ///
     /// # Errors
-    /// [`Error::Argument`] where there is no chain, [`Error::Length`] where the bits do not fit the number of chains,
+    /// [`Error::Argument`] where there is no chain or too many, [`Error::Length`] where the bits do not fit the number of chains,
     /// [`Error::Value`] where an inverse temperature is not finite.
     pub fn from_state(device: impl Into<Device>, shape: Shape, state: &ChainState) -> Result<Self> {
         let len = state.betas.len();
-        if len == 0 {
-            return Err(no_chains(0));
-        }
-        let words = shape.n_hidden().div_ceil(64);
-        if state.hidden.len() != len * words {
-            return Err(Error::Length { what: "chains", expected: len * words, found: state.hidden.len() });
-        }
+        check_number("n_chains", 1, shape, len)?;
+        check_packed("chains", &state.hidden, len, shape, Layer::Hidden)?;
         check("betas", &state.betas, len)?;
-        let last = shape.n_hidden() % 64;
-        if last != 0 && state.hidden.chunks_exact(words).any(|chain| chain[words - 1] >> last != 0) {
-            return Err(Error::Argument {
-                what: "chains",
-                expected: "no bit beyond the last hidden unit".into(),
-                found: "one".into(),
-            });
-        }
         let device = device.into();
         let state = device.chains(shape, state)?;
         Ok(Self { device, shape, swept: false, state })
@@ -247,12 +229,15 @@ impl Chains {
     }
 }
 
-fn no_chains(n: usize) -> Error {
-    Error::Argument {
-        what: "n_chains",
-        expected: "at least 1, and as many as fit in memory".into(),
-        found: n.to_string(),
+/// There must be at least `least` chains, and no more units than a BLAS and the CUDA kernels can index; then no length that is
+/// made of them overflows.
+pub(crate) fn check_number(what: &'static str, least: usize, shape: Shape, n: usize) -> Result<()> {
+    let units = n.checked_mul(shape.n_visible() + shape.n_hidden());
+    if n >= least && units.is_some_and(|units| units <= i32::MAX as usize) {
+        return Ok(());
     }
+    let expected = format!("at least {least}, and as many as fit in memory");
+    Err(Error::Argument { what, expected, found: n.to_string() })
 }
 
 pub(crate) fn check_k(k: usize) -> Result<()> {

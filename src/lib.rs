@@ -41,7 +41,7 @@
 //! | [`Device`], [`Place`], [`Data`], [`Batch`] | a device as a value, by its name · rows where it can read them |
 //! | [`Resident`], [`Lent`] | parameters where a device computes with them: energies, conditionals, pseudo-likelihoods |
 //! | [`Chains`], [`Trainer`], [`descent`], [`monitor`] | Gibbs chains · CD-k and PCD-k · what updates make of a gradient · what is watched |
-//! | [`log_partition`], [`likelihood`], [`diagnostics`] | log Z: exact, or as an interval by annealing · log-likelihoods · the health of chains |
+//! | [`log_partition`], [`likelihood`], [`diagnostics`] | log Z: exact, as an interval by annealing, along with training · log-likelihoods · the health of chains |
 //! | [`formats`], [`model`], [`checkpoint`], [`raster`] | files and pictures |
 //!
 //! # The numerics contract

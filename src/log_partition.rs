@@ -8,6 +8,7 @@
 //! | [`ais`] | a lower bound, and an estimate that lies below log Z on average | a first look |
 //! | [`reverse_ais`] | an upper bound, as far as its chains are samples of the model | chains that are |
 //! | [`lower_bound`] | what rows prove of log Z, for [`LogPartition::at_least`] | every interval |
+//! | [`Tracker`] | an estimate that lies below log Z on average, and goes along with the parameters | training |
 //!
 //! Annealed importance sampling (R. M. Neal, "Annealed importance sampling", 2001; R. Salakhutdinov, I. Murray, "On the
 //! quantitative analysis of deep belief networks", 2008) carries runs through p*_β(v) = exp((1 - β)·a·v + β·b·v)·
@@ -61,12 +62,14 @@ mod bracket;
 pub mod exact;
 mod populations;
 mod products;
+mod tracker;
 mod walk;
 
 pub use annealing::{Annealing, BaseRate, Schedule, Start, ais, ais_watched, reverse_ais};
 pub use bound::lower_bound;
 pub use bracket::{bracket, bracket_watched};
 pub use exact::log_partition as exact;
+pub use tracker::{Tracker, TrackerState};
 
 use crate::{names::names, summary::Summary};
 
@@ -303,6 +306,13 @@ fn effective_sample_size(log_weights: &[f64]) -> f64 {
     let weights = log_weights.iter().map(|log| (log - greatest).exp());
     let (sum, squares) = weights.fold((0.0, 0.0), |(sum, squares), w| (sum + w, squares + w * w));
     sum * sum / squares
+}
+
+/// The logarithm of the mean of weights.
+fn log_mean(log_weights: &[f64]) -> f64 {
+    let greatest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = log_weights.iter().map(|log| (log - greatest).exp()).sum();
+    greatest + (sum / log_weights.len() as f64).ln()
 }
 
 /// What the log-weights of one direction say of the log of the mean weight.

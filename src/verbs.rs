@@ -6,7 +6,7 @@
 
 use crate::{
     descent::{Pace, RuleState},
-    error::Result,
+    error::{Error, Result},
     names::names,
     rbm::{Gradient, RbmMut, RbmRef},
     shape::{Layer, Shape},
@@ -60,6 +60,29 @@ pub(crate) fn unpack(words: &[u64], units: usize, out: &mut [f32]) {
     for (row, words) in out.chunks_exact_mut(units).zip(words.chunks_exact(units.div_ceil(64))) {
         row.iter_mut().enumerate().for_each(|(j, x)| *x = (words[j / 64] >> (j % 64) & 1) as f32);
     }
+}
+
+/// Numbers 0 and 1 as bits: the reverse of [`unpack`].
+pub(crate) fn pack(values: &[f32], units: usize) -> Vec<u64> {
+    let words = values.chunks_exact(units).flat_map(|row| row.chunks(64));
+    words.map(|unit| unit.iter().enumerate().fold(0, |word, (i, &x)| word | u64::from(x != 0.0) << i)).collect()
+}
+
+/// There must be the words of so many rows, and no bit where no unit is.
+pub(crate) fn check_packed(what: &'static str, words: &[u64], rows: usize, shape: Shape, layer: Layer) -> Result<()> {
+    let (width, last) = (shape.units(layer).div_ceil(64), shape.units(layer) % 64);
+    if words.len() != rows * width {
+        return Err(Error::Length { what, expected: rows * width, found: words.len() });
+    }
+    if last != 0 && words.chunks_exact(width).any(|row| row[width - 1] >> last != 0) {
+        let name = match layer {
+            Layer::Visible => "visible",
+            Layer::Hidden => "hidden",
+        };
+        let expected = format!("no bit beyond the last {name} unit");
+        return Err(Error::Argument { what, expected, found: "one".into() });
+    }
+    Ok(())
 }
 
 /// How a device adds up units and rows: in one fixed order, or as a matrix library likes.

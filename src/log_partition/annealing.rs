@@ -49,6 +49,12 @@ impl BaseRate {
         &self.bias
     }
 
+    /// It must have as many units as the RBM.
+    pub(super) fn check(&self, rbm: &Resident) -> Result<()> {
+        let (expected, found) = (rbm.shape().n_visible(), self.bias.len());
+        if expected == found { Ok(()) } else { Err(Error::Length { what: "base_rate", expected, found }) }
+    }
+
     /// log Z_0 = Σ_i sp(a_i) + n_hidden·ln 2.
     pub(super) fn log_z(&self, n_hidden: usize) -> f64 {
         self.bias.iter().map(|&a| softplus(f64::from(a))).sum::<f64>() + n_hidden as f64 * std::f64::consts::LN_2
@@ -200,10 +206,7 @@ pub fn reverse_ais(
 }
 
 pub(super) fn check(rbm: &Resident, base_rate: &BaseRate, runs: usize) -> Result<()> {
-    let expected = rbm.shape().n_visible();
-    if base_rate.bias.len() != expected {
-        return Err(Error::Length { what: "base_rate", expected, found: base_rate.bias.len() });
-    }
+    base_rate.check(rbm)?;
     match runs {
         0 | 1 => Err(Error::Argument { what: "runs", expected: "at least 2".into(), found: runs.to_string() }),
         _ => Ok(()),
@@ -281,21 +284,23 @@ pub(super) fn burn_in(rbm: &Resident, chains: &mut Chains, steps: usize, watch: 
 /// `n` of the ends of runs, each as often as its weight demands: systematic resampling (G. Kitagawa, "Monte Carlo filter and
 /// smoother for non-Gaussian nonlinear state space models", 1996) by one number.
 ///
-/// `hidden`: runs × `words`.
-pub(super) fn resampled(log_weights: &[f64], hidden: &[u64], words: usize, n: usize, draws: &mut Uniforms) -> Vec<u64> {
+/// `ends`: runs × `width`, the states in any form.
+pub(super) fn resampled<T: Copy>(
+    log_weights: &[f64], ends: &[T], width: usize, n: usize, draws: &mut Uniforms,
+) -> Vec<T> {
     let u = f64::from(unit_interval(draws.generator().next_u32()));
     draws.skip(1);
     let greatest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let weights: Vec<f64> = log_weights.iter().map(|log| (log - greatest).exp()).collect();
     let share = weights.iter().sum::<f64>() / n as f64;
-    let mut chosen = Vec::with_capacity(n * words);
+    let mut chosen = Vec::with_capacity(n * width);
     let (mut run, mut sum) = (0, weights[0]);
     for place in 0..n {
         while sum < (place as f64 + u) * share && run + 1 < weights.len() {
             run += 1;
             sum += weights[run];
         }
-        chosen.extend_from_slice(&hidden[run * words..][..words]);
+        chosen.extend_from_slice(&ends[run * width..][..width]);
     }
     chosen
 }

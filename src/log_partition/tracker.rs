@@ -1,0 +1,252 @@
+//! log Z along with training: weighted particles that go where the parameters go.
+//!
+//! Each visit is a step of annealed importance sampling (R. M. Neal, "Annealed importance sampling", 2001) whose intermediate
+//! distributions are the models of training themselves. G. Desjardins, A. Courville and Y. Bengio ("On tracking the partition
+//! function", 2011) estimate the change of each update in this way, from the chains of training. Weights that are carried from
+//! update to update, with resampling, are those of D. Carbone, M. Hua, S. Coste and E. Vanden-Eijnden ("Efficient training of
+//! energy-based models using Jarzynski equality", 2023), whose particles make the gradient too; here they do not.
+//!
+//! Random numbers, of the seed's [`Purpose::Tracking`] sequence: those of the forward runs, then v of all particles; a visit
+//! takes one number where it resamples, then draws h and v of all particles.
+
+use super::{
+    annealing::{BaseRate, Schedule, forward, resampled},
+    effective_sample_size, log_mean,
+};
+use crate::{
+    error::{Error, Result},
+    gibbs::check_number,
+    resident::Resident,
+    rows::{Rows, Values},
+    shape::{Layer, Shape},
+    uniforms::{Purpose, Uniforms},
+    verbs::{Activations, check_packed, pack, unpack},
+};
+use std::mem::swap;
+
+/// Fewer particles have no effective sample size.
+const LEAST: usize = 2;
+
+/// All that lasts of a [`Tracker`]: what a checkpoint keeps.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TrackerState {
+    /// The visible bits, ⌈n_visible/64⌉ words a particle; unit i is bit i mod 64 of word i/64, bits beyond the last unit are 0.
+    pub visible: Vec<u64>,
+    /// log w of each particle since the last resampling.
+    pub log_weights: Vec<f64>,
+    /// log Z as the last resampling left it; at first that of the base rate.
+    pub log_z: f64,
+    /// The sum of 1/s - 1/C over all resamplings, s being the effective sample size before it.
+    pub variance: f64,
+    /// F(v) of each particle under the parameters of the last visit.
+    pub free_energies: Vec<f64>,
+    /// The place of the next draw.
+    pub uniforms: Uniforms,
+}
+
+/// A running log Z: Z'/Z = E[e^(F(v; θ) - F(v; θ'))] over v ~ P(v; θ), by C weighted particles v that follow the parameters.
+///
+/// A visit after θ has become θ' gives each particle log w ← log w + F(v; θ) - F(v; θ'), resamples where the effective sample
+/// size is below C/2, and makes a Gibbs step under θ'. The estimate log Z̃ + log(Σw/C), Z̃ being what resamplings have brought
+/// it to, lies below log Z on average: Σw/C·Z̃ itself is unbiased, as long as the particles have no influence on the
+/// parameters. So by Markov's inequality it is more than x nats too high with a probability of at most e^-x.
+///
+/// A part of the model that grows where no particle is stays unseen, as with [`ais`](super::ais): a [`bracket`](super::bracket())
+/// of the finished model says more. The particles live on the host and visit a model on any device.
+///
+/// ```
+/// use harmonium::{Cpu, Dataset, Rbm, Settings, Shape, Trainer};
+/// use harmonium::log_partition::{self, BaseRate, Schedule, Tracker};
+///
+/// # fn main() -> harmonium::Result<()> {
+/// let data = Dataset::from_u8([1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 1].map(|bit: u8| 255 * bit).to_vec(), 6)?;
+/// let cpu = Cpu::detect()?;
+/// let mut rbm = Rbm::new(Shape::new(6, 4)?, 123).on(cpu)?;
+/// let mut trainer = Trainer::new(cpu, rbm.shape(), Settings::default())?;
+/// let mut tracker = Tracker::begin(&rbm, &BaseRate::fit(data.rows()), 1000, &Schedule::new(10)?, 123)?;
+/// for _ in 0..100 {
+///     trainer.step(&mut rbm, &data, 0.05)?;
+///     tracker.follow(&rbm)?;
+/// }
+/// let exact = log_partition::exact(rbm.to_rbm()?.view())?.estimate;
+/// assert!((tracker.log_z() - exact).abs() < 6.0 * tracker.standard_error() + 1e-4);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Tracker {
+    shape: Shape,
+    /// The states of the particles as numbers 0 and 1, particles × n_visible.
+    visible: Vec<f32>,
+    log_weights: Vec<f64>,
+    log_z: f64,
+    variance: f64,
+    free_energies: Vec<f64>,
+    uniforms: Uniforms,
+    /// Room for a Gibbs step.
+    hidden: Activations,
+    next: Activations,
+}
+
+impl Tracker {
+    /// C particles at the model as it is, by forward runs from the base rate, whose log Z is known.
+    ///
+    /// `chains`: C, at least 2; `schedule`: near to the base rate, as a model is before it is trained, some ten steps do, and
+    /// [`standard_error`](Self::standard_error) tells; `seed`: chooses the random numbers ([`Purpose::Tracking`]). Costs
+    /// C·`schedule.steps()` Gibbs steps.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there are too few chains or too many, [`Error::Length`] where the base rate has another number
+    /// of units, [`Error::Value`] where a free energy of the model is not finite; what the device says.
+    pub fn begin(rbm: &Resident, base_rate: &BaseRate, chains: usize, schedule: &Schedule, seed: u64) -> Result<Self> {
+        let shape = rbm.shape();
+        base_rate.check(rbm)?;
+        check_number("chains", LEAST, shape, chains)?;
+        let draws = Uniforms::new(seed, Purpose::Tracking);
+        let (log_weights, ends) = forward(rbm, base_rate, chains, schedule, draws, &mut |_| {})?;
+        check_finite("log_weights", &log_weights)?;
+        let mut hidden = vec![0.0; chains * shape.n_hidden()];
+        unpack(&ends.hidden, shape.n_hidden(), &mut hidden);
+        let (mut uniforms, mut next) = (ends.uniforms, Activations::default());
+        rbm.sample_v_given_h(rows(&hidden, shape, Layer::Hidden), &mut uniforms, &mut next)?;
+        let visible = std::mem::take(&mut next.sample);
+        let free_energies = free_energies(rbm, &visible)?;
+        let log_z = base_rate.log_z(shape.n_hidden());
+        let hidden = Activations::default();
+        Ok(Self { shape, visible, log_weights, log_z, variance: 0.0, free_energies, uniforms, hidden, next })
+    }
+
+    /// A tracker that continues where another one was, to the bit where the devices compute the same.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there are too few particles or too many, or a bit where no unit is, [`Error::Length`] where
+    /// the parts do not fit each other, [`Error::Value`] where a number is not finite.
+    pub fn from_state(shape: Shape, state: &TrackerState) -> Result<Self> {
+        let chains = state.log_weights.len();
+        check_number("tracker", LEAST, shape, chains)?;
+        check_packed("tracker.visible", &state.visible, chains, shape, Layer::Visible)?;
+        if state.free_energies.len() != chains {
+            let (what, found) = ("tracker.free_energies", state.free_energies.len());
+            return Err(Error::Length { what, expected: chains, found });
+        }
+        check_finite("tracker.log_weights", &state.log_weights)?;
+        check_finite("tracker.free_energies", &state.free_energies)?;
+        check_finite("tracker.log_z", &[state.log_z])?;
+        check_finite("tracker.variance", &[state.variance])?;
+        if state.variance < 0.0 {
+            let (expected, found) = ("at least 0".into(), state.variance.to_string());
+            return Err(Error::Argument { what: "tracker.variance", expected, found });
+        }
+        let mut visible = vec![0.0; chains * shape.n_visible()];
+        unpack(&state.visible, shape.n_visible(), &mut visible);
+        let TrackerState { log_weights, log_z, variance, free_energies, uniforms, .. } = state.clone();
+        let (hidden, next) = (Activations::default(), Activations::default());
+        Ok(Self { shape, visible, log_weights, log_z, variance, free_energies, uniforms, hidden, next })
+    }
+
+    /// All that lasts.
+    pub fn state(&self) -> TrackerState {
+        TrackerState {
+            visible: pack(&self.visible, self.shape.n_visible()),
+            log_weights: self.log_weights.clone(),
+            log_z: self.log_z,
+            variance: self.variance,
+            free_energies: self.free_energies.clone(),
+            uniforms: self.uniforms.clone(),
+        }
+    }
+
+    /// Goes along with the parameters, after one update or some of them: the fewer, the less the weights scatter.
+    ///
+    /// Costs two free energies and a Gibbs step of C rows, two to three times what a sweep of as many [`Chains`](crate::Chains)
+    /// takes. Where it fails the tracker stays as it was.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the RBM has another shape, [`Error::Value`] where a free energy is not finite; what the device
+    /// says.
+    pub fn follow(&mut self, rbm: &Resident) -> Result<()> {
+        rbm.check_belongs("tracker", rbm.device(), self.shape)?;
+        // Both free energies are the same function of v and θ, rounding included. Then rounding does not add up over the visits:
+        // what is followed is the normalising constant of this very function.
+        let now = free_energies(rbm, &self.visible)?;
+        let gains = self.free_energies.iter().zip(&now).map(|(before, now)| before - now);
+        let mut log_weights: Vec<f64> = self.log_weights.iter().zip(gains).map(|(log, gain)| log + gain).collect();
+
+        let (mut log_z, mut variance, mut uniforms) = (self.log_z, self.variance, self.uniforms.clone());
+        let chains = log_weights.len();
+        let mut resampled_rows = None;
+        if 2.0 * effective_sample_size(&log_weights) < chains as f64 {
+            log_z += log_mean(&log_weights);
+            variance += spent(&log_weights);
+            let width = self.shape.n_visible();
+            resampled_rows = Some(resampled(&log_weights, &self.visible, width, chains, &mut uniforms));
+            log_weights.fill(0.0);
+        }
+        let visible = resampled_rows.as_ref().unwrap_or(&self.visible);
+
+        let Self { hidden, next, .. } = self;
+        rbm.sample_h_given_v(rows(visible, self.shape, Layer::Visible), &mut uniforms, hidden)?;
+        rbm.sample_v_given_h(rows(&hidden.sample, self.shape, Layer::Hidden), &mut uniforms, next)?;
+        self.free_energies = free_energies(rbm, &next.sample)?;
+        swap(&mut self.visible, &mut next.sample);
+        (self.log_weights, self.log_z, self.variance, self.uniforms) = (log_weights, log_z, variance, uniforms);
+        Ok(())
+    }
+
+    /// log Z of the model of the last visit, in nats: below it on average, by about half the square of
+    /// [`standard_error`](Self::standard_error).
+    pub fn log_z(&self) -> f64 {
+        self.log_z + log_mean(&self.log_weights)
+    }
+
+    /// √(1/s - 1/C + Σ(1/s' - 1/C)), s being the [`effective_sample_size`](Self::effective_sample_size) and s' what it was before
+    /// each resampling: how far [`log_z`](Self::log_z) scatters, in nats, where chains mix from one resampling to the next.
+    ///
+    /// By the delta method, and so of no use as a number above some 0.5, where it still says that there are too few particles,
+    /// or too few visits, to trust log Z. Grows with training. Shows nothing of a part of the model where no particle is.
+    pub fn standard_error(&self) -> f64 {
+        (self.variance + spent(&self.log_weights)).sqrt()
+    }
+
+    /// (Σw)²/Σw² of the weights since the last resampling: as many particles of equal weight would do as well.
+    ///
+    /// Resampling makes it C, whatever it was before; how much that has cost is in [`standard_error`](Self::standard_error).
+    pub fn effective_sample_size(&self) -> f64 {
+        effective_sample_size(&self.log_weights)
+    }
+
+    /// C, how many particles there are.
+    pub fn chains(&self) -> usize {
+        self.log_weights.len()
+    }
+
+    /// The sizes of the layers.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+}
+
+/// 1/s - 1/C: the variance of the mean of C weights, relative to its square (delta method).
+fn spent(log_weights: &[f64]) -> f64 {
+    (1.0 / effective_sample_size(log_weights) - 1.0 / log_weights.len() as f64).max(0.0)
+}
+
+/// States 0 and 1 of one layer.
+fn rows(values: &[f32], shape: Shape, layer: Layer) -> Rows<'_> {
+    Rows::of(Values::F32(values), shape.units(layer))
+}
+
+/// F(v) of each particle; fails where the model has lost its numbers.
+fn free_energies(rbm: &Resident, visible: &[f32]) -> Result<Vec<f64>> {
+    let free_energies = rbm.free_energy(rows(visible, rbm.shape(), Layer::Visible))?;
+    check_finite("free_energies", &free_energies)?;
+    Ok(free_energies)
+}
+
+fn check_finite(what: &'static str, values: &[f64]) -> Result<()> {
+    match values.iter().position(|x| !x.is_finite()) {
+        Some(index) => Err(Error::Value { what, index, expected: "a finite number", found: values[index] as f32 }),
+        None => Ok(()),
+    }
+}
