@@ -107,13 +107,8 @@ impl Chains {
     /// # Errors
     /// [`Error::Argument`] where `n_chains` is 0.
     pub fn new(device: impl Into<Device>, shape: Shape, n_chains: usize, draws: Uniforms) -> Result<Self> {
-        let words = shape.n_hidden().div_ceil(64);
-        // So many units can be indexed by a BLAS and the CUDA kernels; and no length below can overflow.
-        let units = n_chains.checked_mul(shape.n_visible() + shape.n_hidden());
-        if units.is_none_or(|units| units > i32::MAX as usize) {
-            return Err(no_chains(n_chains));
-        }
-        let hidden = n_chains * words;
+        check_n_chains(shape, n_chains)?;
+        let hidden = n_chains * shape.n_hidden().div_ceil(64);
         let state = ChainState { hidden: vec![0; hidden], betas: vec![1.0; n_chains], uniforms: draws };
         Self::from_state(device, shape, &state)
     }
@@ -156,6 +151,19 @@ impl Chains {
             rbm.device.start(&rbm.parameters, &mut chains.state, rows.0)?;
             Ok(chains)
         })
+    }
+
+    /// Chains whose hidden units are drawn by their biases alone, h_j ~ Bernoulli(σ(c_j)), which is P(h|v) at v = 0.
+    ///
+    /// For persistent chains beside [`Rbm::from_data`](crate::Rbm::from_data): their first step draws visible layers about as
+    /// dense as the data. Draws M·n_hidden numbers, chain after chain; canonical on [`Cpu`](crate::Cpu).
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where `n_chains` is 0.
+    pub fn from_hidden_bias(rbm: &Resident, n_chains: usize, draws: Uniforms) -> Result<Self> {
+        check_n_chains(rbm.shape, n_chains)?;
+        let n_visible = rbm.shape.n_visible();
+        Self::from_visible(rbm, Rows::new(Values::U8(&vec![0; n_chains * n_visible]), n_visible)?, draws)
     }
 
     /// How many chains there are.
@@ -235,6 +243,15 @@ impl Chains {
 
     pub(crate) fn check_belongs(&self, rbm: &Resident) -> Result<()> {
         rbm.check_belongs("chains", &self.device, self.shape)
+    }
+}
+
+/// At least one chain, and no more units than a BLAS and the CUDA kernels can index: no length can overflow then.
+fn check_n_chains(shape: Shape, n_chains: usize) -> Result<()> {
+    let units = n_chains.checked_mul(shape.n_visible() + shape.n_hidden());
+    match units {
+        Some(units) if (1..=i32::MAX as usize).contains(&units) => Ok(()),
+        _ => Err(no_chains(n_chains)),
     }
 }
 
