@@ -288,7 +288,7 @@ impl Grey for u8 {
 
     #[inline(always)]
     fn is_on(self, number: u32) -> bool {
-        // 255·number < 2^32·x where the whole part of the left side over 2^32 is below x.
+        // 255·number < 2^32·x iff ⌊255·number/2^32⌋ < x: a comparison of bytes.
         ((u64::from(number) * 255 >> 32) as u8) < self
     }
 
