@@ -40,6 +40,33 @@ impl Dataset {
         Ok(Self { values: Owned::F32(values), units })
     }
 
+    /// No rows yet.
+    pub(crate) fn empty() -> Self {
+        Self { values: Owned::U8(Vec::new()), units: 1 }
+    }
+
+    /// Rows of `units` eight-bit values, `len` values in all, to be written over: in the memory that is here where it suffices.
+    pub(crate) fn bytes_mut(&mut self, len: usize, units: usize) -> &mut [u8] {
+        self.units = units;
+        if !matches!(self.values, Owned::U8(_)) {
+            self.values = Owned::U8(Vec::new());
+        }
+        let Owned::U8(values) = &mut self.values else { unreachable!("they were made so") };
+        values.resize(len, 0);
+        values
+    }
+
+    /// The same of numbers.
+    pub(crate) fn numbers_mut(&mut self, len: usize, units: usize) -> &mut [f32] {
+        self.units = units;
+        if !matches!(self.values, Owned::F32(_)) {
+            self.values = Owned::F32(Vec::new());
+        }
+        let Owned::F32(values) = &mut self.values else { unreachable!("they were made so") };
+        values.resize(len, 0.0);
+        values
+    }
+
     /// All rows.
     pub fn rows(&self) -> Rows<'_> {
         Rows::of(
@@ -155,10 +182,13 @@ impl Dataset {
         self.units
     }
 
-    /// The row ranges of whole batches in data order. Rows left over at the end are dropped, as in the tutorial; so there is
-    /// no batch if `batch_size` is 0 or more than [`len`](Self::len).
+    /// The row ranges of batches in data order, each row in one of them: ⌈len/batch_size⌉ batches, the last of which is short
+    /// where rows are left over. A gradient is a mean over its rows, so that the rows of a short batch weigh more than others.
+    /// There is no batch if `batch_size` is 0 or there is no row.
     pub fn batches(&self, batch_size: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let whole = self.len().checked_div(batch_size).unwrap_or(0);
-        (0..whole).map(move |b| b * batch_size..(b + 1) * batch_size)
+        let len = self.len();
+        let batches = if batch_size == 0 { 0 } else { len.div_ceil(batch_size) };
+        // Every batch begins at a row that there is: no product overflows.
+        (0..batches).map(move |b| b * batch_size..len.min((b * batch_size).saturating_add(batch_size)))
     }
 }

@@ -140,6 +140,19 @@ impl Chains {
         })
     }
 
+    /// Chains whose hidden units are drawn by their biases alone, h_j ~ Bernoulli(σ(c_j)), which is P(h|v) at v = 0.
+    ///
+    /// For persistent chains beside [`Rbm::from_data`](crate::Rbm::from_data): their first step draws visible layers about as
+    /// dense as the data. Draws M·n_hidden numbers, chain after chain; canonical on [`Cpu`](crate::Cpu).
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where `n_chains` is 0.
+    pub fn from_hidden_bias(rbm: &Resident, n_chains: usize, draws: Uniforms) -> Result<Self> {
+        check_number("n_chains", 1, rbm.shape, n_chains)?;
+        let n_visible = rbm.shape.n_visible();
+        Self::from_visible(rbm, Rows::new(Values::U8(&vec![0; n_chains * n_visible]), n_visible)?, draws)
+    }
+
     /// How many chains there are.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {

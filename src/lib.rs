@@ -36,7 +36,8 @@
 //! | | |
 //! |---|---|
 //! | [`Error`], [`uniforms`], [`elementary`] | what can go wrong · the random numbers, by position · exp, σ and softplus |
-//! | [`Shape`], [`Rows`], [`Dataset`], [`Rbm`], [`RbmRef`], [`RbmMut`] | sizes · data, borrowed and owned · parameters, owned and borrowed |
+//! | [`Shape`], [`Rows`], [`Dataset`], [`Epochs`] | sizes · data, borrowed and owned · what of it an epoch shows |
+//! | [`Rbm`], [`RbmRef`], [`RbmMut`] | parameters, owned and borrowed |
 //! | [`Cpu`], `Cuda` (feature `cuda`), [`Sums`] | the two kinds of devices, and the two ways in which each adds up |
 //! | [`Device`], [`Place`], [`Data`], [`Batch`] | a device as a value, by its name · rows where it can read them |
 //! | [`Resident`], [`Lent`] | parameters where a device computes with them: energies, conditionals, pseudo-likelihoods |
@@ -68,6 +69,7 @@ mod device;
 pub mod diagnostics;
 pub mod elementary;
 mod energy;
+mod epochs;
 mod error;
 pub mod formats;
 mod gibbs;
@@ -96,6 +98,7 @@ pub use cuda::{Cuda, Program, Sweeps};
 pub use dataset::Dataset;
 pub use descent::{Descent, RuleState};
 pub use device::{Batch, Data, Device, Place};
+pub use epochs::{Binarise, Epochs};
 #[cfg(feature = "cuda")]
 pub use error::CudaError;
 pub use error::{Error, Result};

@@ -7,10 +7,12 @@
 
 use crate::{
     error::{Error, Result},
+    rows::Rows,
     shape::Shape,
     uniforms::{Purpose, Uniforms},
 };
 use rand_core::Rng;
+use std::f64::consts::TAU;
 
 /// An RBM that owns its parameters.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +57,43 @@ impl Rbm {
             visible_bias: vec![0.0; shape.n_visible()],
             hidden_bias: vec![0.0; shape.n_hidden()],
         }
+    }
+
+    /// An RBM whose hidden units say little yet and whose visible units are on as often as in the data:
+    ///
+    /// > b_i = ln(p_i/(1 - p_i)),  c_j = 0,  W_ij ~ N(0, 0.01²),
+    ///
+    /// p_i being the data's means, no nearer to 0 and 1 than 1/N ([`Rows::clipped_means`]).
+    ///
+    /// `data`: N ≥ 1 rows of n_visible values in [0, 1]. Where most units are off this is a far better beginning than
+    /// [`new`](Self::new): there the model has to learn the base rates first, while half of its visible units are on, and in
+    /// a wide layer every hidden unit can end as a constant. Chains begin beside it with
+    /// [`Chains::from_hidden_bias`](crate::Chains::from_hidden_bias).
+    ///
+    /// Canonical: with n = i·n_hidden + j, W_ij = 0.01·√(-2·ln u)·cos(2π·u'), where u and u' are (x + ½)·2^-32 for the numbers
+    /// x at 2n and 2n + 1 of the seed's [`Purpose::Initialisation`] sequence. All is `f64`, with the elementary functions of
+    /// the crate `libm`, and rounded once. Source: G. E. Hinton, "A practical guide to training restricted Boltzmann
+    /// machines", 2010, section 8.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there is no row, no hidden unit, or too many for a [`Shape`].
+    pub fn from_data(data: Rows<'_>, n_hidden: usize, seed: u64) -> Result<Self> {
+        let shape = Shape::new(data.units(), n_hidden)?;
+        if data.len() == 0 {
+            return Err(Error::Argument { what: "data", expected: "at least one row".into(), found: "none".into() });
+        }
+        let mut generator = Uniforms::new(seed, Purpose::Initialisation).generator();
+        let mut uniform = || (f64::from(generator.next_u32()) + 0.5) / 2f64.powi(32);
+        let mut weight = || {
+            let radius = libm::sqrt(-2.0 * libm::log(uniform()));
+            (0.01 * radius * libm::cos(TAU * uniform())) as f32
+        };
+        Ok(Self {
+            shape,
+            weights: (0..shape.n_visible() * shape.n_hidden()).map(|_| weight()).collect(),
+            visible_bias: data.clipped_means_f64().map(|p| libm::log(p / (1.0 - p)) as f32).collect(),
+            hidden_bias: vec![0.0; shape.n_hidden()],
+        })
     }
 
     /// An RBM of given parameters.

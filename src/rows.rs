@@ -93,6 +93,30 @@ impl<'a> Rows<'a> {
         Self { values, units: self.units }
     }
 
+    /// Σ_r v_ri of each unit, rows in ascending order in one `f64` accumulator.
+    pub(crate) fn sums(&self) -> Vec<f64> {
+        let mut sums = vec![0.0; self.units];
+        for r in 0..self.len() {
+            sums.iter_mut().enumerate().for_each(|(i, sum)| *sum += f64::from(self.value(r, i)));
+        }
+        sums
+    }
+
+    /// The mean of each unit over the N rows, no nearer to 0 and 1 than 1/N, where its log-odds are finite; ½ where N is below 2.
+    ///
+    /// Where a unit's visible bias may begin ([`Rbm::from_data`](crate::Rbm::from_data)) and a centred gradient its offset.
+    /// Canonical: a sum in `f64`, rows in ascending order, and a division. Here rounded to `f32`, units values.
+    pub fn clipped_means(&self) -> Vec<f32> {
+        self.clipped_means_f64().map(|mean| mean as f32).collect()
+    }
+
+    /// [`clipped_means`](Self::clipped_means) before they are rounded.
+    pub(crate) fn clipped_means_f64(&self) -> impl Iterator<Item = f64> + use<> {
+        let n = self.len() as f64;
+        let clipped = move |sum: f64| if n < 2.0 { 0.5 } else { (sum / n).clamp(1.0 / n, 1.0 - 1.0 / n) };
+        self.sums().into_iter().map(clipped)
+    }
+
     /// Value `i` of row `r`.
     #[inline(always)]
     pub fn value(&self, r: usize, i: usize) -> f32 {

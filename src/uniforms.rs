@@ -124,7 +124,15 @@ impl Uniforms {
     /// and y are numbers 2i and 2i + 1 from this place. Each of m entries is chosen with a probability that differs from 1/m
     /// by less than 2^-64.
     pub fn permutation(&mut self, n: usize) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..n).collect();
+        let mut order = Vec::new();
+        self.write_permutation(n, &mut order);
+        order
+    }
+
+    /// [`permutation`](Self::permutation), in the place of what stands in `order`.
+    pub(crate) fn write_permutation(&mut self, n: usize, order: &mut Vec<usize>) {
+        order.clear();
+        order.extend(0..n);
         let mut generator = self.generator();
         let mut number = || u128::from(generator.next_u32());
         for i in 0..n.saturating_sub(1) {
@@ -132,7 +140,6 @@ impl Uniforms {
             order.swap(i, i + ((draw * (n - i) as u128) >> 64) as usize);
             self.skip(2);
         }
-        order
     }
 
     /// The state of the congruential generator at this place.

@@ -1,10 +1,13 @@
-//! Training with canonical sums allocates nothing after its first updates; with others only the matrix library does.
+//! Training with canonical sums allocates nothing after its first updates; with others only the matrix library does. What an
+//! epoch shows takes the place of what the last one did.
 #![allow(unsafe_code)]
 
 mod oracle;
 
-use harmonium::{Algorithm, Monitor, Rbm, Settings, Trainer};
-use oracle::{byte_rows, for_each_device, for_each_host_device, in_pool, is_canonical, random_bytes, shape};
+use harmonium::{Algorithm, Binarise, Dataset, Epochs, Monitor, Rbm, Settings, Trainer};
+use oracle::{
+    byte_rows, for_each_device, for_each_host_device, in_pool, is_canonical, random_bytes, random_values, shape,
+};
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
@@ -66,6 +69,22 @@ fn the_counter_counts() {
     assert_eq!(allocations(|| drop(std::hint::black_box(vec![1u8; 100]))), 1);
     assert_eq!(allocations(|| drop(std::hint::black_box(vec![0u8; 100]))), 1);
     assert_eq!(allocations(|| ()), 0);
+}
+
+#[test]
+fn an_epoch_takes_the_place_of_the_last() {
+    let bytes = Dataset::from_u8(random_bytes(200 * 130, 0.2, 1), 130).expect("rows");
+    let numbers = Dataset::from_f32(random_values(200 * 130, 0.2, 1), 130).expect("rows");
+    for (data, binarise) in [&bytes, &numbers].into_iter().flat_map(|data| {
+        [Binarise::None, Binarise::Threshold, Binarise::Levels { low: 1, high: 255 }, Binarise::Sample]
+            .map(|binarise| (data, binarise))
+    }) {
+        let found = in_pool(1, || {
+            let mut epochs = Epochs::new(true, binarise, 1).expect("levels");
+            [0, 1, 2].map(|epoch| allocations(|| _ = epochs.show(data, epoch).expect("an epoch")))
+        });
+        assert!(found[0] > 0 && found[1..] == [0, 0], "{binarise}: {found:?}");
+    }
 }
 
 for_each_host_device! {

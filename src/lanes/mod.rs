@@ -65,6 +65,8 @@ pub(crate) trait Wide: Lanes {
     fn first(self, states: Self::S) -> u64;
     /// The next [`LANES`] numbers of the generator.
     fn draw(self, states: &mut Self::S) -> Self::X;
+    /// The numbers as they are.
+    fn numbers(self, x: Self::X, to: &mut [u32; LANES]);
     /// [`unit_interval`] of each.
     fn unit_interval(self, x: Self::X) -> Self::F;
     /// [`end_distance`] of each.
@@ -240,6 +242,10 @@ impl Wide for Portable {
         let x = each(|l| output(states[l]));
         *states = each(|l| TO_NEXT.from(states[l]));
         x
+    }
+    #[inline(always)]
+    fn numbers(self, x: [u32; LANES], to: &mut [u32; LANES]) {
+        *to = x;
     }
     #[inline(always)]
     fn unit_interval(self, x: [u32; LANES]) -> Vector {

@@ -146,6 +146,7 @@ impl Wide for Avx512 {
             let turn = _mm512_srli_epi32::<27>(_mm512_permutex2var_epi32(before[0], high, before[1]));
             _mm512_rorv_epi32(word, turn)
         }
+        fn numbers(self, x: __m512i, to: &mut [u32; LANES]) { _mm512_storeu_si512(to.as_mut_ptr().cast(), x) }
         fn unit_interval(self, x: __m512i) -> __m512 {
             _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32::<8>(x)), _mm512_set1_ps(1.0 / 16_777_216.0))
         }
@@ -261,6 +262,11 @@ impl Wide for Avx2 {
                 numbers[half] = _mm256_permute4x64_epi64::<0b11_01_10_00>(x);
             }
             numbers
+        }
+        fn numbers(self, x: [__m256i; 2], to: &mut [u32; LANES]) {
+            for i in 0..2 {
+                _mm256_storeu_si256(to.as_mut_ptr().add(8 * i).cast(), x[i]);
+            }
         }
         fn unit_interval(self, x: [__m256i; 2]) -> [__m256; 2] {
             both!(I => {

@@ -31,12 +31,8 @@ impl BaseRate {
     ///
     /// `v`: R rows of n_visible values in [0, 1].
     pub fn fit(v: Rows<'_>) -> Self {
-        let mut sums = vec![0.0; v.units()];
-        for r in 0..v.len() {
-            sums.iter_mut().enumerate().for_each(|(i, sum)| *sum += f64::from(v.value(r, i)));
-        }
         let logit = |sum: f64| ((1.0 + sum) / (1.0 + (v.len() as f64 - sum))).ln() as f32;
-        Self { bias: sums.into_iter().map(logit).collect() }
+        Self { bias: v.sums().into_iter().map(logit).collect() }
     }
 
     /// All states as likely, a = 0: where there is no data.

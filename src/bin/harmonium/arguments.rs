@@ -57,7 +57,7 @@ pub struct Train {
     /// Passes over the data.
     #[arg(long, value_name = "N", default_value = "15", value_parser = at_least::<1>)]
     pub epochs: usize,
-    /// Rows an update; rows left over at the end of an epoch are dropped.
+    /// Rows an update; the last update of an epoch takes those that are left over.
     #[arg(long, value_name = "N", default_value = "20", value_parser = at_least::<1>)]
     pub batch_size: usize,
     /// Learning rate of the mean gradient over a batch.

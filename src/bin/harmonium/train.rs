@@ -103,7 +103,7 @@ impl<'a> Job<'a> {
             }
             _ => options.batch_size,
         };
-        let updates = (options.epochs as u64).saturating_mul((rows.len() / options.batch_size) as u64);
+        let updates = (options.epochs as u64).saturating_mul(rows.len().div_ceil(options.batch_size) as u64);
         let progress = Progress::new(updates, "updates", options.quiet);
         let sides = match data::sides(options.image, sides, shape.n_visible()) {
             Ok(sides) => Some(sides),
@@ -160,7 +160,7 @@ impl<'a> Job<'a> {
             return format_error(text(self.shape, self.settings), found);
         }
         let Checkpoint { place: Place { epoch, batch, .. }, log, trainer, .. } = checkpoint;
-        let batches = (self.rows.len() / self.options.batch_size) as u64;
+        let batches = self.rows.len().div_ceil(self.options.batch_size) as u64;
         let reported = epoch.checked_mul(batches);
         let updates = reported.and_then(|n| n.checked_add(*batch));
         let fits = *batch < batches && (updates, reported) == (Some(trainer.updates), Some(trainer.reported));
