@@ -7,6 +7,13 @@
 //! | `weights`, `visible_bias`, `hidden_bias` | as in a model file | F32 |
 //! | `chains` | `[chains, ⌈n_hidden/64⌉]` | U64: the hidden bits, unit j being bit j mod 64 of word j/64 |
 //! | `betas` | `[chains]` | F32: inverse temperatures |
+//! | `visible_offset`, `hidden_offset`, `hidden_mean` | `[n_visible]`, `[n_hidden]`, `[n_hidden]` | F32: what rules of descent keep |
+//! | `velocity_weights`, `velocity_visible_bias`, `velocity_hidden_bias` | as in a model file | F32: with momentum |
+//! | `average_weights`, `average_visible_bias`, `average_hidden_bias` | as in a model file | F32: the mean of the last parameters |
+//! | `tracker_visible` | `[particles, ⌈n_visible/64⌉]` | U64: the particles of a running log Z, as bits |
+//! | `tracker_log_weights`, `tracker_free_energies` | `[particles]` | F64 |
+//!
+//! The last four lines are there where the run has such things.
 //!
 //! The metadata has the one entry `harmonium`: `checkpoint sha256:`, 64 hexadecimal digits, a space, and a JSON object with
 //! all the rest. It comes first in the header, so that the digits stand at one place in every file. They are SHA-256 of the
@@ -14,21 +21,23 @@
 //! with a fraction are strings in JSON, in the shortest decimal form that gives back the same bits. Equal checkpoints make
 //! equal files: the fields of the object stand in alphabetical order.
 
+mod log;
+mod metadata;
+
+pub use log::{Epoch, Figures, Place};
+
 use crate::{
-    descent::Descent,
-    diagnostics::{CheckUp, EquilibriumGap},
+    diagnostics::CheckUp,
     error::{Error, Result},
+    log_partition::TrackerState,
     model,
-    monitor::Monitor,
     rbm::{Rbm, check},
     rows::{Rows, Values},
     storage::{read_file, write_atomically},
     tensors::{self, Tensor, Tensors},
-    train::{Algorithm, Settings, TrainerState},
-    uniforms::Uniforms,
-    verbs::ChainState,
+    train::{Settings, TrainerState},
 };
-use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
+use metadata::{Format, METADATA, Metadata, parse};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, path::Path};
 
@@ -40,7 +49,10 @@ const ENTRY: &str = "checkpoint sha256:";
 const DIGITS_AT: usize = 8 + START.len();
 const DIGITS: usize = 64;
 /// The layout that is written and read.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
+/// The one that has the same without rules of descent, averages, running likelihoods and figures: what needs none of them is
+/// still written so.
+const FIRST_FORMAT: u64 = 1;
 
 /// All that training needs to go on to the bit, and what led there.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,50 +70,16 @@ pub struct Checkpoint {
     pub log: Vec<Epoch>,
     /// How the chains were now and then, where that is looked at.
     pub health: Vec<CheckUp>,
+    /// The mean of the last parameters, and of how many, where it is made.
+    pub average: Option<(Rbm, u64)>,
+    /// The running log Z, where it is followed.
+    pub tracker: Option<TrackerState>,
     /// The [`fingerprint`] of the training rows.
     pub data: String,
     /// What else the program that trains wants to find again: learning rate, batch size and so on, under its own names.
     pub options: BTreeMap<String, String>,
     /// The version of this crate that wrote it; another one need not go on to the same bits.
     pub version: String,
-}
-
-/// How far training has come in its data.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct Place {
-    /// Epochs that are over.
-    pub epoch: u64,
-    /// Batches of the next one that are done.
-    pub batch: u64,
-    /// Seconds of training.
-    pub seconds: f64,
-}
-
-impl Place {
-    /// `batch` batches into epoch number `epoch`, after `seconds` of training.
-    pub fn new(epoch: u64, batch: u64, seconds: f64) -> Self {
-        Self { epoch, batch, seconds }
-    }
-}
-
-/// How things stood at the end of an epoch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Epoch {
-    /// Updates since training began.
-    pub updates: u64,
-    /// The mean of what is watched over the epoch, in nats a row.
-    pub monitor: Option<f64>,
-    /// Seconds of training since it began; the time for pictures and files is left out.
-    pub seconds: f64,
-}
-
-impl Epoch {
-    /// An epoch that ended after `updates` updates and `seconds` of training, with this mean of its monitor.
-    pub fn new(updates: u64, monitor: Option<f64>, seconds: f64) -> Self {
-        Self { updates, monitor, seconds }
-    }
 }
 
 /// The version of this crate.
@@ -148,8 +126,8 @@ impl Checkpoint {
     /// `rbm` and `trainer`: of one shape and one moment; `settings`: what the trainer was made with; `data`: the
     /// [`fingerprint`] of the training rows.
     pub fn new(rbm: Rbm, settings: Settings, trainer: TrainerState, place: Place, data: String) -> Self {
-        let (log, health, options) = Default::default();
-        Self { rbm, settings, trainer, place, log, health, data, options, version: VERSION.into() }
+        let (log, health, options, average, tracker) = Default::default();
+        Self { rbm, settings, trainer, place, log, health, average, tracker, data, options, version: VERSION.into() }
     }
 
     /// Writes the file `path` whole or not at all: when this has returned, the checkpoint is there to stay.
@@ -192,6 +170,7 @@ impl Checkpoint {
         let mut tensors = model::tensors(self.rbm.view());
         tensors.push(Tensor::new("chains", vec![chains.betas.len(), words], &chains.hidden));
         tensors.push(Tensor::new("betas", vec![chains.betas.len()], &chains.betas));
+        tensors.extend(metadata::more_tensors(self));
         let entry = format!("{ENTRY}{} {metadata}", "0".repeat(DIGITS));
         let mut bytes = tensors::write(&tensors, entry, "checkpoint")?;
         let digits = checksum(&bytes);
@@ -223,218 +202,10 @@ impl Checkpoint {
         let text = file.entry().and_then(|entry| entry.get(ENTRY.len() + DIGITS + 1..)).unwrap_or_default();
         // A later format may have other fields, so its number comes first.
         let Format { format } = parse(text).map_err(|found| file.fail(METADATA, found))?;
-        if format != FORMAT {
-            return Err(fail(&format!("a checkpoint of format {FORMAT}"), format.to_string()));
+        if !(FIRST_FORMAT..=FORMAT).contains(&format) {
+            return Err(fail(&format!("a checkpoint of format {FIRST_FORMAT} or {FORMAT}"), format.to_string()));
         }
         let metadata: Metadata = parse(text).map_err(|found| file.fail(METADATA, found))?;
         metadata.with_tensors(&file)
-    }
-}
-
-/// What stands after the checksum, in messages.
-const METADATA: &str = "the metadata of a checkpoint";
-
-/// A JSON object, or the name of the field that is wrong and what is wrong with it.
-fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> std::result::Result<T, String> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|problem| problem.to_string())?;
-    json.end().map_err(|problem| problem.to_string())?;
-    Ok(value)
-}
-
-/// A finite number, kept as text; one that is not finite cannot be written, and the error is its name.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
-struct Exact(f64);
-
-impl Serialize for Exact {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let text = format!("{:?}", self.0);
-        if self.0.is_finite() { serializer.serialize_str(&text) } else { Err(S::Error::custom(text)) }
-    }
-}
-
-impl TryFrom<String> for Exact {
-    type Error = String;
-
-    fn try_from(text: String) -> std::result::Result<Self, String> {
-        let number = text.parse().ok().filter(|x: &f64| x.is_finite());
-        number.map(Self).ok_or_else(|| format!("expected a finite number, found {text}"))
-    }
-}
-
-#[derive(Deserialize)]
-struct Format {
-    format: u64,
-}
-
-/// The JSON object. The order of the fields is that of the bytes.
-#[derive(Serialize, Deserialize)]
-struct Metadata {
-    algorithm: String,
-    batch: u64,
-    bit: usize,
-    data: String,
-    epoch: u64,
-    format: u64,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    health: Vec<CheckUpRow>,
-    k: usize,
-    log: Vec<EpochRow>,
-    monitor: Monitor,
-    options: BTreeMap<String, String>,
-    reported: u64,
-    seconds: Exact,
-    seed: u64,
-    uniforms_position: u64,
-    uniforms_seed: u64,
-    updates: u64,
-    version: String,
-    watched: Exact,
-}
-
-/// Updates, monitor and seconds.
-#[derive(Serialize, Deserialize)]
-struct EpochRow(u64, Option<Exact>, Exact);
-
-/// The numbers of a check-up in the order of its fields; the gap is the difference of two of them. The last one, the degrees
-/// of freedom of the standard error, is left out where they are infinite, as in the files of versions that did not know any,
-/// and where there is no standard error.
-#[derive(Serialize, Deserialize)]
-struct CheckUpRow(
-    u64,
-    Option<Exact>,
-    Option<Exact>,
-    Option<Exact>,
-    Exact,
-    Exact,
-    Exact,
-    Exact,
-    Option<Exact>,
-    #[serde(default, skip_serializing_if = "Option::is_none")] Option<Exact>,
-);
-
-impl CheckUpRow {
-    fn of(check_up: &CheckUp) -> Self {
-        let EquilibriumGap { persistent, fresh, gap: _, standard_error, degrees_of_freedom } = check_up.gap;
-        let known = |x: f64| Some(Exact(x)).filter(|_| !x.is_nan());
-        Self(
-            check_up.updates,
-            check_up.r_hat.map(Exact),
-            check_up.bulk_effective_sample_size.map(Exact),
-            check_up.autocorrelation_time.map(Exact),
-            Exact(check_up.visible_flip_rate),
-            Exact(check_up.hidden_flip_rate),
-            Exact(persistent),
-            Exact(fresh),
-            known(standard_error),
-            known(degrees_of_freedom).filter(|Exact(degrees)| degrees.is_finite()),
-        )
-    }
-
-    fn check_up(self) -> CheckUp {
-        let known = |x: Option<Exact>| x.map(|Exact(x)| x);
-        let Self(
-            updates,
-            r_hat,
-            effective,
-            time,
-            Exact(visible),
-            Exact(hidden),
-            Exact(persistent),
-            Exact(fresh),
-            error,
-            degrees,
-        ) = self;
-        let error = known(error).unwrap_or(f64::NAN);
-        let degrees = if error.is_nan() { f64::NAN } else { known(degrees).unwrap_or(f64::INFINITY) };
-        CheckUp {
-            updates,
-            r_hat: known(r_hat),
-            bulk_effective_sample_size: known(effective),
-            autocorrelation_time: known(time),
-            visible_flip_rate: visible,
-            hidden_flip_rate: hidden,
-            gap: EquilibriumGap {
-                persistent,
-                fresh,
-                gap: persistent - fresh,
-                standard_error: error,
-                degrees_of_freedom: degrees,
-            },
-        }
-    }
-}
-
-impl Metadata {
-    fn of(checkpoint: &Checkpoint) -> Self {
-        let Checkpoint { settings, trainer, place, log, health, data, options, version, .. } = checkpoint;
-        let (uniforms_seed, uniforms_position) = trainer.chains.uniforms.parts();
-        Self {
-            algorithm: settings.algorithm.name().into(),
-            batch: place.batch,
-            bit: trainer.bit,
-            data: data.clone(),
-            epoch: place.epoch,
-            format: FORMAT,
-            health: health.iter().map(CheckUpRow::of).collect(),
-            k: settings.k,
-            log: log.iter().map(|row| EpochRow(row.updates, row.monitor.map(Exact), Exact(row.seconds))).collect(),
-            monitor: settings.monitor,
-            options: options.clone(),
-            reported: trainer.reported,
-            seconds: Exact(place.seconds),
-            seed: settings.seed,
-            uniforms_position,
-            uniforms_seed,
-            updates: trainer.updates,
-            version: version.clone(),
-            watched: Exact(trainer.watched),
-        }
-    }
-
-    /// The checkpoint. The file is read without trust: the checksum proves that it was written, not by whom.
-    fn with_tensors(self, file: &Tensors<'_>) -> Result<Checkpoint> {
-        let rbm = model::from_tensors(file)?;
-        let ([n_chains, words], hidden) = file.tensor("chains")?;
-        let ([n_betas], betas) = file.tensor("betas")?;
-        let expected = [n_betas, rbm.shape().n_hidden().div_ceil(64)];
-        if [n_chains, words] != expected || n_chains == 0 {
-            let expected = format!("chains of shape {expected:?}, as betas and weights have it, and at least one");
-            return Err(file.fail(expected, format!("{:?}", [n_chains, words])));
-        }
-        if let Some(index) = betas.iter().position(|beta: &f32| !beta.is_finite()) {
-            let expected = format!("betas[{index}] to be a finite number");
-            return Err(file.fail(expected, betas[index].to_string()));
-        }
-        let algorithm = Algorithm::named(&self.algorithm, n_chains);
-        let algorithm = algorithm.map_err(|problem| file.fail(METADATA, problem.to_string()))?;
-        let uniforms = Uniforms::from_parts(self.uniforms_seed, self.uniforms_position);
-        let epoch =
-            |EpochRow(updates, monitor, Exact(seconds))| Epoch::new(updates, monitor.map(|x: Exact| x.0), seconds);
-        Ok(Checkpoint {
-            rbm,
-            settings: Settings {
-                algorithm,
-                k: self.k,
-                monitor: self.monitor,
-                seed: self.seed,
-                descent: Descent::default(),
-            },
-            trainer: TrainerState {
-                chains: ChainState { hidden, betas, uniforms },
-                bit: self.bit,
-                updates: self.updates,
-                reported: self.reported,
-                watched: self.watched.0,
-                rule: None,
-            },
-            place: Place::new(self.epoch, self.batch, self.seconds.0),
-            log: self.log.into_iter().map(epoch).collect(),
-            health: self.health.into_iter().map(CheckUpRow::check_up).collect(),
-            data: self.data,
-            options: self.options,
-            version: self.version,
-        })
     }
 }

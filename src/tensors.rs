@@ -28,7 +28,7 @@ macro_rules! numbers {
         }
     )*};
 }
-numbers!(f32 = F32, u64 = U64);
+numbers!(f32 = F32, f64 = F64, u64 = U64);
 
 /// A tensor to be written.
 pub(crate) struct Tensor {
