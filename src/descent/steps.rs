@@ -24,15 +24,15 @@ impl Steps {
         part.or(self.parts.last()).map_or(1, |(k, _)| *k)
     }
 
+    /// Each k and the part of the run that it is for.
+    pub fn parts(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
+        let before = std::iter::once(0.0).chain(self.parts.iter().map(|(_, until)| *until));
+        self.parts.iter().zip(before).map(|(&(k, until), from)| (k, (until - from) / 100.0))
+    }
+
     /// The mean of k over a run.
     pub fn mean(&self) -> f64 {
-        let mut from = 0.0;
-        let mut sum = 0.0;
-        for (k, until) in &self.parts {
-            sum += *k as f64 * (until - from) / 100.0;
-            from = *until;
-        }
-        sum
+        self.parts().map(|(k, part)| k as f64 * part).sum()
     }
 }
 

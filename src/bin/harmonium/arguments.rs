@@ -1,5 +1,6 @@
 //! The command line.
 
+pub use crate::train::Train;
 use crate::{Failure, data::Split, pool};
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
@@ -7,11 +8,11 @@ use clap::{
     error::ErrorKind,
     parser::ValueSource,
 };
-use harmonium::{Algorithm, Device, Monitor, Place, Settings, Sums};
+use harmonium::{Device, Place, Sums};
 use serde::{Serialize, Serializer};
-use serde_json::{Map, Value};
 use std::{
-    collections::BTreeMap,
+    env,
+    ffi::OsString,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -30,7 +31,7 @@ struct Arguments {
 #[derive(Subcommand)]
 pub enum Command {
     /// Train a model; with no option, the run of the Deep Learning Tutorials on MNIST.
-    Train(Train),
+    Train(Box<Train>),
     /// Draw samples from a model: one row of pictures after every STEPS Gibbs steps.
     Sample(Sample),
     /// Tell how likely a model makes data: log Z and log-likelihood with their interval, pseudo-likelihood, free energy.
@@ -41,91 +42,6 @@ pub enum Command {
     Filters(Filters),
     /// Tell the size of a model and how its parameters are distributed.
     Info(Info),
-}
-
-/// A checkpoint keeps what serde does not skip, by the options' names.
-#[derive(Args, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Train {
-    /// A folder with MNIST's IDX files (the first 50 000 training rows are trained on), or one IDX or npy file.
-    #[arg(long, value_name = "PATH", default_value = DATA)]
-    #[serde(serialize_with = "path")]
-    pub data: PathBuf,
-    /// Hidden units.
-    #[arg(long, value_name = "N", default_value = "500", value_parser = at_least::<1>)]
-    pub hidden: usize,
-    /// Passes over the data.
-    #[arg(long, value_name = "N", default_value = "15", value_parser = at_least::<1>)]
-    pub epochs: usize,
-    /// Rows an update; the last update of an epoch takes those that are left over.
-    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least::<1>)]
-    pub batch_size: usize,
-    /// Learning rate of the mean gradient over a batch.
-    #[arg(long, value_name = "RATE", default_value = "0.1", value_parser = rate, allow_negative_numbers = true)]
-    #[serde(serialize_with = "shortest")]
-    pub lr: f32,
-    /// Persistent contrastive divergence, or contrastive divergence.
-    #[arg(long, value_name = "NAME", default_value = "pcd", value_parser = algorithm())]
-    #[serde(serialize_with = "name")]
-    pub algorithm: Algorithm,
-    /// Gibbs steps an update.
-    #[arg(long, value_name = "N", default_value = "15", value_parser = at_least::<1>)]
-    pub k: usize,
-    /// Persistent chains; only with --algorithm pcd [default: the batch size].
-    #[arg(long, value_name = "N", value_parser = at_least::<1>)]
-    pub chains: Option<usize>,
-    /// Pseudo-likelihood by one bit an update or over all bits, reconstruction cross-entropy, or nothing
-    /// [default: pl for pcd, reconstruction for cd].
-    #[arg(long, value_name = "NAME", value_parser = named(&Monitor::ALL))]
-    pub monitor: Option<Monitor>,
-    /// After every N updates write to DIR/health.csv how the persistent chains are, from 1000 Gibbs steps of copies: R̂,
-    /// effective sample size, autocorrelation time, flip rates, and their free energy beside that of as many chains started
-    /// at rows from all over the data; with a warning where they lag. Changes nothing in what is learnt. Only with
-    /// --algorithm pcd.
-    #[arg(long, value_name = "N", value_parser = at_least::<1>)]
-    pub health_every: Option<usize>,
-    /// Train on the first ROWS training rows only.
-    #[arg(long, value_name = "ROWS", value_parser = at_least::<1>)]
-    pub limit: Option<usize>,
-    /// Chooses all random numbers: the same seed gives the same model, whatever the number of threads.
-    #[arg(long, value_name = "N", default_value = "123")]
-    pub seed: u64,
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub compute: Compute,
-    /// Height and width of the pictures in the rows [default: what the data file says, or square].
-    #[arg(long, value_name = "HxW", value_parser = sides)]
-    #[serde(serialize_with = "by")]
-    pub image: Option<Sides>,
-    /// Folder for the model, pictures and log; made if it is not there.
-    #[arg(long, value_name = "DIR", default_value = "harmonium-out")]
-    #[serde(skip)]
-    pub out: PathBuf,
-    /// Rows of samples, 1000 Gibbs steps apart, drawn when the training is done; 0 for no samples.
-    #[arg(long, value_name = "ROWS", default_value = "10")]
-    #[serde(skip)]
-    pub samples: usize,
-    /// How often DIR/checkpoint.safetensors is written: every so many updates, epochs or minutes, as in 500updates.
-    #[arg(long, value_name = "N[updates|epochs|minutes]", default_value = "1epochs", value_parser = every)]
-    pub checkpoint_every: Every,
-    /// Go on, to the bit, where DIR/checkpoint.safetensors stands, with the options it was made with; only --epochs,
-    /// --threads, --device, --samples, --quiet, --checkpoint-every, --stop-after and the place of the same data may be
-    /// others.
-    #[arg(long, value_name = "DIR")]
-    #[serde(skip)]
-    pub resume: Option<PathBuf>,
-    /// Stop with a checkpoint after N updates, counted from the run's beginning, to be resumed later.
-    #[arg(long, value_name = "N", value_parser = at_least::<1>)]
-    #[serde(skip)]
-    pub stop_after: Option<usize>,
-    /// Say nothing but errors.
-    #[arg(long)]
-    #[serde(skip)]
-    pub quiet: bool,
-    /// The names of the options that were said, not left to their defaults.
-    #[arg(skip)]
-    #[serde(skip)]
-    pub said: Vec<String>,
 }
 
 #[derive(Args)]
@@ -288,47 +204,16 @@ impl Compute {
     }
 }
 
-/// How often something happens.
-#[derive(Clone, Copy)]
-pub enum Every {
-    Updates(u64),
-    Epochs(u64),
-    Minutes(u64),
-}
-
-impl Serialize for Every {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Every::Updates(n) => serializer.collect_str(&format_args!("{n}updates")),
-            Every::Epochs(n) => serializer.collect_str(&format_args!("{n}epochs")),
-            Every::Minutes(n) => serializer.collect_str(&format_args!("{n}minutes")),
-        }
-    }
-}
-
-fn every(text: &str) -> Result<Every, String> {
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let every = number.parse().ok().filter(|&n| n > 0).and_then(|n| match unit.trim_start() {
-        "update" | "updates" => Some(Every::Updates(n)),
-        "" | "epoch" | "epochs" => Some(Every::Epochs(n)),
-        "minute" | "minutes" => Some(Every::Minutes(n)),
-        _ => None,
-    });
-    every.ok_or_else(|| {
-        "expected a whole number of at least 1 and updates, epochs or minutes, such as 500updates".into()
-    })
-}
-
 /// Height and width, or rows and columns.
-type Sides = (usize, usize);
+pub type Sides = (usize, usize);
 
-fn sides(text: &str) -> Result<Sides, String> {
+pub fn sides(text: &str) -> Result<Sides, String> {
     let sides = text.split_once('x').and_then(|(h, w)| Some((at_least::<1>(h).ok()?, at_least::<1>(w).ok()?)));
     sides.ok_or_else(|| "expected two whole numbers of at least 1, such as 28x28".into())
 }
 
 /// One of some choices, by its name.
-fn named<T>(all: &'static [T]) -> impl TypedValueParser<Value = T>
+pub fn named<T>(all: &'static [T]) -> impl TypedValueParser<Value = T>
 where
     T: ToString + FromStr<Err = harmonium::Error> + Clone + Send + Sync,
 {
@@ -342,7 +227,7 @@ fn place(text: &str) -> Result<Place, String> {
     })
 }
 
-fn at_least<const LEAST: usize>(text: &str) -> Result<usize, String> {
+pub fn at_least<const LEAST: usize>(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|&n| n >= LEAST);
     number.ok_or_else(|| format!("expected a whole number of at least {LEAST}"))
 }
@@ -355,30 +240,17 @@ fn threads(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("expected a whole number of at least 1 and at most {MOST_THREADS}"))
 }
 
-fn rate(text: &str) -> Result<f32, String> {
+pub fn rate(text: &str) -> Result<f32, String> {
     let rate = text.parse().ok().filter(|x: &f32| x.is_finite() && *x > 0.0);
     rate.ok_or_else(|| "expected a finite number above 0".into())
 }
 
-/// The number of chains comes by another option: [`Train::fill_in`].
-fn algorithm() -> impl TypedValueParser<Value = Algorithm> {
-    PossibleValuesParser::new(Algorithm::all(0).map(Algorithm::name)).try_map(|name| Algorithm::named(&name, 0))
-}
-
-fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+pub fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
 
-fn shortest<S: Serializer>(x: &f32, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{x:?}"))
-}
-
-fn by<S: Serializer>(sides: &Option<Sides>, serializer: S) -> Result<S::Ok, S::Error> {
+pub fn by<S: Serializer>(sides: &Option<Sides>, serializer: S) -> Result<S::Ok, S::Error> {
     sides.map(|(height, width)| format!("{height}x{width}")).serialize(serializer)
-}
-
-fn name<S: Serializer>(algorithm: &Algorithm, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(algorithm.name())
 }
 
 /// Older checkpoints have no `road`: their sums were canonical.
@@ -386,86 +258,34 @@ fn unless_canonical<S: Serializer>(road: &Sums, serializer: S) -> Result<S::Ok, 
     Some(road).filter(|&&road| road != Sums::Canonical).map(Sums::to_string).serialize(serializer)
 }
 
-impl Train {
-    /// Settles the defaults that depend on other options.
-    fn fill_in(&mut self) {
-        let usual = match &mut self.algorithm {
-            Algorithm::Pcd { n_chains } => {
-                *n_chains = *self.chains.get_or_insert(self.batch_size);
-                Monitor::PseudoLikelihood
-            }
-            _ => Monitor::Reconstruction,
-        };
-        self.monitor.get_or_insert(usual);
-    }
-
-    /// What can be told of the options alone.
-    pub fn check(&self) -> Result<(), Failure> {
-        let only_pcd = [
-            ("--chains", self.chains, "cd has a chain for each row of a batch"),
-            ("--health-every", self.health_every, "cd has no chains that last"),
-        ];
-        for (option, value, why) in only_pcd {
-            if let (Algorithm::Cd, Some(n)) = (self.algorithm, value) {
-                let text = format!("{option}: expected only with --algorithm pcd ({why}), found {n}");
-                return Err(Failure::Usage(text));
-            }
-        }
-        Ok(())
-    }
-
-    pub fn settings(&self) -> Settings {
-        let monitor = self.monitor.unwrap_or(Monitor::None);
-        Settings { algorithm: self.algorithm, k: self.k, monitor, seed: self.seed, descent: Descent::default() }
-    }
-
-    /// All options that a checkpoint keeps; null where there is nothing to keep.
-    fn kept(&self) -> Map<String, Value> {
-        match serde_json::to_value(self) {
-            Ok(Value::Object(options)) => options,
-            other => unreachable!("options are texts and numbers, not {other:?}"),
-        }
-    }
-
-    /// The options as a checkpoint keeps them.
-    pub fn stored(&self) -> BTreeMap<String, String> {
-        let text = |(name, value)| match value {
-            Value::Null => None,
-            Value::String(text) => Some((name, text)),
-            number => Some((name, number.to_string())),
-        };
-        self.kept().into_iter().filter_map(text).collect()
-    }
-
-    /// The options that [`stored`](Self::stored) gave, read as the command line is; what it does not give is left to the
-    /// defaults.
-    pub fn from_stored(stored: &BTreeMap<String, String>) -> Result<Self, String> {
-        let known = Self::from_words([])?.kept();
-        if let Some(name) = stored.keys().find(|name| !known.contains_key(*name)) {
-            return Err(format!("--{name}"));
-        }
-        Self::from_words(stored.iter().map(|(name, value)| format!("--{name}={value}")))
-    }
-
-    fn from_words(options: impl IntoIterator<Item = String>) -> Result<Self, String> {
-        let command = Self::augment_args(clap::Command::new("train").no_binary_name(true));
-        let parsed = command.try_get_matches_from(options).and_then(|matches| Self::from_arg_matches(&matches));
-        let mut train = parsed.map_err(|problem| one_line(&problem.to_string()))?;
-        train.fill_in();
-        Ok(train)
-    }
+/// The options of [`Train`], with those of its recipe that were not said, and the names of those that were.
+fn with_recipe(words: Vec<OsString>) -> Result<(Arguments, Vec<String>), clap::Error> {
+    let matches = Arguments::command().try_get_matches_from(&words)?;
+    let arguments = Arguments::from_arg_matches(&matches)?;
+    let (Command::Train(train), Some((_, matches))) = (&arguments.command, matches.subcommand()) else {
+        return Ok((arguments, Vec::new()));
+    };
+    let is_said = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let said = matches.ids().map(clap::Id::as_str).filter(|id| is_said(id)).map(|id| id.replace('_', "-")).collect();
+    let value = |option: &str| {
+        let id = option.replace('-', "_");
+        let raw = matches.get_raw(&id).filter(|_| is_said(&id)).and_then(|mut values| values.next());
+        raw.map(|value| value.to_string_lossy().into_owned())
+    };
+    // A run that goes on has its options from its checkpoint.
+    let more = if train.resume.is_some() { Vec::new() } else { train.recipe.options(value) };
+    let more = more.into_iter().map(|(name, value)| OsString::from(format!("--{name}={value}")));
+    let matches = Arguments::command().try_get_matches_from(words.into_iter().chain(more))?;
+    Ok((Arguments::from_arg_matches(&matches)?, said))
 }
 
 /// The command, or none where the user only wanted to read the help; an error is one line.
 pub fn parse() -> Result<Option<Command>, String> {
-    let parsed = Arguments::command().try_get_matches().and_then(|matches| {
-        let mut arguments = Arguments::from_arg_matches(&matches)?;
-        if let (Command::Train(train), Some((_, matches))) = (&mut arguments.command, matches.subcommand()) {
-            let said = matches.ids().filter(|id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine));
-            train.said = said.map(|id| id.as_str().replace('_', "-")).collect();
-            train.fill_in();
+    let parsed = with_recipe(env::args_os().collect()).map(|(mut arguments, said)| {
+        if let Command::Train(train) = &mut arguments.command {
+            train.begin(said);
         }
-        Ok(arguments.command)
+        arguments.command
     });
     parsed.map(Some).or_else(|problem| match problem.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -482,7 +302,7 @@ pub fn parse() -> Result<Option<Command>, String> {
 }
 
 /// The parser's message without usage and advice, in one line.
-fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     let lines =
         text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let words: Vec<_> = lines.filter(|line| !line.is_empty() && !line.starts_with("tip:")).collect();

@@ -1,12 +1,15 @@
 //! When a run's checkpoints are written, when it stops, and what is an error because it is not worth keeping.
 
 use crate::{
-    arguments::{Every, Train},
     log::Log,
     resume,
     signals::Signals,
+    train::{Every, Train},
 };
-use harmonium::{Batch, Checkpoint, Error, Rbm, Resident, Result, Settings, TrainerState, checkpoint::Place};
+use harmonium::{
+    Batch, Checkpoint, Error, Rbm, Resident, Result, Settings, TrainerState, checkpoint::Place,
+    log_partition::TrackerState,
+};
 use std::{path::PathBuf, time::Instant};
 
 /// Why a run stops before its end.
@@ -61,10 +64,14 @@ impl<'a> Checkpoints<'a> {
     }
 
     /// Writes the checkpoint.
-    pub fn save(&mut self, rbm: Rbm, trainer: TrainerState, place: Place, log: &Log) -> Result<()> {
+    pub fn save(
+        &mut self, rbm: Rbm, trainer: TrainerState, place: Place, log: &Log, average: Option<(Rbm, u64)>,
+        tracker: Option<TrackerState>,
+    ) -> Result<()> {
         let updates = trainer.updates;
         let mut checkpoint = Checkpoint::new(rbm, self.settings, trainer, place, self.data.clone());
         (checkpoint.log, checkpoint.health) = (log.epochs.clone(), log.health.clone());
+        (checkpoint.average, checkpoint.tracker) = (average, tracker);
         checkpoint.options = self.options.stored();
         checkpoint.save(&self.path)?;
         (self.saved, self.last) = (Instant::now(), Some(updates));

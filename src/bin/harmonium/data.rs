@@ -20,14 +20,48 @@ fn open(path: &Path, option: &str) -> Result<Images> {
 /// What `read` gives for a path, where its rows have a value for each visible unit of the model read from another.
 pub fn fitting(shape: Shape, model: &Path, path: &Path, read: impl FnOnce(&Path) -> Result<Images>) -> Result<Images> {
     let images = read(path)?;
-    if images.rows.units() == shape.n_visible() {
-        return Ok(images);
+    check_fits(shape, model, path, images.rows.units())?;
+    Ok(images)
+}
+
+/// Fails where rows of `path` do not have a value for each visible unit of the model.
+pub fn check_fits(shape: Shape, model: &Path, path: &Path, units: usize) -> Result<()> {
+    if units == shape.n_visible() {
+        return Ok(());
     }
     Err(Error::Format {
         source_name: path.display().to_string(),
         expected: format!("rows of {} values, the visible units of {}", shape.n_visible(), model.display()),
-        found: format!("rows of {}", images.rows.units()),
+        found: format!("rows of {units}"),
     })
+}
+
+/// All rows of a file; `option` names the path on the command line.
+pub fn file(path: &Path, option: &str) -> Result<Images> {
+    open(path, option)
+}
+
+/// The rows of a folder behind those to train on, if there are any.
+pub fn rest(path: &Path) -> Result<Option<Dataset>> {
+    if !path.is_dir() {
+        return Ok(None);
+    }
+    match mnist::open_within(path, Split::Validation, memory::free()) {
+        Ok(images) => Ok(Some(images.rows)),
+        // What is wrong with the folder has been found before: only that there are no more rows is left.
+        Err(Error::Format { .. }) => Ok(None),
+        Err(other) => Err(other),
+    }
+}
+
+/// The rows without `n` of them, and these: the first entries of a permutation that no epoch uses.
+pub fn without_some(rows: &Dataset, n: usize, seed: u64) -> Result<(Dataset, Dataset)> {
+    let mut draws = Uniforms::new(seed, Purpose::Shuffling);
+    draws.seek(1 << 63);
+    let order = draws.permutation(rows.len());
+    let mut others = order[n..].to_vec();
+    others.sort_unstable();
+    Ok((rows.select(&others)?, rows.select(&order[..n])?))
 }
 
 /// A part of a folder; of a file all. `option` names the path on the command line.

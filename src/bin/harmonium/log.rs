@@ -1,4 +1,4 @@
-//! log.csv: one line for each epoch; health.csv: one for each check-up of the chains.
+//! log.csv: one line for each epoch, or for some; health.csv: one for each check-up of the chains.
 
 use harmonium::{Result, checkpoint::Epoch, diagnostics::CheckUp, storage};
 use std::{f64::consts::LN_2, path::Path};
@@ -24,15 +24,52 @@ impl Log {
             "epoch {number}: {monitor} {now:.2} nats a row, where even odds for every unit give {even_odds:.2}"
         ))
     }
+
+    /// How many lines there are after that of the best validation likelihood, where it is known.
+    pub fn lines_since_best(&self) -> Option<usize> {
+        let known = self.epochs.iter().enumerate().filter_map(|(n, line)| Some((n, line.figures?.validation?)));
+        let best = known.fold(None, |best, (n, x)| match best {
+            Some((_, most)) if most >= x => best,
+            _ => Some((n, x)),
+        });
+        best.map(|(n, _)| self.epochs.len() - 1 - n)
+    }
+
+    /// Whether the last line has the best validation likelihood so far, or none is known.
+    pub fn last_is_best(&self) -> bool {
+        self.lines_since_best().is_none_or(|lines| lines == 0)
+    }
 }
 
-/// Writes all epochs so far, under the heading `epoch,updates,monitor,seconds`.
-pub fn write_log(path: &Path, epochs: &[Epoch]) -> Result<()> {
+/// Writes all lines so far. What is unknown is left empty.
+pub fn write_log(path: &Path, epochs: &[Epoch], every: u64, of: u64) -> Result<()> {
     storage::write_atomically(path, |file| {
-        writeln!(file, "epoch,updates,monitor,seconds")?;
-        for (number, Epoch { updates, monitor, seconds, .. }) in epochs.iter().enumerate() {
-            let monitor = monitor.map_or(String::new(), |monitor| format!("{monitor:.6}"));
-            writeln!(file, "{number},{updates},{monitor},{seconds:.6}")?;
+        writeln!(
+            file,
+            "epoch,updates,monitor,seconds,learning_rate,k,log_z,ess,standard_error,log_likelihood,validation,\
+             free_energy_gap,update_ratio,constant_units"
+        )?;
+        let known = |x: Option<f64>| x.map_or(String::new(), |x| format!("{x:.6}"));
+        for (line, Epoch { updates, monitor, seconds, figures, .. }) in (1..).zip(epochs) {
+            let number = (line * every).min(of) - 1;
+            write!(file, "{number},{updates},{},{seconds:.6}", known(*monitor))?;
+            let Some(figures) = figures else {
+                writeln!(file, "{}", ",".repeat(10))?;
+                continue;
+            };
+            write!(file, ",{:?},{}", figures.learning_rate, figures.k)?;
+            for number in [
+                figures.log_z,
+                figures.effective_sample_size,
+                figures.standard_error,
+                figures.log_likelihood,
+                figures.validation,
+                figures.free_energy_gap,
+            ] {
+                write!(file, ",{}", known(number))?;
+            }
+            let ratio = figures.update_ratio.map_or(String::new(), |ratio| format!("{ratio:.3e}"));
+            writeln!(file, ",{ratio},{}", figures.constant_units.map_or(String::new(), |n| n.to_string()))?;
         }
         Ok(())
     })

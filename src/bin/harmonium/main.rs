@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Train(options) => {
-            let (options, checkpoint) = resume::settle(options)?;
+            let (options, checkpoint) = resume::settle(*options)?;
             options.check()?;
             let stopped = options.compute.run(|device| train::run(device, &options, checkpoint))?;
             stopped.map_or(Ok(()), |signal| Err(Failure::Signal(signal)))

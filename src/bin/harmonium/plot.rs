@@ -6,6 +6,8 @@ use std::{io, path::Path};
 
 pub const BLUE: RGBColor = RGBColor(25, 101, 176);
 pub const ORANGE: RGBColor = RGBColor(220, 127, 22);
+pub const GREEN: RGBColor = RGBColor(78, 135, 60);
+pub const RED: RGBColor = RGBColor(190, 50, 60);
 const GREY: RGBColor = RGBColor(221, 221, 221);
 const SIZE: (u32, u32) = (800, 480);
 const FONT: (&str, u32) = ("sans-serif", 16);

@@ -4,7 +4,7 @@ use crate::{
     Failure,
     arguments::{Compute, Train},
 };
-use harmonium::{Checkpoint, Error, checkpoint::VERSION};
+use harmonium::{Checkpoint, Error, checkpoint::VERSION, descent::Rate};
 use std::path::{Path, PathBuf};
 
 /// The checkpoint of a run that writes to this folder.
@@ -20,6 +20,10 @@ const MAY_CHANGE: [&str; 9] =
 /// change and were said. One that was said and contradicts it is an error.
 pub fn settle(said: Train) -> Result<(Train, Option<Checkpoint>), Failure> {
     let Some(folder) = &said.resume else { return Ok((said, None)) };
+    if said.minutes.is_some() {
+        let text = "--minutes: expected without --resume, which has the epochs of its checkpoint";
+        return Err(Failure::Usage(text.into()));
+    }
     let path = path(folder);
     let checkpoint = Checkpoint::load(&path)?;
     let name = path.display();
@@ -48,6 +52,15 @@ pub fn settle(said: Train) -> Result<(Train, Option<Checkpoint>), Failure> {
     let epochs = if is_said("epochs") { said.epochs } else { stored.epochs };
     if (epochs as u64) < over {
         let text = format!("--epochs: expected at least {over}, as {name} has begun so many, found {epochs}");
+        return Err(Failure::Usage(text));
+    }
+    let is_laid_over =
+        stored.schedule != Rate::Constant || stored.average.0.is_some() || stored.k.to_string().contains(',');
+    if is_laid_over && epochs != stored.epochs {
+        let text = format!(
+            "--epochs: expected {}, over which {name} has a schedule, found {epochs}; to train on: --init MODEL",
+            stored.epochs
+        );
         return Err(Failure::Usage(text));
     }
     let settled = Train {

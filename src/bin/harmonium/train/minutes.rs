@@ -1,0 +1,50 @@
+//! How many epochs take so many minutes: measured on a copy of the run, whose end is thrown away.
+
+use super::{BUSY, EXCHANGE_STRIDE, Job, Switch};
+use harmonium::{Device, Result};
+use std::time::Instant;
+
+/// The part of the time that the trial takes, and at most so many seconds.
+const TRIAL: f64 = 0.05;
+const MOST_SECONDS: f64 = 20.0;
+/// What is looked at and written between updates, and what later updates may take more, in parts of the time.
+const BESIDES: f64 = 0.08;
+
+/// At least one. The trial counts.
+pub fn epochs_within(job: &Job<'_>, device: &Device, minutes: f64) -> Result<usize> {
+    let mut epochs = job.epochs()?;
+    let mut rbm = job.beginning(&mut epochs)?.on(device)?;
+    let mut trainer = job.trainer(device, &rbm, &mut epochs)?;
+    let began = Instant::now();
+    let data = device.load(epochs.show(&job.rows, 0)?.rows())?;
+    let an_epoch = began.elapsed().as_secs_f64();
+    let batches: Vec<_> = job.rows.batches(job.options.batch_size).collect();
+    let seconds = (TRIAL * 60.0 * minutes).min(MOST_SECONDS);
+    let mut turn = batches.iter().cycle();
+    let (mut per_update, mut done) = (0.0, 0_u64);
+    // Each number of steps for its part of the trial; the first half of it only brings the chains to where they belong.
+    for (k, part) in job.options.k.parts() {
+        trainer.set_k(k)?;
+        let (begin, mut counted) = (Instant::now(), None);
+        let mut n = 0_u64;
+        while begin.elapsed().as_secs_f64() < seconds * part || n < 4 {
+            if let Some(range) = turn.next() {
+                trainer.step(&mut rbm, data.range(range.clone()), job.options.lr)?;
+            }
+            (n, done) = (n + 1, done + 1);
+            if done.is_multiple_of(EXCHANGE_STRIDE) && job.options.exchange == Switch::On {
+                trainer.exchange_busy_units(&mut rbm, BUSY)?;
+            }
+            if counted.is_none() && n >= 2 && begin.elapsed().as_secs_f64() > seconds * part / 2.0 {
+                counted = Some((Instant::now(), n));
+            }
+        }
+        // A device may be behind its host.
+        trainer.state()?;
+        let (from, before) = counted.unwrap_or((begin, 0));
+        per_update += part * from.elapsed().as_secs_f64() / (n - before) as f64;
+    }
+    let left = (60.0 * minutes - seconds) * (1.0 - BESIDES);
+    let epoch = an_epoch + per_update * batches.len() as f64;
+    Ok(((left / epoch) as usize).max(1))
+}

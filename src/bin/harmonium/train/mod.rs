@@ -1,0 +1,535 @@
+//! `harmonium train`.
+
+mod minutes;
+mod options;
+mod recipes;
+mod results;
+mod watch;
+
+pub use options::{Every, Train, Validation};
+
+use crate::{
+    checkpoints::{Checkpoints, Stop},
+    console::{self, Progress, duration, significant},
+    data,
+    log::{Log, write_health, write_log},
+    memory, resume, sample,
+};
+use harmonium::{
+    Algorithm, Binarise, Chains, Checkpoint, Data, Dataset, Device, Epochs, Error, Lent, Purpose, Rbm, Resident,
+    Result, Settings, Shape, Trainer, Uniforms,
+    checkpoint::{Epoch, Figures, Place, fingerprint},
+    descent::Average,
+    diagnostics::{CheckUp, check_up},
+    formats::Images,
+    model, storage,
+};
+use options::{Init, Keep, Switch};
+use std::{fs::File, time::Instant};
+use watch::Watch;
+
+/// How many Gibbs steps a check-up of the chains takes.
+const CHECK_UP_STEPS: usize = 1000;
+/// How many updates go by between two looks at the progress bar.
+const STRIDE: u64 = 16;
+/// How many updates go by between two parameters that are averaged.
+const AVERAGE_STRIDE: u64 = 10;
+/// How many go by before hidden units that are on in more than a share of the data become their opposites.
+const EXCHANGE_STRIDE: u64 = 1000;
+const BUSY: f32 = 0.52;
+
+/// What a run needs besides its options; everything that can be wrong with them has been found.
+struct Job<'a> {
+    options: &'a Train,
+    rows: Dataset,
+    /// The rows that are not trained on.
+    validation: Option<Dataset>,
+    /// Height and width of the rows' images, where there is one.
+    sides: Option<(usize, usize)>,
+    /// The model to begin with, where it is one from a file.
+    first: Option<Rbm>,
+    shape: Shape,
+    settings: Settings,
+    /// Where the run goes on, if it does not begin.
+    resumed: Option<Checkpoint>,
+    progress: Progress,
+    /// Keeps other runs out of the folder that is written to.
+    _held: Option<File>,
+}
+
+/// Gives the number of the signal that stopped the run, if one did.
+pub fn run(device: &Device, options: &Train, resumed: Option<Checkpoint>) -> Result<Option<u8>> {
+    let mut sized = options.clone();
+    let mut job = Job::new(options, resumed)?;
+    job.announce();
+    if let Some(minutes) = options.minutes {
+        sized.epochs = minutes::epochs_within(&job, device, minutes)?;
+        sized.log_every = Some(sized.epochs.div_ceil(options::MOST_LINES));
+        job.progress.line(&format!("{} epochs will take about {minutes} minutes: --epochs {0}", sized.epochs));
+        job.options = &sized;
+        job.progress = Progress::new(job.updates(), "updates", options.quiet);
+    }
+    let last = job.resumed.as_ref().map(|checkpoint| checkpoint.trainer.updates);
+    let mut checkpoints = Checkpoints::new(job.options, job.settings, job.fingerprint()?, last)?;
+    let (rbm, epochs, stop) = job.train(device, &mut checkpoints)?;
+    match stop.or_else(|| checkpoints.end_at_once()) {
+        // Said also to those who want to hear nothing but errors: the run has not done its work.
+        Some(Stop::Signal(number)) => {
+            console::complain(&checkpoints.how_to_go_on());
+            return Ok(Some(number));
+        }
+        Some(Stop::Asked) => job.progress.line(&checkpoints.how_to_go_on()),
+        None => {
+            let rbm = if job.options.keep == Keep::Best { model::load(&job.out("model.safetensors"))? } else { rbm };
+            job.draw_samples(device, &rbm)?;
+            job.draw_curve(&epochs)?;
+            job.conclude(&epochs);
+        }
+    }
+    Ok(None)
+}
+
+/// A run on its way.
+struct Run<'a> {
+    trainer: Trainer,
+    lent: Lent<'a>,
+    place: Place,
+    log: Log,
+    average: Average,
+    watch: Option<Watch>,
+    /// The same rows at every check-up, so that chance among rows is not taken for a change of the model.
+    starts: Option<Dataset>,
+}
+
+impl<'a> Job<'a> {
+    fn new(options: &'a Train, resumed: Option<Checkpoint>) -> Result<Self> {
+        let Images { mut rows, img_shape: sides, .. } = data::training(&options.data)?;
+        let at_most = |what, limit: usize, why: &str, found: usize| {
+            let expected = format!("at most {limit}, {why} {}", options.data.display());
+            if found <= limit { Ok(()) } else { Err(Error::Argument { what, expected, found: found.to_string() }) }
+        };
+        if let Some(limit) = options.limit {
+            at_most("--limit", rows.len(), "the training rows of", limit)?;
+            rows.keep(0..limit)?;
+        }
+        let validation = validation(options, &mut rows)?;
+        at_most("--batch-size", rows.len(), "the training rows taken from", options.batch_size)?;
+        let first = match &options.init {
+            Init::Model(path) if resumed.is_none() => {
+                let first = model::load(path)?;
+                data::check_fits(first.shape(), path, &options.data, rows.units())?;
+                Some(first)
+            }
+            _ => None,
+        };
+        let hidden = match (&first, &resumed) {
+            (Some(first), _) => first.shape().n_hidden(),
+            (_, Some(checkpoint)) if matches!(options.init, Init::Model(_)) => checkpoint.rbm.shape().n_hidden(),
+            _ => options.hidden,
+        };
+        if hidden != options.hidden && options.said.iter().any(|said| said == "hidden") {
+            let (expected, found) = (format!("{hidden}, as --init {} has them", options.init), options.hidden);
+            return Err(Error::Argument { what: "--hidden", expected, found: found.to_string() });
+        }
+        let shape = Shape::new(rows.units(), hidden).map_err(|problem| match problem {
+            Error::Argument { expected, found, .. } => Error::Argument { what: "--hidden", expected, found },
+            other => other,
+        })?;
+        let settings = options.settings();
+        let n_chains = match settings.algorithm {
+            Algorithm::Pcd { n_chains } => {
+                let limit = i32::MAX as usize / (shape.n_visible() + shape.n_hidden());
+                at_most("--chains", limit, "as many as have 2^31 units with the rows of", n_chains)?;
+                n_chains
+            }
+            _ => options.batch_size,
+        };
+        let updates = (options.epochs as u64).saturating_mul(rows.len().div_ceil(options.batch_size) as u64);
+        let progress = Progress::new(updates, "updates", options.quiet);
+        let sides = match data::sides(options.image, sides, shape.n_visible()) {
+            Ok(sides) => Some(sides),
+            // What the user said is wrong, which is another thing than that nobody knows.
+            Err(problem) if options.image.is_some() => return Err(problem),
+            Err(problem) => {
+                progress.warn(&format!("no pictures: {problem}"));
+                None
+            }
+        };
+        if sides.is_some() {
+            let limit = sample::MOST_PIXELS / (sample::TUTORIAL.chains * shape.n_visible());
+            at_most("--samples", limit, "as many as one picture holds of the rows of", options.samples)?;
+        }
+        memory::check(shape, n_chains, options.batch_size)?;
+        storage::create_folder(&options.out)?;
+        storage::check_writable(&options.out)?;
+        let held = storage::hold_folder(&options.out)?;
+        storage::remove_temporaries(&options.out)?;
+        // Not after the first epoch or at the very end.
+        for name in [
+            "checkpoint.safetensors",
+            "model.safetensors",
+            "last.safetensors",
+            "log.csv",
+            "health.csv",
+            "curve.svg",
+            "samples.png",
+        ] {
+            storage::check_replaceable(&options.out.join(name))?;
+        }
+        let shuffle = options.shuffle == Some(Switch::On);
+        Epochs::new(shuffle, options.binarise, options.seed)?;
+        Ok(Self { options, rows, validation, sides, first, shape, settings, resumed, progress, _held: held })
+    }
+
+    /// A file in the folder that is written to.
+    fn out(&self, name: &str) -> std::path::PathBuf {
+        self.options.out.join(name)
+    }
+
+    /// Batches of an epoch.
+    fn in_epoch(&self) -> u64 {
+        self.rows.len().div_ceil(self.options.batch_size) as u64
+    }
+
+    /// Updates of the whole run.
+    fn updates(&self) -> u64 {
+        (self.options.epochs as u64).saturating_mul(self.in_epoch())
+    }
+
+    /// Whether so many epochs end with a line of the log.
+    fn is_line(&self, epochs: u64) -> bool {
+        let every = self.options.log_every.unwrap_or(1) as u64;
+        epochs.is_multiple_of(every) || epochs == self.options.epochs as u64
+    }
+
+    /// What epochs show of the data.
+    fn epochs(&self) -> Result<Epochs> {
+        Epochs::new(self.options.shuffle == Some(Switch::On), self.options.binarise, self.options.seed)
+    }
+
+    /// The model that the run begins with.
+    fn beginning(&self, epochs: &mut Epochs) -> Result<Rbm> {
+        Ok(match (&self.first, &self.options.init) {
+            (Some(first), _) => first.clone(),
+            (None, Init::Tutorial) => Rbm::new(self.shape, self.options.seed),
+            _ => {
+                let shown = epochs.show(&self.rows, 0)?;
+                Rbm::from_data(shown.rows(), self.shape.n_hidden(), self.options.seed)?
+            }
+        })
+    }
+
+    /// A trainer for the first update. Chains begin by the tutorial's recipe with all units off, else by the hidden biases;
+    /// a centred gradient counts from the means of what is shown.
+    fn trainer(&self, device: &Device, rbm: &Resident, epochs: &mut Epochs) -> Result<Trainer> {
+        let mut trainer = Trainer::new(device, self.shape, self.settings)?;
+        if self.options.init != Init::Tutorial {
+            let draws = Uniforms::new(self.options.seed, Purpose::Training);
+            trainer.set_chains(Chains::from_hidden_bias(rbm, trainer.chains().len(), draws)?)?;
+        }
+        if self.settings.descent.centring.is_some() {
+            trainer.centre_at(&epochs.show(&self.rows, 0)?.rows().clipped_means())?;
+        }
+        Ok(trainer)
+    }
+
+    /// What tells the data apart; fails where it is not what the run began with, or the checkpoint does not fit it.
+    fn fingerprint(&self) -> Result<String> {
+        let found = fingerprint(self.rows.rows());
+        let path = resume::path(&self.options.out);
+        let Some(checkpoint) = &self.resumed else {
+            if path.exists() {
+                self.progress.line(&format!("{} of an earlier run will be replaced", path.display()));
+            }
+            return Ok(found);
+        };
+        if let Some(warning) = resume::other_version(checkpoint) {
+            self.progress.warn(&warning);
+        }
+        let format_error =
+            |expected, found| Err(Error::Format { source_name: path.display().to_string(), expected, found });
+        if checkpoint.data != found {
+            let shown = |digits: &str| digits.chars().take(16).collect::<String>();
+            return Err(Error::Argument {
+                what: "--data",
+                expected: format!("the rows of {}, fingerprint {}", path.display(), shown(&checkpoint.data)),
+                found: format!("those of {}, fingerprint {}", self.options.data.display(), shown(&found)),
+            });
+        }
+        if checkpoint.rbm.shape() != self.shape || checkpoint.settings != self.settings {
+            let text = |shape: Shape, settings| format!("{shape} units, {settings:?}");
+            let found = text(checkpoint.rbm.shape(), checkpoint.settings);
+            return format_error(text(self.shape, self.settings), found);
+        }
+        let Checkpoint { place: Place { epoch, batch, .. }, log, trainer, .. } = checkpoint;
+        let batches = self.in_epoch();
+        let updates = epoch.checked_mul(batches).and_then(|n| n.checked_add(*batch));
+        let reported = log.last().map_or(0, |line| line.updates);
+        let fits = *batch < batches && (updates, reported) == (Some(trainer.updates), trainer.reported);
+        // A run that was over may have one line more than one that goes on.
+        let every = self.options.log_every.unwrap_or(1) as u64;
+        let lines = epoch / every..=epoch.div_ceil(every);
+        if !fits || !lines.contains(&(log.len() as u64)) {
+            let (update, rows) = (trainer.updates, log.len());
+            let found = format!("epoch {epoch}, batch {batch}, update {update}, {rows} rows of the log");
+            return format_error(format!("a place within epochs of {batches} batches"), found);
+        }
+        Ok(found)
+    }
+
+    /// All epochs that are left, with everything that is written on the way; or some, where the run is stopped. Gives the model.
+    fn train(&self, device: &Device, checkpoints: &mut Checkpoints<'_>) -> Result<(Rbm, Vec<Epoch>, Option<Stop>)> {
+        let mut epochs = self.epochs()?;
+        let mut rbm = match &self.resumed {
+            Some(checkpoint) => checkpoint.rbm.clone(),
+            None => self.beginning(&mut epochs)?,
+        };
+        let lent = rbm.lend(device)?;
+        let mut run = self.start(device, lent, &mut epochs)?;
+        // A run that goes on may have made all the updates that are asked for.
+        let done = self.resumed.as_ref().map(|checkpoint| checkpoint.trainer.updates);
+        let is_over = |run: &Run<'_>| run.place.epoch >= self.options.epochs as u64;
+        let mut stop = done.filter(|_| !is_over(&run)).and_then(|updates| checkpoints.stop(updates));
+        self.progress.advance(run.place.epoch * self.in_epoch() + run.place.batch);
+        let is_shown_as_it_is = self.options.shuffle != Some(Switch::On) && self.options.binarise == Binarise::None;
+        let whole = is_shown_as_it_is.then(|| device.load(self.rows.rows())).transpose()?;
+        while !is_over(&run) && stop.is_none() && !self.has_stalled(&run.log) {
+            stop = match &whole {
+                Some(data) => self.epoch(&mut run, data, checkpoints)?,
+                None => {
+                    let data = device.load(epochs.show(&self.rows, run.place.epoch)?.rows())?;
+                    self.epoch(&mut run, &data, checkpoints)?
+                }
+            };
+        }
+        let kept = run.kept().to_rbm()?;
+        run.lent.finish()?;
+        Ok((kept, run.log.epochs, stop))
+    }
+
+    fn start<'l>(&self, device: &Device, lent: Lent<'l>, epochs: &mut Epochs) -> Result<Run<'l>> {
+        let (trainer, place, log, average) = match &self.resumed {
+            Some(Checkpoint { trainer, place, log, health, average, .. }) => {
+                let log = Log { epochs: log.clone(), health: health.clone() };
+                let average = average.as_ref().map(|(mean, taken)| Average::from_parts(device, mean, *taken));
+                let trainer = Trainer::from_state(device, self.shape, self.settings, trainer)?;
+                (trainer, *place, log, average.transpose()?.unwrap_or_default())
+            }
+            None => {
+                let trainer = self.trainer(device, &lent, epochs)?;
+                (trainer, Place::default(), Log::default(), Average::default())
+            }
+        };
+        let mut starts = None;
+        if self.options.health_every.is_some() {
+            write_health(&self.out("health.csv"), &log.health)?;
+            starts = Some(data::from_all_over(&self.rows, trainer.chains().len(), self.options.seed)?);
+        }
+        let watch = Watch::new(self, &lent)?;
+        Ok(Run { trainer, lent, place, log, average, watch, starts })
+    }
+
+    /// The rest of an epoch, and what is written after it.
+    fn epoch(&self, run: &mut Run<'_>, data: &Data<'_>, checkpoints: &mut Checkpoints<'_>) -> Result<Option<Stop>> {
+        let number = run.place.epoch;
+        let (in_epoch, total) = (self.in_epoch(), self.updates());
+        let averaged_from = self.options.averaged_from(total);
+        self.progress.title(self.title(number, &run.log));
+        let batches: Vec<_> = self.rows.batches(self.options.batch_size).collect();
+        let mut begin = Instant::now();
+        let mut shown = run.place.batch;
+        for (n, range) in (1..).zip(&batches).skip(run.place.batch as usize) {
+            let updates = number * in_epoch + n;
+            let lr = self.options.schedule.at(self.options.lr, updates - 1, total);
+            run.trainer.set_k(self.options.k.at(updates - 1, total))?;
+            if n == in_epoch && self.is_line(number + 1) {
+                run.watch.as_mut().map_or(Ok(()), |watch| watch.before_last_update(&run.lent))?;
+            }
+            run.trainer.step(&mut run.lent, data.range(range.clone()), lr)?;
+            let is_averaged = averaged_from.is_some_and(|from| updates > from);
+            if is_averaged && updates.is_multiple_of(AVERAGE_STRIDE) {
+                run.average.take(&run.lent)?;
+            } else if !is_averaged && self.options.exchange == Switch::On && updates.is_multiple_of(EXCHANGE_STRIDE) {
+                run.trainer.exchange_busy_units(&mut run.lent, BUSY)?;
+            }
+            if let Some(watch) = &mut run.watch {
+                watch.after_update(&run.lent, updates, &self.progress)?;
+            }
+            if n % STRIDE == 0 || n == in_epoch {
+                self.progress.advance(n - shown);
+                shown = n;
+            }
+            let is_due = |every| updates.is_multiple_of(every as u64);
+            if let (true, Some(rows)) = (self.options.health_every.is_some_and(is_due), &run.starts) {
+                let looked = Instant::now();
+                checkpoints.finite(&run.lent, data.range(range.clone()), None, number, updates)?;
+                let is_first = run.log.health.is_empty();
+                let found = self.check_up(&run.lent, run.trainer.chains(), rows, updates, is_first)?;
+                run.log.health.push(found);
+                write_health(&self.out("health.csv"), &run.log.health)?;
+                begin += looked.elapsed();
+            }
+            // What belongs to the end of an epoch comes before its checkpoint.
+            if n == in_epoch {
+                break;
+            }
+            let stop = checkpoints.stop(updates);
+            if stop.is_some() || checkpoints.is_due(updates, None) {
+                run.place = Place::new(number, n, run.place.seconds + begin.elapsed().as_secs_f64());
+                self.save(run, data.range(range.clone()), checkpoints)?;
+                begin = Instant::now();
+            }
+            if stop.is_some() {
+                return Ok(stop);
+            }
+        }
+        run.place = Place::new(number + 1, 0, run.place.seconds + begin.elapsed().as_secs_f64());
+        let last = batches.last().cloned().unwrap_or_default();
+        let updates = run.place.epoch * in_epoch;
+        let is_last = run.place.epoch == self.options.epochs as u64;
+        if self.is_line(run.place.epoch) {
+            self.write_line(run, data.range(last.clone()), checkpoints)?;
+        }
+        let stop = checkpoints.stop(updates).filter(|_| !is_last);
+        let ends = stop.is_some() || is_last || self.has_stalled(&run.log);
+        if ends || checkpoints.is_due(updates, Some(run.place.epoch)) {
+            self.save(run, data.range(last), checkpoints)?;
+        }
+        Ok(stop)
+    }
+
+    /// Writes a checkpoint, where all is finite.
+    fn save(&self, run: &Run<'_>, batch: harmonium::Batch<'_>, checkpoints: &mut Checkpoints<'_>) -> Result<()> {
+        let state = run.trainer.state()?;
+        let since = state.updates - state.reported;
+        let mean = (since > 0).then(|| state.watched / since as f64);
+        let rbm = checkpoints.finite(&run.lent, batch, mean, run.place.epoch, state.updates)?;
+        let average = run.average.mean().map(|mean| Ok::<_, Error>((mean.to_rbm()?, run.average.taken())));
+        let tracker = run.watch.as_ref().and_then(Watch::tracker_state);
+        checkpoints.save(rbm, state, run.place, &run.log, average.transpose()?, tracker)
+    }
+
+    /// A line of the log, with the model and its pictures.
+    fn write_line(
+        &self, run: &mut Run<'_>, batch: harmonium::Batch<'_>, checkpoints: &mut Checkpoints<'_>,
+    ) -> Result<()> {
+        let number = run.place.epoch - 1;
+        let title = self.settings.monitor.title();
+        let report = run.trainer.take_report()?;
+        let last = checkpoints.finite(&run.lent, batch, report.monitor, number, report.updates)?;
+        let figures = self.figures(run, &last)?;
+        let before = run.log.epochs.last().map_or(0.0, |epoch| epoch.seconds);
+        let mut line = Epoch::new(report.updates, report.monitor, run.place.seconds);
+        line.figures = figures;
+        run.log.epochs.push(line);
+        let watched = report.monitor.map_or(String::new(), |monitor| format!("{title} {monitor:.2}, "));
+        let likelihood = figures.and_then(|figures| watch::told(&figures)).unwrap_or_default();
+        let (seconds, updates) = (run.place.seconds - before, report.since_last);
+        let (time, rate) = (duration(seconds), significant(updates as f64 / seconds));
+        self.progress.line(&format!("epoch {number}: {watched}{likelihood}{updates} updates in {time}, {rate}/s"));
+        if let Some(warning) = run.log.warning(title, self.shape.n_visible()) {
+            self.progress.warn(&format!("{warning}: the model does not learn with --lr {:?}", self.options.lr));
+        }
+        if let Some(watch) = &mut run.watch {
+            watch.warn(run.log.epochs.len(), number + 1, self.options.epochs as u64, figures, &self.progress);
+        }
+        let every = self.options.log_every.unwrap_or(1) as u64;
+        write_log(&self.out("log.csv"), &run.log.epochs, every, self.options.epochs as u64)?;
+        let kept = run.average.mean().map(Resident::to_rbm).transpose()?;
+        if self.options.keep == Keep::Last || run.log.last_is_best() {
+            model::save(kept.as_ref().unwrap_or(&last).view(), &self.out("model.safetensors"))?;
+        }
+        if self.options.keep == Keep::Best || kept.is_some() {
+            model::save(last.view(), &self.out("last.safetensors"))?;
+        }
+        self.draw_epoch(number, kept.as_ref().unwrap_or(&last), &run.lent, &run.trainer)
+    }
+
+    /// What else is looked at; nothing where the likelihood is not followed.
+    fn figures(&self, run: &Run<'_>, last: &Rbm) -> Result<Option<Figures>> {
+        let Some(watch) = &run.watch else { return Ok(None) };
+        let (total, t) = (self.updates(), run.place.epoch * self.in_epoch() - 1);
+        let lr = self.options.schedule.at(self.options.lr, t, total);
+        let found = watch.figures(&run.lent, run.average.mean(), last)?;
+        Ok(Some(Figures { learning_rate: lr, k: self.options.k.at(t, total), ..found }))
+    }
+
+    /// Whether the validation likelihood has not become better for as many lines as one is patient.
+    fn has_stalled(&self, log: &Log) -> bool {
+        self.options.patience.is_some_and(|patience| log.lines_since_best().is_some_and(|lines| lines >= patience))
+    }
+
+    fn title(&self, epoch: u64, log: &Log) -> String {
+        let last = log.epochs.last();
+        let figures = last.and_then(|line| line.figures).and_then(|figures| watch::told(&figures));
+        let monitor = last.and_then(|line| line.monitor);
+        let monitor = monitor.map(|monitor| format!("{} {monitor:.2}", self.settings.monitor.title()));
+        let figures = figures.map(|text| text.trim_end_matches(", ").to_string());
+        [Some(format!("epoch {epoch}")), monitor, figures].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
+    /// How the chains are after this update; says so where they lag, and at the first check-up of a run where chains are too
+    /// few to show it.
+    fn check_up(
+        &self, rbm: &Resident, chains: &Chains, rows: &Dataset, updates: u64, is_first: bool,
+    ) -> Result<CheckUp> {
+        let draws = Uniforms::new(self.options.seed, Purpose::Diagnosis);
+        let found = check_up(rbm, chains, rows.rows(), CHECK_UP_STEPS, draws, updates)?;
+        if let Some(warning) = found.gap.warning().filter(|_| is_first || found.gap.lags().is_some()) {
+            self.progress.warn(&format!("update {updates}: {warning}"));
+        }
+        Ok(found)
+    }
+}
+
+impl Run<'_> {
+    /// The model that a run ends with.
+    fn kept(&self) -> &Resident {
+        self.average.mean().unwrap_or(&self.lent)
+    }
+}
+
+/// The rows that are not trained on; a part of the rows is taken out of them.
+fn validation(options: &Train, rows: &mut Dataset) -> Result<Option<Dataset>> {
+    let fitting = |found: Dataset, path: &std::path::Path| {
+        if found.units() == rows.units() {
+            return Ok(found);
+        }
+        Err(Error::Format {
+            source_name: path.display().to_string(),
+            expected: format!("rows of {} values, as those of {}", rows.units(), options.data.display()),
+            found: format!("rows of {}", found.units()),
+        })
+    };
+    match &options.validation {
+        None | Some(Validation::None) => Ok(None),
+        Some(Validation::Rest) if options.said.iter().any(|said| said == "validation") => {
+            let rest = data::rest(&options.data)?.ok_or_else(|| Error::Argument {
+                what: "--validation",
+                expected: format!("a part of the rows, a file or none, as {} has no rest", options.data.display()),
+                found: "rest".into(),
+            })?;
+            Ok(Some(rest))
+        }
+        Some(Validation::Rest) => data::rest(&options.data),
+        Some(Validation::File(path)) => fitting(data::file(path, "--validation")?.rows, path).map(Some),
+        Some(Validation::Part(part)) => {
+            let n = (part * rows.len() as f64).round() as usize;
+            if n == 0 || n == rows.len() {
+                let expected = format!("a part that leaves rows of {} on either side", rows.len());
+                return Err(Error::Argument { what: "--validation", expected, found: part.to_string() });
+            }
+            let (others, taken) = data::without_some(rows, n, options.seed)?;
+            *rows = others;
+            Ok(Some(taken))
+        }
+    }
+}
+
+/// The likelihood is that of bits: of a fixed sample where bits are drawn from the values, else of x >= 0.5.
+fn bits(rows: &Dataset, binarise: Binarise, seed: u64, epoch: u64) -> Result<Dataset> {
+    match binarise {
+        Binarise::Sample => Ok(Epochs::new(false, binarise, seed)?.show(rows, epoch)?.clone()),
+        _ => Ok(rows.binarised()),
+    }
+}

@@ -1,0 +1,142 @@
+//! What a run shows: pictures of the model and its chains, the curve, and words at its beginning and its end.
+
+use super::{
+    Job,
+    options::{Init, Switch},
+    recipes::Recipe,
+};
+use crate::{
+    console::{Progress, duration},
+    data,
+    plot::{self, BLUE, GREEN, Line, Look, ORANGE, RED},
+    sample,
+};
+use harmonium::{
+    Activations, Algorithm, Binarise, Device, Monitor, Rbm, Resident, Result, Trainer,
+    checkpoint::Epoch,
+    descent::{Rate, Steps},
+    raster::{self, Tiling},
+};
+
+/// The tutorial's run on one core of 2008: minutes, and the mean pseudo-likelihood of each epoch.
+const TUTORIAL_MINUTES: f64 = 122.466;
+const TUTORIAL_CURVE: [f64; 15] = [
+    -90.65, -81.24, -74.91, -73.02, -68.41, -63.27, -66.00, -68.12, -68.32, -64.29, -61.52, -61.65, -63.55, -63.38,
+    -62.76,
+];
+/// What the end of the tutorial's run says.
+const DENSITY: &str = "a better model of the same data: harmonium train --recipe density --minutes 1";
+/// How many filters are shown, from top to bottom and from left to right.
+const FILTERS: (usize, usize) = (10, 10);
+/// How many chains are shown at most.
+const MOST_CHAINS: usize = 400;
+impl Job<'_> {
+    /// Pictures of the model and of the chains after an epoch.
+    pub fn draw_epoch(&self, number: u64, rbm: &Rbm, resident: &Resident, trainer: &Trainer) -> Result<()> {
+        let (out, view) = (&self.options.out, rbm.view());
+        let Some(sides) = self.sides else { return Ok(()) };
+        let filters = raster::filters(view, sides, FILTERS)?;
+        raster::write_png(&filters, &out.join(format!("filters_at_epoch_{number}.png")))?;
+        let mut visible = Activations::default();
+        trainer.chains().visible(resident, &mut visible)?;
+        let tiling = Tiling::new(sides, grid(trainer.chains().len().min(MOST_CHAINS))).spaced();
+        let shown = visible.mean.len().min(MOST_CHAINS * self.shape.n_visible());
+        let chains = raster::tile_raster_images(&visible.mean[..shown], &tiling)?;
+        raster::write_png(&chains, &out.join(format!("chains_at_epoch_{number}.png")))
+    }
+
+    /// Chains that start at test rows, or where there are none at training rows.
+    pub fn draw_samples(&self, device: &Device, rbm: &Rbm) -> Result<()> {
+        let Some(sides) = self.sides.filter(|_| self.options.samples > 0) else { return Ok(()) };
+        let test = data::test(&self.options.data)?.filter(|test| test.rows.units() == self.shape.n_visible());
+        let start = test.as_ref().map_or(&self.rows, |test| &test.rows);
+        let chains = sample::TUTORIAL.chains.min(start.len());
+        let sheet = sample::Sheet { chains, rows: self.options.samples, ..sample::TUTORIAL };
+        let progress = Progress::new(sheet.rows as u64, "rows of samples", self.options.quiet);
+        let picture = sample::draw(device, rbm, start, sides, sheet, self.options.seed, &progress)?;
+        raster::write_png(&picture, &self.options.out.join("samples.png"))
+    }
+
+    /// The monitor, and the likelihood where it is followed, over the lines of the log.
+    pub fn draw_curve(&self, epochs: &[Epoch]) -> Result<()> {
+        let numbers = |of: &dyn Fn(&Epoch) -> Option<f64>| -> Vec<f64> {
+            epochs.iter().map(|epoch| of(epoch).unwrap_or(f64::NAN)).collect()
+        };
+        let title = self.settings.monitor.title();
+        let monitor = (BLUE, title.to_string(), numbers(&|line| line.monitor));
+        let train = (GREEN, "log-likelihood".to_string(), numbers(&|line| line.figures?.log_likelihood));
+        let others = (RED, "of rows not trained on".to_string(), numbers(&|line| line.figures?.validation));
+        let known: Vec<_> = [monitor, train, others]
+            .into_iter()
+            .filter(|(_, _, values)| values.iter().any(|x| x.is_finite()))
+            .collect();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let mut lines: Vec<_> = known
+            .iter()
+            .map(|(colour, name, values)| Line { values, colour: *colour, look: Look::Marked(name) })
+            .collect();
+        if self.is_tutorial() && self.settings.monitor == Monitor::PseudoLikelihood {
+            lines.push(Line { values: &TUTORIAL_CURVE, colour: ORANGE, look: Look::Dashed("the tutorial's") });
+        }
+        let x_name = match self.options.log_every {
+            Some(n) if n > 1 => format!("line of the log, every {n} epochs"),
+            _ => "epoch".into(),
+        };
+        plot::write(&self.options.out.join("curve.svg"), &x_name, "nats a row", &lines)
+    }
+
+    /// What is trained, how, and by which recipe.
+    pub fn announce(&self) {
+        let options = self.options;
+        let k = &options.k;
+        let method = match self.settings.algorithm {
+            Algorithm::Pcd { n_chains } => format!("PCD-{k} with {n_chains} chains"),
+            other => format!("{}-{k}", other.name().to_uppercase()),
+        };
+        let (n, units, data) = (self.rows.len(), self.shape.n_visible(), options.data.display());
+        let sizes = format!("{n} rows of {units} from {data}, {} hidden units", self.shape.n_hidden());
+        let (batch_size, lr) = (options.batch_size, options.lr);
+        self.progress.line(&format!("{sizes}, {method}, batches of {batch_size}, learning rate {lr:?}"));
+        if options.recipe != Recipe::Tutorial && self.resumed.is_none() {
+            let is_said = |name: &str| options.said.iter().any(|said| said == name);
+            let table = options.recipe.options_beside(options.binarise, is_said);
+            let words: Vec<_> = table.iter().map(|(name, value)| format!("--{name} {value}")).collect();
+            self.progress.line(&format!("recipe {}: {}", options.recipe, words.join(" ")));
+        }
+    }
+
+    /// How long it took, and what may be done next.
+    pub fn conclude(&self, epochs: &[Epoch]) {
+        let seconds = epochs.last().map_or(0.0, |epoch| epoch.seconds);
+        let mut beside = String::new();
+        let is_whole = self.is_tutorial() && epochs.len() == TUTORIAL_CURVE.len();
+        if is_whole {
+            let times = TUTORIAL_MINUTES * 60.0 / seconds;
+            beside = format!("; the tutorial's took {TUTORIAL_MINUTES} minutes: {times:.0} times faster");
+        }
+        self.progress.line(&format!("training took {}{beside}", duration(seconds)));
+        self.progress.line(&format!("written to {}", self.options.out.display()));
+        if is_whole {
+            self.progress.line(DENSITY);
+        }
+    }
+
+    /// Whether an epoch of this run is one of the tutorial's, whatever its seed and monitor.
+    fn is_tutorial(&self) -> bool {
+        let options = self.options;
+        let stays = options.schedule == Rate::Constant && options.average.0.is_none() && options.k == Steps::from(15);
+        let shows = options.shuffle != Some(Switch::On) && options.binarise == Binarise::None;
+        (options.hidden, options.batch_size, options.lr) == (500, 20, 0.1)
+            && (stays && shows && options.init == Init::Tutorial && self.settings.descent.is_plain())
+            && self.settings.algorithm == Algorithm::Pcd { n_chains: 20 }
+            && (self.rows.len(), self.rows.units()) == (50_000, 784)
+    }
+}
+
+/// Rows and columns, as near to each other as they can be with no row missing: 20 tiles are 4 × 5.
+fn grid(tiles: usize) -> (usize, usize) {
+    let rows = tiles.isqrt().max(1);
+    (rows, tiles.div_ceil(rows))
+}

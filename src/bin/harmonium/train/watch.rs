@@ -1,0 +1,208 @@
+//! What is looked at while a model is trained, and never enters its gradient: the likelihood along with the updates, how far
+//! they go, and hidden units that say nothing.
+
+use super::{
+    Job, bits,
+    options::{Init, Switch},
+};
+use crate::{console::Progress, data};
+use harmonium::{
+    Activations, Algorithm, Dataset, Error, Rbm, Resident, Result,
+    checkpoint::Figures,
+    elementary::softplus,
+    log_partition::{BaseRate, Schedule, Tracker, TrackerState},
+};
+
+/// Particles of the running log Z.
+const PARTICLES: usize = 100;
+/// Temperatures of their first annealing: to a model whose hidden units say little yet, to the tutorial's first weights, and
+/// to a model that has been trained.
+const FEW: usize = 50;
+const SOME: usize = 500;
+const MANY: usize = 2000;
+/// Visits take about this share of the time of updates.
+const SHARE: f64 = 0.03;
+/// So many rows are looked at, of those to train on and of others.
+const MOST_ROWS: usize = 5000;
+/// So many are asked whether hidden units change with them.
+const SOME_ROWS: usize = 1000;
+/// Epochs whose random numbers no run comes to: bits of the rows that are looked at.
+const FAR: u64 = 1 << 40;
+/// A hidden unit with means on one side of it, and so near, is constant.
+const CONSTANT: f32 = 0.01;
+/// Warnings come when so much of a run is over, and where so many hidden units are constant.
+const LATE: f64 = 0.1;
+const MANY_CONSTANT: f64 = 0.1;
+/// Below so many particles of equal weight the running log Z is worth little; above so large an error too.
+const UNSURE: f64 = 0.5;
+
+/// What the likelihood is told of and by.
+pub struct Watch {
+    /// `None` where it was lost, or the run goes on from a checkpoint without one.
+    tracker: Option<Tracker>,
+    /// Updates between two visits.
+    every: u64,
+    /// Bits of rows that are trained on and of others.
+    train: Dataset,
+    validation: Option<Dataset>,
+    /// What independent columns with the means of the training rows give for those rows, in nats a row.
+    independent: f64,
+    /// The model before the last update of a line.
+    before: Option<Rbm>,
+}
+
+impl Watch {
+    /// Begins to follow, or goes on; nothing where it is not wanted.
+    pub fn new(job: &Job<'_>, rbm: &Resident) -> Result<Option<Self>> {
+        let options = job.options;
+        if options.likelihood != Some(Switch::On) {
+            return Ok(None);
+        }
+        let some = |rows: &Dataset| data::from_all_over(rows, MOST_ROWS, options.seed);
+        let train = bits(&some(&job.rows)?, options.binarise, options.seed, FAR)?;
+        let validation =
+            job.validation.as_ref().map(|rows| bits(&some(rows)?, options.binarise, options.seed, FAR + 1));
+        let base_rate = BaseRate::fit(job.rows.rows());
+        let independent = of_columns(&base_rate, &train);
+        let tracker = match &job.resumed {
+            Some(checkpoint) => {
+                checkpoint.tracker.as_ref().map(|state| Tracker::from_state(job.shape, state)).transpose()?
+            }
+            None => {
+                let temperatures = match options.init {
+                    Init::Data => FEW,
+                    Init::Tutorial => SOME,
+                    Init::Model(_) => MANY,
+                };
+                Some(Tracker::begin(rbm, &base_rate, PARTICLES, &Schedule::new(temperatures)?, options.seed)?)
+            }
+        };
+        let (batch, k) = (options.batch_size as f64, options.k.mean());
+        let chains = match job.settings.algorithm {
+            Algorithm::Pcd { n_chains } => n_chains as f64,
+            _ => batch,
+        };
+        // Layers that are made: two a Gibbs step, one for each row of the batch, and as much for the weights to learn.
+        let (update, visit) = (2.0 * k * chains + 2.0 * batch + chains, 5.0 * PARTICLES as f64);
+        let every = (visit / (SHARE * update)).ceil() as u64;
+        Ok(Some(Self { tracker, every, train, validation: validation.transpose()?, independent, before: None }))
+    }
+
+    /// Follows where it is time to.
+    pub fn after_update(&mut self, rbm: &Resident, updates: u64, progress: &Progress) -> Result<()> {
+        let Some(tracker) = self.tracker.as_mut().filter(|_| updates.is_multiple_of(self.every)) else { return Ok(()) };
+        match tracker.follow(rbm) {
+            Err(Error::Value { .. }) => {
+                progress.warn(&format!("update {updates}: free energies are not finite; the likelihood is lost"));
+                self.tracker = None;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Keeps the model that the last update of a line begins with.
+    pub fn before_last_update(&mut self, rbm: &Resident) -> Result<()> {
+        self.before = Some(rbm.to_rbm()?);
+        Ok(())
+    }
+
+    pub fn tracker_state(&self) -> Option<TrackerState> {
+        self.tracker.as_ref().map(Tracker::state)
+    }
+
+    /// The figures of the model that would be kept: the mean of the last parameters where there is one.
+    pub fn figures(&self, rbm: &Resident, mean: Option<&Resident>, last: &Rbm) -> Result<Figures> {
+        let kept = mean.unwrap_or(rbm);
+        // The particles go on with the model that is trained; a copy of them visits what is kept of it.
+        let tracker = self.tracker.as_ref().map(|tracker| {
+            let mut there = tracker.clone();
+            there.follow(kept)?;
+            Ok::<_, Error>(there)
+        });
+        let tracker = tracker.transpose()?;
+        let energy = |rows: &Dataset| {
+            let energies = kept.free_energy(rows)?;
+            Ok::<_, Error>(energies.iter().sum::<f64>() / energies.len() as f64)
+        };
+        let train = energy(&self.train)?;
+        let validation = self.validation.as_ref().map(energy).transpose()?;
+        let log_z = tracker.as_ref().map(Tracker::log_z);
+        let likelihood = |energy: f64| log_z.map(|log_z| -energy - log_z);
+        Ok(Figures {
+            log_z,
+            effective_sample_size: tracker.as_ref().map(Tracker::effective_sample_size),
+            standard_error: tracker.as_ref().map(Tracker::standard_error),
+            log_likelihood: likelihood(train),
+            validation: validation.and_then(likelihood),
+            free_energy_gap: validation.map(|validation| validation - train),
+            update_ratio: self.before.as_ref().map(|before| ratio(before, last)),
+            constant_units: Some(constant_units(kept, &self.train)?),
+            ..Figures::default()
+        })
+    }
+
+    /// Says what is wrong with a line that comes after so many epochs, if that has not been said before.
+    pub fn warn(&mut self, line: usize, epochs: u64, of: u64, figures: Option<Figures>, progress: &Progress) {
+        let Some(figures) = figures else { return };
+        let say = |text: String| progress.warn(&format!("epoch {}: {text}", epochs - 1));
+        let first_late = |line: usize| (line - 1) as f64 <= LATE * of as f64;
+        let is_late = epochs as f64 >= LATE * of as f64;
+        // Once, at the first line that comes late enough, and at the end.
+        if !(is_late && first_late(line) || epochs == of) {
+            return;
+        }
+        if let Some(found) = figures.log_likelihood.filter(|&x| x < self.independent) {
+            let columns = self.independent;
+            say(format!("log-likelihood {found:.2} nats a row, where independent columns give {columns:.2}"));
+        }
+        let constant = figures.constant_units.unwrap_or(0);
+        let units = self.tracker.as_ref().map_or(0, |tracker| tracker.shape().n_hidden());
+        if constant as f64 > MANY_CONSTANT * units as f64 {
+            say(format!("{constant} of {units} hidden units are the same for all rows; see --init data"));
+        }
+        if let Some(error) = figures.standard_error.filter(|&error| error > UNSURE) {
+            say(format!("the running likelihood may be off by {error:.1} nats or more: harmonium evaluate tells"));
+        }
+    }
+}
+
+/// The likelihoods of a line, in words.
+pub fn told(figures: &Figures) -> Option<String> {
+    let train = figures.log_likelihood?;
+    Some(match figures.validation {
+        None => format!("log-likelihood {train:.2}, "),
+        Some(validation) => format!("log-likelihood {train:.2}, of other rows {validation:.2}, "),
+    })
+}
+
+/// The mean log-likelihood of rows of bits whose columns are independent, with these log-odds.
+fn of_columns(base_rate: &BaseRate, rows: &Dataset) -> f64 {
+    let rows = rows.rows();
+    let nothing: f64 = base_rate.bias().iter().map(|&a| f64::from(softplus(a))).sum();
+    let on = |r: usize| -> f64 {
+        base_rate.bias().iter().enumerate().filter(|(i, _)| rows.bit(r, *i)).map(|(_, &a)| f64::from(a)).sum()
+    };
+    (0..rows.len()).map(on).sum::<f64>() / rows.len() as f64 - nothing
+}
+
+/// |W' - W|/|W'|.
+fn ratio(before: &Rbm, after: &Rbm) -> f64 {
+    let square = |numbers: &mut dyn Iterator<Item = f64>| numbers.map(|x| x * x).sum::<f64>();
+    let (old, new) = (before.view().weights(), after.view().weights());
+    let step = square(&mut old.iter().zip(new).map(|(&old, &new)| f64::from(new) - f64::from(old)));
+    (step / square(&mut new.iter().map(|&x| f64::from(x)))).sqrt()
+}
+
+/// Hidden units that are on, or off, with the same certainty for all rows.
+fn constant_units(rbm: &Resident, rows: &Dataset) -> Result<u64> {
+    let some = rows.rows().range(0..rows.len().min(SOME_ROWS));
+    let mut hidden = Activations::default();
+    rbm.propup(some, &mut hidden)?;
+    let units = rbm.shape().n_hidden();
+    let is_constant = |j: usize| {
+        let means = || hidden.mean.iter().skip(j).step_by(units);
+        means().all(|&mean| mean < CONSTANT) || means().all(|&mean| mean > 1.0 - CONSTANT)
+    };
+    Ok((0..units).filter(|&j| is_constant(j)).count() as u64)
+}
