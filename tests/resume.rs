@@ -43,6 +43,33 @@ fn persistent_chains_at_every_update() {
     at_every_update("pcd");
 }
 
+/// Rows that are left over are a short batch at the end of each epoch: 50 rows are 4 updates of up to 15.
+#[test]
+fn no_row_is_left_over() {
+    let folder = folder("left-over");
+    for algorithm in ["cd", "pcd"] {
+        let options = SMALL.replace("--batch-size 10", "--batch-size 15") + " --algorithm " + algorithm;
+        fine(&folder, &format!("{options} --out whole"));
+        let whole = outcome(&folder.join("whole"));
+        let finished = Checkpoint::load(&folder.join("whole/checkpoint.safetensors")).expect("a checkpoint");
+        assert_eq!((finished.trainer.updates, finished.place.epoch), (16, 4));
+        for stop in 1..=16 {
+            fine(&folder, &format!("{options} --stop-after {stop} --out parts"));
+            let stopped = Checkpoint::load(&folder.join("parts/checkpoint.safetensors")).expect("a checkpoint");
+            assert_eq!((stopped.place.epoch, stopped.place.batch), (stop / 4, stop % 4));
+            fine(&folder, "train --quiet --resume parts");
+            assert!(outcome(&folder.join("parts")) == whole, "{algorithm}, stopped after {stop}");
+        }
+        // The rows that are left over are learnt from: others in their place, another model.
+        let mut bytes = fs::read(folder.join("data")).expect("data");
+        let last = bytes.len() - 1;
+        bytes[last] = !bytes[last];
+        fs::write(folder.join("other"), bytes).expect("data");
+        fine(&folder, &format!("{} --out other-run", options.replace("--data data", "--data other")));
+        assert!(outcome(&folder.join("other-run")).0 != whole.0, "{algorithm}: the last row changes nothing");
+    }
+}
+
 /// Check-ups are logged as if the run had never stopped, and change nothing in what is learnt.
 #[test]
 fn the_health_of_the_chains_is_looked_at_without_touching_them() {
