@@ -37,10 +37,9 @@ def job():
     return Job(data, int(n_hidden), algorithm == "pcd", int(k), int(rows), int(n_chains), float(lr), option)
 
 
-def grey(split, protocol):
-    """MNIST's images `train` or `t10k`, float32 within [0, 1]: as they are, or with the protocol `thresholded` 0 or 1."""
-    pixels = np.frombuffer(gzip.open(MNIST / f"{split}-images-idx3-ubyte.gz").read(), np.uint8, offset=16).reshape(-1, VISIBLE)
-    return (pixels >= 128).astype(np.float32) if protocol == "thresholded" else pixels / np.float32(255)
+def images(split):
+    """MNIST's `train` or `t10k`, eight bits."""
+    return np.frombuffer(gzip.open(MNIST / f"{split}-images-idx3-ubyte.gz").read(), np.uint8, offset=16).reshape(-1, VISIBLE)
 
 
 def first_parameters(n_hidden, seed=123):

@@ -25,8 +25,7 @@ import common
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-MNIST = ROOT / "data/mnist"
-PEERS = ["harmonium", "jax", "numpy", "scikit-learn lr=0.1", "rbms", "rbms k=1 rows=100 chains=100"]
+PEERS = ["harmonium", "jax", "numpy", "scikit-learn lr=0.1", "rbms", "rbms lr=0.4 k=1 rows=100 chains=100"]
 BINARISE = {"sampled": "sample", "thresholded": "threshold:16-240"}
 # Of the bits of judged rows.
 SEED = 20081
@@ -40,10 +39,8 @@ def build():
 
 
 def judged_rows(protocol, validation):
-    grey = common.grey("train", protocol)[common.ROWS :] if validation else common.grey("t10k", protocol)
-    if protocol == "sampled":
-        return np.random.default_rng(SEED).random(grey.shape) < grey
-    return grey > 0
+    x = common.images("train")[common.ROWS :] if validation else common.images("t10k")
+    return np.random.default_rng(SEED).random(x.shape) < x / 255 if protocol == "sampled" else x >= 128
 
 
 class Comparison:
@@ -71,7 +68,7 @@ class Comparison:
             # Some programs say more.
             return model, json.loads(self.answer(command).splitlines()[-1])
         command = [self.ours, "train", "--recipe", "density", "--minutes", settings.minutes, "--binarise", BINARISE[protocol]]
-        command += ["--data", MNIST, "--seed", settings.seed, "--threads", settings.threads, "--out", folder, "--samples", 0, "--quiet"]
+        command += ["--data", common.MNIST, "--seed", settings.seed, "--threads", settings.threads, "--out", folder, "--samples", 0, "--quiet"]
         start = time.perf_counter()
         self.answer(command)
         minutes = (time.perf_counter() - start) / 60
@@ -79,7 +76,7 @@ class Comparison:
         return model, {"updates": int(last["updates"]), "minutes": minutes}
 
     def judge(self, model, rows):
-        command = [self.ours, "evaluate", model, "--data", rows, "--train", MNIST, "--threads", self.settings.threads, "--json"]
+        command = [self.ours, "evaluate", model, "--data", rows, "--train", common.MNIST, "--threads", self.settings.threads, "--json"]
         return json.loads(self.answer([*command, *self.settings.evaluate.split()]))
 
     def run(self):

@@ -97,7 +97,8 @@ PROGRAMS = {
 
 def main():
     protocol, minutes, seed, path, program, *settings = sys.argv[1:]
-    grey = common.grey("train", protocol)[: common.ROWS]
+    x = common.images("train")[: common.ROWS]
+    grey = x / np.float32(255) if protocol == "sampled" else (x >= 128).astype(np.float32)
     settings = {name: json.loads(value) for name, value in (x.split("=") for x in settings)}
     parameters, updates, seconds = PROGRAMS[program](grey, protocol, 60 * float(minutes), int(seed), **settings)
     tensors = [np.ascontiguousarray(x, np.float32) for x in parameters]
