@@ -1,12 +1,17 @@
 """What the peers share: the job, the data, the first parameters and the commands that run.py gives."""
 
 import dataclasses
+import gzip
+import pathlib
 import sys
 import time
 
 import numpy as np
 
 VISIBLE = 784
+# Of MNIST's training rows, the first ones.
+ROWS = 50_000
+MNIST = pathlib.Path(__file__).resolve().parents[2] / "data/mnist"
 
 
 @dataclasses.dataclass
@@ -30,6 +35,11 @@ def job():
     path, n_hidden, algorithm, k, rows, n_chains, lr, _, option = sys.argv[1:10]
     data = np.fromfile(path, np.uint8).reshape(-1, VISIBLE).astype(np.float32) / np.float32(255)
     return Job(data, int(n_hidden), algorithm == "pcd", int(k), int(rows), int(n_chains), float(lr), option)
+
+
+def images(split):
+    """MNIST's `train` or `t10k`, eight bits."""
+    return np.frombuffer(gzip.open(MNIST / f"{split}-images-idx3-ubyte.gz").read(), np.uint8, offset=16).reshape(-1, VISIBLE)
 
 
 def first_parameters(n_hidden, seed=123):
