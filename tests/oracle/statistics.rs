@@ -49,6 +49,17 @@ pub fn gradient_error(model: &Exact, data: &[Vec<f64>], weights: &[f64]) -> Vec<
     bound
 }
 
+/// What rounding can do to log Z in one visit of a tracker: two free energies, and draws whose probabilities are off, each of which may lead to another state
+/// and so, as far as it goes, to another weight.
+pub fn visit_error(model: &Exact) -> f64 {
+    let all = vec![1.0; model.nv.max(model.nh)];
+    let (hidden, visible) = (model.hidden_size(&all[..model.nv]), model.visible_size(&all[..model.nh]));
+    let energy: f64 = hidden.iter().map(|&size| softplus_error(pre_error(model.nv, size), size + 0.7)).sum();
+    let draws = hidden.iter().map(|&size| mean_error(pre_error(model.nv, size))).sum::<f64>()
+        + visible.iter().map(|&size| mean_error(pre_error(model.nh, size))).sum::<f64>();
+    2.0 * energy + draws
+}
+
 /// The standard normal number that is exceeded with probability 1e-6.
 const NORMAL_1E_6: f64 = 4.753_424;
 
