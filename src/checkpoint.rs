@@ -10,10 +10,11 @@
 //! | `visible_offset`, `hidden_offset`, `hidden_mean` | `[n_visible]`, `[n_hidden]`, `[n_hidden]` | F32: what rules of descent keep |
 //! | `velocity_weights`, `velocity_visible_bias`, `velocity_hidden_bias` | as in a model file | F32: with momentum |
 //! | `average_weights`, `average_visible_bias`, `average_hidden_bias` | as in a model file | F32: the mean of the last parameters |
+//! | `smooth_weights`, `smooth_visible_bias`, `smooth_hidden_bias` | as in a model file | F32: the model that a running log Z follows |
 //! | `tracker_visible` | `[particles, ⌈n_visible/64⌉]` | U64: the particles of a running log Z, as bits |
 //! | `tracker_log_weights`, `tracker_free_energies` | `[particles]` | F64 |
 //!
-//! The last four lines are there where the run has such things.
+//! The last six lines are there where the run has such things.
 //!
 //! The metadata has the one entry `harmonium`: `checkpoint sha256:`, 64 hexadecimal digits, a space, and a JSON object with
 //! all the rest. It comes first in the header, so that the digits stand at one place in every file. They are SHA-256 of the
@@ -74,6 +75,8 @@ pub struct Checkpoint {
     pub average: Option<(Rbm, u64)>,
     /// The running log Z, where it is followed.
     pub tracker: Option<TrackerState>,
+    /// The running mean of the parameters that its particles follow.
+    pub smooth: Option<Rbm>,
     /// The [`fingerprint`] of the training rows.
     pub data: String,
     /// What else the program that trains wants to find again: learning rate, batch size and so on, under its own names.
@@ -126,8 +129,21 @@ impl Checkpoint {
     /// `rbm` and `trainer`: of one shape and one moment; `settings`: what the trainer was made with; `data`: the
     /// [`fingerprint`] of the training rows.
     pub fn new(rbm: Rbm, settings: Settings, trainer: TrainerState, place: Place, data: String) -> Self {
-        let (log, health, options, average, tracker) = Default::default();
-        Self { rbm, settings, trainer, place, log, health, average, tracker, data, options, version: VERSION.into() }
+        let (log, health, options, average, tracker, smooth) = Default::default();
+        Self {
+            rbm,
+            settings,
+            trainer,
+            place,
+            log,
+            health,
+            average,
+            tracker,
+            smooth,
+            data,
+            options,
+            version: VERSION.into(),
+        }
     }
 
     /// Writes the file `path` whole or not at all: when this has returned, the checkpoint is there to stay.

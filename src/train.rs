@@ -14,7 +14,7 @@
 //! separately, so a short batch weighs its rows rightly. All of one update uses the parameters from before it.
 
 use crate::{
-    descent::{Descent, RuleState, exchange},
+    descent::{Descent, RuleState, exchange_states},
     device::{Batch, Device, Rule, Work},
     error::{Error, Result},
     gibbs::{Chains, check_k},
@@ -399,7 +399,7 @@ impl Trainer {
     }
 
     /// Exchanges each hidden unit that is on in more than `above` of the data for its opposite, h → 1 - h, in the model and in
-    /// all that the trainer keeps; gives how many there were. The model stays the same, and sums over units that are on
+    /// all that the trainer keeps; gives their numbers. The model stays the same, and sums over units that are on
     /// become shorter.
     ///
     /// Looks at the offset λ of a centred gradient, which learns the same either way; where nothing is centred, or where a
@@ -407,22 +407,22 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Argument`] and [`Error::Device`] where the RBM does not fit.
-    pub fn exchange_busy_units(&mut self, rbm: &mut Resident, above: f32) -> Result<usize> {
+    pub fn exchange_busy_units(&mut self, rbm: &mut Resident, above: f32) -> Result<Vec<usize>> {
         let device = self.chains.device().clone();
         rbm.check_belongs("trainer", &device, self.shape)?;
-        let Descent { centring: Some(_), sparsity: None, .. } = self.settings.descent else { return Ok(0) };
-        let Some(mut rule) = self.rule_state()? else { return Ok(0) };
+        let Descent { centring: Some(_), sparsity: None, .. } = self.settings.descent else { return Ok(Vec::new()) };
+        let Some(mut rule) = self.rule_state()? else { return Ok(Vec::new()) };
         let busy = |&j: &usize| rule.hidden_offset[j] > above;
         let units: Vec<usize> = (0..self.shape.n_hidden()).filter(busy).collect();
         if units.is_empty() {
-            return Ok(0);
+            return Ok(units);
         }
-        let (mut numbers, mut chains) = (rbm.to_rbm()?, self.chains.state()?);
-        exchange(&units, &mut numbers, &mut rule, &mut chains);
-        rbm.parameters = device.upload(numbers.view())?;
+        rbm.exchange_units(&units)?;
+        let mut chains = self.chains.state()?;
+        exchange_states(&units, self.shape, &mut rule, &mut chains);
         self.chains = Chains::from_state(&device, self.shape, &chains)?;
         self.rule = Some(device.rule(self.shape, &rule)?);
-        Ok(units.len())
+        Ok(units)
     }
 
     /// The chains: PCD's persistent ones, or those of the last CD update.

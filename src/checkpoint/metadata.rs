@@ -77,6 +77,8 @@ pub(super) struct Metadata {
     reported: u64,
     seconds: Exact,
     seed: u64,
+    #[serde(default, skip_serializing_if = "is_false")]
+    smooth: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tracker: Option<Tracked>,
     uniforms_position: u64,
@@ -186,6 +188,10 @@ impl Rules {
     }
 }
 
+fn is_false(x: &bool) -> bool {
+    !x
+}
+
 /// What of a running log Z is no tensor.
 #[derive(Serialize, Deserialize)]
 struct Tracked {
@@ -210,11 +216,13 @@ pub(super) fn more_tensors(checkpoint: &Checkpoint) -> Vec<Tensor> {
             tensors.push(Tensor::new("velocity_hidden_bias", vec![nh], hidden_bias));
         }
     }
-    if let Some((average, _)) = &checkpoint.average {
-        let view = average.view();
-        tensors.push(Tensor::new("average_weights", vec![nv, nh], view.weights()));
-        tensors.push(Tensor::new("average_visible_bias", vec![nv], view.visible_bias()));
-        tensors.push(Tensor::new("average_hidden_bias", vec![nh], view.hidden_bias()));
+    let models =
+        [(checkpoint.average.as_ref().map(|(average, _)| average), AVERAGE), (checkpoint.smooth.as_ref(), SMOOTH)];
+    for (model, names) in models {
+        let Some(view) = model.map(Rbm::view) else { continue };
+        tensors.push(Tensor::new(names[0], vec![nv, nh], view.weights()));
+        tensors.push(Tensor::new(names[1], vec![nv], view.visible_bias()));
+        tensors.push(Tensor::new(names[2], vec![nh], view.hidden_bias()));
     }
     if let Some(tracker) = &checkpoint.tracker {
         let particles = tracker.log_weights.len();
@@ -252,11 +260,16 @@ fn rule_state(file: &Tensors<'_>, shape: Shape, descent: Descent) -> Result<Rule
     Ok(state)
 }
 
-fn average(file: &Tensors<'_>, shape: Shape) -> Result<Rbm> {
+/// The names of the tensors of models beside the one that is trained.
+const AVERAGE: [&str; 3] = ["average_weights", "average_visible_bias", "average_hidden_bias"];
+const SMOOTH: [&str; 3] = ["smooth_weights", "smooth_visible_bias", "smooth_hidden_bias"];
+
+/// Such a model.
+fn other_model(file: &Tensors<'_>, shape: Shape, names: [&str; 3]) -> Result<Rbm> {
     let (nv, nh) = (shape.n_visible(), shape.n_hidden());
-    let weights = numbers(file, "average_weights", [nv, nh])?;
-    let visible_bias = numbers(file, "average_visible_bias", [nv])?;
-    let hidden_bias = numbers(file, "average_hidden_bias", [nh])?;
+    let weights = numbers(file, names[0], [nv, nh])?;
+    let visible_bias = numbers(file, names[1], [nv])?;
+    let hidden_bias = numbers(file, names[2], [nh])?;
     Rbm::from_parts(shape, weights, visible_bias, hidden_bias)
 }
 
@@ -356,7 +369,7 @@ impl Metadata {
         let Checkpoint { settings, trainer, place, log, health, data, options, version, .. } = checkpoint;
         let is_plain = settings.descent.is_plain();
         let has_figures = log.iter().any(|epoch| epoch.figures.is_some());
-        let is_first = is_plain && !has_figures && checkpoint.average.is_none() && checkpoint.tracker.is_none();
+        let is_first = is_plain && !has_figures && checkpoint.average.is_none() && checkpoint.smooth.is_none();
         let (uniforms_seed, uniforms_position) = trainer.chains.uniforms.parts();
         Self {
             algorithm: settings.algorithm.name().into(),
@@ -375,6 +388,7 @@ impl Metadata {
             reported: trainer.reported,
             seconds: Exact(place.seconds),
             seed: settings.seed,
+            smooth: checkpoint.smooth.is_some(),
             tracker: checkpoint.tracker.as_ref().map(Tracked::of),
             uniforms_position,
             uniforms_seed,
@@ -404,7 +418,8 @@ impl Metadata {
         let descent = self.descent.as_ref().map_or(Descent::default(), Rules::descent);
         descent.check().map_err(|problem| file.fail(METADATA, problem.to_string()))?;
         let rule = (!descent.is_plain()).then(|| rule_state(file, rbm.shape(), descent)).transpose()?;
-        let average = self.averaged.map(|taken| Ok((average(file, rbm.shape())?, taken))).transpose()?;
+        let average = self.averaged.map(|taken| Ok((other_model(file, rbm.shape(), AVERAGE)?, taken))).transpose()?;
+        let smooth = self.smooth.then(|| other_model(file, rbm.shape(), SMOOTH)).transpose()?;
         let tracker = self.tracker.as_ref().map(|tracked| tracked.state(file)).transpose()?;
         Ok(Checkpoint {
             rbm,
@@ -422,6 +437,7 @@ impl Metadata {
             health: self.health.into_iter().map(CheckUpRow::check_up).collect(),
             average,
             tracker,
+            smooth,
             data: self.data,
             options: self.options,
             version: self.version,

@@ -4,28 +4,52 @@
 //! rows becomes one that is on in few, and sums over active units cost less; a centred gradient learns the same either way.
 
 use super::RuleState;
-use crate::{rbm::Rbm, verbs::ChainState};
+use crate::{
+    error::{Error, Result},
+    rbm::Gradient,
+    resident::Resident,
+    shape::Shape,
+    verbs::ChainState,
+};
 
-/// Exchanges these hidden units in the model, in what the rules keep and in the chains.
-pub(crate) fn exchange(units: &[usize], rbm: &mut Rbm, rule: &mut RuleState, chains: &mut ChainState) {
-    let n_hidden = rbm.shape().n_hidden();
-    let (weights, visible_bias, hidden_bias) = rbm.view_mut().parts();
-    let turn = |weights: &mut [f32], visible_bias: &mut [f32], hidden_bias: &mut [f32]| {
-        for &j in units {
-            for (row, bias) in weights.chunks_exact_mut(n_hidden).zip(visible_bias.iter_mut()) {
-                *bias += row[j];
-                row[j] = -row[j];
-            }
-            hidden_bias[j] = -hidden_bias[j];
+impl Resident {
+    /// Exchanges these hidden units for their opposites, h_j → 1 - h_j: W_ij → -W_ij, c_j → -c_j, b_i → b_i + W_ij. The model
+    /// of the visible units stays the same; log Z and all free energies change by the same constant.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there is no such unit.
+    pub fn exchange_units(&mut self, units: &[usize]) -> Result<()> {
+        if let Some(unit) = units.iter().find(|&&unit| unit >= self.shape().n_hidden()) {
+            let expected = format!("hidden units below {}", self.shape().n_hidden());
+            return Err(Error::Argument { what: "units", expected, found: unit.to_string() });
         }
-    };
-    turn(weights, visible_bias, hidden_bias);
-    if let Some(velocity) = &mut rule.velocity {
-        turn(&mut velocity.weights, &mut velocity.visible_bias, &mut velocity.hidden_bias);
+        let mut rbm = self.to_rbm()?;
+        let (weights, visible_bias, hidden_bias) = rbm.view_mut().parts();
+        exchange(units, weights, visible_bias, hidden_bias);
+        *self = rbm.on(self.device())?;
+        Ok(())
+    }
+}
+
+fn exchange(units: &[usize], weights: &mut [f32], visible_bias: &mut [f32], hidden_bias: &mut [f32]) {
+    let n_hidden = hidden_bias.len();
+    for &j in units {
+        for (row, bias) in weights.chunks_exact_mut(n_hidden).zip(visible_bias.iter_mut()) {
+            *bias += row[j];
+            row[j] = -row[j];
+        }
+        hidden_bias[j] = -hidden_bias[j];
+    }
+}
+
+/// The same in what the rules of descent keep, and in the states of chains.
+pub(crate) fn exchange_states(units: &[usize], shape: Shape, rule: &mut RuleState, chains: &mut ChainState) {
+    if let Some(Gradient { weights, visible_bias, hidden_bias }) = &mut rule.velocity {
+        exchange(units, weights, visible_bias, hidden_bias);
     }
     for &j in units {
         rule.hidden_offset[j] = 1.0 - rule.hidden_offset[j];
-        for chain in chains.hidden.chunks_exact_mut(n_hidden.div_ceil(64)) {
+        for chain in chains.hidden.chunks_exact_mut(shape.n_hidden().div_ceil(64)) {
             chain[j / 64] ^= 1 << (j % 64);
         }
     }

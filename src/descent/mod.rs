@@ -42,7 +42,7 @@ pub mod steps;
 
 pub use average::Average;
 pub use centring::Centring;
-pub(crate) use exchange::exchange;
+pub(crate) use exchange::exchange_states;
 pub use rate::Rate;
 pub use sparsity::Sparsity;
 pub use steps::Steps;

@@ -194,6 +194,25 @@ impl Tracker {
         Ok(())
     }
 
+    /// Goes from one model to another in `visits` visits at equal distances on the straight line between their parameters.
+    ///
+    /// A training step changes F(v) of likely v by far more than a nat, in ways that later steps take back, so particles that
+    /// follow every step soon have worthless weights. A running mean of the parameters moves slowly and can be followed; from
+    /// there a walk leads to the parameters themselves. The variance of the weights falls like 1/`visits`.
+    ///
+    /// `from`: the model of the last visit; `visits`: at least 1. Costs as much as so many calls of [`follow`](Self::follow).
+    ///
+    /// # Errors
+    /// Those of [`follow`](Self::follow), and [`Error::Device`] where the models are on two devices.
+    pub fn walk(&mut self, from: &Resident, to: &Resident, visits: usize) -> Result<()> {
+        let mut there = from.clone();
+        for left in (2..=visits).rev() {
+            there.approach(to, (1.0 / left as f64) as f32)?;
+            self.follow(&there)?;
+        }
+        self.follow(to)
+    }
+
     /// log Z of the model of the last visit, in nats: below it on average, by about half the square of
     /// [`standard_error`](Self::standard_error).
     pub fn log_z(&self) -> f64 {

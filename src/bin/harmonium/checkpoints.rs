@@ -66,12 +66,15 @@ impl<'a> Checkpoints<'a> {
     /// Writes the checkpoint.
     pub fn save(
         &mut self, rbm: Rbm, trainer: TrainerState, place: Place, log: &Log, average: Option<(Rbm, u64)>,
-        tracker: Option<TrackerState>,
+        watch: Option<(Option<TrackerState>, Rbm)>,
     ) -> Result<()> {
         let updates = trainer.updates;
         let mut checkpoint = Checkpoint::new(rbm, self.settings, trainer, place, self.data.clone());
         (checkpoint.log, checkpoint.health) = (log.epochs.clone(), log.health.clone());
-        (checkpoint.average, checkpoint.tracker) = (average, tracker);
+        checkpoint.average = average;
+        if let Some((tracker, smooth)) = watch {
+            (checkpoint.tracker, checkpoint.smooth) = (tracker, Some(smooth));
+        }
         checkpoint.options = self.options.stored();
         checkpoint.save(&self.path)?;
         (self.saved, self.last) = (Instant::now(), Some(updates));

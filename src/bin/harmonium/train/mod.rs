@@ -350,7 +350,10 @@ impl<'a> Job<'a> {
             if is_averaged && updates.is_multiple_of(AVERAGE_STRIDE) {
                 run.average.take(&run.lent)?;
             } else if !is_averaged && self.options.exchange == Switch::On && updates.is_multiple_of(EXCHANGE_STRIDE) {
-                run.trainer.exchange_busy_units(&mut run.lent, BUSY)?;
+                let units = run.trainer.exchange_busy_units(&mut run.lent, BUSY)?;
+                if let Some(watch) = run.watch.as_mut().filter(|_| !units.is_empty()) {
+                    watch.exchange(&units)?;
+                }
             }
             if let Some(watch) = &mut run.watch {
                 watch.after_update(&run.lent, updates, &self.progress)?;
@@ -405,8 +408,8 @@ impl<'a> Job<'a> {
         let mean = (since > 0).then(|| state.watched / since as f64);
         let rbm = checkpoints.finite(&run.lent, batch, mean, run.place.epoch, state.updates)?;
         let average = run.average.mean().map(|mean| Ok::<_, Error>((mean.to_rbm()?, run.average.taken())));
-        let tracker = run.watch.as_ref().and_then(Watch::tracker_state);
-        checkpoints.save(rbm, state, run.place, &run.log, average.transpose()?, tracker)
+        let watch = run.watch.as_ref().map(Watch::state).transpose()?;
+        checkpoints.save(rbm, state, run.place, &run.log, average.transpose()?, watch)
     }
 
     /// A line of the log, with the model and its pictures.

@@ -196,7 +196,7 @@ pub struct Train {
     /// --algorithm pcd.
     #[arg(long, value_name = "N", value_parser = at_least::<1>, help_heading = "What is watched and written")]
     pub health_every: Option<usize>,
-    /// Write log, model and pictures after every N epochs [default: so that there are at most 50 lines].
+    /// Write log, model and pictures after every N epochs [default: so that there are at most 25 lines].
     #[arg(long, value_name = "N", value_parser = at_least::<1>, help_heading = "What is watched and written")]
     #[serde(serialize_with = "unless_1")]
     pub log_every: Option<usize>,
@@ -401,7 +401,7 @@ impl Display for Pull {
 }
 
 /// The log of a run has no more lines unless more are asked for.
-pub const MOST_LINES: usize = 50;
+pub const MOST_LINES: usize = 25;
 
 /// How often something happens.
 #[derive(Clone, Copy)]

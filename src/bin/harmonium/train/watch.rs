@@ -20,8 +20,14 @@ const PARTICLES: usize = 100;
 const FEW: usize = 50;
 const SOME: usize = 500;
 const MANY: usize = 2000;
-/// Visits take about this share of the time of updates.
-const SHARE: f64 = 0.03;
+/// Visits along the way take about this share of the time of updates, and as much those to the model of each line.
+const SHARE: f64 = 0.015;
+const SHARE_OF_LINES: f64 = 0.025;
+/// At most so many to the model of a line; more gain nothing.
+const MOST_VISITS: usize = 200;
+/// The running mean of the parameters takes a new one after so many updates, and this share of it.
+pub const STRIDE: u64 = 10;
+const SMOOTH: f32 = 0.01;
 /// So many rows are looked at, of those to train on and of others.
 const MOST_ROWS: usize = 5000;
 /// So many are asked whether hidden units change with them.
@@ -40,8 +46,11 @@ const UNSURE: f64 = 0.5;
 pub struct Watch {
     /// `None` where it was lost, or the run goes on from a checkpoint without one.
     tracker: Option<Tracker>,
-    /// Updates between two visits.
+    /// The running mean of the parameters, which the particles follow.
+    smooth: Resident,
+    /// Updates between two visits, and visits from there to the model of a line.
     every: u64,
+    visits: usize,
     /// Bits of rows that are trained on and of others.
     train: Dataset,
     validation: Option<Dataset>,
@@ -84,14 +93,25 @@ impl Watch {
         };
         // Layers that are made: two a Gibbs step, one for each row of the batch, and as much for the weights to learn.
         let (update, visit) = (2.0 * k * chains + 2.0 * batch + chains, 5.0 * PARTICLES as f64);
-        let every = (visit / (SHARE * update)).ceil() as u64;
-        Ok(Some(Self { tracker, every, train, validation: validation.transpose()?, independent, before: None }))
+        let every = ((visit / (SHARE * update)).ceil() as u64).next_multiple_of(STRIDE);
+        let lines = (options.epochs / options.log_every.unwrap_or(1)).max(1) as f64;
+        let visits = (SHARE_OF_LINES * update * job.updates() as f64 / (visit * lines)) as usize;
+        let visits = visits.clamp(1, MOST_VISITS);
+        let smooth = match job.resumed.as_ref().and_then(|checkpoint| checkpoint.smooth.as_ref()) {
+            Some(smooth) => smooth.on(rbm.device())?,
+            None => rbm.clone(),
+        };
+        let validation = validation.transpose()?;
+        Ok(Some(Self { tracker, smooth, every, visits, train, validation, independent, before: None }))
     }
 
     /// Follows where it is time to.
     pub fn after_update(&mut self, rbm: &Resident, updates: u64, progress: &Progress) -> Result<()> {
+        if updates.is_multiple_of(STRIDE) {
+            self.smooth.approach(rbm, SMOOTH)?;
+        }
         let Some(tracker) = self.tracker.as_mut().filter(|_| updates.is_multiple_of(self.every)) else { return Ok(()) };
-        match tracker.follow(rbm) {
+        match tracker.follow(&self.smooth) {
             Err(Error::Value { .. }) => {
                 progress.warn(&format!("update {updates}: free energies are not finite; the likelihood is lost"));
                 self.tracker = None;
@@ -101,14 +121,20 @@ impl Watch {
         }
     }
 
+    /// Hidden units have become their opposites.
+    pub fn exchange(&mut self, units: &[usize]) -> Result<()> {
+        self.smooth.exchange_units(units)
+    }
+
     /// Keeps the model that the last update of a line begins with.
     pub fn before_last_update(&mut self, rbm: &Resident) -> Result<()> {
         self.before = Some(rbm.to_rbm()?);
         Ok(())
     }
 
-    pub fn tracker_state(&self) -> Option<TrackerState> {
-        self.tracker.as_ref().map(Tracker::state)
+    /// What a checkpoint keeps: the particles, and the model that they follow.
+    pub fn state(&self) -> Result<(Option<TrackerState>, Rbm)> {
+        Ok((self.tracker.as_ref().map(Tracker::state), self.smooth.to_rbm()?))
     }
 
     /// The figures of the model that would be kept: the mean of the last parameters where there is one.
@@ -117,7 +143,8 @@ impl Watch {
         // The particles go on with the model that is trained; a copy of them visits what is kept of it.
         let tracker = self.tracker.as_ref().map(|tracker| {
             let mut there = tracker.clone();
-            there.follow(kept)?;
+            there.follow(&self.smooth)?;
+            there.walk(&self.smooth, kept, self.visits)?;
             Ok::<_, Error>(there)
         });
         let tracker = tracker.transpose()?;
