@@ -70,7 +70,7 @@ fn samples(c: &mut Criterion) -> Outcome {
 fn epochs(c: &mut Criterion) -> Outcome {
     const ROWS: usize = 5000;
     let mut generator = Uniforms::new(1, Purpose::Sampling).generator();
-    let mut byte = || if generator.next_u32() % 5 == 0 { generator.next_u32() as u8 } else { 0 };
+    let mut byte = || if generator.next_u32().is_multiple_of(5) { generator.next_u32() as u8 } else { 0 };
     let data = Dataset::from_u8((0..ROWS * 784).map(|_| byte()).collect(), 784)?;
     let mut group = c.benchmark_group("epoch");
     group.throughput(Throughput::Elements((ROWS * 784) as u64));
