@@ -1,4 +1,4 @@
-//! Random numbers and the sampling of whole layers. Throughput: elements = numbers drawn, or units sampled.
+//! Random numbers and the sampling of whole layers and of data. Throughput: elements = numbers drawn, or units sampled.
 //!
 //! | id | |
 //! |---|---|
@@ -6,12 +6,13 @@
 //! | `draw/scalar`, `draw/avx2`, `draw/avx512` | `Cpu::uniforms` on each instruction set of this machine |
 //! | `sample/naive/N` | the yardstick: σ with the standard library's exp, one generator, unit after unit |
 //! | `sample/scalar` … `sample/avx512`, `/MxVxH` | a Gibbs step of M chains with no unit on: bias, σ, draw and packing alone |
+//! | `epoch/scalar` … `epoch/avx512`, `/NxV` | `Epochs::show` with fresh bits for N rows of V bytes, four fifths of them 0 |
 
 mod common;
 
 use common::{Outcome, criterion, pool, time};
 use criterion::{BenchmarkId, Criterion, Throughput};
-use harmonium::{Chains, Cpu, Isa, Purpose, Rbm, Shape, Uniforms, uniforms::unit_interval};
+use harmonium::{Binarise, Chains, Cpu, Dataset, Epochs, Isa, Purpose, Rbm, Shape, Uniforms, uniforms::unit_interval};
 use rand_core::Rng;
 
 fn draws(c: &mut Criterion) -> Outcome {
@@ -66,10 +67,31 @@ fn samples(c: &mut Criterion) -> Outcome {
     Ok(())
 }
 
+fn epochs(c: &mut Criterion) -> Outcome {
+    const ROWS: usize = 5000;
+    let mut generator = Uniforms::new(1, Purpose::Sampling).generator();
+    let mut byte = || if generator.next_u32().is_multiple_of(5) { generator.next_u32() as u8 } else { 0 };
+    let data = Dataset::from_u8((0..ROWS * 784).map(|_| byte()).collect(), 784)?;
+    let mut group = c.benchmark_group("epoch");
+    group.throughput(Throughput::Elements((ROWS * 784) as u64));
+    let one = pool(1)?;
+    for isa in Isa::available() {
+        let (mut epochs, mut epoch) = (Epochs::new(true, Binarise::Sample, 1)?, 0);
+        group.bench_function(BenchmarkId::new(isa.name(), format!("{ROWS}x784")), |b| {
+            time(b, &one, || {
+                epoch += 1;
+                epochs.show_on(isa, &data, epoch).len()
+            });
+        });
+    }
+    Ok(())
+}
+
 fn main() -> Outcome {
     let mut c = criterion();
     draws(&mut c)?;
     samples(&mut c)?;
+    epochs(&mut c)?;
     c.final_summary();
     Ok(())
 }

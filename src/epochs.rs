@@ -218,7 +218,7 @@ impl Epochs {
             }
             Binarise::Levels { low, high } => each_row(out, &draws, numbers, &|r, state, out| {
                 let levels = u64::from(high - low) + 1;
-                let level = low + (u64::from(output(state)) * levels >> 32) as u8;
+                let level = low + ((u64::from(output(state)) * levels) >> 32) as u8;
                 write(row(r), out, |x| x.reaches(level));
             }),
             Binarise::Sample => each_row(out, &draws, numbers, &|r, state, out| T::sample(isa, state, row(r), out)),
@@ -289,7 +289,7 @@ impl Grey for u8 {
     #[inline(always)]
     fn is_on(self, number: u32) -> bool {
         // 255·number < 2^32·x iff ⌊255·number/2^32⌋ < x: a comparison of bytes.
-        ((u64::from(number) * 255 >> 32) as u8) < self
+        (((u64::from(number) * 255) >> 32) as u8) < self
     }
 
     fn sample(isa: Isa, state: u64, row: &[u8], out: &mut [u8]) {

@@ -107,7 +107,7 @@ fn data_of(rows: usize, units: usize) -> [Dataset; 2] {
 
 #[test]
 fn as_the_documentation_says() {
-    for (rows, units) in [(1, 1), (2, 16), (7, 5), (33, 17), (20, 64), (5, 100)] {
+    for (rows, units) in [(1, 1), (2, 16), (7, 5), (33, 17), (20, 64), (5, 100), (1001, 3)] {
         for (data, shuffle, binarise) in data_of(rows, units)
             .iter()
             .flat_map(|data| [false, true].map(|shuffle| (data, shuffle)))
@@ -157,6 +157,26 @@ fn an_epoch_comes_from_its_number_alone() {
     let expected: Vec<u8> =
         (0..48).map(|_| 255 * u8::from(u64::from(generator.next_u32()) * 255 < 128 << 32)).collect();
     assert_eq!(shown(epochs(false, Binarise::Sample).show(&data, u64::MAX).expect("an epoch")), expected);
+}
+
+/// A number is on iff its draw is below 2^32·x: at the draw itself it is off, at the next number above on.
+#[test]
+fn samples_are_exact_where_draw_and_value_meet() {
+    let mut generator = Uniforms::new(SEED, Purpose::Binarising).generator();
+    let draws: Vec<u32> = (0..20_000).map(|_| generator.next_u32()).collect();
+    // `f32` has the numbers with 24 bits or less from the first to the last that is 1.
+    let meets = |n: u32| n as f32 as u64 == u64::from(n);
+    let met = draws.iter().filter(|&&n| meets(n)).count();
+    assert!(met > 50, "{met} draws that a number can meet");
+    let at: Vec<f32> = draws.iter().map(|&n| if meets(n) { n as f32 / 2f32.powi(32) } else { 0.0 }).collect();
+    let above: Vec<f32> = at.iter().map(|&x| if x > 0.0 { x.next_up() } else { 0.0 }).collect();
+    for isa in Isa::available() {
+        let on = |values: &[f32]| {
+            let data = numbers(values.to_vec(), values.len());
+            shown(epochs(false, Binarise::Sample).show_on(isa, &data, 0)).iter().filter(|&&x| x == 255).count()
+        };
+        assert_eq!((on(&at), on(&above)), (0, above.iter().filter(|&&x| x > 0.0).count()), "{isa}");
+    }
 }
 
 #[test]
