@@ -167,7 +167,7 @@ fn sparse_rows_need_a_beginning_of_their_own() {
     for algorithm in [Algorithm::Cd, Algorithm::Pcd { n_chains: 20 }] {
         let trained = |rbm: Rbm, from_bias: bool| {
             let mut rbm = rbm.on(cpu).expect("resident");
-            let settings = Settings { algorithm, k: 1, monitor: Monitor::None, seed: 1 };
+            let settings = Settings { algorithm, k: 1, monitor: Monitor::None, seed: 1, ..Settings::default() };
             let mut trainer = Trainer::new(cpu, rbm.shape(), settings).expect("a trainer");
             if from_bias && algorithm != Algorithm::Cd {
                 let draws = Uniforms::new(1, Purpose::Training);

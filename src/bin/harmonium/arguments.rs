@@ -267,13 +267,9 @@ fn with_recipe(words: Vec<OsString>) -> Result<(Arguments, Vec<String>), clap::E
     };
     let is_said = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
     let said = matches.ids().map(clap::Id::as_str).filter(|id| is_said(id)).map(|id| id.replace('_', "-")).collect();
-    let value = |option: &str| {
-        let id = option.replace('-', "_");
-        let raw = matches.get_raw(&id).filter(|_| is_said(&id)).and_then(|mut values| values.next());
-        raw.map(|value| value.to_string_lossy().into_owned())
-    };
     // A run that goes on has its options from its checkpoint.
-    let more = if train.resume.is_some() { Vec::new() } else { train.recipe.options(value) };
+    let is_there = |option: &str| train.resume.is_some() || is_said(&option.replace('-', "_"));
+    let more = train.recipe.options(is_there);
     let more = more.into_iter().map(|(name, value)| OsString::from(format!("--{name}={value}")));
     let matches = Arguments::command().try_get_matches_from(words.into_iter().chain(more))?;
     Ok((Arguments::from_arg_matches(&matches)?, said))

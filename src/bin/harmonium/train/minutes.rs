@@ -11,7 +11,7 @@ const MOST_SECONDS: f64 = 20.0;
 const BESIDES: f64 = 0.08;
 
 /// At least one. The trial counts.
-pub fn epochs_within(job: &Job<'_>, device: &Device, minutes: f64) -> Result<usize> {
+pub fn epochs_within(job: &Job, device: &Device, minutes: f64) -> Result<usize> {
     let mut epochs = job.epochs()?;
     let mut rbm = job.beginning(&mut epochs)?.on(device)?;
     let mut trainer = job.trainer(device, &rbm, &mut epochs)?;

@@ -39,8 +39,8 @@ const EXCHANGE_STRIDE: u64 = 1000;
 const BUSY: f32 = 0.52;
 
 /// What a run needs besides its options; everything that can be wrong with them has been found.
-struct Job<'a> {
-    options: &'a Train,
+struct Job {
+    options: Train,
     rows: Dataset,
     /// The rows that are not trained on.
     validation: Option<Dataset>,
@@ -59,18 +59,16 @@ struct Job<'a> {
 
 /// Gives the number of the signal that stopped the run, if one did.
 pub fn run(device: &Device, options: &Train, resumed: Option<Checkpoint>) -> Result<Option<u8>> {
-    let mut sized = options.clone();
-    let mut job = Job::new(options, resumed)?;
+    let mut job = Job::new(options.clone(), resumed)?;
     job.announce();
     if let Some(minutes) = options.minutes {
-        sized.epochs = minutes::epochs_within(&job, device, minutes)?;
-        sized.log_every = Some(sized.epochs.div_ceil(options::MOST_LINES));
-        job.progress.line(&format!("{} epochs will take about {minutes} minutes: --epochs {0}", sized.epochs));
-        job.options = &sized;
+        job.options.epochs = minutes::epochs_within(&job, device, minutes)?;
+        job.options.spread_lines();
+        job.progress.line(&format!("about {minutes} minutes: --epochs {}", job.options.epochs));
         job.progress = Progress::new(job.updates(), "updates", options.quiet);
     }
     let last = job.resumed.as_ref().map(|checkpoint| checkpoint.trainer.updates);
-    let mut checkpoints = Checkpoints::new(job.options, job.settings, job.fingerprint()?, last)?;
+    let mut checkpoints = Checkpoints::new(&job.options, job.settings, job.fingerprint()?, last)?;
     let (rbm, epochs, stop) = job.train(device, &mut checkpoints)?;
     match stop.or_else(|| checkpoints.end_at_once()) {
         // Said also to those who want to hear nothing but errors: the run has not done its work.
@@ -101,18 +99,22 @@ struct Run<'a> {
     starts: Option<Dataset>,
 }
 
-impl<'a> Job<'a> {
-    fn new(options: &'a Train, resumed: Option<Checkpoint>) -> Result<Self> {
+impl Job {
+    fn new(mut options: Train, resumed: Option<Checkpoint>) -> Result<Self> {
         let Images { mut rows, img_shape: sides, .. } = data::training(&options.data)?;
+        let path = options.data.display().to_string();
         let at_most = |what, limit: usize, why: &str, found: usize| {
-            let expected = format!("at most {limit}, {why} {}", options.data.display());
+            let expected = format!("at most {limit}, {why} {path}");
             if found <= limit { Ok(()) } else { Err(Error::Argument { what, expected, found: found.to_string() }) }
         };
         if let Some(limit) = options.limit {
             at_most("--limit", rows.len(), "the training rows of", limit)?;
             rows.keep(0..limit)?;
         }
-        let validation = validation(options, &mut rows)?;
+        let validation = validation(&options, &mut rows)?;
+        if resumed.is_none() {
+            options.settle(rows.len());
+        }
         at_most("--batch-size", rows.len(), "the training rows taken from", options.batch_size)?;
         let first = match &options.init {
             Init::Model(path) if resumed.is_none() => {

@@ -73,6 +73,10 @@ pub struct Train {
     /// Passes over the data.
     #[arg(long, value_name = "N", default_value = "15", value_parser = at_least::<1>, help_heading = "How long")]
     pub epochs: usize,
+    /// As many epochs as have at least N updates, in place of --epochs.
+    #[arg(long, value_name = "N", value_parser = at_least::<1>, help_heading = "How long")]
+    #[serde(skip)]
+    pub updates: Option<usize>,
     /// As many epochs as will take about N minutes, measured before they begin, in place of --epochs.
     #[arg(long, value_name = "N", value_parser = minutes, help_heading = "How long")]
     #[serde(skip)]
@@ -517,7 +521,6 @@ impl Train {
         if is_folder {
             self.validation.get_or_insert(Validation::Rest);
         }
-        self.log_every.get_or_insert(self.epochs.div_ceil(MOST_LINES));
     }
 
     /// What can be told of the options alone.
@@ -533,8 +536,9 @@ impl Train {
             }
         }
         let is_said = |option: &str| self.said.iter().any(|said| said == option);
-        if self.minutes.is_some() && is_said("epochs") {
-            return usage("--minutes: expected without --epochs, which it takes the place of".into());
+        let lengths: Vec<_> = ["epochs", "updates", "minutes"].into_iter().filter(|option| is_said(option)).collect();
+        if let [one, other, ..] = lengths[..] {
+            return usage(format!("--{other}: expected without --{one}, found both"));
         }
         for (option, share, most) in [
             ("--momentum", self.momentum, "below 1"),
@@ -555,6 +559,25 @@ impl Train {
             }
         }
         Ok(())
+    }
+
+    /// Settles what depends on the rows.
+    pub fn settle(&mut self, rows: usize) {
+        if let Some(updates) = self.updates {
+            self.epochs = updates.div_ceil(rows.div_ceil(self.batch_size));
+        }
+        let l2 = self.recipe.l2_of_rows(rows, self.binarise);
+        if let Some(l2) = l2.filter(|_| !self.said.iter().any(|said| said == "l2")) {
+            self.l2 = Share(Some(l2));
+        }
+        self.spread_lines();
+    }
+
+    /// Settles how many lines the log has.
+    pub fn spread_lines(&mut self) {
+        if !self.said.iter().any(|said| said == "log-every") {
+            self.log_every = Some(self.epochs.div_ceil(MOST_LINES));
+        }
     }
 
     pub fn settings(&self) -> Settings {

@@ -16,13 +16,13 @@ pub enum Recipe {
     Features,
 }
 
-/// All that a recipe of bits has besides the defaults; L2 is the only thing that depends on where the bits come from.
+/// L2 depends on the rows: [`Recipe::l2_of_rows`].
 const DENSITY: &[(&str, &str)] = &[
     ("init", "data"),
     ("binarise", "sample"),
     ("batch-size", "100"),
     ("chains", "100"),
-    ("epochs", "200"),
+    ("updates", "100000"),
     ("lr", "0.2"),
     ("schedule", "linear"),
     ("k", "1:60%,5"),
@@ -45,34 +45,30 @@ const FEATURES: &[(&str, &str)] = &[
     ("sparsity", "0.05:1"),
     ("monitor", "reconstruction"),
 ];
-/// L2 of the density recipe, where bits are drawn anew in every epoch and where they are not or are few.
-const L2_OF_SAMPLES: &str = "0.0002";
-const L2_OF_BITS: &str = "0.0003";
+/// L2 of the density recipe: 4/N of N rows, but no less than this, where bits are drawn anew in every epoch and where not.
+const LEAST_L2_OF_SAMPLES: f32 = 2e-4;
+const LEAST_L2: f32 = 3e-4;
+const L2_TIMES_ROWS: f32 = 4.0;
 
 impl Recipe {
-    /// The options that differ from the defaults, by their names, given what else was said.
-    pub fn options(self, said: impl Fn(&str) -> Option<String>) -> Vec<(&'static str, String)> {
-        let is_sample = said("binarise").is_none_or(|binarise| binarise == "sample");
-        self.table(is_sample, |name| said(name).is_some())
-    }
-
-    /// The same, where all options are known.
-    pub fn options_beside(self, binarise: Binarise, is_said: impl Fn(&str) -> bool) -> Vec<(&'static str, String)> {
-        self.table(binarise == Binarise::Sample, is_said)
-    }
-
-    fn table(self, is_sample: bool, is_said: impl Fn(&str) -> bool) -> Vec<(&'static str, String)> {
+    /// The options that differ from the defaults, by their names, but for those that were said.
+    pub fn options(self, is_said: impl Fn(&str) -> bool) -> Vec<(&'static str, &'static str)> {
         let table = match self {
             Recipe::Tutorial => &[],
             Recipe::Density => DENSITY,
             Recipe::Features => FEATURES,
         };
-        let mut options: Vec<_> = table.iter().map(|&(name, value)| (name, value.to_string())).collect();
-        if self == Recipe::Density {
-            options.push(("l2", if is_sample { L2_OF_SAMPLES } else { L2_OF_BITS }.into()));
-        }
-        options.retain(|(name, _)| !is_said(name));
-        options
+        // A run is as long as was said, in whatever unit.
+        let is_long = ["minutes", "updates", "epochs"].into_iter().any(&is_said);
+        let is_length = |name: &str| name == "updates" || name == "epochs";
+        let wanted = |(name, _): &&(&str, &str)| !is_said(name) && !(is_long && is_length(name));
+        table.iter().filter(wanted).copied().collect()
+    }
+
+    /// The L2 that belongs to so many rows, where the recipe has one.
+    pub fn l2_of_rows(self, rows: usize, binarise: Binarise) -> Option<f32> {
+        let least = if binarise == Binarise::Sample { LEAST_L2_OF_SAMPLES } else { LEAST_L2 };
+        (self == Recipe::Density).then(|| least.max(L2_TIMES_ROWS / rows as f32))
     }
 }
 

@@ -30,7 +30,7 @@ const DENSITY: &str = "a better model of the same data: harmonium train --recipe
 const FILTERS: (usize, usize) = (10, 10);
 /// How many chains are shown at most.
 const MOST_CHAINS: usize = 400;
-impl Job<'_> {
+impl Job {
     /// Pictures of the model and of the chains after an epoch.
     pub fn draw_epoch(&self, number: u64, rbm: &Rbm, resident: &Resident, trainer: &Trainer) -> Result<()> {
         let (out, view) = (&self.options.out, rbm.view());
@@ -89,7 +89,7 @@ impl Job<'_> {
 
     /// What is trained, how, and by which recipe.
     pub fn announce(&self) {
-        let options = self.options;
+        let options = &self.options;
         let k = &options.k;
         let method = match self.settings.algorithm {
             Algorithm::Pcd { n_chains } => format!("PCD-{k} with {n_chains} chains"),
@@ -101,8 +101,11 @@ impl Job<'_> {
         self.progress.line(&format!("{sizes}, {method}, batches of {batch_size}, learning rate {lr:?}"));
         if options.recipe != Recipe::Tutorial && self.resumed.is_none() {
             let is_said = |name: &str| options.said.iter().any(|said| said == name);
-            let table = options.recipe.options_beside(options.binarise, is_said);
-            let words: Vec<_> = table.iter().map(|(name, value)| format!("--{name} {value}")).collect();
+            let table = options.recipe.options(is_said);
+            let mut words: Vec<_> = table.iter().map(|(name, value)| format!("--{name} {value}")).collect();
+            if options.recipe.l2_of_rows(1, options.binarise).is_some() && !is_said("l2") {
+                words.push(format!("--l2 {}", options.l2));
+            }
             self.progress.line(&format!("recipe {}: {}", options.recipe, words.join(" ")));
         }
     }
@@ -125,7 +128,7 @@ impl Job<'_> {
 
     /// Whether an epoch of this run is one of the tutorial's, whatever its seed and monitor.
     fn is_tutorial(&self) -> bool {
-        let options = self.options;
+        let options = &self.options;
         let stays = options.schedule == Rate::Constant && options.average.0.is_none() && options.k == Steps::from(15);
         let shows = options.shuffle != Some(Switch::On) && options.binarise == Binarise::None;
         (options.hidden, options.batch_size, options.lr) == (500, 20, 0.1)

@@ -62,8 +62,8 @@ pub struct Watch {
 
 impl Watch {
     /// Begins to follow, or goes on; nothing where it is not wanted.
-    pub fn new(job: &Job<'_>, rbm: &Resident) -> Result<Option<Self>> {
-        let options = job.options;
+    pub fn new(job: &Job, rbm: &Resident) -> Result<Option<Self>> {
+        let options = &job.options;
         if options.likelihood != Some(Switch::On) {
             return Ok(None);
         }
