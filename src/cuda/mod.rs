@@ -119,6 +119,7 @@
 mod blas;
 mod chains;
 mod data;
+mod descend;
 mod energies;
 mod failure;
 mod handle;

@@ -7,7 +7,7 @@ use clap::{
     error::ErrorKind,
     parser::ValueSource,
 };
-use harmonium::{Algorithm, Device, Monitor, Place, Settings, Sums};
+use harmonium::{Algorithm, Descent, Device, Monitor, Place, Settings, Sums};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::{
