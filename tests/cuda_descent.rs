@@ -4,13 +4,14 @@
 mod oracle;
 
 use harmonium::{
-    Algorithm, Chains, Cpu, Dataset, Descent, Device, Monitor, Purpose, Rbm, Settings, Shape, Trainer, TrainerState,
-    Uniforms,
+    Algorithm, Chains, Cpu, Cuda, Dataset, Descent, Device, Error, Monitor, Program, Purpose, Rbm, Result, Settings,
+    Shape, Trainer, TrainerState, Uniforms,
     descent::{Average, Centring, Sparsity},
 };
 use oracle::{
     device::{cuda, cuda_gemm},
-    random_bytes, random_rbm, shape,
+    faults::{Fault, catches},
+    random_bytes, random_rbm, random_values, rows, shape,
     statistics::assert_near,
 };
 
@@ -48,10 +49,11 @@ fn data(shape: Shape, rows: usize, grey: bool, share: f64, seed: u64) -> Dataset
     Dataset::from_u8(bytes, units).expect("rows")
 }
 
-/// A model, some of whose weights are 0 with either sign, and so small that they would come to rest.
+/// A model, some of whose weights are 0 with either sign, and so small that they would come to rest; some of its visible units
+/// are always off, as in the data.
 fn model(shape: Shape, seed: u64) -> Rbm {
     let range = 2.0 / (shape.n_visible().max(4) as f64).sqrt();
-    let (mut weights, visible_bias, hidden_bias) = random_rbm(shape, range, seed).into_parts();
+    let (mut weights, mut visible_bias, hidden_bias) = random_rbm(shape, range, seed).into_parts();
     for (n, weight) in weights.iter_mut().enumerate() {
         *weight = match n % 19 {
             4 => -0.0,
@@ -61,6 +63,7 @@ fn model(shape: Shape, seed: u64) -> Rbm {
             _ => *weight,
         };
     }
+    visible_bias.iter_mut().skip(3).step_by(7).for_each(|bias| *bias = -50.0);
     Rbm::from_parts(shape, weights, visible_bias, hidden_bias).expect("a model")
 }
 
@@ -99,6 +102,10 @@ fn numbers(rbm: &Rbm, state: &TrainerState) -> Vec<(&'static str, Vec<f32>)> {
         all.push(("velocity of c", &velocity.hidden_bias));
     }
     all.into_iter().map(|(name, values)| (name, values.to_vec())).collect()
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| x.to_bits()).collect()
 }
 
 #[track_caller]
@@ -158,6 +165,155 @@ fn updates_by_rules_are_the_cpus() {
     }
 }
 
+/// One update of a model whose weights are 0 and whose b is far below, so that hidden means are ½ and all chains end with their
+/// visible units off. Gives the velocities of b and of c.
+fn velocities(device: &Device, row: &[f32], offsets: (&[f32], &[f32]), mean: f32) -> Result<(Vec<f32>, Vec<f32>)> {
+    let shape = shape(row.len(), offsets.1.len());
+    let sparsity = Some(Sparsity { target: 0.25, cost: 1.0, rate: 0.1 });
+    let descent = Descent { centring: Some(Centring::default()), momentum: 0.5, sparsity, ..Descent::default() };
+    let settings = settings(Algorithm::Cd, 1, descent);
+    let mut state = Trainer::new(device, shape, settings)?.state()?;
+    if let Some(rule) = &mut state.rule {
+        rule.visible_offset.copy_from_slice(offsets.0);
+        rule.hidden_offset.copy_from_slice(offsets.1);
+        rule.hidden_mean.fill(mean);
+    }
+    let (nv, nh) = (shape.n_visible(), shape.n_hidden());
+    let mut resident = Rbm::from_parts(shape, vec![0.0; nv * nh], vec![-50.0; nv], vec![0.0; nh])?.on(device)?;
+    let mut trainer = Trainer::from_state(device, shape, settings, &state)?;
+    trainer.step(&mut resident, rows(row, nv), LR)?;
+    let velocity = trainer.state()?.rule.and_then(|rule| rule.velocity).expect("a velocity");
+    Ok((velocity.visible_bias, velocity.hidden_bias))
+}
+
+/// Velocities that are lr·d·P̂ and lr·a·v of a single row, with d and a next to 0: what is left of them is the rounding of
+/// their sums, which tells in which order the products were added up.
+fn cancelled(device: &Device) -> Result<Vec<f32>> {
+    // Of many sizes, so that every addition rounds.
+    let numbers = |seed| random_values(400, 1.0, seed).into_iter().map(|x| x.powi(4)).collect::<Vec<_>>();
+    // d = 1 - Σ (v - mu)·mu. The next to last unit brings it near 0, and the last one, being small, nearer.
+    let (mut row, mut offsets) = (Vec::new(), numbers(3));
+    offsets.iter_mut().for_each(|mu| *mu = mu.max(0.002));
+    let mut sum = 0.0;
+    for &mu in &offsets {
+        row.push(if sum < 0.9 { (1.1 * mu).min(1.0) } else { mu });
+        sum += f64::from(row[row.len() - 1] - mu) * f64::from(mu);
+    }
+    offsets.extend([0.5, 0.25]);
+    row.extend([0.0, 0.0]);
+    let rest = |row: &[f32]| {
+        let term = |(&x, &mu): (&f32, &f32)| (f64::from(x) - f64::from(mu)) * f64::from(mu);
+        1.0 - row.iter().zip(&offsets).map(term).sum::<f64>()
+    };
+    row[400] = (rest(&row) / 0.5) as f32 - 1e-6;
+    row[401] = (rest(&row) / 0.25) as f32 + 1e-12;
+    // N̂ = 0 and P̂ is not.
+    let (_, of_d) = velocities(device, &row, (&offsets, &[0.5; 9]), 0.5)?;
+    // a = 1 - Σ (½ - λ)·λ.
+    let mut offsets: Vec<f32> = numbers(5).iter().map(|x| 0.04 * x).collect();
+    let rest = |offsets: &[f32]| 1.0 - offsets.iter().map(|&x| f64::from(0.5 - x) * f64::from(x)).sum::<f64>();
+    while rest(&offsets) < 0.02 {
+        offsets.pop();
+    }
+    let near = rest(&offsets);
+    offsets.push(((0.5 - (0.25 - 4.0 * near).sqrt()) / 2.0) as f32 - 1e-7);
+    offsets.push((2.0 * rest(&offsets)) as f32);
+    let (of_a, _) = velocities(device, &[1.0; 9], (&[0.0; 9], &offsets), 0.25)?;
+    Ok([of_d, of_a].concat())
+}
+
+#[test]
+fn products_with_offsets_are_added_up_in_their_order() {
+    let Some(cuda) = cuda().map(Device::from) else { return };
+    let expected = cancelled(&Cpu::detect().expect("a CPU").into()).expect("velocities");
+    assert!(expected.iter().all(|x| *x != 0.0 && x.abs() < 1e-12), "{expected:?}");
+    assert_eq!(bits(&expected), bits(&cancelled(&cuda).expect("velocities")), "{expected:?}");
+}
+
+const FAULTS: &[Fault] = &[
+    Fault {
+        name: "offsets from after the update",
+        from: "float centre = rule.centre[at.visible];",
+        to: "float centre = rule.centre_of(at.visible);",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "rare units that count from their offsets",
+        from: "return offset < RARE ? 0.0f : offset;",
+        to: "return offset;",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "partial sums of neighbours first",
+        from: "for (u32 n = 8; n > 0; n /= 2) partial =",
+        to: "for (u32 n = 1; n < 16; n *= 2) partial =",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "a partial sum that is rounded once more",
+        from: "double sum = total(partial), squares",
+        to: "partial = __dadd_rn(__dadd_rn(partial, 3.0), -3.0);\n    double sum = total(partial), squares",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "weights that come to rest though nothing decays",
+        from: "    if (pace.keep == 1.0f && pace.shrink == 0.0f) return weight;\n",
+        to: "",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "factors of rows for chains",
+        from: "rule.hidden_factors[s.rows.rows + chain]",
+        to: "rule.hidden_factors[chain]",
+        found: "not the CPU's",
+    },
+    Fault {
+        name: "velocities by lanes beyond the last unit",
+        from: "        if (!at.exists) return;\n",
+        to: "",
+        found: "race",
+    },
+    Fault {
+        name: "an element too many",
+        from: "if (at < n) parameters[at] = slide(",
+        to: "if (at <= n) parameters[at] = slide(",
+        found: "ILLEGAL_ADDRESS",
+    },
+];
+
+/// Updates by all rules, sums next to 0, and a mean of parameters.
+fn answers(device: &Device) -> Result<Vec<u32>> {
+    let shape = shape(33, 70);
+    let (data, mut all) = (data(shape, 12, true, 0.3, 1), bits(&cancelled(device)?));
+    for descent in [rules()[0], rules()[7]] {
+        let settings = settings(Algorithm::Pcd { n_chains: 3 }, 1, descent);
+        let mut resident = model(shape, 2).on(device)?;
+        let mut trainer = with_offsets(device, shape, settings);
+        let mut average = Average::from_parts(device, &model(shape, 3), 1)?;
+        for first in [0, 4, 8] {
+            trainer.step(&mut resident, data.rows().range(first..first + 4), LR)?;
+            average.take(&resident)?;
+        }
+        let state = trainer.state()?;
+        for (_, values) in numbers(&resident.to_rbm()?, &state) {
+            all.extend(bits(&values));
+        }
+        let mean = average.mean().expect("a mean").to_rbm()?;
+        all.extend(bits(mean.view().weights()));
+    }
+    Ok(all)
+}
+
+#[test]
+fn faults_in_the_kernels_are_caught() {
+    catches("faults_in_the_kernels_are_caught", "86", FAULTS, &["1", "3"], |program: Program<'_>| {
+        let said = |error: Error| error.to_string();
+        let found = Cuda::with_program(0, program).and_then(|cuda| answers(&cuda.into())).map_err(said)?;
+        let expected = answers(&Cpu::detect().expect("a CPU").into()).expect("answers");
+        if found == expected { Ok(()) } else { Err("a result is not the CPU's".into()) }
+    });
+}
+
 /// The tutorial's size, with rules.
 #[test]
 fn the_tutorials_updates_by_rules() {
@@ -186,7 +342,7 @@ fn what_rules_keep_goes_from_device_to_device() {
                 let mut resident = rbm.on(device).expect("resident");
                 let mut trainer = Trainer::from_state(device, shape, settings, &state).expect("a trainer");
                 assert_eq!(trainer.state().expect("a state"), state, "{device}, update {n}");
-                trainer.step(&mut resident, data.range(n * size..(n + 1) * size), LR).expect("a step");
+                trainer.step(&mut resident, data.rows().range(n * size..(n + 1) * size), LR).expect("a step");
                 (rbm, state) = (resident.to_rbm().expect("an rbm"), trainer.state().expect("a state"));
             }
             (rbm, state)
@@ -212,7 +368,7 @@ fn averages_are_the_cpus() {
             for first in (0..30).step_by(6) {
                 average.take(&resident).expect("taken");
                 other.take(&resident).expect("taken");
-                trainer.step(&mut resident, data.range(first..first + 6), LR).expect("a step");
+                trainer.step(&mut resident, data.rows().range(first..first + 6), LR).expect("a step");
             }
             let mut found = Vec::new();
             for mean in [average.mean(), other.mean(), Some(&resident)] {
@@ -265,8 +421,8 @@ fn is_near(cpu: &Device, gemm: &Device, shape: Shape, settings: Settings, data: 
         let state = trainer.state().expect("a state");
         let mut of_twin = Trainer::from_state(cpu, shape, settings, &state).expect("a trainer");
         let batch = 7 * update..7 * (update + 1);
-        trainer.step(&mut resident, data.range(batch.clone()), LR).expect("a step");
-        of_twin.step(&mut twin, data.range(batch), LR).expect("a step");
+        trainer.step(&mut resident, data.rows().range(batch.clone()), LR).expect("a step");
+        of_twin.step(&mut twin, data.rows().range(batch), LR).expect("a step");
         let found = (resident.to_rbm().expect("an rbm"), trainer.state().expect("a state"));
         let expected = (twin.to_rbm().expect("an rbm"), of_twin.state().expect("a state"));
         if found.1.chains != expected.1.chains {
