@@ -36,16 +36,40 @@ struct Parameters {
     u32 transposed_stride;
 };
 
+/// A visible unit and the first of two hidden ones, and where their weights stand in a matrix like that of all weights.
+struct Pair {
+    u32 visible;
+    u32 hidden;
+    u64 place;
+    /// Lanes beyond the last unit have the place of others.
+    bool exists;
+};
+
+/// The gradient that both sums make; `s` has their scales.
+template <class S>
+__device__ inline float gradient_of(const S& s, float positive, float negative) {
+    return __fmaf_rn(negative, s.negative_scale, -__fmul_rn(positive, s.positive_scale));
+}
+
 /// theta <- theta - lr*gradient, or where not `update` the gradient itself.
 struct Step {
     u32 update;
     float lr;
 
-    /// `s` has the scales of both sums.
+    /// Whether it needs the old weights, and whether biases are learnt with them.
+    __device__ bool reads() const { return update; }
+    static constexpr bool BIASES = true;
+
     template <class S>
     __device__ void take(float* parameter, const S& s, float positive, float negative) const {
-        float gradient = __fmaf_rn(negative, s.negative_scale, -__fmul_rn(positive, s.positive_scale));
+        float gradient = gradient_of(s, positive, negative);
         *parameter = update ? __fmaf_rn(-lr, gradient, *parameter) : gradient;
+    }
+
+    /// The weights of one visible unit and two hidden ones.
+    __device__ void take(float2* weights, const Statistics& s, float2 positive, float2 negative, Pair) const {
+        take(&weights->x, s, positive.x, negative.x);
+        take(&weights->y, s, positive.y, negative.y);
     }
 };
 
@@ -83,7 +107,8 @@ __device__ inline void learn_hidden_bias(const Statistics& s, const Parameters& 
 }
 
 /// A block of 32 x 8 threads a tile of 8 visible x 64 hidden units; a warp a visible unit, a lane two hidden ones.
-extern "C" __global__ void __launch_bounds__(256) learn(Statistics s, Parameters p, Step step) {
+template <class Step>
+__device__ inline void learn_tile(const Statistics& s, const Parameters& p, const Step& step) {
     __shared__ float tile[LEARN_HIDDEN][LEARN_VISIBLE + 1];
     u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     u32 hidden_tiles = (p.n_hidden + LEARN_HIDDEN - 1) / LEARN_HIDDEN;
@@ -95,7 +120,7 @@ extern "C" __global__ void __launch_bounds__(256) learn(Statistics s, Parameters
     if (i < p.n_visible) {
         float* weight = p.weights + (u64)i * p.weights_stride + j;
         float2 weights = {0.0f, 0.0f};
-        if (step.update && exists) weights = *(const float2*)weight;
+        if (step.reads() && exists) weights = *(const float2*)weight;
         float2 positive = {0.0f, 0.0f}, negative = {0.0f, 0.0f};
         float of_bias = 0.0f;
         for (u32 first = 0; first < s.rows.rows; first += 32) {
@@ -141,8 +166,7 @@ extern "C" __global__ void __launch_bounds__(256) learn(Statistics s, Parameters
                 }
             }
         }
-        step.take(&weights.x, s, positive.x, negative.x);
-        step.take(&weights.y, s, positive.y, negative.y);
+        step.take(&weights, s, positive, negative, Pair{i, j, (u64)i * p.weights_stride + j, exists});
         if (second) {
             *(float2*)weight = weights;
         } else if (exists) {
@@ -150,9 +174,13 @@ extern "C" __global__ void __launch_bounds__(256) learn(Statistics s, Parameters
         }
         tile[2 * lane][warp] = weights.x;
         tile[2 * lane + 1][warp] = weights.y;
-        if (first_j == 0 && lane == 0) step.take(p.visible_bias + i, s, of_bias, (float)on);
+        if constexpr (Step::BIASES) {
+            if (first_j == 0 && lane == 0) step.take(p.visible_bias + i, s, of_bias, (float)on);
+        }
     }
-    if (first_i == 0 && warp == LEARN_VISIBLE - 1 && exists) learn_hidden_bias(s, p, step, j);
+    if constexpr (Step::BIASES) {
+        if (first_i == 0 && warp == LEARN_VISIBLE - 1 && exists) learn_hidden_bias(s, p, step, j);
+    }
     if (p.transposed) {
         __syncthreads();
         u32 i = first_i + threadIdx.x % LEARN_VISIBLE;
@@ -161,6 +189,9 @@ extern "C" __global__ void __launch_bounds__(256) learn(Statistics s, Parameters
         }
     }
 }
+
+/// Weights and biases in one pass, by the plain step.
+extern "C" __global__ void __launch_bounds__(256) learn(Statistics s, Parameters p, Step step) { learn_tile(s, p, step); }
 
 /// theta <- theta - lr*gradient for n parameters.
 extern "C" __global__ void descend(float* parameters, const float* gradient, float lr, u64 n) {

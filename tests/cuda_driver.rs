@@ -6,8 +6,8 @@
 mod oracle;
 
 use harmonium::{
-    Algorithm, Chains, Cpu, Cuda, CudaError, Device, Error, Monitor, Program, Purpose, Rbm, Settings, Sums, Trainer,
-    Uniforms,
+    Algorithm, Chains, Cpu, Cuda, CudaError, Descent, Device, Error, Monitor, Program, Purpose, Rbm, Settings, Sums,
+    Trainer, Uniforms, descent::Centring,
 };
 use oracle::{
     byte_rows,
@@ -38,12 +38,20 @@ fn use_it(device: &Device) -> harmonium::Result<(Rbm, Vec<f64>)> {
     Ok((rbm, found))
 }
 
-/// The updates of an epoch of PCD: for each a launch, a graph, a launch; then one read-back. `src/cuda/mod.rs` says so.
+/// The updates of an epoch of PCD: for each a launch, a graph, a launch, or by rules of descent three launches, by products
+/// more; then one read-back. After the first updates no memory is asked for. `src/cuda/mod.rs` says so.
 #[test]
 fn an_update_is_three_launches_and_no_copy() {
     let test = "an_update_is_three_launches_and_no_copy";
-    if task().is_some() {
-        let cuda = cuda().expect("the emulator");
+    if let Some(task) = task() {
+        let mut cuda = cuda().expect("the emulator");
+        let mut descent = Descent::default();
+        if task.contains("rules") {
+            descent = Descent { centring: Some(Centring::default()), momentum: 0.5, ..descent };
+        }
+        if task.contains("products") {
+            cuda = cuda.with_sums(Sums::Gemm).expect("cuBLAS");
+        }
         let shape = shape(70, 45);
         let mut rbm = random_rbm(shape, 0.5, 1);
         let bytes = random_bytes(12 * 70, 0.3, 2);
@@ -53,7 +61,7 @@ fn an_update_is_three_launches_and_no_copy() {
             k: 3,
             monitor: Monitor::PseudoLikelihood,
             seed: 3,
-            ..Settings::default()
+            descent,
         };
         let mut trainer = Trainer::new(&cuda, shape, settings).expect("a trainer");
         let mut lent = rbm.lend(&cuda).expect("lent");
@@ -69,21 +77,43 @@ fn an_update_is_three_launches_and_no_copy() {
     if !emulator() {
         return;
     }
-    let (ended_well, said) = apart(test, "", &[("HARMONIUM_EMULATOR_TRACE", "1")]);
-    assert!(ended_well, "{said}");
-    let calls = |from: &str, to: &str| {
+    fn calls<'a>(said: &'a str, from: &str, to: &str) -> Vec<&'a str> {
         let (_, rest) = said.split_once(from).expect("it begins");
         let (part, _) = rest.split_once(to).expect("it ends");
-        part.lines().filter_map(|line| line.strip_prefix("cuda emulator: call: ")).collect::<Vec<_>>()
-    };
-    let captured = calls("the first update", "the second update");
-    for kernel in ["propagate", "pseudo_likelihood_of_bit", "sweep", "finish"] {
-        assert!(captured.contains(&format!("captured launch of {kernel}").as_str()), "{captured:?}");
+        part.lines().filter_map(|line| line.strip_prefix("cuda emulator: call: ")).collect()
     }
-    let update = ["launch of begin", "graph of 4", "launch of learn"];
-    assert_eq!(calls("the second update", "the third update"), update);
-    assert_eq!(calls("the third update", "the report"), update);
-    assert_eq!(calls("the report", "the end"), ["copy of 8 bytes to the host", "8 bytes filled"]);
+    let products = ["numbers_of_rows", "matrix product", "numbers_of_bits", "matrix product"];
+    let rules = ["count_from_offsets", "descend_biases"];
+    let tasks: [(&str, Vec<&str>); 4] = [
+        ("plain", vec!["learn"]),
+        ("rules", [&rules[..], &["descend_weights"]].concat()),
+        ("products", [&products[..], &["learn_bias", "learn_bias", "transpose"]].concat()),
+        ("rules, products", [&rules[..], &products, &["descend_by_products", "transpose"]].concat()),
+    ];
+    for (task, kernels) in tasks {
+        let (ended_well, said) = apart(test, task, &[("HARMONIUM_EMULATOR_TRACE", "1")]);
+        assert!(ended_well, "{said}");
+        let calls = |from, to| calls(&said, from, to);
+        let end = kernels.iter().map(|name| match *name {
+            "matrix product" => "matrix product".to_owned(),
+            name => format!("launch of {name}"),
+        });
+        let second = calls("the second update", "the third update");
+        let third = calls("the third update", "the report");
+        assert_eq!(third[0], "launch of begin", "{task}");
+        assert!(third[1].starts_with("graph of "), "{task}: {third:?}");
+        assert_eq!(third[2..], Vec::from_iter(end), "{task}");
+        assert_eq!(calls("the report", "the end"), ["copy of 8 bytes to the host", "8 bytes filled"]);
+        if task.contains("products") {
+            continue;
+        }
+        let captured = calls("the first update", "the second update");
+        for kernel in ["propagate", "pseudo_likelihood_of_bit", "sweep", "finish"] {
+            assert!(captured.contains(&format!("captured launch of {kernel}").as_str()), "{captured:?}");
+        }
+        assert_eq!(third[1], "graph of 4");
+        assert_eq!(second, third, "{task}");
+    }
 }
 
 /// What may be missing: settings of the emulator, and the error that must come of it.

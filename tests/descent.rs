@@ -254,7 +254,8 @@ fn rules_go_on_from_a_state() {
             Trainer::from_state(&device, shape, plain, &state),
             Err(Error::Argument { what: "rule", .. })
         ));
-        let none = harmonium::TrainerState { rule: None, ..state.clone() };
+        let mut none = state.clone();
+        none.rule = None;
         assert!(matches!(
             Trainer::from_state(&device, shape, settings, &none),
             Err(Error::Argument { what: "rule", .. })
@@ -501,4 +502,25 @@ fn numbers_that_rules_cannot_work_with() {
     assert!(matches!(trainer.centre_at(&[0.5, f32::NAN, 0.5]), Err(Error::Value { .. })));
     trainer.centre_at(&[0.25, 0.5, 0.75]).expect("offsets");
     assert_eq!(trainer.state().expect("a state").rule.expect("a rule").visible_offset, [0.25, 0.5, 0.75]);
+}
+
+/// What does not decay and has no gradient stays as it is, be it so small that it would come to rest, or 0 with a sign: among
+/// few active units, where units at rest are passed over, and among many.
+#[test]
+fn weights_without_a_gradient_stay_to_the_bit() {
+    let (shape, descent) = (Shape::new(70, 9).expect("a shape"), rules()[4]);
+    let weights: Vec<f32> = (0..70 * 9).map(|n| [1e-35, -0.0, 0.0, -1e-40, 0.25][n % 5]).collect();
+    let mut bias = vec![0.0; 70];
+    bias[3] = -50.0;
+    let device = Device::from(Cpu::detect().expect("a cpu"));
+    for is_on in [|i: usize| i.is_multiple_of(9), |_| true] {
+        let rbm = Rbm::from_parts(shape, weights.clone(), bias.clone(), vec![0.0; 9]).expect("an rbm");
+        let mut rbm = rbm.on(&device).expect("resident");
+        let mut trainer = Trainer::new(&device, shape, settings(Algorithm::Cd, descent)).expect("a trainer");
+        let values = (0..70 * 8).map(|n| if n % 70 != 3 && is_on(n % 70) { 255 } else { 0 });
+        trainer.step(&mut rbm, &Dataset::from_u8(values.collect(), 70).expect("rows"), 0.05).expect("a step");
+        let found = rbm.to_rbm().expect("an rbm");
+        let bits = |weights: &[f32]| weights[3 * 9..4 * 9].iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(found.view().weights()), bits(&weights));
+    }
 }

@@ -2,17 +2,9 @@
 
 mod oracle;
 
-use harmonium::{
-    Checkpoint, Cpu, Dataset, Rbm, log_likelihood, log_partition,
-    model,
-    npy::read_npy,
-};
+use harmonium::{Checkpoint, Cpu, Dataset, Rbm, log_likelihood, log_partition, model, npy::read_npy};
 use oracle::program::{fine, folder, outcome, run, write_data};
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 /// Runs that end with a short batch in each of four epochs: 20 updates.
 const SMALL: &str = "train --quiet --data data --hidden 8 --epochs 4 --batch-size 12 --samples 1";
@@ -81,7 +73,8 @@ fn recipes_are_tables_that_can_be_overridden() {
     // 4/N of 50 rows.
     assert!(recipe.ends_with("--l2 0.08") && !recipe.contains("--updates"), "{recipe}");
     let stored = Checkpoint::load(&folder.join("out/checkpoint.safetensors")).expect("a checkpoint").options;
-    for (name, value) in [("recipe", "density"), ("batch-size", "20"), ("l2", "0.08"), ("schedule", "linear"), ("epochs", "2")]
+    for (name, value) in
+        [("recipe", "density"), ("batch-size", "20"), ("l2", "0.08"), ("schedule", "linear"), ("epochs", "2")]
     {
         assert_eq!(stored.get(name).map(String::as_str), Some(value), "{name}");
     }
@@ -141,7 +134,8 @@ fn the_running_likelihood_is_the_likelihood() {
     let folder = folder("likelihood");
     write_data(&folder.join("data"), &[500, 15], 3);
     write_data(&folder.join("others"), &[200, 15], 4);
-    let options = "train --quiet --data data --validation others --hidden 8 --epochs 10 --batch-size 10 --lr 0.1 --samples 0";
+    let options =
+        "train --quiet --data data --validation others --hidden 8 --epochs 10 --batch-size 10 --lr 0.1 --samples 0";
     for more in ["--binarise threshold", "--recipe density --init data --binarise threshold --lr 0.1"] {
         fine(&folder, &format!("{options} {more} --log-every 2 --out out"));
         let log = log(&folder.join("out"));
@@ -189,7 +183,10 @@ fn poor_models_are_told() {
 fn a_model_to_begin_with() {
     let folder = folder("init");
     fine(&folder, &format!("{SMALL} --out first"));
-    fine(&folder, &format!("{SMALL} --init first/model.safetensors --lr 1e-30 --out second").replace("--hidden 8 ", ""));
+    fine(
+        &folder,
+        &format!("{SMALL} --init first/model.safetensors --lr 1e-30 --out second").replace("--hidden 8 ", ""),
+    );
     let (first, second) = (load(folder.join("first/model.safetensors")), load(folder.join("second/model.safetensors")));
     assert_eq!(first, second);
     fails(
@@ -221,7 +218,10 @@ fn rows_that_are_not_trained_on() {
         let options = format!("{SMALL} --validation {validation} --out out").replace(" --quiet", "");
         let (status, stdout, stderr) = run(&folder, &options);
         assert_eq!(status, 0, "{stderr}");
-        (stdout.split_whitespace().next().expect("a number").to_string(), log(&folder.join("out"))["validation"][0].clone())
+        (
+            stdout.split_whitespace().next().expect("a number").to_string(),
+            log(&folder.join("out"))["validation"][0].clone(),
+        )
     };
     assert_eq!(said("none").0, "50");
     assert!(said("none").1.is_empty());
@@ -270,9 +270,19 @@ fn options_that_do_not_go_together() {
     assert!(!folder.join("out").exists());
     // What a schedule was laid over cannot become longer.
     fine(&folder, &format!("{SMALL} --schedule linear --stop-after 3 --out out"));
-    fails(&folder, "train --resume out --epochs 9", 2, "--epochs: expected 4, over which out/checkpoint.safetensors has a schedule");
+    fails(
+        &folder,
+        "train --resume out --epochs 9",
+        2,
+        "--epochs: expected 4, over which out/checkpoint.safetensors has a schedule",
+    );
     fails(&folder, "train --resume out --minutes 9", 2, "--minutes: expected without --resume");
-    fails(&folder, "train --resume out --l2 0.5", 2, "--l2: expected none, as out/checkpoint.safetensors has it, found 0.5");
+    fails(
+        &folder,
+        "train --resume out --l2 0.5",
+        2,
+        "--l2: expected none, as out/checkpoint.safetensors has it, found 0.5",
+    );
     fails(&folder, "train --resume out --recipe density", 2, "--recipe: expected none, as out/checkpoint");
 }
 

@@ -413,7 +413,7 @@ dispatch! {
             for v in 0..V {
                 let gradient = combine(l, scales, positive[v], negative[v]);
                 let gradient = centred(l, gradient, centre, l.load(&slope.0[v]));
-                let weight = decayed(l, l.load(&row.0[v]), l.splat(pace.keep), l.splat(pace.shrink));
+                let weight = decayed(l, l.load(&row.0[v]), pace);
                 let own = velocity.as_deref_mut().map(|velocity| &mut velocity[i * step].0[v]);
                 l.store(stepped(l, weight, gradient, own, pace), &mut row.0[v]);
             }

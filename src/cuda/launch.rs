@@ -5,7 +5,10 @@
 #![allow(unsafe_code)]
 
 use super::failure::{failed, no_memory};
-use crate::error::{CudaError, Error, Result};
+use crate::{
+    descent::Pace,
+    error::{CudaError, Error, Result},
+};
 use cudarc::driver::{
     CudaContext, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr, DeviceRepr, DriverError,
     LaunchArgs, LaunchConfig, PushKernelArg, ValidAsZeroBits, result, sys,
@@ -191,6 +194,24 @@ pub(super) struct StepArgument {
     pub lr: f32,
 }
 
+/// `Rule` of kernels/descend.cu.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct RuleArgument {
+    pub visible_offset: Ptr<f32>,
+    pub hidden_offset: Ptr<f32>,
+    pub hidden_mean: Ptr<f32>,
+    pub weights_velocity: Ptr<f32>,
+    pub visible_velocity: Ptr<f32>,
+    pub hidden_velocity: Ptr<f32>,
+    pub centre: Ptr<f32>,
+    pub slope: Ptr<f32>,
+    pub positive: Ptr<f32>,
+    pub negative: Ptr<f32>,
+    pub visible_factors: Ptr<f32>,
+    pub hidden_factors: Ptr<f32>,
+}
+
 /// `Means` of kernels/gemm.cu.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -220,6 +241,8 @@ device_types!(
     StatisticsArgument,
     ParametersArgument,
     StepArgument,
+    RuleArgument,
+    Pace,
     MeansArgument
 );
 
@@ -337,6 +360,11 @@ kernels! {
     fn learn(statistics: StatisticsArgument, parameters: ParametersArgument, step: StepArgument);
     fn descend(parameters: Ptr<f32>, gradient: Ptr<f32>, lr: f32, n: u64);
     fn transpose(parameters: ParametersArgument);
+    fn count_from_offsets(statistics: StatisticsArgument, parameters: ParametersArgument, rule: RuleArgument, pace: Pace);
+    fn descend_biases(statistics: StatisticsArgument, parameters: ParametersArgument, rule: RuleArgument, pace: Pace);
+    fn descend_weights(statistics: StatisticsArgument, parameters: ParametersArgument, rule: RuleArgument, pace: Pace);
+    fn descend_by_products(gradient: Ptr<f32>, parameters: ParametersArgument, rule: RuleArgument, pace: Pace);
+    fn approach(parameters: Ptr<f32>, to: Ptr<f32>, part: f32, n: u64);
     fn numbers_of_rows(rows: RowsArgument, round: u32, row_weights: Ptr<f32>, out: Ptr<f32>, stride: u32);
     fn numbers_of_bits(bits: Ptr<u32>, units: u32, out: Ptr<f32>, stride: u32);
     fn activate(

@@ -4,20 +4,22 @@
 use super::{
     blas::{Blas, Matrix},
     data::Batch,
+    descend::CudaRule,
     handle::Cuda,
     launch::{Buffer, Grid, MeansArgument, ParametersArgument, Ptr, StatisticsArgument, StepArgument},
     memory::{CudaChains, CudaParameters, CudaWork, Numbers},
     sizes::{block_of_weights, count, pad, thread_a_number},
 };
 use crate::{
+    descent::Pace,
     error::Result,
     rbm::Gradient,
     shape::Shape,
     verbs::{BatchMeans, Learning},
 };
 
-/// Visible and hidden units of a block of the kernel `learn`.
-const LEARN_TILE: [u32; 2] = [8, 64];
+/// Visible and hidden units of a block of the kernels `learn` and `descend_weights`.
+pub(super) const LEARN_TILE: [u32; 2] = [8, 64];
 
 impl CudaWork {
     /// The statistics of the positive phase that was run last.
@@ -72,6 +74,17 @@ impl Learning for Cuda {
         self.learn(parameters.shape, statistics, to, StepArgument { update: 1, lr }, work)
     }
 
+    fn descend(
+        &self, parameters: &mut CudaParameters, batch: Batch<'_>, chains: &CudaChains, work: &mut CudaWork,
+        rule: &mut CudaRule, pace: Pace,
+    ) -> Result<()> {
+        self.descend_by_rule(parameters, batch, chains, work, rule, pace)
+    }
+
+    fn approach(&self, parameters: &mut CudaParameters, to: &CudaParameters, share: f32) -> Result<()> {
+        self.approach_parameters(parameters, to, share)
+    }
+
     fn apply(&self, parameters: &mut CudaParameters, gradient: &Gradient, lr: f32) -> Result<()> {
         let (stream, shape) = (self.stream(), parameters.shape);
         let to = parameters.numbers.own(stream)?.argument(shape);
@@ -106,19 +119,8 @@ impl Cuda {
         let (stream, [rows, ends]) = (self.stream(), [0, 1].map(|phase| work.numbers[phase].ptr()));
         let (nv, nh) = (to.n_visible, to.n_hidden);
         let weights = Matrix::new(to.weights, nv, nh, to.weights_stride);
-        let product = |factor: f32, n: u32, states, means, beta: f32| {
-            let states = Matrix::new(states, n, nv, to.transposed_stride);
-            let means = Matrix::new(means, n, nh, to.weights_stride);
-            blas.multiply(stream, factor, states.t(), means, beta, weights)
-        };
-        let (descent, old) = if step.update == 1 { (-step.lr, 1.0) } else { (1.0, 0.0) };
-        // Each row's weight goes into its numbers, and so once into every product and into the visible bias.
-        self.numbers_of_rows(stream, s.rows, false, s.row_weights, rows)?;
-        product(-descent * s.positive_scale, s.rows.rows, rows, s.positive, old)?;
-        if s.chains > 0 {
-            self.numbers_of_bits(stream, s.visible, s.chains, nv, ends)?;
-            product(descent * s.negative_scale, s.chains, ends, s.negative, 1.0)?;
-        }
+        let factors = if step.update == 1 { [-step.lr, 1.0] } else { [1.0, 0.0] };
+        self.multiply_phases(blas, s, to, factors, weights, work)?;
         let means = MeansArgument {
             positive: rows,
             row_weights: Ptr::NULL,
@@ -141,6 +143,27 @@ impl Cuda {
             ..means
         };
         self.run().learn_bias(stream, grid(nh), means, to.hidden_bias, step)
+    }
+
+    /// out ← factor·gradient of the weights + old·out, by a product for each phase, of what it leaves in `work`: the rows, each
+    /// times its weight, and the chains' visible states as numbers.
+    pub(super) fn multiply_phases(
+        &self, blas: &Blas, s: StatisticsArgument, to: ParametersArgument, [factor, old]: [f32; 2], out: Matrix,
+        work: &CudaWork,
+    ) -> Result<()> {
+        let (stream, [rows, ends]) = (self.stream(), [0, 1].map(|phase| work.numbers[phase].ptr()));
+        let product = |factor: f32, n: u32, states, means, old: f32| {
+            let states = Matrix::new(states, n, to.n_visible, to.transposed_stride);
+            let means = Matrix::new(means, n, to.n_hidden, to.weights_stride);
+            blas.multiply(stream, factor, states.t(), means, old, out)
+        };
+        self.numbers_of_rows(stream, s.rows, false, s.row_weights, rows)?;
+        product(-factor * s.positive_scale, s.rows.rows, rows, s.positive, old)?;
+        if s.chains > 0 {
+            self.numbers_of_bits(stream, s.visible, s.chains, to.n_visible, ends)?;
+            product(factor * s.negative_scale, s.chains, ends, s.negative, 1.0)?;
+        }
+        Ok(())
     }
 
     /// The gradient that statistics make, on the host.

@@ -2,12 +2,14 @@
 
 use super::{
     data::{Batch, Cursor},
+    descend::CudaRule,
     failure::failed,
     handle::Cuda,
     launch::{Buffer, ChainsArgument, Graph, ParametersArgument, Ptr, SideArgument},
     sizes::{block_of_weights, count, pad, stride, strip, words},
 };
 use crate::{
+    descent::RuleState,
     error::{CudaError, Error, Result},
     rbm::{RbmMut, RbmRef},
     shape::{Layer, Shape},
@@ -21,6 +23,7 @@ impl Memory for Cuda {
     type Parameters = CudaParameters;
     type Chains = CudaChains;
     type Work = CudaWork;
+    type Rule = CudaRule;
     type Batch<'a> = Batch<'a>;
 
     fn upload(&self, rbm: RbmRef<'_>) -> Result<CudaParameters> {
@@ -63,6 +66,14 @@ impl Memory for Cuda {
             beside: stream()?,
             captured: None,
         })
+    }
+
+    fn rule(&self, shape: Shape, state: &RuleState) -> Result<CudaRule> {
+        CudaRule::new(self.stream(), shape, state)
+    }
+
+    fn rule_state(&self, rule: &CudaRule, shape: Shape) -> Result<RuleState> {
+        rule.state(self.stream(), shape)
     }
 }
 

@@ -6,13 +6,16 @@
 //! Sources: G. E. Hinton, "A practical guide to training restricted Boltzmann machines", 2010, section 10; J. Langford, L. Li,
 //! T. Zhang, "Sparse online learning via truncated gradient", 2009, for L1.
 
-use super::settled;
+use super::{Pace, settled};
 use crate::lanes::Lanes;
 
-/// What decay leaves of a weight.
+/// What decay leaves of a weight: without decay the weight, to the bit.
 #[inline(always)]
-pub(crate) fn decayed<L: Lanes>(l: L, weight: L::F, keep: L::F, shrink: L::F) -> L::F {
-    let weight = settled(l, l.mul(weight, keep));
+pub(crate) fn decayed<L: Lanes>(l: L, weight: L::F, pace: Pace) -> L::F {
+    if !pace.decays() {
+        return weight;
+    }
+    let (weight, shrink) = (settled(l, l.mul(weight, l.splat(pace.keep))), l.splat(pace.shrink));
     let taken = l.smaller(shrink, l.larger(l.negate(shrink), weight));
     l.add(weight, l.negate(taken))
 }

@@ -143,9 +143,14 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
+    /// Whether weights decay.
+    pub fn decays(self) -> bool {
+        self.keep != 1.0 || self.shrink != 0.0
+    }
+
     /// Whether a parameter whose gradient is 0 stays as it is, to the bit.
     pub fn keeps_at_rest(self) -> bool {
-        self.lr.is_sign_positive() && self.keep == 1.0 && self.shrink == 0.0 && self.momentum == 0.0
+        self.lr.is_sign_positive() && !self.decays() && self.momentum == 0.0
     }
 }
 

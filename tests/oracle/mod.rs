@@ -4,7 +4,7 @@
 //! - [`canonical`]: the numerics contract, in `f32`, as one sequential program, which the library must equal to the bit;
 //! - [`statistics`]: goodness of fit and rounding bounds;
 //! - [`places`]: where data, the command and room to write are;
-//! - `program`: the command, and `device`: CUDA's, where they are there.
+//! - `program`: the command, and `device`: CUDA's, where they are there; `faults`: what is planted in CUDA's kernels.
 //!
 //! [`for_each_device`] writes a test once for every device.
 // No test file uses all of it; and indices, as in the formulas, are the plainest form of what is written here.
@@ -15,6 +15,8 @@ pub mod canonical;
 pub mod device;
 pub mod errors;
 pub mod exact;
+#[cfg(feature = "cuda")]
+pub mod faults;
 pub mod places;
 #[cfg(feature = "cli")]
 pub mod program;

@@ -557,6 +557,9 @@ impl Train {
             if is_wanted && self.likelihood != Some(Switch::On) {
                 return usage(format!("{option}: expected only with --likelihood on, found off"));
             }
+            if is_wanted && self.validation.as_ref().is_none_or(|rows| *rows == Validation::None) {
+                return usage(format!("{option}: expected only with rows for --validation, found none"));
+            }
         }
         Ok(())
     }

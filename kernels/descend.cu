@@ -1,0 +1,231 @@
+// Updates by rules of descent. src/descent/mod.rs has the formulas, src/cpu/descend.rs their order; every operation is theirs.
+#include "learn.cu"
+
+/// A visible unit with a smaller offset counts from 0.
+#define RARE 0.001f
+/// What is nearer to 0 comes to rest there.
+#define LEAST 1e-30f
+/// Numbers of a row in flight for each thread.
+#define NUMBERS_AHEAD 8u
+
+/// The numbers of one update; `Pace` of src/descent/mod.rs.
+struct Pace {
+    float lr;
+    float keep;
+    float shrink;
+    float momentum;
+    float slide;
+    float target;
+    float cost;
+    float mean_rate;
+};
+
+/// x on its way to another number.
+__device__ inline float slide(float x, float to, float rate) { return __fmaf_rn(rate, __fadd_rn(to, -x), x); }
+
+/// x, or 0 where it is nearer to 0 than LEAST.
+__device__ inline float settled(float x) { return (-x < x ? x : -x) < LEAST ? 0.0f : x; }
+
+/// What decay leaves of a weight.
+__device__ inline float decayed(float weight, const Pace& pace) {
+    if (pace.keep == 1.0f && pace.shrink == 0.0f) return weight;
+    float kept = settled(__fmul_rn(weight, pace.keep));
+    float taken = kept < -pace.shrink ? -pace.shrink : kept;
+    return __fadd_rn(kept, -(pace.shrink < taken ? pace.shrink : taken));
+}
+
+/// A parameter after its step; where it moves by a velocity, that goes on too.
+__device__ inline float stepped(float parameter, float gradient, bool moves, float& velocity, const Pace& pace) {
+    if (!moves) return __fmaf_rn(-pace.lr, gradient, parameter);
+    velocity = settled(__fmaf_rn(-pace.lr, gradient, __fmul_rn(pace.momentum, velocity)));
+    return __fadd_rn(parameter, velocity);
+}
+
+/// The same of a parameter in memory, whose velocities are null where there is no momentum.
+__device__ inline void step_at(float* parameters, float* velocities, u32 at, float gradient, const Pace& pace) {
+    float velocity = velocities ? velocities[at] : 0.0f;
+    parameters[at] = stepped(parameters[at], gradient, velocities, velocity, pace);
+    if (velocities) velocities[at] = velocity;
+}
+
+/// What rules keep from update to update, and what an update makes of the statistics.
+struct Rule {
+    /// mu, lambda and q.
+    float* visible_offset;
+    float* hidden_offset;
+    float* hidden_mean;
+    /// In the layout of the parameters; null where there is no momentum.
+    float* weights_velocity;
+    float* visible_velocity;
+    float* hidden_velocity;
+    /// What visible units count from, and g^.
+    float* centre;
+    float* slope;
+    /// P^ and N^, rows x stride.
+    float* positive;
+    float* negative;
+    /// a and d of the rows, and then of the chains.
+    float* visible_factors;
+    float* hidden_factors;
+
+    __device__ float centre_of(u32 i) const {
+        float offset = visible_offset[i];
+        return offset < RARE ? 0.0f : offset;
+    }
+
+    /// What hidden means of data count from: lambda + s.
+    __device__ float shift_of(u32 j, const Pace& pace) const {
+        return __fadd_rn(hidden_offset[j], __fmul_rn(pace.cost, __fadd_rn(hidden_mean[j], -pace.target)));
+    }
+
+    /// What becomes of a weight, and of its velocity where there is momentum.
+    __device__ float weight(float old, float gradient, float centre, float slope, float& velocity, const Pace& pace) const {
+        return stepped(decayed(old, pace), __fmaf_rn(-centre, slope, gradient), weights_velocity, velocity, pace);
+    }
+};
+
+/// P^ and N^, and a and d of each row and each chain. Sixteen threads a row or chain, and sixteen more for its visible units.
+extern "C" __global__ void __launch_bounds__(128) count_from_offsets(Statistics s, Parameters p, Rule rule, Pace pace) {
+    u32 lane = threadIdx.x % 16;
+    u64 task = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 16, all = (u64)s.rows.rows + s.chains;
+    bool hidden = task < all, visible = !hidden && task < 2 * all;
+    u64 at = hidden ? task : task - all;
+    bool of_data = at < s.rows.rows;
+    u64 row = of_data ? at : at - s.rows.rows;
+    double partial = 0.0, square = 0.0;
+    if (hidden) {
+        const float* means = (of_data ? s.positive : s.negative) + row * p.weights_stride;
+        float* to = (of_data ? rule.positive : rule.negative) + row * p.weights_stride;
+        for (u32 first = lane; first < p.n_hidden; first += 16 * NUMBERS_AHEAD) {
+            float mean[NUMBERS_AHEAD], shift[NUMBERS_AHEAD], offset[NUMBERS_AHEAD];
+#pragma unroll
+            for (u32 a = 0; a < NUMBERS_AHEAD; a++) {
+                u32 j = min(first + 16 * a, p.n_hidden - 1);
+                mean[a] = means[j];
+                offset[a] = rule.hidden_offset[j];
+                shift[a] = of_data ? rule.shift_of(j, pace) : offset[a];
+            }
+#pragma unroll
+            for (u32 a = 0; a < NUMBERS_AHEAD; a++) {
+                if (first + 16 * a >= p.n_hidden) break;
+                float x = __fadd_rn(mean[a], -shift[a]);
+                to[first + 16 * a] = x;
+                partial = __dadd_rn(partial, __dmul_rn((double)x, (double)offset[a]));
+            }
+        }
+    } else if (visible) {
+#pragma unroll 8
+        for (u32 i = lane; i < p.n_visible; i += 16) {
+            float centre = rule.centre_of(i);
+            u32 word = of_data ? 0 : s.visible[row * words_of(p.n_visible) + i / 32];
+            float x = of_data ? s.rows.value(row, i) : (float)(word >> (i % 32) & 1);
+            partial = __dadd_rn(partial, __dmul_rn((double)x, (double)centre));
+            square = __dadd_rn(square, __dmul_rn((double)centre, (double)centre));
+        }
+    }
+    double sum = total(partial), squares = total(square);
+    if (lane > 0) return;
+    if (hidden) rule.visible_factors[at] = __double2float_rn(__dadd_rn(1.0, -sum));
+    if (visible) rule.hidden_factors[at] = __double2float_rn(__dadd_rn(1.0, -__dadd_rn(sum, -squares)));
+}
+
+/// What the bias of a hidden unit learns, and the offsets that it has; `s` has P^ and N^.
+__device__ inline void descend_hidden(const Statistics& s, const Parameters& p, const Rule& rule, const Pace& pace, u32 j) {
+    float positive = 0.0f, negative = 0.0f, of_rows = 0.0f, of_chains = 0.0f;
+#pragma unroll 8
+    for (u32 row = 0; row < s.rows.rows; row++) {
+        float x = s.positive[(u64)row * p.weights_stride + j];
+        positive = __fadd_rn(positive, x);
+        of_rows = __fmaf_rn(rule.hidden_factors[row], x, of_rows);
+    }
+#pragma unroll 8
+    for (u32 chain = 0; chain < s.chains; chain++) {
+        float x = s.negative[(u64)chain * p.weights_stride + j];
+        negative = __fadd_rn(negative, x);
+        of_chains = __fmaf_rn(rule.hidden_factors[s.rows.rows + chain], x, of_chains);
+    }
+    rule.slope[j] = gradient_of(s, positive, negative);
+    step_at(p.hidden_bias, rule.hidden_velocity, j, gradient_of(s, of_rows, of_chains), pace);
+    float mean = __fmaf_rn(positive, s.positive_scale, rule.shift_of(j, pace));
+    rule.hidden_offset[j] = settled(slide(rule.hidden_offset[j], mean, pace.slide));
+    rule.hidden_mean[j] = settled(slide(rule.hidden_mean[j], mean, pace.mean_rate));
+}
+
+/// The same of a visible unit.
+__device__ inline void descend_visible(const Statistics& s, const Parameters& p, const Rule& rule, const Pace& pace, u32 i) {
+    float on = 0.0f, of_rows = 0.0f, of_chains = 0.0f, all_rows = 0.0f, all_chains = 0.0f;
+#pragma unroll 8
+    for (u32 row = 0; row < s.rows.rows; row++) {
+        float x = s.rows.value(row, i), factor = rule.visible_factors[row];
+        on = __fadd_rn(on, x);
+        of_rows = __fmaf_rn(x, factor, of_rows);
+        all_rows = __fadd_rn(all_rows, factor);
+    }
+#pragma unroll 8
+    for (u32 chain = 0; chain < s.chains; chain++) {
+        u32 word = s.visible[(u64)chain * words_of(p.n_visible) + i / 32];
+        float factor = rule.visible_factors[s.rows.rows + chain];
+        of_chains = __fadd_rn(of_chains, word >> (i % 32) & 1 ? factor : 0.0f);
+        all_chains = __fadd_rn(all_chains, factor);
+    }
+    float centre = rule.centre_of(i);
+    rule.centre[i] = centre;
+    float gradient = __fmaf_rn(-centre, gradient_of(s, all_rows, all_chains), gradient_of(s, of_rows, of_chains));
+    step_at(p.visible_bias, rule.visible_velocity, i, gradient, pace);
+    rule.visible_offset[i] = settled(slide(rule.visible_offset[i], __fmul_rn(on, s.positive_scale), pace.slide));
+}
+
+/// The biases, the offsets, and what the weights need of both layers' sums. A thread a unit, the hidden ones first.
+extern "C" __global__ void __launch_bounds__(64) descend_biases(Statistics s, Parameters p, Rule rule, Pace pace) {
+    u32 hidden_blocks = (p.n_hidden + blockDim.x - 1) / blockDim.x;
+    if (blockIdx.x < hidden_blocks) {
+        u32 j = blockIdx.x * blockDim.x + threadIdx.x;
+        if (j < p.n_hidden) descend_hidden(s, p, rule, pace, j);
+    } else {
+        u32 i = (blockIdx.x - hidden_blocks) * blockDim.x + threadIdx.x;
+        if (i < p.n_visible) descend_visible(s, p, rule, pace, i);
+    }
+}
+
+/// What weights become by the rules.
+struct Descent {
+    const Rule& rule;
+    const Pace& pace;
+
+    __device__ bool reads() const { return true; }
+    static constexpr bool BIASES = false;
+
+    __device__ void take(float2* weights, const Statistics& s, float2 positive, float2 negative, Pair at) const {
+        if (!at.exists) return;
+        float centre = rule.centre[at.visible];
+        float2 slope = *(const float2*)(rule.slope + at.hidden), velocity = {0.0f, 0.0f};
+        if (rule.weights_velocity) velocity = *(const float2*)(rule.weights_velocity + at.place);
+        float2 gradient = {gradient_of(s, positive.x, negative.x), gradient_of(s, positive.y, negative.y)};
+        weights->x = rule.weight(weights->x, gradient.x, centre, slope.x, velocity.x, pace);
+        weights->y = rule.weight(weights->y, gradient.y, centre, slope.y, velocity.y, pace);
+        // Behind the last unit it stays 0.
+        if (rule.weights_velocity) *(float2*)(rule.weights_velocity + at.place) = velocity;
+    }
+};
+
+/// The weights, from P^ and N^. A tile a block, as in `learn`.
+extern "C" __global__ void __launch_bounds__(256) descend_weights(Statistics s, Parameters p, Rule rule, Pace pace) {
+    learn_tile(s, p, Descent{rule, pace});
+}
+
+/// The same but for the transposed ones, from the products of P^ and N^ with the visible units. A thread a weight.
+extern "C" __global__ void __launch_bounds__(256)
+    descend_by_products(const float* gradient, Parameters p, Rule rule, Pace pace) {
+    u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x;
+    u64 i = at / p.weights_stride, j = at % p.weights_stride;
+    if (i >= p.n_visible || j >= p.n_hidden) return;
+    float velocity = rule.weights_velocity ? rule.weights_velocity[at] : 0.0f;
+    p.weights[at] = rule.weight(p.weights[at], gradient[at], rule.centre[i], rule.slope[j], velocity, pace);
+    if (rule.weights_velocity) rule.weights_velocity[at] = velocity;
+}
+
+/// theta <- theta + part*(to - theta) for n parameters.
+extern "C" __global__ void approach(float* parameters, const float* to, float part, u64 n) {
+    u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (at < n) parameters[at] = slide(parameters[at], to[at], part);
+}

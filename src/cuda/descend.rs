@@ -1,0 +1,165 @@
+//! Updates by rules of descent on the device; [`descent`](crate::descent) has the formulas.
+//!
+//! Three kernels: over rows and chains, which makes the means that count from offsets and two numbers for each row; over the
+//! units of both layers; and over the weights, a block a tile as in a plain update. Where products make the sums, two of them,
+//! and a pass that takes the step, stand in the last one's place.
+
+use super::{
+    blas::Matrix,
+    data::Batch,
+    handle::Cuda,
+    launch::{Buffer, Grid, Ptr, RuleArgument, StatisticsArgument},
+    learn::LEARN_TILE,
+    memory::{CudaChains, CudaParameters, CudaWork, Numbers},
+    sizes::{block_of_weights, count, pad, sixteen_a_row, stride, strip, thread_a_number},
+};
+use crate::{
+    descent::{Pace, RuleState},
+    error::Result,
+    rbm::Gradient,
+    shape::Shape,
+};
+use cudarc::driver::CudaStream;
+use std::sync::Arc;
+
+/// How many units a block of the kernel `descend_biases` has.
+const UNITS_A_BLOCK: u32 = 64;
+
+/// What rules of descent keep on the device, and what an update makes of the statistics.
+#[derive(Debug)]
+pub struct CudaRule {
+    /// μ, λ and q.
+    visible_offset: Buffer<f32>,
+    hidden_offset: Buffer<f32>,
+    hidden_mean: Buffer<f32>,
+    velocity: Option<Numbers>,
+    /// What visible units count from, and ĝ.
+    centre: Buffer<f32>,
+    slope: Buffer<f32>,
+    /// P̂ and N̂, rows × stride.
+    centred: [Buffer<f32>; 2],
+    /// a and d of the rows, and then of the chains.
+    factors: [Buffer<f32>; 2],
+    /// The products of P̂ and N̂ with the visible units, laid out like the weights, where products make them.
+    products: Buffer<f32>,
+}
+
+impl CudaRule {
+    pub(super) fn new(stream: &Arc<CudaStream>, shape: Shape, state: &RuleState) -> Result<Self> {
+        let (nv, nh) = (shape.n_visible(), shape.n_hidden());
+        let velocity = state.velocity.as_ref().map(|velocity| {
+            let mut numbers = Numbers::gradient(stream, shape)?;
+            numbers.weights.write(stream, &pad(&velocity.weights, nh))?;
+            numbers.visible_bias.write(stream, &velocity.visible_bias)?;
+            numbers.hidden_bias.write(stream, &velocity.hidden_bias)?;
+            Ok(numbers)
+        });
+        Ok(Self {
+            visible_offset: Buffer::of(stream, &pad(&state.visible_offset, nv))?,
+            hidden_offset: Buffer::of(stream, &pad(&state.hidden_offset, nh))?,
+            hidden_mean: Buffer::of(stream, &pad(&state.hidden_mean, nh))?,
+            velocity: velocity.transpose()?,
+            centre: Buffer::zeros(stream, stride(nv))?,
+            slope: Buffer::zeros(stream, stride(nh))?,
+            centred: [Buffer::EMPTY, Buffer::EMPTY],
+            factors: [Buffer::EMPTY, Buffer::EMPTY],
+            products: Buffer::EMPTY,
+        })
+    }
+
+    pub(super) fn state(&self, stream: &Arc<CudaStream>, shape: Shape) -> Result<RuleState> {
+        let layer = |numbers: &Buffer<f32>, units: usize| {
+            let mut values = vec![0.0; units];
+            strip(&numbers.read(stream)?, units, &mut values);
+            Ok(values)
+        };
+        let velocity = self.velocity.as_ref().map(|numbers| {
+            let mut values = Gradient::zero(shape);
+            let Gradient { weights, visible_bias, hidden_bias } = &mut values;
+            numbers.read(stream, shape, weights, visible_bias, hidden_bias)?;
+            Ok(values)
+        });
+        Ok(RuleState {
+            visible_offset: layer(&self.visible_offset, shape.n_visible())?,
+            hidden_offset: layer(&self.hidden_offset, shape.n_hidden())?,
+            hidden_mean: layer(&self.hidden_mean, shape.n_hidden())?,
+            velocity: velocity.transpose()?,
+        })
+    }
+
+    /// Room for so many rows and so many chains, whose sums products make or not.
+    fn grow(&mut self, stream: &Arc<CudaStream>, shape: Shape, n: [usize; 2], product: bool) -> Result<()> {
+        let width = stride(shape.n_hidden());
+        for (centred, n) in self.centred.iter_mut().zip(n) {
+            centred.grow(stream, n * width)?;
+        }
+        for factors in &mut self.factors {
+            factors.grow(stream, n[0] + n[1])?;
+        }
+        self.products.grow(stream, if product { shape.n_visible() * width } else { 0 })?;
+        Ok(())
+    }
+
+    fn argument(&self) -> RuleArgument {
+        let velocity = |of: fn(&Numbers) -> &Buffer<f32>| self.velocity.as_ref().map_or(Ptr::NULL, |all| of(all).ptr());
+        RuleArgument {
+            visible_offset: self.visible_offset.ptr(),
+            hidden_offset: self.hidden_offset.ptr(),
+            hidden_mean: self.hidden_mean.ptr(),
+            weights_velocity: velocity(|all| &all.weights),
+            visible_velocity: velocity(|all| &all.visible_bias),
+            hidden_velocity: velocity(|all| &all.hidden_bias),
+            centre: self.centre.ptr(),
+            slope: self.slope.ptr(),
+            positive: self.centred[0].ptr(),
+            negative: self.centred[1].ptr(),
+            visible_factors: self.factors[0].ptr(),
+            hidden_factors: self.factors[1].ptr(),
+        }
+    }
+}
+
+impl Cuda {
+    pub(super) fn descend_by_rule(
+        &self, parameters: &mut CudaParameters, batch: Batch<'_>, chains: &CudaChains, work: &mut CudaWork,
+        rule: &mut CudaRule, pace: Pace,
+    ) -> Result<()> {
+        let (run, stream, shape, n) = (self.run(), self.stream(), parameters.shape, [batch.len(), chains.len()]);
+        let blas = self.blas_for_rows(n[0] + n[1]);
+        rule.grow(stream, shape, n, blas.is_some())?;
+        let (statistics, of_rule) = (work.statistics(batch, chains)?, rule.argument());
+        let to = parameters.numbers.own(stream)?.argument(shape);
+        let rows = count("rows and chains", 2 * (n[0] + n[1]))?;
+        run.count_from_offsets(stream, sixteen_a_row(rows), statistics, to, of_rule, pace)?;
+        let centred = StatisticsArgument { positive: of_rule.positive, negative: of_rule.negative, ..statistics };
+        let blocks = to.n_hidden.div_ceil(UNITS_A_BLOCK) + to.n_visible.div_ceil(UNITS_A_BLOCK);
+        run.descend_biases(stream, Grid::new(blocks, UNITS_A_BLOCK), centred, to, of_rule, pace)?;
+        let Some(blas) = blas else {
+            return run.descend_weights(stream, block_of_weights(&to, LEARN_TILE)?, centred, to, of_rule, pace);
+        };
+        work.grow_numbers(self, shape, n)?;
+        let gradient = Matrix::new(rule.products.ptr(), to.n_visible, to.n_hidden, to.weights_stride);
+        self.multiply_phases(blas, centred, to, [1.0, 0.0], gradient, work)?;
+        let grid = thread_a_number("weights", rule.products.len())?;
+        run.descend_by_products(stream, grid, rule.products.ptr(), to, of_rule, pace)?;
+        self.transpose(to)
+    }
+
+    /// θ ← θ + part·(to - θ), both forms of the weights alike.
+    pub(super) fn approach_parameters(
+        &self, parameters: &mut CudaParameters, to: &CudaParameters, part: f32,
+    ) -> Result<()> {
+        let stream = self.stream();
+        let (numbers, to) = (parameters.numbers.own(stream)?, &to.numbers);
+        for (numbers, to) in [
+            (&numbers.weights, &to.weights),
+            (&numbers.transposed, &to.transposed),
+            (&numbers.visible_bias, &to.visible_bias),
+            (&numbers.hidden_bias, &to.hidden_bias),
+        ] {
+            let n = numbers.len();
+            self.run().approach(stream, thread_a_number("parameters", n)?, numbers.ptr(), to.ptr(), part, n as u64)?;
+        }
+        Ok(())
+    }
+}
