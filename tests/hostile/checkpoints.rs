@@ -57,7 +57,7 @@ fn checkpoint_files() {
         ("a model", model, other.into()),
         ("the beginning", good[..100].to_vec(), other.into()),
         ("one bit", unsealed, format!("x: expected checksum {before}, found {now}: the file is damaged or cut off")),
-        ("another format", with("'format':1", "'format':2"), "x: expected a checkpoint of format 1, found 2".into()),
+        ("another format", with("'format':1", "'format':3"), "x: expected a checkpoint of format 1 or 2, found 3".into()),
         ("no format", with("'format'", "'fOrmat'"), of("missing field `format` at line 1 column 316")),
         ("no JSON", with("{'algorithm'", "['algorithm'"), of("[0]: invalid type: string \"algorithm\", expected u64 at line 1 column 12")),
         ("another algorithm", with("'pcd'", "'abc'"), of("algorithm: expected pcd or cd, found abc")),

@@ -76,7 +76,7 @@ fn command_lines() {
         ("train --epochs 0", 2, format!("invalid value '0' for '--epochs <N>': {one}")),
         ("train --batch-size 0", 2, format!("invalid value '0' for '--batch-size <N>': {one}")),
         ("train --batch-size x", 2, format!("invalid value 'x' for '--batch-size <N>': {one}")),
-        ("train --k 0", 2, format!("invalid value '0' for '--k <N>': {one}")),
+        ("train --k 0", 2, format!("invalid value '0' for '--k <N>': {one}, or such numbers up to parts of the run, as 1:60%,5")),
         ("train --chains 0", 2, format!("invalid value '0' for '--chains <N>': {one}")),
         ("train --stop-after 0", 2, format!("invalid value '0' for '--stop-after <N>': {one}")),
         ("train --threads 0", 2, format!("invalid value '0' for '--threads <N>': {one} and at most 1024")),

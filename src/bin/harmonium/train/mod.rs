@@ -436,7 +436,7 @@ impl Job {
             self.progress.warn(&format!("{warning}: the model does not learn with --lr {:?}", self.options.lr));
         }
         if let Some(watch) = &mut run.watch {
-            watch.warn(run.log.epochs.len(), number + 1, self.options.epochs as u64, figures, &self.progress);
+            watch.warn(number + 1, self.options.epochs as u64, figures, &self.progress);
         }
         let every = self.options.log_every.unwrap_or(1) as u64;
         write_log(&self.out("log.csv"), &run.log.epochs, every, self.options.epochs as u64)?;

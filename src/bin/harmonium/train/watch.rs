@@ -25,6 +25,9 @@ const SHARE: f64 = 0.015;
 const SHARE_OF_LINES: f64 = 0.025;
 /// At most so many to the model of a line; more gain nothing.
 const MOST_VISITS: usize = 200;
+/// And at least so many, and so many along the way of a whole run: a short run need not be a blind one.
+const LEAST_VISITS: usize = 30;
+const LEAST_ON_THE_WAY: u64 = 100;
 /// The running mean of the parameters takes a new one after so many updates, and this share of it.
 pub const STRIDE: u64 = 10;
 const SMOOTH: f32 = 0.01;
@@ -36,8 +39,8 @@ const SOME_ROWS: usize = 1000;
 const FAR: u64 = 1 << 40;
 /// A hidden unit with means on one side of it, and so near, is constant.
 const CONSTANT: f32 = 0.01;
-/// Warnings come when so much of a run is over, and where so many hidden units are constant.
-const LATE: f64 = 0.1;
+/// Warnings come when so much of a run is over and at its end, and where so many hidden units are constant.
+const LATE: f64 = 0.5;
 const MANY_CONSTANT: f64 = 0.1;
 /// Below so many particles of equal weight the running log Z is worth little; above so large an error too.
 const UNSURE: f64 = 0.5;
@@ -58,6 +61,7 @@ pub struct Watch {
     independent: f64,
     /// The model before the last update of a line.
     before: Option<Rbm>,
+    has_warned: bool,
 }
 
 impl Watch {
@@ -93,16 +97,27 @@ impl Watch {
         };
         // Layers that are made: two a Gibbs step, one for each row of the batch, and as much for the weights to learn.
         let (update, visit) = (2.0 * k * chains + 2.0 * batch + chains, 5.0 * PARTICLES as f64);
-        let every = ((visit / (SHARE * update)).ceil() as u64).next_multiple_of(STRIDE);
+        let every = ((visit / (SHARE * update)).ceil() as u64).min(job.updates() / LEAST_ON_THE_WAY);
+        let every = every.max(1).next_multiple_of(STRIDE);
         let lines = (options.epochs / options.log_every.unwrap_or(1)).max(1) as f64;
         let visits = (SHARE_OF_LINES * update * job.updates() as f64 / (visit * lines)) as usize;
-        let visits = visits.clamp(1, MOST_VISITS);
+        let visits = visits.clamp(LEAST_VISITS, MOST_VISITS);
         let smooth = match job.resumed.as_ref().and_then(|checkpoint| checkpoint.smooth.as_ref()) {
             Some(smooth) => smooth.on(rbm.device())?,
             None => rbm.clone(),
         };
         let validation = validation.transpose()?;
-        Ok(Some(Self { tracker, smooth, every, visits, train, validation, independent, before: None }))
+        Ok(Some(Self {
+            tracker,
+            smooth,
+            every,
+            visits,
+            train,
+            validation,
+            independent,
+            before: None,
+            has_warned: false,
+        }))
     }
 
     /// Follows where it is time to.
@@ -170,15 +185,15 @@ impl Watch {
     }
 
     /// Says what is wrong with a line that comes after so many epochs, if that has not been said before.
-    pub fn warn(&mut self, line: usize, epochs: u64, of: u64, figures: Option<Figures>, progress: &Progress) {
+    pub fn warn(&mut self, epochs: u64, of: u64, figures: Option<Figures>, progress: &Progress) {
         let Some(figures) = figures else { return };
         let say = |text: String| progress.warn(&format!("epoch {}: {text}", epochs - 1));
-        let first_late = |line: usize| (line - 1) as f64 <= LATE * of as f64;
+        // Once on the way, and at the end.
         let is_late = epochs as f64 >= LATE * of as f64;
-        // Once, at the first line that comes late enough, and at the end.
-        if !(is_late && first_late(line) || epochs == of) {
+        if !(is_late && !self.has_warned || epochs == of) {
             return;
         }
+        self.has_warned = true;
         if let Some(found) = figures.log_likelihood.filter(|&x| x < self.independent) {
             let columns = self.independent;
             say(format!("log-likelihood {found:.2} nats a row, where independent columns give {columns:.2}"));
@@ -188,7 +203,7 @@ impl Watch {
         if constant as f64 > MANY_CONSTANT * units as f64 {
             say(format!("{constant} of {units} hidden units are the same for all rows; see --init data"));
         }
-        if let Some(error) = figures.standard_error.filter(|&error| error > UNSURE) {
+        if let Some(error) = figures.standard_error.filter(|&error| epochs == of && error > UNSURE) {
             say(format!("the running likelihood may be off by {error:.1} nats or more: harmonium evaluate tells"));
         }
     }
