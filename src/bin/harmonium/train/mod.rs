@@ -451,11 +451,13 @@ impl Job {
     }
 
     /// What else is looked at; nothing where the likelihood is not followed.
-    fn figures(&self, run: &Run<'_>, last: &Rbm) -> Result<Option<Figures>> {
-        let Some(watch) = &run.watch else { return Ok(None) };
-        let (total, t) = (self.updates(), run.place.epoch * self.in_epoch() - 1);
+    fn figures(&self, run: &mut Run<'_>, last: &Rbm) -> Result<Option<Figures>> {
+        let Some(watch) = &mut run.watch else { return Ok(None) };
+        let (total, epochs) = (self.updates(), run.place.epoch);
+        let t = epochs * self.in_epoch() - 1;
         let lr = self.options.schedule.at(self.options.lr, t, total);
-        let found = watch.figures(&run.lent, run.average.mean(), last)?;
+        let is_last = epochs == self.options.epochs as u64;
+        let found = watch.figures(&run.lent, run.average.mean(), last, epochs, is_last)?;
         Ok(Some(Figures { learning_rate: lr, k: self.options.k.at(t, total), ..found }))
     }
 

@@ -18,11 +18,16 @@ const PARTICLES: usize = 100;
 /// Temperatures of their first annealing: to a model whose hidden units say little yet, to the tutorial's first weights, and
 /// to a model that has been trained.
 const FEW: usize = 50;
-const SOME: usize = 500;
+const SOME: usize = 200;
 const MANY: usize = 2000;
-/// Visits along the way take about this share of the time of updates, and as much those to the model of each line.
-const SHARE: f64 = 0.015;
-const SHARE_OF_LINES: f64 = 0.025;
+/// Of the time of updates, about these shares go to visits along the way, to visits that lead to the model of each line, to new
+/// annealing for each line, and to that for the last one.
+const SHARE: f64 = 0.01;
+const SHARE_OF_LINES: f64 = 0.015;
+const SHARE_OF_ANNEALING: f64 = 0.01;
+const SHARE_OF_LAST: f64 = 0.01;
+/// Temperatures of new annealing, at most.
+const MOST_TEMPERATURES: usize = 14_500;
 /// At most so many to the model of a line; more gain nothing.
 const MOST_VISITS: usize = 200;
 /// And at least so many, and so many along the way of a whole run: a short run need not be a blind one.
@@ -54,6 +59,10 @@ pub struct Watch {
     /// Updates between two visits, and visits from there to the model of a line.
     every: u64,
     visits: usize,
+    /// Temperatures of new annealing at a line, and at the last one.
+    temperatures: [usize; 2],
+    base_rate: BaseRate,
+    seed: u64,
     /// Bits of rows that are trained on and of others.
     train: Dataset,
     validation: Option<Dataset>,
@@ -100,7 +109,10 @@ impl Watch {
         let every = ((visit / (SHARE * update)).ceil() as u64).min(job.updates() / LEAST_ON_THE_WAY);
         let every = every.max(1).next_multiple_of(STRIDE);
         let lines = (options.epochs / options.log_every.unwrap_or(1)).max(1) as f64;
-        let visits = (SHARE_OF_LINES * update * job.updates() as f64 / (visit * lines)) as usize;
+        let (run, temperature) = (update * job.updates() as f64, 3.0 * PARTICLES as f64);
+        let visits = (SHARE_OF_LINES * run / (visit * lines)) as usize;
+        let temperatures = [SHARE_OF_ANNEALING / lines, SHARE_OF_LAST]
+            .map(|share| ((share * run / temperature) as usize).clamp(SOME, MOST_TEMPERATURES));
         let visits = visits.clamp(LEAST_VISITS, MOST_VISITS);
         let smooth = match job.resumed.as_ref().and_then(|checkpoint| checkpoint.smooth.as_ref()) {
             Some(smooth) => smooth.on(rbm.device())?,
@@ -112,6 +124,9 @@ impl Watch {
             smooth,
             every,
             visits,
+            temperatures,
+            base_rate,
+            seed: options.seed,
             train,
             validation,
             independent,
@@ -153,22 +168,35 @@ impl Watch {
     }
 
     /// The figures of the model that would be kept: the mean of the last parameters where there is one.
-    pub fn figures(&self, rbm: &Resident, mean: Option<&Resident>, last: &Rbm) -> Result<Figures> {
+    ///
+    /// Particles that have followed for long miss parts of a model whose chains do not mix, and new ones that are annealed in
+    /// haste miss others. Both estimates lie below log Z on average, so those with the greater one go on.
+    pub fn figures(
+        &mut self, rbm: &Resident, mean: Option<&Resident>, last: &Rbm, line: u64, is_last: bool,
+    ) -> Result<Figures> {
         let kept = mean.unwrap_or(rbm);
-        // The particles go on with the model that is trained; a copy of them visits what is kept of it.
-        let tracker = self.tracker.as_ref().map(|tracker| {
-            let mut there = tracker.clone();
-            there.follow(&self.smooth)?;
-            there.walk(&self.smooth, kept, self.visits)?;
-            Ok::<_, Error>(there)
-        });
-        let tracker = tracker.transpose()?;
+        let mut there = None;
+        if let Some(tracker) = &mut self.tracker {
+            tracker.follow(&self.smooth)?;
+            let schedule = Schedule::new(self.temperatures[usize::from(is_last)])?;
+            let new =
+                Tracker::begin(&self.smooth, &self.base_rate, PARTICLES, &schedule, self.seed.wrapping_add(line))?;
+            if new.log_z() > tracker.log_z() {
+                *tracker = new;
+            }
+            // They stay with the running mean; a copy of them visits what is kept.
+            let mut copy = tracker.clone();
+            copy.walk(&self.smooth, kept, self.visits)?;
+            there = Some(copy);
+        }
         let energy = |rows: &Dataset| {
             let energies = kept.free_energy(rows)?;
             Ok::<_, Error>(energies.iter().sum::<f64>() / energies.len() as f64)
         };
         let train = energy(&self.train)?;
         let validation = self.validation.as_ref().map(energy).transpose()?;
+        // No log-likelihood lies above 0: then nothing is known of it.
+        let tracker = there.filter(|tracker| -train < tracker.log_z());
         let log_z = tracker.as_ref().map(Tracker::log_z);
         let likelihood = |energy: f64| log_z.map(|log_z| -energy - log_z);
         Ok(Figures {
@@ -204,7 +232,7 @@ impl Watch {
             say(format!("{constant} of {units} hidden units are the same for all rows; see --init data"));
         }
         if let Some(error) = figures.standard_error.filter(|&error| epochs == of && error > UNSURE) {
-            say(format!("the running likelihood may be off by {error:.1} nats or more: harmonium evaluate tells"));
+            say(format!("the running likelihood may be off by {error:.1} nats and more: harmonium evaluate tells"));
         }
     }
 }
@@ -213,8 +241,8 @@ impl Watch {
 pub fn told(figures: &Figures) -> Option<String> {
     let train = figures.log_likelihood?;
     Some(match figures.validation {
-        None => format!("log-likelihood {train:.2}, "),
-        Some(validation) => format!("log-likelihood {train:.2}, of other rows {validation:.2}, "),
+        None => format!("log-likelihood at most {train:.2}, "),
+        Some(validation) => format!("log-likelihood at most {train:.2}, of other rows {validation:.2}, "),
     })
 }
 
