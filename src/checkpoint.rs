@@ -24,6 +24,7 @@
 
 mod log;
 mod metadata;
+mod rows;
 
 pub use log::{Epoch, Figures, Place};
 

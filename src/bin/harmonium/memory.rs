@@ -3,13 +3,24 @@
 use harmonium::{Error, Result, Shape};
 use std::fs;
 
-/// Fails where a run of these sizes needs more memory than there is.
-pub fn check(shape: Shape, n_chains: usize, batch_size: usize) -> Result<()> {
-    check_within(free().into(), shape, n_chains, batch_size)
+/// What a run keeps besides a model, chains and a batch.
+#[derive(Clone, Copy, Default)]
+pub struct Besides {
+    /// Models as they are computed with: means of parameters, velocities.
+    pub models: usize,
+    /// Values of the rows that an epoch shows in another order, or as bits, and the bytes of each.
+    pub values: usize,
+    pub bytes: usize,
 }
 
-fn check_within(available: u128, shape: Shape, n_chains: usize, batch_size: usize) -> Result<()> {
-    let needed = needed(shape, n_chains, batch_size);
+/// Fails where a run of these sizes needs more memory than there is.
+pub fn check(shape: Shape, n_chains: usize, batch_size: usize, besides: Besides) -> Result<()> {
+    check_within(free().into(), shape, n_chains, batch_size, besides)
+}
+
+fn check_within(available: u128, shape: Shape, n_chains: usize, batch_size: usize, besides: Besides) -> Result<()> {
+    let models = besides.models as u128 * needed(shape, 0, 0);
+    let needed = needed(shape, n_chains, batch_size) + models + besides.values as u128 * besides.bytes as u128;
     if needed <= available {
         return Ok(());
     }
@@ -81,12 +92,19 @@ mod tests {
     #[test]
     fn sizes_are_weighed() {
         let shape = |n_visible, n_hidden| Shape::new(n_visible, n_hidden).expect("a right shape");
-        check_within(64 << 20, shape(784, 500), 20, 20).expect("the tutorial's run fits into 64 MiB");
-        let error = check_within(1 << 30, shape(784, 2_000_000), 20, 20).expect_err("too large").to_string();
+        check_within(64 << 20, shape(784, 500), 20, 20, Besides::default())
+            .expect("the tutorial's run fits into 64 MiB");
+        let error = check_within(1 << 30, shape(784, 2_000_000), 20, 20, Besides::default())
+            .expect_err("too large")
+            .to_string();
         let expected = "--hidden, --chains and --batch-size: expected sizes that fit into the 1024 MiB of memory that are \
                         free, found 784 × 2000000 weights, 20 chains and 20 rows: 36713 MiB";
         assert_eq!(error, expected);
-        check_within(1 << 30, shape(10, 10), 1_000_000, 1).expect_err("too many chains");
+        check_within(1 << 30, shape(10, 10), 1_000_000, 1, Besides::default()).expect_err("too many chains");
+        let means = Besides { models: 4, ..Besides::default() };
+        check_within(64 << 20, shape(784, 500), 20, 20, means).expect_err("four more models");
+        let rows = Besides { values: 50_000 * 784, bytes: 1, ..Besides::default() };
+        check_within(32 << 20, shape(784, 50), 20, 20, rows).expect_err("a copy of the rows");
         assert_eq!(meminfo("MemTotal: 9 kB\nMemAvailable:    1024 kB\n"), Some(1 << 20));
         assert_eq!(meminfo("MemTotal: 9 kB\n"), None);
         assert_eq!(group("1000\n", "900\n", "anon 300\nfile 600\n"), Some(700));

@@ -1,31 +1,33 @@
 //! `harmonium train`.
 
+mod job;
 mod minutes;
 mod options;
 mod recipes;
 mod results;
+mod values;
 mod watch;
 
-pub use options::{Every, Train, Validation};
+pub use options::Train;
+pub use values::Every;
 
 use crate::{
     checkpoints::{Checkpoints, Stop},
     console::{self, Progress, duration, significant},
     data,
     log::{Log, write_health, write_log},
-    memory, resume, sample,
 };
 use harmonium::{
-    Algorithm, Binarise, Chains, Checkpoint, Data, Dataset, Device, Epochs, Error, Lent, Purpose, Rbm, Resident,
-    Result, Settings, Shape, Trainer, Uniforms,
-    checkpoint::{Epoch, Figures, Place, fingerprint},
+    Binarise, Chains, Checkpoint, Data, Dataset, Device, Epochs, Error, Lent, Purpose, Rbm, Resident, Result, Trainer,
+    Uniforms,
+    checkpoint::{Epoch, Figures, Place},
     descent::Average,
     diagnostics::{CheckUp, check_up},
-    formats::Images,
-    model, storage,
+    model,
 };
-use options::{Init, Keep, Switch};
-use std::{fs::File, time::Instant};
+use job::Job;
+use std::time::Instant;
+use values::{Keep, Switch};
 use watch::Watch;
 
 /// How many Gibbs steps a check-up of the chains takes.
@@ -37,25 +39,6 @@ const AVERAGE_STRIDE: u64 = 10;
 /// How many go by before hidden units that are on in more than a share of the data become their opposites.
 const EXCHANGE_STRIDE: u64 = 1000;
 const BUSY: f32 = 0.52;
-
-/// What a run needs besides its options; everything that can be wrong with them has been found.
-struct Job {
-    options: Train,
-    rows: Dataset,
-    /// The rows that are not trained on.
-    validation: Option<Dataset>,
-    /// Height and width of the rows' images, where there is one.
-    sides: Option<(usize, usize)>,
-    /// The model to begin with, where it is one from a file.
-    first: Option<Rbm>,
-    shape: Shape,
-    settings: Settings,
-    /// Where the run goes on, if it does not begin.
-    resumed: Option<Checkpoint>,
-    progress: Progress,
-    /// Keeps other runs out of the folder that is written to.
-    _held: Option<File>,
-}
 
 /// Gives the number of the signal that stopped the run, if one did.
 pub fn run(device: &Device, options: &Train, resumed: Option<Checkpoint>) -> Result<Option<u8>> {
@@ -100,185 +83,6 @@ struct Run<'a> {
 }
 
 impl Job {
-    fn new(mut options: Train, resumed: Option<Checkpoint>) -> Result<Self> {
-        let Images { mut rows, img_shape: sides, .. } = data::training(&options.data)?;
-        let path = options.data.display().to_string();
-        let at_most = |what, limit: usize, why: &str, found: usize| {
-            let expected = format!("at most {limit}, {why} {path}");
-            if found <= limit { Ok(()) } else { Err(Error::Argument { what, expected, found: found.to_string() }) }
-        };
-        if let Some(limit) = options.limit {
-            at_most("--limit", rows.len(), "the training rows of", limit)?;
-            rows.keep(0..limit)?;
-        }
-        let validation = validation(&options, &mut rows)?;
-        if resumed.is_none() {
-            options.settle(rows.len());
-        }
-        at_most("--batch-size", rows.len(), "the training rows taken from", options.batch_size)?;
-        let first = match &options.init {
-            Init::Model(path) if resumed.is_none() => {
-                let first = model::load(path)?;
-                data::check_fits(first.shape(), path, &options.data, rows.units())?;
-                Some(first)
-            }
-            _ => None,
-        };
-        let hidden = match (&first, &resumed) {
-            (Some(first), _) => first.shape().n_hidden(),
-            (_, Some(checkpoint)) if matches!(options.init, Init::Model(_)) => checkpoint.rbm.shape().n_hidden(),
-            _ => options.hidden,
-        };
-        if hidden != options.hidden && options.said.iter().any(|said| said == "hidden") {
-            let (expected, found) = (format!("{hidden}, as --init {} has them", options.init), options.hidden);
-            return Err(Error::Argument { what: "--hidden", expected, found: found.to_string() });
-        }
-        let shape = Shape::new(rows.units(), hidden).map_err(|problem| match problem {
-            Error::Argument { expected, found, .. } => Error::Argument { what: "--hidden", expected, found },
-            other => other,
-        })?;
-        let settings = options.settings();
-        let n_chains = match settings.algorithm {
-            Algorithm::Pcd { n_chains } => {
-                let limit = i32::MAX as usize / (shape.n_visible() + shape.n_hidden());
-                at_most("--chains", limit, "as many as have 2^31 units with the rows of", n_chains)?;
-                n_chains
-            }
-            _ => options.batch_size,
-        };
-        let updates = (options.epochs as u64).saturating_mul(rows.len().div_ceil(options.batch_size) as u64);
-        let progress = Progress::new(updates, "updates", options.quiet);
-        let sides = match data::sides(options.image, sides, shape.n_visible()) {
-            Ok(sides) => Some(sides),
-            // What the user said is wrong, which is another thing than that nobody knows.
-            Err(problem) if options.image.is_some() => return Err(problem),
-            Err(problem) => {
-                progress.warn(&format!("no pictures: {problem}"));
-                None
-            }
-        };
-        if sides.is_some() {
-            let limit = sample::MOST_PIXELS / (sample::TUTORIAL.chains * shape.n_visible());
-            at_most("--samples", limit, "as many as one picture holds of the rows of", options.samples)?;
-        }
-        memory::check(shape, n_chains, options.batch_size)?;
-        storage::create_folder(&options.out)?;
-        storage::check_writable(&options.out)?;
-        let held = storage::hold_folder(&options.out)?;
-        storage::remove_temporaries(&options.out)?;
-        // Not after the first epoch or at the very end.
-        for name in [
-            "checkpoint.safetensors",
-            "model.safetensors",
-            "last.safetensors",
-            "log.csv",
-            "health.csv",
-            "curve.svg",
-            "samples.png",
-        ] {
-            storage::check_replaceable(&options.out.join(name))?;
-        }
-        let shuffle = options.shuffle == Some(Switch::On);
-        Epochs::new(shuffle, options.binarise, options.seed)?;
-        Ok(Self { options, rows, validation, sides, first, shape, settings, resumed, progress, _held: held })
-    }
-
-    /// A file in the folder that is written to.
-    fn out(&self, name: &str) -> std::path::PathBuf {
-        self.options.out.join(name)
-    }
-
-    /// Batches of an epoch.
-    fn in_epoch(&self) -> u64 {
-        self.rows.len().div_ceil(self.options.batch_size) as u64
-    }
-
-    /// Updates of the whole run.
-    fn updates(&self) -> u64 {
-        (self.options.epochs as u64).saturating_mul(self.in_epoch())
-    }
-
-    /// Whether so many epochs end with a line of the log.
-    fn is_line(&self, epochs: u64) -> bool {
-        let every = self.options.log_every.unwrap_or(1) as u64;
-        epochs.is_multiple_of(every) || epochs == self.options.epochs as u64
-    }
-
-    /// What epochs show of the data.
-    fn epochs(&self) -> Result<Epochs> {
-        Epochs::new(self.options.shuffle == Some(Switch::On), self.options.binarise, self.options.seed)
-    }
-
-    /// The model that the run begins with.
-    fn beginning(&self, epochs: &mut Epochs) -> Result<Rbm> {
-        Ok(match (&self.first, &self.options.init) {
-            (Some(first), _) => first.clone(),
-            (None, Init::Tutorial) => Rbm::new(self.shape, self.options.seed),
-            _ => {
-                let shown = epochs.show(&self.rows, 0)?;
-                Rbm::from_data(shown.rows(), self.shape.n_hidden(), self.options.seed)?
-            }
-        })
-    }
-
-    /// A trainer for the first update. Chains begin by the tutorial's recipe with all units off, else by the hidden biases;
-    /// a centred gradient counts from the means of what is shown.
-    fn trainer(&self, device: &Device, rbm: &Resident, epochs: &mut Epochs) -> Result<Trainer> {
-        let mut trainer = Trainer::new(device, self.shape, self.settings)?;
-        if self.options.init != Init::Tutorial {
-            let draws = Uniforms::new(self.options.seed, Purpose::Training);
-            trainer.set_chains(Chains::from_hidden_bias(rbm, trainer.chains().len(), draws)?)?;
-        }
-        if self.settings.descent.centring.is_some() {
-            trainer.centre_at(&epochs.show(&self.rows, 0)?.rows().clipped_means())?;
-        }
-        Ok(trainer)
-    }
-
-    /// What tells the data apart; fails where it is not what the run began with, or the checkpoint does not fit it.
-    fn fingerprint(&self) -> Result<String> {
-        let found = fingerprint(self.rows.rows());
-        let path = resume::path(&self.options.out);
-        let Some(checkpoint) = &self.resumed else {
-            if path.exists() {
-                self.progress.line(&format!("{} of an earlier run will be replaced", path.display()));
-            }
-            return Ok(found);
-        };
-        if let Some(warning) = resume::other_version(checkpoint) {
-            self.progress.warn(&warning);
-        }
-        let format_error =
-            |expected, found| Err(Error::Format { source_name: path.display().to_string(), expected, found });
-        if checkpoint.data != found {
-            let shown = |digits: &str| digits.chars().take(16).collect::<String>();
-            return Err(Error::Argument {
-                what: "--data",
-                expected: format!("the rows of {}, fingerprint {}", path.display(), shown(&checkpoint.data)),
-                found: format!("those of {}, fingerprint {}", self.options.data.display(), shown(&found)),
-            });
-        }
-        if checkpoint.rbm.shape() != self.shape || checkpoint.settings != self.settings {
-            let text = |shape: Shape, settings| format!("{shape} units, {settings:?}");
-            let found = text(checkpoint.rbm.shape(), checkpoint.settings);
-            return format_error(text(self.shape, self.settings), found);
-        }
-        let Checkpoint { place: Place { epoch, batch, .. }, log, trainer, .. } = checkpoint;
-        let batches = self.in_epoch();
-        let updates = epoch.checked_mul(batches).and_then(|n| n.checked_add(*batch));
-        let reported = log.last().map_or(0, |line| line.updates);
-        let fits = *batch < batches && (updates, reported) == (Some(trainer.updates), trainer.reported);
-        // A run that was over may have one line more than one that goes on.
-        let every = self.options.log_every.unwrap_or(1) as u64;
-        let lines = epoch / every..=epoch.div_ceil(every);
-        if !fits || !lines.contains(&(log.len() as u64)) {
-            let (update, rows) = (trainer.updates, log.len());
-            let found = format!("epoch {epoch}, batch {batch}, update {update}, {rows} rows of the log");
-            return format_error(format!("a place within epochs of {batches} batches"), found);
-        }
-        Ok(found)
-    }
-
     /// All epochs that are left, with everything that is written on the way; or some, where the run is stopped. Gives the model.
     fn train(&self, device: &Device, checkpoints: &mut Checkpoints<'_>) -> Result<(Rbm, Vec<Epoch>, Option<Stop>)> {
         let mut epochs = self.epochs()?;
@@ -493,50 +297,5 @@ impl Run<'_> {
     /// The model that a run ends with.
     fn kept(&self) -> &Resident {
         self.average.mean().unwrap_or(&self.lent)
-    }
-}
-
-/// The rows that are not trained on; a part of the rows is taken out of them.
-fn validation(options: &Train, rows: &mut Dataset) -> Result<Option<Dataset>> {
-    let fitting = |found: Dataset, path: &std::path::Path| {
-        if found.units() == rows.units() {
-            return Ok(found);
-        }
-        Err(Error::Format {
-            source_name: path.display().to_string(),
-            expected: format!("rows of {} values, as those of {}", rows.units(), options.data.display()),
-            found: format!("rows of {}", found.units()),
-        })
-    };
-    match &options.validation {
-        None | Some(Validation::None) => Ok(None),
-        Some(Validation::Rest) if options.said.iter().any(|said| said == "validation") => {
-            let rest = data::rest(&options.data)?.ok_or_else(|| Error::Argument {
-                what: "--validation",
-                expected: format!("a part of the rows, a file or none, as {} has no rest", options.data.display()),
-                found: "rest".into(),
-            })?;
-            Ok(Some(rest))
-        }
-        Some(Validation::Rest) => data::rest(&options.data),
-        Some(Validation::File(path)) => fitting(data::file(path, "--validation")?.rows, path).map(Some),
-        Some(Validation::Part(part)) => {
-            let n = (part * rows.len() as f64).round() as usize;
-            if n == 0 || n == rows.len() {
-                let expected = format!("a part that leaves rows of {} on either side", rows.len());
-                return Err(Error::Argument { what: "--validation", expected, found: part.to_string() });
-            }
-            let (others, taken) = data::without_some(rows, n, options.seed)?;
-            *rows = others;
-            Ok(Some(taken))
-        }
-    }
-}
-
-/// The likelihood is that of bits: of a fixed sample where bits are drawn from the values, else of x >= 0.5.
-fn bits(rows: &Dataset, binarise: Binarise, seed: u64, epoch: u64) -> Result<Dataset> {
-    match binarise {
-        Binarise::Sample => Ok(Epochs::new(false, binarise, seed)?.show(rows, epoch)?.clone()),
-        _ => Ok(rows.binarised()),
     }
 }

@@ -61,7 +61,7 @@ impl Recipe {
         // A run is as long as was said, in whatever unit.
         let is_long = ["minutes", "updates", "epochs"].into_iter().any(&is_said);
         let is_length = |name: &str| name == "updates" || name == "epochs";
-        let wanted = |(name, _): &&(&str, &str)| !is_said(name) && !(is_long && is_length(name));
+        let wanted = |(name, _): &&(&str, &str)| !(is_said(name) || is_long && is_length(name));
         table.iter().filter(wanted).copied().collect()
     }
 

@@ -2,8 +2,8 @@
 
 use super::{
     Job,
-    options::{Init, Switch},
     recipes::Recipe,
+    values::{Init, Switch},
 };
 use crate::{
     console::{Progress, duration},

@@ -2,8 +2,8 @@
 //! they go, and hidden units that say nothing.
 
 use super::{
-    Job, bits,
-    options::{Init, Switch},
+    job::{Job, bits},
+    values::{Init, Switch},
 };
 use crate::{console::Progress, data};
 use harmonium::{

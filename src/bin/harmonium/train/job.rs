@@ -1,0 +1,277 @@
+//! A run before its first update: what its options come to with the data, where it begins, and whether it fits a checkpoint.
+
+use super::{
+    Train,
+    values::{Init, Switch, Validation},
+};
+use crate::{
+    console::Progress,
+    data,
+    memory::{self, Besides},
+    resume, sample,
+};
+use harmonium::{
+    Algorithm, Binarise, Chains, Checkpoint, Dataset, Device, Epochs, Error, Purpose, Rbm, Resident, Result, Settings,
+    Shape, Trainer, Uniforms, Values,
+    checkpoint::{Place, fingerprint},
+    formats::Images,
+    model, storage,
+};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+/// What a run needs besides its options; everything that can be wrong with them has been found.
+pub struct Job {
+    pub options: Train,
+    pub rows: Dataset,
+    /// The rows that are not trained on.
+    pub validation: Option<Dataset>,
+    /// Height and width of the rows' images, where there is one.
+    pub sides: Option<(usize, usize)>,
+    /// The model to begin with, where it is one from a file.
+    pub first: Option<Rbm>,
+    pub shape: Shape,
+    pub settings: Settings,
+    /// Where the run goes on, if it does not begin.
+    pub resumed: Option<Checkpoint>,
+    pub progress: Progress,
+    /// Keeps other runs out of the folder that is written to.
+    _held: Option<File>,
+}
+
+impl Job {
+    pub fn new(mut options: Train, resumed: Option<Checkpoint>) -> Result<Self> {
+        let Images { mut rows, img_shape: sides, .. } = data::training(&options.data)?;
+        let path = options.data.display().to_string();
+        let at_most = |what, limit: usize, why: &str, found: usize| {
+            let expected = format!("at most {limit}, {why} {path}");
+            if found <= limit { Ok(()) } else { Err(Error::Argument { what, expected, found: found.to_string() }) }
+        };
+        if let Some(limit) = options.limit {
+            at_most("--limit", rows.len(), "the training rows of", limit)?;
+            rows.keep(0..limit)?;
+        }
+        let validation = validation(&options, &mut rows)?;
+        if resumed.is_none() {
+            options.settle(rows.len());
+        }
+        at_most("--batch-size", rows.len(), "the training rows taken from", options.batch_size)?;
+        let first = match &options.init {
+            Init::Model(path) if resumed.is_none() => {
+                let first = model::load(path)?;
+                data::check_fits(first.shape(), path, &options.data, rows.units())?;
+                Some(first)
+            }
+            _ => None,
+        };
+        let hidden = match (&first, &resumed) {
+            (Some(first), _) => first.shape().n_hidden(),
+            (_, Some(checkpoint)) if matches!(options.init, Init::Model(_)) => checkpoint.rbm.shape().n_hidden(),
+            _ => options.hidden,
+        };
+        if hidden != options.hidden && options.said.iter().any(|said| said == "hidden") {
+            let (expected, found) = (format!("{hidden}, as --init {} has them", options.init), options.hidden);
+            return Err(Error::Argument { what: "--hidden", expected, found: found.to_string() });
+        }
+        let shape = Shape::new(rows.units(), hidden).map_err(|problem| match problem {
+            Error::Argument { expected, found, .. } => Error::Argument { what: "--hidden", expected, found },
+            other => other,
+        })?;
+        let settings = options.settings();
+        let n_chains = match settings.algorithm {
+            Algorithm::Pcd { n_chains } => {
+                let limit = i32::MAX as usize / (shape.n_visible() + shape.n_hidden());
+                at_most("--chains", limit, "as many as have 2^31 units with the rows of", n_chains)?;
+                n_chains
+            }
+            _ => options.batch_size,
+        };
+        let updates = (options.epochs as u64).saturating_mul(rows.len().div_ceil(options.batch_size) as u64);
+        let progress = Progress::new(updates, "updates", options.quiet);
+        let sides = match data::sides(options.image, sides, shape.n_visible()) {
+            Ok(sides) => Some(sides),
+            // What the user said is wrong, which is another thing than that nobody knows.
+            Err(problem) if options.image.is_some() => return Err(problem),
+            Err(problem) => {
+                progress.warn(&format!("no pictures: {problem}"));
+                None
+            }
+        };
+        if sides.is_some() {
+            let limit = sample::MOST_PIXELS / (sample::TUTORIAL.chains * shape.n_visible());
+            at_most("--samples", limit, "as many as one picture holds of the rows of", options.samples)?;
+        }
+        let (is_watched, is_shuffled) = (options.likelihood == Some(Switch::On), options.shuffle == Some(Switch::On));
+        let kept = [options.average.0.is_some(), options.momentum.0.is_some(), is_watched];
+        let bytes = match (options.binarise, rows.rows().values()) {
+            (Binarise::None, _) if !is_shuffled => 0,
+            (Binarise::None, Values::F32(_)) => 4,
+            _ => 1,
+        };
+        let models = kept.into_iter().filter(|&is_kept| is_kept).count();
+        let besides = Besides { models, values: rows.len() * rows.units(), bytes };
+        memory::check(shape, n_chains, options.batch_size, besides)?;
+        storage::create_folder(&options.out)?;
+        storage::check_writable(&options.out)?;
+        let held = storage::hold_folder(&options.out)?;
+        storage::remove_temporaries(&options.out)?;
+        // Not after the first epoch or at the very end.
+        for name in [
+            "checkpoint.safetensors",
+            "model.safetensors",
+            "last.safetensors",
+            "log.csv",
+            "health.csv",
+            "curve.svg",
+            "samples.png",
+        ] {
+            storage::check_replaceable(&options.out.join(name))?;
+        }
+        let shuffle = options.shuffle == Some(Switch::On);
+        Epochs::new(shuffle, options.binarise, options.seed)?;
+        Ok(Self { options, rows, validation, sides, first, shape, settings, resumed, progress, _held: held })
+    }
+
+    /// A file in the folder that is written to.
+    pub fn out(&self, name: &str) -> PathBuf {
+        self.options.out.join(name)
+    }
+
+    /// Batches of an epoch.
+    pub fn in_epoch(&self) -> u64 {
+        self.rows.len().div_ceil(self.options.batch_size) as u64
+    }
+
+    /// Updates of the whole run.
+    pub fn updates(&self) -> u64 {
+        (self.options.epochs as u64).saturating_mul(self.in_epoch())
+    }
+
+    /// Whether so many epochs end with a line of the log.
+    pub fn is_line(&self, epochs: u64) -> bool {
+        let every = self.options.log_every.unwrap_or(1) as u64;
+        epochs.is_multiple_of(every) || epochs == self.options.epochs as u64
+    }
+
+    /// What epochs show of the data.
+    pub fn epochs(&self) -> Result<Epochs> {
+        Epochs::new(self.options.shuffle == Some(Switch::On), self.options.binarise, self.options.seed)
+    }
+
+    /// The model that the run begins with.
+    pub fn beginning(&self, epochs: &mut Epochs) -> Result<Rbm> {
+        Ok(match (&self.first, &self.options.init) {
+            (Some(first), _) => first.clone(),
+            (None, Init::Tutorial) => Rbm::new(self.shape, self.options.seed),
+            _ => {
+                let shown = epochs.show(&self.rows, 0)?;
+                Rbm::from_data(shown.rows(), self.shape.n_hidden(), self.options.seed)?
+            }
+        })
+    }
+
+    /// A trainer for the first update. Chains begin by the tutorial's recipe with all units off, else by the hidden biases;
+    /// a centred gradient counts from the means of what is shown.
+    pub fn trainer(&self, device: &Device, rbm: &Resident, epochs: &mut Epochs) -> Result<Trainer> {
+        let mut trainer = Trainer::new(device, self.shape, self.settings)?;
+        if self.options.init != Init::Tutorial {
+            let draws = Uniforms::new(self.options.seed, Purpose::Training);
+            trainer.set_chains(Chains::from_hidden_bias(rbm, trainer.chains().len(), draws)?)?;
+        }
+        if self.settings.descent.centring.is_some() {
+            trainer.centre_at(&epochs.show(&self.rows, 0)?.rows().clipped_means())?;
+        }
+        Ok(trainer)
+    }
+
+    /// What tells the data apart; fails where it is not what the run began with, or the checkpoint does not fit it.
+    pub fn fingerprint(&self) -> Result<String> {
+        let found = fingerprint(self.rows.rows());
+        let path = resume::path(&self.options.out);
+        let Some(checkpoint) = &self.resumed else {
+            if path.exists() {
+                self.progress.line(&format!("{} of an earlier run will be replaced", path.display()));
+            }
+            return Ok(found);
+        };
+        if let Some(warning) = resume::other_version(checkpoint) {
+            self.progress.warn(&warning);
+        }
+        let format_error =
+            |expected, found| Err(Error::Format { source_name: path.display().to_string(), expected, found });
+        if checkpoint.data != found {
+            let shown = |digits: &str| digits.chars().take(16).collect::<String>();
+            return Err(Error::Argument {
+                what: "--data",
+                expected: format!("the rows of {}, fingerprint {}", path.display(), shown(&checkpoint.data)),
+                found: format!("those of {}, fingerprint {}", self.options.data.display(), shown(&found)),
+            });
+        }
+        if checkpoint.rbm.shape() != self.shape || checkpoint.settings != self.settings {
+            let text = |shape: Shape, settings| format!("{shape} units, {settings:?}");
+            let found = text(checkpoint.rbm.shape(), checkpoint.settings);
+            return format_error(text(self.shape, self.settings), found);
+        }
+        let Checkpoint { place: Place { epoch, batch, .. }, log, trainer, .. } = checkpoint;
+        let batches = self.in_epoch();
+        let updates = epoch.checked_mul(batches).and_then(|n| n.checked_add(*batch));
+        let reported = log.last().map_or(0, |line| line.updates);
+        let fits = *batch < batches && (updates, reported) == (Some(trainer.updates), trainer.reported);
+        // A run that was over may have one line more than one that goes on.
+        let every = self.options.log_every.unwrap_or(1) as u64;
+        let lines = epoch / every..=epoch.div_ceil(every);
+        if !fits || !lines.contains(&(log.len() as u64)) {
+            let (update, rows) = (trainer.updates, log.len());
+            let found = format!("epoch {epoch}, batch {batch}, update {update}, {rows} rows of the log");
+            return format_error(format!("a place within epochs of {batches} batches"), found);
+        }
+        Ok(found)
+    }
+}
+
+/// The rows that are not trained on; a part of the rows is taken out of them.
+fn validation(options: &Train, rows: &mut Dataset) -> Result<Option<Dataset>> {
+    let fitting = |found: Dataset, path: &Path| {
+        if found.units() == rows.units() {
+            return Ok(found);
+        }
+        Err(Error::Format {
+            source_name: path.display().to_string(),
+            expected: format!("rows of {} values, as those of {}", rows.units(), options.data.display()),
+            found: format!("rows of {}", found.units()),
+        })
+    };
+    match &options.validation {
+        None | Some(Validation::None) => Ok(None),
+        Some(Validation::Rest) if options.said.iter().any(|said| said == "validation") => {
+            let rest = data::rest(&options.data)?.ok_or_else(|| Error::Argument {
+                what: "--validation",
+                expected: format!("a part of the rows, a file or none, as {} has no rest", options.data.display()),
+                found: "rest".into(),
+            })?;
+            Ok(Some(rest))
+        }
+        Some(Validation::Rest) => data::rest(&options.data),
+        Some(Validation::File(path)) => fitting(data::file(path, "--validation")?.rows, path).map(Some),
+        Some(Validation::Part(part)) => {
+            let n = (part * rows.len() as f64).round() as usize;
+            if n == 0 || n == rows.len() {
+                let expected = format!("a part that leaves rows of {} on either side", rows.len());
+                return Err(Error::Argument { what: "--validation", expected, found: part.to_string() });
+            }
+            let (others, taken) = data::without_some(rows, n, options.seed)?;
+            *rows = others;
+            Ok(Some(taken))
+        }
+    }
+}
+
+/// The likelihood is that of bits: of a fixed sample where bits are drawn from the values, else of x >= 0.5.
+pub fn bits(rows: &Dataset, binarise: Binarise, seed: u64, epoch: u64) -> Result<Dataset> {
+    match binarise {
+        Binarise::Sample => Ok(Epochs::new(false, binarise, seed)?.show(rows, epoch)?.clone()),
+        _ => Ok(rows.binarised()),
+    }
+}
