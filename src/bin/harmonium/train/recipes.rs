@@ -12,7 +12,7 @@ pub enum Recipe {
     Tutorial,
     /// The best likelihood.
     Density,
-    /// Hidden units that are rare and mean something: strokes, edges.
+    /// Hidden units that are rare and look at a part of the row: strokes.
     Features,
 }
 
@@ -38,11 +38,11 @@ const FEATURES: &[(&str, &str)] = &[
     ("k", "1"),
     ("batch-size", "100"),
     ("epochs", "30"),
-    ("lr", "0.1"),
+    ("lr", "0.2"),
     ("schedule", "linear"),
-    ("momentum", "0.5"),
-    ("l2", "0.0002"),
-    ("sparsity", "0.05:1"),
+    ("centring", "0.01"),
+    ("l1", "0.0003"),
+    ("sparsity", "0.1:0.1"),
     ("monitor", "reconstruction"),
 ];
 /// L2 of the density recipe: 4/N of N rows, but no less than this, where bits are drawn anew in every epoch and where not.
