@@ -26,8 +26,9 @@ def train(harmonium, folder, isa, threads, options):
     if done.returncode:
         sys.exit(f"{isa}, {threads} threads: {done.stderr}")
     folder = pathlib.Path(folder)
-    # The last column is the time that an epoch took.
-    log = [line.rsplit(",", 1)[0] for line in (folder / "log.csv").read_text().splitlines()]
+    # The fourth column is the time that an epoch took.
+    lines = [line.split(",") for line in (folder / "log.csv").read_text().splitlines()]
+    log = [line[:3] + line[4:] for line in lines]
     tensors = load_file(folder / "checkpoint.safetensors")
     chains = {name: tensor.tobytes() for name, tensor in tensors.items()}
     return (folder / "model.safetensors").read_bytes(), chains, log
@@ -54,6 +55,7 @@ def main():
     harmonium = sys.argv[1]
     compare(harmonium, [(isa, threads) for isa in SETS for threads in THREADS[:3:2]], ["--limit", "400"])
     compare(harmonium, [(isa, threads) for isa in SETS[1:] for threads in THREADS], [])
+    compare(harmonium, [(isa, threads) for isa in SETS[1:] for threads in THREADS[:3:2]], ["--recipe", "density", "--limit", "9000"])
 
 
 if __name__ == "__main__":

@@ -60,12 +60,14 @@ pub fn fine(folder: &Path, arguments: &str) -> String {
 pub fn outcome(out: &Path) -> (Vec<u8>, Vec<u8>, String) {
     let model = fs::read(out.join("model.safetensors")).expect("a model");
     let log = fs::read_to_string(out.join("log.csv")).expect("a log");
-    let without_seconds = |line: &str| {
-        let columns: Vec<_> = line.split(',').collect();
-        [&columns[..3], &columns[4..]].concat().join(",")
-    };
-    let lines: Vec<_> = log.lines().map(without_seconds).collect();
+    let lines: Vec<_> = log.lines().map(|line| String::from_utf8(without_seconds(line)).expect("text")).collect();
     (model, timeless(&out.join("checkpoint.safetensors")), lines.join("\n"))
+}
+
+/// A line of a log, without its fourth column.
+pub fn without_seconds(line: &str) -> Vec<u8> {
+    let columns: Vec<_> = line.split(',').collect();
+    [&columns[..3], &columns[4..]].concat().join(",").into_bytes()
 }
 
 /// The bytes of a checkpoint, without what says how long it took.
