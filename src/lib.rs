@@ -38,10 +38,11 @@
 //! | [`Error`], [`uniforms`], [`elementary`] | what can go wrong · the random numbers, by position · exp, σ and softplus |
 //! | [`Shape`], [`Rows`], [`Dataset`], [`Epochs`] | sizes · data, borrowed and owned · what of it an epoch shows |
 //! | [`Rbm`], [`RbmRef`], [`RbmMut`] | parameters, owned and borrowed |
+//! | [`descent`] | what updates make of a gradient, a rule a file |
 //! | [`Cpu`], `Cuda` (feature `cuda`), [`Sums`] | the two kinds of devices, and the two ways in which each adds up |
 //! | [`Device`], [`Place`], [`Data`], [`Batch`] | a device as a value, by its name · rows where it can read them |
 //! | [`Resident`], [`Lent`] | parameters where a device computes with them: energies, conditionals, pseudo-likelihoods |
-//! | [`Chains`], [`Trainer`], [`descent`], [`monitor`] | Gibbs chains · CD-k and PCD-k · what updates make of a gradient · what is watched |
+//! | [`Chains`], [`Trainer`], [`Average`], [`monitor`] | Gibbs chains · CD-k and PCD-k · means of parameters · what is watched |
 //! | [`log_partition`], [`likelihood`], [`diagnostics`] | log Z: exact, as an interval by annealing, along with training · log-likelihoods · the health of chains |
 //! | [`formats`], [`model`], [`checkpoint`], [`raster`] | files and pictures |
 //!
@@ -113,7 +114,7 @@ pub use resident::{Lent, Resident};
 pub use rows::{Rows, Values};
 pub use shape::{Layer, Shape};
 pub use summary::Summary;
-pub use train::{Algorithm, Report, Settings, Trainer, TrainerState};
+pub use train::{Algorithm, Average, Report, Settings, Trainer, TrainerState};
 pub use uniforms::{Purpose, Uniforms};
 pub use verbs::{Activations, BatchMeans, ChainState, Sums};
 

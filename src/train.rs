@@ -14,11 +14,14 @@
 //! separately, so a short batch weighs its rows rightly. All of one update uses the parameters from before it.
 
 mod algorithm;
+mod average;
+mod exchange;
 
 pub use algorithm::Algorithm;
+pub use average::Average;
 
 use crate::{
-    descent::{Descent, RuleState, exchange_states},
+    descent::{Descent, RuleState},
     device::{Batch, Device, Rule, Work},
     error::{Error, Result},
     gibbs::{Chains, check_k},
@@ -29,6 +32,7 @@ use crate::{
     uniforms::{Purpose, Uniforms},
     verbs::{BatchMeans, ChainState, Plan, Watch},
 };
+use exchange::exchange_states;
 
 /// What a [`Trainer`] does.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -4,9 +4,9 @@
 mod oracle;
 
 use harmonium::{
-    Algorithm, Chains, Cpu, Cuda, Dataset, Descent, Device, Error, Monitor, Program, Purpose, Rbm, Result, Settings,
-    Shape, Trainer, TrainerState, Uniforms,
-    descent::{Average, Centring, Sparsity},
+    Algorithm, Average, Chains, Cpu, Cuda, Dataset, Descent, Device, Error, Monitor, Program, Purpose, Rbm, Result,
+    Settings, Shape, Trainer, TrainerState, Uniforms,
+    descent::{Centring, Sparsity},
 };
 use oracle::{
     device::{cuda, cuda_gemm},

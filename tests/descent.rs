@@ -1,9 +1,9 @@
 //! The rules of descent against their formulas, written out in `f64` from the plain gradient.
 
 use harmonium::{
-    Algorithm, BatchMeans, Cpu, Dataset, Descent, Device, Error, Gradient, Isa, Monitor, Purpose, Rbm, Settings, Shape,
-    Sums, Trainer, Uniforms,
-    descent::{Average, Centring, Rate, Sparsity},
+    Algorithm, Average, BatchMeans, Cpu, Dataset, Descent, Device, Error, Gradient, Isa, Monitor, Purpose, Rbm,
+    Settings, Shape, Sums, Trainer, Uniforms,
+    descent::{Centring, Rate, Sparsity},
 };
 use rand_core::Rng;
 use sha2::{Digest, Sha256};

@@ -11,8 +11,6 @@
 //! | [`centring`] | units count from offsets | the gradient |
 //! | [`decay`] | L2 and L1 on the weights | the weights before the step |
 //! | [`momentum`] | steps have a velocity | the step |
-//! | [`average`] | the mean of the last parameters | what is kept of a run |
-//! | `exchange` | hidden units become their opposites | nothing but what an update costs |
 //!
 //! # One update
 //!
@@ -31,18 +29,14 @@
 //! That is the centred gradient in the form that costs least: two numbers for each row and chain instead of two products of
 //! the whole gradient with the offsets.
 
-pub mod average;
 pub mod centring;
 pub mod decay;
-mod exchange;
 pub mod momentum;
 pub mod rate;
 pub mod sparsity;
 pub mod steps;
 
-pub use average::Average;
 pub use centring::Centring;
-pub(crate) use exchange::exchange_states;
 pub use rate::Rate;
 pub use sparsity::Sparsity;
 pub use steps::Steps;

@@ -18,10 +18,9 @@ use crate::{
     log::{Log, write_health, write_log},
 };
 use harmonium::{
-    Binarise, Chains, Checkpoint, Data, Dataset, Device, Epochs, Error, Lent, Purpose, Rbm, Resident, Result, Trainer,
-    Uniforms,
+    Average, Binarise, Chains, Checkpoint, Data, Dataset, Device, Epochs, Error, Lent, Purpose, Rbm, Resident, Result,
+    Trainer, Uniforms,
     checkpoint::{Epoch, Figures, Place},
-    descent::Average,
     diagnostics::{CheckUp, check_up},
     model,
 };

@@ -15,7 +15,7 @@ use crate::{
 /// The mean of some parameters, on the device where they are.
 ///
 /// ```
-/// use harmonium::{Cpu, Rbm, Shape, descent::Average};
+/// use harmonium::{Average, Cpu, Rbm, Shape};
 ///
 /// # fn main() -> harmonium::Result<()> {
 /// let rbm = Rbm::new(Shape::new(6, 4)?, 1).on(Cpu::detect()?)?;

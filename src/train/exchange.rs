@@ -3,8 +3,8 @@
 //! W_ij → -W_ij for all i, c_j → -c_j, and b gains the old W_·j, so that E changes by a constant only. A unit that is on in most
 //! rows becomes one that is on in few, and sums over active units cost less; a centred gradient learns the same either way.
 
-use super::RuleState;
 use crate::{
+    descent::RuleState,
     error::{Error, Result},
     rbm::Gradient,
     resident::Resident,
