@@ -184,8 +184,8 @@ pub struct Train {
     /// [default: pl for pcd, reconstruction for cd].
     #[arg(long, value_name = "NAME", value_parser = named(&Monitor::ALL), help_heading = "What is watched and written")]
     pub monitor: Option<Monitor>,
-    /// Follow log Z with chains of its own, and tell the likelihood of training and validation rows; changes nothing in what
-    /// is learnt [default: on].
+    /// Follow log Z with chains of its own, and report an upper bound of the likelihood of training and validation rows;
+    /// changes nothing in what is learnt [default: on].
     #[arg(
         long,
         value_name = "on|off",
