@@ -113,7 +113,7 @@ def ask(harmonium, work, model):
     out = work / name
     run = lambda *words: subprocess.run([harmonium, *map(str, words)], capture_output=True, text=True, check=True).stdout
     run(
-        "train", "--data", rows, "--out", out, "--samples", 0, "--quiet", "--threads", 1, "--batch-size", 20, "--algorithm", algorithm,
+        "train", "--data", rows, "--out", out, "--samples", 0, "--quiet", "--shuffle", "off", "--likelihood", "off", "--threads", 1, "--batch-size", 20, "--algorithm", algorithm,
         "--k", k, "--lr", rate, "--epochs", epochs, "--hidden", hidden, "--checkpoint-every", f"{epochs}epochs",
     )  # fmt: skip
     evaluate = ["evaluate", out / "model.safetensors", "--data", rows, "--train", rows, "--limit", 200, "--threads", 1, "--json"]
