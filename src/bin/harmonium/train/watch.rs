@@ -34,7 +34,7 @@ const MOST_VISITS: usize = 200;
 const LEAST_VISITS: usize = 30;
 const LEAST_ON_THE_WAY: u64 = 100;
 /// The running mean of the parameters takes a new one after so many updates, and this share of it.
-pub const STRIDE: u64 = 10;
+const STRIDE: u64 = 10;
 const SMOOTH: f32 = 0.01;
 /// So many rows are looked at, of those to train on and of others.
 const MOST_ROWS: usize = 5000;
@@ -47,10 +47,10 @@ const CONSTANT: f32 = 0.01;
 /// Warnings come when so much of a run is over and at its end, and where so many hidden units are constant.
 const LATE: f64 = 0.5;
 const MANY_CONSTANT: f64 = 0.1;
-/// Below so many particles of equal weight the running log Z is worth little; above so large an error too.
+/// Above so large a standard error the running log Z is worth little.
 const UNSURE: f64 = 0.5;
 
-/// What the likelihood is told of and by.
+/// What the likelihood is reported of and by.
 pub struct Watch {
     /// `None` where it was lost, or the run goes on from a checkpoint without one.
     tracker: Option<Tracker>,
@@ -167,28 +167,37 @@ impl Watch {
         Ok((self.tracker.as_ref().map(Tracker::state), self.smooth.to_rbm()?))
     }
 
-    /// The figures of the model that would be kept: the mean of the last parameters where there is one.
+    /// Particles at the model that would be kept, where there are any.
     ///
-    /// Particles that have followed for long miss parts of a model whose chains do not mix, and new ones that are annealed in
-    /// haste miss others. Both estimates lie below log Z on average, so those with the greater one go on.
+    /// Those that have followed for long miss parts of a model whose chains do not mix, and new ones that are annealed in haste
+    /// miss others. Both estimates lie below log Z on average, so those with the greater one go on.
+    fn visit(&mut self, kept: &Resident, line: u64, is_last: bool) -> Result<Option<Tracker>> {
+        let Some(tracker) = &mut self.tracker else { return Ok(None) };
+        tracker.follow(&self.smooth)?;
+        let schedule = Schedule::new(self.temperatures[usize::from(is_last)])?;
+        let new = Tracker::begin(&self.smooth, &self.base_rate, PARTICLES, &schedule, self.seed.wrapping_add(line))?;
+        if new.log_z() > tracker.log_z() {
+            *tracker = new;
+        }
+        // They stay with the running mean; a copy of them visits what is kept.
+        let mut copy = tracker.clone();
+        copy.walk(&self.smooth, kept, self.visits)?;
+        Ok(Some(copy))
+    }
+
+    /// The figures of the model that would be kept: the mean of the last parameters where there is one.
     pub fn figures(
         &mut self, rbm: &Resident, mean: Option<&Resident>, last: &Rbm, line: u64, is_last: bool,
     ) -> Result<Figures> {
         let kept = mean.unwrap_or(rbm);
-        let mut there = None;
-        if let Some(tracker) = &mut self.tracker {
-            tracker.follow(&self.smooth)?;
-            let schedule = Schedule::new(self.temperatures[usize::from(is_last)])?;
-            let new =
-                Tracker::begin(&self.smooth, &self.base_rate, PARTICLES, &schedule, self.seed.wrapping_add(line))?;
-            if new.log_z() > tracker.log_z() {
-                *tracker = new;
+        let there = match self.visit(kept, line, is_last) {
+            // Free energies that are not finite: the likelihood is lost, the run goes on.
+            Err(Error::Value { .. }) => {
+                self.tracker = None;
+                None
             }
-            // They stay with the running mean; a copy of them visits what is kept.
-            let mut copy = tracker.clone();
-            copy.walk(&self.smooth, kept, self.visits)?;
-            there = Some(copy);
-        }
+            other => other?,
+        };
         let energy = |rows: &Dataset| {
             let energies = kept.free_energy(rows)?;
             Ok::<_, Error>(energies.iter().sum::<f64>() / energies.len() as f64)
