@@ -101,8 +101,8 @@ mod tests {
                         free, found 784 × 2000000 weights, 20 chains and 20 rows: 36713 MiB";
         assert_eq!(error, expected);
         check_within(1 << 30, shape(10, 10), 1_000_000, 1, Besides::default()).expect_err("too many chains");
-        let means = Besides { models: 4, ..Besides::default() };
-        check_within(64 << 20, shape(784, 500), 20, 20, means).expect_err("four more models");
+        let means = Besides { models: 8, ..Besides::default() };
+        check_within(64 << 20, shape(784, 500), 20, 20, means).expect_err("eight more models");
         let rows = Besides { values: 50_000 * 784, bytes: 1, ..Besides::default() };
         check_within(32 << 20, shape(784, 50), 20, 20, rows).expect_err("a copy of the rows");
         assert_eq!(meminfo("MemTotal: 9 kB\nMemAvailable:    1024 kB\n"), Some(1 << 20));
