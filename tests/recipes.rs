@@ -107,7 +107,7 @@ fn what_is_kept_and_what_was_last() {
     assert_eq!(load(out.join("model.safetensors")), mean);
     assert_eq!(load(out.join("last.safetensors")), checkpoint.rbm);
     // A rate at which the likelihood of other rows soon becomes worse.
-    let diverging = format!("{SMALL} --lr 3 --validation 0.3").replace("--epochs 4", "--epochs 8");
+    let diverging = format!("{SMALL} --lr 10 --validation 0.3").replace("--epochs 4", "--epochs 8");
     fine(&folder, &format!("{diverging} --keep best --out best"));
     let best = folder.join("best");
     let validation = numbers(&log(&best), "validation");

@@ -42,7 +42,6 @@ const BUSY: f32 = 0.52;
 /// Gives the number of the signal that stopped the run, if one did.
 pub fn run(device: &Device, options: &Train, resumed: Option<Checkpoint>) -> Result<Option<u8>> {
     let mut job = Job::new(options.clone(), resumed)?;
-    job.announce();
     if let Some(minutes) = options.minutes {
         job.options.epochs = minutes::epochs_within(&job, device, minutes)?;
         job.options.spread_lines();
@@ -51,6 +50,8 @@ pub fn run(device: &Device, options: &Train, resumed: Option<Checkpoint>) -> Res
     }
     let last = job.resumed.as_ref().map(|checkpoint| checkpoint.trainer.updates);
     let mut checkpoints = Checkpoints::new(&job.options, job.settings, job.fingerprint()?, last)?;
+    // From here on signals are heard.
+    job.announce();
     let (rbm, epochs, stop) = job.train(device, &mut checkpoints)?;
     match stop.or_else(|| checkpoints.end_at_once()) {
         // Said also to those who want to hear nothing but errors: the run has not done its work.
