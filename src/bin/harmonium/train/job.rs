@@ -190,12 +190,7 @@ impl Job {
     pub fn fingerprint(&self) -> Result<String> {
         let found = fingerprint(self.rows.rows());
         let path = resume::path(&self.options.out);
-        let Some(checkpoint) = &self.resumed else {
-            if path.exists() {
-                self.progress.line(&format!("{} of an earlier run will be replaced", path.display()));
-            }
-            return Ok(found);
-        };
+        let Some(checkpoint) = &self.resumed else { return Ok(found) };
         if let Some(warning) = resume::other_version(checkpoint) {
             self.progress.warn(&warning);
         }

@@ -16,6 +16,7 @@ use crate::{
     console::{self, Progress, duration, significant},
     data,
     log::{Log, write_health, write_log},
+    resume,
 };
 use harmonium::{
     Average, Binarise, Chains, Checkpoint, Data, Dataset, Device, Epochs, Error, Lent, Purpose, Rbm, Resident, Result,
@@ -52,6 +53,10 @@ pub fn run(device: &Device, options: &Train, resumed: Option<Checkpoint>) -> Res
     let mut checkpoints = Checkpoints::new(&job.options, job.settings, job.fingerprint()?, last)?;
     // From here on signals are heard.
     job.announce();
+    let path = resume::path(&job.options.out);
+    if job.resumed.is_none() && path.exists() {
+        job.progress.line(&format!("{} of an earlier run will be replaced", path.display()));
+    }
     let (rbm, epochs, stop) = job.train(device, &mut checkpoints)?;
     match stop.or_else(|| checkpoints.end_at_once()) {
         // Said also to those who want to hear nothing but errors: the run has not done its work.
