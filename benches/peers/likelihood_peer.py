@@ -15,7 +15,7 @@ import common
 import density
 
 HIDDEN = 500
-L2 = {"sampled": 2e-4, "thresholded": 4e-4}
+L2 = {"sampled": 2e-4, "thresholded": 3e-4}
 
 
 def recipe_of(port):

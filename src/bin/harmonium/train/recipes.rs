@@ -47,7 +47,7 @@ const FEATURES: &[(&str, &str)] = &[
 ];
 /// L2 of the density recipe: 4/N of N rows, but no less than this, where bits are drawn anew in every epoch and where not.
 const LEAST_L2_OF_SAMPLES: f32 = 2e-4;
-const LEAST_L2: f32 = 4e-4;
+const LEAST_L2: f32 = 3e-4;
 const L2_TIMES_ROWS: f32 = 4.0;
 
 impl Recipe {
