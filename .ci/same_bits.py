@@ -53,9 +53,9 @@ def compare(harmonium, runs, options):
 
 def main():
     harmonium = sys.argv[1]
-    compare(harmonium, [(isa, threads) for isa in SETS for threads in THREADS[:3:2]], ["--limit", "400"])
+    compare(harmonium, [(isa, threads) for isa in SETS for threads in THREADS[:3:2]], ["--limit", "400", "--likelihood", "off"])
     compare(harmonium, [(isa, threads) for isa in SETS[1:] for threads in THREADS], [])
-    compare(harmonium, [(isa, threads) for isa in SETS[1:] for threads in THREADS[:3:2]], ["--recipe", "density", "--limit", "9000"])
+    compare(harmonium, [(isa, threads) for isa in SETS[1:] for threads in THREADS[:3:2]], ["--recipe", "density", "--limit", "4000"])
 
 
 if __name__ == "__main__":
