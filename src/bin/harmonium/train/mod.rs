@@ -237,7 +237,7 @@ impl Job {
         line.figures = figures;
         run.log.epochs.push(line);
         let watched = report.monitor.map_or(String::new(), |monitor| format!("{title} {monitor:.2}, "));
-        let likelihood = figures.and_then(|figures| watch::told(&figures)).unwrap_or_default();
+        let likelihood = figures.and_then(|figures| watch::in_words(&figures)).unwrap_or_default();
         let (seconds, updates) = (run.place.seconds - before, report.since_last);
         let (time, rate) = (duration(seconds), significant(updates as f64 / seconds));
         self.progress.line(&format!("epoch {number}: {watched}{likelihood}{updates} updates in {time}, {rate}/s"));
@@ -277,7 +277,7 @@ impl Job {
 
     fn title(&self, epoch: u64, log: &Log) -> String {
         let last = log.epochs.last();
-        let figures = last.and_then(|line| line.figures).and_then(|figures| watch::told(&figures));
+        let figures = last.and_then(|line| line.figures).and_then(|figures| watch::in_words(&figures));
         let monitor = last.and_then(|line| line.monitor);
         let monitor = monitor.map(|monitor| format!("{} {monitor:.2}", self.settings.monitor.title()));
         let figures = figures.map(|text| text.trim_end_matches(", ").to_string());

@@ -215,7 +215,8 @@ impl Watch {
             log_likelihood: likelihood(train),
             validation: validation.and_then(likelihood),
             free_energy_gap: validation.map(|validation| validation - train),
-            update_ratio: self.before.as_ref().map(|before| ratio(before, last)),
+            // Of weights that are all 0 it is no number.
+            update_ratio: self.before.as_ref().map(|before| ratio(before, last)).filter(|ratio| ratio.is_finite()),
             constant_units: Some(constant_units(kept, &self.train)?),
             ..Figures::default()
         })
@@ -247,7 +248,7 @@ impl Watch {
 }
 
 /// The likelihoods of a line, in words.
-pub fn told(figures: &Figures) -> Option<String> {
+pub fn in_words(figures: &Figures) -> Option<String> {
     let train = figures.log_likelihood?;
     Some(match figures.validation {
         None => format!("log-likelihood at most {train:.2}, "),
