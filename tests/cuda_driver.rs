@@ -134,7 +134,7 @@ fn what_is_missing_is_said() {
         ("DEVICES", "0", "NoDevice { ordinal: 0, found: 0 }"),
         ("DRIVER", "11080", "DriverTooOld { expected: \"12.0\", found: \"11.8\" }"),
         ("CAPABILITY", "61", "DeviceTooOld { found: \"6.1\" }"),
-        ("MEMORY", "20000", "OutOfMemory { bytes: "),
+        ("MEMORY", "40000", "OutOfMemory { bytes: "),
         ("FAIL_ALLOC", "5", "OutOfMemory { bytes: "),
         ("FAIL_LAUNCH", "1", "Failed { call: "),
         ("FAIL_LAUNCH", "9", "Failed { call: "),

@@ -6,7 +6,7 @@
 
 use super::{
     failure::failed,
-    launch::{Buffer, Ptr},
+    launch::{Buffer, Ptr, wait_for_memory},
     sizes::count,
 };
 use crate::error::{CudaError, Error, Result};
@@ -103,6 +103,7 @@ impl Blas {
         let context = stream.context().clone();
         let (major, _) = context.compute_capability().map_err(failed("cuDeviceGetAttribute"))?;
         let workspace = Buffer::zeros(stream, if major >= 9 { WORKSPACE } else { WORKSPACE_BEFORE_9 })?;
+        wait_for_memory(stream)?;
         context.bind_to_thread().map_err(failed("choice of the device"))?;
         let handle = Mutex::new(Handle(create_handle().map_err(blas_failed("cublasCreate"))?));
         let math = if tf32 { Math::CUBLAS_TF32_TENSOR_OP_MATH } else { Math::CUBLAS_DEFAULT_MATH };

@@ -433,6 +433,7 @@ impl Graph {
     pub fn record(
         recorder: &Arc<CudaStream>, stream: &Arc<CudaStream>, launches: impl FnOnce(&CudaStream) -> Result<()>,
     ) -> Result<Self> {
+        wait_for_memory(stream)?;
         let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         recorder.begin_capture(mode).map_err(failed("begin of capture"))?;
         let launched = launches(recorder);
@@ -512,6 +513,12 @@ pub(super) fn keep_memory(context: &CudaContext) -> Result<()> {
     unsafe { sys::cuMemPoolSetAttribute(pool, threshold, (&raw mut kept).cast()) }
         .result()
         .map_err(failed("cuMemPoolSetAttribute"))
+}
+
+/// Waits until all memory that was given back can be had again. The pool keeps what buffers left until somebody waits for
+/// their stream; streams, graphs and cuBLAS take theirs from elsewhere, and would find a full device.
+pub(super) fn wait_for_memory(stream: &CudaStream) -> Result<()> {
+    stream.synchronize().map_err(failed("work on the device"))
 }
 
 /// All work of this crate is in one stream for each device, so that nothing has to wait for events, and launches can be

@@ -5,7 +5,7 @@ use super::{
     descend::CudaRule,
     failure::failed,
     handle::Cuda,
-    launch::{Buffer, ChainsArgument, Graph, ParametersArgument, Ptr, SideArgument},
+    launch::{Buffer, ChainsArgument, Graph, ParametersArgument, Ptr, SideArgument, wait_for_memory},
     sizes::{block_of_weights, count, pad, stride, strip, words},
 };
 use crate::{
@@ -55,6 +55,7 @@ impl Memory for Cuda {
     }
 
     fn work(&self, _: Shape) -> Result<CudaWork> {
+        wait_for_memory(self.stream())?;
         let stream = || self.opened().context.new_stream().map_err(failed("making of a stream"));
         Ok(CudaWork {
             cursor: Cursor::new(self)?,

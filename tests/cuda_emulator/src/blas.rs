@@ -148,6 +148,7 @@ blas! {
         let mut result = BlasStatus::NotInitialized;
         let status = with_state(|state| {
             state.ready()?;
+            state.room_beside_the_pools()?;
             let handle = state.handle();
             state.blas.insert(handle, Handle::default());
             result = put(out, handle);

@@ -159,7 +159,9 @@ api! {
 
     fn cuCtxSynchronize(state) {
         state.ready()?;
-        state.forbid_while_capturing()
+        state.forbid_while_capturing()?;
+        state.returned = 0;
+        Ok(())
     }
 
     fn cuCtxSetFlags(state, _flags: c_uint) {

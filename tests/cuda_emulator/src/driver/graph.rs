@@ -241,6 +241,7 @@ api! {
 
     fn cuGraphInstantiateWithFlags(state, out: *mut usize, graph: usize, _flags: c_ulonglong) {
         state.ready()?;
+        state.room_beside_the_pools()?;
         let nodes = state.graph(graph)?;
         let handle = state.handle();
         put(out, handle)?;

@@ -23,6 +23,7 @@ impl State {
         if full || self.allocations >= self.settings.fail_alloc {
             return Err(Status::OutOfMemory);
         }
+        self.returned = self.returned.saturating_sub(size as u64);
         Ok(self.heap.allocate(size))
     }
 
@@ -70,7 +71,10 @@ api! {
         if state.capture_of(stream).is_some() {
             return Err(Status::CaptureUnsupported);
         }
-        state.release(address)
+        let before = state.heap.used();
+        state.release(address)?;
+        state.returned += before - state.heap.used();
+        Ok(())
     }
 
     fn cuMemGetInfo_v2(state, free: *mut usize, total: *mut usize) {

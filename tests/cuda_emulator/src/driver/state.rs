@@ -9,6 +9,9 @@ use super::status::Status;
 use crate::machine::Heap;
 use crate::settings::Settings;
 
+/// Bytes that a stream, an instantiated graph or a handle of cuBLAS must find, and does not keep.
+const BESIDE_POOLS: u64 = 16384;
+
 /// The one state of the process.
 pub struct State {
     /// What the environment said.
@@ -21,6 +24,8 @@ pub struct State {
     pub retained: Vec<usize>,
     /// How many bytes the memory pool of each device keeps when they are released.
     pub kept: Vec<u64>,
+    /// Bytes that were given back to the pools since somebody waited last: until then only the pools have them.
+    pub returned: u64,
     /// A fault of earlier work: every later call gives it back until the context ends.
     pub sticky: Option<Status>,
     /// Streams by handle; the number 0 is the default stream.
@@ -57,6 +62,7 @@ impl State {
         Self {
             retained: vec![0; settings.devices.max(0) as usize],
             kept: vec![0; settings.devices.max(0) as usize],
+            returned: 0,
             settings,
             initialised: false,
             heap: Heap::default(),
@@ -92,6 +98,12 @@ impl State {
             return Err(Status::InvalidContext);
         }
         self.sticky.map_or(Ok(()), Err)
+    }
+
+    /// Refuses what needs memory that no pool has: streams, instantiated graphs, handles of cuBLAS.
+    pub fn room_beside_the_pools(&self) -> Result<(), Status> {
+        let taken = self.heap.used().saturating_add(self.returned).saturating_add(BESIDE_POOLS);
+        if taken > self.settings.memory { Err(Status::OutOfMemory) } else { Ok(()) }
     }
 }
 

@@ -24,6 +24,7 @@ impl State {
 
     fn new_stream(&mut self, out: *mut usize) -> Result<(), Status> {
         self.ready()?;
+        self.room_beside_the_pools()?;
         let handle = self.handle();
         put(out, handle)?;
         self.streams.insert(handle);
@@ -57,7 +58,9 @@ api! {
     fn cuStreamSynchronize(state, stream: usize) {
         state.ready()?;
         state.check_stream(stream)?;
-        state.forbid_on_captured(stream)
+        state.forbid_on_captured(stream)?;
+        state.returned = 0;
+        Ok(())
     }
 
     fn cuStreamQuery(state, stream: usize) {
@@ -101,10 +104,11 @@ api! {
 
     fn cuEventSynchronize(state, event: usize) {
         state.ready()?;
-        match state.event(event)? {
-            None => Ok(()),
-            Some(_) => Err(Status::CapturedEvent),
+        if state.event(event)?.is_some() {
+            return Err(Status::CapturedEvent);
         }
+        state.returned = 0;
+        Ok(())
     }
 
     fn cuEventQuery(state, event: usize) {
