@@ -266,7 +266,8 @@ impl Train {
     fn fill_in(&mut self) {
         let usual = match &mut self.algorithm {
             Algorithm::Pcd { n_chains } => {
-                *n_chains = *self.chains.get_or_insert(self.batch_size);
+                let usual = self.recipe.chains(self.binarise).unwrap_or(self.batch_size);
+                *n_chains = *self.chains.get_or_insert(usual);
                 Monitor::PseudoLikelihood
             }
             _ => Monitor::Reconstruction,

@@ -16,12 +16,11 @@ pub enum Recipe {
     Features,
 }
 
-/// L2 depends on the rows: [`Recipe::l2_of_rows`].
+/// L2 depends on the rows and their bits, the number of chains on the bits: [`Recipe::l2_of_rows`], [`Recipe::chains`].
 const DENSITY: &[(&str, &str)] = &[
     ("init", "data"),
     ("binarise", "sample"),
     ("batch-size", "100"),
-    ("chains", "100"),
     ("updates", "100000"),
     ("lr", "0.2"),
     ("schedule", "linear"),
@@ -49,6 +48,9 @@ const FEATURES: &[(&str, &str)] = &[
 const LEAST_L2_OF_SAMPLES: f32 = 2e-4;
 const LEAST_L2: f32 = 3e-4;
 const L2_TIMES_ROWS: f32 = 4.0;
+/// Chains of the density recipe, likewise.
+const CHAINS_OF_SAMPLES: usize = 100;
+const CHAINS: usize = 200;
 
 impl Recipe {
     /// The options that differ from the defaults, by their names, but for those that were said.
@@ -63,6 +65,12 @@ impl Recipe {
         let is_length = |name: &str| name == "updates" || name == "epochs";
         let wanted = |(name, _): &&(&str, &str)| !(is_said(name) || is_long && is_length(name));
         table.iter().filter(wanted).copied().collect()
+    }
+
+    /// How many chains belong to such bits, where the recipe says so.
+    pub fn chains(self, binarise: Binarise) -> Option<usize> {
+        let chains = if binarise == Binarise::Sample { CHAINS_OF_SAMPLES } else { CHAINS };
+        (self == Recipe::Density).then_some(chains)
     }
 
     /// The L2 that belongs to so many rows, where the recipe has one.

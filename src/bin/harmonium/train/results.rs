@@ -103,6 +103,8 @@ impl Job {
             let is_said = |name: &str| options.said.iter().any(|said| said == name);
             let table = options.recipe.options(is_said);
             let mut words: Vec<_> = table.iter().map(|(name, value)| format!("--{name} {value}")).collect();
+            let chains = options.recipe.chains(options.binarise).and(options.chains).filter(|_| !is_said("chains"));
+            words.extend(chains.map(|chains| format!("--chains {chains}")));
             if options.recipe.l2_of_rows(1, options.binarise).is_some() && !is_said("l2") {
                 words.push(format!("--l2 {}", options.l2));
             }
