@@ -5,7 +5,7 @@
 use std::{env, fs, path::Path};
 
 /// In the order in which they use each other; `kernels/compile.py` has the same list.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "uniforms.cuh",
     "elementary.cuh",
     "layers.cuh",
@@ -15,6 +15,7 @@ const FILES: [&str; 11] = [
     "phases.cu",
     "energies.cu",
     "learn.cu",
+    "rules.cuh",
     "descend.cu",
     "gemm.cu",
 ];

@@ -1,10 +1,7 @@
-// Updates by rules of descent. src/descent/mod.rs has the formulas, src/cpu/descend.rs their order; every operation is theirs.
+// Updates by rules of descent. src/descent/mod.rs has the formulas, src/cpu/descend.rs their order; every operation is theirs: rules.cuh has those of a rule.
 #include "learn.cu"
+#include "rules.cuh"
 
-/// A visible unit with a smaller offset counts from 0.
-#define RARE 0.001f
-/// What is nearer to 0 comes to rest there.
-#define LEAST 1e-30f
 /// Numbers of a row in flight for each thread.
 #define NUMBERS_AHEAD 8u
 
@@ -20,24 +17,16 @@ struct Pace {
     float mean_rate;
 };
 
-/// x on its way to another number.
-__device__ inline float slide(float x, float to, float rate) { return __fmaf_rn(rate, __fadd_rn(to, -x), x); }
-
-/// x, or 0 where it is nearer to 0 than LEAST.
-__device__ inline float settled(float x) { return (-x < x ? x : -x) < LEAST ? 0.0f : x; }
-
 /// What decay leaves of a weight.
 __device__ inline float decayed(float weight, const Pace& pace) {
     if (pace.keep == 1.0f && pace.shrink == 0.0f) return weight;
-    float kept = settled(__fmul_rn(weight, pace.keep));
-    float taken = kept < -pace.shrink ? -pace.shrink : kept;
-    return __fadd_rn(kept, -(pace.shrink < taken ? pace.shrink : taken));
+    return shrunk(weight, pace.keep, pace.shrink);
 }
 
 /// A parameter after its step; where it moves by a velocity, that goes on too.
 __device__ inline float stepped(float parameter, float gradient, bool moves, float& velocity, const Pace& pace) {
     if (!moves) return __fmaf_rn(-pace.lr, gradient, parameter);
-    velocity = settled(__fmaf_rn(-pace.lr, gradient, __fmul_rn(pace.momentum, velocity)));
+    velocity = next_velocity(velocity, pace.momentum, pace.lr, gradient);
     return __fadd_rn(parameter, velocity);
 }
 
@@ -68,19 +57,14 @@ struct Rule {
     float* visible_factors;
     float* hidden_factors;
 
-    __device__ float centre_of(u32 i) const {
-        float offset = visible_offset[i];
-        return offset < RARE ? 0.0f : offset;
-    }
-
     /// What hidden means of data count from: lambda + s.
     __device__ float shift_of(u32 j, const Pace& pace) const {
-        return __fadd_rn(hidden_offset[j], __fmul_rn(pace.cost, __fadd_rn(hidden_mean[j], -pace.target)));
+        return __fadd_rn(hidden_offset[j], pull(hidden_mean[j], pace.target, pace.cost));
     }
 
     /// What becomes of a weight, and of its velocity where there is momentum.
     __device__ float weight(float old, float gradient, float centre, float slope, float& velocity, const Pace& pace) const {
-        return stepped(decayed(old, pace), __fmaf_rn(-centre, slope, gradient), weights_velocity, velocity, pace);
+        return stepped(decayed(old, pace), centred(gradient, centre, slope), weights_velocity, velocity, pace);
     }
 };
 
@@ -116,7 +100,7 @@ extern "C" __global__ void __launch_bounds__(128) count_from_offsets(Statistics 
     } else if (visible) {
 #pragma unroll 8
         for (u32 i = lane; i < p.n_visible; i += 16) {
-            float centre = rule.centre_of(i);
+            float centre = centre_of(rule.visible_offset[i]);
             u32 word = of_data ? 0 : s.visible[row * words_of(p.n_visible) + i / 32];
             float x = of_data ? s.rows.value(row, i) : (float)(word >> (i % 32) & 1);
             partial = __dadd_rn(partial, __dmul_rn((double)x, (double)centre));
@@ -147,8 +131,8 @@ __device__ inline void descend_hidden(const Statistics& s, const Parameters& p, 
     rule.slope[j] = gradient_of(s, positive, negative);
     step_at(p.hidden_bias, rule.hidden_velocity, j, gradient_of(s, of_rows, of_chains), pace);
     float mean = __fmaf_rn(positive, s.positive_scale, rule.shift_of(j, pace));
-    rule.hidden_offset[j] = settled(slide(rule.hidden_offset[j], mean, pace.slide));
-    rule.hidden_mean[j] = settled(slide(rule.hidden_mean[j], mean, pace.mean_rate));
+    rule.hidden_offset[j] = next_offset(rule.hidden_offset[j], mean, pace.slide);
+    rule.hidden_mean[j] = next_offset(rule.hidden_mean[j], mean, pace.mean_rate);
 }
 
 /// The same of a visible unit.
@@ -168,11 +152,11 @@ __device__ inline void descend_visible(const Statistics& s, const Parameters& p,
         of_chains = __fadd_rn(of_chains, word >> (i % 32) & 1 ? factor : 0.0f);
         all_chains = __fadd_rn(all_chains, factor);
     }
-    float centre = rule.centre_of(i);
+    float centre = centre_of(rule.visible_offset[i]);
     rule.centre[i] = centre;
-    float gradient = __fmaf_rn(-centre, gradient_of(s, all_rows, all_chains), gradient_of(s, of_rows, of_chains));
+    float gradient = centred(gradient_of(s, of_rows, of_chains), centre, gradient_of(s, all_rows, all_chains));
     step_at(p.visible_bias, rule.visible_velocity, i, gradient, pace);
-    rule.visible_offset[i] = settled(slide(rule.visible_offset[i], __fmul_rn(on, s.positive_scale), pace.slide));
+    rule.visible_offset[i] = next_offset(rule.visible_offset[i], __fmul_rn(on, s.positive_scale), pace.slide);
 }
 
 /// The biases, the offsets, and what the weights need of both layers' sums. A thread a unit, the hidden ones first.

@@ -1,58 +1,68 @@
-// exp, sigmoid and softplus: src/elementary.rs operation by operation, hence the same bits.
+// Printed by the functions of src/elementary.rs, which have the formulas: see src/lanes/printed.rs.
 #pragma once
 
-#define EXP_MIN (-87.3f)
-#define LOG2_E 1.44269504088896340736f
-#define LN_2_HIGH 0.6933594f
-#define LN_2_LOW (-2.1219444e-4f)
-
-/// e^x for x within [EXP_MIN, 88.72]: x = n ln 2 + r with r in [0, ln 2).
+/// e^x for x within [-87.3, 88.72].
 __device__ inline float exp_within(float x) {
-    float n = floorf(__fmul_rn(x, LOG2_E));
-    float r = __fmaf_rn(n, -LN_2_LOW, __fmaf_rn(n, -LN_2_HIGH, x));
-    float q = 0.00194877f;
-    q = __fmaf_rn(q, r, 0.0077922726f);
-    q = __fmaf_rn(q, r, 0.041914992f);
-    q = __fmaf_rn(q, r, 0.16661014f);
-    q = __fmaf_rn(q, r, 0.50000584f);
-    q = __fmaf_rn(q, r, 0.9999998f);
-    // The bits of 1.5*2^23 + m end in m: the addition makes the biased exponent of 2^n, the shift puts it in its place.
-    float power = __int_as_float(__float_as_int(__fadd_rn(n, 127.0f + 12582912.0f)) << 23);
-    return __fmul_rn(__fmaf_rn(q, r, 1.0f), power);
+    float t1 = floorf(__fmul_rn(x, 1.442695f));
+    float t2 = __fmaf_rn(t1, 0.00021219444f, __fmaf_rn(t1, -0.6933594f, x));
+    float t3 = __fmaf_rn(__fmaf_rn(0.00194877f, t2, 0.0077922726f), t2, 0.041914992f);
+    float t4 = __fmaf_rn(__fmaf_rn(__fmaf_rn(t3, t2, 0.16661014f), t2, 0.50000584f), t2, 0.9999998f);
+    float t5 = __int_as_float(__float_as_int(__fadd_rn(t1, 12583039.0f)) << 23);
+    return __fmul_rn(__fmaf_rn(t4, t2, 1.0f), t5);
 }
 
-/// e^-x, the odds that a unit with pre-activation x is off, for x as near to 0 as +-87.3.
+/// e^-x, the odds that a unit is off, for x as near to 0 as +-87.3.
 __device__ inline float odds_off(float x) {
-    float a = -x;
-    a = a < EXP_MIN ? EXP_MIN : a;
-    a = -EXP_MIN < a ? -EXP_MIN : a;
-    return exp_within(a);
+    float t1 = -x < -87.3f ? -87.3f : -x;
+    float t2 = 87.3f < t1 ? 87.3f : t1;
+    float t3 = floorf(__fmul_rn(t2, 1.442695f));
+    float t4 = __fmaf_rn(t3, 0.00021219444f, __fmaf_rn(t3, -0.6933594f, t2));
+    float t5 = __fmaf_rn(__fmaf_rn(0.00194877f, t4, 0.0077922726f), t4, 0.041914992f);
+    float t6 = __fmaf_rn(__fmaf_rn(__fmaf_rn(t5, t4, 0.16661014f), t4, 0.50000584f), t4, 0.9999998f);
+    float t7 = __int_as_float(__float_as_int(__fadd_rn(t3, 12583039.0f)) << 23);
+    return __fmul_rn(__fmaf_rn(t6, t4, 1.0f), t7);
 }
 
-/// The sigmoid of x, within [0, 1], from the odds that belong to x.
+/// The sigmoid of x, from the odds that belong to x.
 __device__ inline float mean_of_odds(float x, float odds) {
-    float y = __fdiv_rn(1.0f, __fadd_rn(1.0f, odds));
-    return x < EXP_MIN ? 0.0f : y;
+    return x < -87.3f ? 0.0f : __fdiv_rn(1.0f, __fadd_rn(1.0f, odds));
 }
 
 /// 1/(1 + e^-x), within [0, 1].
-__device__ inline float sigmoid(float x) { return mean_of_odds(x, odds_off(x)); }
-
-/// ln(1 + t) for t within [0, 1], as 2 atanh(t/(2 + t)).
-__device__ inline float ln_1p(float t) {
-    float s = __fdiv_rn(t, __fadd_rn(2.0f, t));
-    float z = __fmul_rn(s, s);
-    float q = 0.2802446f;
-    q = __fmaf_rn(q, z, 0.27999142f);
-    q = __fmaf_rn(q, z, 0.400217f);
-    q = __fmaf_rn(q, z, 0.6666641f);
-    return __fmaf_rn(__fmul_rn(s, z), q, __fadd_rn(s, s));
+__device__ inline float sigmoid(float x) {
+    float t1 = -x < -87.3f ? -87.3f : -x;
+    float t2 = 87.3f < t1 ? 87.3f : t1;
+    float t3 = floorf(__fmul_rn(t2, 1.442695f));
+    float t4 = __fmaf_rn(t3, 0.00021219444f, __fmaf_rn(t3, -0.6933594f, t2));
+    float t5 = __fmaf_rn(__fmaf_rn(0.00194877f, t4, 0.0077922726f), t4, 0.041914992f);
+    float t6 = __fmaf_rn(__fmaf_rn(__fmaf_rn(t5, t4, 0.16661014f), t4, 0.50000584f), t4, 0.9999998f);
+    float t7 = __int_as_float(__float_as_int(__fadd_rn(t3, 12583039.0f)) << 23);
+    float t8 = __fdiv_rn(1.0f, __fadd_rn(1.0f, __fmul_rn(__fmaf_rn(t6, t4, 1.0f), t7)));
+    return x < -87.3f ? 0.0f : t8;
 }
 
-/// ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|).
+/// ln(1 + t) for t within [0, 1].
+__device__ inline float ln_1p(float t) {
+    float t1 = __fdiv_rn(t, __fadd_rn(2.0f, t));
+    float t2 = __fmul_rn(t1, t1);
+    float t3 = __fmaf_rn(__fmaf_rn(0.2802446f, t2, 0.27999142f), t2, 0.400217f);
+    return __fmaf_rn(__fmul_rn(t1, t2), __fmaf_rn(t3, t2, 0.6666641f), __fadd_rn(t1, t1));
+}
+
+/// ln(1 + e^x).
 __device__ inline float softplus(float x) {
-    float a = x < -x ? x : -x;
-    float e = exp_within(a < EXP_MIN ? EXP_MIN : a);
-    float t = a < EXP_MIN ? 0.0f : e;
-    return __fadd_rn(x < 0.0f ? 0.0f : x, ln_1p(t));
+    float t1 = x < -x ? x : -x;
+    bool t2 = t1 < -87.3f;
+    float t3 = t2 ? -87.3f : t1;
+    float t4 = floorf(__fmul_rn(t3, 1.442695f));
+    float t5 = __fmaf_rn(t4, 0.00021219444f, __fmaf_rn(t4, -0.6933594f, t3));
+    float t6 = __fmaf_rn(__fmaf_rn(0.00194877f, t5, 0.0077922726f), t5, 0.041914992f);
+    float t7 = __fmaf_rn(__fmaf_rn(__fmaf_rn(t6, t5, 0.16661014f), t5, 0.50000584f), t5, 0.9999998f);
+    float t8 = __int_as_float(__float_as_int(__fadd_rn(t4, 12583039.0f)) << 23);
+    float t9 = t2 ? 0.0f : __fmul_rn(__fmaf_rn(t7, t5, 1.0f), t8);
+    float t10 = __fdiv_rn(t9, __fadd_rn(2.0f, t9));
+    float t11 = __fmul_rn(t10, t10);
+    float t12 = __fmaf_rn(__fmaf_rn(0.2802446f, t11, 0.27999142f), t11, 0.400217f);
+    float t13 = __fmaf_rn(__fmul_rn(t10, t11), __fmaf_rn(t12, t11, 0.6666641f), __fadd_rn(t10, t10));
+    return __fadd_rn(x < 0.0f ? 0.0f : x, t13);
 }

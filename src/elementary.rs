@@ -1,8 +1,8 @@
 //! The elementary functions of an RBM: exp, σ, softplus and a logarithm in `f32`, the same bits on every machine.
 //!
 //! Each is one fixed sequence of IEEE-754 operations (fused multiply-add, division, rounding to an integer), written for
-//! any number of lanes and free of branches, which the CUDA kernels repeat operation by operation. A library's `exp` would
-//! give other bits on another machine.
+//! any number of lanes and free of branches; the CUDA kernels have the text that these functions print. A library's `exp`
+//! would give other bits on another machine.
 //!
 //! | function | greatest error over all finite `f32` | monotone |
 //! |---|---|---|
@@ -123,4 +123,36 @@ pub fn softplus(x: f32) -> f32 {
 /// ln(1 + t) for t within [0, 1]: with t = m - 1 the logarithm of a mantissa m within [1, 2].
 pub fn ln_1p(t: f32) -> f32 {
     ln_1p_lanes(One, t)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lanes::printed::{check, function};
+
+    #[test]
+    fn the_kernels_have_these_functions() {
+        check(
+            "elementary.cuh",
+            "// Printed by the functions of src/elementary.rs, which have the formulas: see src/lanes/printed.rs.\n",
+            &[
+                function("exp_within", "e^x for x within [-87.3, 88.72].", ["x"], |l, [x]| exp_within(l, x)),
+                function(
+                    "odds_off",
+                    "e^-x, the odds that a unit is off, for x as near to 0 as +-87.3.",
+                    ["x"],
+                    |l, [x]| odds_off_lanes(l, x),
+                ),
+                function(
+                    "mean_of_odds",
+                    "The sigmoid of x, from the odds that belong to x.",
+                    ["x", "odds"],
+                    |l, [x, odds]| mean_of_odds_lanes(l, x, odds),
+                ),
+                function("sigmoid", "1/(1 + e^-x), within [0, 1].", ["x"], |l, [x]| sigmoid_lanes(l, x)),
+                function("ln_1p", "ln(1 + t) for t within [0, 1].", ["t"], |l, [t]| ln_1p_lanes(l, t)),
+                function("softplus", "ln(1 + e^x).", ["x"], |l, [x]| softplus_lanes(l, x)),
+            ],
+        );
+    }
 }

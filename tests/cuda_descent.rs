@@ -234,12 +234,12 @@ const FAULTS: &[Fault] = &[
     Fault {
         name: "offsets from after the update",
         from: "float centre = rule.centre[at.visible];",
-        to: "float centre = rule.centre_of(at.visible);",
+        to: "float centre = centre_of(rule.visible_offset[at.visible]);",
         found: "not the CPU's",
     },
     Fault {
         name: "rare units that count from their offsets",
-        from: "return offset < RARE ? 0.0f : offset;",
+        from: "return offset < 0.001f ? 0.0f : offset;",
         to: "return offset;",
         found: "not the CPU's",
     },

@@ -158,8 +158,8 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "a division that is only nearly right",
-        from: "float y = __fdiv_rn(1.0f,",
-        to: "float y = __fdividef(1.0f,",
+        from: "0.0f : __fdiv_rn(1.0f,",
+        to: "0.0f : __fdividef(1.0f,",
         found: "not the CPU's",
     },
     Fault {

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     descent::{
         Pace, RuleState,
-        centring::{centre, centred, next_offset},
+        centring::{centre_of, centred, next_offset},
         decay::decayed,
         momentum::next_velocity,
         sparsity::pull,
@@ -100,7 +100,7 @@ impl CpuRule {
             to.clear();
             to.extend_from_slice(from);
         }
-        centres.iter_mut().flat_map(Row::units_mut).for_each(|offset| *offset = centre(One, *offset));
+        centres.iter_mut().flat_map(Row::units_mut).for_each(|offset| *offset = centre_of(One, *offset));
         // There is no pull on what is no unit.
         let means = hidden_mean.iter().flat_map(Row::units).take(shape.n_hidden());
         for (shift, &mean) in of_data.iter_mut().flat_map(Row::units_mut).zip(means) {

@@ -37,7 +37,7 @@ impl Default for Centring {
 
 /// The offset that a visible unit counts from.
 #[inline(always)]
-pub(crate) fn centre<L: Lanes>(l: L, offset: L::F) -> L::F {
+pub(crate) fn centre_of<L: Lanes>(l: L, offset: L::F) -> L::F {
     l.select(l.less(offset, l.splat(RARE)), l.splat(0.0), offset)
 }
 

@@ -15,7 +15,13 @@ pub(crate) fn decayed<L: Lanes>(l: L, weight: L::F, pace: Pace) -> L::F {
     if !pace.decays() {
         return weight;
     }
-    let (weight, shrink) = (settled(l, l.mul(weight, l.splat(pace.keep))), l.splat(pace.shrink));
+    shrunk(l, weight, l.splat(pace.keep), l.splat(pace.shrink))
+}
+
+/// The part `keep` of a weight, nearer to 0 by `shrink`.
+#[inline(always)]
+pub(crate) fn shrunk<L: Lanes>(l: L, weight: L::F, keep: L::F, shrink: L::F) -> L::F {
+    let weight = settled(l, l.mul(weight, keep));
     let taken = l.smaller(shrink, l.larger(l.negate(shrink), weight));
     l.add(weight, l.negate(taken))
 }

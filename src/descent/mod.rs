@@ -212,3 +212,60 @@ const LEAST: f32 = 1e-30;
 pub(crate) fn settled<L: Lanes>(l: L, x: L::F) -> L::F {
     l.select(l.less(l.larger(x, l.negate(x)), l.splat(LEAST)), l.splat(0.0), x)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{centring, decay, momentum, slide, sparsity};
+    use crate::lanes::printed::{check, function};
+
+    #[test]
+    fn the_kernels_have_these_functions() {
+        check(
+            "rules.cuh",
+            "// Printed by the functions of src/descent/, which have the formulas: see src/lanes/printed.rs.\n",
+            &[
+                function("slide", "x on its way to another number.", ["x", "to", "rate"], |l, [x, to, rate]| {
+                    slide(l, x, to, rate)
+                }),
+                function(
+                    "centre_of",
+                    "What a visible unit with this offset counts from.",
+                    ["offset"],
+                    |l, [offset]| centring::centre_of(l, offset),
+                ),
+                function(
+                    "centred",
+                    "The gradient of weights with a visible unit that counts from centre.",
+                    ["gradient", "centre", "slope"],
+                    |l, [gradient, centre, slope]| centring::centred(l, gradient, centre, slope),
+                ),
+                function(
+                    "next_offset",
+                    "An offset after an update whose rows have this mean.",
+                    ["offset", "mean", "rate"],
+                    |l, [offset, mean, rate]| centring::next_offset(l, offset, mean, rate),
+                ),
+                function(
+                    "pull",
+                    "What sparsity takes from hidden means.",
+                    ["mean", "target", "cost"],
+                    |l, [mean, target, cost]| sparsity::pull(l, mean, target, cost),
+                ),
+                function(
+                    "shrunk",
+                    "The part keep of a weight, nearer to 0 by shrink.",
+                    ["weight", "keep", "shrink"],
+                    |l, [weight, keep, shrink]| decay::shrunk(l, weight, keep, shrink),
+                ),
+                function(
+                    "next_velocity",
+                    "The velocity after an update.",
+                    ["velocity", "momentum", "lr", "gradient"],
+                    |l, [velocity, momentum, lr, gradient]| {
+                        momentum::next_velocity(l, velocity, momentum, lr, gradient)
+                    },
+                ),
+            ],
+        );
+    }
+}

@@ -263,6 +263,8 @@ impl Wide for Portable {
 }
 
 pub(crate) mod isa;
+#[cfg(test)]
+pub(crate) mod printed;
 pub(crate) mod threads;
 #[cfg(target_arch = "x86_64")]
 mod x86;
