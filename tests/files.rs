@@ -4,6 +4,7 @@ use harmonium::{
     Dataset, Rbm, Result, Shape, Values,
     formats::{
         self,
+        fasta::{Alphabet, read_fasta},
         idx::read_idx,
         mnist::{self, Split},
         npy::read_npy,
@@ -177,6 +178,68 @@ fn npy_versions_and_spellings() {
     }
 }
 
+// FASTA
+
+/// The units that are on in a row.
+fn on(data: &Dataset, row: usize) -> Vec<usize> {
+    (0..data.units()).filter(|&unit| data.rows().bit(row, unit)).collect()
+}
+
+#[test]
+fn sequences_have_one_unit_of_each_site_on() {
+    let text = b">first one\r\n-AC\r\ng u\r\n\n>second\n.tCNA";
+    let family = read_fasta(&text[..], "file.x").unwrap();
+    assert_eq!((family.alphabet(), family.sites(), family.n_unknown()), (Alphabet::Rna, 5, 1));
+    assert_eq!(family.names(), ["first one", "second"]);
+    assert_eq!((family.sequence(0), family.sequence(1)), ("-ACGU", "-TCNA"));
+    let data = family.into_dataset().unwrap();
+    assert_eq!((on(&data, 0), on(&data, 1)), (vec![0, 6, 12, 18, 24], vec![0, 9, 12, 15, 21]));
+    let images = formats::read_within(&text[..], "file.x", 200).unwrap();
+    assert_eq!((images.rows, images.img_shape), (data, None));
+    #[cfg(feature = "gzip")]
+    assert_eq!(read_fasta(&gzip::gzip(&text[..])[..], "file.x").unwrap().sequence(0), "-ACGU");
+}
+
+#[test]
+fn the_alphabet_is_that_of_the_letters() {
+    for (sequences, alphabet, letters) in [
+        ("ACGT", Alphabet::Dna, 5),
+        ("ACG-", Alphabet::Dna, 5),
+        ("acgun", Alphabet::Rna, 5),
+        ("NNNAC", Alphabet::Protein, 21),
+        ("ACGTL", Alphabet::Protein, 21),
+        ("MKVX*", Alphabet::Protein, 21),
+        ("-----", Alphabet::Dna, 5),
+    ] {
+        let family = read_fasta(format!(">\n{sequences}\n").as_bytes(), "file.x").unwrap();
+        assert_eq!((family.alphabet(), family.sites()), (alphabet, sequences.len()), "{sequences}");
+        assert_eq!(family.into_dataset().unwrap().units(), sequences.len() * letters, "{sequences}");
+    }
+}
+
+#[test]
+fn what_is_no_alignment_is_refused() {
+    for (text, says) in [
+        (">a\nAC\n>b\nA\n", "aligned sequences, 2 letters in each as in the first one, found 1 in sequence 2"),
+        (">a\n>b\nA\n", "at least one letter in each sequence, found none in sequence 1"),
+        (">a\nA\n>b\n", "at least one letter in each sequence, found none in sequence 2"),
+        (">a", "at least one letter in each sequence, found none in sequence 1"),
+        (">a\nAC7\n", "letters, -, . or * in sequences, found 7 as letter 3 of sequence 1"),
+        (">a\nA>C\n", "letters, -, . or * in sequences, found > as letter 2 of sequence 1"),
+        ("ACGT\n", "a FASTA file, which begins with >, found a file that begins with [41]"),
+        ("", "a FASTA file, which begins with >, found nothing"),
+    ] {
+        fails(read_fasta(text.as_bytes(), "file.x"), &[says]);
+    }
+    let text = format!(">name\n{}\n", "MKVL".repeat(100));
+    assert!(formats::read_within(text.as_bytes(), "file.x", 8804).is_ok());
+    fails(
+        formats::read_within(text.as_bytes(), "file.x", 8803),
+        &["at most 8803 bytes", "1 sequences of 400 letters, 8804"],
+    );
+    fails(formats::read_within(text.as_bytes(), "file.x", 100), &["at most 100 bytes", "400 letters and more"]);
+}
+
 // Recognised by the first bytes
 
 #[test]
@@ -210,7 +273,7 @@ fn what_has_no_format_is_refused() {
         (b"\x93NUM", "a file that begins with [93, 4e, 55, 4d]"),
         (b"\x89PNG\r\n\x1a\n", "a file that begins with [89, 50, 4e, 47, 0d, 0a]"),
     ] {
-        let expected = "file.x: expected an IDX file, gzipped or not, or an npy file, found ";
+        let expected = "file.x: expected an IDX file, or an npy file, or a FASTA file, gzipped or not, found ";
         let text = formats::read_within(bytes, "file.x", 100).unwrap_err().to_string();
         assert_eq!(text, format!("{expected}{found}"));
     }

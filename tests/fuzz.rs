@@ -72,6 +72,11 @@ fn idx() {
 }
 
 #[test]
+fn fasta() {
+    fuzz("fasta", fuzzing::fasta::run, 20_000);
+}
+
+#[test]
 fn npy() {
     fuzz("npy", fuzzing::npy::run, 20_000);
 }

@@ -3,7 +3,7 @@
 //! Only type 0x08, eight bits unsigned, is read: it is what every published IDX data set holds. With feature `gzip` a gzipped
 //! stream is recognised by its first two bytes and unpacked while it is read.
 
-use super::Images;
+use super::{Images, unpacked};
 use crate::{
     dataset::Dataset,
     error::{Error, Result},
@@ -13,9 +13,6 @@ use std::io::Read;
 
 /// The most bytes that [`read_idx`] reads, 4 GiB: some 90 times MNIST. A gzipped stream cannot unpack to more.
 pub const MAX_BYTES: u64 = 1 << 32;
-
-/// The first two bytes of a gzipped stream.
-pub(super) const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// The contents of an IDX file.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,24 +37,11 @@ pub fn read_idx(reader: impl Read, source_name: &str) -> Result<Idx> {
 ///
 /// # Errors
 /// Those of [`read_idx`].
-pub fn read_idx_within(mut reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Idx> {
-    let start = read_exactly(&mut reader, 2, "IDX header", source_name)?;
-    let packed = start == GZIP;
-    let whole = start.as_slice().chain(reader);
-    if packed { read_packed(whole, source_name, max_bytes) } else { read_plain(whole, source_name, max_bytes) }
+pub fn read_idx_within(reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Idx> {
+    unpacked(reader, source_name, |reader| read_plain(reader, source_name, max_bytes))
 }
 
-#[cfg(feature = "gzip")]
-fn read_packed(reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Idx> {
-    read_plain(flate2::read::MultiGzDecoder::new(reader), source_name, max_bytes)
-}
-
-#[cfg(not(feature = "gzip"))]
-fn read_packed(_: impl Read, source_name: &str, _: u64) -> Result<Idx> {
-    Err(format_error(source_name, "an IDX file, or harmonium with its feature `gzip`", "a gzipped file"))
-}
-
-fn read_plain(mut reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Idx> {
+fn read_plain(mut reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Idx> {
     let magic = read_exactly(&mut reader, 4, "IDX header", source_name)?;
     if magic[..2] != [0, 0] {
         return Err(format_error(

@@ -2,12 +2,14 @@
 //!
 //! | module | files | rows |
 //! |---|---|---|
-//! | [`idx`] | IDX, gzipped or not | the first dimension counts them |
+//! | [`idx`] | IDX | the first dimension counts them |
 //! | [`npy`] | NumPy's arrays of two dimensions | as in the array |
+//! | [`fasta`] | aligned sequences of RNA, DNA or proteins | a sequence each, a unit for each letter of each site |
 //! | [`mnist`] | a folder of IDX files under MNIST's names | its training, validation or test rows |
 //!
-//! A new format is one module that reads it as [`Images`] and one line of the table `FORMATS` in this file.
+//! With feature `gzip` each file may be gzipped. A new format is one module that reads it as [`Images`] and one line of the table `FORMATS` in this file.
 
+pub mod fasta;
 pub mod idx;
 pub mod mnist;
 pub mod npy;
@@ -27,16 +29,20 @@ use std::{
 /// A format whose files hold rows.
 struct Format {
     name: &'static str,
-    /// The bytes with which its files begin, one of these.
-    starts: &'static [&'static [u8]],
+    /// The bytes with which its files begin.
+    start: &'static [u8],
     /// Reads a stream, which has a name in errors, in at most so many bytes of memory.
     read: fn(&mut dyn Read, &str, u64) -> Result<Images>,
 }
 
-const FORMATS: [Format; 2] = [
-    Format { name: "an IDX file, gzipped or not", starts: &[&[0, 0], &idx::GZIP], read: idx::read_images },
-    Format { name: "an npy file", starts: &[&npy::MAGIC], read: npy::read_images },
+const FORMATS: [Format; 3] = [
+    Format { name: "an IDX file", start: &[0, 0], read: idx::read_images },
+    Format { name: "an npy file", start: &npy::MAGIC, read: npy::read_images },
+    Format { name: "a FASTA file", start: &fasta::START, read: fasta::read_images },
 ];
+
+/// The first two bytes of a gzipped stream.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// What a file of data holds. Later versions may find more in it.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,20 +92,40 @@ fn open_file(path: &Path, max_bytes: u64) -> Result<Images> {
 ///
 /// # Errors
 /// Those of [`open`].
-pub fn read_within(mut reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Images> {
-    let longest = FORMATS.iter().flat_map(|format| format.starts).map(|start| start.len()).max().unwrap_or(0);
+pub fn read_within(reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Images> {
+    unpacked(reader, source_name, |mut reader| {
+        let longest = FORMATS.iter().map(|format| format.start.len()).max().unwrap_or(0);
+        let start = beginning(&mut reader, longest, source_name)?;
+        let Some(format) = FORMATS.iter().find(|format| start.starts_with(format.start)) else {
+            let expected = format!("{}, gzipped or not", FORMATS.map(|format| format.name).join(", or "));
+            return Err(format_error(source_name, expected, format!("a file that begins with {start:02x?}")));
+        };
+        let images = (format.read)(&mut start.as_slice().chain(reader), source_name, max_bytes)?;
+        match images.rows.len() {
+            0 => Err(format_error(source_name, "at least one row", "none")),
+            _ => Ok(images),
+        }
+    })
+}
+
+/// The first bytes of a stream, fewer where it ends before.
+fn beginning(reader: &mut dyn Read, len: usize, source_name: &str) -> Result<Vec<u8>> {
     let mut start = Vec::new();
-    let came = reader.by_ref().take(longest as u64).read_to_end(&mut start);
-    came.map_err(|problem| stream_error(source_name, problem))?;
-    let Some(format) = FORMATS.iter().find(|format| format.starts.iter().any(|bytes| start.starts_with(bytes))) else {
-        let expected = FORMATS.map(|format| format.name).join(", or ");
-        return Err(format_error(source_name, expected, format!("a file that begins with {start:02x?}")));
-    };
-    let images = (format.read)(&mut start.as_slice().chain(reader), source_name, max_bytes)?;
-    match images.rows.len() {
-        0 => Err(format_error(source_name, "at least one row", "none")),
-        _ => Ok(images),
+    reader.take(len as u64).read_to_end(&mut start).map_err(|problem| stream_error(source_name, problem))?;
+    Ok(start)
+}
+
+/// What `read` makes of a stream, unpacked if it is gzipped.
+fn unpacked<T>(mut reader: impl Read, source_name: &str, read: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
+    let start = beginning(&mut reader, GZIP.len(), source_name)?;
+    let mut whole = start.as_slice().chain(reader);
+    if start != GZIP {
+        return read(&mut whole);
     }
+    #[cfg(feature = "gzip")]
+    return read(&mut flate2::read::MultiGzDecoder::new(whole));
+    #[cfg(not(feature = "gzip"))]
+    Err(format_error(source_name, "a file that is not gzipped, or harmonium with its feature `gzip`", "a gzipped one"))
 }
 
 impl Dataset {

@@ -3,6 +3,7 @@
 
 pub mod checkpoint;
 pub mod differential;
+pub mod fasta;
 pub mod idx;
 pub mod model;
 pub mod npy;

@@ -48,7 +48,7 @@ pub enum Command {
 pub struct Sample {
     /// A model file, as train writes it.
     pub model: PathBuf,
-    /// Where the chains start: a folder with MNIST's IDX files (test rows, where there are any), or one IDX or npy file.
+    /// Where the chains start: a folder with MNIST's IDX files (test rows, where there are any), or one IDX, npy or FASTA file.
     #[arg(long, value_name = "PATH", default_value = DATA)]
     pub data: PathBuf,
     /// Chains: pictures from left to right.
@@ -77,7 +77,7 @@ pub struct Sample {
 pub struct Evaluate {
     /// A model file, as train writes it.
     pub model: PathBuf,
-    /// A folder with MNIST's IDX files, or one IDX or npy file, of which all rows are taken.
+    /// A folder with MNIST's IDX files, or one IDX, npy or FASTA file, of which all rows are taken.
     #[arg(long, value_name = "PATH", default_value = DATA)]
     pub data: PathBuf,
     /// Which rows of a folder: its first 50 000 training rows, those behind them, or its test rows [default: test].
@@ -87,7 +87,7 @@ pub struct Evaluate {
     #[arg(long, value_name = "ROWS", value_parser = at_least::<1>)]
     pub limit: Option<usize>,
     /// The rows that the model was trained on, for annealing's base rate and the chains that reverse runs start from: a folder
-    /// with MNIST's IDX files (its first 50 000 training rows), or one IDX or npy file [default: the training rows of a folder
+    /// with MNIST's IDX files (its first 50 000 training rows), or one IDX, npy or FASTA file [default: the training rows of a folder
     /// as --data; of a file the rows that are evaluated, with a notice].
     #[arg(long, value_name = "PATH")]
     pub train: Option<PathBuf>,
@@ -118,7 +118,7 @@ pub struct Evaluate {
 pub struct Diagnose {
     /// A model file, as train writes it.
     pub model: PathBuf,
-    /// Where half of the chains start: a folder with MNIST's IDX files (test rows, where there are any), or one IDX or npy
+    /// Where half of the chains start: a folder with MNIST's IDX files (test rows, where there are any), or one IDX, npy or FASTA
     /// file.
     #[arg(long, value_name = "PATH", default_value = DATA)]
     pub data: PathBuf,

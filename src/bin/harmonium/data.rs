@@ -101,7 +101,7 @@ fn with_advice(path: &Path, option: &str, problem: Error) -> Error {
     };
     Error::Format {
         source_name: path.display().to_string(),
-        expected: format!("{}, or an IDX or npy file", mnist::EXPECTED),
+        expected: format!("{}, or an IDX, npy or FASTA file", mnist::EXPECTED),
         found: format!("{found}; put them there or say {option} PATH"),
     }
 }

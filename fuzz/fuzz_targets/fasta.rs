@@ -1,0 +1,9 @@
+#![no_main]
+#![allow(dead_code)]
+
+#[path = "../../tests/oracle/canonical.rs"]
+mod canonical;
+#[path = "../../tests/fuzzing/mod.rs"]
+mod fuzzing;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzzing::fasta::run(bytes));

@@ -1,0 +1,253 @@
+//! FASTA: aligned sequences of RNA, DNA or proteins, a unit for each letter that a site can have.
+//!
+//! | [`Alphabet`] | letters, in the order of their units | taken for it |
+//! |---|---|---|
+//! | `Rna` | `-ACGU` | sequences of nucleotides, some of them U |
+//! | `Dna` | `-ACGT` | other sequences of nucleotides |
+//! | `Protein` | `-ACDEFGHIKLMNPQRSTVWY` | all others |
+//!
+//! Row r has sites × letters values: unit s·letters + l is 1 where sequence r has letter l at site s, so one unit of each site
+//! is on. Sequences are nucleotides where every letter is a code of theirs (A, C, G, T, U and the ambiguous R, Y, S, W, K, M, B,
+//! D, H, V, N) and at least half of the letters are A, C, G, T or U. Then:
+//!
+//! - lower case counts as upper case, `.` as the gap `-`, and T and U are the same nucleotide;
+//! - other letters, and `*`, stand for what is not known, or not known exactly: they count as gaps, and
+//!   [`Alignment::n_unknown`] says how many there were;
+//! - blanks and line breaks within a sequence count for nothing; any other character is an error;
+//! - all sequences have the same number of sites, or the first one that has not is an error.
+//!
+//! With feature `gzip` a gzipped stream is recognised by its first two bytes and unpacked while it is read.
+
+use super::{Images, unpacked};
+use crate::{
+    dataset::Dataset,
+    error::{Error, Result},
+    storage::{format_error, stream_error},
+};
+use std::io::{BufRead, BufReader, Read};
+
+/// What a FASTA file begins with.
+pub const START: [u8; 1] = *b">";
+/// The longest name that is kept, in bytes; what follows is left out.
+const LONGEST_NAME: usize = 1 << 16;
+
+/// Which letters a site can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Alphabet {
+    /// A gap or one of four nucleotides, with uracil.
+    Rna,
+    /// A gap or one of four nucleotides, with thymine.
+    Dna,
+    /// A gap or one of twenty amino acids.
+    Protein,
+}
+
+impl Alphabet {
+    /// The letters, in the order of their units.
+    pub fn letters(self) -> &'static str {
+        match self {
+            Self::Rna => "-ACGU",
+            Self::Dna => "-ACGT",
+            Self::Protein => "-ACDEFGHIKLMNPQRSTVWY",
+        }
+    }
+
+    /// The alphabet of sequences in which each capital letter occurs so often.
+    fn of(counts: &[u64; 26]) -> Self {
+        let sum = |letters: &str| letters.bytes().map(|letter| counts[usize::from(letter - b'A')]).sum::<u64>();
+        let (all, exact) = (counts.iter().sum::<u64>(), sum("ACGTU"));
+        if exact + sum("RYSWKMBDHVN") < all || 2 * exact < all {
+            Self::Protein
+        } else if sum("U") > 0 {
+            Self::Rna
+        } else {
+            Self::Dna
+        }
+    }
+
+    /// The number of a letter's unit, if it is one of the alphabet.
+    fn unit(self, letter: u8) -> Option<usize> {
+        let letter = match (self, letter) {
+            (Self::Rna, b'T') => b'U',
+            (Self::Dna, b'U') => b'T',
+            _ => letter,
+        };
+        self.letters().bytes().position(|one| one == letter)
+    }
+}
+
+/// Aligned sequences.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alignment {
+    names: Vec<String>,
+    /// Capital letters and gaps, a row for each sequence.
+    letters: Vec<u8>,
+    sites: usize,
+    alphabet: Alphabet,
+}
+
+/// Reads a FASTA file, gzipped or not; `source_name` is its name in errors.
+///
+/// # Errors
+/// [`Error::Format`] if the stream is no file as the module describes; [`Error::File`] if it cannot be read.
+///
+/// ```
+/// use harmonium::formats::fasta::{Alphabet, read_fasta};
+///
+/// let family = read_fasta(&b">one\nGA-U\n>two\ngnAU\n"[..], "family.fasta")?;
+/// assert_eq!((family.alphabet(), family.sites(), family.n_unknown()), (Alphabet::Rna, 4, 1));
+/// assert_eq!(family.sequence(1), "GNAU");
+/// let rows = family.into_dataset()?;
+/// assert_eq!((rows.len(), rows.units()), (2, 20));
+/// # Ok::<(), harmonium::Error>(())
+/// ```
+pub fn read_fasta(reader: impl Read, source_name: &str) -> Result<Alignment> {
+    read_fasta_within(reader, source_name, isize::MAX as u64)
+}
+
+/// [`read_fasta`] with a limit: sequences that take more than `max_bytes` of memory, as they are and as rows, are refused.
+///
+/// # Errors
+/// Those of [`read_fasta`].
+pub fn read_fasta_within(reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Alignment> {
+    unpacked(reader, source_name, |reader| read_plain(reader, source_name, max_bytes))
+}
+
+fn read_plain(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Alignment> {
+    let fail = |expected: &str, found: String| format_error(source_name, expected, found);
+    let mut reader = BufReader::new(reader);
+    let (mut names, mut letters, mut counts) = (Vec::<Vec<u8>>::new(), Vec::new(), [0; 26]);
+    // Sites of the first sequence, where it has ended; letters before the sequence that is read; bytes of names.
+    let (mut sites, mut before, mut named) = (None, 0, 0_u64);
+    let (mut in_name, mut at_start) = (false, true);
+    let mut ended = |number: usize, length: usize| {
+        let expected = *sites.get_or_insert(length);
+        match length == expected && length > 0 {
+            true => Ok(()),
+            false if length == 0 => {
+                Err(fail("at least one letter in each sequence", format!("none in sequence {number}")))
+            }
+            false => {
+                let found = format!("{length} in sequence {number}");
+                Err(fail(&format!("aligned sequences, {expected} letters in each as in the first one"), found))
+            }
+        }
+    };
+    loop {
+        let bytes = reader.fill_buf().map_err(|problem| stream_error(source_name, problem))?;
+        if bytes.is_empty() {
+            break;
+        }
+        let n = bytes.len();
+        for &byte in bytes {
+            match byte {
+                b'\n' => (in_name, at_start) = (false, true),
+                _ if in_name => {
+                    let name = names.last_mut().expect("a name has begun");
+                    if byte != b'\r' && name.len() < LONGEST_NAME {
+                        name.push(byte);
+                        named += 1;
+                    }
+                }
+                b'>' if at_start => {
+                    if !names.is_empty() {
+                        ended(names.len(), letters.len() - before)?;
+                    }
+                    (in_name, before) = (true, letters.len());
+                    names.push(Vec::new());
+                }
+                b'\r' | b' ' | b'\t' => {}
+                _ if names.is_empty() => {
+                    return Err(fail(
+                        "a FASTA file, which begins with >",
+                        format!("a file that begins with [{byte:02x}]"),
+                    ));
+                }
+                b'-' | b'.' | b'*' | b'A'..=b'Z' | b'a'..=b'z' => {
+                    let letter = if byte == b'.' { b'-' } else { byte.to_ascii_uppercase() };
+                    if letter.is_ascii_alphabetic() {
+                        counts[usize::from(letter - b'A')] += 1;
+                    }
+                    letters.push(letter);
+                    at_start = false;
+                }
+                _ => {
+                    let shown = char::from(byte).escape_default();
+                    let place = format!("letter {} of sequence {}", letters.len() - before + 1, names.len());
+                    return Err(fail("letters, -, . or * in sequences", format!("{shown} as {place}")));
+                }
+            }
+        }
+        reader.consume(n);
+        // Every letter becomes five units at least.
+        if (6 * letters.len() as u64).saturating_add(named) > max_bytes {
+            let expected = format!("sequences that take at most {max_bytes} bytes of memory");
+            return Err(fail(&expected, format!("{} letters and more", letters.len())));
+        }
+    }
+    if names.is_empty() {
+        return Err(fail("a FASTA file, which begins with >", "nothing".into()));
+    }
+    ended(names.len(), letters.len() - before)?;
+    let (alphabet, sites) = (Alphabet::of(&counts), sites.expect("a sequence has ended"));
+    let needed = (letters.len() as u64).saturating_mul(1 + alphabet.letters().len() as u64).saturating_add(named);
+    if needed > max_bytes {
+        let expected = format!("sequences that take at most {max_bytes} bytes of memory");
+        return Err(fail(&expected, format!("{} sequences of {sites} letters, {needed} bytes", names.len())));
+    }
+    let names = names.into_iter().map(|name| String::from_utf8_lossy(&name).into_owned()).collect();
+    Ok(Alignment { names, letters, sites, alphabet })
+}
+
+impl Alignment {
+    /// The letters that a site can have.
+    pub fn alphabet(&self) -> Alphabet {
+        self.alphabet
+    }
+
+    /// How many letters each sequence has, gaps included.
+    pub fn sites(&self) -> usize {
+        self.sites
+    }
+
+    /// What stands behind the > of each sequence.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// A sequence in capital letters and gaps.
+    ///
+    /// # Panics
+    /// Where there is no such sequence.
+    pub fn sequence(&self, number: usize) -> &str {
+        std::str::from_utf8(&self.letters[number * self.sites..][..self.sites]).expect("letters are ASCII")
+    }
+
+    /// How many letters are none of the alphabet, and so count as gaps.
+    pub fn n_unknown(&self) -> usize {
+        self.letters.iter().filter(|&&letter| self.alphabet.unit(letter).is_none()).count()
+    }
+
+    /// The sequences as rows of sites × letters bits, one of each site on.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where a row would have more values than can be counted.
+    pub fn into_dataset(self) -> Result<Dataset> {
+        let states = self.alphabet.letters().len();
+        let units = self.sites.checked_mul(states).ok_or_else(|| Error::Argument {
+            what: "sites",
+            expected: "rows that can be counted".into(),
+            found: format!("{} sites of {states} letters", self.sites),
+        })?;
+        let mut values = vec![0; self.letters.len() * states];
+        for (&letter, site) in self.letters.iter().zip(values.chunks_exact_mut(states)) {
+            site[self.alphabet.unit(letter).unwrap_or(0)] = 255;
+        }
+        Dataset::from_u8(values, units)
+    }
+}
+
+/// A FASTA file as rows, for the table of formats.
+pub(super) fn read_images(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Images> {
+    Ok(Images { rows: read_fasta_within(reader, source_name, max_bytes)?.into_dataset()?, img_shape: None })
+}
