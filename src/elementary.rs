@@ -1,4 +1,4 @@
-//! The elementary functions of an RBM: exp, σ, softplus and a logarithm in `f32`, the same bits on every machine.
+//! The elementary functions of an RBM: exp, σ, softplus, a logarithm and normal draws in `f32`, the same bits on every machine.
 //!
 //! Each is one fixed sequence of IEEE-754 operations (fused multiply-add, division, rounding to an integer), written for
 //! any number of lanes and free of branches; the CUDA kernels have the text that these functions print. A library's `exp`
@@ -10,11 +10,15 @@
 //! | [`sigmoid`] | 2.5 ulp ([`SIGMOID_ULP`]) | yes |
 //! | [`softplus`] | 3.25 ulp ([`SOFTPLUS_ULP`]) | but for 4 ulp: where x < y, sp(x) is at most 4 ulp above sp(y) |
 //! | [`ln_1p`] | 2.25 ulp ([`LN_1P_ULP`]) within [0, 1] | not promised |
+//! | [`normal`] | [`NORMAL_ERROR`] times the greater one of 1 and \|z\| | not promised |
 //!
 //! Where the true value is below e^-87.3 = 1.215e-38, just above the smallest normal number, the result is exactly 0: no
 //! subnormal number is ever made. NaN goes in and comes out. `tests/elementary.rs` holds them to these bounds.
 
-use crate::lanes::{Lanes, One};
+use crate::{
+    lanes::{Lanes, One},
+    uniforms::end_distance,
+};
 
 /// Greatest error of [`exp`] in units in the last place of the result.
 pub const EXP_ULP: f64 = 1.7;
@@ -24,6 +28,9 @@ pub const SIGMOID_ULP: f64 = 2.5;
 pub const SOFTPLUS_ULP: f64 = 3.25;
 /// Greatest error of [`ln_1p`] in units in the last place of the result.
 pub const LN_1P_ULP: f64 = 2.25;
+
+/// Greatest error of [`normal`], in multiples of the greater one of 1 and |z|.
+pub const NORMAL_ERROR: f64 = 3.0 / 8_388_608.0;
 
 /// Where e^x is still a normal number on the one side and finite on the other.
 const EXP_MIN: f32 = -87.3;
@@ -35,6 +42,25 @@ const LN_2_LOW: f32 = -2.121_944_4e-4;
 const EXP: [f32; 6] = [0.999_999_8, 0.500_005_84, 0.166_610_14, 0.041_914_992, 0.007_792_272_6, 0.001_948_77];
 /// (2·atanh(√z)/√z - 2)/z on (0, 1/9], minimax.
 const ATANH: [f32; 4] = [0.666_664_1, 0.400_217, 0.279_991_42, 0.280_244_6];
+
+/// Φ⁻¹(½ + q)/q on [0, ⅜] in q² - 0.0703125, and -Φ⁻¹(d)/s in 1/s - 0.3203125, s = √(-2·ln d), for d within [2^-33, ⅛]; minimax in
+/// relative error. Counted from the middle powers stay small, and so does what rounding does to them.
+const NORMAL_CENTRE: [f32; 9] =
+    [2.726_665, 3.759_873_2, 11.265_303, 42.121_643, 175.018_98, 749.690_5, 3_385.108_4, 22_173.68, 113_157.46];
+const NORMAL_TAIL: [f32; 9] = [
+    0.776_849_45,
+    -1.112_749_6,
+    -0.915_851_5,
+    0.700_488_9,
+    -0.748_57,
+    0.959_678_05,
+    -1.462_747_1,
+    3.781_356_6,
+    -8.206_334,
+];
+const NORMAL_MIDDLES: [f32; 2] = [0.070_312_5, 0.320_312_5];
+/// Where the one takes over from the other.
+const NORMAL_BORDER: f32 = 0.125;
 
 /// e^x for x within [EXP_MIN, EXP_MAX].
 ///
@@ -101,6 +127,21 @@ pub(crate) fn ln_1p_lanes<L: Lanes>(l: L, t: L::F) -> L::F {
     l.mul_add(l.mul(s, z), polynomial(l, &ATANH, z), l.add(s, s))
 }
 
+/// Φ⁻¹ of the number that is this far, from 2^-33 to ½, from the lower end of the unit interval or, where `upper` holds, from the
+/// upper one.
+#[inline(always)]
+pub(crate) fn normal_lanes<L: Lanes>(l: L, distance: L::F, upper: L::M) -> L::F {
+    let q = l.add(l.splat(0.5), l.negate(distance));
+    let centre = l.mul(q, polynomial(l, &NORMAL_CENTRE, l.mul_add(q, q, l.splat(-NORMAL_MIDDLES[0]))));
+    let n = l.exponent(distance);
+    let log = ln_1p_lanes(l, l.add(l.mantissa(distance), l.splat(-1.0)));
+    let log = l.mul_add(n, l.splat(LN_2_HIGH), l.mul_add(n, l.splat(LN_2_LOW), log));
+    let s = l.sqrt(l.mul(l.splat(-2.0), log));
+    let tail = l.mul(s, polynomial(l, &NORMAL_TAIL, l.add(l.div(l.splat(1.0), s), l.splat(-NORMAL_MIDDLES[1]))));
+    let z = l.select(l.less(distance, l.splat(NORMAL_BORDER)), tail, centre);
+    l.select(upper, z, l.negate(z))
+}
+
 /// e^x: 0 below -87.3, +∞ above 88.72, NaN for NaN.
 pub fn exp(x: f32) -> f32 {
     exp_lanes(One, x)
@@ -125,10 +166,58 @@ pub fn ln_1p(t: f32) -> f32 {
     ln_1p_lanes(One, t)
 }
 
+/// z = Φ⁻¹(u) with u = (x + ½)·2^-32: what a number x of the generator stands for where a normal one is wanted, of mean 0 and
+/// variance 1.
+///
+/// z lies within ± 6.34. It is made from the distance of u to the nearer end of the unit interval, rounded to `f32`.
+///
+/// ```
+/// use harmonium::elementary::normal;
+///
+/// assert_eq!(normal(0), -normal(u32::MAX));
+/// assert!((normal(0xd762_5e89) - 1.0).abs() < 1e-6);
+/// ```
+pub fn normal(x: u32) -> f32 {
+    let upper = x > u32::MAX / 2;
+    normal_lanes(One, end_distance(x, upper), upper)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lanes::printed::{check, function};
+    use crate::{
+        Isa,
+        lanes::{
+            LANES, Vector, dispatch,
+            printed::{check, function},
+        },
+        uniforms::{Purpose, Uniforms},
+    };
+    use rand_core::Rng;
+
+    dispatch! {
+        /// Normal numbers, from the generator's `state` on.
+        fn normals(|l| state: u64, out: &mut [Vector]) {
+            let mut draws = l.states(state);
+            for vector in out {
+                let x = l.draw(&mut draws);
+                let upper = l.less(l.splat(0.5 - f32::EPSILON / 4.0), l.unit_interval(x));
+                l.store(normal_lanes(l, l.end_distance(x, upper), upper), vector);
+            }
+        }
+    }
+
+    #[test]
+    fn vectors_give_the_same_normal_numbers() {
+        let draws = Uniforms::new(3, Purpose::Sampling);
+        let mut generator = draws.generator();
+        let expected: Vec<u32> = (0..20_000 * LANES).map(|_| normal(generator.next_u32()).to_bits()).collect();
+        for isa in Isa::available() {
+            let mut found = vec![[0.0; LANES]; 20_000];
+            normals(isa, draws.state(), &mut found);
+            assert!(found.as_flattened().iter().map(|z| z.to_bits()).eq(expected.iter().copied()), "{isa}");
+        }
+    }
 
     #[test]
     fn the_kernels_have_these_functions() {

@@ -1,4 +1,4 @@
-//! exp, σ, softplus and ln(1 + t): held to the bounds that their documentation states, and the same bits in every vector kernel.
+//! exp, σ, softplus, ln(1 + t) and normal draws: held to the bounds that their documentation states, and the same bits in every vector kernel.
 //!
 //! Over about a million values spread evenly over all bit patterns of `f32`; with `HARMONIUM_EXHAUSTIVE=1` over all of
 //! them, 2^32, in some ten minutes. The stated bounds are what the exhaustive run found, rounded up.
@@ -7,9 +7,11 @@ mod oracle;
 
 use harmonium::{
     Cpu, Isa, Rbm,
-    elementary::{EXP_ULP, LN_1P_ULP, SIGMOID_ULP, SOFTPLUS_ULP, exp, ln_1p, sigmoid, softplus},
+    elementary::{EXP_ULP, LN_1P_ULP, NORMAL_ERROR, SIGMOID_ULP, SOFTPLUS_ULP, exp, ln_1p, normal, sigmoid, softplus},
 };
 use oracle::{assert_bits, exact, rows, shape};
+use rand_core::Rng;
+use std::thread;
 
 /// Below, e^x is no normal number and taken for 0.
 const LOWEST: f32 = -87.3;
@@ -75,7 +77,7 @@ fn bounds_hold_and_order_is_kept() {
     let end = i64::from(f32::INFINITY.to_bits());
     // Four pieces that overlap by one step, so that order is checked across their borders too.
     let cut = |quarter: i64| -end + quarter * (end / 2 / stride as i64 * stride as i64);
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for quarter in 0..4 {
             let to = if quarter == 3 { end } else { cut(quarter + 1) + 1 };
             scope.spawn(move || walk(cut(quarter), to, stride));
@@ -100,6 +102,72 @@ fn the_logarithm_keeps_its_bound() {
     }
     assert_eq!((ln_1p(0.0), ln_1p(1.0)), (0.0, std::f32::consts::LN_2));
     assert!(ln_1p(f32::NAN).is_nan());
+}
+
+/// How far `normal(x)` is from Φ⁻¹(u), in multiples of the greater one of 1 and |z|: a step of Newton's from it, whose own error is
+/// some 1e-13.
+fn off_normal(x: u32) -> f64 {
+    let (z, u) = (f64::from(normal(x)), (f64::from(x) + 0.5) / 4_294_967_296.0);
+    // At the nearer end, where both probabilities have all their digits.
+    let (end, z_there) = if u < 0.5 { (u, z) } else { (1.0 - u, -z) };
+    let below = 0.5 * libm::erfc(-z_there / std::f64::consts::SQRT_2);
+    let density = (-0.5 * z * z).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    (below - end).abs() / density / z.abs().max(1.0)
+}
+
+#[test]
+fn normal_draws_keep_their_bound() {
+    let stride = if std::env::var_os("HARMONIUM_EXHAUSTIVE").is_some() { 1 } else { STRIDE };
+    let border = 1 << 29;
+    let worst = thread::scope(|scope| {
+        let quarter =
+            |n: u32| move || ((n << 30)..=(n << 30 | 0x3fff_ffff)).step_by(stride).map(off_normal).fold(0.0, f64::max);
+        let quarters: Vec<_> = (0..4).map(|n| scope.spawn(quarter(n))).collect();
+        let near = |x: u32| (x.saturating_sub(10_000)..=x.saturating_add(10_000)).map(off_normal).fold(0.0, f64::max);
+        let near = [0, border, 1 << 31, u32::MAX - border, u32::MAX].map(near);
+        quarters.into_iter().map(|quarter| quarter.join().expect("no panic")).chain(near).fold(0.0, f64::max)
+    });
+    println!("at most {worst:e}");
+    assert!(worst <= NORMAL_ERROR, "{worst:e}");
+    // Symmetric to the bit, and in order as far as rounding lets it be.
+    let mut greatest = f32::NEG_INFINITY;
+    for x in (0..=u32::MAX).step_by(STRIDE) {
+        let z = normal(x);
+        assert_eq!(z.to_bits(), (-normal(!x)).to_bits(), "{x}");
+        assert!(f64::from(z) >= f64::from(greatest) - 2.0 * NORMAL_ERROR * f64::from(z.abs().max(1.0)), "{x}");
+        greatest = greatest.max(z);
+    }
+    assert!((f64::from(normal(0)) + 6.337_957_754_553_789).abs() <= 6.34 * NORMAL_ERROR);
+}
+
+/// A million draws in sequence: moments, tails and the distance of Kolmogorov and Smirnov. Each of the twelve comparisons fails
+/// by chance once in a million seeds, and this is one seed.
+#[test]
+fn normal_draws_are_normal() {
+    const N: usize = 1_000_000;
+    let mut generator = harmonium::Uniforms::new(17, harmonium::Purpose::Sampling).generator();
+    let mut z: Vec<f64> = (0..N).map(|_| f64::from(normal(generator.next_u32()))).collect();
+    // Half of a normal distribution's 1e-6 lies beyond 4.89 standard deviations.
+    const OFF: f64 = 4.89;
+    let n = N as f64;
+    // E z^k and its variance E z^2k - (E z^k)^2.
+    for (k, mean, variance) in [(1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0), (6, 15.0, 10_170.0)] {
+        let found = z.iter().map(|z| z.powi(k)).sum::<f64>() / n;
+        assert!((found - mean).abs() <= OFF * f64::sqrt(variance / n), "moment {k}: {found}");
+    }
+    z.sort_by(f64::total_cmp);
+    for (beyond, p) in [(1.0, 0.158_655_253_9), (2.0, 0.022_750_131_9), (3.0, 0.001_349_898_0)] {
+        for found in [z.partition_point(|&z| z < -beyond), N - z.partition_point(|&z| z <= beyond)] {
+            let off = (found as f64 - n * p) / f64::sqrt(n * p * (1.0 - p));
+            assert!(off.abs() <= OFF, "beyond {beyond}: {found}");
+        }
+    }
+    let cdf = |z: f64| 0.5 * libm::erfc(-z / std::f64::consts::SQRT_2);
+    let distance =
+        z.iter().enumerate().map(|(i, &z)| (cdf(z) - i as f64 / n).abs().max((cdf(z) - (i + 1) as f64 / n).abs()));
+    // 2·exp(-2·n·d²) = 1e-6.
+    let distance = distance.fold(0.0, f64::max);
+    assert!(distance * n.sqrt() <= f64::sqrt(0.5 * (2e6_f64).ln()), "{distance}");
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(crate) trait Lanes: Copy {
     /// a·b + c, rounded once.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     fn floor(self, a: Self::F) -> Self::F;
+    /// The root, rounded once.
+    fn sqrt(self, a: Self::F) -> Self::F;
     fn less(self, a: Self::F, b: Self::F) -> Self::M;
     /// `a` where b < a, else `b`, also where one is NaN.
     fn larger(self, a: Self::F, b: Self::F) -> Self::F;
@@ -36,6 +38,10 @@ pub(crate) trait Lanes: Copy {
     fn select(self, mask: Self::M, a: Self::F, b: Self::F) -> Self::F;
     /// The bits of `a`, moved up by 23 places: they become an exponent.
     fn shift_to_exponent(self, a: Self::F) -> Self::F;
+    /// n of a normal number above 0 that is m·2^n, m within [1, 2).
+    fn exponent(self, a: Self::F) -> Self::F;
+    /// m of it.
+    fn mantissa(self, a: Self::F) -> Self::F;
 
     #[inline(always)]
     fn negate(self, a: Self::F) -> Self::F {
@@ -166,8 +172,20 @@ impl Lanes for One {
         if mask { a } else { b }
     }
     #[inline(always)]
+    fn sqrt(self, a: f32) -> f32 {
+        a.sqrt()
+    }
+    #[inline(always)]
     fn shift_to_exponent(self, a: f32) -> f32 {
         f32::from_bits(a.to_bits() << 23)
+    }
+    #[inline(always)]
+    fn exponent(self, a: f32) -> f32 {
+        ((a.to_bits() >> 23) as i32 - 127) as f32
+    }
+    #[inline(always)]
+    fn mantissa(self, a: f32) -> f32 {
+        f32::from_bits(a.to_bits() & 0x007f_ffff | 0x3f80_0000)
     }
 }
 
@@ -196,7 +214,8 @@ impl Lanes for Portable {
     type M = [bool; LANES];
 
     lanewise! {
-        add(a, b); mul(a, b); div(a, b); mul_add(a, b, c); floor(a); larger(a, b); smaller(a, b); shift_to_exponent(a)
+        add(a, b); mul(a, b); div(a, b); mul_add(a, b, c); floor(a); sqrt(a); larger(a, b); smaller(a, b);
+        shift_to_exponent(a); exponent(a); mantissa(a)
     }
     #[inline(always)]
     fn splat(self, x: f32) -> Vector {

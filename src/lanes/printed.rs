@@ -70,6 +70,9 @@ impl Lanes for Printed<'_> {
     fn floor(self, a: Value) -> Value {
         self.put("floorf({})", &[a], Kind::Call)
     }
+    fn sqrt(self, a: Value) -> Value {
+        self.put("__fsqrt_rn({})", &[a], Kind::Call)
+    }
     fn less(self, a: Value, b: Value) -> Value {
         self.put("{} < {}", &[a, b], Kind::Truth)
     }
@@ -84,6 +87,12 @@ impl Lanes for Printed<'_> {
     }
     fn shift_to_exponent(self, a: Value) -> Value {
         self.put("__int_as_float(__float_as_int({}) << 23)", &[a], Kind::Call)
+    }
+    fn exponent(self, a: Value) -> Value {
+        self.put("(float)((__float_as_int({}) >> 23) - 127)", &[a], Kind::Call)
+    }
+    fn mantissa(self, a: Value) -> Value {
+        self.put("__int_as_float(__float_as_int({}) & 0x007fffff | 0x3f800000)", &[a], Kind::Call)
     }
     fn negate(self, a: Value) -> Value {
         let old = self.0.borrow()[a.0].clone();

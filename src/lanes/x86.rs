@@ -95,12 +95,21 @@ impl Lanes for Avx512 {
         fn div(self, a: __m512, b: __m512) -> __m512 { _mm512_div_ps(a, b) }
         fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 { _mm512_fmadd_ps(a, b, c) }
         fn floor(self, a: __m512) -> __m512 { _mm512_roundscale_ps::<0x01>(a) }
+        fn sqrt(self, a: __m512) -> __m512 { _mm512_sqrt_ps(a) }
         fn less(self, a: __m512, b: __m512) -> __mmask16 { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) }
         fn larger(self, a: __m512, b: __m512) -> __m512 { _mm512_max_ps(a, b) }
         fn smaller(self, a: __m512, b: __m512) -> __m512 { _mm512_min_ps(a, b) }
         fn select(self, mask: __mmask16, a: __m512, b: __m512) -> __m512 { _mm512_mask_blend_ps(mask, b, a) }
         fn shift_to_exponent(self, a: __m512) -> __m512 {
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a)))
+        }
+        fn exponent(self, a: __m512) -> __m512 {
+            let biased = _mm512_srli_epi32::<23>(_mm512_castps_si512(a));
+            _mm512_cvtepi32_ps(_mm512_sub_epi32(biased, _mm512_set1_epi32(127)))
+        }
+        fn mantissa(self, a: __m512) -> __m512 {
+            let bits = _mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(0x007f_ffff));
+            _mm512_castsi512_ps(_mm512_or_si512(bits, _mm512_set1_epi32(0x3f80_0000)))
         }
     }
 }
@@ -182,6 +191,7 @@ impl Lanes for Avx2 {
             both!(I => _mm256_fmadd_ps(a[I], b[I], c[I]))
         }
         fn floor(self, a: [__m256; 2]) -> [__m256; 2] { both!(I => _mm256_floor_ps(a[I])) }
+        fn sqrt(self, a: [__m256; 2]) -> [__m256; 2] { both!(I => _mm256_sqrt_ps(a[I])) }
         fn less(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
             both!(I => _mm256_cmp_ps::<_CMP_LT_OQ>(a[I], b[I]))
         }
@@ -192,6 +202,16 @@ impl Lanes for Avx2 {
         }
         fn shift_to_exponent(self, a: [__m256; 2]) -> [__m256; 2] {
             both!(I => _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a[I]))))
+        }
+        fn exponent(self, a: [__m256; 2]) -> [__m256; 2] {
+            let bias = _mm256_set1_epi32(127);
+            both!(I => _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_srli_epi32::<23>(_mm256_castps_si256(a[I])), bias)))
+        }
+        fn mantissa(self, a: [__m256; 2]) -> [__m256; 2] {
+            let (mask, one) = (_mm256_set1_epi32(0x007f_ffff), _mm256_set1_epi32(0x3f80_0000));
+            both!(I => {
+                _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(_mm256_castps_si256(a[I]), mask), one))
+            })
         }
     }
 }
