@@ -17,7 +17,7 @@ use std::{
 /// A run that goes on until it is stopped, of which the first line has come.
 fn endless(folder: &Path, out: &str, k: &str) -> (Child, BufReader<ChildStdout>) {
     let options = format!(
-        "train --data data --hidden 8 --epochs 1000000 --batch-size 10 --k {k} --log-every 1 --checkpoint-every 1000000"
+        "train --data data --hidden 8 --epochs 1000000 --batch-size 10 --k {k} --log-every 1 --likelihood off --checkpoint-every 1000000"
     );
     let mut command = command(folder, &format!("{options} --out {out}"));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
@@ -56,7 +56,7 @@ fn a_signal_ends_in_a_checkpoint() {
 
         let stop = updates + 7;
         fine(&folder, &format!("train --quiet --resume {name} --stop-after {stop}"));
-        let again = "train --quiet --data data --hidden 8 --epochs 1000000 --batch-size 10 --k 2 --log-every 1 --checkpoint-every 1000000";
+        let again = "train --quiet --data data --hidden 8 --epochs 1000000 --batch-size 10 --k 2 --log-every 1 --likelihood off --checkpoint-every 1000000";
         fine(&folder, &format!("{again} --out again --stop-after {stop}"));
         assert!(outcome(&folder.join(name)) == outcome(&folder.join("again")), "{name} after update {updates}");
     }

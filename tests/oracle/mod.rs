@@ -45,6 +45,16 @@ pub fn is_canonical(device: &Device) -> bool {
     device.sums() == Sums::Canonical
 }
 
+/// Whether the device interprets its kernels: there a test of many runs chooses among them.
+pub fn is_emulated(device: &Device) -> bool {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(cuda) = device {
+        return device::is_emulated(cuda);
+    }
+    let _ = device;
+    false
+}
+
 /// Writes each test once for every device and way to make sums, in a module named after it. A device joins by one line at
 /// the end; where it is not there its tests say so and do nothing.
 macro_rules! for_each_device {
