@@ -67,7 +67,8 @@ class Comparison:
             command = [sys.executable, HERE / "likelihood_peer.py", protocol, settings.minutes, settings.seed, model, *peer.split()]
             # Some programs say more.
             return model, json.loads(self.answer(command).splitlines()[-1])
-        command = [self.ours, "train", "--recipe", "density", "--minutes", settings.minutes, "--binarise", BINARISE[protocol]]
+        # As many chains as the ports have: in a minute more of them cost more than they give.
+        command = [self.ours, "train", "--recipe", "density", "--minutes", settings.minutes, "--binarise", BINARISE[protocol], "--chains", 100]
         command += ["--data", common.MNIST, "--seed", settings.seed, "--threads", settings.threads, "--out", folder, "--samples", 0, "--quiet"]
         start = time.perf_counter()
         self.answer(command)

@@ -31,7 +31,7 @@ pub struct Train {
     #[arg(long, value_name = "NAME", default_value = "tutorial", value_enum, help_heading = "What to train")]
     #[serde(serialize_with = "unless_usual")]
     pub recipe: Recipe,
-    /// A folder with MNIST's IDX files (the first 50 000 training rows are trained on), or one IDX or npy file.
+    /// A folder with MNIST's IDX files (the first 50 000 training rows are trained on), or one IDX, npy or FASTA file.
     #[arg(long, value_name = "PATH", default_value = DATA, help_heading = "What to train")]
     #[serde(serialize_with = "path")]
     pub data: PathBuf,
@@ -54,7 +54,7 @@ pub struct Train {
     #[serde(serialize_with = "if_on")]
     pub shuffle: Option<Switch>,
     /// Rows that are not trained on: those of a folder behind the first 50 000 (rest), a part of the rows such as 0.1, those
-    /// of an IDX or npy file, or none [default: rest for a folder that has some, else none].
+    /// of an IDX, npy or FASTA file, or none [default: rest for a folder that has some, else none].
     #[arg(long, value_name = "rest|PART|PATH|none", help_heading = "What to train")]
     pub validation: Option<Validation>,
     /// Hidden units.
@@ -331,6 +331,9 @@ impl Train {
 
     /// Settles what depends on the rows.
     pub fn settle(&mut self, rows: usize) {
+        if !self.said.iter().any(|said| said == "batch-size") {
+            self.batch_size = self.batch_size.min(rows);
+        }
         if let Some(updates) = self.updates {
             self.epochs = updates.div_ceil(rows.div_ceil(self.batch_size));
         }
