@@ -311,3 +311,29 @@ fn wrong_arguments_are_told_in_one_line() {
         assert!(stderr.starts_with("error: ") && stderr.contains(says) && stderr.lines().count() == 1, "{stderr}");
     }
 }
+
+/// Bits in bytes of 0 and 1 have the likelihood of the same bits in grey, and are called what they are.
+#[test]
+fn bytes_of_0_and_1_are_bits() {
+    let rbm = random_rbm(shape(10, 6), 1.0, 3);
+    let (folder, bits) = folder("bytes", &rbm);
+    let mut idx = [0, 0, 8, 2, 0, 0, 0, 60, 0, 0, 0, 10].to_vec();
+    idx.extend(bits.iter().map(|&x| x as u8));
+    fs::write(folder.join("bits.idx"), idx).unwrap();
+    let [grey, bytes] = ["rows.idx", "bits.idx"].map(|data| {
+        harmonium(&folder, &["evaluate", "model.safetensors", "--data", data, "--json", "--log-z", "exact"])
+    });
+    assert_eq!(json(&grey)["log_likelihood"], json(&bytes)["log_likelihood"]);
+    let said = String::from_utf8(bytes.stderr).unwrap();
+    assert_eq!(said, "notice: bits.idx: 60 × 10, eight-bit, values 0 to 1: bits\n");
+    let options =
+        ["train", "--data", "bits.idx", "--epochs", "1", "--hidden", "4", "--likelihood", "off", "--samples", "0"];
+    for (more, expected) in [(&["--quiet"][..], 0), (&[], 1)] {
+        let said = String::from_utf8(harmonium(&folder, &[&options, more].concat()).stderr).unwrap();
+        assert_eq!(
+            said.matches("notice: bits.idx: 60 × 10, eight-bit, values 0 to 1: bits\n").count(),
+            expected,
+            "{said}"
+        );
+    }
+}

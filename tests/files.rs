@@ -267,6 +267,30 @@ fn data_opens_in_every_format() {
 }
 
 #[test]
+fn eight_bit_values_up_to_1_are_bits() {
+    let bits = [0, 1, 1, 0, 0, 1];
+    let said = Some("2 × 3, eight-bit, values 0 to 1: bits".to_owned());
+    for (bytes, assumed) in [
+        (npy("|u1", "(2, 3)", &bits), said.clone()),
+        (idx_bytes(&[2, 3], &bits), said),
+        (npy("|b1", "(2, 3)", &bits), None),
+    ] {
+        let images = formats::read_within(&bytes[..], "file.x", 100).unwrap();
+        assert_eq!(u8_values(images.rows.rows().values()), bits.map(|bit| 255 * bit));
+        assert_eq!(images.assumed, assumed);
+    }
+    // Zeros alone are what they are, and with a 2 in it the file is a picture that is almost black.
+    for values in [[0, 0, 0, 0, 0, 0], [0, 1, 2, 0, 1, 0]] {
+        let images = formats::read_within(&npy("|u1", "(2, 3)", &values)[..], "file.x", 100).unwrap();
+        assert_eq!((u8_values(images.rows.rows().values()), images.assumed), (&values[..], None));
+    }
+    let images = formats::read_within(&b">a\nACX\n>b\nMK-\n"[..], "file.x", 1000).unwrap();
+    let letters = "-ACDEFGHIKLMNPQRSTVWY";
+    let said = format!("2 sequences of 3 sites, protein, each site one of {letters}; 1 unknown letters count as gaps");
+    assert_eq!(images.assumed, Some(said));
+}
+
+#[test]
 fn what_has_no_format_is_refused() {
     for (bytes, found) in [
         (&b""[..], "a file that begins with []"),

@@ -43,6 +43,15 @@ pub enum Alphabet {
 }
 
 impl Alphabet {
+    /// `RNA`, `DNA` or `protein`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rna => "RNA",
+            Self::Dna => "DNA",
+            Self::Protein => "protein",
+        }
+    }
+
     /// The letters, in the order of their units.
     pub fn letters(self) -> &'static str {
         match self {
@@ -249,5 +258,10 @@ impl Alignment {
 
 /// A FASTA file as rows, for the table of formats.
 pub(super) fn read_images(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Images> {
-    Ok(Images { rows: read_fasta_within(reader, source_name, max_bytes)?.into_dataset()?, img_shape: None })
+    let alignment = read_fasta_within(reader, source_name, max_bytes)?;
+    let (n, sites, unknown) = (alignment.names.len(), alignment.sites, alignment.n_unknown());
+    let (name, letters) = (alignment.alphabet.name(), alignment.alphabet.letters());
+    let of_unknown = if unknown == 0 { String::new() } else { format!("; {unknown} unknown letters count as gaps") };
+    let assumed = Some(format!("{n} sequences of {sites} sites, {name}, each site one of {letters}{of_unknown}"));
+    Ok(Images { rows: alignment.into_dataset()?, img_shape: None, assumed })
 }

@@ -3,7 +3,7 @@
 //! Only type 0x08, eight bits unsigned, is read: it is what every published IDX data set holds. With feature `gzip` a gzipped
 //! stream is recognised by its first two bytes and unpacked while it is read.
 
-use super::{Images, unpacked};
+use super::{Images, eight_bit, said_of_bits, unpacked};
 use crate::{
     dataset::Dataset,
     error::{Error, Result},
@@ -88,11 +88,12 @@ fn read_plain(mut reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> R
 pub(super) fn read_images(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Images> {
     let idx = read_idx_within(reader, source_name, max_bytes.min(MAX_BYTES))?;
     let img_shape = idx.image();
-    let rows = idx.into_dataset().map_err(|problem| match problem {
+    let (rows, are_bits) = idx.into_rows().map_err(|problem| match problem {
         Error::Argument { expected, found, .. } => format_error(source_name, expected, found),
         other => other,
     })?;
-    Ok(Images { rows, img_shape })
+    let assumed = are_bits.then(|| said_of_bits(&rows));
+    Ok(Images { rows, img_shape, assumed })
 }
 
 impl Idx {
@@ -114,18 +115,24 @@ impl Idx {
         }
     }
 
-    /// The values as rows: the first dimension counts them, the product of the others is their length.
+    /// The values as rows: the first dimension counts them, the product of the others is their length. x stands for x/255, or
+    /// for a bit where the greatest value is 1.
     ///
     /// # Errors
     /// [`Error::Argument`] where rows would have no values, or more than can be counted.
     pub fn into_dataset(self) -> Result<Dataset> {
+        Ok(self.into_rows()?.0)
+    }
+
+    /// The same, and whether the values are bits.
+    fn into_rows(self) -> Result<(Dataset, bool)> {
         // Where there are no rows, the sizes of one are not bounded by the number of values.
         let units = self.dimensions[1..].iter().try_fold(1, |units: usize, &size| units.checked_mul(size));
         let Some(units) = units.filter(|&units| units > 0) else {
             let expected = "IDX dimensions that leave at least one value a row, and no more than can be counted".into();
             return Err(Error::Argument { what: "rows", expected, found: format!("{:?}", self.dimensions) });
         };
-        Dataset::from_u8(self.values, units)
+        eight_bit(self.values, units)
     }
 
     /// The values as labels, one for each row.

@@ -52,6 +52,23 @@ pub struct Images {
     pub rows: Dataset,
     /// Height and width of the image in each row, if the file says so.
     pub img_shape: Option<(usize, usize)>,
+    /// What the reader took the file for where the file does not say it, in one line for its user.
+    pub assumed: Option<String>,
+}
+
+/// Eight-bit values of a file as rows, x standing for x/255; where the greatest one is 1, for x: they are bits. And whether
+/// they are.
+fn eight_bit(mut values: Vec<u8>, units: usize) -> Result<(Dataset, bool)> {
+    let are_bits = values.iter().max() == Some(&1);
+    if are_bits {
+        values.iter_mut().for_each(|x| *x *= 255);
+    }
+    Ok((Dataset::from_u8(values, units)?, are_bits))
+}
+
+/// What is said of eight-bit rows that are bits.
+fn said_of_bits(rows: &Dataset) -> String {
+    format!("{} × {}, eight-bit, values 0 to 1: bits", rows.len(), rows.units())
 }
 
 /// Opens data: all rows of a file, or of a folder of MNIST's files the training rows ([`Split::Train`]).

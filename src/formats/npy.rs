@@ -4,14 +4,14 @@
 //!
 //! | type | becomes |
 //! |---|---|
-//! | `\|u1` | stays eight-bit, x stands for x/255 |
+//! | `\|u1` | stays eight-bit, x stands for x/255; where the greatest value is 1, for a bit |
 //! | `\|b1` | eight-bit, False is 0 and True is 255 |
 //! | `<f4` | `f32`; every value must lie within [0, 1] |
 //! | `<f8` | rounded to `f32`; every value must lie within [0, 1] |
 //!
 //! Whatever else a header says is refused with what it says: a guess would train on the wrong numbers.
 
-use super::Images;
+use super::{Images, eight_bit, said_of_bits};
 use crate::{
     dataset::Dataset,
     error::{Result, shown},
@@ -39,6 +39,11 @@ pub fn read_npy(reader: impl Read, source_name: &str) -> Result<Dataset> {
 /// # Errors
 /// Those of [`read_npy`].
 pub fn read_npy_within(mut reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Dataset> {
+    Ok(read_rows(&mut reader, source_name, max_bytes)?.0)
+}
+
+/// The rows, and whether they were taken for bits though their type does not say so.
+fn read_rows(mut reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<(Dataset, bool)> {
     let fail = |expected: &str, found: String| format_error(source_name, expected, found);
     let start = read_exactly(&mut reader, 8, "npy header", source_name)?;
     if start[..6] != MAGIC {
@@ -90,10 +95,10 @@ pub fn read_npy_within(mut reader: impl Read, source_name: &str, max_bytes: u64)
         fail(expected, format!("{found} in row {}, column {}", index / units, index % units))
     };
     match descr.as_str() {
-        "|u1" => Dataset::from_u8(values, units),
+        "|u1" => eight_bit(values, units),
         "|b1" => match values.iter().position(|&x| x > 1) {
             Some(index) => Err(out_of_range(index, "bytes 0 or 1 for False and True", values[index].to_string())),
-            None => Dataset::from_u8(values.into_iter().map(|x| x * 255).collect(), units),
+            None => Ok((Dataset::from_u8(values.into_iter().map(|x| x * 255).collect(), units)?, false)),
         },
         _ => {
             let number = |x: &[u8]| match *x {
@@ -104,7 +109,7 @@ pub fn read_npy_within(mut reader: impl Read, source_name: &str, max_bytes: u64)
             let numbers = || values.chunks_exact(width).map(number);
             match numbers().enumerate().find(|(_, x)| !(0.0..=1.0).contains(x)) {
                 Some((index, x)) => Err(out_of_range(index, "values within [0, 1]", x.to_string())),
-                None => Dataset::from_f32(numbers().map(|x| x as f32).collect(), units),
+                None => Ok((Dataset::from_f32(numbers().map(|x| x as f32).collect(), units)?, false)),
             }
         }
     }
@@ -112,7 +117,9 @@ pub fn read_npy_within(mut reader: impl Read, source_name: &str, max_bytes: u64)
 
 /// An npy file as rows, for the table of formats.
 pub(super) fn read_images(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Images> {
-    Ok(Images { rows: read_npy_within(reader, source_name, max_bytes)?, img_shape: None })
+    let (rows, are_bits) = read_rows(reader, source_name, max_bytes)?;
+    let assumed = are_bits.then(|| said_of_bits(&rows));
+    Ok(Images { rows, img_shape: None, assumed })
 }
 
 struct Header {

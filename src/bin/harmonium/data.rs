@@ -1,6 +1,6 @@
 //! Opens data within the memory that is free, and says what is wrong in terms of the command's options.
 
-use crate::memory;
+use crate::{console::complain, memory};
 pub use harmonium::formats::mnist::Split;
 use harmonium::{
     Dataset, Error, Purpose, Result, Shape, Uniforms,
@@ -17,9 +17,17 @@ fn open(path: &Path, option: &str) -> Result<Images> {
     formats::open_within(path, memory::free()).map_err(|problem| with_advice(path, option, problem))
 }
 
+/// What is said of a file that does not say itself what its values are.
+pub fn assumed(path: &Path, images: &Images) -> Option<String> {
+    images.assumed.as_ref().map(|assumed| format!("notice: {}: {assumed}", path.display()))
+}
+
 /// What `read` gives for a path, where its rows have a value for each visible unit of the model read from another.
 pub fn fitting(shape: Shape, model: &Path, path: &Path, read: impl FnOnce(&Path) -> Result<Images>) -> Result<Images> {
     let images = read(path)?;
+    if let Some(assumed) = assumed(path, &images) {
+        complain(&assumed);
+    }
     check_fits(shape, model, path, images.rows.units())?;
     Ok(images)
 }

@@ -5,7 +5,7 @@ use super::{
     values::{Init, Switch, Validation},
 };
 use crate::{
-    console::Progress,
+    console::{Progress, complain},
     data,
     memory::{self, Besides},
     resume, sample,
@@ -43,7 +43,9 @@ pub struct Job {
 
 impl Job {
     pub fn new(mut options: Train, resumed: Option<Checkpoint>) -> Result<Self> {
-        let Images { mut rows, img_shape: sides, .. } = data::training(&options.data)?;
+        let images = data::training(&options.data)?;
+        notice(&options, &options.data, &images);
+        let Images { mut rows, img_shape: sides, .. } = images;
         let path = options.data.display().to_string();
         let at_most = |what, limit: usize, why: &str, found: usize| {
             let expected = format!("at most {limit}, {why} {path}");
@@ -226,6 +228,13 @@ impl Job {
     }
 }
 
+/// Says what a file was taken for.
+fn notice(options: &Train, path: &Path, images: &Images) {
+    if let Some(assumed) = data::assumed(path, images).filter(|_| !options.quiet) {
+        complain(&assumed);
+    }
+}
+
 /// The rows that are not trained on; a part of the rows is taken out of them.
 fn validation(options: &Train, rows: &mut Dataset) -> Result<Option<Dataset>> {
     let fitting = |found: Dataset, path: &Path| {
@@ -249,7 +258,11 @@ fn validation(options: &Train, rows: &mut Dataset) -> Result<Option<Dataset>> {
             Ok(Some(rest))
         }
         Some(Validation::Rest) => data::rest(&options.data),
-        Some(Validation::File(path)) => fitting(data::file(path, "--validation")?.rows, path).map(Some),
+        Some(Validation::File(path)) => {
+            let images = data::file(path, "--validation")?;
+            notice(options, path, &images);
+            fitting(images.rows, path).map(Some)
+        }
         Some(Validation::Part(part)) => {
             let n = (part * rows.len() as f64).round() as usize;
             if n == 0 || n == rows.len() {
