@@ -5,9 +5,10 @@
 use std::{env, fs, path::Path};
 
 /// In the order in which they use each other; `kernels/compile.py` has the same list.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "uniforms.cuh",
     "elementary.cuh",
+    "units.cuh",
     "layers.cuh",
     "chains.cu",
     "clusters.cu",

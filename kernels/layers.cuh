@@ -2,6 +2,7 @@
 #pragma once
 #include "elementary.cuh"
 #include "uniforms.cuh"
+#include "units.cuh"
 
 /// Units of the given layer that are listed at a time: a word of bits for each lane of a warp.
 #define TILE 1024u
@@ -109,13 +110,7 @@ __device__ inline float add_weighted(float sum, const float* weights, u32 stride
     return sum;
 }
 
-/// beta*sum + (beta*bias + (1 - beta)*reference).
-__device__ inline float pre_activation_of(float sum, float bias, float reference, float beta) {
-    float rest = __fadd_rn(1.0f, -beta);
-    return __fmaf_rn(beta, sum, __fmaf_rn(beta, bias, __fmul_rn(rest, reference)));
-}
-
-/// The same of a unit; 0 where there is no such unit.
+/// The pre-activation of a unit; 0 where there is no such unit.
 __device__ inline float pre_activation(const Side& side, u32 unit, float sum, float beta) {
     if (unit >= side.made) return 0.0f;
     return pre_activation_of(sum, side.bias[unit], side.reference ? side.reference[unit] : 0.0f, beta);
@@ -168,9 +163,7 @@ __device__ void make_from_row(const Side& side, const Rows& rows, u64 row, bool 
 /// nearer end of the unit interval. `number`: the generator's output, which stands for u. Units that do not exist are off.
 __device__ inline u32 fire(bool exists, float odds, u32 number) {
     bool upper = odds < 1.0f;
-    float distance = end_distance(number, upper);
-    bool rare = __fmaf_rn(distance, odds, distance) < (upper ? odds : 1.0f);
-    return __ballot_sync(FULL_WARP, exists && rare != upper);
+    return __ballot_sync(FULL_WARP, exists && is_rare(odds, end_distance(number, upper)) != upper);
 }
 
 /// Sixteen lanes' partial sums added up, the upper half to the lower one until one is left, in lane 0 of the sixteen.

@@ -90,6 +90,7 @@ mod summary;
 mod tensors;
 mod train;
 pub mod uniforms;
+mod units;
 mod verbs;
 
 pub use checkpoint::Checkpoint;

@@ -6,6 +6,7 @@ use super::tiles::{LANE, Row, VECTORS, lanes_used, vectors};
 use crate::{
     elementary::{mean_of_odds_lanes, odds_off_lanes, sigmoid_lanes, softplus_lanes},
     lanes::{LANES, Wide, dispatch},
+    units::{binary::is_rare, pre_activation},
 };
 
 /// One partial sum in `f64` for each lane: number j of a row goes to lane j mod 16, and the lanes are added at the end.
@@ -38,23 +39,18 @@ macro_rules! accumulate {
 /// that is nearer to σ ([`uniforms`](crate::uniforms)).
 #[inline(always)]
 fn fire<L: Wide>(l: L, x: L::X, odds_off: L::F) -> u16 {
-    let one = l.splat(1.0);
-    let upper = l.less(odds_off, one);
-    let distance = l.end_distance(x, upper);
-    // The rarer state's probability is min(odds, 1)/(1 + odds): a comparison without the division.
-    let rare = l.less(l.mul_add(distance, odds_off, distance), l.smaller(odds_off, one));
-    l.bits(rare) ^ l.bits(upper)
+    let upper = l.less(odds_off, l.splat(1.0));
+    l.bits(is_rare(l, odds_off, l.end_distance(x, upper))) ^ l.bits(upper)
 }
 
 dispatch! {
-    /// sum ← β·sum + (β·bias + (1 - β)·reference): the pre-activation at inverse temperature β on the way from a model that
-    /// has only the reference bias. β = 1 is the model itself.
+    /// sum ← the pre-activation at inverse temperature β.
     pub(crate) fn pre_activations(|l| sums: &mut [Row], bias: &Row, reference: &Row, betas: &[f32], vectors: usize) {
         for (row, &beta) in sums.iter_mut().zip(betas) {
-            let (beta, rest) = (l.splat(beta), l.splat(1.0 - beta));
+            let beta = l.splat(beta);
             for v in 0..vectors {
-                let bias = l.mul_add(beta, l.load(&bias.0[v]), l.mul(rest, l.load(&reference.0[v])));
-                l.store(l.mul_add(beta, l.load(&row.0[v]), bias), &mut row.0[v]);
+                let (sum, bias, reference) = (l.load(&row.0[v]), l.load(&bias.0[v]), l.load(&reference.0[v]));
+                l.store(pre_activation(l, sum, bias, reference, beta), &mut row.0[v]);
             }
         }
     }

@@ -19,7 +19,7 @@ fn folder(name: &str) -> PathBuf {
 }
 
 fn write_idx(path: &Path, sizes: &[u32]) {
-    let values = vec![1; sizes.iter().product::<u32>() as usize];
+    let values = vec![100; sizes.iter().product::<u32>() as usize];
     fs::write(path, idx([0, 0, 8, sizes.len() as u8], sizes, &values)).expect("data");
 }
 

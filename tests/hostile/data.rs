@@ -28,7 +28,7 @@ fn idx_files() {
     let type_of = "x: expected IDX values of type 0x08, eight bits unsigned, found ";
     let sizes = |sizes: &[u32], values: usize| idx([0, 0, 8, sizes.len() as u8], sizes, &vec![1; values]);
     let cases: Vec<(&str, Vec<u8>, String)> = vec![
-        ("nothing", vec![], "x: expected 2 bytes of IDX header, found 0".into()),
+        ("nothing", vec![], "x: expected 4 bytes of IDX header, found 0".into()),
         ("half a magic number", vec![0, 0, 8], "x: expected 4 bytes of IDX header, found 3".into()),
         ("another magic number", magic([0, 1, 8, 3]), "x: expected an IDX file, which begins with two bytes 0, found [00, 01]".into()),
         ("a picture", b"\x89PNG\r\n\x1a\n".to_vec(), "x: expected an IDX file, which begins with two bytes 0, found [89, 50]".into()),
