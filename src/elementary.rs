@@ -30,7 +30,7 @@ pub const SOFTPLUS_ULP: f64 = 3.25;
 pub const LN_1P_ULP: f64 = 2.25;
 
 /// Greatest error of [`normal`], in multiples of the greater one of 1 and |z|.
-pub const NORMAL_ERROR: f64 = 3.0 / 8_388_608.0;
+pub const NORMAL_ERROR: f64 = 3.25 / 8_388_608.0;
 
 /// Where e^x is still a normal number on the one side and finite on the other.
 const EXP_MIN: f32 = -87.3;

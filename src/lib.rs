@@ -35,7 +35,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`Error`], [`uniforms`], [`elementary`] | what can go wrong · the random numbers, by position · exp, σ and softplus |
+//! | [`Error`], [`uniforms`], [`elementary`] | what can go wrong · the random numbers, by position · exp, σ, softplus and normal numbers |
 //! | [`Shape`], [`Rows`], [`Dataset`], [`Epochs`] | sizes · data, borrowed and owned · what of it an epoch shows |
 //! | [`Rbm`], [`RbmRef`], [`RbmMut`] | parameters, owned and borrowed |
 //! | [`descent`] | what updates make of a gradient, a rule a file |

@@ -1,7 +1,7 @@
 //! exp, σ, softplus, ln(1 + t) and normal draws: held to the bounds that their documentation states, and the same bits in every vector kernel.
 //!
 //! Over about a million values spread evenly over all bit patterns of `f32`; with `HARMONIUM_EXHAUSTIVE=1` over all of
-//! them, 2^32, in some ten minutes. The stated bounds are what the exhaustive run found, rounded up.
+//! them, 2^32, in some twenty minutes. The stated bounds are what the exhaustive run found, rounded up.
 
 mod oracle;
 

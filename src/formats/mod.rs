@@ -7,7 +7,8 @@
 //! | [`fasta`] | aligned sequences of RNA, DNA or proteins | a sequence each, a unit for each letter of each site |
 //! | [`mnist`] | a folder of IDX files under MNIST's names | its training, validation or test rows |
 //!
-//! With feature `gzip` each file may be gzipped. A new format is one module that reads it as [`Images`] and one line of the table `FORMATS` in this file.
+//! With feature `gzip` each file may be gzipped. A new format is one module that reads it as [`Images`] and one line of the
+//! table `FORMATS` in this file.
 
 pub mod fasta;
 pub mod idx;
