@@ -232,10 +232,10 @@ fn what_is_no_alignment_is_refused() {
         fails(read_fasta(text.as_bytes(), "file.x"), &[says]);
     }
     let text = format!(">name\n{}\n", "MKVL".repeat(100));
-    assert!(formats::read_within(text.as_bytes(), "file.x", 8804).is_ok());
+    assert!(formats::read_within(text.as_bytes(), "file.x", 8828).is_ok());
     fails(
-        formats::read_within(text.as_bytes(), "file.x", 8803),
-        &["at most 8803 bytes", "1 sequences of 400 letters, 8804"],
+        formats::read_within(text.as_bytes(), "file.x", 8827),
+        &["at most 8827 bytes", "1 sequences of 400 letters, 8828"],
     );
     fails(formats::read_within(text.as_bytes(), "file.x", 100), &["at most 100 bytes", "400 letters and more"]);
 }

@@ -24,7 +24,7 @@ use crate::{
     error::{Error, Result},
     storage::{format_error, stream_error},
 };
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 
 /// What a FASTA file begins with.
 pub const START: [u8; 1] = *b">";
@@ -126,7 +126,7 @@ fn read_plain(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Resul
     let fail = |expected: &str, found: String| format_error(source_name, expected, found);
     let mut reader = BufReader::new(reader);
     let (mut names, mut letters, mut counts) = (Vec::<Vec<u8>>::new(), Vec::new(), [0; 26]);
-    // Sites of the first sequence, where it has ended; letters before the sequence that is read; bytes of names.
+    // Sites of the first sequence, where it has ended; letters before the sequence that is read; bytes that names take.
     let (mut sites, mut before, mut named) = (None, 0, 0_u64);
     let (mut in_name, mut at_start) = (false, true);
     let mut ended = |number: usize, length: usize| {
@@ -143,7 +143,11 @@ fn read_plain(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Resul
         }
     };
     loop {
-        let bytes = reader.fill_buf().map_err(|problem| stream_error(source_name, problem))?;
+        let bytes = match reader.fill_buf() {
+            Ok(bytes) => bytes,
+            Err(problem) if problem.kind() == ErrorKind::Interrupted => continue,
+            Err(problem) => return Err(stream_error(source_name, problem)),
+        };
         if bytes.is_empty() {
             break;
         }
@@ -152,8 +156,7 @@ fn read_plain(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Resul
             match byte {
                 b'\n' => (in_name, at_start) = (false, true),
                 _ if in_name => {
-                    let name = names.last_mut().expect("a name has begun");
-                    if byte != b'\r' && name.len() < LONGEST_NAME {
+                    if let Some(name) = names.last_mut().filter(|name| byte != b'\r' && name.len() < LONGEST_NAME) {
                         name.push(byte);
                         named += 1;
                     }
@@ -164,6 +167,7 @@ fn read_plain(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Resul
                     }
                     (in_name, before) = (true, letters.len());
                     names.push(Vec::new());
+                    named += size_of::<Vec<u8>>() as u64;
                 }
                 b'\r' | b' ' | b'\t' => {}
                 _ if names.is_empty() => {
@@ -198,7 +202,7 @@ fn read_plain(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Resul
         return Err(fail("a FASTA file, which begins with >", "nothing".into()));
     }
     ended(names.len(), letters.len() - before)?;
-    let (alphabet, sites) = (Alphabet::of(&counts), sites.expect("a sequence has ended"));
+    let (alphabet, sites) = (Alphabet::of(&counts), letters.len() / names.len());
     let needed = (letters.len() as u64).saturating_mul(1 + alphabet.letters().len() as u64).saturating_add(named);
     if needed > max_bytes {
         let expected = format!("sequences that take at most {max_bytes} bytes of memory");

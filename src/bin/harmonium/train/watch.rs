@@ -52,7 +52,7 @@ const UNSURE: f64 = 0.5;
 
 /// What the likelihood is reported of and by.
 pub struct Watch {
-    /// `None` where it was lost, or the run goes on from a checkpoint without one.
+    /// `None` where it was lost, or the run resumes from a checkpoint without one.
     tracker: Option<Tracker>,
     /// The running mean of the parameters, which the particles follow.
     smooth: Resident,
@@ -170,7 +170,7 @@ impl Watch {
     /// Particles at the model that would be kept, where there are any.
     ///
     /// Those that have followed for long miss parts of a model whose chains do not mix, and new ones that are annealed in haste
-    /// miss others. Both estimates lie below log Z on average, so those with the greater one go on.
+    /// miss others. Both estimates lie below log Z on average, so those with the greater one are kept.
     fn visit(&mut self, kept: &Resident, line: u64, is_last: bool) -> Result<Option<Tracker>> {
         let Some(tracker) = &mut self.tracker else { return Ok(None) };
         tracker.follow(&self.smooth)?;
@@ -191,7 +191,7 @@ impl Watch {
     ) -> Result<Figures> {
         let kept = mean.unwrap_or(rbm);
         let there = match self.visit(kept, line, is_last) {
-            // Free energies that are not finite: the likelihood is lost, the run goes on.
+            // Free energies that are not finite: the likelihood is lost, training continues.
             Err(Error::Value { .. }) => {
                 self.tracker = None;
                 None
