@@ -16,7 +16,7 @@
 //!
 //! The last six lines are there where the run has such things.
 //!
-//! The metadata has the one entry `harmonium`: `checkpoint sha256:`, 64 hexadecimal digits, a space, and a JSON object with
+//! The metadata has the entry `harmonium`, and `visible` as a model file has it: `checkpoint sha256:`, 64 hexadecimal digits, a space, and a JSON object with
 //! all the rest. It comes first in the header, so that the digits stand at one place in every file. They are SHA-256 of the
 //! *whole* file with 0 in their own place: a checkpoint with one bit changed or one byte missing anywhere is refused. Numbers
 //! with a fraction are strings in JSON, in the shortest decimal form that gives back the same bits. Equal checkpoints make
@@ -189,7 +189,7 @@ impl Checkpoint {
         tensors.push(Tensor::new("betas", vec![chains.betas.len()], &chains.betas));
         tensors.extend(metadata::more_tensors(self));
         let entry = format!("{ENTRY}{} {metadata}", "0".repeat(DIGITS));
-        let mut bytes = tensors::write(&tensors, entry, "checkpoint")?;
+        let mut bytes = tensors::write(&tensors, entry, model::visible(self.rbm.view()), "checkpoint")?;
         let digits = checksum(&bytes);
         bytes[DIGITS_AT..DIGITS_AT + DIGITS].copy_from_slice(digits.as_bytes());
         Ok(bytes)
@@ -216,7 +216,7 @@ impl Checkpoint {
             return Err(fail(&expected, format!("{found}: the file is damaged or cut off")));
         }
         let file = Tensors::open(bytes, source_name)?;
-        let text = file.entry().and_then(|entry| entry.get(ENTRY.len() + DIGITS + 1..)).unwrap_or_default();
+        let text = file.entry("harmonium").and_then(|entry| entry.get(ENTRY.len() + DIGITS + 1..)).unwrap_or_default();
         // A later format may have other fields, so its number comes first.
         let Format { format } = parse(text).map_err(|found| file.fail(METADATA, found))?;
         if !(FIRST_FORMAT..=FORMAT).contains(&format) {

@@ -3,15 +3,18 @@
 use crate::{
     error::{Error, Result},
     rows::{Rows, Values},
+    units::{Segment, Segments},
     uniforms::{Purpose, Uniforms},
 };
 use std::{mem, ops::Range};
 
-/// A row-major matrix of values in [0, 1]. Eight-bit data stays eight-bit; x/255 is formed as a batch is taken.
+/// A row-major matrix of values in [0, 1], or of what other laws allow ([`with_segments`](Self::with_segments)). Eight-bit data
+/// stays eight-bit; x/255 is formed as a batch is taken.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     values: Owned,
     units: usize,
+    segments: Segments,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -26,8 +29,8 @@ impl Dataset {
     /// # Errors
     /// [`Error::Length`] if the values are no whole number of rows, [`Error::Argument`] if `units` is 0.
     pub fn from_u8(values: Vec<u8>, units: usize) -> Result<Self> {
-        Rows::new(Values::U8(&values), units)?;
-        Ok(Self { values: Owned::U8(values), units })
+        let segments = Rows::new(Values::U8(&values), units)?.segments();
+        Ok(Self { values: Owned::U8(values), units, segments })
     }
 
     /// Rows of `units` values within [0, 1].
@@ -36,18 +39,41 @@ impl Dataset {
     /// [`Error::Length`] if the values are no whole number of rows, [`Error::Argument`] if `units` is 0, [`Error::Value`] if a
     /// value is not within [0, 1].
     pub fn from_f32(values: Vec<f32>, units: usize) -> Result<Self> {
-        Rows::new(Values::F32(&values), units)?;
-        Ok(Self { values: Owned::F32(values), units })
+        let segments = Rows::new(Values::F32(&values), units)?.segments();
+        Ok(Self { values: Owned::F32(values), units, segments })
+    }
+
+    /// Rows of numbers that follow these laws.
+    ///
+    /// # Errors
+    /// Those of [`Rows::with_segments`].
+    pub fn of_numbers(values: Vec<f32>, segments: Segments) -> Result<Self> {
+        Rows::with_segments(Values::F32(&values), segments)?;
+        Ok(Self { values: Owned::F32(values), units: segments.units(), segments })
+    }
+
+    /// The same rows for units that follow these laws.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there are other units in number, [`Error::Law`] with the first value that its law does not allow.
+    pub fn with_segments(self, segments: Segments) -> Result<Self> {
+        if segments.units() != self.units {
+            let (expected, found) = (format!("{} values a row", segments.units()), self.units.to_string());
+            return Err(Error::Argument { what: "rows", expected, found });
+        }
+        segments.check(self.rows())?;
+        Ok(Self { segments, ..self })
     }
 
     /// No rows yet.
     pub(crate) fn empty() -> Self {
-        Self { values: Owned::U8(Vec::new()), units: 1 }
+        Self { values: Owned::U8(Vec::new()), units: 1, segments: Segments::binary(1) }
     }
 
-    /// Rows of `units` eight-bit values, `len` values in all, to be written over: in the memory that is here where it suffices.
-    pub(crate) fn bytes_mut(&mut self, len: usize, units: usize) -> &mut [u8] {
-        self.units = units;
+    /// Rows of eight-bit values for these laws, `len` values in all, to be written over: in the memory that is here where it
+    /// suffices.
+    pub(crate) fn bytes_mut(&mut self, len: usize, segments: Segments) -> &mut [u8] {
+        (self.units, self.segments) = (segments.units(), segments);
         if !matches!(self.values, Owned::U8(_)) {
             self.values = Owned::U8(Vec::new());
         }
@@ -57,8 +83,8 @@ impl Dataset {
     }
 
     /// The same of numbers.
-    pub(crate) fn numbers_mut(&mut self, len: usize, units: usize) -> &mut [f32] {
-        self.units = units;
+    pub(crate) fn numbers_mut(&mut self, len: usize, segments: Segments) -> &mut [f32] {
+        (self.units, self.segments) = (segments.units(), segments);
         if !matches!(self.values, Owned::F32(_)) {
             self.values = Owned::F32(Vec::new());
         }
@@ -74,7 +100,7 @@ impl Dataset {
                 Owned::U8(values) => Values::U8(values),
                 Owned::F32(values) => Values::F32(values),
             },
-            self.units,
+            self.segments,
         )
     }
 
@@ -118,7 +144,7 @@ impl Dataset {
             Owned::U8(values) => Owned::U8(gather(values, self.units, rows)),
             Owned::F32(values) => Owned::F32(gather(values, self.units, rows)),
         };
-        Ok(Self { values, units: self.units })
+        Ok(Self { values, ..*self })
     }
 
     /// A copy with the rows in another order: row r of the result is row `order[r]`.
@@ -164,11 +190,25 @@ impl Dataset {
         self.select(&order).expect("a permutation names only rows that there are")
     }
 
-    /// The rows as bits, x ≥ 0.5 → 1: what likelihoods are of.
+    /// The rows with their binary units as bits, x ≥ 0.5 → 1: what likelihoods are of.
     pub fn binarised(&self) -> Self {
         let (rows, units) = (self.rows(), self.units);
-        let bit = |n: usize| if rows.bit(n / units, n % units) { 255 } else { 0 };
-        Self { values: Owned::U8((0..rows.len() * units).map(bit).collect()), units }
+        if self.segments.is_discrete() {
+            let bit = |n: usize| if rows.bit(n / units, n % units) { 255 } else { 0 };
+            return Self { values: Owned::U8((0..rows.len() * units).map(bit).collect()), ..*self };
+        }
+        let mut values: Vec<f32> = (0..rows.len() * units).map(|n| rows.value(n / units, n % units)).collect();
+        for (_, units) in self.segments.iter().filter(|(segment, _)| matches!(segment, Segment::Binary(_))) {
+            for row in values.chunks_exact_mut(self.units) {
+                row[units.clone()].iter_mut().for_each(|x| *x = if *x >= 0.5 { 1.0 } else { 0.0 });
+            }
+        }
+        Self { values: Owned::F32(values), ..*self }
+    }
+
+    /// The laws that the values keep to.
+    pub fn segments(&self) -> Segments {
+        self.segments
     }
 
     /// How many rows there are.

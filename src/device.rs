@@ -14,6 +14,7 @@ use crate::{
     rows::Rows,
     shape::{Layer, Shape},
     uniforms::Uniforms,
+    units::Segments,
     verbs::{
         Activations, BatchMeans, ChainState, Conditionals, Contrasting, Energies, Learning, Memory, Plan, Sampling,
         Sums, Tempering,
@@ -227,10 +228,15 @@ impl Batch<'_> {
 
     /// How many values each row has.
     pub fn units(&self) -> usize {
+        self.segments().units()
+    }
+
+    /// The laws that the values keep to.
+    pub fn segments(&self) -> Segments {
         match self.0 {
-            On::Cpu(rows) => rows.units(),
+            On::Cpu(rows) => rows.segments(),
             #[cfg(feature = "cuda")]
-            On::Cuda(rows) => rows.units(),
+            On::Cuda(rows) => rows.segments(),
         }
     }
 }
@@ -300,14 +306,14 @@ verbs! {
         parameters: Parameters = &Parameters, rows: On = On<'_>, work: Work = &mut Work;
         weights: &[f32], out: &mut Gradient
     ) -> ();
-    pseudo_log_likelihood(parameters: Parameters = &Parameters, rows: On = On<'_>; bit: Option<usize>, out: &mut [f64]) -> ();
+    pseudo_log_likelihood(parameters: Parameters = &Parameters, rows: On = On<'_>; site: Option<usize>, out: &mut [f64]) -> ();
     chain_state(chains: States = &States;) -> ChainState;
     start(parameters: Parameters = &Parameters, chains: States = &mut States, rows: On = On<'_>;) -> ();
     sweep(parameters: Parameters = &Parameters, chains: States = &mut States; k: usize) -> ();
     visible(chains: States = &States; out: &mut Activations) -> ();
     anneal(
         parameters: Parameters = &Parameters, chains: States = &mut States;
-        reference: &[f32], betas: &[f32], log_weights: &mut [f64]
+        reference: [&[f32]; 2], betas: &[f32], log_weights: &mut [f64]
     ) -> ();
     phases(
         parameters: Parameters = &Parameters, batch: On = On<'_>, chains: States = &mut States, work: Work = &mut Work;
@@ -317,8 +323,8 @@ verbs! {
     watch_from(work: Work = &mut Work; sum: f64) -> ();
     batch_means(batch: On = On<'_>, work: Work = &mut Work; shape: Shape, out: &mut BatchMeans) -> ();
     gradient(
-        batch: On = On<'_>, chains: States = &States, work: Work = &mut Work;
-        shape: Shape, out: &mut Gradient
+        parameters: Parameters = &Parameters, batch: On = On<'_>, chains: States = &States, work: Work = &mut Work;
+        out: &mut Gradient
     ) -> ();
     update(
         parameters: Parameters = &mut Parameters, batch: On = On<'_>, chains: States = &States, work: Work = &mut Work;

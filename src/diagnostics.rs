@@ -17,7 +17,7 @@ use crate::{
     error::{Error, Result},
     gibbs::Chains,
     resident::Resident,
-    rows::{Rows, Values},
+    shape::Layer,
     summary::Summary,
     uniforms::{Purpose, Uniforms},
     verbs::Activations,
@@ -151,7 +151,7 @@ impl Recorder {
 
 /// F(v) of rows of bits.
 fn free_energies(rbm: &Resident, bits: &[f32]) -> Result<Vec<f64>> {
-    rbm.free_energy(Rows::new(Values::F32(bits), rbm.shape().n_visible())?)
+    rbm.free_energy(rbm.rows(Layer::Visible, bits))
 }
 
 /// How chains are, in units of the steps between two records.

@@ -127,19 +127,30 @@ pub(crate) fn ln_1p_lanes<L: Lanes>(l: L, t: L::F) -> L::F {
     l.mul_add(l.mul(s, z), polynomial(l, &ATANH, z), l.add(s, s))
 }
 
+/// ln x = n·ln 2 + ln m for a normal number x = m·2^n above 0.
+#[inline(always)]
+pub(crate) fn ln_lanes<L: Lanes>(l: L, x: L::F) -> L::F {
+    let n = l.exponent(x);
+    let log = ln_1p_lanes(l, l.add(l.mantissa(x), l.splat(-1.0)));
+    l.mul_add(n, l.splat(LN_2_HIGH), l.mul_add(n, l.splat(LN_2_LOW), log))
+}
+
 /// Φ⁻¹ of the number that is this far, from 2^-33 to ½, from the lower end of the unit interval or, where `upper` holds, from the
 /// upper one.
 #[inline(always)]
 pub(crate) fn normal_lanes<L: Lanes>(l: L, distance: L::F, upper: L::M) -> L::F {
+    let z = normal_size_lanes(l, distance);
+    l.select(upper, z, l.negate(z))
+}
+
+/// Its size.
+#[inline(always)]
+fn normal_size_lanes<L: Lanes>(l: L, distance: L::F) -> L::F {
     let q = l.add(l.splat(0.5), l.negate(distance));
     let centre = l.mul(q, polynomial(l, &NORMAL_CENTRE, l.mul_add(q, q, l.splat(-NORMAL_MIDDLES[0]))));
-    let n = l.exponent(distance);
-    let log = ln_1p_lanes(l, l.add(l.mantissa(distance), l.splat(-1.0)));
-    let log = l.mul_add(n, l.splat(LN_2_HIGH), l.mul_add(n, l.splat(LN_2_LOW), log));
-    let s = l.sqrt(l.mul(l.splat(-2.0), log));
+    let s = l.sqrt(l.mul(l.splat(-2.0), ln_lanes(l, distance)));
     let tail = l.mul(s, polynomial(l, &NORMAL_TAIL, l.add(l.div(l.splat(1.0), s), l.splat(-NORMAL_MIDDLES[1]))));
-    let z = l.select(l.less(distance, l.splat(NORMAL_BORDER)), tail, centre);
-    l.select(upper, z, l.negate(z))
+    l.select(l.less(distance, l.splat(NORMAL_BORDER)), tail, centre)
 }
 
 /// e^x: 0 below -87.3, +∞ above 88.72, NaN for NaN.
@@ -164,6 +175,12 @@ pub fn softplus(x: f32) -> f32 {
 /// ln(1 + t) for t within [0, 1]: with t = m - 1 the logarithm of a mantissa m within [1, 2].
 pub fn ln_1p(t: f32) -> f32 {
     ln_1p_lanes(One, t)
+}
+
+/// ln x for x of at least 1, the sum of exponentials of which the greatest is 1: off by no more than 2^-22 times the greater one of
+/// 1 and ln x.
+pub fn ln(x: f32) -> f32 {
+    ln_lanes(One, x)
 }
 
 /// z = Φ⁻¹(u) with u = (x + ½)·2^-32: what a number x of the generator stands for where a normal one is wanted, of mean 0 and
@@ -241,6 +258,14 @@ mod tests {
                 function("sigmoid", "1/(1 + e^-x), within [0, 1].", ["x"], |l, [x]| sigmoid_lanes(l, x)),
                 function("ln_1p", "ln(1 + t) for t within [0, 1].", ["t"], |l, [t]| ln_1p_lanes(l, t)),
                 function("softplus", "ln(1 + e^x).", ["x"], |l, [x]| softplus_lanes(l, x)),
+                function("exp_of", "e^x: 0 below -87.3, infinite above 88.72.", ["x"], |l, [x]| exp_lanes(l, x)),
+                function("ln_of", "ln x of a normal number above 0.", ["x"], |l, [x]| ln_lanes(l, x)),
+                function(
+                    "normal_size",
+                    "The size of the normal number that is this far from an end of the unit interval.",
+                    ["distance"],
+                    |l, [distance]| normal_size_lanes(l, distance),
+                ),
             ],
         );
     }

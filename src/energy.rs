@@ -28,19 +28,22 @@ impl RbmRef<'_> {
                 found: format!("{} rows of {} and {} rows of {}", v.len(), v.units(), h.len(), h.units()),
             });
         }
+        let precision = self.precision();
         let row = |r: usize| {
             let mut sum = 0.0;
             for (j, &c) in self.hidden_bias().iter().enumerate() {
                 sum += f64::from(h.value(r, j)) * f64::from(c);
             }
             for (i, weights) in self.weights().chunks_exact(shape.n_hidden()).enumerate() {
-                let x = f64::from(v.value(r, i));
+                let x = f64::from(precision[i]) * f64::from(v.value(r, i));
                 if x != 0.0 {
                     let field: f64 =
                         weights.iter().enumerate().map(|(j, &w)| f64::from(h.value(r, j)) * f64::from(w)).sum();
-                    sum += x * (f64::from(self.visible_bias()[i]) + field);
+                    sum += x * field;
                 }
             }
+            let own = |_, energy| sum += energy;
+            shape.visible().minus_own_energies(|i| v.value(r, i), self.visible_bias(), &precision, own);
             -sum
         };
         Ok((0..v.len()).map(row).collect())

@@ -10,7 +10,8 @@ use crate::{
         isa::Isa,
         threads::{RowsMut, share},
     },
-    rows::Values,
+    rows::{Values, unit_value},
+    units::{Segment, Segments},
     uniforms::{Jump, Purpose, Uniforms, output},
 };
 use std::{
@@ -18,7 +19,7 @@ use std::{
     str::FromStr,
 };
 
-/// What becomes of values in [0, 1], which an RBM of binary units takes for probabilities.
+/// What becomes of the values in [0, 1] of binary units, which an RBM takes for probabilities; values of other laws stay.
 ///
 /// Written and read as `none`, `threshold`, `threshold:LOW-HIGH` and `sample`:
 ///
@@ -138,6 +139,8 @@ pub struct Epochs {
     /// Which row of the data each row of the last epoch is, and that epoch.
     order: Vec<usize>,
     shown: Dataset,
+    /// The bits of units of several laws, before they take their places.
+    bits: Vec<u8>,
 }
 
 impl Epochs {
@@ -147,7 +150,7 @@ impl Epochs {
     /// [`Error::Argument`] where the least level is above the greatest.
     pub fn new(shuffle: bool, binarise: Binarise, seed: u64) -> Result<Self> {
         binarise.check()?;
-        Ok(Self { shuffle, binarise, seed, order: Vec::new(), shown: Dataset::empty() })
+        Ok(Self { shuffle, binarise, seed, order: Vec::new(), shown: Dataset::empty(), bits: Vec::new() })
     }
 
     /// Which of `rows` rows each row of an epoch is: for labels, in the order of what is shown.
@@ -186,43 +189,75 @@ impl Epochs {
         let mut order = std::mem::take(&mut self.order);
         self.write_order(data.len(), epoch, &mut order);
         self.order = order;
-        let (units, len) = (data.units(), data.len() * data.units());
-        match (data.rows().values(), self.binarise) {
-            (Values::U8(values), Binarise::None) => {
-                gather(values, &self.order, RowsMut::new(units, self.shown.bytes_mut(len, units)));
+        let (units, len, segments) = (data.units(), data.len() * data.units(), data.segments());
+        let mut bits = std::mem::take(&mut self.bits);
+        if self.binarise != Binarise::None {
+            let out = if segments.is_binary() { self.shown.bytes_mut(len, segments) } else { sized(&mut bits, len) };
+            let out = RowsMut::new(units, out);
+            match data.rows().values() {
+                Values::U8(values) => write_bits(isa, self.binarise, self.seed, &self.order, values, epoch, out),
+                Values::F32(values) => write_bits(isa, self.binarise, self.seed, &self.order, values, epoch, out),
             }
-            (Values::F32(values), Binarise::None) => {
-                gather(values, &self.order, RowsMut::new(units, self.shown.numbers_mut(len, units)));
-            }
-            (Values::U8(values), _) => self.write_bits(isa, values, epoch, units),
-            (Values::F32(values), _) => self.write_bits(isa, values, epoch, units),
         }
+        if self.binarise == Binarise::None || !segments.is_binary() {
+            match data.rows().values() {
+                Values::U8(values) => {
+                    let shown = self.shown.bytes_mut(len, segments);
+                    gather(values, &self.order, RowsMut::new(units, shown));
+                    put_bits(&bits, segments, shown, |bit| bit);
+                }
+                Values::F32(values) => {
+                    let shown = self.shown.numbers_mut(len, segments);
+                    gather(values, &self.order, RowsMut::new(units, shown));
+                    put_bits(&bits, segments, shown, unit_value);
+                }
+            }
+        }
+        self.bits = bits;
         &self.shown
     }
+}
 
-    fn write_bits<T: Grey>(&mut self, isa: Isa, values: &[T], epoch: u64, units: usize) {
-        let out = RowsMut::new(units, self.shown.bytes_mut(values.len(), units));
-        let order = &self.order[..];
-        // How many numbers a row takes.
-        let numbers = match self.binarise {
-            Binarise::None | Binarise::Threshold => 0,
-            Binarise::Levels { .. } => 1,
-            Binarise::Sample => units as u64,
-        };
-        let mut draws = Uniforms::new(self.seed, Purpose::Binarising);
-        draws.seek((order.len() as u64).wrapping_mul(numbers).wrapping_mul(epoch));
-        let row = |r: usize| &values[order[r] * units..][..units];
-        match self.binarise {
-            Binarise::None | Binarise::Threshold => {
-                each_row(out, &draws, numbers, &|r, _, out| write(row(r), out, T::rounds_to_one));
-            }
-            Binarise::Levels { low, high } => each_row(out, &draws, numbers, &|r, state, out| {
-                let levels = u64::from(high - low) + 1;
-                let level = low + ((u64::from(output(state)) * levels) >> 32) as u8;
-                write(row(r), out, |x| x.reaches(level));
-            }),
-            Binarise::Sample => each_row(out, &draws, numbers, &|r, state, out| T::sample(isa, state, row(r), out)),
+/// Room for so many bytes.
+fn sized(bytes: &mut Vec<u8>, len: usize) -> &mut [u8] {
+    bytes.resize(len, 0);
+    bytes
+}
+
+/// Writes the bits of the binary units over their values, where there are bits; values of other laws stay.
+fn put_bits<T>(bits: &[u8], segments: Segments, to: &mut [T], value: impl Fn(u8) -> T) {
+    let units = segments.units();
+    for (bits, to) in bits.chunks_exact(units).zip(to.chunks_exact_mut(units)) {
+        for (_, units) in segments.iter().filter(|(segment, _)| matches!(segment, Segment::Binary(_))) {
+            to[units.clone()].iter_mut().zip(&bits[units]).for_each(|(to, &bit)| *to = value(bit));
         }
+    }
+}
+
+/// The bits of all rows in that order.
+fn write_bits<T: Grey>(
+    isa: Isa, binarise: Binarise, seed: u64, order: &[usize], values: &[T], epoch: u64, out: RowsMut<'_, u8>,
+) {
+    let units = out.width;
+    // How many numbers a row takes.
+    let numbers = match binarise {
+        Binarise::None | Binarise::Threshold => 0,
+        Binarise::Levels { .. } => 1,
+        Binarise::Sample => units as u64,
+    };
+    let mut draws = Uniforms::new(seed, Purpose::Binarising);
+    draws.seek((order.len() as u64).wrapping_mul(numbers).wrapping_mul(epoch));
+    let row = |r: usize| &values[order[r] * units..][..units];
+    match binarise {
+        Binarise::None | Binarise::Threshold => {
+            each_row(out, &draws, numbers, &|r, _, out| write(row(r), out, T::rounds_to_one));
+        }
+        Binarise::Levels { low, high } => each_row(out, &draws, numbers, &|r, state, out| {
+            let levels = u64::from(high - low) + 1;
+            let level = low + ((u64::from(output(state)) * levels) >> 32) as u8;
+            write(row(r), out, |x| x.reaches(level));
+        }),
+        Binarise::Sample => each_row(out, &draws, numbers, &|r, state, out| T::sample(isa, state, row(r), out)),
     }
 }
 

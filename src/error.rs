@@ -49,6 +49,20 @@ pub enum Error {
         /// What it is.
         found: f32,
     },
+    /// A value of a row is none that the law of its unit allows.
+    #[error("rows: row {row}, column {column}, {law}: expected {expected}, found {found}")]
+    Law {
+        /// The row, counted from 0.
+        row: usize,
+        /// The visible unit, counted from 0.
+        column: usize,
+        /// The law of the unit.
+        law: &'static str,
+        /// What it allows.
+        expected: &'static str,
+        /// What is there.
+        found: f32,
+    },
     /// Neither layer is small enough to be enumerated.
     #[error("exact log Z: expected at most {limit} units in the smaller layer, found {units}: 2^{units} states")]
     States {

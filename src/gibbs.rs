@@ -64,7 +64,7 @@ impl Resident {
         &self, h: impl Into<Batch<'a>>, draws: &mut Uniforms, visible: &mut Activations, hidden: &mut Activations,
     ) -> Result<()> {
         self.sample_v_given_h(h, draws, visible)?;
-        self.sample_h_given_v(Rows::new(Values::F32(&visible.sample), self.shape.n_visible())?, draws, hidden)
+        self.sample_h_given_v(self.rows(Layer::Visible, &visible.sample), draws, hidden)
     }
 
     /// h ~ P(h|v), then v' ~ P(v|h): one step of a chain on the visible layer.
@@ -75,7 +75,7 @@ impl Resident {
         &self, v: impl Into<Batch<'a>>, draws: &mut Uniforms, hidden: &mut Activations, visible: &mut Activations,
     ) -> Result<()> {
         self.sample_h_given_v(v, draws, hidden)?;
-        self.sample_v_given_h(Rows::new(Values::F32(&hidden.sample), self.shape.n_hidden())?, draws, visible)
+        self.sample_v_given_h(self.rows(Layer::Hidden, &hidden.sample), draws, visible)
     }
 
     fn conditional<'a>(
@@ -149,8 +149,8 @@ impl Chains {
     /// [`Error::Argument`] where `n_chains` is 0.
     pub fn from_hidden_bias(rbm: &Resident, n_chains: usize, draws: Uniforms) -> Result<Self> {
         check_number("n_chains", 1, rbm.shape, n_chains)?;
-        let n_visible = rbm.shape.n_visible();
-        Self::from_visible(rbm, Rows::new(Values::U8(&vec![0; n_chains * n_visible]), n_visible)?, draws)
+        let nothing = vec![0; n_chains * rbm.shape.n_visible()];
+        Self::from_visible(rbm, Rows::of(Values::U8(&nothing), rbm.shape.visible()), draws)
     }
 
     /// How many chains there are.

@@ -36,7 +36,7 @@
 //! | | |
 //! |---|---|
 //! | [`Error`], [`uniforms`], [`elementary`] | what can go wrong · the random numbers, by position · exp, σ, softplus and normal numbers |
-//! | [`Shape`], [`Rows`], [`Dataset`], [`Epochs`] | sizes · data, borrowed and owned · what of it an epoch shows |
+//! | [`units`], [`Shape`], [`Rows`], [`Dataset`], [`Epochs`] | the laws of visible units · sizes · data, borrowed and owned · what of it an epoch shows |
 //! | [`Rbm`], [`RbmRef`], [`RbmMut`] | parameters, owned and borrowed |
 //! | [`descent`] | what updates make of a gradient, a rule a file |
 //! | [`Cpu`], `Cuda` (feature `cuda`), [`Sums`] | the two kinds of devices, and the two ways in which each adds up |
@@ -90,7 +90,7 @@ mod summary;
 mod tensors;
 mod train;
 pub mod uniforms;
-mod units;
+pub mod units;
 mod verbs;
 
 pub use checkpoint::Checkpoint;
@@ -110,13 +110,14 @@ pub use lanes::isa::Isa;
 pub use likelihood::{LogLikelihood, log_likelihood};
 pub use log_partition::LogPartition;
 pub use monitor::Monitor;
-pub use rbm::{Gradient, Rbm, RbmMut, RbmRef};
+pub use rbm::{Gradient, MAX_LOG_VARIANCE, Rbm, RbmMut, RbmRef};
 pub use resident::{Lent, Resident};
 pub use rows::{Rows, Values};
 pub use shape::{Layer, Shape};
 pub use summary::Summary;
 pub use train::{Algorithm, Average, Report, Settings, Trainer, TrainerState};
 pub use uniforms::{Purpose, Uniforms};
+pub use units::{Segment, Segments};
 pub use verbs::{Activations, BatchMeans, ChainState, Sums};
 
 /// The README's program is compiled and run with the tests.

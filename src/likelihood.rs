@@ -39,11 +39,12 @@ impl LogLikelihood {
     /// From F(v) of each row: the mean is -mean(F) - log Z, its interval that of log Z.
     ///
     /// A probability is at most 1, so log Z ≥ max(-F): [`LogPartition::at_least`] puts that to use, and neither the mean nor an
-    /// end lies above 0.
+    /// end lies above 0. Where there are Gaussian units, these are densities, for which nothing of the kind holds.
     pub fn of(shape: Shape, free_energies: &[f64], log_partition: &LogPartition) -> Self {
         let summary = Summary::of(free_energies);
         let log_z = possible(shape, &summary, log_partition);
-        let with = |log_z: f64| (-summary.mean - log_z).min(0.0);
+        let most = most(shape);
+        let with = |log_z: f64| (-summary.mean - log_z).min(most);
         Self {
             mean: with(log_z.estimate),
             standard_error: summary.standard_error(),
@@ -76,7 +77,7 @@ impl LogLikelihood {
 pub fn log_likelihoods<'a>(rbm: &Resident, v: impl Into<Batch<'a>>, log_partition: &LogPartition) -> Result<Vec<f64>> {
     let free_energies = rbm.free_energy(v)?;
     let log_z = possible(rbm.shape(), &Summary::of(&free_energies), log_partition);
-    Ok(free_energies.into_iter().map(|f| (-f - log_z.estimate).min(0.0)).collect())
+    Ok(free_energies.into_iter().map(|f| (-f - log_z.estimate).min(most(rbm.shape()))).collect())
 }
 
 /// The mean of log P(v) over rows, how much it varies, and its interval: [`LogLikelihood::of`] their free energies.
@@ -91,8 +92,16 @@ pub fn log_likelihood<'a>(
     Ok(LogLikelihood::of(rbm.shape(), &rbm.free_energy(v)?, log_partition))
 }
 
+/// The logarithm of a probability is at most 0; that of a density has no bound.
+fn most(shape: Shape) -> f64 {
+    if shape.visible().is_discrete() { 0.0 } else { f64::INFINITY }
+}
+
 /// log Z with what the most probable of some rows says of it: log Z ≥ max(-F), less what rounding may do to F.
 fn possible(shape: Shape, free_energies: &Summary, log_partition: &LogPartition) -> LogPartition {
+    if !shape.visible().is_discrete() {
+        return log_partition.clone();
+    }
     let least = free_energies.min;
     log_partition.clone().at_least(-least - rounding(shape.n_hidden(), least.abs()))
 }

@@ -1,14 +1,15 @@
-//! Model files: safetensors with three tensors, readable wherever that format is.
+//! Model files: safetensors with a few tensors, readable wherever that format is.
 //!
 //! | tensor | shape | type |
 //! |---|---|---|
 //! | `weights` | `[n_visible, n_hidden]` | F32 |
 //! | `visible_bias` | `[n_visible]` | F32 |
 //! | `hidden_bias` | `[n_hidden]` | F32 |
+//! | `visible_log_variance` | `[n_visible]` | F32: ln σ² of Gaussian units, 0 of others; where there are some, else 0 |
 //!
-//! The metadata has the one entry `harmonium`, `rbm` and the version that wrote the file. (One entry, because their order
-//! would not be the same in every run: equal models make equal files.) It is not needed for reading: a file from elsewhere
-//! opens if it has the three tensors. Other tensors are left alone.
+//! The metadata has the entry `harmonium`, `rbm` and the version that wrote the file, and `visible`, the laws of the visible
+//! units as [`Segments`](crate::Segments) are written, such as `binary:784,potts:1x10`; without it all units are binary. Equal
+//! models make equal files. A file from elsewhere opens if it has the first three tensors. Other tensors are left alone.
 //!
 //! Other people's models come in by a few lines of Python; this is for the `.mat` files of R. Salakhutdinov's:
 //!
@@ -27,11 +28,13 @@ use crate::{
     shape::Shape,
     storage::{read_file, write_atomically},
     tensors::{Tensor, Tensors, write},
+    units::Segments,
 };
 use std::path::Path;
 
 /// What the metadata says under `harmonium`.
 const WRITER: &str = concat!("rbm ", env!("CARGO_PKG_VERSION"));
+const LOG_VARIANCE: &str = "visible_log_variance";
 
 /// Writes the file `path` whole or not at all.
 ///
@@ -56,17 +59,26 @@ pub fn load(path: &Path) -> Result<Rbm> {
 /// # Errors
 /// [`Error::Format`] where the model does not fit the format; none is known that does not.
 pub fn to_bytes(rbm: RbmRef<'_>) -> Result<Vec<u8>> {
-    write(&tensors(rbm), WRITER.into(), "model")
+    write(&tensors(rbm), WRITER.into(), visible(rbm), "model")
 }
 
-/// The three tensors.
+/// The laws of the visible units, where they are not all binary.
+pub(crate) fn visible(rbm: RbmRef<'_>) -> Option<Segments> {
+    Some(rbm.shape().visible()).filter(|visible| !visible.is_binary())
+}
+
+/// The tensors of the table above.
 pub(crate) fn tensors(rbm: RbmRef<'_>) -> Vec<Tensor> {
     let (n_visible, n_hidden) = (rbm.shape().n_visible(), rbm.shape().n_hidden());
-    vec![
+    let mut tensors = vec![
         Tensor::new("weights", vec![n_visible, n_hidden], rbm.weights()),
         Tensor::new("visible_bias", vec![n_visible], rbm.visible_bias()),
         Tensor::new("hidden_bias", vec![n_hidden], rbm.hidden_bias()),
-    ]
+    ];
+    if !rbm.visible_log_variance().is_empty() {
+        tensors.push(Tensor::new(LOG_VARIANCE, vec![n_visible], rbm.visible_log_variance()));
+    }
+    tensors
 }
 
 /// The model in the bytes of a file; `source_name` stands for it in errors.
@@ -78,22 +90,44 @@ pub fn from_bytes(bytes: &[u8], source_name: &str) -> Result<Rbm> {
     from_tensors(&Tensors::open(bytes, source_name)?)
 }
 
-/// The model in the three tensors.
+/// The model in these tensors.
 pub(crate) fn from_tensors(file: &Tensors<'_>) -> Result<Rbm> {
     let ([n_visible, n_hidden], weights) = file.tensor("weights")?;
     let ([visible], visible_bias) = file.tensor("visible_bias")?;
     let ([hidden], hidden_bias) = file.tensor("hidden_bias")?;
-    let shape = Shape::new(n_visible, n_hidden).map_err(|problem| match problem {
+    let mut shape = Shape::new(n_visible, n_hidden).map_err(|problem| match problem {
         Error::Argument { expected, found, .. } => file.fail(format!("weights: {expected}"), found),
         other => other,
     })?;
+    if let Some(text) = file.entry("visible") {
+        let segments: Segments = text.parse().map_err(|problem| match problem {
+            Error::Argument { expected, found, .. } => file.fail(format!("the metadata visible: {expected}"), found),
+            other => other,
+        })?;
+        if segments.units() != n_visible {
+            let expected = format!("the metadata visible: {n_visible} units, as weights have them");
+            return Err(file.fail(expected, format!("{} of {segments}", segments.units())));
+        }
+        shape = Shape::with_visible(segments, n_hidden)?;
+    }
     for (name, expected, found) in [("visible_bias", n_visible, visible), ("hidden_bias", n_hidden, hidden)] {
         if expected != found {
             let expected = format!("{name} of shape [{expected}], as weights have it");
             return Err(file.fail(expected, format!("[{found}]")));
         }
     }
-    Rbm::from_parts(shape, weights, visible_bias, hidden_bias).map_err(|problem| match problem {
+    let made = Rbm::from_parts(shape, weights, visible_bias, hidden_bias).and_then(|rbm| {
+        if shape.visible().is_discrete() || !file.has(LOG_VARIANCE) {
+            return Ok(rbm);
+        }
+        let ([n], log_variance) = file.tensor(LOG_VARIANCE)?;
+        if n != n_visible {
+            let expected = format!("{LOG_VARIANCE} of shape [{n_visible}], as weights have it");
+            return Err(file.fail(expected, format!("[{n}]")));
+        }
+        rbm.with_visible_log_variance(log_variance)
+    });
+    made.map_err(|problem| match problem {
         Error::Value { what, index, expected, found } => {
             file.fail(format!("{what}[{index}] to be {expected}"), found.to_string())
         }

@@ -10,10 +10,10 @@
 
 use crate::{
     device::Batch,
-    elementary::softplus,
     error::{Error, Result},
     resident::Resident,
     rows::Rows,
+    shape::Shape,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -63,6 +63,14 @@ impl Monitor {
         }
     }
 
+    /// Fails where visible units follow a law that it knows nothing of.
+    pub(crate) fn check(self, shape: Shape) -> Result<()> {
+        match self {
+            Monitor::PseudoLikelihood | Monitor::ExactPseudoLikelihood => check_discrete(shape),
+            Monitor::None | Monitor::Reconstruction => Ok(()),
+        }
+    }
+
     pub(crate) fn is_some(self) -> bool {
         self != Monitor::None
     }
@@ -98,6 +106,7 @@ impl Resident {
     /// # Errors
     /// [`Error::Argument`] where the rows do not fit the shape.
     pub fn pseudo_log_likelihood<'a>(&self, v: impl Into<Batch<'a>>) -> Result<Vec<f64>> {
+        check_discrete(self.shape)?;
         self.each_row(v.into(), |v, out| self.device.pseudo_log_likelihood(&self.parameters, v.0, None, out))
     }
 
@@ -106,17 +115,35 @@ impl Resident {
     /// # Errors
     /// [`Error::Argument`] where the rows do not fit the shape or there is no such bit.
     pub fn pseudo_log_likelihood_of_bit<'a>(&self, v: impl Into<Batch<'a>>, bit: usize) -> Result<Vec<f64>> {
-        if bit >= self.shape.n_visible() {
-            let expected = format!("less than {}", self.shape.n_visible());
+        check_discrete(self.shape)?;
+        if bit >= self.shape.visible().sites() {
+            let expected = format!("less than {}", self.shape.visible().sites());
             return Err(Error::Argument { what: "bit", expected, found: bit.to_string() });
         }
         self.each_row(v.into(), |v, out| self.device.pseudo_log_likelihood(&self.parameters, v.0, Some(bit), out))
     }
 }
 
-/// -Σ_i [sp(p_i) - x_i·p_i] of each row: minus the cross-entropy between data x and σ(p), in nats a row.
+/// There is a pseudo-likelihood where each variable has a few states.
+fn check_discrete(shape: Shape) -> Result<()> {
+    if shape.visible().is_discrete() {
+        return Ok(());
+    }
+    Err(Error::Argument {
+        what: "pseudo-likelihood",
+        expected: "binary and Potts units: the density of a Gaussian unit given the others has no closed form; watch the \
+                   reconstruction"
+            .into(),
+        found: format!("visible units {}", shape.visible()),
+    })
+}
+
+/// How well visible pre-activations p explain rows x, in nats a row: Σ_i [x_i·p_i - sp(p_i)] over binary units, which is minus
+/// the cross-entropy between x and σ(p), Σ_s x_s·p_s - ln Σ_s e^p_s over Potts sites, and -(x_i - p_i)²/2 over Gaussian units,
+/// half the squared error.
 ///
-/// `x`: rows × units, values in [0, 1]; `pre_activation`: p, as many numbers. Summed in `f64`; finite for finite p.
+/// `x`: rows × units; `pre_activation`: p, as many numbers. Summed in `f64`; finite for finite p. Where σ is not 1, divide x and
+/// p by it.
 ///
 /// # Errors
 /// [`Error::Length`] where the two differ in size.
@@ -125,9 +152,10 @@ pub fn reconstruction_cross_entropy(x: Rows<'_>, pre_activation: &[f32]) -> Resu
     if pre_activation.len() != expected {
         return Err(Error::Length { what: "pre_activation", expected, found: pre_activation.len() });
     }
+    let (mut values, precision) = (vec![0.0; x.units()], vec![1.0; x.units()]);
     let row = |(r, p): (usize, &[f32])| {
-        let term = |(i, &p): (usize, &f32)| f64::from(softplus(p)) - f64::from(x.value(r, i)) * f64::from(p);
-        -p.iter().enumerate().map(term).sum::<f64>()
+        values.iter_mut().enumerate().for_each(|(i, value)| *value = x.value(r, i));
+        x.segments().reconstruction(&values, p, &precision)
     };
     Ok(pre_activation.chunks_exact(x.units()).enumerate().map(row).collect())
 }

@@ -1,11 +1,12 @@
 //! The parameters of an RBM: owned or borrowed.
 //!
 //! Three flat row-major `f32` buffers: `weights` (n_visible × n_hidden, W[i][j] between visible unit i and hidden unit j),
-//! `visible_bias` b and `hidden_bias` c. [`Rbm`] owns them. [`RbmRef`] and [`RbmMut`] borrow them from whoever does: a layer
+//! `visible_bias` b and `hidden_bias` c; where there are Gaussian units also `visible_log_variance` ln σ². [`Rbm`] owns them. [`RbmRef`] and [`RbmMut`] borrow them from whoever does: a layer
 //! of a deep belief net keeps its own W and b and lends them with [`RbmMut::from_parts`], without copy or transpose on its
 //! side. A device computes with a form of its own, a [`Resident`](crate::Resident).
 
 use crate::{
+    elementary::exp,
     error::{Error, Result},
     rows::Rows,
     shape::Shape,
@@ -21,6 +22,8 @@ pub struct Rbm {
     weights: Vec<f32>,
     visible_bias: Vec<f32>,
     hidden_bias: Vec<f32>,
+    /// Empty where there is no Gaussian unit.
+    visible_log_variance: Vec<f32>,
 }
 
 /// Borrowed parameters.
@@ -30,6 +33,8 @@ pub struct RbmRef<'a> {
     weights: &'a [f32],
     visible_bias: &'a [f32],
     hidden_bias: &'a [f32],
+    /// Empty where every σ is 1.
+    visible_log_variance: &'a [f32],
 }
 
 /// Mutably borrowed parameters.
@@ -39,6 +44,12 @@ pub struct RbmMut<'a> {
     weights: &'a mut [f32],
     visible_bias: &'a mut [f32],
     hidden_bias: &'a mut [f32],
+    visible_log_variance: &'a mut [f32],
+}
+
+/// One ln σ² for each visible unit where there is a Gaussian one, else none.
+pub(crate) fn log_variances(shape: Shape) -> usize {
+    if shape.visible().is_discrete() { 0 } else { shape.n_visible() }
 }
 
 impl Rbm {
@@ -56,6 +67,7 @@ impl Rbm {
             weights: (0..shape.n_visible() * shape.n_hidden()).map(|_| weight()).collect(),
             visible_bias: vec![0.0; shape.n_visible()],
             hidden_bias: vec![0.0; shape.n_hidden()],
+            visible_log_variance: vec![0.0; log_variances(shape)],
         }
     }
 
@@ -63,9 +75,10 @@ impl Rbm {
     ///
     /// > b_i = ln(p_i/(1 - p_i)),  c_j = 0,  W_ij ~ N(0, 0.01²),
     ///
-    /// p_i being the data's means, no nearer to 0 and 1 than 1/N ([`Rows::clipped_means`]).
+    /// p_i being the data's means, no nearer to 0 and 1 than 1/N ([`Rows::clipped_means`]). For the states of Potts sites
+    /// b_i = ln p_i, and Gaussian units have b_i = p_i and ln σ_i² = 0: scale the data to variances near 1 first.
     ///
-    /// `data`: N ≥ 1 rows of n_visible values in [0, 1]. Where most units are off this is a far better beginning than
+    /// `data`: N ≥ 1 rows of n_visible values, whose [`segments`](Rows::segments) become those of the model. Where most units are off this is a far better beginning than
     /// [`new`](Self::new): there the model has to learn the base rates first, while half of its visible units are on, and in
     /// a wide layer every hidden unit can end as a constant. Chains begin beside it with
     /// [`Chains::from_hidden_bias`](crate::Chains::from_hidden_bias).
@@ -78,7 +91,7 @@ impl Rbm {
     /// # Errors
     /// [`Error::Argument`] where there is no row, no hidden unit, or too many for a [`Shape`].
     pub fn from_data(data: Rows<'_>, n_hidden: usize, seed: u64) -> Result<Self> {
-        let shape = Shape::new(data.units(), n_hidden)?;
+        let shape = Shape::with_visible(data.segments(), n_hidden)?;
         if data.len() == 0 {
             return Err(Error::Argument { what: "data", expected: "at least one row".into(), found: "none".into() });
         }
@@ -91,8 +104,9 @@ impl Rbm {
         Ok(Self {
             shape,
             weights: (0..shape.n_visible() * shape.n_hidden()).map(|_| weight()).collect(),
-            visible_bias: data.clipped_means_f64().map(|p| libm::log(p / (1.0 - p)) as f32).collect(),
+            visible_bias: data.segments().biases_of(&data.clipped_means_f64().collect::<Vec<_>>()),
             hidden_bias: vec![0.0; shape.n_hidden()],
+            visible_log_variance: vec![0.0; log_variances(shape)],
         })
     }
 
@@ -102,16 +116,28 @@ impl Rbm {
     /// [`Error::Length`] where a buffer does not fit the shape, [`Error::Value`] where a number is not finite.
     pub fn from_parts(shape: Shape, weights: Vec<f32>, visible_bias: Vec<f32>, hidden_bias: Vec<f32>) -> Result<Self> {
         RbmRef::from_parts(shape, &weights, &visible_bias, &hidden_bias)?;
-        Ok(Self { shape, weights, visible_bias, hidden_bias })
+        let visible_log_variance = vec![0.0; log_variances(shape)];
+        Ok(Self { shape, weights, visible_bias, hidden_bias, visible_log_variance })
+    }
+
+    /// The same with these ln σ_i² of Gaussian units, which are 0 without it.
+    ///
+    /// `values`: n_visible numbers within ±[`MAX_LOG_VARIANCE`], 0 for units of other laws.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where there is no Gaussian unit or another number of values, [`Error::Value`] where one is wrong.
+    pub fn with_visible_log_variance(self, values: Vec<f32>) -> Result<Self> {
+        self.view().with_visible_log_variance(&values)?;
+        Ok(Self { visible_log_variance: values, ..self })
     }
 
     /// All parameters 0.
     pub(crate) fn zero(shape: Shape) -> Self {
-        let Gradient { weights, visible_bias, hidden_bias } = Gradient::zero(shape);
-        Self { shape, weights, visible_bias, hidden_bias }
+        let Gradient { weights, visible_bias, hidden_bias, visible_log_variance } = Gradient::zero(shape);
+        Self { shape, weights, visible_bias, hidden_bias, visible_log_variance }
     }
 
-    /// The weights, the visible and the hidden bias.
+    /// The weights, the visible and the hidden bias. Of Gaussian units [`view`](Self::view) has the variances too.
     pub fn into_parts(self) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
         (self.weights, self.visible_bias, self.hidden_bias)
     }
@@ -128,6 +154,7 @@ impl Rbm {
             weights: &self.weights,
             visible_bias: &self.visible_bias,
             hidden_bias: &self.hidden_bias,
+            visible_log_variance: &self.visible_log_variance,
         }
     }
 
@@ -138,6 +165,7 @@ impl Rbm {
             weights: &mut self.weights,
             visible_bias: &mut self.visible_bias,
             hidden_bias: &mut self.hidden_bias,
+            visible_log_variance: &mut self.visible_log_variance,
         }
     }
 }
@@ -153,12 +181,24 @@ impl<'a> RbmRef<'a> {
         check("weights", weights, shape.n_visible() * shape.n_hidden())?;
         check("visible_bias", visible_bias, shape.n_visible())?;
         check("hidden_bias", hidden_bias, shape.n_hidden())?;
-        Ok(Self { shape, weights, visible_bias, hidden_bias })
+        Ok(Self { shape, weights, visible_bias, hidden_bias, visible_log_variance: &[] })
+    }
+
+    /// The same with these ln σ_i² of Gaussian units, which are 0 without it.
+    ///
+    /// `values`: n_visible numbers within ±[`MAX_LOG_VARIANCE`], 0 for units of other laws.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where there is no Gaussian unit or another number of values, [`Error::Value`] where one is wrong.
+    pub fn with_visible_log_variance(self, values: &'a [f32]) -> Result<Self> {
+        check_log_variance(self.shape, values)?;
+        Ok(Self { visible_log_variance: values, ..self })
     }
 
     /// Parameters that are known to be right.
-    pub(crate) fn of(shape: Shape, weights: &'a [f32], visible_bias: &'a [f32], hidden_bias: &'a [f32]) -> Self {
-        Self { shape, weights, visible_bias, hidden_bias }
+    pub(crate) fn of(shape: Shape, gradient: &'a Gradient) -> Self {
+        let Gradient { weights, visible_bias, hidden_bias, visible_log_variance } = gradient;
+        Self { shape, weights, visible_bias, hidden_bias, visible_log_variance }
     }
 
     /// The sizes of the layers.
@@ -181,12 +221,26 @@ impl<'a> RbmRef<'a> {
         self.hidden_bias
     }
 
+    /// ln σ², n_visible: 0 for units that are not Gaussian. Empty where there is no Gaussian unit or every σ is 1.
+    pub fn visible_log_variance(&self) -> &'a [f32] {
+        self.visible_log_variance
+    }
+
+    /// s = 1/σ² of each visible unit, 1 where it is not Gaussian.
+    pub(crate) fn precision(&self) -> Vec<f32> {
+        match self.visible_log_variance {
+            [] => vec![1.0; self.shape.n_visible()],
+            all => all.iter().map(|&log| exp(-log)).collect(),
+        }
+    }
+
     /// Fails where a parameter is not finite: training with too large a learning rate ends so.
     ///
     /// # Errors
     /// [`Error::Value`] with the first such parameter.
     pub fn check_finite(&self) -> Result<()> {
-        Self::from_parts(self.shape, self.weights, self.visible_bias, self.hidden_bias).map(|_| ())
+        Self::from_parts(self.shape, self.weights, self.visible_bias, self.hidden_bias)?;
+        check("visible_log_variance", self.visible_log_variance, self.visible_log_variance.len())
     }
 }
 
@@ -199,7 +253,18 @@ impl<'a> RbmMut<'a> {
         shape: Shape, weights: &'a mut [f32], visible_bias: &'a mut [f32], hidden_bias: &'a mut [f32],
     ) -> Result<Self> {
         RbmRef::from_parts(shape, weights, visible_bias, hidden_bias)?;
-        Ok(Self { shape, weights, visible_bias, hidden_bias })
+        Ok(Self { shape, weights, visible_bias, hidden_bias, visible_log_variance: &mut [] })
+    }
+
+    /// The same with these ln σ_i² of Gaussian units, which are 0 without it.
+    ///
+    /// `values`: n_visible numbers within ±[`MAX_LOG_VARIANCE`], 0 for units of other laws.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where there is no Gaussian unit or another number of values, [`Error::Value`] where one is wrong.
+    pub fn with_visible_log_variance(self, values: &'a mut [f32]) -> Result<Self> {
+        check_log_variance(self.shape, values)?;
+        Ok(Self { visible_log_variance: values, ..self })
     }
 
     /// The parameters, to read.
@@ -209,18 +274,19 @@ impl<'a> RbmMut<'a> {
             weights: self.weights,
             visible_bias: self.visible_bias,
             hidden_bias: self.hidden_bias,
+            visible_log_variance: self.visible_log_variance,
         }
     }
 
-    /// W, b and c, to write to.
-    pub(crate) fn parts(self) -> (&'a mut [f32], &'a mut [f32], &'a mut [f32]) {
-        (self.weights, self.visible_bias, self.hidden_bias)
+    /// W, b, c and ln σ², to write to; the last one is empty where it does not change.
+    pub(crate) fn parts(self) -> (&'a mut [f32], &'a mut [f32], &'a mut [f32], &'a mut [f32]) {
+        (self.weights, self.visible_bias, self.hidden_bias, self.visible_log_variance)
     }
 
     /// The same parameters, for a while.
     pub(crate) fn reborrow(&mut self) -> RbmMut<'_> {
-        let Self { shape, weights, visible_bias, hidden_bias } = self;
-        RbmMut { shape: *shape, weights, visible_bias, hidden_bias }
+        let Self { shape, weights, visible_bias, hidden_bias, visible_log_variance } = self;
+        RbmMut { shape: *shape, weights, visible_bias, hidden_bias, visible_log_variance }
     }
 }
 
@@ -233,6 +299,8 @@ pub struct Gradient {
     pub visible_bias: Vec<f32>,
     /// n_hidden.
     pub hidden_bias: Vec<f32>,
+    /// That of ln σ², n_visible: 0 for units that are not Gaussian, and empty where there is none.
+    pub visible_log_variance: Vec<f32>,
 }
 
 impl Gradient {
@@ -242,8 +310,34 @@ impl Gradient {
             weights: vec![0.0; shape.n_visible() * shape.n_hidden()],
             visible_bias: vec![0.0; shape.n_visible()],
             hidden_bias: vec![0.0; shape.n_hidden()],
+            visible_log_variance: vec![0.0; log_variances(shape)],
         }
     }
+}
+
+/// ln σ² lies within ± this: precisions stay far from the ends of `f32`.
+pub const MAX_LOG_VARIANCE: f32 = 40.0;
+
+fn check_log_variance(shape: Shape, values: &[f32]) -> Result<()> {
+    let what = "visible_log_variance";
+    let expected = log_variances(shape);
+    if values.len() != expected || expected == 0 {
+        return Err(Error::Length { what, expected, found: values.len() });
+    }
+    let mut is_gaussian = vec![false; expected];
+    for (segment, units) in shape.visible().iter() {
+        is_gaussian[units].fill(segment.is_number());
+    }
+    for (index, (&found, is_gaussian)) in values.iter().zip(is_gaussian).enumerate() {
+        if !is_gaussian && found != 0.0 {
+            return Err(Error::Value { what, index, expected: "0, as the unit is not Gaussian", found });
+        }
+        // NaN too.
+        if !(found.abs() <= MAX_LOG_VARIANCE) {
+            return Err(Error::Value { what, index, expected: "a number within [-40, 40]", found });
+        }
+    }
+    Ok(())
 }
 
 /// As many finite numbers as expected.

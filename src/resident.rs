@@ -5,9 +5,10 @@
 //! their owner, whom the borrow checker keeps away until then, so that there are never two sources of truth.
 
 use crate::{
-    device::{Batch, Device, Parameters},
+    device::{Batch, Device, On, Parameters},
     error::{Error, Result},
-    rbm::{Gradient, Rbm, RbmMut, RbmRef, check},
+    rbm::{Gradient, Rbm, RbmMut, RbmRef, check, log_variances},
+    rows::{Rows, Values},
     shape::{Layer, Shape},
 };
 
@@ -126,7 +127,22 @@ impl Resident {
         if batch.len() == 0 {
             return Err(Error::Argument { what: "batch", expected: "at least one row".into(), found: "none".into() });
         }
-        Ok(())
+        let segments = self.shape.segments(layer);
+        match batch.0 {
+            _ if batch.segments() == segments => Ok(()),
+            On::Cpu(rows) => segments.check(rows),
+            #[cfg(feature = "cuda")]
+            On::Cuda(_) => Err(Error::Argument {
+                what: "batch",
+                expected: format!("rows of {segments}, as they say themselves before they are loaded"),
+                found: format!("rows of {}", batch.segments()),
+            }),
+        }
+    }
+
+    /// Rows of these states of a layer, which are known to be right.
+    pub(crate) fn rows<'a>(&self, layer: Layer, values: &'a [f32]) -> Rows<'a> {
+        Rows::of(Values::F32(values), self.shape.segments(layer))
     }
 
     /// Runs `run` with the batch, checked, on this device.
@@ -154,6 +170,7 @@ impl Resident {
             ("gradient.weights", expected, gradient.weights.len()),
             ("gradient.visible_bias", self.shape.n_visible(), gradient.visible_bias.len()),
             ("gradient.hidden_bias", self.shape.n_hidden(), gradient.hidden_bias.len()),
+            ("gradient.visible_log_variance", log_variances(self.shape), gradient.visible_log_variance.len()),
         ] {
             if expected != found {
                 return Err(Error::Length { what, expected, found });

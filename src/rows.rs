@@ -1,13 +1,18 @@
 //! Borrowed rows of data, in the width in which they came.
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    units::Segments,
+};
 use std::ops::Range;
 
-/// A borrowed row-major matrix of values in [0, 1], one row for each example.
+/// A borrowed row-major matrix, one row for each example, and the laws that its values are known to keep to: values in [0, 1]
+/// for binary units, a 1 and zeros for the states of a Potts site, finite numbers for Gaussian units.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
     values: Values<'a>,
     units: usize,
+    segments: Segments,
 }
 
 /// The values of [`Rows`].
@@ -20,6 +25,15 @@ pub enum Values<'a> {
     F32(&'a [f32]),
 }
 
+impl Values<'_> {
+    fn len(self) -> usize {
+        match self {
+            Values::U8(x) => x.len(),
+            Values::F32(x) => x.len(),
+        }
+    }
+}
+
 /// The number that eight bits stand for: x/255, correctly rounded.
 #[inline(always)]
 pub fn unit_value(x: u8) -> f32 {
@@ -27,21 +41,18 @@ pub fn unit_value(x: u8) -> f32 {
 }
 
 impl<'a> Rows<'a> {
-    /// Rows of `units` values each.
+    /// Rows of `units` values each, all within [0, 1]: states of binary units, or their probabilities.
     ///
     /// # Errors
     /// [`Error::Length`] where the values are no whole number of rows, [`Error::Argument`] where rows would have no value,
     /// [`Error::Value`] where one is not within [0, 1].
     pub fn new(values: Values<'a>, units: usize) -> Result<Self> {
-        let found = match values {
-            Values::U8(x) => x.len(),
-            Values::F32(x) => x.len(),
-        };
-        if units == 0 {
+        let found = values.len();
+        if !(1..=u32::MAX as usize).contains(&units) {
             return Err(Error::Argument {
                 what: "rows",
-                expected: "at least one value a row".into(),
-                found: "none".into(),
+                expected: "at least one value a row, and less than 2^32".into(),
+                found: if units == 0 { "none".into() } else { units.to_string() },
             });
         }
         if found % units != 0 {
@@ -53,21 +64,48 @@ impl<'a> Rows<'a> {
                 return Err(Error::Value { what: "rows", index, expected: "a value within [0, 1]", found: x[index] });
             }
         }
-        Ok(Self { values, units })
+        Ok(Self::of(values, Segments::binary(units)))
+    }
+
+    /// Rows of values that follow these laws.
+    ///
+    /// ```
+    /// use harmonium::{Rows, Values};
+    ///
+    /// // Two bits, a site of three states and a number.
+    /// let values = [1.0, 0.0, 0.0, 0.0, 1.0, -3.5];
+    /// let rows = Rows::with_segments(Values::F32(&values), "binary:2,potts:1x3,gaussian:1".parse()?)?;
+    /// assert_eq!((rows.len(), rows.units()), (1, 6));
+    /// # Ok::<(), harmonium::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Length`] where the values are no whole number of rows, [`Error::Law`] with the first one that its law does not
+    /// allow.
+    pub fn with_segments(values: Values<'a>, segments: Segments) -> Result<Self> {
+        let (found, units) = (values.len(), segments.units());
+        if found % units != 0 {
+            return Err(Error::Length { what: "rows", expected: found.div_ceil(units) * units, found });
+        }
+        let rows = Self::of(values, segments);
+        segments.check(rows)?;
+        Ok(rows)
     }
 
     /// Rows that are known to be right.
-    pub(crate) fn of(values: Values<'a>, units: usize) -> Self {
-        Self { values, units }
+    pub(crate) fn of(values: Values<'a>, segments: Segments) -> Self {
+        Self { values, units: segments.units(), segments }
+    }
+
+    /// The laws that the values keep to.
+    pub fn segments(&self) -> Segments {
+        self.segments
     }
 
     /// How many rows there are.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
-        match self.values {
-            Values::U8(x) => x.len() / self.units,
-            Values::F32(x) => x.len() / self.units,
-        }
+        self.values.len() / self.units
     }
 
     /// How many values each row has.
@@ -90,19 +128,26 @@ impl<'a> Rows<'a> {
             Values::U8(x) => Values::U8(&x[span]),
             Values::F32(x) => Values::F32(&x[span]),
         };
-        Self { values, units: self.units }
+        Self { values, ..*self }
     }
 
-    /// Σ_r v_ri of each unit, rows in ascending order in one `f64` accumulator.
-    pub(crate) fn sums(&self) -> Vec<f64> {
+    /// Σ_r f(v_ri) of each unit, rows in ascending order in one `f64` accumulator.
+    fn sums_of(&self, f: impl Fn(f64) -> f64) -> Vec<f64> {
         let mut sums = vec![0.0; self.units];
         for r in 0..self.len() {
-            sums.iter_mut().enumerate().for_each(|(i, sum)| *sum += f64::from(self.value(r, i)));
+            sums.iter_mut().enumerate().for_each(|(i, sum)| *sum += f(f64::from(self.value(r, i))));
         }
         sums
     }
 
-    /// The mean of each unit over the N rows, no nearer to 0 and 1 than 1/N, where its log-odds are finite; ½ where N is below 2.
+    /// The biases of units without weights that are near to what explains the rows best, and the precisions of Gaussian units.
+    pub(crate) fn fit(&self) -> (Vec<f64>, Vec<f64>) {
+        let squares = if self.segments.is_discrete() { vec![0.0; self.units] } else { self.sums_of(|v| v * v) };
+        self.segments.fit(self.len(), &self.sums_of(|v| v), &squares)
+    }
+
+    /// The mean of each unit over the N rows; of binary and Potts units no nearer to 0 and 1 than 1/N, where their logarithms are
+    /// finite, and ½ where N is below 2.
     ///
     /// Where a unit's visible bias may begin ([`Rbm::from_data`](crate::Rbm::from_data)) and a centred gradient its offset.
     /// Canonical: a sum in `f64`, rows in ascending order, and a division. Here rounded to `f32`, units values.
@@ -112,9 +157,9 @@ impl<'a> Rows<'a> {
 
     /// [`clipped_means`](Self::clipped_means) before they are rounded.
     pub(crate) fn clipped_means_f64(&self) -> impl Iterator<Item = f64> + use<> {
-        let n = self.len() as f64;
-        let clipped = move |sum: f64| if n < 2.0 { 0.5 } else { (sum / n).clamp(1.0 / n, 1.0 - 1.0 / n) };
-        self.sums().into_iter().map(clipped)
+        let mut means = self.sums_of(|v| v);
+        self.segments.clipped_means(&mut means, self.len());
+        means.into_iter()
     }
 
     /// Value `i` of row `r`.

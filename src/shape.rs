@@ -1,26 +1,52 @@
-//! The sizes of an RBM's two layers.
+//! The sizes of an RBM's two layers, and the laws of its visible units.
 
-use crate::error::{Error, Result, shown};
+use crate::{
+    error::{Error, Result, shown},
+    units::Segments,
+};
 use std::{
     fmt::{self, Display},
     str::FromStr,
 };
 
-/// The sizes of the two layers. Written and read as `784 × 500`, visible × hidden units; `784x500` is read too.
+/// The sizes of the two layers, written as `784 × 500`, visible × hidden units, and the laws that the visible units follow.
+///
+/// Read from `784 × 500` and `784x500`: binary units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
+    visible: Segments,
     n_visible: usize,
     n_hidden: usize,
 }
 
 impl Shape {
-    /// A shape of `n_visible` × `n_hidden` units.
+    /// A shape of `n_visible` × `n_hidden` binary units.
     ///
     /// # Errors
     /// [`Error::Argument`] where a layer has no unit, or where the weights would be more than 2^31 - 1: what a BLAS and the
     /// CUDA kernels can index.
     pub fn new(n_visible: usize, n_hidden: usize) -> Result<Self> {
-        let shape = Self { n_visible, n_hidden };
+        Self::of(Segments::binary(n_visible), n_visible, n_hidden)
+    }
+
+    /// A shape whose visible units follow these laws.
+    ///
+    /// ```
+    /// use harmonium::Shape;
+    ///
+    /// let shape = Shape::with_visible("binary:784,potts:1x10".parse()?, 500)?;
+    /// assert_eq!(shape.n_visible(), 794);
+    /// # Ok::<(), harmonium::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub fn with_visible(visible: Segments, n_hidden: usize) -> Result<Self> {
+        Self::of(visible, visible.units(), n_hidden)
+    }
+
+    fn of(visible: Segments, n_visible: usize, n_hidden: usize) -> Result<Self> {
+        let shape = Self { visible, n_visible, n_hidden };
         let fits = n_visible.checked_mul(n_hidden).is_some_and(|n| n <= i32::MAX as usize);
         if n_visible == 0 || n_hidden == 0 || !fits {
             return Err(Error::Argument {
@@ -30,6 +56,19 @@ impl Shape {
             });
         }
         Ok(shape)
+    }
+
+    /// The laws of the visible units.
+    pub fn visible(self) -> Segments {
+        self.visible
+    }
+
+    /// The laws of the units of one layer; hidden units are binary.
+    pub fn segments(self, layer: Layer) -> Segments {
+        match layer {
+            Layer::Visible => self.visible,
+            Layer::Hidden => Segments::binary(self.n_hidden),
+        }
     }
 
     /// The number of visible units.

@@ -3,6 +3,7 @@
 use crate::{
     error::{Error, Result, shown},
     storage::format_error,
+    units::Segments,
 };
 use safetensors::tensor::{Dtype, Metadata, TensorView, serialize};
 
@@ -46,10 +47,26 @@ impl Tensor {
     }
 }
 
-/// The bytes of a file with these tensors, whose metadata has the one entry `harmonium`: equal contents make equal bytes,
-/// where more entries would come in another order in every run. The file begins with its header's length and then with
-/// that entry.
-pub(crate) fn write(tensors: &[Tensor], metadata: String, what: &str) -> Result<Vec<u8>> {
+/// The bytes of a file with these tensors, whose metadata has the entry `harmonium` and behind it `visible`, where it is given:
+/// equal contents make equal bytes, where the crate writes several entries in another order in every run. The file begins with
+/// its header's length and then with the first entry.
+pub(crate) fn write(tensors: &[Tensor], metadata: String, visible: Option<Segments>, what: &str) -> Result<Vec<u8>> {
+    let bytes = write_first(tensors, metadata.clone(), what)?;
+    let Some(visible) = visible else { return Ok(bytes) };
+    let fail = || format_error(what, "a safetensors header", "another one");
+    let (length, rest) = bytes.split_first_chunk().ok_or_else(fail)?;
+    let (header, data) = rest.split_at_checked(u64::from_le_bytes(*length) as usize).ok_or_else(fail)?;
+    let header = str::from_utf8(header).map_err(|_| fail())?;
+    let entry = serde_json::to_string(&metadata).map_err(|_| fail())?;
+    let first = format!("{{\"__metadata__\":{{\"harmonium\":{entry}");
+    let others = header.strip_prefix(&first).ok_or_else(fail)?.trim_end();
+    let mut header = format!("{first},\"visible\":\"{visible}\"{others}");
+    // Tensors begin at a multiple of eight bytes.
+    header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
+    Ok([&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat())
+}
+
+fn write_first(tensors: &[Tensor], metadata: String, what: &str) -> Result<Vec<u8>> {
     let views = tensors.iter().map(|tensor| {
         let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes)?;
         Ok((tensor.name, view))
@@ -87,9 +104,14 @@ impl<'a> Tensors<'a> {
         Ok(Self { metadata, data, source_name })
     }
 
-    /// What the metadata says under `harmonium`.
-    pub fn entry(&self) -> Option<&str> {
-        self.metadata.metadata().as_ref()?.get("harmonium").map(String::as_str)
+    /// What the metadata says under this name.
+    pub fn entry(&self, name: &str) -> Option<&str> {
+        self.metadata.metadata().as_ref()?.get(name).map(String::as_str)
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.metadata.info(name).is_some()
     }
 
     pub fn fail(&self, expected: impl Into<String>, found: impl Into<String>) -> Error {

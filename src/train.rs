@@ -81,7 +81,7 @@ pub struct Report {
 pub struct TrainerState {
     /// The chains: PCD's persistent ones, or those of the last CD update.
     pub chains: ChainState,
-    /// The visible unit whose pseudo-likelihood comes next.
+    /// The visible variable, a binary unit or a Potts site, whose pseudo-likelihood comes next.
     pub bit: usize,
     /// Updates since the trainer was made.
     pub updates: u64,
@@ -102,7 +102,7 @@ pub struct Trainer {
     settings: Settings,
     chains: Chains,
     work: Work,
-    /// The visible unit whose pseudo-likelihood comes next: state that outlives epochs.
+    /// The visible variable whose pseudo-likelihood comes next: state that outlives epochs.
     bit: usize,
     updates: u64,
     reported: u64,
@@ -118,6 +118,7 @@ impl Trainer {
     /// work with.
     pub fn new(device: impl Into<Device>, shape: Shape, settings: Settings) -> Result<Self> {
         check_k(settings.k)?;
+        settings.monitor.check(shape)?;
         settings.descent.check()?;
         let n_chains = match settings.algorithm {
             Algorithm::Cd => 1,
@@ -140,6 +141,7 @@ impl Trainer {
         device: impl Into<Device>, shape: Shape, settings: Settings, state: &TrainerState,
     ) -> Result<Self> {
         check_k(settings.k)?;
+        settings.monitor.check(shape)?;
         let fail = |what, expected: String, found: String| Err(Error::Argument { what, expected, found });
         let found = state.chains.betas.len();
         match settings.algorithm {
@@ -148,8 +150,8 @@ impl Trainer {
             }
             _ => {}
         }
-        if state.bit >= shape.n_visible() {
-            return fail("bit", format!("less than {}", shape.n_visible()), state.bit.to_string());
+        if state.bit >= shape.visible().sites() {
+            return fail("bit", format!("less than {}", shape.visible().sites()), state.bit.to_string());
         }
         if state.reported > state.updates {
             let expected = format!("at most {}, the number of updates", state.updates);
@@ -216,6 +218,7 @@ impl Trainer {
     /// # Errors
     /// What the device says; on the CPU none.
     pub fn set_monitor(&mut self, monitor: Monitor) -> Result<()> {
+        monitor.check(self.shape)?;
         self.restart()?;
         self.settings.monitor = monitor;
         Ok(())
@@ -274,7 +277,7 @@ impl Trainer {
 
     fn gradient_of(&mut self, rbm: &Resident, batch: Batch<'_>, out: &mut Gradient) -> Result<()> {
         self.phases(rbm, batch)?;
-        rbm.device.gradient(batch.0, self.chains.states_mut(), &mut self.work, self.shape, out)
+        rbm.device.gradient(&rbm.parameters, batch.0, self.chains.states_mut(), &mut self.work, out)
     }
 
     /// The batch, where it and the RBM fit the trainer.
@@ -287,13 +290,13 @@ impl Trainer {
     fn phases(&mut self, rbm: &Resident, batch: Batch<'_>) -> Result<()> {
         let watch = match self.settings.monitor {
             Monitor::None => Watch::Nothing,
-            Monitor::PseudoLikelihood => Watch::Bit(self.bit),
-            Monitor::ExactPseudoLikelihood => Watch::AllBits,
+            Monitor::PseudoLikelihood => Watch::Site(self.bit),
+            Monitor::ExactPseudoLikelihood => Watch::AllSites,
             Monitor::Reconstruction => Watch::Reconstruction,
         };
         let plan = Plan { k: self.settings.k, persistent: self.settings.algorithm != Algorithm::Cd, watch };
         rbm.device.phases(&rbm.parameters, batch.0, self.chains.states_mut(), &mut self.work, plan)?;
-        self.bit = (self.bit + 1) % self.shape.n_visible();
+        self.bit = (self.bit + 1) % self.shape.visible().sites();
         self.updates += 1;
         Ok(())
     }

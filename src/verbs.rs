@@ -106,11 +106,11 @@ names!(Sums, "sums", Canonical = "canonical", Gemm = "gemm", GemmTf32 = "gemm-tf
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Watch {
     Nothing,
-    /// The pseudo-likelihood's term of one visible unit.
-    Bit(usize),
+    /// The pseudo-likelihood's term of one visible variable: a binary unit or a Potts site.
+    Site(usize),
     /// The pseudo-likelihood.
-    AllBits,
-    /// The reconstruction cross-entropy.
+    AllSites,
+    /// How well the reconstruction explains the data.
     Reconstruction,
 }
 
@@ -167,9 +167,9 @@ pub(crate) trait Energies: Memory {
         &self, parameters: &Self::Parameters, rows: Self::Batch<'_>, work: &mut Self::Work, weights: &[f32],
         out: &mut Gradient,
     ) -> Result<()>;
-    /// The log pseudo-likelihood of each row, of all bits or n_visible times that of one.
+    /// The log pseudo-likelihood of each row, of all visible variables or their number times that of one.
     fn pseudo_log_likelihood(
-        &self, parameters: &Self::Parameters, rows: Self::Batch<'_>, bit: Option<usize>, out: &mut [f64],
+        &self, parameters: &Self::Parameters, rows: Self::Batch<'_>, site: Option<usize>, out: &mut [f64],
     ) -> Result<()>;
 }
 
@@ -186,10 +186,12 @@ pub(crate) trait Sampling: Memory {
 /// Chains that move from a base rate to the model or back.
 pub(crate) trait Tempering: Memory {
     /// For each chain and each pair (β, β') of neighbours in `betas`: v ~ P_β(v|h), its log weight gains
-    /// log p*_β'(v) - log p*_β(v), and h ~ P_β'(h|v), where p*_β(v) = exp((1 - β)·reference·v + β·b·v)·Π_j (1 + e^(β·pre_j)).
+    /// log p*_β'(v) - log p*_β(v), and h ~ P_β'(h|v), where p*_β(v) = exp(-(1 - β)·e_0(v) - β·e(v))·Π_j (1 + e^(β·pre_j)) with
+    /// the visible units' own energies e of the model and e_0 of the reference biases and precisions; these are empty where
+    /// there is no Gaussian unit.
     /// Draws as so many steps of a sweep do. The chains keep the last β.
     fn anneal(
-        &self, parameters: &Self::Parameters, chains: &mut Self::Chains, reference: &[f32], betas: &[f32],
+        &self, parameters: &Self::Parameters, chains: &mut Self::Chains, reference: [&[f32]; 2], betas: &[f32],
         log_weights: &mut [f64],
     ) -> Result<()>;
 }
@@ -214,9 +216,10 @@ pub(crate) trait Learning: Memory {
     fn batch_means(
         &self, batch: Self::Batch<'_>, work: &mut Self::Work, shape: Shape, out: &mut BatchMeans,
     ) -> Result<()>;
-    /// The gradient.
+    /// The gradient, that of ln σ² being 0.
     fn gradient(
-        &self, batch: Self::Batch<'_>, chains: &Self::Chains, work: &mut Self::Work, shape: Shape, out: &mut Gradient,
+        &self, parameters: &Self::Parameters, batch: Self::Batch<'_>, chains: &Self::Chains, work: &mut Self::Work,
+        out: &mut Gradient,
     ) -> Result<()>;
     /// θ ← θ - lr·gradient, the gradient being that of the statistics.
     fn update(

@@ -45,7 +45,7 @@ impl Naive {
 
     /// One update, from the plain gradient and the means of the batch.
     fn step(&mut self, gradient: &Gradient, means: &BatchMeans, descent: Descent, lr: f64) {
-        let Gradient { weights, visible_bias, hidden_bias } = gradient;
+        let Gradient { weights, visible_bias, hidden_bias, .. } = gradient;
         let gradient = [weights, visible_bias, hidden_bias].map(|numbers| wide(numbers));
         self.descend(gradient, [wide(&means.visible), wide(&means.hidden)], descent, lr);
     }

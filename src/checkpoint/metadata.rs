@@ -151,7 +151,7 @@ pub(super) fn more_tensors(checkpoint: &Checkpoint) -> Vec<Tensor> {
         tensors.push(Tensor::new("visible_offset", vec![nv], &rule.visible_offset));
         tensors.push(Tensor::new("hidden_offset", vec![nh], &rule.hidden_offset));
         tensors.push(Tensor::new("hidden_mean", vec![nh], &rule.hidden_mean));
-        if let Some(Gradient { weights, visible_bias, hidden_bias }) = &rule.velocity {
+        if let Some(Gradient { weights, visible_bias, hidden_bias, .. }) = &rule.velocity {
             tensors.push(Tensor::new("velocity_weights", vec![nv, nh], weights));
             tensors.push(Tensor::new("velocity_visible_bias", vec![nv], visible_bias));
             tensors.push(Tensor::new("velocity_hidden_bias", vec![nh], hidden_bias));
@@ -206,12 +206,18 @@ const AVERAGE: [&str; 3] = ["average_weights", "average_visible_bias", "average_
 const SMOOTH: [&str; 3] = ["smooth_weights", "smooth_visible_bias", "smooth_hidden_bias"];
 
 /// Such a model.
-fn other_model(file: &Tensors<'_>, shape: Shape, names: [&str; 3]) -> Result<Rbm> {
+fn other_model(file: &Tensors<'_>, rbm: &Rbm, names: [&str; 3]) -> Result<Rbm> {
+    let shape = rbm.shape();
     let (nv, nh) = (shape.n_visible(), shape.n_hidden());
     let weights = numbers(file, names[0], [nv, nh])?;
     let visible_bias = numbers(file, names[1], [nv])?;
     let hidden_bias = numbers(file, names[2], [nh])?;
-    Rbm::from_parts(shape, weights, visible_bias, hidden_bias)
+    let other = Rbm::from_parts(shape, weights, visible_bias, hidden_bias)?;
+    // σ does not move.
+    match rbm.view().visible_log_variance() {
+        [] => Ok(other),
+        same => other.with_visible_log_variance(same.to_vec()),
+    }
 }
 
 impl Tracked {
@@ -290,8 +296,8 @@ impl Metadata {
         let descent = self.descent.as_ref().map_or(Descent::default(), Rules::descent);
         descent.check().map_err(|problem| file.fail(METADATA, problem.to_string()))?;
         let rule = (!descent.is_plain()).then(|| rule_state(file, rbm.shape(), descent)).transpose()?;
-        let average = self.averaged.map(|taken| Ok((other_model(file, rbm.shape(), AVERAGE)?, taken))).transpose()?;
-        let smooth = self.smooth.then(|| other_model(file, rbm.shape(), SMOOTH)).transpose()?;
+        let average = self.averaged.map(|taken| Ok((other_model(file, &rbm, AVERAGE)?, taken))).transpose()?;
+        let smooth = self.smooth.then(|| other_model(file, &rbm, SMOOTH)).transpose()?;
         let tracker = self.tracker.as_ref().map(|tracked| tracked.state(file)).transpose()?;
         Ok(Checkpoint {
             rbm,

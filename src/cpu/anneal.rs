@@ -5,7 +5,7 @@
 //! up in `f64`, one partial sum a lane; the visible terms are `f64` throughout. Draws have the places of a sweep's.
 
 use super::{
-    chains::{CpuChains, SomeChains, Sweep},
+    chains::{CpuChains, SomeChains, Sweep, VisibleStates, draw_visible, take_visible},
     groups::{MOST_ROWS, Scratch, SweepDraws, Tempered, empty, in_groups, put, with_scratch},
     host::Cpu,
     layers::{self, total},
@@ -24,6 +24,9 @@ struct AllRuns<'a> {
     parameters: &'a CpuParameters,
     betas: &'a [f32],
     reference: &'a [Row],
+    /// b, and the reference biases and precisions.
+    bias: &'a [f32],
+    references: [&'a [f32]; 2],
     /// b - reference: the derivative of the visible terms in β.
     slopes: &'a [f64],
     sweep: Sweep,
@@ -31,18 +34,18 @@ struct AllRuns<'a> {
 
 impl verbs::Tempering for Cpu {
     fn anneal(
-        &self, parameters: &CpuParameters, chains: &mut CpuChains, reference: &[f32], betas: &[f32],
+        &self, parameters: &CpuParameters, chains: &mut CpuChains, reference: [&[f32]; 2], betas: &[f32],
         log_weights: &mut [f64],
     ) -> Result<()> {
         let Some(&last) = betas.last() else { return Ok(()) };
         let units = parameters.shape.n_visible();
         let mut bias = vec![0.0; units];
         gather(&parameters.visible_bias, units, &mut bias);
-        let slopes: Vec<f64> = bias.iter().zip(reference).map(|(&b, &a)| f64::from(b) - f64::from(a)).collect();
-        let reference = spread(reference, units);
+        let slopes: Vec<f64> = bias.iter().zip(reference[0]).map(|(&b, &a)| f64::from(b) - f64::from(a)).collect();
+        let (references, reference) = (reference, spread(reference[0], units));
         chains.betas.fill(last);
         let (part, sweep) = chains.sweep(betas.len() - 1);
-        let all = AllRuns { cpu: *self, parameters, betas, reference: &reference, slopes: &slopes, sweep };
+        let all = AllRuns { cpu: *self, parameters, betas, reference: &reference, bias: &bias, references, slopes: &slopes, sweep };
         share((part, RowsMut::new(1, log_weights)), &|runs| {
             in_groups(*self, runs, |(part, log_weights)| {
                 with_scratch(|scratch| all.run_group(part, log_weights.values, scratch));
@@ -55,42 +58,55 @@ impl verbs::Tempering for Cpu {
 impl AllRuns<'_> {
     fn run_group(&self, part: SomeChains<'_>, log_weights: &mut [f64], scratch: &mut Scratch) {
         let Self { cpu, parameters, reference, .. } = *self;
-        let (betas, hidden, visible, visible_pre, hidden_mean) = part;
+        let (betas, hidden, visible, visible_pre, hidden_mean, mut numbers) = part;
         let (shape, n) = (parameters.shape, betas.len());
-        let Scratch { sums, draws, partials, .. } = scratch;
+        let Scratch { sums, draws, partials, visible: layer, .. } = scratch;
         let mut places = SweepDraws::new(self.sweep.state, shape, self.sweep.chains, hidden.first, n, draws);
         let mut at = [0.0; MOST_ROWS];
         for (step, pair) in self.betas.windows(2).enumerate() {
-            let (from, to) = (pair[0], pair[1]);
+            let (from, towards) = (pair[0], pair[1]);
             let last = step + 2 == self.betas.len();
             at.fill(from);
-            let model = Tempered { cpu, parameters, reference, betas: &at[..n] };
+            let reference_precision = self.references[1];
+            let model = Tempered { cpu, parameters, reference, reference_precision, betas: &at[..n] };
             let states = places.layer(0, draws);
-            model.make_from_bits(Layer::Hidden, hidden.values, sums, |tile, vectors, pre| {
-                if last {
-                    put(tile, visible_pre.width, pre, visible_pre.values);
-                }
-                let words = &mut visible.values[tile..];
-                layers::draw(cpu.isa, pre, shape.n_visible(), tile, vectors, states, words, visible.width, false);
-            });
+            let to = VisibleStates {
+                words: visible.values,
+                numbers: numbers.as_mut().map(|numbers| &mut *numbers.values),
+                pre: last.then_some(&mut *visible_pre.values),
+            };
+            draw_visible(model, hidden.values, states, sums, layer, to);
             let states = places.layer(1, draws);
             empty(partials, n);
-            model.take_bits(Layer::Visible, visible.values, sums);
+            take_visible(model, visible.values, numbers.as_ref().map(|numbers| &*numbers.values), sums);
             model.sums(Layer::Visible, sums, |tile, vectors, sums| {
                 let bias = &parameters.hidden_bias[tile];
-                layers::anneal(cpu.isa, sums, bias, from, to, shape.n_hidden(), tile, vectors, partials);
+                layers::anneal(cpu.isa, sums, bias, from, towards, shape.n_hidden(), tile, vectors, partials);
                 let words = &mut hidden.values[tile..];
                 layers::draw(cpu.isa, sums, shape.n_hidden(), tile, vectors, states, words, hidden.width, last);
                 if last {
                     put(tile, hidden_mean.width, sums, hidden_mean.values);
                 }
             });
-            let warmer = f64::from(to) - f64::from(from);
-            let words = visible.values.chunks_exact(visible.width);
-            for ((log_weight, words), partial) in log_weights.iter_mut().zip(words).zip(&*partials) {
-                *log_weight += warmer * sum_of_active(words, self.slopes) + total(*partial);
+            let warmer = f64::from(towards) - f64::from(from);
+            let own = |r: usize| match &numbers {
+                None => sum_of_active(&visible.values[r * visible.width..][..visible.width], self.slopes),
+                Some(numbers) => self.own_slope(&numbers.values[r * numbers.width..][..numbers.width]),
+            };
+            for (r, (log_weight, partial)) in log_weights.iter_mut().zip(&*partials).enumerate() {
+                *log_weight += warmer * own(r) + total(*partial);
             }
         }
+    }
+}
+
+impl AllRuns<'_> {
+    /// The derivative in β of the visible units' own terms where not all states are bits, units ascending.
+    fn own_slope(&self, x: &[f32]) -> f64 {
+        let (visible, [bias, precision]) = (self.parameters.shape.visible(), self.references);
+        let mut sum = 0.0;
+        visible.each_own_slope(x, [self.bias, &self.parameters.precision], [bias, precision], |slope| sum += slope);
+        sum
     }
 }
 

@@ -1,15 +1,16 @@
 //! Chains on the CPU: packed bits, each worker carrying its chains through all k steps.
 
 use super::{
-    groups::{LayerDraws, Scratch, SweepDraws, Tempered, in_groups, put, with_scratch},
+    groups::{LayerDraws, LayerScratch, Scratch, SweepDraws, Tempered, in_groups, put, with_scratch},
     host::Cpu,
     layers,
-    tiles::{CpuParameters, Row, gather, tiles, vectors},
+    tiles::{CpuParameters, Row, gather, spread_into, tiles},
+    visible::{self, VisibleLayer},
 };
 use crate::{
     error::Result,
     lanes::threads::{RowsMut, share},
-    rows::Rows,
+    rows::{Rows, Values},
     shape::{Layer, Shape},
     uniforms::Uniforms,
     verbs::{Activations, ChainState, Sampling, unpack},
@@ -22,14 +23,18 @@ pub struct CpuChains {
     pub(super) uniforms: Uniforms,
     pub(super) betas: Vec<f32>,
     pub(super) hidden: Vec<u64>,
-    /// Of the last step of the last sweep: visible samples and pre-activations, hidden means.
+    /// Of the last step of the last sweep: visible samples, as bits and, where there are Gaussian units, as numbers, chains ×
+    /// n_visible; visible pre-activations, hidden means.
     pub(super) visible: Vec<u64>,
+    pub(super) numbers: Vec<f32>,
     pub(super) visible_pre: Vec<Row>,
     pub(super) hidden_mean: Vec<Row>,
 }
 
-/// Some of the chains: inverse temperatures, hidden and visible bits, visible pre-activations, hidden means.
-pub(super) type SomeChains<'a> = (&'a [f32], RowsMut<'a, u64>, RowsMut<'a, u64>, RowsMut<'a, Row>, RowsMut<'a, Row>);
+/// Some of the chains: inverse temperatures, hidden and visible bits, visible pre-activations, hidden means, visible numbers
+/// where there are some.
+pub(super) type SomeChains<'a> =
+    (&'a [f32], RowsMut<'a, u64>, RowsMut<'a, u64>, RowsMut<'a, Row>, RowsMut<'a, Row>, Option<RowsMut<'a, f32>>);
 
 impl CpuChains {
     pub(super) fn new(shape: Shape, state: &ChainState) -> Self {
@@ -39,6 +44,7 @@ impl CpuChains {
             betas: state.betas.clone(),
             hidden: state.hidden.clone(),
             visible: Vec::new(),
+            numbers: Vec::new(),
             visible_pre: Vec::new(),
             hidden_mean: Vec::new(),
         };
@@ -52,8 +58,18 @@ impl CpuChains {
         self.betas.resize(n, 1.0);
         self.hidden.resize(n * hidden, 0);
         self.visible.resize(n * visible, 0);
+        self.numbers.resize(if self.has_numbers() { n * self.shape.n_visible() } else { 0 }, 0.0);
         self.visible_pre.resize(n * visible, Row::ZERO);
         self.hidden_mean.resize(n * hidden, Row::ZERO);
+    }
+
+    fn has_numbers(&self) -> bool {
+        !self.shape.visible().is_discrete()
+    }
+
+    /// The visible samples of the last step, where not all of them are bits.
+    pub(super) fn visible_rows(&self) -> Option<Rows<'_>> {
+        self.has_numbers().then(|| Rows::of(Values::F32(&self.numbers), self.shape.visible()))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -77,12 +93,14 @@ impl CpuChains {
         let units = self.shape.n_visible() + self.shape.n_hidden();
         let state = self.take_draws(k as u64 * chains as u64 * units as u64);
         let (visible, hidden) = (tiles(self.shape.n_visible()), tiles(self.shape.n_hidden()));
+        let has_numbers = self.has_numbers();
         let part = (
             &*self.betas,
             RowsMut::new(hidden, &mut self.hidden),
             RowsMut::new(visible, &mut self.visible),
             RowsMut::new(visible, &mut self.visible_pre),
             RowsMut::new(hidden, &mut self.hidden_mean),
+            has_numbers.then(|| RowsMut::new(self.shape.n_visible(), &mut self.numbers)),
         );
         (part, Sweep { state, k, chains })
     }
@@ -104,23 +122,23 @@ impl Sweep {
     }
 
     fn run_group(self, cpu: Cpu, parameters: &CpuParameters, group: SomeChains<'_>, scratch: &mut Scratch) {
-        let (betas, hidden, visible, visible_pre, hidden_mean) = group;
+        let (betas, hidden, visible, visible_pre, hidden_mean, mut numbers) = group;
         let shape = parameters.shape;
         let model = Tempered { betas, ..Tempered::cold(cpu, parameters, 0) };
-        let Scratch { sums, draws, .. } = scratch;
+        let Scratch { sums, draws, visible: layer, .. } = scratch;
         let mut places = SweepDraws::new(self.state, shape, self.chains, hidden.first, betas.len(), draws);
         for step in 1..=self.k {
             let last = step == self.k;
             let states = places.layer(0, draws);
-            model.make_from_bits(Layer::Hidden, hidden.values, sums, |tile, vectors, pre| {
-                if last {
-                    put(tile, visible_pre.width, pre, visible_pre.values);
-                }
-                let words = &mut visible.values[tile..];
-                layers::draw(cpu.isa, pre, shape.n_visible(), tile, vectors, states, words, visible.width, false);
-            });
+            let to = VisibleStates {
+                words: visible.values,
+                numbers: numbers.as_mut().map(|numbers| &mut *numbers.values),
+                pre: last.then_some(&mut *visible_pre.values),
+            };
+            draw_visible(model, hidden.values, states, sums, layer, to);
             let states = places.layer(1, draws);
-            model.make_from_bits(Layer::Visible, visible.values, sums, |tile, vectors, pre| {
+            take_visible(model, visible.values, numbers.as_ref().map(|numbers| &*numbers.values), sums);
+            model.make(Layer::Visible, sums, |tile, vectors, pre| {
                 let words = &mut hidden.values[tile..];
                 layers::draw(cpu.isa, pre, shape.n_hidden(), tile, vectors, states, words, hidden.width, last);
                 if last {
@@ -155,15 +173,62 @@ impl Sampling for Cpu {
     fn visible(&self, chains: &CpuChains, out: &mut Activations) -> Result<()> {
         let units = chains.shape.n_visible();
         gather(&chains.visible_pre, units, &mut out.pre_activation);
-        let mut means = chains.visible_pre.clone();
-        for row in means.chunks_exact_mut(tiles(units)) {
-            for (tile, row) in row.chunks_exact_mut(1).enumerate() {
-                layers::means(self.isa, row, units, tile, vectors(units, tile));
-            }
+        out.mean.copy_from_slice(&out.pre_activation);
+        visible::means(self.isa, chains.shape.visible(), &mut out.mean, &mut Vec::new());
+        match chains.visible_rows() {
+            Some(_) => out.sample.copy_from_slice(&chains.numbers),
+            None => unpack(&chains.visible, units, &mut out.sample),
         }
-        gather(&means, units, &mut out.mean);
-        unpack(&chains.visible, units, &mut out.sample);
         Ok(())
+    }
+}
+
+/// Where the visible states of a group go.
+pub(super) struct VisibleStates<'a> {
+    /// Rows × tiles.
+    pub words: &'a mut [u64],
+    /// Rows × n_visible, where not all states are bits.
+    pub numbers: Option<&'a mut [f32]>,
+    /// Rows × tiles, where pre-activations are kept.
+    pub pre: Option<&'a mut [Row]>,
+}
+
+/// v ~ P(v|h) for a group with these hidden bits, with the generator's states for the first unit of each row.
+pub(super) fn draw_visible(
+    model: Tempered<'_>, hidden: &[u64], states: &mut [u64], sums: &mut LayerScratch, layer: &mut VisibleLayer,
+    mut to: VisibleStates<'_>,
+) {
+    let shape = model.parameters.shape;
+    let (units, width) = (shape.n_visible(), tiles(shape.n_visible()));
+    if shape.visible().is_binary() {
+        return model.make_from_bits(Layer::Hidden, hidden, sums, |tile, vectors, pre| {
+            if let Some(kept) = &mut to.pre {
+                put(tile, width, pre, kept);
+            }
+            let words = &mut to.words[tile..];
+            layers::draw(model.cpu.isa, pre, units, tile, vectors, states, words, width, false);
+        });
+    }
+    model.take_bits(Layer::Hidden, hidden, sums);
+    model.make_visible(sums, layer);
+    model.draw_visible(states, false, layer);
+    to.words.copy_from_slice(&layer.words);
+    if let Some(numbers) = to.numbers {
+        numbers.copy_from_slice(&layer.numbers);
+    }
+    if let Some(kept) = to.pre {
+        spread_into(&layer.pre, units, kept);
+    }
+}
+
+/// The visible states of a group as the states to sum over: bits, or numbers where not all are bits.
+pub(super) fn take_visible(model: Tempered<'_>, words: &[u64], numbers: Option<&[f32]>, sums: &mut LayerScratch) {
+    match numbers {
+        None => model.take_bits(Layer::Visible, words, sums),
+        Some(numbers) => {
+            let rows = Rows::of(Values::F32(numbers), model.parameters.shape.visible());
+            model.take_rows(Layer::Visible, rows, sums);
+        }
     }
 }
 

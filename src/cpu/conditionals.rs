@@ -44,12 +44,28 @@ impl Conditionals for Cpu {
 fn conditional(model: Tempered<'_>, given: Layer, group: SomeRows<'_>, state: Option<u64>, scratch: &mut Scratch) {
     let (rows, pre_activation, mean, mut sample) = group;
     let (isa, units) = (model.cpu.isa, mean.width);
-    let Scratch { sums, draws: [draws, _], bits: words, .. } = scratch;
+    let Scratch { sums, draws: [draws, _], bits: words, visible: layer, .. } = scratch;
     words.clear();
     words.resize(rows.len(), 0);
     draws.prepare(units, mean.first, rows.len());
     draws.begin(state.unwrap_or(0));
     let LayerDraws { states, .. } = draws;
+    if given == Layer::Hidden && !model.parameters.shape.visible().is_binary() {
+        model.take_rows(given, rows, sums);
+        model.make_visible(sums, layer);
+        pre_activation.values.copy_from_slice(&layer.pre);
+        match sample {
+            Some(sample) => {
+                model.draw_visible(states, true, layer);
+                match &layer.numbers[..] {
+                    [] => unpack(&layer.words, units, sample.values),
+                    numbers => sample.values.copy_from_slice(numbers),
+                }
+            }
+            None => model.means_of_visible(layer),
+        }
+        return mean.values.copy_from_slice(&layer.pre);
+    }
     model.make_from_rows(given, rows, sums, |tile, vectors, pre| {
         let columns = tile * TILE..units.min((tile + 1) * TILE);
         flatten(pre, columns.clone(), pre_activation.values, units);

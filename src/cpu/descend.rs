@@ -87,7 +87,7 @@ impl CpuRule {
                 let mut numbers = Rbm::zero(shape);
                 velocity.write(numbers.view_mut());
                 let (weights, visible_bias, hidden_bias) = numbers.into_parts();
-                Gradient { weights, visible_bias, hidden_bias }
+                Gradient { weights, visible_bias, hidden_bias, ..Gradient::zero(shape) }
             }),
         }
     }
@@ -110,8 +110,7 @@ impl CpuRule {
 }
 
 fn velocity_of(cpu: Cpu, shape: Shape, velocity: &Gradient) -> CpuParameters {
-    let Gradient { weights, visible_bias, hidden_bias } = velocity;
-    let mut numbers = CpuParameters::new(RbmRef::of(shape, weights, visible_bias, hidden_bias), cpu.gemm);
+    let mut numbers = CpuParameters::new(RbmRef::of(shape, velocity), cpu.gemm);
     numbers.transposed = Vec::new();
     numbers
 }
@@ -148,8 +147,10 @@ impl Cpu {
                         shifted(self.isa, means, shift, hidden_offset, to, shape.n_hidden(), &mut partial);
                         visible.values[n] = (1.0 - total(partial)) as f32;
                         let mut partial = [0.0; LANES];
-                        if phase == 0 {
-                            spread_row(batch, r, &mut scratch.row);
+                        let rows = if phase == 0 { Some(batch) } else { chains.visible_rows() };
+                        if let Some(rows) = rows {
+                            spread_row(rows, r, &mut scratch.row);
+                            times(&mut scratch.row, &parameters.precision);
                             layers::add_products(self.isa, &scratch.row, centre, &mut partial);
                         } else {
                             let words = tiles(shape.n_visible());
@@ -182,7 +183,8 @@ impl Cpu {
             ..
         } = rule;
         let [positive, negative] = &*centred;
-        let statistics = Statistics { positive, negative, ..Statistics::of_update(batch, positive, chains) };
+        let precision = std::mem::take(&mut parameters.precision);
+        let statistics = Statistics { positive, negative, ..Statistics::of_update(batch, positive, chains, &precision) };
         let (weights_velocity, visible_velocity, hidden_velocity) = match velocity {
             Some(CpuParameters { weights, visible_bias, hidden_bias, .. }) => {
                 (Some(weights), Some(visible_bias), Some(hidden_bias))
@@ -268,7 +270,13 @@ impl Cpu {
                 });
             });
         });
+        parameters.precision = precision;
     }
+}
+
+/// Numbers times the precisions of their units, where there are some.
+fn times(row: &mut [Row], precision: &[f32]) {
+    row.iter_mut().flat_map(Row::units_mut).zip(precision).for_each(|(x, &s)| *x *= s);
 }
 
 /// The units that count from 0, in the bits of a word.

@@ -7,15 +7,14 @@ use super::{
     host::Cpu,
     layers::{self, total},
     learn,
-    pseudo_likelihood::{pseudo_log_likelihood, pseudo_log_likelihood_of_bit},
+    pseudo_likelihood::{pseudo_log_likelihood, pseudo_log_likelihood_of_site},
     statistics::{CpuWork, Statistics},
-    tiles::{CpuParameters, Row, gather, tiles},
+    tiles::{CpuParameters, Row, TILE, gather, spread_into, tiles},
 };
 use crate::{
     error::Result,
     lanes::{
         LANES,
-        isa::Isa,
         threads::{RowsMut, share},
     },
     rbm::Gradient,
@@ -56,16 +55,17 @@ impl Energies for Cpu {
                 put(tile, width, pre, out);
             });
         });
-        let statistics = Statistics::of_rows(rows, &work.positive, weights);
+        let statistics = Statistics::of_rows(rows, &work.positive, weights, &parameters.precision);
         learn::gradient(*self, parameters.shape, statistics, &mut work.panels, out);
+        own_gradients(parameters, rows, weights, out);
         Ok(())
     }
 
     fn pseudo_log_likelihood(
-        &self, parameters: &CpuParameters, rows: Rows<'_>, bit: Option<usize>, out: &mut [f64],
+        &self, parameters: &CpuParameters, rows: Rows<'_>, site: Option<usize>, out: &mut [f64],
     ) -> Result<()> {
-        each_group(*self, parameters, rows, 1, out, |model, rows, out, scratch| match bit {
-            Some(bit) => pseudo_log_likelihood_of_bit(model, rows, bit, out, scratch),
+        each_group(*self, parameters, rows, 1, out, |model, rows, out, scratch| match site {
+            Some(site) => pseudo_log_likelihood_of_site(model, rows, site, out, scratch),
             None => pseudo_log_likelihood(model, rows, out, scratch),
         });
         Ok(())
@@ -81,16 +81,58 @@ fn free_energy(model: Tempered<'_>, rows: Rows<'_>, out: &mut [f64], scratch: &m
         layers::add_softplus(isa, pre, units, tile, vectors, partials);
     });
     for (r, (out, partial)) in out.iter_mut().zip(&*partials).enumerate() {
-        let mut bias = [0.0; LANES];
-        spread_row(rows, r, row);
-        layers::add_products(isa, row, &model.parameters.visible_bias, &mut bias);
-        *out = -total(bias) - total(*partial);
+        let mut own = [0.0; LANES];
+        if model.parameters.precision.is_empty() {
+            spread_row(rows, r, row);
+            layers::add_products(isa, row, &model.parameters.visible_bias, &mut own);
+        } else {
+            let (bias, precision) = (flat(&model.parameters.visible_bias, rows.units()), &model.parameters.precision);
+            let visible = model.parameters.shape.visible();
+            visible.minus_own_energies(|i| rows.value(r, i), &bias, precision, |i, energy| own[i % LANES] += energy);
+        }
+        *out = -total(own) - total(*partial);
     }
 }
 
-/// -Σ_i [sp(p_i) - x_i·p_i] of each row, p being the visible pre-activations.
-pub(super) fn cross_entropy(isa: Isa, rows: Rows<'_>, pre: &[Row], out: &mut [f64], row: &mut Vec<Row>) {
+/// The numbers of one row of tiles.
+fn flat(tiled: &[Row], units: usize) -> Vec<f32> {
+    let mut numbers = vec![0.0; units];
+    gather(tiled, units, &mut numbers);
+    numbers
+}
+
+/// What Gaussian units' own energies add to Σ_r weight_r ∂F(v_r)/∂θ, whose W is there: b has -s·(v - b), and ln σ² has
+/// -s·(v - b)²/2 + Σ_j W_ij·s·v·P_j. All in `f64`, rows and hidden units ascending.
+fn own_gradients(parameters: &CpuParameters, rows: Rows<'_>, weights: &[f32], out: &mut Gradient) {
+    let shape = parameters.shape;
+    for i in shape.visible().iter().filter(|(segment, _)| segment.is_number()).flat_map(|(_, units)| units) {
+        let b = f64::from(parameters.visible_bias[i / TILE].units()[i % TILE]);
+        let (mut sum, mut squares) = (0.0, 0.0);
+        for (r, &weight) in weights.iter().enumerate() {
+            let d = f64::from(rows.value(r, i)) - b;
+            sum += f64::from(weight) * d;
+            squares += f64::from(weight) * (d * d);
+        }
+        let s = f64::from(parameters.precision[i]);
+        let mut product = 0.0;
+        for (j, &gradient) in out.weights[i * shape.n_hidden()..][..shape.n_hidden()].iter().enumerate() {
+            let weight = parameters.weights[parameters.row(i, j / TILE)].units()[j % TILE];
+            product += f64::from(weight) * f64::from(gradient);
+        }
+        out.visible_bias[i] = -(s * sum) as f32;
+        out.visible_log_variance[i] = (-0.5 * (s * squares) - product) as f32;
+    }
+}
+
+/// How well the visible pre-activations p explain each row: -Σ_i [sp(p_i) - x_i·p_i] of binary units.
+pub(super) fn reconstruction(model: Tempered<'_>, rows: Rows<'_>, pre: &[Row], out: &mut [f64], row: &mut Vec<Row>) {
+    let (isa, visible) = (model.cpu.isa, model.parameters.shape.visible());
     for (r, (out, pre)) in out.iter_mut().zip(pre.chunks_exact(tiles(rows.units()))).enumerate() {
+        if !visible.is_binary() {
+            let x: Vec<f32> = (0..rows.units()).map(|i| rows.value(r, i)).collect();
+            *out = visible.reconstruction(&x, &flat(pre, rows.units()), &model.parameters.precision);
+            continue;
+        }
         let mut partial = [0.0; LANES];
         spread_row(rows, r, row);
         layers::add_cross_entropy(isa, pre, row, rows.units(), &mut partial);
@@ -99,18 +141,24 @@ pub(super) fn cross_entropy(isa: Isa, rows: Rows<'_>, pre: &[Row], out: &mut [f6
 }
 
 /// The same with the pre-activations that hidden means give.
-pub(super) fn mean_field_cross_entropy(
+pub(super) fn mean_field_reconstruction(
     model: Tempered<'_>, rows: Rows<'_>, hidden_means: &[Row], out: &mut [f64], scratch: &mut Scratch,
 ) {
     let shape = model.parameters.shape;
     let width = tiles(shape.n_visible());
-    let Scratch { sums, flat, base, row, .. } = scratch;
+    let Scratch { sums, flat, base, row, visible: layer, .. } = scratch;
     flat.clear();
     flat.resize(rows.len() * shape.n_hidden(), 0.0);
     gather(hidden_means, shape.n_hidden(), flat);
     base.clear();
     base.resize(rows.len() * width, Row::ZERO);
-    let means = Rows::of(Values::F32(flat), shape.n_hidden());
-    model.make_from_rows(Layer::Hidden, means, sums, |tile, _, pre| put(tile, width, pre, base));
-    cross_entropy(model.cpu.isa, rows, base, out, row);
+    let means = Rows::of(Values::F32(flat), shape.segments(Layer::Hidden));
+    if shape.visible().is_binary() {
+        model.make_from_rows(Layer::Hidden, means, sums, |tile, _, pre| put(tile, width, pre, base));
+    } else {
+        model.take_rows(Layer::Hidden, means, sums);
+        model.make_visible(sums, layer);
+        spread_into(&layer.pre, shape.n_visible(), base);
+    }
+    reconstruction(model, rows, base, out, row);
 }

@@ -9,6 +9,7 @@ use super::{
     inputs::Inputs,
     layers::{self, Partial},
     tiles::{CpuParameters, Row, TILE, tiles, vectors},
+    visible::VisibleLayer,
 };
 use crate::{
     lanes::{
@@ -42,6 +43,7 @@ pub(crate) fn in_groups<W: Split>(cpu: Cpu, work: W, run: impl FnMut(W)) {
 #[derive(Default)]
 pub(crate) struct Scratch {
     pub sums: LayerScratch,
+    pub visible: VisibleLayer,
     pub draws: [LayerDraws; 2],
     pub base: Vec<Row>,
     pub row: Vec<Row>,
@@ -53,6 +55,8 @@ pub(crate) struct Scratch {
     pub factors: Vec<Row>,
     pub terms: Vec<Row>,
     pub large: Vec<u64>,
+    /// What each state of a site would have, state after state of all rows.
+    pub site_terms: Vec<f64>,
 }
 
 /// The part of it that makes a layer from the other one.
@@ -77,8 +81,9 @@ pub(crate) fn with_scratch<T>(f: impl FnOnce(&mut Scratch) -> T) -> T {
 pub(crate) struct Tempered<'a> {
     pub cpu: Cpu,
     pub parameters: &'a CpuParameters,
-    /// The visible bias of the model at β = 0; one row of tiles.
+    /// The visible bias of the model at β = 0, one row of tiles, and the precisions of its visible units.
     pub reference: &'a [Row],
+    pub reference_precision: &'a [f32],
     pub betas: &'a [f32],
 }
 
@@ -89,7 +94,7 @@ impl<'a> Tempered<'a> {
     /// The model itself, for a group of rows.
     pub fn cold(cpu: Cpu, parameters: &'a CpuParameters, rows: usize) -> Self {
         // At β = 1 the reference counts nothing.
-        Self { cpu, parameters, reference: &[], betas: &COLD[..rows] }
+        Self { cpu, parameters, reference: &[], reference_precision: &[], betas: &COLD[..rows] }
     }
 
     /// Makes the layer other than `given` from the states in `scratch`: `take` gets each tile's number, its number of vectors
@@ -109,7 +114,7 @@ impl<'a> Tempered<'a> {
     }
 
     /// The same with pre-activations instead of sums.
-    fn make(&self, given: Layer, scratch: &mut LayerScratch, mut take: impl FnMut(usize, usize, &mut [Row])) {
+    pub fn make(&self, given: Layer, scratch: &mut LayerScratch, mut take: impl FnMut(usize, usize, &mut [Row])) {
         self.sums(given, scratch, |tile, vectors, rows| {
             let reference = match given {
                 Layer::Hidden => self.reference.get(tile).unwrap_or(&Row::ZERO),
@@ -125,8 +130,17 @@ impl<'a> Tempered<'a> {
     pub fn make_from_rows(
         &self, given: Layer, rows: Rows<'_>, scratch: &mut LayerScratch, take: impl FnMut(usize, usize, &mut [Row]),
     ) {
-        scratch.inputs.take_rows(self.cpu, rows, self.parameters.skip(given));
+        self.take_rows(given, rows, scratch);
         self.make(given, scratch, take);
+    }
+
+    /// Rows of real numbers as the states to sum over.
+    pub fn take_rows(&self, given: Layer, rows: Rows<'_>, scratch: &mut LayerScratch) {
+        let precision = match given {
+            Layer::Visible => &self.parameters.precision[..],
+            Layer::Hidden => &[],
+        };
+        scratch.inputs.take_rows(self.cpu, rows, self.parameters.skip(given), precision);
     }
 
     /// [`make`](Self::make) from packed bits.

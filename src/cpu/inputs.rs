@@ -67,8 +67,8 @@ impl Inputs {
         self.take_words(cpu, bits.len() / tiles(units), bits, units, skip);
     }
 
-    /// Takes rows of real numbers.
-    pub fn take_rows(&mut self, cpu: Cpu, rows: Rows<'_>, skip: usize) {
+    /// Takes rows of real numbers, times the precisions of their units where there are some.
+    pub fn take_rows(&mut self, cpu: Cpu, rows: Rows<'_>, skip: usize, precision: &[f32]) {
         let units = rows.units();
         let mut words = take(&mut self.words);
         words.clear();
@@ -77,19 +77,30 @@ impl Inputs {
                 words.push(active(rows, r, first..units.min(first + TILE)));
             }
         }
-        self.take_values(cpu, rows.len(), &words, units, skip, |r, i| rows.value(r, i));
+        if precision.is_empty() {
+            self.take_values(cpu, rows.len(), &words, units, skip, |r, i| rows.value(r, i));
+        } else {
+            self.take_values(cpu, rows.len(), &words, units, skip, |r, i| precision[i] * rows.value(r, i));
+        }
         self.words = words;
     }
 
-    /// Takes units as rows: row i is what unit number i of `tile` is in each of `rows`, times that row's weight where there
-    /// are weights.
-    pub fn take_columns(&mut self, cpu: Cpu, rows: Rows<'_>, tile: usize, weights: Option<&[f32]>) {
+    /// Takes units as rows: row i is what unit number i of `tile` is in each of `rows`, times its precision where there are
+    /// some, and times that row's weight where there are weights.
+    pub fn take_columns(
+        &mut self, cpu: Cpu, rows: Rows<'_>, tile: usize, precision: &[f32], weights: Option<&[f32]>,
+    ) {
         let first = tile * TILE;
         let units = TILE.min(rows.units() - first);
         let weight = |r: usize| weights.map_or(1.0, |weights| weights[r]);
         let mut words = take(&mut self.words);
         columns(units, (0..rows.len()).map(|r| active(rows, r, first..first + units)), &mut words);
-        self.take_values(cpu, units, &words, rows.len(), 0, |i, r| weight(r) * rows.value(r, first + i));
+        if precision.is_empty() {
+            self.take_values(cpu, units, &words, rows.len(), 0, |i, r| weight(r) * rows.value(r, first + i));
+        } else {
+            let value = |i: usize, r: usize| weight(r) * (precision[first + i] * rows.value(r, first + i));
+            self.take_values(cpu, units, &words, rows.len(), 0, value);
+        }
         self.words = words;
     }
 

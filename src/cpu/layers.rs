@@ -5,8 +5,8 @@
 use super::tiles::{LANE, Row, VECTORS, lanes_used, vectors};
 use crate::{
     elementary::{mean_of_odds_lanes, odds_off_lanes, sigmoid_lanes, softplus_lanes},
-    lanes::{LANES, Wide, dispatch},
-    units::{binary::is_rare, pre_activation},
+    lanes::{LANES, dispatch},
+    units::{binary::are_on, pre_activation},
 };
 
 /// One partial sum in `f64` for each lane: number j of a row goes to lane j mod 16, and the lanes are added at the end.
@@ -33,14 +33,6 @@ macro_rules! accumulate {
             $partial[lane] += f64::from(vector[lane]);
         }
     }};
-}
-
-/// Lane l in bit l: whether the unit with these odds of being off is on, u < σ being asked at the end of the unit interval
-/// that is nearer to σ ([`uniforms`](crate::uniforms)).
-#[inline(always)]
-fn fire<L: Wide>(l: L, x: L::X, odds_off: L::F) -> u16 {
-    let upper = l.less(odds_off, l.splat(1.0));
-    l.bits(is_rare(l, odds_off, l.end_distance(x, upper))) ^ l.bits(upper)
 }
 
 dispatch! {
@@ -91,7 +83,7 @@ dispatch! {
             let mut draws = l.states(*state);
             let mut on = [0; VECTORS];
             for (odds, on) in odds.0[..vectors].iter().zip(&mut on) {
-                *on = fire(l, l.draw(&mut draws), l.load(odds));
+                *on = are_on(l, l.draw(&mut draws), l.load(odds));
             }
             on[vectors - 1] &= l.bits(used);
             *word = on.iter().rev().fold(0, |word, &on| word << LANES | u64::from(on));

@@ -61,7 +61,7 @@ impl Learning for Cpu {
         share(RowsMut::new(TILE, &mut out.visible), &|part| {
             in_parts(part, 1, |tile| {
                 with_scratch(|TileScratch { rows, .. }| {
-                    rows.take_columns(*self, batch, tile.first, None);
+                    rows.take_columns(*self, batch, tile.first, &[], None);
                     tile.values.iter_mut().enumerate().for_each(|(i, mean)| *mean = rows.total(i) * share_of_one);
                 });
             });
@@ -76,17 +76,20 @@ impl Learning for Cpu {
     }
 
     fn gradient(
-        &self, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, shape: Shape, out: &mut Gradient,
+        &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork,
+        out: &mut Gradient,
     ) -> Result<()> {
-        let statistics = Statistics::of_update(batch, &work.positive, chains);
-        gradient(*self, shape, statistics, &mut work.panels, out);
+        let statistics = Statistics::of_update(batch, &work.positive, chains, &parameters.precision);
+        gradient(*self, parameters.shape, statistics, &mut work.panels, out);
+        out.visible_log_variance.fill(0.0);
         Ok(())
     }
 
     fn update(
         &self, parameters: &mut CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, lr: f32,
     ) -> Result<()> {
-        let statistics = Statistics::of_update(batch, &work.positive, chains);
+        let precision = std::mem::take(&mut parameters.precision);
+        let statistics = Statistics::of_update(batch, &work.positive, chains, &precision);
         let (shape, target) = (parameters.shape, Target::Update { lr });
         let biases = RowsMut::new(1, &mut parameters.hidden_bias);
         let (positive, negative) = work.panels.of(statistics, tiles(shape.n_hidden()));
@@ -118,6 +121,7 @@ impl Learning for Cpu {
                 });
             });
         });
+        parameters.precision = precision;
         Ok(())
     }
 
@@ -209,8 +213,11 @@ impl TileScratch {
     pub fn take(&mut self, cpu: Cpu, statistics: Statistics<'_>, shape: Shape, tile: usize) {
         let Self { rows, chains, sums } = self;
         let (units, width) = (TILE.min(shape.n_visible() - tile * TILE), tiles(shape.n_hidden()));
-        rows.take_columns(cpu, statistics.batch, tile, statistics.row_weights);
-        chains.take_bit_columns(cpu, statistics.visible, tiles(shape.n_visible()), tile, units);
+        rows.take_columns(cpu, statistics.batch, tile, statistics.precision, statistics.row_weights);
+        match statistics.numbers {
+            None => chains.take_bit_columns(cpu, statistics.visible, tiles(shape.n_visible()), tile, units),
+            Some(numbers) => chains.take_columns(cpu, numbers, tile, statistics.precision, None),
+        }
         rows.multiply_rows(statistics.positive, width);
         chains.multiply_rows(statistics.negative, width);
         sums.iter_mut().for_each(|sums| sums.resize(TILE, Row::ZERO));

@@ -13,7 +13,7 @@
 //!
 //! The order of the files is that of the data: `host` (the device), `tiles` (how numbers are kept), `inputs` (which units are
 //! on), `sums` and `gemm` (from one layer to the other), `layers` (bias, sigmoid, sample), `groups` (all of them for a group of
-//! rows), `conditionals`, `chains`, `anneal`, `pseudo_likelihood`, `statistics`, `learn`, `descend`, `energies`, `phases`.
+//! rows), `visible` (visible layers of several laws), `conditionals`, `chains`, `anneal`, `pseudo_likelihood`, `statistics`, `learn`, `descend`, `energies`, `phases`.
 
 mod anneal;
 mod chains;
@@ -31,6 +31,7 @@ mod pseudo_likelihood;
 mod statistics;
 mod sums;
 mod tiles;
+mod visible;
 
 pub use host::Cpu;
 

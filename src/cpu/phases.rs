@@ -6,7 +6,7 @@ use super::{
     groups::{Scratch, Tempered, put, with_scratch},
     host::Cpu,
     layers,
-    pseudo_likelihood::{pseudo_log_likelihood, pseudo_log_likelihood_of_bit},
+    pseudo_likelihood::{pseudo_log_likelihood, pseudo_log_likelihood_of_site},
     statistics::CpuWork,
     tiles::{CpuParameters, Row, tiles},
 };
@@ -103,13 +103,14 @@ impl BothPhases<'_> {
                 self.watch(rows, positive, values.part(group.clone()).values, scratch);
             });
         }
-        let (betas, hidden, visible, visible_pre, hidden_mean) = &mut chains;
+        let (betas, hidden, visible, visible_pre, hidden_mean, numbers) = &mut chains;
         let (hidden, visible) = (hidden.reborrow(), visible.reborrow());
-        let part = (*betas, hidden, visible, visible_pre.reborrow(), hidden_mean.reborrow());
+        let numbers = numbers.as_mut().map(RowsMut::reborrow);
+        let part = (*betas, hidden, visible, visible_pre.reborrow(), hidden_mean.reborrow(), numbers);
         self.sweep.run(self.cpu, self.parameters, part);
         if self.plan.watch == Watch::Reconstruction && self.start.is_some() {
             with_scratch(|Scratch { row, .. }| {
-                energies::cross_entropy(self.cpu.isa, rows, visible_pre.values, values.values, row);
+                energies::reconstruction(self.model(rows), rows, visible_pre.values, values.values, row);
             });
         }
     }
@@ -133,10 +134,10 @@ impl BothPhases<'_> {
     fn watch(&self, rows: Rows<'_>, positive: &[Row], values: &mut [f64], scratch: &mut Scratch) {
         let model = self.model(rows);
         match self.plan.watch {
-            Watch::Bit(bit) => pseudo_log_likelihood_of_bit(model, rows, bit, values, scratch),
-            Watch::AllBits => pseudo_log_likelihood(model, rows, values, scratch),
+            Watch::Site(site) => pseudo_log_likelihood_of_site(model, rows, site, values, scratch),
+            Watch::AllSites => pseudo_log_likelihood(model, rows, values, scratch),
             Watch::Reconstruction if self.start.is_none() => {
-                energies::mean_field_cross_entropy(model, rows, positive, values, scratch)
+                energies::mean_field_reconstruction(model, rows, positive, values, scratch)
             }
             Watch::Reconstruction | Watch::Nothing => {}
         }

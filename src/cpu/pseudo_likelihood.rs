@@ -14,14 +14,16 @@
 use super::{
     groups::{Scratch, Tempered, empty, round},
     layers::{self, total},
-    tiles::{LANE, Row, TILE, VECTORS, lanes_used, tiles},
+    tiles::{LANE, Row, TILE, VECTORS, lanes_used, tiles, vectors},
 };
 use crate::{
-    elementary::{exp_lanes, ln_1p_lanes, sigmoid_lanes, softplus, softplus_lanes},
+    elementary::{exp, exp_lanes, ln, ln_1p_lanes, sigmoid_lanes, softplus, softplus_lanes},
     lanes::{LANES, dispatch},
     rows::Rows,
     shape::Layer,
+    units::Segment,
 };
+use std::ops::Range;
 
 /// Four factors of e^20 are less than 2^126.
 pub(super) const MAX_WEIGHT: f32 = 20.0;
@@ -36,13 +38,64 @@ fn of_bit(x: bool, bias: f32, added: f64) -> f64 {
     -f64::from(softplus(-difference as f32))
 }
 
-/// n_visible·log P(x_i|x_-i) of each row for one bit i.
-pub(super) fn pseudo_log_likelihood_of_bit(
-    model: Tempered<'_>, rows: Rows<'_>, bit: usize, out: &mut [f64], scratch: &mut Scratch,
+/// log P(x_g|x_-g) of each row for one variable g, a binary unit or a Potts site, times the number of variables.
+pub(super) fn pseudo_log_likelihood_of_site(
+    model: Tempered<'_>, rows: Rows<'_>, site: usize, out: &mut [f64], scratch: &mut Scratch,
 ) {
+    let visible = model.parameters.shape.visible();
     round(rows, &mut scratch.bits);
-    log_conditionals_of_bit(model, bit, out, scratch);
-    out.iter_mut().for_each(|log| *log *= model.parameters.shape.n_visible() as f64);
+    match visible.site(site) {
+        (Segment::Potts { .. }, units) => {
+            take_pre_activations(model, out.len(), scratch);
+            out.fill(0.0);
+            add_log_conditionals_of_site(model, units, out, scratch);
+        }
+        (_, units) => log_conditionals_of_bit(model, units.start, out, scratch),
+    }
+    out.iter_mut().for_each(|log| *log *= visible.sites() as f64);
+}
+
+/// The hidden pre-activations that the bits in `scratch.bits` give, in `scratch.row`, tile by tile of all rows.
+fn take_pre_activations(model: Tempered<'_>, n: usize, scratch: &mut Scratch) {
+    let Scratch { sums, bits, row: pre_activations, .. } = scratch;
+    pre_activations.clear();
+    model.make_from_bits(Layer::Visible, bits, sums, |_, _, pre| pre_activations.extend_from_slice(&pre[..n]));
+}
+
+/// Adds log P(x_g|x_-g) of the Potts site with these units. With c the state that is on and a' the pre-activations without its
+/// weights, T_s = b_s + Σ_j [sp(a'_j + W_sj) - sp(a'_j)], and the logarithm is T_c - ln Σ_s e^T_s; exponentials and logarithm
+/// are `f32`, counted from the greatest T.
+fn add_log_conditionals_of_site(model: Tempered<'_>, units: Range<usize>, out: &mut [f64], scratch: &mut Scratch) {
+    let (isa, parameters, n) = (model.cpu.isa, model.parameters, out.len());
+    let width = tiles(parameters.shape.n_visible());
+    let Scratch { bits, row: pre_activations, base: without, partials, changes, site_terms: terms, .. } = scratch;
+    let is_on = |r: usize, i: usize| bits[r * width + i / TILE] >> (i % TILE) & 1 == 1;
+    let state = |r: usize| units.clone().position(|i| is_on(r, i)).unwrap_or(0);
+    without.clone_from(pre_activations);
+    for (tile, without) in without.chunks_exact_mut(n).enumerate() {
+        for (r, without) in without.iter_mut().enumerate() {
+            subtract(isa, without, &parameters.weights[parameters.row(units.start + state(r), tile)]);
+        }
+    }
+    changes.clear();
+    changes.resize(n, 1.0);
+    terms.clear();
+    for i in units.clone() {
+        empty(partials, n);
+        for (tile, without) in without.chunks_exact(n).enumerate() {
+            let (weights, hidden) = (&parameters.weights[parameters.row(i, tile)], parameters.shape.n_hidden());
+            layers::add_flip(isa, without, weights, changes, hidden, tile, vectors(hidden, tile), partials);
+        }
+        let bias = f64::from(parameters.visible_bias[i / TILE].units()[i % TILE]);
+        terms.extend(partials.iter().map(|&partial| bias + total(partial)));
+    }
+    for (r, out) in out.iter_mut().enumerate() {
+        let terms = || terms[r..].iter().step_by(n).copied();
+        let greatest = terms().fold(f64::NEG_INFINITY, f64::max);
+        let sum = terms().fold(0.0, |sum: f32, term| sum + exp((term - greatest) as f32));
+        let own = terms().nth(state(r)).unwrap_or(greatest);
+        *out += (own - greatest) - f64::from(ln(sum));
+    }
 }
 
 /// log P(x_i|x_-i) for one bit i of each row that is packed in `scratch.bits`, an `f32`.
@@ -62,8 +115,27 @@ pub(super) fn log_conditionals_of_bit(model: Tempered<'_>, bit: usize, out: &mut
     out.iter_mut().zip(partials).zip(on).for_each(|((out, partial), on)| *out = of_bit(on, bias, total(*partial)));
 }
 
-/// Σ_i log P(x_i|x_-i) of each row.
+/// Σ log P(x_g|x_-g) of each row over all variables g, binary units first.
 pub(super) fn pseudo_log_likelihood(model: Tempered<'_>, rows: Rows<'_>, out: &mut [f64], scratch: &mut Scratch) {
+    let visible = model.parameters.shape.visible();
+    out.fill(0.0);
+    if visible.iter().any(|(segment, _)| matches!(segment, Segment::Binary(_))) {
+        log_likelihood_of_bits(model, rows, out, scratch);
+    }
+    let sites = || visible.iter().filter(|(segment, _)| matches!(segment, Segment::Potts { .. }));
+    if sites().next().is_some() {
+        round(rows, &mut scratch.bits);
+        take_pre_activations(model, out.len(), scratch);
+    }
+    for (segment, units) in sites() {
+        for first in units.step_by(segment.states()) {
+            add_log_conditionals_of_site(model, first..first + segment.states(), out, scratch);
+        }
+    }
+}
+
+/// Σ_i log P(x_i|x_-i) of each row over the binary units i.
+fn log_likelihood_of_bits(model: Tempered<'_>, rows: Rows<'_>, out: &mut [f64], scratch: &mut Scratch) {
     let (isa, shape) = (model.cpu.isa, model.parameters.shape);
     let (width, visible_width) = (tiles(shape.n_hidden()), tiles(shape.n_visible()));
     let Scratch { sums, bits, row: on, base: off, factors, terms, large, .. } = &mut *scratch;
@@ -112,8 +184,9 @@ pub(super) fn pseudo_log_likelihood(model: Tempered<'_>, rows: Rows<'_>, out: &m
         }
     }
     for (out, terms) in out.iter_mut().zip(scratch.terms.chunks_exact(visible_width)) {
-        let terms = terms.iter().flat_map(Row::units).take(shape.n_visible());
-        *out = terms.fold(0.0, |sum, &term| sum + f64::from(term));
+        let binary = shape.visible().iter().filter(|(segment, _)| matches!(segment, Segment::Binary(_)));
+        let term = |i: usize| f64::from(terms[i / TILE].units()[i % TILE]);
+        *out = binary.flat_map(|(_, units)| units).fold(0.0, |sum, i| sum + term(i));
     }
 }
 
@@ -142,6 +215,14 @@ fn fold(mut mantissas: [f32; LANES], mut exponents: [i32; LANES]) -> (f32, i32) 
 }
 
 dispatch! {
+    /// pre ← pre - weights.
+    fn subtract(|l| pre: &mut Row, weights: &Row) {
+        for v in 0..VECTORS {
+            let difference = l.add(l.load(&pre.0[v]), l.negate(l.load(&weights.0[v])));
+            l.store(difference, &mut pre.0[v]);
+        }
+    }
+
     /// on ← σ(pre), off ← σ(-pre): where no unit is 0 and 1, so that its factor is 1.
     fn both_means(|l| pre: &Row, units: usize, tile: usize, on: &mut Row, off: &mut Row) {
         for v in 0..VECTORS {

@@ -31,8 +31,11 @@ pub(super) struct Statistics<'a> {
     pub positive: &'a [Row],
     /// The weight of each row, where it is not 1.
     pub row_weights: Option<&'a [f32]>,
-    /// v⁻, chains × tiles.
+    /// v⁻, chains × tiles, or as numbers where not all states are bits.
     pub visible: &'a [u64],
+    pub numbers: Option<Rows<'a>>,
+    /// s of the visible units, where there are Gaussian ones.
+    pub precision: &'a [f32],
     /// N, chains × tiles.
     pub negative: &'a [Row],
     /// 1/B and 1/M.
@@ -54,15 +57,25 @@ impl Scales {
 
 impl<'a> Statistics<'a> {
     /// Those of an update.
-    pub fn of_update(batch: Rows<'a>, positive: &'a [Row], chains: &'a CpuChains) -> Self {
+    pub fn of_update(batch: Rows<'a>, positive: &'a [Row], chains: &'a CpuChains, precision: &'a [f32]) -> Self {
         let scales = Scales { positive: 1.0 / batch.len() as f32, negative: 1.0 / chains.len() as f32 };
-        Self { batch, positive, row_weights: None, visible: &chains.visible, negative: &chains.hidden_mean, scales }
+        Self {
+            batch,
+            positive,
+            row_weights: None,
+            visible: &chains.visible,
+            numbers: chains.visible_rows(),
+            precision,
+            negative: &chains.hidden_mean,
+            scales,
+        }
     }
 
     /// Those of Σ_r weight_r ∂F(v_r)/∂θ.
-    pub fn of_rows(batch: Rows<'a>, positive: &'a [Row], weights: &'a [f32]) -> Self {
+    pub fn of_rows(batch: Rows<'a>, positive: &'a [Row], weights: &'a [f32], precision: &'a [f32]) -> Self {
         let scales = Scales { positive: 1.0, negative: 0.0 };
-        Self { batch, positive, row_weights: Some(weights), visible: &[], negative: &[], scales }
+        let (visible, numbers, negative) = (&[], None, &[]);
+        Self { batch, positive, row_weights: Some(weights), visible, numbers, precision, negative, scales }
     }
 }
 

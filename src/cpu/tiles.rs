@@ -67,12 +67,17 @@ pub(crate) const LANE: Vector = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.
 /// A row-major matrix, each row spread over its tiles.
 pub(crate) fn spread(rows: &[f32], units: usize) -> Vec<Row> {
     let mut out = vec![Row::ZERO; rows.len() / units.max(1) * tiles(units)];
+    spread_into(rows, units, &mut out);
+    out
+}
+
+/// The same into tiles whose lanes without a unit are 0.
+pub(crate) fn spread_into(rows: &[f32], units: usize, out: &mut [Row]) {
     for (row, tiled) in rows.chunks_exact(units).zip(out.chunks_exact_mut(tiles(units))) {
         for (part, tile) in row.chunks(TILE).zip(tiled) {
             tile.units_mut()[..part.len()].copy_from_slice(part);
         }
     }
-    out
 }
 
 /// Undoes [`spread`].
@@ -119,6 +124,9 @@ pub struct CpuParameters {
     pub(crate) transposed: Vec<Row>,
     pub(crate) visible_bias: Vec<Row>,
     pub(crate) hidden_bias: Vec<Row>,
+    /// ln σ² and s = 1/σ² of the visible units, n_visible; empty where there is no Gaussian unit.
+    pub(crate) log_variance: Vec<f32>,
+    pub(crate) precision: Vec<f32>,
 }
 
 impl CpuParameters {
@@ -133,7 +141,14 @@ impl CpuParameters {
             transposed: vec![Row::ZERO; if flat { 0 } else { rows }],
             visible_bias: spread(rbm.visible_bias(), shape.n_visible()),
             hidden_bias: spread(rbm.hidden_bias(), shape.n_hidden()),
+            log_variance: Vec::new(),
+            precision: Vec::new(),
         };
+        if !shape.visible().is_discrete() {
+            new.precision = rbm.precision();
+            new.log_variance = rbm.visible_log_variance().to_vec();
+            new.log_variance.resize(shape.n_visible(), 0.0);
+        }
         for (i, row) in rbm.weights().chunks_exact(shape.n_hidden()).enumerate() {
             for (tile, part) in row.chunks(TILE).enumerate() {
                 let at = new.row(i, tile);
@@ -151,7 +166,7 @@ impl CpuParameters {
 
     /// Writes them where their owner keeps them, row-major.
     pub(crate) fn write(&self, to: RbmMut<'_>) {
-        let (weights, visible_bias, hidden_bias) = to.parts();
+        let (weights, visible_bias, hidden_bias, log_variance) = to.parts();
         for (i, row) in weights.chunks_exact_mut(self.shape.n_hidden()).enumerate() {
             for (tile, part) in row.chunks_mut(TILE).enumerate() {
                 let from = self.weights[self.row(i, tile)].units();
@@ -160,6 +175,7 @@ impl CpuParameters {
         }
         gather(&self.visible_bias, self.shape.n_visible(), visible_bias);
         gather(&self.hidden_bias, self.shape.n_hidden(), hidden_bias);
+        log_variance.iter_mut().zip(&self.log_variance).for_each(|(to, from)| *to = *from);
     }
 
     /// The rows of all blocks of a visible tile.

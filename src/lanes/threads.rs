@@ -147,4 +147,4 @@ macro_rules! split_tuples {
         }
     )*};
 }
-split_tuples! { (A, B) (A, B, C) (A, B, C, D) (A, B, C, D, E) }
+split_tuples! { (A, B) (A, B, C) (A, B, C, D) (A, B, C, D, E) (A, B, C, D, E, F) }

@@ -4,14 +4,16 @@
 //! (their start, the burn-in and the runs themselves) from its [`Purpose::Sampling`] sequence, or goes on in the sequence of
 //! the chains that were given. Each step draws as a step of a sweep does.
 
-use super::{LogPartition, Method, products::softplus};
+use super::{LogPartition, Method};
 use crate::{
     device::Batch,
     error::{Error, Result},
     gibbs::Chains,
+    rbm::RbmRef,
     resident::Resident,
     rows::Rows,
     shape::Layer,
+    units::Segments,
     uniforms::{Purpose, Uniforms, unit_interval},
     verbs::ChainState,
 };
@@ -20,24 +22,55 @@ use rand_core::Rng;
 /// How many steps a device is given at once, so that progress can be told.
 const STEPS: usize = 100;
 
-/// The model at β = 0: independent visible units with biases a, hidden units that are fair coins.
+/// The model at β = 0: independent visible units with biases a and, where they are Gaussian, precisions t; hidden units that are
+/// fair coins.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BaseRate {
+    segments: Segments,
     bias: Vec<f32>,
+    /// Empty where there is no Gaussian unit.
+    precision: Vec<f32>,
 }
 
 impl BaseRate {
-    /// Fitted to data: a_i = logit((1 + Σ_r v_ri)/(2 + R)), Laplace's rule, which keeps it finite.
+    /// Fitted to data: a_i = logit((1 + Σ_r v_ri)/(2 + R)), Laplace's rule, which keeps it finite. For a state of a Potts site
+    /// a_i = ln((1 + Σ_r v_ri)/(S + R)), S being the number of its states; a Gaussian unit has its mean and variance.
     ///
-    /// `v`: R rows of n_visible values in [0, 1].
+    /// `v`: R rows of n_visible values, which [say](Rows::segments) what laws they follow.
     pub fn fit(v: Rows<'_>) -> Self {
-        let logit = |sum: f64| ((1.0 + sum) / (1.0 + (v.len() as f64 - sum))).ln() as f32;
-        Self { bias: v.sums().into_iter().map(logit).collect() }
+        let (bias, precision) = v.fit();
+        let single = |values: Vec<f64>| values.into_iter().map(|x| x as f32).collect();
+        let precision = if v.segments().is_discrete() { Vec::new() } else { precision };
+        Self { segments: v.segments(), bias: single(bias), precision: single(precision) }
     }
 
     /// All states as likely, a = 0: where there is no data.
     pub fn uniform(n_visible: usize) -> Self {
-        Self { bias: vec![0.0; n_visible] }
+        Self { segments: Segments::binary(n_visible), bias: vec![0.0; n_visible], precision: Vec::new() }
+    }
+
+    /// All states as likely, where there are so many; a Gaussian unit has the mean b_i + Σ_j W_ij/2 and the variance
+    /// σ_i² + Σ_j W_ij²/4 that it would have if hidden units were fair coins.
+    pub fn broad(rbm: RbmRef<'_>) -> Self {
+        let (shape, segments) = (rbm.shape(), rbm.shape().visible());
+        let mut new = Self { segments, bias: vec![0.0; shape.n_visible()], precision: Vec::new() };
+        if segments.is_discrete() {
+            return new;
+        }
+        new.precision = vec![1.0; shape.n_visible()];
+        let precision = rbm.precision();
+        for i in segments.iter().filter(|(segment, _)| segment.is_number()).flat_map(|(_, units)| units) {
+            let weights = || rbm.weights()[i * shape.n_hidden()..][..shape.n_hidden()].iter().map(|&w| f64::from(w));
+            new.bias[i] = (f64::from(rbm.visible_bias()[i]) + weights().sum::<f64>() / 2.0) as f32;
+            let variance = 1.0 / f64::from(precision[i]) + weights().map(|w| w * w).sum::<f64>() / 4.0;
+            new.precision[i] = (1.0 / variance) as f32;
+        }
+        new
+    }
+
+    /// Whether all states are as likely.
+    pub(super) fn is_uniform(&self) -> bool {
+        self.precision.is_empty() && self.bias.iter().all(|&a| a == 0.0)
     }
 
     /// a, n_visible.
@@ -48,12 +81,23 @@ impl BaseRate {
     /// It must have as many units as the RBM.
     pub(super) fn check(&self, rbm: &Resident) -> Result<()> {
         let (expected, found) = (rbm.shape().n_visible(), self.bias.len());
-        if expected == found { Ok(()) } else { Err(Error::Length { what: "base_rate", expected, found }) }
+        if expected != found {
+            return Err(Error::Length { what: "base_rate", expected, found });
+        }
+        let (expected, found) = (rbm.shape().visible(), self.segments);
+        if expected != found {
+            let (expected, found) = (format!("visible units {expected}"), found.to_string());
+            return Err(Error::Argument { what: "base_rate", expected, found });
+        }
+        Ok(())
     }
 
-    /// log Z_0 = Σ_i sp(a_i) + n_hidden·ln 2.
+    /// log Z_0: the log-normaliser of the visible units, and n_hidden·ln 2.
     pub(super) fn log_z(&self, n_hidden: usize) -> f64 {
-        self.bias.iter().map(|&a| softplus(f64::from(a))).sum::<f64>() + n_hidden as f64 * std::f64::consts::LN_2
+        let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+        let precision = if self.precision.is_empty() { vec![1.0; self.bias.len()] } else { wide(&self.precision) };
+        let visible = self.segments.log_normaliser(&wide(&self.bias), &self.bias, &precision);
+        visible + n_hidden as f64 * std::f64::consts::LN_2
     }
 }
 
@@ -310,7 +354,7 @@ fn anneal(
     while first + 1 < betas.len() {
         let last = (first + STEPS).min(betas.len() - 1);
         let part = &betas[first..=last];
-        rbm.device.anneal(&rbm.parameters, chains.states_mut(), &base_rate.bias, part, &mut log_weights)?;
+        rbm.device.anneal(&rbm.parameters, chains.states_mut(), [&base_rate.bias, &base_rate.precision], part, &mut log_weights)?;
         watch(last - first);
         first = last;
     }
@@ -327,7 +371,7 @@ mod tests {
     #[test]
     fn golden_log_weights() {
         let rbm = Rbm::new(Shape::new(97, 131).expect("a shape"), 5);
-        let base_rate = BaseRate { bias: (0..97).map(|i| i as f32 / 64.0 - 0.75).collect() };
+        let base_rate = BaseRate { bias: (0..97).map(|i| i as f32 / 64.0 - 0.75).collect(), ..BaseRate::uniform(97) };
         let schedule = Schedule::new(250).expect("a schedule");
         let settings = Annealing { runs: 21, schedule, burn_in: 3, seed: 6 };
         for isa in Isa::available() {

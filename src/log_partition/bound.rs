@@ -1,29 +1,33 @@
 //! What is certain of log Z: no sum over some states exceeds the sum over all.
 
-use super::{exact::check_rows, products::softplus, rounding, walk::LogSum};
+use super::{exact::check_rows, rounding, walk::LogSum};
 use crate::{
     error::{Error, Result},
     gibbs::Chains,
     resident::Resident,
     rows::{Rows, Values},
-    shape::Shape,
+    shape::{Layer, Shape},
     verbs::{Activations, unpack},
 };
 use std::collections::{BTreeSet, HashSet};
 
 /// log Σ e^-F(v) over the distinct rows v, in nats. log Z is never less, as Z is the same sum over all states.
 ///
-/// `v`: rows × n_visible, values 0 and 1; rows that occur again count once. `free_energies`: F(v) of each row, from
+/// `v`: rows × n_visible, values 0 and 1, of binary and Potts units; rows that occur again count once. `free_energies`: F(v) of each row, from
 /// [`Resident::free_energy`](crate::Resident::free_energy); 2^-20·(n_hidden + |log Σ|) is taken off for their `f32` arithmetic.
 /// Hand the bound to [`LogPartition::at_least`](super::LogPartition::at_least).
 ///
 /// # Errors
-/// [`Error::Argument`] where the rows do not fit the shape, [`Error::Length`] where rows and free energies differ in number,
+/// [`Error::Argument`] where the rows do not fit the shape or there are Gaussian units, [`Error::Length`] where rows and free energies differ in number,
 /// [`Error::Value`] where a value is neither 0 nor 1.
 pub fn lower_bound(shape: Shape, v: Rows<'_>, free_energies: &[f64]) -> Result<f64> {
     check_rows(shape, v)?;
     if free_energies.len() != v.len() {
         return Err(Error::Length { what: "free_energies", expected: v.len(), found: free_energies.len() });
+    }
+    if !shape.visible().is_discrete() {
+        let expected = "visible units that are bits: where there are numbers, states have densities".into();
+        return Err(Error::Argument { what: "lower_bound", expected, found: shape.visible().to_string() });
     }
     let grey = match v.values() {
         Values::U8(x) => x.iter().position(|&x| x != 0 && x != 255),
@@ -69,7 +73,7 @@ impl Visited {
     pub fn take(&mut self, rbm: &Resident, chains: &Chains) -> Result<()> {
         let n_visible = rbm.shape().n_visible();
         self.take_hidden(&chains.state()?.hidden, rbm.shape().n_hidden().div_ceil(64));
-        if self.visible.len() < MOST_STATES {
+        if rbm.shape().visible().is_discrete() && self.visible.len() < MOST_STATES {
             let mut visible = Activations::default();
             chains.visible(rbm, &mut visible)?;
             let word = |bits: &[f32]| bits.iter().rev().fold(0, |word, &bit| word << 1 | u64::from(bit != 0.0));
@@ -78,7 +82,7 @@ impl Visited {
         Ok(())
     }
 
-    /// The greater of log Σ e^-F(v) and log Σ e^-F(h) over them, where -F(h) = c·h + Σ_i sp(b_i + (hWᵀ)_i); less what
+    /// The greater of log Σ e^-F(v) and log Σ e^-F(h) over them, where -F(h) = c·h and the log-normaliser of b + hWᵀ; less what
     /// rounding may do. -∞ where there are no states.
     pub fn bound(&self, rbm: &Resident) -> Result<f64> {
         let (n_visible, n_hidden) = (rbm.shape().n_visible(), rbm.shape().n_hidden());
@@ -96,19 +100,21 @@ impl Visited {
         };
         if !self.visible.is_empty() {
             let rows = numbers(&self.visible, n_visible);
-            let energies = rbm.free_energy(Rows::new(Values::F32(&rows), n_visible)?)?;
+            let energies = rbm.free_energy(rbm.rows(Layer::Visible, &rows))?;
             consider(&mut energies.iter().map(|free_energy| -free_energy), n_hidden);
         }
         if !self.hidden.is_empty() {
             let rows = numbers(&self.hidden, n_hidden);
             let mut visible = Activations::default();
-            rbm.propdown(Rows::new(Values::F32(&rows), n_hidden)?, &mut visible)?;
+            rbm.propdown(rbm.rows(Layer::Hidden, &rows), &mut visible)?;
             let model = rbm.to_rbm()?;
-            let bias = model.view().hidden_bias();
+            let (bias, visible_bias) = (model.view().hidden_bias(), model.view().visible_bias());
+            let precision: Vec<f64> = model.view().precision().into_iter().map(f64::from).collect();
             let each = rows.chunks_exact(n_hidden).zip(visible.pre_activation.chunks_exact(n_visible));
             let minus_free_energy = each.map(|(h, pre)| {
                 let on: f64 = h.iter().zip(bias).map(|(&h, &c)| f64::from(h) * f64::from(c)).sum();
-                on + pre.iter().map(|&pre| softplus(f64::from(pre))).sum::<f64>()
+                let pre: Vec<f64> = pre.iter().map(|&pre| f64::from(pre)).collect();
+                on + rbm.shape().visible().log_normaliser(&pre, visible_bias, &precision)
             });
             consider(&mut minus_free_energy.into_iter(), n_visible);
         }

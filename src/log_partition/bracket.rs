@@ -31,7 +31,7 @@ pub fn bracket(rbm: &Resident, base_rate: &BaseRate, start: Start<'_>, settings:
 impl Annealing {
     /// How many steps [`bracket_watched`] reports.
     pub fn bracket_steps(&self, base_rate: &BaseRate) -> usize {
-        (2 * bases(base_rate, self.runs).len() * self.schedule.steps()).saturating_add(self.burn_in)
+        (2 * base_rates(base_rate) * self.schedule.steps()).saturating_add(self.burn_in)
     }
 }
 
@@ -47,7 +47,7 @@ pub fn bracket_watched(
     let shape = rbm.shape();
     let words = shape.n_hidden().div_ceil(64);
     let mut visited = Visited::default();
-    let mut bases = bases(base_rate, settings.runs);
+    let mut bases = bases(rbm, base_rate, settings.runs)?;
     let mut ends = Vec::new();
     let mut draws = Uniforms::new(settings.seed, Purpose::Annealing);
     for base in &mut bases {
@@ -93,15 +93,19 @@ impl Base {
     }
 }
 
-/// The base rate that is given with all runs, and the uniform one, where it is another, with half of them.
-fn bases(given: &BaseRate, runs: usize) -> Vec<Base> {
-    let uniform = BaseRate::uniform(given.bias().len());
+/// How many base rates there are: the one that is given, and the broad one where it is another.
+fn base_rates(given: &BaseRate) -> usize {
+    if given.is_uniform() { 1 } else { 2 }
+}
+
+/// The base rate that is given with all runs, and the broad one, where it is another, with half of them.
+fn bases(rbm: &Resident, given: &BaseRate, runs: usize) -> Result<Vec<Base>> {
     let base = |rate, runs| Base { rate, runs, forward: Vec::new(), reverse: Vec::new(), rounding: 0.0 };
     let mut bases = vec![base(given.clone(), runs)];
-    if *given != uniform {
-        bases.push(base(uniform, (runs / 2).max(2)));
+    if base_rates(given) > 1 {
+        bases.push(base(BaseRate::broad(rbm.to_rbm()?.view()), (runs / 2).max(2)));
     }
-    bases
+    Ok(bases)
 }
 
 /// What the chosen reverse runs and all forward runs say of log Z.

@@ -32,6 +32,8 @@ const LEAST: usize = 2;
 #[non_exhaustive]
 pub struct TrackerState {
     /// The visible bits, ⌈n_visible/64⌉ words a particle; unit i is bit i mod 64 of word i/64, bits beyond the last unit are 0.
+    /// Where there are Gaussian units, the states as numbers, ⌈n_visible/2⌉ words a particle, the bits of number i of its `f32`
+    /// being half i mod 2, the lower one first, of word i/2.
     pub visible: Vec<u64>,
     /// log w of each particle since the last resampling.
     pub log_weights: Vec<f64>,
@@ -125,7 +127,15 @@ impl Tracker {
     pub fn from_state(shape: Shape, state: &TrackerState) -> Result<Self> {
         let chains = state.log_weights.len();
         check_number("tracker", LEAST, shape, chains)?;
-        check_packed("tracker.visible", &state.visible, chains, shape, Layer::Visible)?;
+        let visible = match shape.visible().is_discrete() {
+            true => {
+                check_packed("tracker.visible", &state.visible, chains, shape, Layer::Visible)?;
+                let mut visible = vec![0.0; chains * shape.n_visible()];
+                unpack(&state.visible, shape.n_visible(), &mut visible);
+                visible
+            }
+            false => halves(&state.visible, chains, shape)?,
+        };
         if state.free_energies.len() != chains {
             let (what, found) = ("tracker.free_energies", state.free_energies.len());
             return Err(Error::Length { what, expected: chains, found });
@@ -138,8 +148,6 @@ impl Tracker {
             let (expected, found) = ("at least 0".into(), state.variance.to_string());
             return Err(Error::Argument { what: "tracker.variance", expected, found });
         }
-        let mut visible = vec![0.0; chains * shape.n_visible()];
-        unpack(&state.visible, shape.n_visible(), &mut visible);
         let TrackerState { log_weights, log_z, variance, free_energies, uniforms, .. } = state.clone();
         let (hidden, next) = (Activations::default(), Activations::default());
         Ok(Self { shape, visible, log_weights, log_z, variance, free_energies, uniforms, hidden, next })
@@ -148,7 +156,10 @@ impl Tracker {
     /// All that lasts.
     pub fn state(&self) -> TrackerState {
         TrackerState {
-            visible: pack(&self.visible, self.shape.n_visible()),
+            visible: match self.shape.visible().is_discrete() {
+                true => pack(&self.visible, self.shape.n_visible()),
+                false => words_of(&self.visible, self.shape),
+            },
             log_weights: self.log_weights.clone(),
             log_z: self.log_z,
             variance: self.variance,
@@ -246,6 +257,26 @@ impl Tracker {
     }
 }
 
+/// Numbers, two a word.
+fn words_of(numbers: &[f32], shape: Shape) -> Vec<u64> {
+    let half = |n: usize, x: &f32| u64::from(x.to_bits()) << (32 * n);
+    let word = |pair: &[f32]| pair.iter().enumerate().fold(0, |word, (n, x)| word | half(n, x));
+    numbers.chunks_exact(shape.n_visible()).flat_map(|row| row.chunks(2).map(word)).collect()
+}
+
+/// Undoes [`words_of`]; the numbers must be what the laws allow.
+fn halves(words: &[u64], rows: usize, shape: Shape) -> Result<Vec<f32>> {
+    let (units, width) = (shape.n_visible(), shape.n_visible().div_ceil(2));
+    if words.len() != rows * width {
+        return Err(Error::Length { what: "tracker.visible", expected: rows * width, found: words.len() });
+    }
+    let number = |row: &[u64], i: usize| f32::from_bits((row[i / 2] >> (32 * (i % 2))) as u32);
+    let numbers: Vec<f32> =
+        words.chunks_exact(width).flat_map(|row| (0..units).map(move |i| number(row, i))).collect();
+    Rows::with_segments(Values::F32(&numbers), shape.visible())?;
+    Ok(numbers)
+}
+
 /// 1/s - 1/C: the variance of the mean of C weights, relative to its square (delta method).
 fn spent(log_weights: &[f64]) -> f64 {
     (1.0 / effective_sample_size(log_weights) - 1.0 / log_weights.len() as f64).max(0.0)
@@ -253,7 +284,7 @@ fn spent(log_weights: &[f64]) -> f64 {
 
 /// States 0 and 1 of one layer.
 fn rows(values: &[f32], shape: Shape, layer: Layer) -> Rows<'_> {
-    Rows::of(Values::F32(values), shape.units(layer))
+    Rows::of(Values::F32(values), shape.segments(layer))
 }
 
 /// F(v) of each particle; fails where the model has lost its numbers.

@@ -9,6 +9,7 @@ use crate::{
         threads::{RowsMut, share},
     },
     rbm::RbmRef,
+    units::Segments,
 };
 
 /// The largest layer that is enumerated: 2^28 states.
@@ -28,6 +29,8 @@ pub(super) struct Walk {
     outer_bias: Vec<f64>,
     inner: usize,
     inner_bias: Vec<f64>,
+    /// The laws of the inner units where they are not all binary, their biases and precisions.
+    laws: Option<(Segments, Vec<f32>, Vec<f64>)>,
     /// outer × inner.
     weights: Vec<f64>,
     /// How a unit's going on and off changes the terms: e^W and e^-W as factors, or W and -W as summands.
@@ -49,7 +52,11 @@ struct Place {
 impl Walk {
     pub fn new(rbm: RbmRef<'_>) -> Result<Self> {
         let shape = rbm.shape();
-        let hidden_outside = shape.n_hidden() <= shape.n_visible();
+        let visible = shape.visible();
+        let hidden_outside = shape.n_hidden() <= shape.n_visible() || !visible.is_binary();
+        let laws = (!visible.is_binary()).then(|| {
+            (visible, rbm.visible_bias().to_vec(), rbm.precision().into_iter().map(f64::from).collect())
+        });
         let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
         let (visible_bias, hidden_bias) = (wide(rbm.visible_bias()), wide(rbm.hidden_bias()));
         let (outer_bias, inner_bias) =
@@ -69,13 +76,14 @@ impl Walk {
         let vectors = inner.div_ceil(LANES);
         let greatest: Vec<f64> =
             (0..vectors).map(|v| (v * LANES..inner.min((v + 1) * LANES)).map(size).fold(0.0, f64::max)).collect();
-        let products = greatest.iter().all(|&a| a <= MAX_EXPONENT);
+        let products = visible.is_binary() && greatest.iter().all(|&a| a <= MAX_EXPONENT);
         let mut new = Self {
             isa: Isa::detect()?,
             hidden_outside,
             outer_bias,
             inner,
             inner_bias,
+            laws,
             on: Vec::new(),
             off: Vec::new(),
             weights,
@@ -158,8 +166,11 @@ impl Walk {
         place
     }
 
-    /// Σ log(1 + e^a).
+    /// Σ log(1 + e^a), or the log-normaliser of other laws.
     fn log_sum(&self, terms: &[Lane]) -> f64 {
+        if let Some((segments, bias, precision)) = &self.laws {
+            return segments.log_normaliser(&terms.as_flattened()[..self.inner], bias, precision);
+        }
         match self.products {
             true => log_of_product(log_product(self.isa, terms, &self.spans)),
             false => terms.as_flattened().iter().map(|&a| softplus(a)).sum(),
@@ -215,6 +226,7 @@ impl Walk {
             *products = vec![[0.0; LANES]; outer * vectors];
             for chunk in chunks {
                 let mut sums = Sums { p: 0.0, means: vec![[0.0; LANES]; vectors], units, products };
+                let mut means_of = vec![0.0; self.inner];
                 // A unit that is on at the start has had nothing so far.
                 let end = self.chunk_states(
                     chunk,
@@ -222,7 +234,14 @@ impl Walk {
                     |sums, place, log| {
                         let p = (log - log_z).exp();
                         sums.p += p;
-                        add_means(self.isa, self.products, p, &place.terms, &mut sums.means);
+                        match &self.laws {
+                            None => add_means(self.isa, self.products, p, &place.terms, &mut sums.means),
+                            Some((segments, ..)) => {
+                                segments.means_f64(&place.terms.as_flattened()[..self.inner], &mut means_of);
+                                let sums = sums.means.as_flattened_mut().iter_mut();
+                                sums.zip(&means_of).for_each(|(sum, mean)| *sum += p * mean);
+                            }
+                        }
                     },
                     |sums, unit, was_on| sums.take(self.isa, unit, if was_on { 1.0 } else { -1.0 }),
                 );

@@ -24,7 +24,7 @@ impl Resident {
             return Err(Error::Argument { what: "units", expected, found: unit.to_string() });
         }
         let mut rbm = self.to_rbm()?;
-        let (weights, visible_bias, hidden_bias) = rbm.view_mut().parts();
+        let (weights, visible_bias, hidden_bias, _) = rbm.view_mut().parts();
         exchange(units, weights, visible_bias, hidden_bias);
         *self = rbm.on(self.device())?;
         Ok(())
@@ -44,7 +44,7 @@ fn exchange(units: &[usize], weights: &mut [f32], visible_bias: &mut [f32], hidd
 
 /// The same in what the rules of descent keep, and in the states of chains.
 pub(crate) fn exchange_states(units: &[usize], shape: Shape, rule: &mut RuleState, chains: &mut ChainState) {
-    if let Some(Gradient { weights, visible_bias, hidden_bias }) = &mut rule.velocity {
+    if let Some(Gradient { weights, visible_bias, hidden_bias, .. }) = &mut rule.velocity {
         exchange(units, weights, visible_bias, hidden_bias);
     }
     for &j in units {

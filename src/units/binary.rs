@@ -1,9 +1,14 @@
 //! Binary units: off or on, 0 or 1.
 //!
 //! A unit with pre-activation a is on with the probability σ(a), and its two states together weigh 1 + e^a: the mean is
-//! [`sigmoid`](crate::elementary::sigmoid), the log-normaliser [`softplus`](crate::elementary::softplus).
+//! [`sigmoid`](crate::elementary::sigmoid), the log-normaliser [`softplus`].
 
-use crate::lanes::Lanes;
+use super::{Law, VisibleRow, clipped, load, store, vectors};
+use crate::{
+    elementary::{mean_of_odds_lanes, odds_off_lanes, sigmoid_lanes, softplus},
+    lanes::{LANES, Lanes, Wide},
+};
+use std::ops::Range;
 
 /// Whether a unit with these odds of being off takes the rarer one of its states, which is "on" where the odds are at least 1.
 /// `distance`: how far its number u is from the end of the unit interval at which the rarer state is, the lower one where that is
@@ -13,4 +18,70 @@ use crate::lanes::Lanes;
 #[inline(always)]
 pub(crate) fn is_rare<L: Lanes>(l: L, odds_off: L::F, distance: L::F) -> L::M {
     l.less(l.mul_add(distance, odds_off, distance), l.smaller(odds_off, l.splat(1.0)))
+}
+
+/// Lane l in bit l: whether the unit with these odds of being off is on, u < σ being asked at the end of the unit interval
+/// that is nearer to σ ([`uniforms`](crate::uniforms)).
+#[inline(always)]
+pub(crate) fn are_on<L: Wide>(l: L, x: L::X, odds_off: L::F) -> u16 {
+    let upper = l.less(odds_off, l.splat(1.0));
+    l.bits(is_rare(l, odds_off, l.end_distance(x, upper))) ^ l.bits(upper)
+}
+
+/// The law.
+#[derive(Clone, Copy)]
+pub(crate) struct Binary;
+
+impl Law for Binary {
+    #[inline(always)]
+    fn draw<L: Wide>(self, l: L, row: &mut VisibleRow<'_>, units: Range<usize>, state: u64, _: &mut Vec<f32>) {
+        let mut draws = l.states(state);
+        for part in vectors(units) {
+            let pre = load(l, &row.pre[part.clone()]);
+            let odds = odds_off_lanes(l, pre);
+            let exist = u16::MAX >> (LANES - part.len());
+            row.set_bits(part.start, are_on(l, l.draw(&mut draws), odds) & exist);
+            if row.means {
+                store(l, mean_of_odds_lanes(l, pre, odds), &mut row.pre[part]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn means<L: Wide>(self, l: L, pre: &mut [f32], _: &mut Vec<f32>) {
+        for pre in pre.chunks_mut(LANES) {
+            store(l, sigmoid_lanes(l, load(l, pre)), pre);
+        }
+    }
+
+    fn log_normaliser(self, pre: &[f64], _: &[f32], _: &[f64]) -> f64 {
+        pre.iter().map(|a| a.max(0.0) + (-a.abs()).exp().ln_1p()).sum()
+    }
+
+    fn means_f64(self, pre: &[f64], out: &mut [f64]) {
+        out.iter_mut().zip(pre).for_each(|(mean, a)| *mean = 1.0 / (1.0 + (-a).exp()));
+    }
+
+    fn reconstruction(self, x: &[f32], pre: &[f32], _: &[f32]) -> f64 {
+        let term = |(&x, &a): (&f32, &f32)| f64::from(softplus(a)) - f64::from(x) * f64::from(a);
+        -x.iter().zip(pre).map(term).sum::<f64>()
+    }
+
+    fn wrong(self, x: &[f32]) -> Option<(usize, &'static str)> {
+        x.iter().position(|x| !(0.0..=1.0).contains(x)).map(|unit| (unit, "a value within [0, 1]"))
+    }
+
+    fn clipped_mean(self, sum: f64, n: usize) -> f64 {
+        clipped(sum, n)
+    }
+
+    fn bias_of(self, mean: f64) -> f64 {
+        libm::log(mean / (1.0 - mean))
+    }
+
+    /// Laplace's rule, which keeps the log-odds finite: (1 + Σv)/(2 + n).
+    fn fit(self, n: usize, sums: &[f64], _: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        let logit = |sum: &f64| ((1.0 + sum) / (1.0 + (n as f64 - sum))).ln();
+        (sums.iter().map(logit).collect(), vec![1.0; sums.len()])
+    }
 }

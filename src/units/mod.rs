@@ -1,11 +1,40 @@
-//! What units do with the sum over the other layer: a law a file. So far there are binary units.
+//! What visible units do with the sum over the hidden layer: a law a file.
 //!
-//! Everything here is over lanes, so that every instruction set does it alike, and is printed for the CUDA kernels
-//! (`kernels/units.cuh`).
+//! Hidden units are bits. The visible layer is a list of [`Segments`], each of one law, and the energy of both layers is
+//!
+//! > E(v, h) = Σ_Gaussian s_i·(v_i - b_i)²/2 - Σ_others b_i·v_i - c·h - Σ_ij s_i·v_i·W_ij·h_j,
+//!
+//! where s_i = 1/σ_i² is the precision of a Gaussian unit and 1 for all others. With x_i = s_i·v_i and a_i = b_i + (Wh)_i:
+//!
+//! | law | states v | P(v given h) | log-normaliser | P(v_i given the other units) |
+//! |---|---|---|---|---|
+//! | binary | a bit | σ(a_i) | ln(1 + e^a) | known |
+//! | Potts | one bit of a site is 1 | softmax of a over the site's units | ln Σ_s e^a_s | known, by sites |
+//! | Gaussian | a number | N(a_i, σ_i²) | ½·ln 2πσ² + s·(a² - b²)/2 | - |
+//!
+//! P(h_j = 1|v) = σ(c_j + Σ_i x_i·W_ij) for all of them. The Gaussian law is that of K. Cho, A. Ilin, T. Raiko, "Improved
+//! learning of Gaussian-Bernoulli restricted Boltzmann machines", 2011, in which W and b keep their size where σ is learnt.
+//!
+//! # Draws
+//!
+//! Unit i of a row has number i of the row's numbers, whatever the laws: a binary unit compares it with σ(a), a Gaussian one
+//! takes Φ⁻¹ of it ([`normal`](crate::elementary::normal)), and a site takes that of its first unit and leaves the others.
+//!
+//! Everything over lanes is the same in every instruction set, and is printed for the CUDA kernels (`kernels/units.cuh`).
 
 pub(crate) mod binary;
+pub(crate) mod gaussian;
+pub(crate) mod potts;
+mod segments;
 
-use crate::lanes::Lanes;
+pub use segments::{Segment, Segments};
+
+use crate::{
+    error::{Error, Result},
+    lanes::{LANES, Lanes, Vector, Wide},
+    rows::Rows,
+};
+use std::ops::Range;
 
 /// β·sum + (β·bias + (1 - β)·reference): the pre-activation at inverse temperature β on the way from a model that has only the
 /// reference bias. β = 1 is the model itself.
@@ -15,9 +44,237 @@ pub(crate) fn pre_activation<L: Lanes>(l: L, sum: L::F, bias: L::F, reference: L
     l.mul_add(beta, sum, l.mul_add(beta, bias, l.mul(rest, reference)))
 }
 
+/// What becomes of the visible units of one row once they have their pre-activations.
+pub(crate) struct VisibleRow<'a> {
+    /// a of all units; where `means` holds it becomes the mean.
+    pub pre: &'a mut [f32],
+    pub means: bool,
+    /// The bits that are drawn, 0 before; Gaussian units have none.
+    pub words: &'a mut [u64],
+    /// The numbers that are drawn; empty where there is no Gaussian unit.
+    pub numbers: &'a mut [f32],
+    /// s of all units, that of the model at β = 0, and β; empty where there is no Gaussian unit.
+    pub precision: &'a [f32],
+    pub reference_precision: &'a [f32],
+    pub beta: f32,
+}
+
+impl VisibleRow<'_> {
+    /// Sixteen bits from unit `first` on.
+    #[inline(always)]
+    fn set_bits(&mut self, first: usize, bits: u16) {
+        let bits = u128::from(bits) << (first % 64);
+        self.words[first / 64] |= bits as u64;
+        if bits >> 64 != 0 {
+            self.words[first / 64 + 1] |= (bits >> 64) as u64;
+        }
+    }
+}
+
+/// What a law is to the floors above.
+pub(crate) trait Law: Copy {
+    /// Sums over the hidden units become a, at inverse temperature β on the way from a model that has only the reference biases
+    /// and no weights. `precisions`: those of the model and of the reference, empty where there is no Gaussian unit.
+    #[inline(always)]
+    fn pre_activations<L: Wide>(
+        self, l: L, sums: &mut [f32], bias: &[f32], reference: &[f32], _precisions: [&[f32]; 2], beta: f32,
+    ) {
+        let beta = l.splat(beta);
+        for part in vectors(0..sums.len()) {
+            let (bias, reference) = (load(l, &bias[part.clone()]), load(l, &reference[part.clone()]));
+            let sums = &mut sums[part];
+            store(l, pre_activation(l, load(l, sums), bias, reference, beta), sums);
+        }
+    }
+
+    /// Draws the states of `units` of a row with the numbers from the generator's `state` on, that of the first unit.
+    fn draw<L: Wide>(self, l: L, row: &mut VisibleRow<'_>, units: Range<usize>, state: u64, room: &mut Vec<f32>);
+
+    /// a becomes the mean of each unit.
+    fn means<L: Wide>(self, l: L, pre: &mut [f32], room: &mut Vec<f32>);
+
+    /// log Σ_v e^-E(v) of units with these a, less what h adds: the log-normaliser in nats. `bias` and `precision` are the
+    /// units'.
+    fn log_normaliser(self, pre: &[f64], bias: &[f32], precision: &[f64]) -> f64;
+
+    /// The means of units with these a.
+    fn means_f64(self, pre: &[f64], out: &mut [f64]);
+
+    /// What a unit in state x, with this bias and precision, takes off the energy by itself, in nats.
+    #[inline(always)]
+    fn minus_own_energy(self, x: f32, bias: f32, _precision: f32) -> f64 {
+        f64::from(x) * f64::from(bias)
+    }
+
+    /// How well a explains the states `x`, in nats: log P(x) as if they were independent, but for what a Gaussian unit's σ adds.
+    fn reconstruction(self, x: &[f32], pre: &[f32], precision: &[f32]) -> f64;
+
+    /// The first of some units, counted from 0, whose value the law does not allow, and what it does allow.
+    fn wrong(self, x: &[f32]) -> Option<(usize, &'static str)>;
+
+    /// The mean of a unit whose sum over n rows this is, where its bias is finite.
+    fn clipped_mean(self, sum: f64, n: usize) -> f64;
+
+    /// The bias of a unit with this mean in a model without weights, the same bits on every machine.
+    fn bias_of(self, mean: f64) -> f64;
+
+    /// The bias of units that have these sums and sums of squares over n rows, and no weights: near to what explains them best,
+    /// finite; and the precision of Gaussian ones.
+    fn fit(self, n: usize, sums: &[f64], squares: &[f64]) -> (Vec<f64>, Vec<f64>);
+}
+
+/// Does something with the law of a segment.
+macro_rules! by_law {
+    ($segment:expr, |$law:ident| $body:expr) => {
+        match $segment {
+            $crate::units::Segment::Binary(_) => {
+                let $law = $crate::units::binary::Binary;
+                $body
+            }
+            $crate::units::Segment::Potts { states, .. } => {
+                let $law = $crate::units::potts::Potts { states: states as usize };
+                $body
+            }
+            $crate::units::Segment::Gaussian(_) => {
+                let $law = $crate::units::gaussian::Gaussian;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use by_law;
+
+impl Segments {
+    /// Fails where a value of a row is none that its unit's law allows.
+    pub(crate) fn check(self, rows: Rows<'_>) -> Result<()> {
+        let mut row = vec![0.0; self.units()];
+        for r in 0..rows.len() {
+            row.iter_mut().enumerate().for_each(|(i, x)| *x = rows.value(r, i));
+            for (segment, units) in self.iter() {
+                if let Some((unit, expected)) = by_law!(segment, |law| law.wrong(&row[units.clone()])) {
+                    let column = units.start + unit;
+                    return Err(Error::Law { row: r, column, law: segment.law(), expected, found: row[column] });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The log-normaliser of the whole layer, in nats. `precision`: s of each unit.
+    pub(crate) fn log_normaliser(self, pre: &[f64], bias: &[f32], precision: &[f64]) -> f64 {
+        let of = |(segment, units): (Segment, Range<usize>)| {
+            by_law!(segment, |law| law.log_normaliser(&pre[units.clone()], &bias[units.clone()], &precision[units]))
+        };
+        self.iter().map(of).sum()
+    }
+
+    /// The means of all units.
+    pub(crate) fn means_f64(self, pre: &[f64], out: &mut [f64]) {
+        for (segment, units) in self.iter() {
+            by_law!(segment, |law| law.means_f64(&pre[units.clone()], &mut out[units]));
+        }
+    }
+
+    /// Calls `take` with each unit and its [`Law::minus_own_energy`], ascending.
+    #[inline(always)]
+    pub(crate) fn minus_own_energies(
+        self, x: impl Fn(usize) -> f32, bias: &[f32], precision: &[f32], mut take: impl FnMut(usize, f64),
+    ) {
+        for (segment, units) in self.iter() {
+            by_law!(segment, |law| units.for_each(|i| take(i, law.minus_own_energy(x(i), bias[i], precision[i]))));
+        }
+    }
+
+    /// Calls `take` for each unit, ascending, with what its [`Law::minus_own_energy`] in one model has more than in another;
+    /// each model gives its biases and precisions.
+    #[inline(always)]
+    pub(crate) fn each_own_slope(self, x: &[f32], of: [&[f32]; 2], than: [&[f32]; 2], mut take: impl FnMut(f64)) {
+        for (segment, units) in self.iter() {
+            by_law!(segment, |law| units.for_each(|i| {
+                let energy = |[bias, precision]: [&[f32]; 2]| law.minus_own_energy(x[i], bias[i], precision[i]);
+                take(energy(of) - energy(than));
+            }));
+        }
+    }
+
+    /// [`Law::reconstruction`] of a whole row.
+    pub(crate) fn reconstruction(self, x: &[f32], pre: &[f32], precision: &[f32]) -> f64 {
+        let of = |(segment, units): (Segment, Range<usize>)| {
+            let precision = if precision.is_empty() { precision } else { &precision[units.clone()] };
+            by_law!(segment, |law| law.reconstruction(&x[units.clone()], &pre[units], precision))
+        };
+        self.iter().map(of).sum()
+    }
+
+    /// [`Law::clipped_mean`] of all units.
+    pub(crate) fn clipped_means(self, sums: &mut [f64], n: usize) {
+        for (segment, units) in self.iter() {
+            sums[units].iter_mut().for_each(|sum| *sum = by_law!(segment, |law| law.clipped_mean(*sum, n)));
+        }
+    }
+
+    /// [`Law::bias_of`] of all units.
+    pub(crate) fn biases_of(self, means: &[f64]) -> Vec<f32> {
+        let of = |(segment, units): (Segment, Range<usize>)| {
+            means[units].iter().map(move |&mean| by_law!(segment, |law| law.bias_of(mean)) as f32)
+        };
+        self.iter().flat_map(of).collect()
+    }
+
+    /// [`Law::fit`] of a whole layer.
+    pub(crate) fn fit(self, n: usize, sums: &[f64], squares: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        let (mut bias, mut precision) = (Vec::new(), Vec::new());
+        for (segment, units) in self.iter() {
+            let (b, s) = by_law!(segment, |law| law.fit(n, &sums[units.clone()], &squares[units]));
+            bias.extend(b);
+            precision.extend(s);
+        }
+        (bias, precision)
+    }
+}
+
+/// A mean over n rows that is no nearer to 0 and 1 than 1/n; ½ where n is below 2.
+fn clipped(sum: f64, n: usize) -> f64 {
+    let n = n as f64;
+    if n < 2.0 { 0.5 } else { (sum / n).clamp(1.0 / n, 1.0 - 1.0 / n) }
+}
+
+/// Up to sixteen numbers as a vector.
+#[inline(always)]
+fn load<L: Wide>(l: L, from: &[f32]) -> L::F {
+    match from.first_chunk::<LANES>() {
+        Some(vector) => l.load(vector),
+        None => {
+            let mut vector: Vector = [0.0; LANES];
+            vector[..from.len()].copy_from_slice(from);
+            l.load(&vector)
+        }
+    }
+}
+
+/// A vector as up to sixteen numbers.
+#[inline(always)]
+fn store<L: Wide>(l: L, a: L::F, to: &mut [f32]) {
+    match to.first_chunk_mut::<LANES>() {
+        Some(vector) => l.store(a, vector),
+        None => {
+            let mut vector: Vector = [0.0; LANES];
+            l.store(a, &mut vector);
+            to.copy_from_slice(&vector[..to.len()]);
+        }
+    }
+}
+
+/// Parts of sixteen units, the last one perhaps shorter.
+#[inline(always)]
+fn vectors(units: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = units.end;
+    units.step_by(LANES).map(move |first| first..end.min(first + LANES))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{binary, pre_activation};
+    use super::{binary, gaussian, pre_activation};
     use crate::lanes::printed::{check, function};
 
     #[test]
@@ -37,6 +294,26 @@ mod tests {
                     "Whether a unit with these odds of being off takes the rarer one of its states.",
                     ["odds", "distance"],
                     |l, [odds, distance]| binary::is_rare(l, odds, distance),
+                ),
+                function(
+                    "precision_at",
+                    "The precision of a Gaussian unit at inverse temperature beta.",
+                    ["precision", "reference", "beta"],
+                    |l, [precision, reference, beta]| gaussian::precision_at(l, precision, reference, beta),
+                ),
+                function(
+                    "gaussian_mean",
+                    "The mean of a Gaussian unit at inverse temperature beta.",
+                    ["sum", "bias", "precision", "reference", "reference_precision", "beta"],
+                    |l, [sum, bias, precision, reference, reference_precision, beta]| {
+                        gaussian::mean(l, sum, bias, precision, reference, reference_precision, beta)
+                    },
+                ),
+                function(
+                    "gaussian_state",
+                    "A Gaussian unit with this mean and precision where the standard normal one is z.",
+                    ["mean", "precision", "z"],
+                    |l, [mean, precision, z]| gaussian::state(l, mean, precision, z),
                 ),
             ],
         );

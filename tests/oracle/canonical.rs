@@ -152,12 +152,13 @@ impl Canonical {
             weights: (0..nv * nh).map(weight).collect(),
             visible_bias: (0..nv).map(|i| element(sum(x, nv, i), sum(v, nv, i))).collect(),
             hidden_bias: (0..nh).map(|j| element(sum(p, nh, j), sum(n, nh, j))).collect(),
+            visible_log_variance: Vec::new(),
         }
     }
 
     /// θ ← θ - lr·gradient.
     pub fn apply(&mut self, gradient: &Gradient, lr: f32) {
-        let Gradient { weights, visible_bias, hidden_bias } = gradient;
+        let Gradient { weights, visible_bias, hidden_bias, .. } = gradient;
         for (theta, gradient) in [(&mut self.w, weights), (&mut self.b, visible_bias), (&mut self.c, hidden_bias)] {
             for (theta, &g) in theta.iter_mut().zip(gradient) {
                 *theta = (-lr).mul_add(g, *theta);

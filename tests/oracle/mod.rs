@@ -152,7 +152,7 @@ pub fn byte_rows(values: &[u8], units: usize) -> Rows<'_> {
 
 /// A gradient's numbers in one list: W, b, c.
 pub fn flat(gradient: &Gradient) -> Vec<f64> {
-    let Gradient { weights, visible_bias, hidden_bias } = gradient;
+    let Gradient { weights, visible_bias, hidden_bias, .. } = gradient;
     weights.iter().chain(visible_bias).chain(hidden_bias).map(|&x| f64::from(x)).collect()
 }
 

@@ -1,0 +1,145 @@
+//! Potts units: sites that are in one of several states each, a unit for each state, one of which is 1.
+//!
+//! A site whose units have the pre-activations a is in state s with the probability e^a_s/Σe^a: the means are the softmax, the
+//! log-normaliser is ln Σe^a. Source: F. Y. Wu, "The Potts model", 1982; as units of an RBM R. Salakhutdinov, A. Mnih, G. Hinton,
+//! "Restricted Boltzmann machines for collaborative filtering", 2007, equation 1.
+//!
+//! # The draw
+//!
+//! By inversion, with the number u = (x + ½)·2^-32 of the site's first unit: with w_s = e^(a_s - max a) in `f32` and W_s their
+//! sums up to state s in `f64`, states in ascending order, it is the first state with u·W < W_s, W being the whole sum. So the
+//! probability of a state is right to 2^-32 and to the error of e^x; one that is e^-87.3 times as likely as the most likely one
+//! never comes. One number a site and S exponentials; the alternative, the greatest a_s - ln(-ln u_s), would need S numbers and
+//! 2S logarithms.
+
+use super::{Law, VisibleRow, clipped};
+use crate::{
+    elementary::{exp, exp_lanes, ln},
+    lanes::{LANES, Wide},
+    uniforms::{Jump, output},
+};
+use std::ops::Range;
+
+/// The law, of sites with so many states.
+#[derive(Clone, Copy)]
+pub(crate) struct Potts {
+    pub states: usize,
+}
+
+/// The number u of a site, (x + ½)·2^-32, exactly.
+#[inline(always)]
+fn number(x: u32) -> f64 {
+    (f64::from(x) + 0.5) * (1.0 / 4_294_967_296.0)
+}
+
+impl Potts {
+    /// weights ← e^(a - max a), the greatest of each site being taken.
+    #[inline(always)]
+    fn weigh<L: Wide>(self, l: L, pre: &[f32], weights: &mut Vec<f32>) {
+        weights.clear();
+        weights.resize(pre.len().next_multiple_of(LANES), 0.0);
+        for (a, weights) in pre.chunks_exact(self.states).zip(weights.chunks_exact_mut(self.states)) {
+            let greatest = a.iter().fold(f32::NEG_INFINITY, |greatest, &a| if greatest < a { a } else { greatest });
+            weights.iter_mut().zip(a).for_each(|(weight, a)| *weight = a - greatest);
+        }
+        for part in weights.as_chunks_mut::<LANES>().0 {
+            l.store(exp_lanes(l, l.load(part)), part);
+        }
+    }
+
+    /// The site's means.
+    #[inline(always)]
+    fn normalise(weights: &[f32], total: f64, means: &mut [f32]) {
+        means.iter_mut().zip(weights).for_each(|(mean, &w)| *mean = (f64::from(w) / total) as f32);
+    }
+}
+
+#[inline(always)]
+fn sum(weights: &[f32]) -> f64 {
+    weights.iter().fold(0.0, |sum, &w| sum + f64::from(w))
+}
+
+/// ln Σe^a of the numbers of a site, the same bits on every device.
+pub(crate) fn canonical_log_sum(a: &[f32]) -> f64 {
+    let greatest = a.iter().fold(f32::NEG_INFINITY, |greatest, &a| if greatest < a { a } else { greatest });
+    let total = a.iter().fold(0.0, |sum, &a| sum + f64::from(exp(a - greatest)));
+    f64::from(greatest) + f64::from(ln(total as f32))
+}
+
+/// ln Σe^a.
+fn log_sum(a: &[f64]) -> f64 {
+    let greatest = a.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    greatest + a.iter().map(|a| (a - greatest).exp()).sum::<f64>().ln()
+}
+
+impl Law for Potts {
+    #[inline(always)]
+    fn draw<L: Wide>(self, l: L, row: &mut VisibleRow<'_>, units: Range<usize>, state: u64, room: &mut Vec<f32>) {
+        self.weigh(l, &row.pre[units.clone()], room);
+        let (mut state, over) = (state, Jump::over(self.states as u64));
+        for (first, weights) in units.clone().step_by(self.states).zip(room.chunks_exact(self.states)) {
+            let total = sum(weights);
+            let target = number(output(state)) * total;
+            state = over.from(state);
+            let (mut through, mut chosen) = (0.0, 0);
+            for &w in &weights[..self.states - 1] {
+                through += f64::from(w);
+                chosen += usize::from(through <= target);
+            }
+            row.words[(first + chosen) / 64] |= 1 << ((first + chosen) % 64);
+            if row.means {
+                Self::normalise(weights, total, &mut row.pre[first..][..self.states]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn means<L: Wide>(self, l: L, pre: &mut [f32], room: &mut Vec<f32>) {
+        self.weigh(l, pre, room);
+        for (pre, weights) in pre.chunks_exact_mut(self.states).zip(room.chunks_exact(self.states)) {
+            Self::normalise(weights, sum(weights), pre);
+        }
+    }
+
+    fn log_normaliser(self, pre: &[f64], _: &[f32], _: &[f64]) -> f64 {
+        pre.chunks_exact(self.states).map(log_sum).sum()
+    }
+
+    fn means_f64(self, pre: &[f64], out: &mut [f64]) {
+        for (a, out) in pre.chunks_exact(self.states).zip(out.chunks_exact_mut(self.states)) {
+            let log = log_sum(a);
+            out.iter_mut().zip(a).for_each(|(mean, a)| *mean = (a - log).exp());
+        }
+    }
+
+    fn reconstruction(self, x: &[f32], pre: &[f32], _: &[f32]) -> f64 {
+        let site = |(x, a): (&[f32], &[f32])| {
+            let on: f64 = x.iter().zip(a).map(|(&x, &a)| f64::from(x) * f64::from(a)).sum();
+            on - canonical_log_sum(a)
+        };
+        x.chunks_exact(self.states).zip(pre.chunks_exact(self.states)).map(site).sum()
+    }
+
+    fn wrong(self, x: &[f32]) -> Option<(usize, &'static str)> {
+        if let Some(unit) = x.iter().position(|&x| x != 0.0 && x != 1.0) {
+            return Some((unit, "0 or 1"));
+        }
+        let ones = |site: &[f32]| site.iter().filter(|&&x| x == 1.0).count();
+        let site = x.chunks_exact(self.states).position(|site| ones(site) != 1)?;
+        Some((site * self.states, "a single 1 among the states of the site that begins here"))
+    }
+
+    fn clipped_mean(self, sum: f64, n: usize) -> f64 {
+        clipped(sum, n)
+    }
+
+    fn bias_of(self, mean: f64) -> f64 {
+        libm::log(mean)
+    }
+
+    /// The logarithms of the frequencies (1 + Σv)/(S + n), Laplace's rule.
+    fn fit(self, n: usize, sums: &[f64], _: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        let all = (self.states + n) as f64;
+        (sums.iter().map(|sum| ((1.0 + sum) / all).ln()).collect(), vec![1.0; sums.len()])
+    }
+}
