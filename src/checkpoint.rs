@@ -11,10 +11,11 @@
 //! | `velocity_weights`, `velocity_visible_bias`, `velocity_hidden_bias` | as in a model file | F32: with momentum |
 //! | `average_weights`, `average_visible_bias`, `average_hidden_bias` | as in a model file | F32: the mean of the last parameters |
 //! | `smooth_weights`, `smooth_visible_bias`, `smooth_hidden_bias` | as in a model file | F32: the model that a running log Z follows |
-//! | `tracker_visible` | `[particles, ⌈n_visible/64⌉]` | U64: the particles of a running log Z, as bits |
+//! | `tracker_visible` | `[particles, ⌈n_visible/64⌉]` | U64: the particles of a running log Z, as bits; with Gaussian units as numbers, `[particles, ⌈n_visible/2⌉]` |
+//! | `visible_log_variance`, `visible_mean`, `visible_deviation` | as in a model file | F32 |
 //! | `tracker_log_weights`, `tracker_free_energies` | `[particles]` | F64 |
 //!
-//! The last six lines are there where the run has such things.
+//! The last seven lines are there where the run has such things.
 //!
 //! The metadata has the entry `harmonium`, and `visible` as a model file has it: `checkpoint sha256:`, 64 hexadecimal digits, a space, and a JSON object with
 //! all the rest. It comes first in the header, so that the digits stand at one place in every file. They are SHA-256 of the
@@ -35,6 +36,7 @@ use crate::{
     model,
     rbm::{Rbm, check},
     rows::{Rows, Values},
+    scale::Scale,
     storage::{read_file, write_atomically},
     tensors::{self, Tensor, Tensors},
     train::{Settings, TrainerState},
@@ -78,6 +80,8 @@ pub struct Checkpoint {
     pub tracker: Option<TrackerState>,
     /// The running mean of the parameters that its particles follow.
     pub smooth: Option<Rbm>,
+    /// The scale of the data, where it is kept.
+    pub scale: Option<Scale>,
     /// The [`fingerprint`] of the training rows.
     pub data: String,
     /// What else the program that trains wants to find again: learning rate, batch size and so on, under its own names.
@@ -130,7 +134,7 @@ impl Checkpoint {
     /// `rbm` and `trainer`: of one shape and one moment; `settings`: what the trainer was made with; `data`: the
     /// [`fingerprint`] of the training rows.
     pub fn new(rbm: Rbm, settings: Settings, trainer: TrainerState, place: Place, data: String) -> Self {
-        let (log, health, options, average, tracker, smooth) = Default::default();
+        let (log, health, options, average, tracker, smooth, scale) = Default::default();
         Self {
             rbm,
             settings,
@@ -141,6 +145,7 @@ impl Checkpoint {
             average,
             tracker,
             smooth,
+            scale,
             data,
             options,
             version: VERSION.into(),
@@ -187,6 +192,7 @@ impl Checkpoint {
         let mut tensors = model::tensors(self.rbm.view());
         tensors.push(Tensor::new("chains", vec![chains.betas.len(), words], &chains.hidden));
         tensors.push(Tensor::new("betas", vec![chains.betas.len()], &chains.betas));
+        tensors.extend(self.scale.iter().flat_map(model::scale_tensors));
         tensors.extend(metadata::more_tensors(self));
         let entry = format!("{ENTRY}{} {metadata}", "0".repeat(DIGITS));
         let mut bytes = tensors::write(&tensors, entry, model::visible(self.rbm.view()), "checkpoint")?;

@@ -3,8 +3,8 @@
 use crate::{
     error::{Error, Result},
     rows::{Rows, Values},
-    units::{Segment, Segments},
     uniforms::{Purpose, Uniforms},
+    units::{Segment, Segments},
 };
 use std::{mem, ops::Range};
 

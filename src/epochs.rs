@@ -11,8 +11,8 @@ use crate::{
         threads::{RowsMut, share},
     },
     rows::{Values, unit_value},
-    units::{Segment, Segments},
     uniforms::{Jump, Purpose, Uniforms, output},
+    units::{Segment, Segments},
 };
 use std::{
     fmt::{self, Display},

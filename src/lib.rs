@@ -37,6 +37,7 @@
 //! |---|---|
 //! | [`Error`], [`uniforms`], [`elementary`] | what can go wrong · the random numbers, by position · exp, σ, softplus and normal numbers |
 //! | [`units`], [`Shape`], [`Rows`], [`Dataset`], [`Epochs`] | the laws of visible units · sizes · data, borrowed and owned · what of it an epoch shows |
+//! | [`Scale`] | columns brought to mean 0 and variance 1 |
 //! | [`Rbm`], [`RbmRef`], [`RbmMut`] | parameters, owned and borrowed |
 //! | [`descent`] | what updates make of a gradient, a rule a file |
 //! | [`Cpu`], `Cuda` (feature `cuda`), [`Sums`] | the two kinds of devices, and the two ways in which each adds up |
@@ -84,6 +85,7 @@ pub mod raster;
 mod rbm;
 mod resident;
 mod rows;
+pub mod scale;
 mod shape;
 pub mod storage;
 mod summary;
@@ -113,6 +115,7 @@ pub use monitor::Monitor;
 pub use rbm::{Gradient, MAX_LOG_VARIANCE, Rbm, RbmMut, RbmRef};
 pub use resident::{Lent, Resident};
 pub use rows::{Rows, Values};
+pub use scale::Scale;
 pub use shape::{Layer, Shape};
 pub use summary::Summary;
 pub use train::{Algorithm, Average, Report, Settings, Trainer, TrainerState};

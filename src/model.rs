@@ -5,6 +5,7 @@
 //! | `weights` | `[n_visible, n_hidden]` | F32 |
 //! | `visible_bias` | `[n_visible]` | F32 |
 //! | `hidden_bias` | `[n_hidden]` | F32 |
+//! | `visible_mean`, `visible_deviation` | `[n_visible]` | F32: the [`Scale`] of the data, where it is kept |
 //! | `visible_log_variance` | `[n_visible]` | F32: ln σ² of Gaussian units, 0 of others; where there are some, else 0 |
 //!
 //! The metadata has the entry `harmonium`, `rbm` and the version that wrote the file, and `visible`, the laws of the visible
@@ -25,6 +26,7 @@
 use crate::{
     error::{Error, Result},
     rbm::{Rbm, RbmRef},
+    scale::Scale,
     shape::Shape,
     storage::{read_file, write_atomically},
     tensors::{Tensor, Tensors, write},
@@ -35,13 +37,23 @@ use std::path::Path;
 /// What the metadata says under `harmonium`.
 const WRITER: &str = concat!("rbm ", env!("CARGO_PKG_VERSION"));
 const LOG_VARIANCE: &str = "visible_log_variance";
+const MEAN: &str = "visible_mean";
+const DEVIATION: &str = "visible_deviation";
 
 /// Writes the file `path` whole or not at all.
 ///
 /// # Errors
 /// [`Error::File`] with what the operating system says.
 pub fn save(rbm: RbmRef<'_>, path: &Path) -> Result<()> {
-    let bytes = to_bytes(rbm)?;
+    save_scaled(rbm, None, path)
+}
+
+/// [`save`], with the scale of the data.
+///
+/// # Errors
+/// Those of [`save`].
+pub fn save_scaled(rbm: RbmRef<'_>, scale: Option<&Scale>, path: &Path) -> Result<()> {
+    let bytes = to_bytes_scaled(rbm, scale)?;
     write_atomically(path, |file| file.write_all(&bytes))
 }
 
@@ -54,12 +66,53 @@ pub fn load(path: &Path) -> Result<Rbm> {
     from_bytes(&bytes, &path.display().to_string())
 }
 
+/// [`load`], with the scale of the data where the file has one.
+///
+/// # Errors
+/// Those of [`load`].
+pub fn load_scaled(path: &Path) -> Result<(Rbm, Option<Scale>)> {
+    let (bytes, name) = (read_file(path)?, path.display().to_string());
+    let file = Tensors::open(&bytes, &name)?;
+    let rbm = from_tensors(&file)?;
+    let scale = scale_from_tensors(&file, rbm.shape())?;
+    Ok((rbm, scale))
+}
+
 /// The bytes of a model file; equal parameters give equal bytes.
 ///
 /// # Errors
 /// [`Error::Format`] where the model does not fit the format; none is known that does not.
 pub fn to_bytes(rbm: RbmRef<'_>) -> Result<Vec<u8>> {
-    write(&tensors(rbm), WRITER.into(), visible(rbm), "model")
+    to_bytes_scaled(rbm, None)
+}
+
+fn to_bytes_scaled(rbm: RbmRef<'_>, scale: Option<&Scale>) -> Result<Vec<u8>> {
+    let mut tensors = tensors(rbm);
+    tensors.extend(scale.into_iter().flat_map(scale_tensors));
+    write(&tensors, WRITER.into(), visible(rbm), "model")
+}
+
+/// The tensors of a scale.
+pub(crate) fn scale_tensors(scale: &Scale) -> [Tensor; 2] {
+    let n = scale.mean().len();
+    [Tensor::new(MEAN, vec![n], scale.mean()), Tensor::new(DEVIATION, vec![n], scale.deviation())]
+}
+
+/// The scale, where there is one.
+pub(crate) fn scale_from_tensors(file: &Tensors<'_>, shape: Shape) -> Result<Option<Scale>> {
+    if !file.has(MEAN) || shape.visible().is_discrete() {
+        return Ok(None);
+    }
+    let ([n_means], mean) = file.tensor(MEAN)?;
+    let ([n_deviations], deviation) = file.tensor(DEVIATION)?;
+    let expected = shape.n_visible();
+    if [n_means, n_deviations] != [expected; 2] {
+        let found = format!("[{n_means}] and [{n_deviations}]");
+        return Err(file.fail(format!("{MEAN} and {DEVIATION} of shape [{expected}], as weights have it"), found));
+    }
+    Scale::from_parts(mean, deviation)
+        .map(Some)
+        .map_err(|problem| file.fail("a scale of finite numbers", problem.to_string()))
 }
 
 /// The laws of the visible units, where they are not all binary.

@@ -131,9 +131,10 @@ fn check_discrete(shape: Shape) -> Result<()> {
     }
     Err(Error::Argument {
         what: "pseudo-likelihood",
-        expected: "binary and Potts units: the density of a Gaussian unit given the others has no closed form; watch the \
+        expected:
+            "binary and Potts units: the density of a Gaussian unit given the others has no closed form; watch the \
                    reconstruction"
-            .into(),
+                .into(),
         found: format!("visible units {}", shape.visible()),
     })
 }

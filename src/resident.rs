@@ -10,6 +10,7 @@ use crate::{
     rbm::{Gradient, Rbm, RbmMut, RbmRef, check, log_variances},
     rows::{Rows, Values},
     shape::{Layer, Shape},
+    verbs::Activations,
 };
 
 impl Rbm {
@@ -138,6 +139,25 @@ impl Resident {
                 found: format!("rows of {}", batch.segments()),
             }),
         }
+    }
+
+    /// How well the mean of v given the hidden means of each row explains the row, in nats: with h = P(h|v) and a = b + (Wh),
+    /// the binary units' Σ_i [v_i·a_i - sp(a_i)], minus a cross-entropy, the Potts sites' a_s - ln Σe^a of the state s that is on,
+    /// and the Gaussian units' -(v_i - a_i)²/2σ_i². The larger the better.
+    ///
+    /// `v`: rows × n_visible.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the rows do not fit the shape, [`Error::Law`] where a value is none that its law allows.
+    pub fn reconstruction(&self, v: Rows<'_>) -> Result<Vec<f64>> {
+        self.check_batch(Layer::Visible, &v.into())?;
+        let (visible, precision) = (self.shape.visible(), self.to_rbm()?.view().precision());
+        let (mut hidden, mut down) = (Activations::default(), Activations::default());
+        self.propup(v, &mut hidden)?;
+        self.propdown(self.rows(Layer::Hidden, &hidden.mean), &mut down)?;
+        let rows = Rows::of(v.values(), visible).to_vec();
+        let each = rows.chunks_exact(v.units()).zip(down.pre_activation.chunks_exact(v.units()));
+        Ok(each.map(|(v, a)| visible.reconstruction(v, a, &precision)).collect())
     }
 
     /// Rows of these states of a layer, which are known to be right.

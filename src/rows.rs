@@ -162,6 +162,14 @@ impl<'a> Rows<'a> {
         means.into_iter()
     }
 
+    /// All values as numbers, row after row.
+    pub fn to_vec(&self) -> Vec<f32> {
+        match self.values {
+            Values::U8(x) => x.iter().map(|&x| unit_value(x)).collect(),
+            Values::F32(x) => x.to_vec(),
+        }
+    }
+
     /// Value `i` of row `r`.
     #[inline(always)]
     pub fn value(&self, r: usize, i: usize) -> f32 {

@@ -167,7 +167,8 @@ pub(super) fn more_tensors(checkpoint: &Checkpoint) -> Vec<Tensor> {
     }
     if let Some(tracker) = &checkpoint.tracker {
         let particles = tracker.log_weights.len();
-        tensors.push(Tensor::new("tracker_visible", vec![particles, nv.div_ceil(64)], &tracker.visible));
+        let words = if shape.visible().is_discrete() { nv.div_ceil(64) } else { nv.div_ceil(2) };
+        tensors.push(Tensor::new("tracker_visible", vec![particles, words], &tracker.visible));
         tensors.push(Tensor::new("tracker_log_weights", vec![particles], &tracker.log_weights));
         tensors.push(Tensor::new("tracker_free_energies", vec![particles], &tracker.free_energies));
     }
@@ -299,7 +300,9 @@ impl Metadata {
         let average = self.averaged.map(|taken| Ok((other_model(file, &rbm, AVERAGE)?, taken))).transpose()?;
         let smooth = self.smooth.then(|| other_model(file, &rbm, SMOOTH)).transpose()?;
         let tracker = self.tracker.as_ref().map(|tracked| tracked.state(file)).transpose()?;
+        let scale = model::scale_from_tensors(file, rbm.shape())?;
         Ok(Checkpoint {
+            scale,
             rbm,
             settings: Settings { algorithm, k: self.k, monitor: self.monitor, seed: self.seed, descent },
             trainer: TrainerState {

@@ -45,7 +45,16 @@ impl verbs::Tempering for Cpu {
         let (references, reference) = (reference, spread(reference[0], units));
         chains.betas.fill(last);
         let (part, sweep) = chains.sweep(betas.len() - 1);
-        let all = AllRuns { cpu: *self, parameters, betas, reference: &reference, bias: &bias, references, slopes: &slopes, sweep };
+        let all = AllRuns {
+            cpu: *self,
+            parameters,
+            betas,
+            reference: &reference,
+            bias: &bias,
+            references,
+            slopes: &slopes,
+            sweep,
+        };
         share((part, RowsMut::new(1, log_weights)), &|runs| {
             in_groups(*self, runs, |(part, log_weights)| {
                 with_scratch(|scratch| all.run_group(part, log_weights.values, scratch));

@@ -184,7 +184,8 @@ impl Cpu {
         } = rule;
         let [positive, negative] = &*centred;
         let precision = std::mem::take(&mut parameters.precision);
-        let statistics = Statistics { positive, negative, ..Statistics::of_update(batch, positive, chains, &precision) };
+        let statistics =
+            Statistics { positive, negative, ..Statistics::of_update(batch, positive, chains, &precision) };
         let (weights_velocity, visible_velocity, hidden_velocity) = match velocity {
             Some(CpuParameters { weights, visible_bias, hidden_bias, .. }) => {
                 (Some(weights), Some(visible_bias), Some(hidden_bias))

@@ -87,9 +87,7 @@ impl Inputs {
 
     /// Takes units as rows: row i is what unit number i of `tile` is in each of `rows`, times its precision where there are
     /// some, and times that row's weight where there are weights.
-    pub fn take_columns(
-        &mut self, cpu: Cpu, rows: Rows<'_>, tile: usize, precision: &[f32], weights: Option<&[f32]>,
-    ) {
+    pub fn take_columns(&mut self, cpu: Cpu, rows: Rows<'_>, tile: usize, precision: &[f32], weights: Option<&[f32]>) {
         let first = tile * TILE;
         let units = TILE.min(rows.units() - first);
         let weight = |r: usize| weights.map_or(1.0, |weights| weights[r]);

@@ -76,8 +76,7 @@ impl Learning for Cpu {
     }
 
     fn gradient(
-        &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork,
-        out: &mut Gradient,
+        &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, out: &mut Gradient,
     ) -> Result<()> {
         let statistics = Statistics::of_update(batch, &work.positive, chains, &parameters.precision);
         gradient(*self, parameters.shape, statistics, &mut work.panels, out);

@@ -18,11 +18,15 @@
 //!
 //! With feature `gzip` a gzipped stream is recognised by its first two bytes and unpacked while it is read.
 
-use super::{Images, unpacked};
+use super::{
+    table::{Numbers, Table},
+    unpacked,
+};
 use crate::{
     dataset::Dataset,
-    error::{Error, Result},
+    error::Result,
     storage::{format_error, stream_error},
+    units::{Segment, Segments},
 };
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 
@@ -241,31 +245,39 @@ impl Alignment {
         self.letters.iter().filter(|&&letter| self.alphabet.unit(letter).is_none()).count()
     }
 
-    /// The sequences as rows of sites × letters bits, one of each site on.
+    /// The sequences as rows for Potts units: sites × letters bits, one of each site on.
     ///
     /// # Errors
-    /// [`Error::Argument`] where a row would have more values than can be counted.
+    /// [`Error::Argument`](crate::Error::Argument) where a row would have more units than a [`Shape`](crate::Shape) can.
     pub fn into_dataset(self) -> Result<Dataset> {
-        let states = self.alphabet.letters().len();
-        let units = self.sites.checked_mul(states).ok_or_else(|| Error::Argument {
-            what: "sites",
-            expected: "rows that can be counted".into(),
-            found: format!("{} sites of {states} letters", self.sites),
-        })?;
+        let segments = self.segments()?;
+        let values = self.into_bits(segments).into_iter().map(|bit| 255 * bit).collect();
+        Dataset::from_u8(values, segments.units())?.with_segments(segments)
+    }
+
+    fn segments(&self) -> Result<Segments> {
+        let (sites, states) = (self.sites.try_into().unwrap_or(u32::MAX), self.alphabet.letters().len() as u32);
+        Segments::new(&[Segment::Potts { sites, states }])
+    }
+
+    fn into_bits(self, segments: Segments) -> Vec<u8> {
+        let states = segments.units() / self.sites;
         let mut values = vec![0; self.letters.len() * states];
         for (&letter, site) in self.letters.iter().zip(values.chunks_exact_mut(states)) {
-            site[self.alphabet.unit(letter).unwrap_or(0)] = 255;
+            site[self.alphabet.unit(letter).unwrap_or(0)] = 1;
         }
-        Dataset::from_u8(values, units)
+        values
     }
 }
 
-/// A FASTA file as rows, for the table of formats.
-pub(super) fn read_images(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Images> {
+/// A FASTA file as bits, for the table of formats.
+pub(super) fn read_table(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Table> {
     let alignment = read_fasta_within(reader, source_name, max_bytes)?;
     let (n, sites, unknown) = (alignment.names.len(), alignment.sites, alignment.n_unknown());
     let (name, letters) = (alignment.alphabet.name(), alignment.alphabet.letters());
     let of_unknown = if unknown == 0 { String::new() } else { format!("; {unknown} unknown letters count as gaps") };
-    let assumed = Some(format!("{n} sequences of {sites} sites, {name}, each site one of {letters}{of_unknown}"));
-    Ok(Images { rows: alignment.into_dataset()?, img_shape: None, assumed })
+    let text = format!("{n} sequences of {sites} sites, {name}, each site one of {letters}{of_unknown}");
+    let segments = alignment.segments()?;
+    let numbers = Numbers::Bits(alignment.into_bits(segments));
+    Ok(Table { numbers, columns: segments.units(), img_shape: None, said: Some((segments, text)) })
 }

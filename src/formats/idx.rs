@@ -3,7 +3,11 @@
 //! Only type 0x08, eight bits unsigned, is read: it is what every published IDX data set holds. With feature `gzip` a gzipped
 //! stream is recognised by its first two bytes and unpacked while it is read.
 
-use super::{Images, eight_bit, said_of_bits, unpacked};
+use super::{
+    eight_bit,
+    table::{Numbers, Table},
+    unpacked,
+};
 use crate::{
     dataset::Dataset,
     error::{Error, Result},
@@ -85,15 +89,13 @@ fn read_plain(mut reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> R
 }
 
 /// An IDX file as rows, for the table of formats.
-pub(super) fn read_images(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Images> {
+pub(super) fn read_table(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Table> {
     let idx = read_idx_within(reader, source_name, max_bytes.min(MAX_BYTES))?;
-    let img_shape = idx.image();
-    let (rows, are_bits) = idx.into_rows().map_err(|problem| match problem {
+    let columns = idx.columns().map_err(|problem| match problem {
         Error::Argument { expected, found, .. } => format_error(source_name, expected, found),
         other => other,
     })?;
-    let assumed = are_bits.then(|| said_of_bits(&rows));
-    Ok(Images { rows, img_shape, assumed })
+    Ok(Table { img_shape: idx.image(), columns, numbers: Numbers::Bytes(idx.values), said: None })
 }
 
 impl Idx {
@@ -121,18 +123,18 @@ impl Idx {
     /// # Errors
     /// [`Error::Argument`] where rows would have no values, or more than can be counted.
     pub fn into_dataset(self) -> Result<Dataset> {
-        Ok(self.into_rows()?.0)
+        let units = self.columns()?;
+        Ok(eight_bit(self.values, units)?.0)
     }
 
-    /// The same, and whether the values are bits.
-    fn into_rows(self) -> Result<(Dataset, bool)> {
+    /// How many values a row has.
+    fn columns(&self) -> Result<usize> {
         // Where there are no rows, the sizes of one are not bounded by the number of values.
         let units = self.dimensions[1..].iter().try_fold(1, |units: usize, &size| units.checked_mul(size));
-        let Some(units) = units.filter(|&units| units > 0) else {
+        units.filter(|&units| units > 0).ok_or_else(|| {
             let expected = "IDX dimensions that leave at least one value a row, and no more than can be counted".into();
-            return Err(Error::Argument { what: "rows", expected, found: format!("{:?}", self.dimensions) });
-        };
-        eight_bit(self.values, units)
+            Error::Argument { what: "rows", expected, found: format!("{:?}", self.dimensions) }
+        })
     }
 
     /// The values as labels, one for each row.

@@ -1,11 +1,12 @@
 //! Folders of MNIST's files: IDX images and labels for training and test, each gzipped or not, under either spelling of
 //! their names (`train-images-idx3-ubyte`, `train-images.idx3-ubyte`).
 
-use super::{Images, idx, open_file};
+use super::{Images, as_images, idx, open_table, table::Table};
 use crate::{
     error::Result,
     names::names,
     storage::{file_error, format_error},
+    units::Segments,
 };
 use std::{
     fs::File,
@@ -59,22 +60,34 @@ pub fn open(folder: impl AsRef<Path>, split: Split) -> Result<Images> {
 /// # Errors
 /// Those of [`open`].
 pub fn open_within(folder: impl AsRef<Path>, split: Split, max_bytes: u64) -> Result<Images> {
+    open_as(folder, split, None, max_bytes)
+}
+
+/// [`open_within`] for visible units of these laws, where they are given ([`formats::open_as`](super::open_as)).
+///
+/// # Errors
+/// Those of [`open`], and [`Error::Format`](crate::Error::Format) where rows do not fit the laws.
+pub fn open_as(folder: impl AsRef<Path>, split: Split, visible: Option<Segments>, max_bytes: u64) -> Result<Images> {
     let folder = folder.as_ref();
     let fail = |expected: String, found: String| format_error(&folder.display().to_string(), expected, found);
     let (set, name) = if split == Split::Test { ("t10k", "test") } else { ("train", "training") };
-    let mut images =
+    let (mut table, labels) =
         images(folder, set, max_bytes)?.ok_or_else(|| fail(EXPECTED.into(), format!("no {name} images")))?;
-    let len = images.rows.len();
+    if visible.is_some_and(|visible| [visible.units(), visible.sites()].iter().all(|&n| n > table.columns)) {
+        let labels = labels.ok_or_else(|| fail(EXPECTED.into(), format!("no {name} labels")))?;
+        table = table.with_column(&labels);
+    }
+    let len = table.len();
     match split {
-        Split::Train => images.rows.keep(0..len.min(TRAINING_ROWS))?,
-        Split::Validation if len > TRAINING_ROWS => images.rows.keep(TRAINING_ROWS..len)?,
+        Split::Train => table.keep(0..len.min(TRAINING_ROWS)),
+        Split::Validation if len > TRAINING_ROWS => table.keep(TRAINING_ROWS..len),
         Split::Validation => {
             let expected = format!("more than {TRAINING_ROWS} training rows, of which the others are for validation");
             return Err(fail(expected, len.to_string()));
         }
         Split::Test => {}
     }
-    Ok(images)
+    as_images(table, visible, &folder.display().to_string())
 }
 
 /// Whether a folder has a file of test images.
@@ -85,19 +98,22 @@ pub fn has_test(folder: impl AsRef<Path>) -> Result<bool> {
     Ok(find(folder.as_ref(), "t10k", "images", 3)?.is_some())
 }
 
-fn images(folder: &Path, set: &str, max_bytes: u64) -> Result<Option<Images>> {
+/// The images of one set, and its labels where there are some.
+fn images(folder: &Path, set: &str, max_bytes: u64) -> Result<Option<(Table, Option<Vec<u8>>)>> {
     let Some(path) = find(folder, set, "images", 3)? else { return Ok(None) };
-    let images = open_file(&path, max_bytes)?;
+    let images = open_table(&path, max_bytes)?;
+    let mut all_labels = None;
     if let Some(labels) = find(folder, set, "labels", 1)? {
         let (file, name) = (File::open(&labels).map_err(|problem| file_error(&labels, problem))?, labels.display());
         let found = idx::read_idx_within(BufReader::new(file), &name.to_string(), max_bytes.min(idx::MAX_BYTES))?;
-        let rows = images.rows.len();
+        let rows = images.len();
         if found.dimensions() != [rows] {
             let expected = format!("{rows} labels, as many as {} has rows", path.display());
             return Err(format_error(&name.to_string(), expected, format!("dimensions {:?}", found.dimensions())));
         }
+        all_labels = Some(found.into_labels()?);
     }
-    Ok(Some(images))
+    Ok(Some((images, all_labels)))
 }
 
 /// A file of one set, under one of the names that it goes by.

@@ -7,18 +7,20 @@
 //! | [`fasta`] | aligned sequences of RNA, DNA or proteins | a sequence each, a unit for each letter of each site |
 //! | [`mnist`] | a folder of IDX files under MNIST's names | its training, validation or test rows |
 //!
-//! With feature `gzip` each file may be gzipped. A new format is one module that reads it as [`Images`] and one line of the
-//! table `FORMATS` in this file.
+//! With feature `gzip` each file may be gzipped. A new format is one module that reads it as a table of numbers and one line of
+//! `FORMATS` in this file.
 
 pub mod fasta;
 pub mod idx;
 pub mod mnist;
 pub mod npy;
+mod table;
 
 use crate::{
     dataset::Dataset,
     error::Result,
     storage::{file_error, format_error, stream_error},
+    units::Segments,
 };
 use mnist::Split;
 use std::{
@@ -26,6 +28,7 @@ use std::{
     io::{BufReader, Read},
     path::Path,
 };
+use table::{Table, eight_bit};
 
 /// A format whose files hold rows.
 struct Format {
@@ -33,13 +36,13 @@ struct Format {
     /// The bytes with which its files begin.
     start: &'static [u8],
     /// Reads a stream, which has a name in errors, in at most so many bytes of memory.
-    read: fn(&mut dyn Read, &str, u64) -> Result<Images>,
+    read: fn(&mut dyn Read, &str, u64) -> Result<Table>,
 }
 
 const FORMATS: [Format; 3] = [
-    Format { name: "an IDX file", start: &[0, 0], read: idx::read_images },
-    Format { name: "an npy file", start: &npy::MAGIC, read: npy::read_images },
-    Format { name: "a FASTA file", start: &fasta::START, read: fasta::read_images },
+    Format { name: "an IDX file", start: &[0, 0], read: idx::read_table },
+    Format { name: "an npy file", start: &npy::MAGIC, read: npy::read_table },
+    Format { name: "a FASTA file", start: &fasta::START, read: fasta::read_table },
 ];
 
 /// The first two bytes of a gzipped stream.
@@ -55,21 +58,6 @@ pub struct Images {
     pub img_shape: Option<(usize, usize)>,
     /// What the reader took the file for where the file does not say it, in one line for its user.
     pub assumed: Option<String>,
-}
-
-/// Eight-bit values of a file as rows, x standing for x/255; where the greatest one is 1, for x: they are bits. And whether
-/// they are.
-fn eight_bit(mut values: Vec<u8>, units: usize) -> Result<(Dataset, bool)> {
-    let are_bits = values.iter().max() == Some(&1);
-    if are_bits {
-        values.iter_mut().for_each(|x| *x *= 255);
-    }
-    Ok((Dataset::from_u8(values, units)?, are_bits))
-}
-
-/// What is said of eight-bit rows that are bits.
-fn said_of_bits(rows: &Dataset) -> String {
-    format!("{} × {}, eight-bit, values 0 to 1: bits", rows.len(), rows.units())
 }
 
 /// Opens data: all rows of a file, or of a folder of MNIST's files the training rows ([`Split::Train`]).
@@ -92,17 +80,37 @@ pub fn open(path: impl AsRef<Path>) -> Result<Images> {
 /// # Errors
 /// Those of [`open`].
 pub fn open_within(path: impl AsRef<Path>, max_bytes: u64) -> Result<Images> {
+    open_as(path, None, max_bytes)
+}
+
+/// [`open_within`] for visible units of these laws, where they are given: a row has a value for each unit, or a number of a
+/// state, counted from 0, for each Potts site. Of MNIST's files the labels are the last column where there is one more than
+/// pixels.
+///
+/// Eight-bit values x of binary units stand for x/255, or for bits where none is greater than 1; those of Gaussian units are
+/// numbers.
+///
+/// # Errors
+/// Those of [`open`]; [`Error::Format`](crate::Error::Format) where rows do not fit the laws.
+pub fn open_as(path: impl AsRef<Path>, visible: Option<Segments>, max_bytes: u64) -> Result<Images> {
     let path = path.as_ref();
     match path.metadata() {
-        Ok(found) if found.is_dir() => mnist::open_within(path, Split::Train, max_bytes),
-        Ok(_) => open_file(path, max_bytes),
+        Ok(found) if found.is_dir() => mnist::open_as(path, Split::Train, visible, max_bytes),
+        Ok(_) => as_images(open_table(path, max_bytes)?, visible, &path.display().to_string()),
         Err(problem) => Err(file_error(path, problem)),
     }
 }
 
-fn open_file(path: &Path, max_bytes: u64) -> Result<Images> {
+fn as_images(table: Table, visible: Option<Segments>, source_name: &str) -> Result<Images> {
+    match visible {
+        Some(visible) => table.into_rows(visible, source_name),
+        None => table.into_images(source_name),
+    }
+}
+
+fn open_table(path: &Path, max_bytes: u64) -> Result<Table> {
     let file = File::open(path).map_err(|problem| file_error(path, problem))?;
-    read_within(BufReader::new(file), &path.display().to_string(), max_bytes)
+    read_table(BufReader::new(file), &path.display().to_string(), max_bytes)
 }
 
 /// Reads all rows of a stream in any format of this module, in at most `max_bytes` of memory; `source_name` is its name in
@@ -111,6 +119,10 @@ fn open_file(path: &Path, max_bytes: u64) -> Result<Images> {
 /// # Errors
 /// Those of [`open`].
 pub fn read_within(reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Images> {
+    read_table(reader, source_name, max_bytes)?.into_images(source_name)
+}
+
+fn read_table(reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Table> {
     unpacked(reader, source_name, |mut reader| {
         let longest = FORMATS.iter().map(|format| format.start.len()).max().unwrap_or(0);
         let start = beginning(&mut reader, longest, source_name)?;
@@ -118,10 +130,10 @@ pub fn read_within(reader: impl Read, source_name: &str, max_bytes: u64) -> Resu
             let expected = format!("{}, gzipped or not", FORMATS.map(|format| format.name).join(", or "));
             return Err(format_error(source_name, expected, format!("a file that begins with {start:02x?}")));
         };
-        let images = (format.read)(&mut start.as_slice().chain(reader), source_name, max_bytes)?;
-        match images.rows.len() {
+        let table = (format.read)(&mut start.as_slice().chain(reader), source_name, max_bytes)?;
+        match table.len() {
             0 => Err(format_error(source_name, "at least one row", "none")),
-            _ => Ok(images),
+            _ => Ok(table),
         }
     })
 }

@@ -6,18 +6,18 @@
 //! |---|---|
 //! | `\|u1` | stays eight-bit, x stands for x/255; where the greatest value is 1, for a bit |
 //! | `\|b1` | eight-bit, False is 0 and True is 255 |
-//! | `<f4` | `f32`; every value must lie within [0, 1] |
-//! | `<f8` | rounded to `f32`; every value must lie within [0, 1] |
+//! | `<f4` | `f32`; every value must lie within [0, 1], but for [other laws](super::open_as) |
+//! | `<f8` | rounded to `f32`, likewise |
 //!
 //! Whatever else a header says is refused with what it says: a guess would train on the wrong numbers.
 
-use super::{Images, eight_bit, said_of_bits};
+use super::table::{Numbers, Table};
 use crate::{
     dataset::Dataset,
     error::{Result, shown},
-    storage::{expect_end, format_error, read_exactly},
+    storage::{expect_end, format_error, read_exactly, write_atomically},
 };
-use std::io::Read;
+use std::{io::Read, path::Path};
 
 /// What a `.npy` file begins with.
 pub const MAGIC: [u8; 6] = *b"\x93NUMPY";
@@ -39,11 +39,11 @@ pub fn read_npy(reader: impl Read, source_name: &str) -> Result<Dataset> {
 /// # Errors
 /// Those of [`read_npy`].
 pub fn read_npy_within(mut reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Dataset> {
-    Ok(read_rows(&mut reader, source_name, max_bytes)?.0)
+    Ok(read_table(&mut reader, source_name, max_bytes)?.into_images(source_name)?.rows)
 }
 
-/// The rows, and whether they were taken for bits though their type does not say so.
-fn read_rows(mut reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<(Dataset, bool)> {
+/// An npy file as numbers, for the table of formats.
+pub(super) fn read_table(mut reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Table> {
     let fail = |expected: &str, found: String| format_error(source_name, expected, found);
     let start = read_exactly(&mut reader, 8, "npy header", source_name)?;
     if start[..6] != MAGIC {
@@ -91,14 +91,14 @@ fn read_rows(mut reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Re
     let values = read_exactly(&mut reader, bytes, "npy values", source_name)?;
     expect_end(&mut reader, source_name)?;
 
-    let out_of_range = |index: usize, expected: &str, found: String| {
-        fail(expected, format!("{found} in row {}, column {}", index / units, index % units))
-    };
-    match descr.as_str() {
-        "|u1" => eight_bit(values, units),
+    let numbers = match descr.as_str() {
+        "|u1" => Numbers::Bytes(values),
         "|b1" => match values.iter().position(|&x| x > 1) {
-            Some(index) => Err(out_of_range(index, "bytes 0 or 1 for False and True", values[index].to_string())),
-            None => Ok((Dataset::from_u8(values.into_iter().map(|x| x * 255).collect(), units)?, false)),
+            Some(index) => {
+                let found = format!("{} in row {}, column {}", values[index], index / units, index % units);
+                return Err(fail("bytes 0 or 1 for False and True", found));
+            }
+            None => Numbers::Bits(values),
         },
         _ => {
             let number = |x: &[u8]| match *x {
@@ -107,19 +107,35 @@ fn read_rows(mut reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Re
                 _ => f64::NAN,
             };
             let numbers = || values.chunks_exact(width).map(number);
-            match numbers().enumerate().find(|(_, x)| !(0.0..=1.0).contains(x)) {
-                Some((index, x)) => Err(out_of_range(index, "values within [0, 1]", x.to_string())),
-                None => Ok((Dataset::from_f32(numbers().map(|x| x as f32).collect(), units)?, false)),
-            }
+            let outside = numbers().enumerate().find(|(_, x)| !(0.0..=1.0).contains(x));
+            Numbers::Real(numbers().map(|x| x as f32).collect(), outside)
         }
-    }
+    };
+    Ok(Table { numbers, columns: units, img_shape: None, said: None })
 }
 
-/// An npy file as rows, for the table of formats.
-pub(super) fn read_images(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Images> {
-    let (rows, are_bits) = read_rows(reader, source_name, max_bytes)?;
-    let assumed = are_bits.then(|| said_of_bits(&rows));
-    Ok(Images { rows, img_shape: None, assumed })
+/// Writes numbers as a matrix of type `<f4` with rows of `units` values, whole or not at all.
+///
+/// # Errors
+/// [`Error::File`](crate::Error::File) with what the operating system says.
+pub fn save(values: &[f32], units: usize, path: &Path) -> Result<()> {
+    let rows = values.len() / units.max(1);
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {units}), }}");
+    // What stands before the values ends with a line and is a multiple of 64 bytes long.
+    let before = MAGIC.len() + 4;
+    let length = (before + header.len() + 1).next_multiple_of(64) - before;
+    header.extend(std::iter::repeat_n(' ', length - 1 - header.len()));
+    header.push('\n');
+    write_atomically(path, |file| {
+        file.write_all(&MAGIC)?;
+        file.write_all(&[1, 0])?;
+        file.write_all(&(length as u16).to_le_bytes())?;
+        file.write_all(header.as_bytes())?;
+        for values in values.chunks(1 << 14) {
+            file.write_all(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())?;
+        }
+        Ok(())
+    })
 }
 
 struct Header {

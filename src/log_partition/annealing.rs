@@ -13,8 +13,8 @@ use crate::{
     resident::Resident,
     rows::Rows,
     shape::Layer,
-    units::Segments,
     uniforms::{Purpose, Uniforms, unit_interval},
+    units::Segments,
     verbs::ChainState,
 };
 use rand_core::Rng;
@@ -66,6 +66,28 @@ impl BaseRate {
             new.precision[i] = (1.0 / variance) as f32;
         }
         new
+    }
+
+    /// log P(v) of each row, in nats, with independent units: what a model has to do better than.
+    ///
+    /// `v`: rows × n_visible.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the rows follow other laws.
+    pub fn log_likelihoods(&self, v: Rows<'_>) -> Result<Vec<f64>> {
+        if v.segments() != self.segments {
+            let (expected, found) = (format!("values of {}", self.segments), v.segments().to_string());
+            return Err(Error::Argument { what: "rows", expected, found });
+        }
+        let precision = if self.precision.is_empty() { vec![1.0; self.bias.len()] } else { self.precision.clone() };
+        let log_z = self.log_z(0);
+        let row = |r: usize| {
+            let mut sum = 0.0;
+            let own = |_, energy| sum += energy;
+            self.segments.minus_own_energies(|i| v.value(r, i), &self.bias, &precision, own);
+            sum - log_z
+        };
+        Ok((0..v.len()).map(row).collect())
     }
 
     /// Whether all states are as likely.
@@ -354,7 +376,13 @@ fn anneal(
     while first + 1 < betas.len() {
         let last = (first + STEPS).min(betas.len() - 1);
         let part = &betas[first..=last];
-        rbm.device.anneal(&rbm.parameters, chains.states_mut(), [&base_rate.bias, &base_rate.precision], part, &mut log_weights)?;
+        rbm.device.anneal(
+            &rbm.parameters,
+            chains.states_mut(),
+            [&base_rate.bias, &base_rate.precision],
+            part,
+            &mut log_weights,
+        )?;
         watch(last - first);
         first = last;
     }

@@ -271,8 +271,7 @@ fn halves(words: &[u64], rows: usize, shape: Shape) -> Result<Vec<f32>> {
         return Err(Error::Length { what: "tracker.visible", expected: rows * width, found: words.len() });
     }
     let number = |row: &[u64], i: usize| f32::from_bits((row[i / 2] >> (32 * (i % 2))) as u32);
-    let numbers: Vec<f32> =
-        words.chunks_exact(width).flat_map(|row| (0..units).map(move |i| number(row, i))).collect();
+    let numbers: Vec<f32> = words.chunks_exact(width).flat_map(|row| (0..units).map(move |i| number(row, i))).collect();
     Rows::with_segments(Values::F32(&numbers), shape.visible())?;
     Ok(numbers)
 }

@@ -54,9 +54,8 @@ impl Walk {
         let shape = rbm.shape();
         let visible = shape.visible();
         let hidden_outside = shape.n_hidden() <= shape.n_visible() || !visible.is_binary();
-        let laws = (!visible.is_binary()).then(|| {
-            (visible, rbm.visible_bias().to_vec(), rbm.precision().into_iter().map(f64::from).collect())
-        });
+        let laws = (!visible.is_binary())
+            .then(|| (visible, rbm.visible_bias().to_vec(), rbm.precision().into_iter().map(f64::from).collect()));
         let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
         let (visible_bias, hidden_bias) = (wide(rbm.visible_bias()), wide(rbm.hidden_bias()));
         let (outer_bias, inner_bias) =

@@ -111,9 +111,8 @@ impl Segments {
     /// [`Error::Argument`] where there are none or more than 8, where one has no unit or a site less than two states, or where
     /// there are more units than a [`Shape`](crate::Shape) can have.
     pub fn new(segments: &[Segment]) -> Result<Self> {
-        let fail = |expected: &str, found: String| {
-            Err(Error::Argument { what: "visible", expected: expected.into(), found })
-        };
+        let fail =
+            |expected: &str, found: String| Err(Error::Argument { what: "visible", expected: expected.into(), found });
         let mut joined: Vec<Segment> = Vec::new();
         let mut units = 0u64;
         for &segment in segments {
@@ -241,11 +240,13 @@ mod tests {
 
     #[test]
     fn text_and_segments_are_the_same() {
-        for text in ["binary:784", "potts:134x5", "gaussian:3", "binary:784,potts:1x10,gaussian:7,potts:2x3,potts:2x4"] {
+        for text in ["binary:784", "potts:134x5", "gaussian:3", "binary:784,potts:1x10,gaussian:7,potts:2x3,potts:2x4"]
+        {
             let segments: Segments = text.parse().expect(text);
             assert_eq!(segments.to_string(), text);
         }
-        let joined: Segments = "binary:3, binary:4,potts:1x3,potts:2x3,gaussian:1,gaussian:1".parse().expect("segments");
+        let joined: Segments =
+            "binary:3, binary:4,potts:1x3,potts:2x3,gaussian:1,gaussian:1".parse().expect("segments");
         assert_eq!(joined.to_string(), "binary:7,potts:3x3,gaussian:2");
         assert_eq!((joined.units(), joined.sites()), (18, 12));
         assert_eq!(joined.site(0), (Segment::Binary(7), 0..1));
@@ -258,8 +259,22 @@ mod tests {
     #[test]
     fn what_is_no_list_of_segments_is_refused() {
         for text in [
-            "", "binary", "binary:", "binary:0", "binary:-1", "binary:+1", "Binary:2", "potts:3", "potts:3x1", "potts:0x3",
-            "potts:3x", "gaussian:1.5", "binary:1,", "binary:4294967296", "potts:65536x65536", "binary:2147483648",
+            "",
+            "binary",
+            "binary:",
+            "binary:0",
+            "binary:-1",
+            "binary:+1",
+            "Binary:2",
+            "potts:3",
+            "potts:3x1",
+            "potts:0x3",
+            "potts:3x",
+            "gaussian:1.5",
+            "binary:1,",
+            "binary:4294967296",
+            "potts:65536x65536",
+            "binary:2147483648",
             "binary:1,gaussian:1,binary:1,gaussian:1,binary:1,gaussian:1,binary:1,gaussian:1,binary:1",
         ] {
             let problem = text.parse::<Segments>().expect_err(text);

@@ -68,7 +68,8 @@ pub struct Sample {
     /// Height and width of the pictures in the rows [default: what the data file says, or square].
     #[arg(long, value_name = "HxW", value_parser = sides)]
     pub image: Option<Sides>,
-    /// The picture to write.
+    /// The picture of means to write, or, where the name ends with .npy, an array of samples: all chains at one time, then at the
+    /// next.
     #[arg(long, value_name = "FILE", default_value = "samples.png")]
     pub out: PathBuf,
 }

@@ -3,18 +3,23 @@
 use crate::{console::complain, memory};
 pub use harmonium::formats::mnist::Split;
 use harmonium::{
-    Dataset, Error, Purpose, Result, Shape, Uniforms,
+    Dataset, Error, Purpose, Rbm, Result, Scale, Segment, Segments, Shape, Uniforms,
     formats::{self, Images, mnist},
 };
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 /// The rows to train on: of a folder the first 50 000 of its training file, else all.
-pub fn training(path: &Path) -> Result<Images> {
-    open(path, "--data")
+pub fn training(path: &Path, visible: Option<Segments>) -> Result<Images> {
+    open(path, "--data", visible)
 }
 
-fn open(path: &Path, option: &str) -> Result<Images> {
-    formats::open_within(path, memory::free()).map_err(|problem| with_advice(path, option, problem))
+fn open(path: &Path, option: &str, visible: Option<Segments>) -> Result<Images> {
+    formats::open_as(path, visible, memory::free()).map_err(|problem| with_advice(path, option, problem))
+}
+
+/// The laws that rows must be read for, where they are not those of bits.
+pub fn laws(visible: Segments) -> Option<Segments> {
+    Some(visible).filter(|visible| !visible.is_binary())
 }
 
 /// What is said of a file that does not say itself what its values are.
@@ -22,13 +27,20 @@ pub fn assumed(path: &Path, images: &Images) -> Option<String> {
     images.assumed.as_ref().map(|assumed| format!("notice: {}: {assumed}", path.display()))
 }
 
-/// What `read` gives for a path, where its rows have a value for each visible unit of the model read from another.
-pub fn fitting(shape: Shape, model: &Path, path: &Path, read: impl FnOnce(&Path) -> Result<Images>) -> Result<Images> {
-    let images = read(path)?;
+/// What `read` gives for a path and laws, where its rows have a value for each visible unit of the model read from another, as
+/// the model sees them.
+pub fn fitting(
+    (rbm, scale): (&Rbm, Option<&Scale>), model: &Path, path: &Path,
+    read: impl FnOnce(&Path, Option<Segments>) -> Result<Images>,
+) -> Result<Images> {
+    let mut images = read(path, laws(rbm.shape().visible()))?;
     if let Some(assumed) = assumed(path, &images) {
         complain(&assumed);
     }
-    check_fits(shape, model, path, images.rows.units())?;
+    check_fits(rbm.shape(), model, path, images.rows.units())?;
+    if let Some(scale) = scale {
+        images.rows = scale.apply(&images.rows)?;
+    }
     Ok(images)
 }
 
@@ -45,16 +57,16 @@ pub fn check_fits(shape: Shape, model: &Path, path: &Path, units: usize) -> Resu
 }
 
 /// All rows of a file; `option` names the path on the command line.
-pub fn file(path: &Path, option: &str) -> Result<Images> {
-    open(path, option)
+pub fn file(path: &Path, option: &str, visible: Option<Segments>) -> Result<Images> {
+    open(path, option, visible)
 }
 
 /// The rows of a folder behind those to train on, if there are any.
-pub fn rest(path: &Path) -> Result<Option<Dataset>> {
+pub fn rest(path: &Path, visible: Option<Segments>) -> Result<Option<Dataset>> {
     if !path.is_dir() {
         return Ok(None);
     }
-    match mnist::open_within(path, Split::Validation, memory::free()) {
+    match mnist::open_as(path, Split::Validation, visible, memory::free()) {
         Ok(images) => Ok(Some(images.rows)),
         // What is wrong with the folder has been found before: only that there are no more rows is left.
         Err(Error::Format { .. }) => Ok(None),
@@ -73,16 +85,16 @@ pub fn without_some(rows: &Dataset, n: usize, seed: u64) -> Result<(Dataset, Dat
 }
 
 /// A part of a folder; of a file all. `option` names the path on the command line.
-pub fn split(path: &Path, option: &str, split: Split) -> Result<Images> {
+pub fn split(path: &Path, option: &str, split: Split, visible: Option<Segments>) -> Result<Images> {
     if !path.is_dir() {
-        return open(path, option);
+        return open(path, option, visible);
     }
-    mnist::open_within(path, split, memory::free()).map_err(|problem| with_advice(path, option, problem))
+    mnist::open_as(path, split, visible, memory::free()).map_err(|problem| with_advice(path, option, problem))
 }
 
 /// The rows to start chains from: of a folder its test file, or without one its training rows; else all.
-pub fn starting(path: &Path) -> Result<Images> {
-    test(path)?.map_or_else(|| training(path), Ok)
+pub fn starting(path: &Path, visible: Option<Segments>) -> Result<Images> {
+    test(path, visible)?.map_or_else(|| training(path, visible), Ok)
 }
 
 /// `n` rows from all over the data, for chains to start from; all, in another order, where there are fewer. The first rows of
@@ -95,9 +107,31 @@ pub fn from_all_over(rows: &Dataset, n: usize, seed: u64) -> Result<Dataset> {
 }
 
 /// The rows of a folder's test file, if there is a folder with one.
-pub fn test(path: &Path) -> Result<Option<Images>> {
+pub fn test(path: &Path, visible: Option<Segments>) -> Result<Option<Images>> {
     let is_there = path.is_dir() && mnist::has_test(path)?;
-    is_there.then(|| split(path, "--data", Split::Test)).transpose()
+    is_there.then(|| split(path, "--data", Split::Test, visible)).transpose()
+}
+
+/// The visible units that pictures show: those of the first segment of binary or Gaussian units, where there are Potts sites
+/// beside it, else all.
+pub fn pictured(visible: Segments) -> Range<usize> {
+    let is_pixel = |segment: Segment| !matches!(segment, Segment::Potts { .. });
+    let has_sites = visible.iter().any(|(segment, _)| !is_pixel(segment));
+    let first = visible.iter().find(|&(segment, _)| is_pixel(segment)).filter(|_| has_sites);
+    first.map_or(0..visible.units(), |(_, units)| units)
+}
+
+/// Some of the columns of rows with so many.
+pub fn columns(rows: &[f32], units: usize, part: Range<usize>) -> Vec<f32> {
+    rows.chunks_exact(units).flat_map(|row| &row[part.clone()]).copied().collect()
+}
+
+/// The part of a model that pictures of its weights show.
+pub fn pictured_part(rbm: &Rbm) -> Result<Rbm> {
+    let (part, view, n_hidden) = (pictured(rbm.shape().visible()), rbm.view(), rbm.shape().n_hidden());
+    let weights = view.weights()[part.start * n_hidden..part.end * n_hidden].to_vec();
+    let bias = view.visible_bias()[part.clone()].to_vec();
+    Rbm::from_parts(Shape::new(part.len(), n_hidden)?, weights, bias, view.hidden_bias().to_vec())
 }
 
 /// Where data is missing, which files go where and the option that names another place.

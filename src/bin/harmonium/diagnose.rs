@@ -25,8 +25,8 @@ const SEED: u64 = 123;
 const STEPS: usize = 100;
 
 pub fn run(device: &Device, options: &Diagnose) -> Result<()> {
-    let rbm = model::load(&options.model)?;
-    let rows = data::fitting(rbm.shape(), &options.model, &options.data, data::starting)?.rows.binarised();
+    let (rbm, scale) = model::load_scaled(&options.model)?;
+    let rows = data::fitting((&rbm, scale.as_ref()), &options.model, &options.data, data::starting)?.rows.binarised();
     memory::check_record(rbm.shape(), options.chains, options.steps, 1 + OVERLAPS)?;
     let starts = data::from_all_over(&rows, options.chains.div_ceil(2), SEED)?;
     let half = starts.len();

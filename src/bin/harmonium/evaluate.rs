@@ -6,10 +6,9 @@ use crate::{
     data,
 };
 use harmonium::{
-    Activations, Dataset, Device, Error, LogLikelihood, LogPartition, Rbm, Resident, Result, Rows, Summary, Values,
+    Dataset, Device, Error, LogLikelihood, LogPartition, Rbm, Resident, Result, Summary,
     log_partition::{self, Annealing, BaseRate, Schedule, Start, lower_bound},
     model,
-    monitor::reconstruction_cross_entropy,
 };
 use serde_json::{Value, json};
 use std::{
@@ -34,17 +33,21 @@ struct Evaluation {
     training: Option<(PathBuf, bool)>,
     log_z: Option<LogPartition>,
     log_likelihood: Option<LogLikelihood>,
-    pseudo_log_likelihood: f64,
-    reconstruction_cross_entropy: f64,
+    /// Where there are no Gaussian units.
+    pseudo_log_likelihood: Option<f64>,
+    reconstruction: f64,
+    is_binary: bool,
     seconds: f64,
 }
 
 pub fn run(device: &Device, options: &Evaluate) -> Result<()> {
     let start = Instant::now();
-    let rbm = model::load(&options.model)?;
-    let shape = rbm.shape();
+    let (rbm, scale) = model::load_scaled(&options.model)?;
+    let (shape, visible) = (rbm.shape(), rbm.shape().visible());
     let read = |path: &Path, option: &str, split| {
-        let images = data::fitting(shape, &options.model, path, |path| data::split(path, option, split))?;
+        let model = (&rbm, scale.as_ref());
+        let read = |path: &Path, visible| data::split(path, option, split, visible);
+        let images = data::fitting(model, &options.model, path, read)?;
         Ok(images.rows.binarised())
     };
     let is_file = options.data.metadata().is_ok_and(|found| !found.is_dir());
@@ -61,7 +64,7 @@ pub fn run(device: &Device, options: &Evaluate) -> Result<()> {
     let resident = rbm.on(device)?;
     let mut training = None;
     let log_z = match options.log_z {
-        LogZ::Auto if shape.n_visible().min(shape.n_hidden()) <= AUTO_UNITS => Some(enumerated(&rbm)?),
+        LogZ::Auto if enumerated_units(&rbm) <= AUTO_UNITS => Some(enumerated(&rbm)?),
         LogZ::Exact => Some(enumerated(&rbm)?),
         LogZ::None => None,
         LogZ::Auto | LogZ::Bracket | LogZ::Ais => {
@@ -84,8 +87,12 @@ pub fn run(device: &Device, options: &Evaluate) -> Result<()> {
         training,
         log_z,
         log_likelihood,
-        pseudo_log_likelihood: Summary::of(&resident.pseudo_log_likelihood(all)?).mean,
-        reconstruction_cross_entropy: reconstruction(&resident, &rows)?,
+        pseudo_log_likelihood: match visible.is_discrete() {
+            true => Some(Summary::of(&resident.pseudo_log_likelihood(all)?).mean),
+            false => None,
+        },
+        reconstruction: reconstruction(&resident, &rows)?,
+        is_binary: visible.is_binary(),
         seconds: start.elapsed().as_secs_f64(),
     };
     console::answer(&match options.json {
@@ -105,9 +112,15 @@ pub fn run(device: &Device, options: &Evaluate) -> Result<()> {
     Ok(())
 }
 
+/// The units of the layer that is enumerated: the smaller one, or the hidden one where not all visible units are binary.
+fn enumerated_units(rbm: &Rbm) -> usize {
+    let (n_visible, n_hidden) = (rbm.shape().n_visible(), rbm.shape().n_hidden());
+    if rbm.shape().visible().is_binary() { n_visible.min(n_hidden) } else { n_hidden }
+}
+
 /// log Z by enumeration.
 fn enumerated(rbm: &Rbm) -> Result<LogPartition> {
-    let units = rbm.shape().n_visible().min(rbm.shape().n_hidden());
+    let units = enumerated_units(rbm);
     let progress = Progress::new(1u64.checked_shl(units as u32).unwrap_or(u64::MAX), "states", false);
     progress.title("log Z".into());
     log_partition::exact::log_partition_watched(rbm.view(), &|states| progress.advance(states))
@@ -137,8 +150,11 @@ fn annealed(rbm: &Resident, training: &Dataset, options: &Evaluate) -> Result<Lo
     bounded(rbm, training, &rbm.free_energy(training)?, log_z)
 }
 
-/// log Z with what rows, with their free energies, prove of it.
+/// log Z with what rows, with their free energies, prove of it: nothing where they have densities.
 fn bounded(rbm: &Resident, rows: &Dataset, free_energies: &[f64], log_z: LogPartition) -> Result<LogPartition> {
+    if !rbm.shape().visible().is_discrete() {
+        return Ok(log_z);
+    }
     Ok(log_z.at_least(lower_bound(rbm.shape(), rows.rows(), free_energies)?))
 }
 
@@ -151,18 +167,12 @@ fn interval(low: f64, high: f64) -> String {
     }
 }
 
-/// The mean cross-entropy between rows and their reconstructions from hidden means.
+/// How well reconstructions from hidden means explain rows.
 fn reconstruction(rbm: &Resident, rows: &Dataset) -> Result<f64> {
-    let (mut hidden, mut visible) = (Activations::default(), Activations::default());
     let mut sum = 0.0;
     for first in (0..rows.len()).step_by(ROWS) {
         let part = rows.rows().range(first..rows.len().min(first + ROWS));
-        let data = rbm.device().load(part)?;
-        rbm.propup(data.range(0..part.len()), &mut hidden)?;
-        let means = Rows::new(Values::F32(&hidden.mean), rbm.shape().n_hidden())?;
-        let data = rbm.device().load(means)?;
-        rbm.propdown(data.range(0..part.len()), &mut visible)?;
-        sum += reconstruction_cross_entropy(part, &visible.pre_activation)?.iter().sum::<f64>();
+        sum += rbm.reconstruction(part)?.iter().sum::<f64>();
     }
     Ok(sum / rows.len() as f64)
 }
@@ -197,7 +207,7 @@ impl Evaluation {
                 "bits_per_dimension": l.bits_per_dimension(),
             })
         });
-        json!({
+        let mut json = json!({
             "n_visible": self.n_visible,
             "n_hidden": self.n_hidden,
             "rows": self.rows,
@@ -208,9 +218,11 @@ impl Evaluation {
             "log_z": log_z,
             "log_likelihood": log_likelihood,
             "pseudo_log_likelihood": self.pseudo_log_likelihood,
-            "reconstruction_cross_entropy": self.reconstruction_cross_entropy,
             "seconds": self.seconds,
-        })
+        });
+        json[if self.is_binary { "reconstruction_cross_entropy" } else { "reconstruction" }] =
+            self.reconstruction.into();
+        json
     }
 
     fn table(&self, options: &Evaluate) -> Vec<String> {
@@ -220,7 +232,11 @@ impl Evaluation {
         let Self { n_visible, n_hidden, rows, .. } = self;
         let mut lines = vec![
             format!("{}: {n_visible} visible and {n_hidden} hidden units", options.model.display()),
-            format!("{}: {rows} rows, binarised (x ≥ 0.5 → 1)", options.data.display()),
+            format!(
+                "{}: {rows} rows{}",
+                options.data.display(),
+                if self.is_binary { ", binarised (x ≥ 0.5 → 1)" } else { "" }
+            ),
             format!("{:<29} {:>12} {:>12}", "", "nats a row", "a unit"),
             each("mean free energy", self.mean_free_energy, String::new()),
         ];
@@ -249,8 +265,11 @@ impl Evaluation {
             let more = format!("{interval}, log Z {verdict}, standard error {error}, {bits:.6} bits a unit");
             lines.push(each("log-likelihood", l.mean, more));
         }
-        lines.push(each("pseudo-log-likelihood", self.pseudo_log_likelihood, String::new()));
-        lines.push(each("reconstruction cross-entropy", self.reconstruction_cross_entropy, String::new()));
+        if let Some(nats) = self.pseudo_log_likelihood {
+            lines.push(each("pseudo-log-likelihood", nats, String::new()));
+        }
+        let name = if self.is_binary { "reconstruction cross-entropy" } else { "reconstruction" };
+        lines.push(each(name, self.reconstruction, String::new()));
         lines.push(format!("{:.1} s", self.seconds));
         lines
     }

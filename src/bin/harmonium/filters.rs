@@ -4,7 +4,7 @@ use crate::{Failure, arguments::Filters, console, data};
 use harmonium::{Error, model, raster};
 
 pub fn run(options: &Filters) -> Result<(), Failure> {
-    let rbm = model::load(&options.model)?;
+    let rbm = data::pictured_part(&model::load(&options.model)?)?;
     let (down, across) = options.tile;
     let sides = data::sides(options.image, None, rbm.shape().n_visible())?;
     let picture = raster::filters(rbm.view(), sides, (down, across)).map_err(|problem| match problem {

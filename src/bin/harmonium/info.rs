@@ -10,22 +10,27 @@ fn json(summary: &Summary) -> serde_json::Value {
 
 fn line(name: &str, summary: &Summary) -> String {
     let Summary { min, max, mean, .. } = summary;
-    format!("{name:<13} {min:>10.5} {max:>10.5} {mean:>10.5} {:>10.5}", summary.standard_deviation())
+    format!("{name:<20} {min:>10.5} {max:>10.5} {mean:>10.5} {:>10.5}", summary.standard_deviation())
 }
 
 pub fn run(options: &Info) -> Result<(), Failure> {
     let rbm = model::load(&options.model)?;
     let (n_visible, n_hidden) = (rbm.shape().n_visible(), rbm.shape().n_hidden());
-    let parameters = n_visible * n_hidden + n_visible + n_hidden;
     let view = rbm.view();
-    let tensors =
-        [("weights", view.weights()), ("visible_bias", view.visible_bias()), ("hidden_bias", view.hidden_bias())];
-    let tensors = tensors.map(|(name, numbers)| (name, Summary::of(numbers)));
+    let parameters = n_visible * n_hidden + n_visible + n_hidden + view.visible_log_variance().len();
+    let mut tensors =
+        vec![("weights", view.weights()), ("visible_bias", view.visible_bias()), ("hidden_bias", view.hidden_bias())];
+    if !view.visible_log_variance().is_empty() {
+        tensors.push(("visible_log_variance", view.visible_log_variance()));
+    }
+    let tensors: Vec<_> = tensors.into_iter().map(|(name, numbers)| (name, Summary::of(numbers))).collect();
+    let visible = rbm.shape().visible();
     let lines = if options.json {
         let mut json = serde_json::json!({
             "file": options.model.display().to_string(),
             "n_visible": n_visible,
             "n_hidden": n_hidden,
+            "visible": visible.to_string(),
             "parameters": parameters,
         });
         for (name, summary) in &tensors {
@@ -34,9 +39,10 @@ pub fn run(options: &Info) -> Result<(), Failure> {
         vec![format!("{json:#}")]
     } else {
         let file = options.model.display();
+        let laws = if visible.is_binary() { String::new() } else { format!(", visible {visible}") };
         let heading = [
-            format!("{file}: {n_visible} visible and {n_hidden} hidden units, {parameters} parameters"),
-            format!("{:<13} {:>10} {:>10} {:>10} {:>10}", "", "least", "greatest", "mean", "deviation"),
+            format!("{file}: {n_visible} visible and {n_hidden} hidden units, {parameters} parameters{laws}"),
+            format!("{:<20} {:>10} {:>10} {:>10} {:>10}", "", "least", "greatest", "mean", "deviation"),
         ];
         heading.into_iter().chain(tensors.iter().map(|(name, summary)| line(name, summary))).collect()
     };

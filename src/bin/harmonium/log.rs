@@ -1,6 +1,6 @@
 //! log.csv: one line for each epoch, or for some; health.csv: one for each check-up of the chains.
 
-use harmonium::{Result, checkpoint::Epoch, diagnostics::CheckUp, storage};
+use harmonium::{Result, Segment, Segments, checkpoint::Epoch, diagnostics::CheckUp, storage};
 use std::{f64::consts::LN_2, path::Path};
 
 /// What a run has told so far.
@@ -10,12 +10,23 @@ pub struct Log {
     pub health: Vec<CheckUp>,
 }
 
+/// How far below 0 a row lies that has even odds for each bit and each state of a site, and for each number half its variance, if
+/// that is 1.
+fn even_odds(visible: Segments) -> f64 {
+    let of = |segment: Segment| match segment {
+        Segment::Binary(units) => LN_2 * f64::from(units),
+        Segment::Potts { sites, states } => f64::from(states).ln() * f64::from(sites),
+        Segment::Gaussian(units) => 0.5 * f64::from(units),
+    };
+    visible.iter().map(|(segment, _)| of(segment)).sum()
+}
+
 impl Log {
     /// What must be said of the last epoch's monitor, if anything, and of none before it: that it is below what even odds
     /// for every unit give, four times as far or by a tenth more than in the first epoch. (A fresh model is below even odds
     /// too, its weights being random, and a slow one stays there for a while.)
-    pub fn warning(&self, monitor: &str, n_visible: usize) -> Option<String> {
-        let even_odds = -LN_2 * n_visible as f64;
+    pub fn warning(&self, monitor: &str, visible: Segments) -> Option<String> {
+        let even_odds = -even_odds(visible);
         let first = self.epochs.first()?.monitor?;
         let is_wrong = |now: f64| now < 4.0 * even_odds || now < even_odds && now < 1.1 * first;
         let number = self.epochs.iter().position(|epoch| epoch.monitor.is_some_and(is_wrong))?;
@@ -111,7 +122,7 @@ mod tests {
             let mut log = Log::default();
             let mut warned = monitors.iter().map(|&monitor| {
                 log.epochs.push(Epoch::new(1, Some(monitor), 1.0));
-                log.warning("pl", 784)
+                log.warning("pl", "binary:784".parse().expect("laws"))
             });
             let first = warned.position(|warning| warning.is_some());
             assert!(warned.all(|warning| warning.is_none()), "a second warning of {monitors:?}");

@@ -6,7 +6,7 @@ use crate::{
     data,
 };
 use harmonium::{
-    Activations, Chains, Dataset, Device, Error, Purpose, Rbm, Resident, Result, Uniforms, model,
+    Activations, Chains, Dataset, Device, Error, Purpose, Rbm, Resident, Result, Uniforms, model, npy,
     raster::{self, Raster},
 };
 
@@ -24,8 +24,8 @@ pub struct Sheet {
 }
 
 pub fn run(device: &Device, options: &Sample) -> Result<()> {
-    let rbm = model::load(&options.model)?;
-    let images = data::fitting(rbm.shape(), &options.model, &options.data, data::starting)?;
+    let (rbm, scale) = model::load_scaled(&options.model)?;
+    let images = data::fitting((&rbm, scale.as_ref()), &options.model, &options.data, data::starting)?;
     if options.chains > images.rows.len() {
         return Err(Error::Argument {
             what: "--chains",
@@ -33,13 +33,26 @@ pub fn run(device: &Device, options: &Sample) -> Result<()> {
             found: options.chains.to_string(),
         });
     }
-    let sides = data::sides(options.image, images.img_shape, rbm.shape().n_visible())?;
     let sheet = Sheet { chains: options.chains, rows: options.rows, steps: options.steps };
     let progress = Progress::new(sheet.rows as u64, "rows", false);
+    let out = options.out.display();
+    if options.out.extension().is_some_and(|ending| ending == "npy") {
+        let mut states = states(device, &rbm, &images.rows, sheet, options.seed, &progress, |visible| &visible.sample)?;
+        if let Some(scale) = &scale {
+            scale.undo(&mut states);
+        }
+        npy::save(&states, rbm.shape().n_visible(), &options.out)?;
+        drop(progress);
+        let (n, units) = (states.len() / rbm.shape().n_visible(), rbm.shape().n_visible());
+        console::say(&format!("{out}: {n} samples of {units} values"));
+        return Ok(());
+    }
+    let pictured = data::pictured(rbm.shape().visible()).len();
+    let sides = data::sides(options.image, images.img_shape, pictured)?;
     let picture = draw(device, &rbm, &images.rows, sides, sheet, options.seed, &progress)?;
     raster::write_png(&picture, &options.out)?;
     drop(progress);
-    console::say(&format!("{}: {} × {} pixels", options.out.display(), picture.height(), picture.width()));
+    console::say(&format!("{out}: {} × {} pixels", picture.height(), picture.width()));
     Ok(())
 }
 
@@ -48,6 +61,16 @@ pub fn run(device: &Device, options: &Sample) -> Result<()> {
 pub fn draw(
     device: &Device, rbm: &Rbm, rows: &Dataset, sides: (usize, usize), sheet: Sheet, seed: u64, progress: &Progress,
 ) -> Result<Raster<u8>> {
+    let means = states(device, rbm, rows, sheet, seed, progress, |visible| &visible.mean)?;
+    let means = data::columns(&means, rbm.shape().n_visible(), data::pictured(rbm.shape().visible()));
+    raster::sample_sheet(&means, sides, sheet.rows, sheet.chains)
+}
+
+/// What visible layers are after every `sheet.steps` Gibbs steps: of all chains at one time, then at the next.
+fn states(
+    device: &Device, rbm: &Rbm, rows: &Dataset, sheet: Sheet, seed: u64, progress: &Progress,
+    what: impl Fn(&Activations) -> &[f32],
+) -> Result<Vec<f32>> {
     // The picture is too large before the chains have run, not after.
     let pixels = sheet.rows.checked_mul(sheet.chains).and_then(|n| n.checked_mul(rows.units()));
     if pixels.is_none_or(|n| n > MOST_PIXELS) {
@@ -61,12 +84,12 @@ pub fn draw(
     let resident: Resident = rbm.on(device)?;
     let mut chains = Chains::from_visible(&resident, starts.rows(), Uniforms::new(seed, Purpose::Sampling))?;
     let mut visible = Activations::default();
-    let mut means = Vec::new();
+    let mut all = Vec::new();
     for _ in 0..sheet.rows {
         chains.sweep(&resident, sheet.steps)?;
         chains.visible(&resident, &mut visible)?;
-        means.extend_from_slice(&visible.mean);
+        all.extend_from_slice(what(&visible));
         progress.advance(1);
     }
-    raster::sample_sheet(&means, sides, sheet.rows, sheet.chains)
+    Ok(all)
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Train,
-    values::{Init, Switch, Validation},
+    values::{Init, Scaling, Switch, Validation},
 };
 use crate::{
     console::{Progress, complain},
@@ -11,11 +11,13 @@ use crate::{
     resume, sample,
 };
 use harmonium::{
-    Algorithm, Binarise, Chains, Checkpoint, Dataset, Device, Epochs, Error, Purpose, Rbm, Resident, Result, Settings,
-    Shape, Trainer, Uniforms, Values,
+    Algorithm, Binarise, Chains, Checkpoint, Dataset, Device, Epochs, Error, Purpose, Rbm, Resident, Result, Scale,
+    Settings, Shape, Trainer, Uniforms, Values,
     checkpoint::{Place, fingerprint},
     formats::Images,
-    model, storage,
+    model,
+    scale::without_variance,
+    storage,
 };
 use std::{
     fs::File,
@@ -32,6 +34,8 @@ pub struct Job {
     pub sides: Option<(usize, usize)>,
     /// The model to begin with, where it is one from a file.
     pub first: Option<Rbm>,
+    /// What the rows were scaled by, where they were.
+    pub scale: Option<Scale>,
     pub shape: Shape,
     pub settings: Settings,
     /// Where the run goes on, if it does not begin.
@@ -43,7 +47,17 @@ pub struct Job {
 
 impl Job {
     pub fn new(mut options: Train, resumed: Option<Checkpoint>) -> Result<Self> {
-        let images = data::training(&options.data)?;
+        let first = match &options.init {
+            Init::Model(path) if resumed.is_none() => Some(model::load_scaled(path)?),
+            _ => None,
+        };
+        // A model to go on from says what the rows are.
+        let visible = match (&first, &resumed) {
+            (Some((first, _)), _) if options.visible.is_none() => data::laws(first.shape().visible()),
+            (_, Some(checkpoint)) if options.visible.is_none() => data::laws(checkpoint.rbm.shape().visible()),
+            _ => options.visible,
+        };
+        let images = data::training(&options.data, visible)?;
         notice(&options, &options.data, &images);
         let Images { mut rows, img_shape: sides, .. } = images;
         let path = options.data.display().to_string();
@@ -55,19 +69,28 @@ impl Job {
             at_most("--limit", rows.len(), "the training rows of", limit)?;
             rows.keep(0..limit)?;
         }
-        let validation = validation(&options, &mut rows)?;
+        let mut validation = validation(&options, &mut rows)?;
         if resumed.is_none() {
-            options.settle(rows.len());
+            options.settle(rows.len(), rows.segments());
+        }
+        let kept = first.as_ref().map(|(_, scale)| scale).or(resumed.as_ref().map(|checkpoint| &checkpoint.scale));
+        let scale = match kept.cloned().flatten() {
+            None if first.is_none() => scale(&options, &rows)?,
+            kept => kept,
+        };
+        if let Some(scale) = &scale {
+            rows = scale.apply(&rows)?;
+            validation = validation.map(|rows| scale.apply(&rows)).transpose()?;
         }
         at_most("--batch-size", rows.len(), "the training rows taken from", options.batch_size)?;
-        let first = match &options.init {
-            Init::Model(path) if resumed.is_none() => {
-                let first = model::load(path)?;
-                data::check_fits(first.shape(), path, &options.data, rows.units())?;
-                Some(first)
+        let first = first.map(|(first, _)| first);
+        if let (Some(first), Init::Model(path)) = (&first, &options.init) {
+            data::check_fits(first.shape(), path, &options.data, rows.units())?;
+            if first.shape().visible() != rows.segments() && !first.shape().visible().is_binary() {
+                let expected = format!("{}, as --init {} has them", first.shape().visible(), options.init);
+                return Err(Error::Argument { what: "--visible", expected, found: rows.segments().to_string() });
             }
-            _ => None,
-        };
+        }
         let hidden = match (&first, &resumed) {
             (Some(first), _) => first.shape().n_hidden(),
             (_, Some(checkpoint)) if matches!(options.init, Init::Model(_)) => checkpoint.rbm.shape().n_hidden(),
@@ -77,7 +100,8 @@ impl Job {
             let (expected, found) = (format!("{hidden}, as --init {} has them", options.init), options.hidden);
             return Err(Error::Argument { what: "--hidden", expected, found: found.to_string() });
         }
-        let shape = Shape::new(rows.units(), hidden).map_err(|problem| match problem {
+        let visible = first.as_ref().map_or(rows.segments(), |first| first.shape().visible());
+        let shape = Shape::with_visible(visible, hidden).map_err(|problem| match problem {
             Error::Argument { expected, found, .. } => Error::Argument { what: "--hidden", expected, found },
             other => other,
         })?;
@@ -92,7 +116,7 @@ impl Job {
         };
         let updates = (options.epochs as u64).saturating_mul(rows.len().div_ceil(options.batch_size) as u64);
         let progress = Progress::new(updates, "updates", options.quiet);
-        let sides = match data::sides(options.image, sides, shape.n_visible()) {
+        let sides = match data::sides(options.image, sides, data::pictured(shape.visible()).len()) {
             Ok(sides) => Some(sides),
             // What the user said is wrong, which is another thing than that nobody knows.
             Err(problem) if options.image.is_some() => return Err(problem),
@@ -133,7 +157,7 @@ impl Job {
         }
         let shuffle = options.shuffle == Some(Switch::On);
         Epochs::new(shuffle, options.binarise, options.seed)?;
-        Ok(Self { options, rows, validation, sides, first, shape, settings, resumed, progress, _held: held })
+        Ok(Self { options, rows, validation, sides, first, scale, shape, settings, resumed, progress, _held: held })
     }
 
     /// A file in the folder that is written to.
@@ -235,6 +259,28 @@ fn notice(options: &Train, path: &Path, images: &Images) {
     }
 }
 
+/// What the columns of Gaussian units are scaled by, where that is wanted; without it each must have a variance.
+fn scale(options: &Train, rows: &Dataset) -> Result<Option<Scale>> {
+    if options.scale == Scaling::Standard {
+        return match rows.segments().is_discrete() {
+            false => Ok(Some(Scale::standard(rows.rows()))),
+            true => Err(Error::Argument {
+                what: "--scale",
+                expected: format!("none, as no visible unit of {} is Gaussian", rows.segments()),
+                found: "standard".into(),
+            }),
+        };
+    }
+    match without_variance(rows.rows()) {
+        None => Ok(None),
+        Some((column, value)) => Err(Error::Format {
+            source_name: options.data.display().to_string(),
+            expected: "columns of Gaussian units whose values differ; --scale standard takes one that does not".into(),
+            found: format!("{value} in all rows of column {column}"),
+        }),
+    }
+}
+
 /// The rows that are not trained on; a part of the rows is taken out of them.
 fn validation(options: &Train, rows: &mut Dataset) -> Result<Option<Dataset>> {
     let fitting = |found: Dataset, path: &Path| {
@@ -247,19 +293,20 @@ fn validation(options: &Train, rows: &mut Dataset) -> Result<Option<Dataset>> {
             found: format!("rows of {}", found.units()),
         })
     };
+    let visible = data::laws(rows.segments());
     match &options.validation {
         None | Some(Validation::None) => Ok(None),
         Some(Validation::Rest) if options.said.iter().any(|said| said == "validation") => {
-            let rest = data::rest(&options.data)?.ok_or_else(|| Error::Argument {
+            let rest = data::rest(&options.data, visible)?.ok_or_else(|| Error::Argument {
                 what: "--validation",
                 expected: format!("a part of the rows, a file or none, as {} has no rest", options.data.display()),
                 found: "rest".into(),
             })?;
             Ok(Some(rest))
         }
-        Some(Validation::Rest) => data::rest(&options.data),
+        Some(Validation::Rest) => data::rest(&options.data, visible),
         Some(Validation::File(path)) => {
-            let images = data::file(path, "--validation")?;
+            let images = data::file(path, "--validation", visible)?;
             notice(options, path, &images);
             fitting(images.rows, path).map(Some)
         }

@@ -50,7 +50,7 @@ pub fn run(device: &Device, options: &Train, resumed: Option<Checkpoint>) -> Res
         job.progress = Progress::new(job.updates(), "updates", options.quiet);
     }
     let last = job.resumed.as_ref().map(|checkpoint| checkpoint.trainer.updates);
-    let mut checkpoints = Checkpoints::new(&job.options, job.settings, job.fingerprint()?, last)?;
+    let mut checkpoints = Checkpoints::new(&job.options, job.settings, job.scale.clone(), job.fingerprint()?, last)?;
     // From here on signals are heard.
     job.announce();
     let path = resume::path(&job.options.out);
@@ -241,7 +241,7 @@ impl Job {
         let (seconds, updates) = (run.place.seconds - before, report.since_last);
         let (time, rate) = (duration(seconds), significant(updates as f64 / seconds));
         self.progress.line(&format!("epoch {number}: {watched}{likelihood}{updates} updates in {time}, {rate}/s"));
-        if let Some(warning) = run.log.warning(title, self.shape.n_visible()) {
+        if let Some(warning) = run.log.warning(title, self.shape.visible()) {
             self.progress.warn(&format!("{warning}: the model does not learn with --lr {:?}", self.options.lr));
         }
         if let Some(watch) = &mut run.watch {
@@ -251,10 +251,14 @@ impl Job {
         write_log(&self.out("log.csv"), &run.log.epochs, every, self.options.epochs as u64)?;
         let kept = run.average.mean().map(Resident::to_rbm).transpose()?;
         if self.options.keep == Keep::Last || run.log.last_is_best() {
-            model::save(kept.as_ref().unwrap_or(&last).view(), &self.out("model.safetensors"))?;
+            model::save_scaled(
+                kept.as_ref().unwrap_or(&last).view(),
+                self.scale.as_ref(),
+                &self.out("model.safetensors"),
+            )?;
         }
         if self.options.keep == Keep::Best || kept.is_some() {
-            model::save(last.view(), &self.out("last.safetensors"))?;
+            model::save_scaled(last.view(), self.scale.as_ref(), &self.out("last.safetensors"))?;
         }
         self.draw_epoch(number, kept.as_ref().unwrap_or(&last), &run.lent, &run.trainer)
     }

@@ -3,8 +3,8 @@
 use super::{
     recipes::Recipe,
     values::{
-        Every, Init, Keep, Pull, Share, Switch, Validation, every, if_on, name, shortest, shown, text, unless_1,
-        unless_usual,
+        Every, Init, Keep, Pull, Scaling, Share, Switch, Validation, every, if_on, if_said, name, shortest, shown,
+        text, unless_1, unless_usual,
     },
 };
 use crate::{
@@ -16,7 +16,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use harmonium::{
-    Algorithm, Binarise, Descent, Monitor, Settings,
+    Algorithm, Binarise, Descent, Monitor, Segments, Settings,
     descent::{Centring, Rate, Sparsity, Steps},
 };
 use serde::Serialize;
@@ -35,6 +35,24 @@ pub struct Train {
     #[arg(long, value_name = "PATH", default_value = DATA, help_heading = "What to train")]
     #[serde(serialize_with = "path")]
     pub data: PathBuf,
+    /// The laws of the visible units, in the order of the columns: binary:N for values in [0, 1], potts:SITESxSTATES for
+    /// categories, as one-hot values or a column of state numbers a site, gaussian:N for real numbers; joined by commas
+    /// [default: binary, but potts for a FASTA file]. With one unit more than pixels, MNIST's labels are the last column:
+    /// binary:784,potts:1x10.
+    #[arg(long, value_name = "LAWS", value_parser = text::<Segments>, help_heading = "What to train")]
+    #[serde(serialize_with = "if_said")]
+    pub visible: Option<Segments>,
+    /// Bring the columns of Gaussian units to mean 0 and variance 1; the model file keeps both, and samples are as the data.
+    #[arg(
+        long,
+        value_name = "none|standard",
+        default_value = "none",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "What to train"
+    )]
+    #[serde(serialize_with = "unless_usual")]
+    pub scale: Scaling,
     /// Train on the first ROWS training rows only.
     #[arg(long, value_name = "ROWS", value_parser = at_least::<1>, help_heading = "What to train")]
     pub limit: Option<usize>,
@@ -60,7 +78,8 @@ pub struct Train {
     /// Hidden units.
     #[arg(long, value_name = "N", default_value = "500", value_parser = at_least::<1>, help_heading = "What to train")]
     pub hidden: usize,
-    /// The tutorial's first weights; weights near 0 and biases of the data's means; or a model file to go on from.
+    /// The tutorial's first weights; weights near 0 and biases of the data's means, the default where not all visible units are
+    /// binary; or a model file to go on from.
     #[arg(
         long,
         value_name = "tutorial|data|MODEL",
@@ -330,7 +349,15 @@ impl Train {
     }
 
     /// Settles what depends on the rows.
-    pub fn settle(&mut self, rows: usize) {
+    pub fn settle(&mut self, rows: usize, visible: Segments) {
+        // The tutorial's first weights are for bits, and no Gaussian unit has a pseudo-likelihood.
+        if !visible.is_binary() && !self.said.iter().any(|said| said == "init") && self.init == Init::Tutorial {
+            self.init = Init::Data;
+        }
+        if !visible.is_discrete() && !self.said.iter().any(|said| said == "monitor") && self.monitor.is_some() {
+            let is_watched = self.monitor != Some(Monitor::None);
+            self.monitor = Some(if is_watched { Monitor::Reconstruction } else { Monitor::None });
+        }
         if !self.said.iter().any(|said| said == "batch-size") {
             self.batch_size = self.batch_size.min(rows);
         }

@@ -33,23 +33,28 @@ const MOST_CHAINS: usize = 400;
 impl Job {
     /// Pictures of the model and of the chains after an epoch.
     pub fn draw_epoch(&self, number: u64, rbm: &Rbm, resident: &Resident, trainer: &Trainer) -> Result<()> {
-        let (out, view) = (&self.options.out, rbm.view());
+        let out = &self.options.out;
         let Some(sides) = self.sides else { return Ok(()) };
-        let filters = raster::filters(view, sides, FILTERS)?;
+        let filters = raster::filters(data::pictured_part(rbm)?.view(), sides, FILTERS)?;
         raster::write_png(&filters, &out.join(format!("filters_at_epoch_{number}.png")))?;
         let mut visible = Activations::default();
         trainer.chains().visible(resident, &mut visible)?;
         let tiling = Tiling::new(sides, grid(trainer.chains().len().min(MOST_CHAINS))).spaced();
         let shown = visible.mean.len().min(MOST_CHAINS * self.shape.n_visible());
-        let chains = raster::tile_raster_images(&visible.mean[..shown], &tiling)?;
+        let laws = self.shape.visible();
+        let shown = data::columns(&visible.mean[..shown], self.shape.n_visible(), data::pictured(laws));
+        let chains = raster::tile_raster_images(&shown, &tiling)?;
         raster::write_png(&chains, &out.join(format!("chains_at_epoch_{number}.png")))
     }
 
     /// Chains that start at test rows, or where there are none at training rows.
     pub fn draw_samples(&self, device: &Device, rbm: &Rbm) -> Result<()> {
         let Some(sides) = self.sides.filter(|_| self.options.samples > 0) else { return Ok(()) };
-        let test = data::test(&self.options.data)?.filter(|test| test.rows.units() == self.shape.n_visible());
-        let start = test.as_ref().map_or(&self.rows, |test| &test.rows);
+        let test = data::test(&self.options.data, data::laws(self.shape.visible()))?;
+        let test = test.filter(|test| test.rows.units() == self.shape.n_visible());
+        let test = test.map(|test| self.scale.as_ref().map_or(Ok(test.rows.clone()), |scale| scale.apply(&test.rows)));
+        let test = test.transpose()?;
+        let start = test.as_ref().unwrap_or(&self.rows);
         let chains = sample::TUTORIAL.chains.min(start.len());
         let sheet = sample::Sheet { chains, rows: self.options.samples, ..sample::TUTORIAL };
         let progress = Progress::new(sheet.rows as u64, "rows of samples", self.options.quiet);
@@ -96,7 +101,9 @@ impl Job {
             other => format!("{}-{k}", other.name().to_uppercase()),
         };
         let (n, units, data) = (self.rows.len(), self.shape.n_visible(), options.data.display());
-        let sizes = format!("{n} rows of {units} from {data}, {} hidden units", self.shape.n_hidden());
+        let visible = self.shape.visible();
+        let laws = if visible.is_binary() { String::new() } else { format!(" ({visible})") };
+        let sizes = format!("{n} rows of {units}{laws} from {data}, {} hidden units", self.shape.n_hidden());
         let (batch_size, lr) = (options.batch_size, options.lr);
         self.progress.line(&format!("{sizes}, {method}, batches of {batch_size}, learning rate {lr:?}"));
         if options.recipe != Recipe::Tutorial && self.resumed.is_none() {

@@ -25,6 +25,14 @@ pub enum Keep {
     Best,
 }
 
+/// What becomes of the columns of Gaussian units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Scaling {
+    #[default]
+    None,
+    Standard,
+}
+
 macro_rules! shown_as_values {
     ($($name:ident),*) => {$(
         impl Display for $name {
@@ -35,7 +43,7 @@ macro_rules! shown_as_values {
         }
     )*};
 }
-shown_as_values!(Switch, Keep);
+shown_as_values!(Switch, Keep, Scaling);
 
 /// What a run begins with.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -237,6 +245,11 @@ pub fn unless_usual<T: Display + Default + PartialEq, S: Serializer>(
     value: &T, serializer: S,
 ) -> Result<S::Ok, S::Error> {
     Some(value).filter(|value| **value != T::default()).map(T::to_string).serialize(serializer)
+}
+
+/// Where it is given.
+pub fn if_said<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    value.as_ref().map(T::to_string).serialize(serializer)
 }
 
 /// Older checkpoints do not have the option: it was off.

@@ -7,9 +7,8 @@ use super::{
 };
 use crate::{console::Progress, data};
 use harmonium::{
-    Activations, Algorithm, Dataset, Error, Rbm, Resident, Result,
+    Activations, Algorithm, Dataset, Error, Rbm, Resident, Result, Summary,
     checkpoint::Figures,
-    elementary::softplus,
     log_partition::{BaseRate, Schedule, Tracker, TrackerState},
 };
 
@@ -85,7 +84,7 @@ impl Watch {
         let validation =
             job.validation.as_ref().map(|rows| bits(&some(rows)?, options.binarise, options.seed, FAR + 1));
         let base_rate = BaseRate::fit(job.rows.rows());
-        let independent = of_columns(&base_rate, &train);
+        let independent = Summary::of(&base_rate.log_likelihoods(train.rows())?).mean;
         let tracker = match &job.resumed {
             Some(checkpoint) => {
                 checkpoint.tracker.as_ref().map(|state| Tracker::from_state(job.shape, state)).transpose()?
@@ -205,7 +204,8 @@ impl Watch {
         let train = energy(&self.train)?;
         let validation = self.validation.as_ref().map(energy).transpose()?;
         // No log-likelihood lies above 0: then nothing is known of it.
-        let tracker = there.filter(|tracker| -train < tracker.log_z());
+        let is_density = !kept.shape().visible().is_discrete();
+        let tracker = there.filter(|tracker| is_density || -train < tracker.log_z());
         let log_z = tracker.as_ref().map(Tracker::log_z);
         let likelihood = |energy: f64| log_z.map(|log_z| -energy - log_z);
         Ok(Figures {
@@ -254,16 +254,6 @@ pub fn in_words(figures: &Figures) -> Option<String> {
         None => format!("log-likelihood at most {train:.2}, "),
         Some(validation) => format!("log-likelihood at most {train:.2}, of other rows {validation:.2}, "),
     })
-}
-
-/// The mean log-likelihood of rows of bits whose columns are independent, with these log-odds.
-fn of_columns(base_rate: &BaseRate, rows: &Dataset) -> f64 {
-    let rows = rows.rows();
-    let nothing: f64 = base_rate.bias().iter().map(|&a| f64::from(softplus(a))).sum();
-    let on = |r: usize| -> f64 {
-        base_rate.bias().iter().enumerate().filter(|(i, _)| rows.bit(r, *i)).map(|(_, &a)| f64::from(a)).sum()
-    };
-    (0..rows.len()).map(on).sum::<f64>() / rows.len() as f64 - nothing
 }
 
 /// |W' - W|/|W'|.
