@@ -13,6 +13,7 @@ use crate::{
     rows::{Rows, Values},
     shape::{Layer, Shape},
     uniforms::Uniforms,
+    units::Room,
     verbs::{Activations, ChainState, Sampling, unpack},
 };
 
@@ -174,7 +175,7 @@ impl Sampling for Cpu {
         let units = chains.shape.n_visible();
         gather(&chains.visible_pre, units, &mut out.pre_activation);
         out.mean.copy_from_slice(&out.pre_activation);
-        visible::means(self.isa, chains.shape.visible(), &mut out.mean, &mut Vec::new());
+        visible::means(self.isa, chains.shape.visible(), &mut out.mean, &mut Room::default());
         match chains.visible_rows() {
             Some(_) => out.sample.copy_from_slice(&chains.numbers),
             None => unpack(&chains.visible, units, &mut out.sample),

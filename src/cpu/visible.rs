@@ -10,7 +10,7 @@ use crate::{
     lanes::dispatch,
     shape::{Layer, Shape},
     uniforms::Jump,
-    units::{Law, Segments, VisibleRow, by_law},
+    units::{Law, Room, Segments, VisibleRow, by_law},
 };
 
 /// The visible layers of a group, row-major: what is drawn and what from.
@@ -24,7 +24,7 @@ pub(crate) struct VisibleLayer {
     pub numbers: Vec<f32>,
     bias: Vec<f32>,
     reference: Vec<f32>,
-    room: Vec<f32>,
+    room: Room,
 }
 
 impl Tempered<'_> {
@@ -112,7 +112,7 @@ dispatch! {
     /// Draws all rows, a segment after the other.
     fn draw(
         |l| segments: Segments, precisions: [&[f32]; 2], betas: &[f32], states: &[u64], means: bool, pre: &mut [f32],
-        words: &mut [u64], numbers: &mut [f32], room: &mut Vec<f32>,
+        words: &mut [u64], numbers: &mut [f32], room: &mut Room,
     ) {
         let all = segments.units();
         for (segment, units) in segments.iter() {
@@ -134,7 +134,7 @@ dispatch! {
     }
 
     /// Pre-activations become means.
-    pub(super) fn means(|l| segments: Segments, pre: &mut [f32], room: &mut Vec<f32>) {
+    pub(super) fn means(|l| segments: Segments, pre: &mut [f32], room: &mut Room) {
         for row in pre.chunks_exact_mut(segments.units()) {
             for (segment, units) in segments.iter() {
                 by_law!(segment, |law| law.means(l, &mut row[units], room));

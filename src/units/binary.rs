@@ -3,7 +3,7 @@
 //! A unit with pre-activation a is on with the probability σ(a), and its two states together weigh 1 + e^a: the mean is
 //! [`sigmoid`](crate::elementary::sigmoid), the log-normaliser [`softplus`].
 
-use super::{Law, VisibleRow, clipped, load, store, vectors};
+use super::{Law, Room, VisibleRow, clipped, load, store, vectors};
 use crate::{
     elementary::{mean_of_odds_lanes, odds_off_lanes, sigmoid_lanes, softplus},
     lanes::{LANES, Lanes, Wide},
@@ -34,7 +34,7 @@ pub(crate) struct Binary;
 
 impl Law for Binary {
     #[inline(always)]
-    fn draw<L: Wide>(self, l: L, row: &mut VisibleRow<'_>, units: Range<usize>, state: u64, _: &mut Vec<f32>) {
+    fn draw<L: Wide>(self, l: L, row: &mut VisibleRow<'_>, units: Range<usize>, state: u64, _: &mut Room) {
         let mut draws = l.states(state);
         for part in vectors(units) {
             let pre = load(l, &row.pre[part.clone()]);
@@ -48,7 +48,7 @@ impl Law for Binary {
     }
 
     #[inline(always)]
-    fn means<L: Wide>(self, l: L, pre: &mut [f32], _: &mut Vec<f32>) {
+    fn means<L: Wide>(self, l: L, pre: &mut [f32], _: &mut Room) {
         for pre in pre.chunks_mut(LANES) {
             store(l, sigmoid_lanes(l, load(l, pre)), pre);
         }

@@ -7,7 +7,7 @@
 //! On the way from N(r, 1/t), a model at β = 0 without weights, the own energies are weighed by 1 - β and β. What is drawn then
 //! has the precision (1 - β)·t + β·s and the mean ((1 - β)·t·r + β·s·a)/precision.
 
-use super::{Law, VisibleRow, load, store, vectors};
+use super::{Law, Room, VisibleRow, load, store, vectors};
 use crate::{
     elementary::normal_lanes,
     lanes::{Lanes, Wide},
@@ -68,7 +68,7 @@ impl Law for Gaussian {
     }
 
     #[inline(always)]
-    fn draw<L: Wide>(self, l: L, row: &mut VisibleRow<'_>, units: Range<usize>, state: u64, _: &mut Vec<f32>) {
+    fn draw<L: Wide>(self, l: L, row: &mut VisibleRow<'_>, units: Range<usize>, state: u64, _: &mut Room) {
         let mut draws = l.states(state);
         let beta = l.splat(row.beta);
         for part in vectors(units) {
@@ -84,7 +84,7 @@ impl Law for Gaussian {
     }
 
     #[inline(always)]
-    fn means<L: Wide>(self, _: L, _: &mut [f32], _: &mut Vec<f32>) {}
+    fn means<L: Wide>(self, _: L, _: &mut [f32], _: &mut Room) {}
 
     fn log_normaliser(self, pre: &[f64], bias: &[f32], precision: &[f64]) -> f64 {
         let unit = |((&a, &b), &s): ((&f64, &f32), &f64)| {

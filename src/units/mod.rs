@@ -71,6 +71,13 @@ impl VisibleRow<'_> {
     }
 }
 
+/// What a draw needs besides.
+#[derive(Default)]
+pub(crate) struct Room {
+    weights: Vec<f32>,
+    through: Vec<f64>,
+}
+
 /// What a law is to the floors above.
 pub(crate) trait Law: Copy {
     /// Sums over the hidden units become a, at inverse temperature β on the way from a model that has only the reference biases
@@ -88,10 +95,10 @@ pub(crate) trait Law: Copy {
     }
 
     /// Draws the states of `units` of a row with the numbers from the generator's `state` on, that of the first unit.
-    fn draw<L: Wide>(self, l: L, row: &mut VisibleRow<'_>, units: Range<usize>, state: u64, room: &mut Vec<f32>);
+    fn draw<L: Wide>(self, l: L, row: &mut VisibleRow<'_>, units: Range<usize>, state: u64, room: &mut Room);
 
     /// a becomes the mean of each unit.
-    fn means<L: Wide>(self, l: L, pre: &mut [f32], room: &mut Vec<f32>);
+    fn means<L: Wide>(self, l: L, pre: &mut [f32], room: &mut Room);
 
     /// log Σ_v e^-E(v) of units with these a, less what h adds: the log-normaliser in nats. `bias` and `precision` are the
     /// units'.

@@ -12,7 +12,7 @@
 //! never comes. One number a site and S exponentials; the alternative, the greatest a_s - ln(-ln u_s), would need S numbers and
 //! 2S logarithms.
 
-use super::{Law, VisibleRow, clipped};
+use super::{Law, Room, VisibleRow, clipped};
 use crate::{
     elementary::{exp, exp_lanes, ln},
     lanes::{LANES, Wide},
@@ -74,18 +74,21 @@ fn log_sum(a: &[f64]) -> f64 {
 
 impl Law for Potts {
     #[inline(always)]
-    fn draw<L: Wide>(self, l: L, row: &mut VisibleRow<'_>, units: Range<usize>, state: u64, room: &mut Vec<f32>) {
-        self.weigh(l, &row.pre[units.clone()], room);
+    fn draw<L: Wide>(self, l: L, row: &mut VisibleRow<'_>, units: Range<usize>, state: u64, room: &mut Room) {
+        let Room { weights, through } = room;
+        self.weigh(l, &row.pre[units.clone()], weights);
+        through.resize(self.states, 0.0);
         let (mut state, over) = (state, Jump::over(self.states as u64));
-        for (first, weights) in units.clone().step_by(self.states).zip(room.chunks_exact(self.states)) {
-            let total = sum(weights);
+        for (first, weights) in units.step_by(self.states).zip(weights.chunks_exact(self.states)) {
+            let mut total = 0.0;
+            for (through, &w) in through.iter_mut().zip(weights) {
+                total += f64::from(w);
+                *through = total;
+            }
             let target = number(output(state)) * total;
             state = over.from(state);
-            let (mut through, mut chosen) = (0.0, 0);
-            for &w in &weights[..self.states - 1] {
-                through += f64::from(w);
-                chosen += usize::from(through <= target);
-            }
+            // As the sums rise, those that are not above the target come first.
+            let chosen = through[..self.states - 1].iter().filter(|&&through| through <= target).count();
             row.words[(first + chosen) / 64] |= 1 << ((first + chosen) % 64);
             if row.means {
                 Self::normalise(weights, total, &mut row.pre[first..][..self.states]);
@@ -94,9 +97,9 @@ impl Law for Potts {
     }
 
     #[inline(always)]
-    fn means<L: Wide>(self, l: L, pre: &mut [f32], room: &mut Vec<f32>) {
-        self.weigh(l, pre, room);
-        for (pre, weights) in pre.chunks_exact_mut(self.states).zip(room.chunks_exact(self.states)) {
+    fn means<L: Wide>(self, l: L, pre: &mut [f32], room: &mut Room) {
+        self.weigh(l, pre, &mut room.weights);
+        for (pre, weights) in pre.chunks_exact_mut(self.states).zip(room.weights.chunks_exact(self.states)) {
             Self::normalise(weights, sum(weights), pre);
         }
     }
