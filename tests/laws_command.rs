@@ -251,7 +251,7 @@ fn rows_that_laws_do_not_allow() {
         ),
         ("--data constant.npy --visible gaussian:2", "constant.npy", "--scale standard", "1 in all rows of column 0"),
         (
-            "--data mixed.npy --visible binary:3,potts:1x4,gaussian:2 --monitor pl",
+            "--data mixed.npy --visible binary:3,potts:1x4,gaussian:2 --image 1x3 --monitor pl",
             "pseudo-likelihood",
             "Gaussian",
             "mixed",
