@@ -2,7 +2,7 @@
 
 mod oracle;
 
-use harmonium::{Activations, Cpu, Gradient, Isa, Purpose, Rbm, Shape, Uniforms};
+use harmonium::{Activations, Cpu, Device, Gradient, Isa, Purpose, Rbm, Shape, Uniforms};
 use oracle::{
     bits,
     exact::{log_sum_exp, rows_f64, sigmoid, state},
@@ -123,22 +123,24 @@ fn the_closed_gradient_is_the_finite_difference() {
     }
 }
 
-/// Sizes for both layers, several numbers of rows, bits and grey values.
-fn each_case(run: impl Fn(&Rbm, &Laws, &[f32], usize, &str)) {
+/// Sizes for both layers, several numbers of rows, bits and grey values, both ways to make sums: tolerances hold for any order.
+fn each_case(run: impl Fn(&Device, &Rbm, &Laws, &[f32], usize, &str)) {
     for (seed, text) in LARGE.into_iter().enumerate() {
         for (nh, n, grey) in [(1, 1, false), (33, 5, true), (131, 71, false)] {
             let visible = segments(text);
             let rbm = random_laws(text, nh, 2.0 / (visible.units().max(nh) as f64).sqrt(), seed as u64);
             let v = random_states(visible, n, grey, seed as u64);
-            run(&rbm, &Laws::of(&rbm), &v, n, &format!("{text} × {nh}, {n} rows"));
+            for device in [Cpu::detect().expect("a CPU").into(), oracle::gemm()] {
+                run(&device, &rbm, &Laws::of(&rbm), &v, n, &format!("{text} × {nh}, {n} rows, {:?}", device.sums()));
+            }
         }
     }
 }
 
 #[test]
 fn conditionals_are_the_oracles() {
-    each_case(|rbm, model, v, n, what| {
-        let resident = rbm.on(Cpu::detect().expect("a CPU")).expect("resident");
+    each_case(|device, rbm, model, v, n, what| {
+        let resident = rbm.on(device).expect("resident");
         let mut out = Activations::default();
         resident.propup(law_rows(v, model.visible), &mut out).expect("propup");
         for (r, v) in rows_f64(v, model.nv).iter().enumerate() {
@@ -167,8 +169,8 @@ fn conditionals_are_the_oracles() {
 
 #[test]
 fn energies_are_the_oracles() {
-    each_case(|rbm, model, v, n, what| {
-        let resident = rbm.on(Cpu::detect().expect("a CPU")).expect("resident");
+    each_case(|device, rbm, model, v, n, what| {
+        let resident = rbm.on(device).expect("resident");
         let found = resident.free_energy(law_rows(v, model.visible)).expect("free energy");
         let exact = rows_f64(v, model.nv);
         let expected: Vec<f64> = exact.iter().map(|v| model.free_energy(v)).collect();

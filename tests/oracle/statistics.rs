@@ -147,3 +147,19 @@ pub fn assert_relative(found: f64, expected: f64, tolerance: f64) {
     let off = (found - expected).abs();
     assert!(off <= tolerance * expected.abs().max(1.0), "found {found}, expected {expected}, off by {off:e}");
 }
+
+/// Kolmogorov's test, at a false-alarm rate of 1e-6 for any number of them: whether numbers may be standard normal ones. Their
+/// greatest distance D has P(D > d) ≤ 2e^(-2nd²) (P. Massart, "The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality",
+/// 1990); the rounding of the numbers moves it by less than 1e-6.
+#[track_caller]
+pub fn assert_normal(mut z: Vec<f64>, what: &str) {
+    assert!(z.len() >= 1000, "{what}: {} numbers say nothing", z.len());
+    z.sort_by(f64::total_cmp);
+    let n = z.len() as f64;
+    let cdf = |z: f64| 0.5 * libm::erfc(-z / std::f64::consts::SQRT_2);
+    let off = |(at, &z): (usize, &f64)| (cdf(z) - at as f64 / n).max((at + 1) as f64 / n - cdf(z));
+    let distance = z.iter().enumerate().map(off).fold(0.0, f64::max);
+    let limit = (2e6f64.ln() / (2.0 * n)).sqrt() + 1e-6;
+    // Not `distance > limit`: a NaN fails.
+    assert!(distance <= limit, "{what}: distance {distance:.5} from a normal distribution, limit {limit:.5}");
+}
