@@ -65,6 +65,11 @@ pub fn random_states(visible: Segments, n: usize, grey: bool, seed: u64) -> Vec<
     out
 }
 
+/// A site of so many states in this one.
+fn one_of(s: usize, states: usize) -> Vec<f64> {
+    (0..states).map(|other| f64::from(u8::from(other == s))).collect()
+}
+
 /// Rows that are known to be right.
 pub fn law_rows(values: &[f32], visible: Segments) -> Rows<'_> {
     Rows::with_segments(Values::F32(values), visible).expect("right rows")
@@ -243,7 +248,7 @@ impl Laws {
             let choices: Vec<(Vec<f64>, f64)> = match segment {
                 Segment::Binary(_) => vec![(vec![0.0], 0.0), (vec![1.0], 0.0)],
                 Segment::Potts { states, .. } => {
-                    (0..states as usize).map(|s| (state(1 << s, states as usize), 0.0)).collect()
+                    (0..states as usize).map(|s| (one_of(s, states as usize), 0.0)).collect()
                 }
                 Segment::Gaussian(_) => {
                     let sigma = 1.0 / self.s[i].sqrt();
@@ -300,7 +305,7 @@ impl Laws {
         let (segment, units) = self.sites()[site].clone();
         let states = match segment {
             Segment::Binary(_) => vec![vec![0.0], vec![1.0]],
-            _ => (0..units.len()).map(|s| state(1 << s, units.len())).collect(),
+            _ => (0..units.len()).map(|s| one_of(s, units.len())).collect(),
         };
         let with = |part: &Vec<f64>| {
             let mut other = v.to_vec();
