@@ -231,7 +231,7 @@ impl Chains {
     /// Fails where others are of another shape or on another device.
     pub(crate) fn check_like(&self, others: &Chains) -> Result<()> {
         if self.shape != others.shape {
-            let (expected, found) = (format!("shape {}", self.shape), others.shape.to_string());
+            let (expected, found) = self.shape.told_from(others.shape);
             return Err(Error::Argument { what: "chains", expected, found });
         }
         self.device.check("chains", &others.device)

@@ -182,7 +182,8 @@ impl Resident {
     /// Fails where `what`, made for another shape or device, does not belong to this RBM.
     pub(crate) fn check_belongs(&self, what: &'static str, device: &Device, shape: Shape) -> Result<()> {
         if self.shape != shape {
-            return Err(Error::Argument { what, expected: format!("shape {}", self.shape), found: shape.to_string() });
+            let (expected, found) = self.shape.told_from(shape);
+            return Err(Error::Argument { what, expected, found });
         }
         self.device.check(what, device)
     }
@@ -222,7 +223,7 @@ impl Lent<'_> {
         let Resident { device, shape, parameters } = &self.resident;
         let expected = self.owner.view().shape();
         if *shape != expected {
-            let (expected, found) = (format!("shape {expected}"), shape.to_string());
+            let (expected, found) = expected.told_from(*shape);
             return Err(Error::Argument { what: "rbm", expected, found });
         }
         device.download(parameters, self.owner.reborrow())
