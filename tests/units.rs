@@ -9,7 +9,7 @@ use oracle::{
     generator, in_pool,
     laws::{Laws, law_rows, random_laws, random_states, segments},
     random_values, rows,
-    statistics::{assert_near, assert_relative, gamma, mean_error, pre_error},
+    statistics::{assert_near, assert_relative, law_gradient_error, mean_error, pre_error},
     symmetric,
 };
 use proptest::prelude::*;
@@ -261,36 +261,6 @@ fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// What rounding can do to Σ w ∂F: as `gradient_error` of the statistics, with x = s·v and w·x rounded once more each. Own terms
-/// of Gaussian units are `f64`; ln σ² takes a product of W and its gradient, with the errors of the latter.
-fn bounds(model: &Laws, data: &[Vec<f64>], weights: &[f64]) -> Vec<f64> {
-    let (nv, nh) = (model.nv, model.nh);
-    let mut bound = vec![1e-30; model.parameters()];
-    let relative = gamma(data.len() + 8);
-    for (v, w) in data.iter().zip(weights) {
-        let ((_, size), p, w) = (model.hidden_pre(v), model.p_hidden(v), w.abs());
-        for j in 0..nh {
-            let error = w * (mean_error(pre_error(nv + 1, size[j])) + relative * p[j]) * (1.0 + relative);
-            bound[nv * nh + nv + j] += error;
-            (0..nv).for_each(|i| bound[i * nh + j] += (model.s[i] * v[i]).abs() * error);
-        }
-        for i in 0..nv {
-            let gaussian = model.is_gaussian(i);
-            bound[nv * nh + i] += w * relative * if gaussian { model.s[i] * (v[i] - model.b(i)).abs() } else { v[i] };
-            if gaussian {
-                let product: f64 = (0..nh).map(|j| (model.s[i] * v[i] * model.w(i, j) * p[j]).abs()).sum();
-                let own = model.s[i] * (v[i] - model.b(i)).powi(2) / 2.0;
-                bound[nv * nh + nv + nh + i] += w * gamma(4) * (own + product);
-            }
-        }
-    }
-    for i in (0..nv).filter(|&i| model.is_gaussian(i)) {
-        let of_weights: f64 = (0..nh).map(|j| model.w(i, j).abs() * bound[i * nh + j]).sum();
-        bound[nv * nh + nv + nh + i] += of_weights;
-    }
-    bound
-}
-
 #[test]
 fn the_free_energy_gradient_is_its_finite_difference() {
     let laws = prop_oneof![
@@ -316,7 +286,7 @@ fn the_free_energy_gradient_is_its_finite_difference() {
         found.extend(wide(&gradient.visible_log_variance));
 
         let (model, data, weights) = (Laws::of(&rbm), rows_f64(&data, visible.units()), wide(&weights));
-        let bounds = bounds(&model, &data, &weights);
+        let bounds = law_gradient_error(&model, &data, &weights);
         let mut closed = vec![0.0; model.parameters()];
         data.iter().zip(&weights).for_each(|(v, w)| oracle::exact::add(&mut closed, *w, &model.free_energy_gradient(v)));
         assert_near(&found, &closed, &bounds, "closed form");

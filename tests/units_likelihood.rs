@@ -171,11 +171,6 @@ fn annealing_contains_the_exact_log_z() {
         }
     }
     widths.sort_by(f64::total_cmp);
-    println!(
-        "{tests}: {brackets} brackets, {single} single ones fail; {} have a median width of {}",
-        widths.len(),
-        widths[widths.len() / 2]
-    );
     assert!(brackets <= most_of(tests, 4.0 * 0.00135) && single <= most_of(2 * tests, 0.00135), "{brackets} {single}");
     assert!(widths.len() as u32 >= tests - 2 && widths[widths.len() / 2] < 0.5, "{widths:?}");
 }

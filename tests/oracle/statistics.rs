@@ -1,6 +1,6 @@
 //! Goodness of fit at a stated rate of false alarms, and bounds on rounding.
 
-use super::{exact::Exact, uniform};
+use super::{exact::Exact, laws::Laws, uniform};
 use harmonium::elementary::{SIGMOID_ULP, SOFTPLUS_ULP};
 use rand_pcg::Pcg32;
 
@@ -45,6 +45,36 @@ pub fn gradient_error(model: &Exact, data: &[Vec<f64>], weights: &[f64]) -> Vec<
             (0..nv).for_each(|i| bound[i * nh + j] += x[i] * error);
         }
         (0..nv).for_each(|i| bound[nv * nh + i] += w * relative * x[i]);
+    }
+    bound
+}
+
+/// What rounding can do to Σ w ∂F: as [`gradient_error`], with x = s·v and w·x rounded once more each. Own terms
+/// of Gaussian units are `f64`; ln σ² takes a product of W and its gradient, with the errors of the latter.
+pub fn law_gradient_error(model: &Laws, data: &[Vec<f64>], weights: &[f64]) -> Vec<f64> {
+    let (nv, nh) = (model.nv, model.nh);
+    let mut bound = vec![1e-30; model.parameters()];
+    let relative = gamma(data.len() + 8);
+    for (v, w) in data.iter().zip(weights) {
+        let ((_, size), p, w) = (model.hidden_pre(v), model.p_hidden(v), w.abs());
+        for j in 0..nh {
+            let error = w * (mean_error(pre_error(nv + 1, size[j])) + relative * p[j]) * (1.0 + relative);
+            bound[nv * nh + nv + j] += error;
+            (0..nv).for_each(|i| bound[i * nh + j] += (model.s[i] * v[i]).abs() * error);
+        }
+        for i in 0..nv {
+            let gaussian = model.is_gaussian(i);
+            bound[nv * nh + i] += w * relative * if gaussian { model.s[i] * (v[i] - model.b(i)).abs() } else { v[i] };
+            if gaussian {
+                let product: f64 = (0..nh).map(|j| (model.s[i] * v[i] * model.w(i, j) * p[j]).abs()).sum();
+                let own = model.s[i] * (v[i] - model.b(i)).powi(2) / 2.0;
+                bound[nv * nh + nv + nh + i] += w * gamma(4) * (own + product);
+            }
+        }
+    }
+    for i in (0..nv).filter(|&i| model.is_gaussian(i)) {
+        let of_weights: f64 = (0..nh).map(|j| model.w(i, j).abs() * bound[i * nh + j]).sum();
+        bound[nv * nh + nv + nh + i] += of_weights;
     }
     bound
 }
