@@ -175,6 +175,28 @@ fn annealing_contains_the_exact_log_z() {
     assert!(widths.len() as u32 >= tests - 2 && widths[widths.len() / 2] < 0.5, "{widths:?}");
 }
 
+/// Numbers far from 0, as those of data that nobody has standardised: what is certain is certain there, too. c takes back what b
+/// adds to the hidden pre-activations.
+#[test]
+fn the_interval_holds_far_from_zero() {
+    for (seed, offset) in (0..10).flat_map(|seed| [30.0, 300.0, 3000f32].map(|offset| (seed, offset))) {
+        let near = random_laws("gaussian:6", 5, 0.8, seed);
+        let model = Laws::of(&near);
+        let (weights, bias, c) = near.clone().into_parts();
+        let bias: Vec<f32> = bias.iter().map(|b| b + offset).collect();
+        let taken = |j: usize| (0..6).map(|i| model.s[i] * model.w(i, j) * f64::from(bias[i])).sum::<f64>();
+        let c = c.iter().enumerate().map(|(j, &c)| (f64::from(c) - taken(j)) as f32).collect();
+        let rbm = Rbm::from_parts(near.shape(), weights, bias, c).expect("a model");
+        let rbm = rbm.with_visible_log_variance(near.view().visible_log_variance().to_vec()).expect("variances");
+        let resident = rbm.on(Cpu::detect().expect("a CPU")).expect("resident");
+        let log_z = exact(rbm.view()).expect("log Z").estimate;
+        assert_relative(log_z, Laws::of(&rbm).log_z_of_hidden(), 1e-9);
+        let broad = BaseRate::broad(rbm.view());
+        let found = bracket(&resident, &broad, Start::Annealed, &short(seed)).expect("bracket");
+        assert!(found.refuted.is_none() && contains(&found, log_z), "offset {offset}: {log_z}, {found:?}");
+    }
+}
+
 /// Without weights a model is its base rate: every weight is the same, and log Z is n_hidden·ln 2 and the log-normalisers.
 #[test]
 fn models_without_weights_are_exact() {
