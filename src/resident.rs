@@ -88,7 +88,7 @@ impl Resident {
     /// θ ← θ - lr·gradient: with [`Trainer::gradient`](crate::Trainer::gradient)'s gradient what
     /// [`Trainer::step`](crate::Trainer::step) does. With canonical sums it is that to the bit, else up to rounding.
     ///
-    /// `lr`: finite. Costs a pass over the weights, on all threads.
+    /// `lr`: finite. ln σ² of Gaussian units stays as it is. Costs a pass over the weights, on all threads.
     ///
     /// # Errors
     /// [`Error::Length`] where the gradient does not fit the shape, [`Error::Argument`] where lr is not finite.
