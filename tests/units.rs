@@ -2,7 +2,10 @@
 
 mod oracle;
 
-use harmonium::{Activations, Cpu, Device, Gradient, Isa, Purpose, Rbm, Shape, Uniforms};
+use harmonium::{
+    Activations, Cpu, Device, Gradient, Isa, Purpose, Rbm, Shape, Uniforms,
+    log_partition::{Annealing, BaseRate, Schedule, ais},
+};
 use oracle::{
     bits,
     exact::{log_sum_exp, rows_f64, sigmoid, state},
@@ -245,6 +248,10 @@ fn all_are_the_same_bits() {
                     if visible.is_discrete() {
                         energies.extend(resident.pseudo_log_likelihood(data).expect("pseudo-likelihood"));
                     }
+                    let few =
+                        Annealing { runs: 71, schedule: Schedule::new(5).expect("steps"), ..Annealing::default() };
+                    let rate = BaseRate::fit(data);
+                    energies.push(ais(&resident, &rate, &few).expect("ais").estimate);
                     let last = resident.free_energy(data.range(n - 1..n)).expect("free energy")[0];
                     assert_eq!(last, energies[n - 1], "{text}: a row is alone");
                     (numbers, energies)

@@ -3,8 +3,9 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Algorithm, Chains, Cpu, Dataset, Gradient, Isa, Monitor, Purpose, Rbm, Resident, Settings, Shape,
-    Trainer, Uniforms,
+    Activations, Algorithm, Chains, Cpu, Dataset, Descent, Gradient, Isa, Monitor, Purpose, Rbm, Resident, Settings,
+    Shape, Trainer, Uniforms,
+    descent::Centring,
     elementary::exp,
     log_partition::{Annealing, BaseRate, Schedule, ais, exact},
 };
@@ -14,7 +15,7 @@ use oracle::{
     exact::{add, mean, rows_f64, state},
     generator, in_pool,
     laws::{Laws, law_rows, random_laws, random_states, segments},
-    statistics::{assert_distribution, assert_near, gamma, law_gradient_error},
+    statistics::{assert_distribution, assert_near, gamma, law_gradient_error, mean_error, pre_error},
     uniform,
 };
 
@@ -93,6 +94,73 @@ fn an_updates_gradient_is_the_oracles() {
             assert!(out.visible_log_variance.iter().all(|&x| x == 0.0));
             let found = oracle::flat(&out);
             assert_near(&found, &expected[..found.len()], &bounds[..found.len()], text);
+        }
+    }
+}
+
+/// The centred gradient, of x = s·v: with offsets μ and λ an update goes by
+/// G_W = -mean (x - μ)(P - λ)ᵀ of data and + of ends, g_b = -mean x·(1 - λ·(P - λ)) + … - μ·slope and g_c = -mean (P - λ)·(1 - μ·(x - μ))
+/// + …, the slope being what g_b would be of an x that is always 1. In `f32`, as the sums of so many terms in any order.
+#[test]
+fn centred_updates_are_the_oracles() {
+    const LR: f32 = 0.1;
+    for (seed, text) in LAYERS.into_iter().enumerate() {
+        for algorithm in [Algorithm::Cd, Algorithm::Pcd { n_chains: 70 }] {
+            let (nh, n) = (37, 9);
+            let rbm = random_laws(text, nh, 0.1, seed as u64);
+            let (model, visible, device) = (Laws::of(&rbm), segments(text), Cpu::detect().expect("a CPU"));
+            let nv = model.nv;
+            let data = random_states(visible, n, true, 6);
+            let descent = Descent { centring: Some(Centring::default()), ..Descent::default() };
+            let settings = Settings { descent, ..settings(algorithm) };
+            let offsets: Vec<f32> = (0..nv).map(|i| (i % 7) as f32 / 4.0 - 0.5).collect();
+            let mut stepped = rbm.on(device).expect("resident");
+            let (mut ends, mut out) = (Activations::default(), Gradient::zero(rbm.shape()));
+            let mut trainer = Trainer::new(device, rbm.shape(), settings).expect("trainer");
+            trainer.gradient(&stepped, law_rows(&data, visible), &mut out).expect("gradient");
+            trainer.chains().visible(&stepped, &mut ends).expect("ends");
+            let mut trainer = Trainer::new(device, rbm.shape(), settings).expect("trainer");
+            trainer.centre_at(&offsets).expect("offsets");
+            trainer.step(&mut stepped, law_rows(&data, visible), LR).expect("step");
+
+            // Small offsets count as 0, negative ones too.
+            let mu: Vec<f64> = offsets.iter().map(|&x| if x < 0.001 { 0.0 } else { f64::from(x) }).collect();
+            let lambda = 0.5;
+            let mut expected = vec![0.0; model.theta.len()];
+            let mut bounds = vec![0.0; model.theta.len()];
+            for (rows, sign) in [(&data, -1.0), (&ends.sample, 1.0)] {
+                let rows = rows_f64(rows, nv);
+                let weight = 1.0 / rows.len() as f64;
+                for v in &rows {
+                    let x: Vec<f64> = (0..nv).map(|i| model.s[i] * v[i]).collect();
+                    let (p, (_, size)) = (model.p_hidden(v), model.hidden_pre(v));
+                    let f: f64 = 1.0 - p.iter().map(|p| lambda * (p - lambda)).sum::<f64>();
+                    let g: f64 = 1.0 - x.iter().zip(&mu).map(|(x, mu)| mu * (x - mu)).sum::<f64>();
+                    let g_size = 1.0 + x.iter().zip(&mu).map(|(x, mu)| mu * (x.abs() + mu)).sum::<f64>();
+                    // P is off by this, and so are all things linear in it.
+                    let off: Vec<f64> = size.iter().map(|&size| mean_error(pre_error(nv + 1, size))).collect();
+                    let sum_off = off.iter().sum::<f64>() * lambda;
+                    let relative = gamma(rows.len() + nv + nh + 20);
+                    let f_size = 1.0 + nh as f64 * lambda;
+                    for i in 0..nv {
+                        let x_size = x[i].abs() + mu[i];
+                        for j in 0..nh {
+                            expected[i * nh + j] += sign * weight * (x[i] - mu[i]) * (p[j] - lambda);
+                            bounds[i * nh + j] += weight * x_size * (off[j] + relative);
+                        }
+                        expected[nv * nh + i] += sign * weight * (x[i] - mu[i]) * f;
+                        bounds[nv * nh + i] += weight * x_size * (sum_off + relative * f_size);
+                    }
+                    for j in 0..nh {
+                        expected[nv * nh + nv + j] += sign * weight * (p[j] - lambda) * g;
+                        bounds[nv * nh + nv + j] += weight * (off[j] * g.abs() + relative * g_size);
+                    }
+                }
+            }
+            let (lr, found) = (f64::from(LR), Laws::of(&stepped.to_rbm().expect("parameters")).theta);
+            let expected: Vec<f64> = model.theta.iter().zip(expected).map(|(theta, g)| theta - lr * g).collect();
+            let bounds: Vec<f64> = bounds.iter().zip(&expected).map(|(b, x)| lr * b + gamma(2) * x.abs()).collect();
+            assert_near(&found, &expected, &bounds, &format!("{text}, {algorithm:?}"));
         }
     }
 }
