@@ -117,12 +117,19 @@ impl Chains {
     ///
     /// # Errors
     /// [`Error::Argument`] where there is no chain or too many, [`Error::Length`] where the bits do not fit the number of chains,
-    /// [`Error::Value`] where an inverse temperature is not finite.
+    /// [`Error::Value`] where an inverse temperature is not finite, or not above 0 where there are Gaussian units: at 0 they have
+    /// no distribution.
     pub fn from_state(device: impl Into<Device>, shape: Shape, state: &ChainState) -> Result<Self> {
         let len = state.betas.len();
         check_number("n_chains", 1, shape, len)?;
         check_packed("chains", &state.hidden, len, shape, Layer::Hidden)?;
         check("betas", &state.betas, len)?;
+        if !shape.visible().is_discrete()
+            && let Some(index) = state.betas.iter().position(|&beta| beta <= 0.0)
+        {
+            let (expected, found) = ("a number above 0, as there are Gaussian units", state.betas[index]);
+            return Err(Error::Value { what: "betas", index, expected, found });
+        }
         let device = device.into();
         let state = device.chains(shape, state)?;
         Ok(Self { device, shape, swept: false, state })
@@ -231,7 +238,7 @@ impl Chains {
     /// Fails where others are of another shape or on another device.
     pub(crate) fn check_like(&self, others: &Chains) -> Result<()> {
         if self.shape != others.shape {
-            let (expected, found) = (format!("shape {}", self.shape), others.shape.to_string());
+            let (expected, found) = self.shape.told_from(others.shape);
             return Err(Error::Argument { what: "chains", expected, found });
         }
         self.device.check("chains", &others.device)

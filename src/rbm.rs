@@ -332,8 +332,7 @@ fn check_log_variance(shape: Shape, values: &[f32]) -> Result<()> {
         if !is_gaussian && found != 0.0 {
             return Err(Error::Value { what, index, expected: "0, as the unit is not Gaussian", found });
         }
-        // NaN too.
-        if !(found.abs() <= MAX_LOG_VARIANCE) {
+        if found.is_nan() || found.abs() > MAX_LOG_VARIANCE {
             return Err(Error::Value { what, index, expected: "a number within [-40, 40]", found });
         }
     }

@@ -89,7 +89,7 @@ impl Resident {
     /// θ ← θ - lr·gradient: with [`Trainer::gradient`](crate::Trainer::gradient)'s gradient what
     /// [`Trainer::step`](crate::Trainer::step) does. With canonical sums it is that to the bit, else up to rounding.
     ///
-    /// `lr`: finite. Costs a pass over the weights, on all threads.
+    /// `lr`: finite. ln σ² of Gaussian units stays as it is. Costs a pass over the weights, on all threads.
     ///
     /// # Errors
     /// [`Error::Length`] where the gradient does not fit the shape, [`Error::Argument`] where lr is not finite.
@@ -202,7 +202,8 @@ impl Resident {
     /// Fails where `what`, made for another shape or device, does not belong to this RBM.
     pub(crate) fn check_belongs(&self, what: &'static str, device: &Device, shape: Shape) -> Result<()> {
         if self.shape != shape {
-            return Err(Error::Argument { what, expected: format!("shape {}", self.shape), found: shape.to_string() });
+            let (expected, found) = self.shape.told_from(shape);
+            return Err(Error::Argument { what, expected, found });
         }
         self.device.check(what, device)
     }
@@ -242,7 +243,7 @@ impl Lent<'_> {
         let Resident { device, shape, parameters } = &self.resident;
         let expected = self.owner.view().shape();
         if *shape != expected {
-            let (expected, found) = (format!("shape {expected}"), shape.to_string());
+            let (expected, found) = expected.told_from(*shape);
             return Err(Error::Argument { what: "rbm", expected, found });
         }
         device.download(parameters, self.owner.reborrow())

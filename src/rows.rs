@@ -55,7 +55,7 @@ impl<'a> Rows<'a> {
                 found: if units == 0 { "none".into() } else { units.to_string() },
             });
         }
-        if found % units != 0 {
+        if !found.is_multiple_of(units) {
             return Err(Error::Length { what: "rows", expected: found.div_ceil(units) * units, found });
         }
         if let Values::F32(x) = values {
@@ -84,7 +84,7 @@ impl<'a> Rows<'a> {
     /// allow.
     pub fn with_segments(values: Values<'a>, segments: Segments) -> Result<Self> {
         let (found, units) = (values.len(), segments.units());
-        if found % units != 0 {
+        if !found.is_multiple_of(units) {
             return Err(Error::Length { what: "rows", expected: found.div_ceil(units) * units, found });
         }
         let rows = Self::of(values, segments);

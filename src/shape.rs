@@ -71,6 +71,15 @@ impl Shape {
         }
     }
 
+    /// This shape and another one for a message that tells them apart: with their laws where they have the same sizes.
+    pub(crate) fn told_from(self, found: Shape) -> (String, String) {
+        if self.to_string() != found.to_string() {
+            return (format!("shape {self}"), found.to_string());
+        }
+        let with_laws = |shape: Shape| format!("{shape} with visible units {}", shape.visible);
+        (format!("shape {}", with_laws(self)), with_laws(found))
+    }
+
     /// The number of visible units.
     pub fn n_visible(self) -> usize {
         self.n_visible

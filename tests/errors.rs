@@ -25,6 +25,7 @@ fn every_kind_of_error_is_produced() {
         error(Dataset::from_u8(vec![0; 7], 2)),
         error(Shape::new(0, 5)),
         error(Dataset::from_f32(vec![f32::NAN], 1)),
+        error(Dataset::of_numbers(vec![1.0, 1.0], "potts:1x2".parse().expect("segments"))),
         error(log_partition::exact(Rbm::new(shape(40, 40), 1).view())),
         error(model::load(Path::new("no/such"))),
         error(model::from_bytes(b"", "x")),

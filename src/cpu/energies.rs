@@ -105,6 +105,7 @@ fn flat(tiled: &[Row], units: usize) -> Vec<f32> {
 /// -s·(v - b)²/2 + Σ_j W_ij·s·v·P_j. All in `f64`, rows and hidden units ascending.
 fn own_gradients(parameters: &CpuParameters, rows: Rows<'_>, weights: &[f32], out: &mut Gradient) {
     let shape = parameters.shape;
+    out.visible_log_variance.fill(0.0);
     for i in shape.visible().iter().filter(|(segment, _)| segment.is_number()).flat_map(|(_, units)| units) {
         let b = f64::from(parameters.visible_bias[i / TILE].units()[i % TILE]);
         let (mut sum, mut squares) = (0.0, 0.0);

@@ -110,10 +110,20 @@ impl Visited {
             let model = rbm.to_rbm()?;
             let (bias, visible_bias) = (model.view().hidden_bias(), model.view().visible_bias());
             let precision: Vec<f64> = model.view().precision().into_iter().map(f64::from).collect();
+            // s·(a² - b²)/2 of a Gaussian unit is far more exact a number than an `f32` a would leave it where b is large.
+            let is_discrete = rbm.shape().visible().is_discrete();
+            let wide = |h: &[f32], i: usize| {
+                let weights = &model.view().weights()[i * n_hidden..][..n_hidden];
+                let on = h.iter().zip(weights).map(|(&h, &w)| f64::from(h) * f64::from(w));
+                f64::from(visible_bias[i]) + on.sum::<f64>()
+            };
             let each = rows.chunks_exact(n_hidden).zip(visible.pre_activation.chunks_exact(n_visible));
             let minus_free_energy = each.map(|(h, pre)| {
                 let on: f64 = h.iter().zip(bias).map(|(&h, &c)| f64::from(h) * f64::from(c)).sum();
-                let pre: Vec<f64> = pre.iter().map(|&pre| f64::from(pre)).collect();
+                let pre: Vec<f64> = match is_discrete {
+                    true => pre.iter().map(|&pre| f64::from(pre)).collect(),
+                    false => (0..n_visible).map(|i| wide(h, i)).collect(),
+                };
                 on + rbm.shape().visible().log_normaliser(&pre, visible_bias, &precision)
             });
             consider(&mut minus_free_energy.into_iter(), n_visible);

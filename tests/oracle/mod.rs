@@ -1,6 +1,7 @@
 //! What the tests judge the library by, and what they share.
 //!
 //! - [`exact`]: the mathematics, in `f64`, by plain loops and by enumeration;
+//! - [`laws`]: the same of visible layers of several laws, and their contract;
 //! - [`canonical`]: the numerics contract, in `f32`, as one sequential program, which the library must equal to the bit;
 //! - [`statistics`]: goodness of fit and rounding bounds;
 //! - [`places`]: where data, the command and room to write are;
@@ -17,6 +18,7 @@ pub mod errors;
 pub mod exact;
 #[cfg(feature = "cuda")]
 pub mod faults;
+pub mod laws;
 pub mod places;
 #[cfg(feature = "cli")]
 pub mod program;

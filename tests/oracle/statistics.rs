@@ -1,6 +1,6 @@
 //! Goodness of fit at a stated rate of false alarms, and bounds on rounding.
 
-use super::{exact::Exact, uniform};
+use super::{exact::Exact, laws::Laws, uniform};
 use harmonium::elementary::{SIGMOID_ULP, SOFTPLUS_ULP};
 use rand_pcg::Pcg32;
 
@@ -45,6 +45,36 @@ pub fn gradient_error(model: &Exact, data: &[Vec<f64>], weights: &[f64]) -> Vec<
             (0..nv).for_each(|i| bound[i * nh + j] += x[i] * error);
         }
         (0..nv).for_each(|i| bound[nv * nh + i] += w * relative * x[i]);
+    }
+    bound
+}
+
+/// What rounding can do to Σ w ∂F: as [`gradient_error`], with x = s·v and w·x rounded once more each. Own terms
+/// of Gaussian units are `f64`; ln σ² takes a product of W and its gradient, with the errors of the latter.
+pub fn law_gradient_error(model: &Laws, data: &[Vec<f64>], weights: &[f64]) -> Vec<f64> {
+    let (nv, nh) = (model.nv, model.nh);
+    let mut bound = vec![1e-30; model.parameters()];
+    let relative = gamma(data.len() + 8);
+    for (v, w) in data.iter().zip(weights) {
+        let ((_, size), p, w) = (model.hidden_pre(v), model.p_hidden(v), w.abs());
+        for j in 0..nh {
+            let error = w * (mean_error(pre_error(nv + 1, size[j])) + relative * p[j]) * (1.0 + relative);
+            bound[nv * nh + nv + j] += error;
+            (0..nv).for_each(|i| bound[i * nh + j] += (model.s[i] * v[i]).abs() * error);
+        }
+        for i in 0..nv {
+            let gaussian = model.is_gaussian(i);
+            bound[nv * nh + i] += w * relative * if gaussian { model.s[i] * (v[i] - model.b(i)).abs() } else { v[i] };
+            if gaussian {
+                let product: f64 = (0..nh).map(|j| (model.s[i] * v[i] * model.w(i, j) * p[j]).abs()).sum();
+                let own = model.s[i] * (v[i] - model.b(i)).powi(2) / 2.0;
+                bound[nv * nh + nv + nh + i] += w * gamma(4) * (own + product);
+            }
+        }
+    }
+    for i in (0..nv).filter(|&i| model.is_gaussian(i)) {
+        let of_weights: f64 = (0..nh).map(|j| model.w(i, j).abs() * bound[i * nh + j]).sum();
+        bound[nv * nh + nv + nh + i] += of_weights;
     }
     bound
 }
@@ -146,4 +176,20 @@ pub fn assert_near(found: &[f64], expected: &[f64], bounds: &[f64], what: &str) 
 pub fn assert_relative(found: f64, expected: f64, tolerance: f64) {
     let off = (found - expected).abs();
     assert!(off <= tolerance * expected.abs().max(1.0), "found {found}, expected {expected}, off by {off:e}");
+}
+
+/// Kolmogorov's test, at a false-alarm rate of 1e-6 for any number of them: whether numbers may be standard normal ones. Their
+/// greatest distance D has P(D > d) ≤ 2e^(-2nd²) (P. Massart, "The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality",
+/// 1990); the rounding of the numbers moves it by less than 1e-6.
+#[track_caller]
+pub fn assert_normal(mut z: Vec<f64>, what: &str) {
+    assert!(z.len() >= 1000, "{what}: {} numbers say nothing", z.len());
+    z.sort_by(f64::total_cmp);
+    let n = z.len() as f64;
+    let cdf = |z: f64| 0.5 * libm::erfc(-z / std::f64::consts::SQRT_2);
+    let off = |(at, &z): (usize, &f64)| (cdf(z) - at as f64 / n).max((at + 1) as f64 / n - cdf(z));
+    let distance = z.iter().enumerate().map(off).fold(0.0, f64::max);
+    let limit = (2e6f64.ln() / (2.0 * n)).sqrt() + 1e-6;
+    // Not `distance > limit`: a NaN fails.
+    assert!(distance <= limit, "{what}: distance {distance:.5} from a normal distribution, limit {limit:.5}");
 }
