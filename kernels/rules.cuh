@@ -8,7 +8,7 @@ __device__ inline float slide(float x, float to, float rate) {
 
 /// What a visible unit with this offset counts from.
 __device__ inline float centre_of(float offset) {
-    return offset < 0.001f ? 0.0f : offset;
+    return (-offset < offset ? offset : -offset) < 0.001f ? 0.0f : offset;
 }
 
 /// The gradient of weights with a visible unit that counts from centre.

@@ -12,10 +12,11 @@
 //! | `average_weights`, `average_visible_bias`, `average_hidden_bias` | as in a model file | F32: the mean of the last parameters |
 //! | `smooth_weights`, `smooth_visible_bias`, `smooth_hidden_bias` | as in a model file | F32: the model that a running log Z follows |
 //! | `tracker_visible` | `[particles, ⌈n_visible/64⌉]` | U64: the particles of a running log Z, as bits; with Gaussian units as numbers, `[particles, ⌈n_visible/2⌉]` |
+//! | `average_visible_log_variance`, `smooth_visible_log_variance` | `[n_visible]` | F32: with Gaussian units |
 //! | `visible_log_variance`, `visible_mean`, `visible_deviation` | as in a model file | F32 |
 //! | `tracker_log_weights`, `tracker_free_energies` | `[particles]` | F64 |
 //!
-//! The last seven lines are there where the run has such things.
+//! The last eight lines are there where the run has such things.
 //!
 //! The metadata has the entry `harmonium`, and `visible` as a model file has it: `checkpoint sha256:`, 64 hexadecimal digits, a space, and a JSON object with
 //! all the rest. It comes first in the header, so that the digits stand at one place in every file. They are SHA-256 of the

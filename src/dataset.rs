@@ -61,7 +61,7 @@ impl Dataset {
             let (expected, found) = (format!("{} values a row", segments.units()), self.units.to_string());
             return Err(Error::Argument { what: "rows", expected, found });
         }
-        segments.check(self.rows())?;
+        self.rows().check(segments)?;
         Ok(Self { segments, ..self })
     }
 

@@ -334,6 +334,7 @@ verbs! {
         parameters: Parameters = &mut Parameters, batch: On = On<'_>, chains: States = &States, work: Work = &mut Work,
         rule: Rule = &mut Rule; pace: Pace
     ) -> ();
+    learn_variance(parameters: Parameters = &mut Parameters; gradient: &[f32], lr: f32) -> ();
     rule_state(rule: Rule = &Rule; shape: Shape) -> RuleState;
     approach(parameters: Parameters = &mut Parameters, to: Parameters = &Parameters; share: f32) -> ();
     apply(parameters: Parameters = &mut Parameters; gradient: &Gradient, lr: f32) -> ();

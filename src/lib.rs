@@ -112,7 +112,7 @@ pub use lanes::isa::Isa;
 pub use likelihood::{LogLikelihood, log_likelihood};
 pub use log_partition::LogPartition;
 pub use monitor::Monitor;
-pub use rbm::{Gradient, MAX_LOG_VARIANCE, Rbm, RbmMut, RbmRef};
+pub use rbm::{Gradient, Rbm, RbmMut, RbmRef};
 pub use resident::{Lent, Resident};
 pub use rows::{Rows, Values};
 pub use scale::Scale;
@@ -120,7 +120,7 @@ pub use shape::{Layer, Shape};
 pub use summary::Summary;
 pub use train::{Algorithm, Average, Report, Settings, Trainer, TrainerState};
 pub use uniforms::{Purpose, Uniforms};
-pub use units::{Segment, Segments};
+pub use units::{MAX_LOG_VARIANCE, Segment, Segments};
 pub use verbs::{Activations, BatchMeans, ChainState, Sums};
 
 /// The README's program is compiled and run with the tests.

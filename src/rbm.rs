@@ -11,6 +11,7 @@ use crate::{
     rows::Rows,
     shape::Shape,
     uniforms::{Purpose, Uniforms},
+    units::MAX_LOG_VARIANCE,
 };
 use rand_core::Rng;
 use std::f64::consts::TAU;
@@ -122,7 +123,7 @@ impl Rbm {
 
     /// The same with these ln σ_i² of Gaussian units, which are 0 without it.
     ///
-    /// `values`: n_visible numbers within ±[`MAX_LOG_VARIANCE`], 0 for units of other laws.
+    /// `values`: n_visible numbers within ±[`MAX_LOG_VARIANCE`](crate::MAX_LOG_VARIANCE), 0 for units of other laws.
     ///
     /// # Errors
     /// [`Error::Length`] where there is no Gaussian unit or another number of values, [`Error::Value`] where one is wrong.
@@ -186,7 +187,7 @@ impl<'a> RbmRef<'a> {
 
     /// The same with these ln σ_i² of Gaussian units, which are 0 without it.
     ///
-    /// `values`: n_visible numbers within ±[`MAX_LOG_VARIANCE`], 0 for units of other laws.
+    /// `values`: n_visible numbers within ±[`MAX_LOG_VARIANCE`](crate::MAX_LOG_VARIANCE), 0 for units of other laws.
     ///
     /// # Errors
     /// [`Error::Length`] where there is no Gaussian unit or another number of values, [`Error::Value`] where one is wrong.
@@ -258,7 +259,7 @@ impl<'a> RbmMut<'a> {
 
     /// The same with these ln σ_i² of Gaussian units, which are 0 without it.
     ///
-    /// `values`: n_visible numbers within ±[`MAX_LOG_VARIANCE`], 0 for units of other laws.
+    /// `values`: n_visible numbers within ±[`MAX_LOG_VARIANCE`](crate::MAX_LOG_VARIANCE), 0 for units of other laws.
     ///
     /// # Errors
     /// [`Error::Length`] where there is no Gaussian unit or another number of values, [`Error::Value`] where one is wrong.
@@ -314,9 +315,6 @@ impl Gradient {
         }
     }
 }
-
-/// ln σ² lies within ± this: precisions stay far from the ends of `f32`.
-pub const MAX_LOG_VARIANCE: f32 = 40.0;
 
 fn check_log_variance(shape: Shape, values: &[f32]) -> Result<()> {
     let what = "visible_log_variance";

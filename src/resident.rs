@@ -131,7 +131,7 @@ impl Resident {
         let segments = self.shape.segments(layer);
         match batch.0 {
             _ if batch.segments() == segments => Ok(()),
-            On::Cpu(rows) => segments.check(rows),
+            On::Cpu(rows) => rows.check(segments),
             #[cfg(feature = "cuda")]
             On::Cuda(_) => Err(Error::Argument {
                 what: "batch",

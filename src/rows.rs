@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Result},
-    units::Segments,
+    units::{Law, Segments, by_law},
 };
 use std::ops::Range;
 
@@ -88,8 +88,23 @@ impl<'a> Rows<'a> {
             return Err(Error::Length { what: "rows", expected: found.div_ceil(units) * units, found });
         }
         let rows = Self::of(values, segments);
-        segments.check(rows)?;
+        rows.check(segments)?;
         Ok(rows)
+    }
+
+    /// Fails where a value is none that the law of its unit allows.
+    pub(crate) fn check(&self, segments: Segments) -> Result<()> {
+        let mut row = vec![0.0; self.units];
+        for r in 0..self.len() {
+            row.iter_mut().enumerate().for_each(|(i, x)| *x = self.value(r, i));
+            for (segment, units) in segments.iter() {
+                if let Some((unit, expected)) = by_law!(segment, |law| law.wrong(&row[units.clone()])) {
+                    let column = units.start + unit;
+                    return Err(Error::Law { row: r, column, law: segment.law(), expected, found: row[column] });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Rows that are known to be right.

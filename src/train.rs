@@ -47,6 +47,12 @@ pub struct Settings {
     pub seed: u64,
     /// What updates make of the gradient.
     pub descent: Descent,
+    /// The learning rate of ln σ² of Gaussian units, as a part of that of the other parameters, at least 0; 0 leaves it as it is.
+    ///
+    /// The gradient of ln σ_i² is s·⟨(v - b)², (v⁻ - b)²⟩/2 - Σ_j W_ij·G_ij with G the gradient of W (K. Cho, A. Ilin, T. Raiko,
+    /// "Improved learning of Gaussian-Bernoulli restricted Boltzmann machines", 2011, section 3.2); no rule of descent changes it.
+    /// Costs one more pass over the weights.
+    pub variance: f32,
 }
 
 impl Default for Settings {
@@ -58,6 +64,7 @@ impl Default for Settings {
             monitor: Monitor::PseudoLikelihood,
             seed: 123,
             descent: Descent::default(),
+            variance: 0.0,
         }
     }
 }
@@ -108,6 +115,17 @@ pub struct Trainer {
     reported: u64,
     /// What the rules of descent keep; `None` where updates are plain.
     rule: Option<Rule>,
+    /// Room for a gradient, where ln σ² is learnt.
+    room: Option<Gradient>,
+}
+
+/// It must be a rate.
+fn check_variance(rate: f32) -> Result<()> {
+    if rate.is_finite() && rate >= 0.0 {
+        return Ok(());
+    }
+    let expected = "a finite number of at least 0".into();
+    Err(Error::Argument { what: "variance", expected, found: rate.to_string() })
 }
 
 impl Trainer {
@@ -120,6 +138,7 @@ impl Trainer {
         check_k(settings.k)?;
         settings.monitor.check(shape)?;
         settings.descent.check()?;
+        check_variance(settings.variance)?;
         let n_chains = match settings.algorithm {
             Algorithm::Cd => 1,
             Algorithm::Pcd { n_chains } => n_chains,
@@ -129,7 +148,7 @@ impl Trainer {
         let work = device.work(shape)?;
         let state = (!settings.descent.is_plain()).then(|| RuleState::new(shape, settings.descent));
         let rule = state.map(|state| device.rule(shape, &state)).transpose()?;
-        Ok(Self { shape, settings, chains, work, bit: 0, updates: 0, reported: 0, rule })
+        Ok(Self { shape, settings, chains, work, bit: 0, updates: 0, reported: 0, rule, room: None })
     }
 
     /// A trainer that continues where another one, perhaps on another device, was: to the bit where both compute the same.
@@ -158,6 +177,7 @@ impl Trainer {
             return fail("reported", expected, state.reported.to_string());
         }
         settings.descent.check()?;
+        check_variance(settings.variance)?;
         match &state.rule {
             Some(rule) if !settings.descent.is_plain() => rule.check(shape, settings.descent)?,
             None if settings.descent.is_plain() => {}
@@ -174,7 +194,7 @@ impl Trainer {
         }
         let rule = state.rule.as_ref().map(|rule| device.rule(shape, rule)).transpose()?;
         let TrainerState { bit, updates, reported, .. } = *state;
-        Ok(Self { shape, settings, chains, work, bit, updates, reported, rule })
+        Ok(Self { shape, settings, chains, work, bit, updates, reported, rule, room: None })
     }
 
     /// All that lasts but the settings. Costs a read-back where the device is not the host.
@@ -239,9 +259,22 @@ impl Trainer {
         device.reading(batch, |batch| {
             self.phases(rbm, batch)?;
             let (parameters, chains, work) = (&mut rbm.parameters, self.chains.states_mut(), &mut self.work);
+            let learns = self.settings.variance > 0.0 && !self.shape.visible().is_discrete();
+            if learns {
+                let room = self.room.get_or_insert_with(|| Gradient::zero(self.shape));
+                device.gradient(parameters, batch.0, chains, work, room)?;
+            }
             match &mut self.rule {
-                None => device.update(parameters, batch.0, chains, work, lr),
-                Some(rule) => device.descend(parameters, batch.0, chains, work, rule, self.settings.descent.pace(lr)),
+                None => device.update(parameters, batch.0, chains, work, lr)?,
+                Some(rule) => {
+                    device.descend(parameters, batch.0, chains, work, rule, self.settings.descent.pace(lr))?
+                }
+            }
+            match &self.room {
+                Some(room) if learns => {
+                    device.learn_variance(parameters, &room.visible_log_variance, lr * self.settings.variance)
+                }
+                _ => Ok(()),
             }
         })
     }

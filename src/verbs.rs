@@ -216,7 +216,7 @@ pub(crate) trait Learning: Memory {
     fn batch_means(
         &self, batch: Self::Batch<'_>, work: &mut Self::Work, shape: Shape, out: &mut BatchMeans,
     ) -> Result<()>;
-    /// The gradient, that of ln σ² being 0.
+    /// The gradient.
     fn gradient(
         &self, parameters: &Self::Parameters, batch: Self::Batch<'_>, chains: &Self::Chains, work: &mut Self::Work,
         out: &mut Gradient,
@@ -231,6 +231,8 @@ pub(crate) trait Learning: Memory {
         &self, parameters: &mut Self::Parameters, batch: Self::Batch<'_>, chains: &Self::Chains, work: &mut Self::Work,
         rule: &mut Self::Rule, pace: Pace,
     ) -> Result<()>;
+    /// ln σ² ← ln σ² - lr·gradient for Gaussian units, within its limits.
+    fn learn_variance(&self, parameters: &mut Self::Parameters, gradient: &[f32], lr: f32) -> Result<()>;
     /// θ ← θ + share·(to - θ).
     fn approach(&self, parameters: &mut Self::Parameters, to: &Self::Parameters, share: f32) -> Result<()>;
     /// θ ← θ - lr·gradient, for any gradient.

@@ -239,8 +239,8 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "rare units that count from their offsets",
-        from: "return offset < 0.001f ? 0.0f : offset;",
-        to: "return offset;",
+        from: "(-offset < offset ? offset : -offset) < 0.001f ? 0.0f : offset;",
+        to: "offset;",
         found: "not the CPU's",
     },
     Fault {

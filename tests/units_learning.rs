@@ -90,12 +90,54 @@ fn an_updates_gradient_is_the_oracles() {
                 }
                 add(&mut bounds, 1.0, &law_gradient_error(&model, &rows, &vec![weight; rows.len()]));
             }
-            // ln σ² stays as it is.
-            assert!(out.visible_log_variance.iter().all(|&x| x == 0.0));
-            let found = oracle::flat(&out);
+            let mut found = oracle::flat(&out);
+            if !visible.is_discrete() {
+                found.extend(out.visible_log_variance.iter().map(|&x| f64::from(x)));
+            }
             assert_near(&found, &expected[..found.len()], &bounds[..found.len()], text);
         }
     }
+}
+
+/// A step with [`Settings::variance`] moves ln σ² against its gradient, whatever rules move the rest, and no other parameter
+/// otherwise than a step without.
+#[test]
+fn variances_are_learnt_by_their_gradient() {
+    let visible = segments("binary:3,gaussian:4");
+    for descent in
+        [Descent::default(), Descent { centring: Some(Centring::default()), momentum: 0.5, ..Descent::default() }]
+    {
+        let rbm = random_laws("binary:3,gaussian:4", 6, 0.3, 1);
+        let data = random_states(visible, 9, true, 6);
+        let rows = law_rows(&data, visible);
+        let of = |variance| Settings { descent, variance, ..settings(Algorithm::Pcd { n_chains: 11 }) };
+        let device = Cpu::detect().expect("a CPU");
+        let trainer = |variance| Trainer::new(device, rbm.shape(), of(variance)).expect("a trainer");
+        let mut gradient = Gradient::zero(rbm.shape());
+        let (mut held, mut learnt) = (rbm.on(device).expect("resident"), rbm.on(device).expect("resident"));
+        trainer(0.0).gradient(&held, rows, &mut gradient).expect("gradient");
+        trainer(0.0).step(&mut held, rows, 0.1).expect("step");
+        trainer(0.25).step(&mut learnt, rows, 0.1).expect("step");
+        let (held, learnt) = (held.to_rbm().expect("parameters"), learnt.to_rbm().expect("parameters"));
+        let (old, new) = (held.view(), learnt.view());
+        assert_eq!(old.visible_log_variance(), rbm.view().visible_log_variance());
+        for (one, other) in [
+            (old.weights(), new.weights()),
+            (old.visible_bias(), new.visible_bias()),
+            (old.hidden_bias(), new.hidden_bias()),
+        ] {
+            assert_bits(one, other, "another parameter");
+        }
+        let step = |(&log, &g): (&f32, &f32)| (-0.1f32 * 0.25).mul_add(g, log);
+        let expected: Vec<f32> =
+            old.visible_log_variance().iter().zip(&gradient.visible_log_variance).map(step).collect();
+        assert_bits(new.visible_log_variance(), &expected, "ln σ²");
+        assert!(expected[3..].iter().zip(&old.visible_log_variance()[3..]).all(|(new, old)| new != old));
+    }
+    let wrong = Settings { variance: f32::NAN, ..Settings::default() };
+    let problem =
+        Trainer::new(Cpu::detect().expect("a CPU"), Shape::new(2, 2).expect("a shape"), wrong).expect_err("NaN");
+    assert!(problem.to_string().starts_with("variance: expected"), "{problem}");
 }
 
 /// The centred gradient, of x = s·v: with offsets μ and λ an update goes by
@@ -123,8 +165,8 @@ fn centred_updates_are_the_oracles() {
             trainer.centre_at(&offsets).expect("offsets");
             trainer.step(&mut stepped, law_rows(&data, visible), LR).expect("step");
 
-            // Small offsets count as 0, negative ones too.
-            let mu: Vec<f64> = offsets.iter().map(|&x| if x < 0.001 { 0.0 } else { f64::from(x) }).collect();
+            // Small offsets count as 0.
+            let mu: Vec<f64> = offsets.iter().map(|&x| if x.abs() < 0.001 { 0.0 } else { f64::from(x) }).collect();
             let lambda = 0.5;
             let mut expected = vec![0.0; model.theta.len()];
             let mut bounds = vec![0.0; model.theta.len()];
@@ -136,14 +178,14 @@ fn centred_updates_are_the_oracles() {
                     let (p, (_, size)) = (model.p_hidden(v), model.hidden_pre(v));
                     let f: f64 = 1.0 - p.iter().map(|p| lambda * (p - lambda)).sum::<f64>();
                     let g: f64 = 1.0 - x.iter().zip(&mu).map(|(x, mu)| mu * (x - mu)).sum::<f64>();
-                    let g_size = 1.0 + x.iter().zip(&mu).map(|(x, mu)| mu * (x.abs() + mu)).sum::<f64>();
+                    let g_size = 1.0 + x.iter().zip(&mu).map(|(x, mu)| mu.abs() * (x.abs() + mu.abs())).sum::<f64>();
                     // P is off by this, and so are all things linear in it.
                     let off: Vec<f64> = size.iter().map(|&size| mean_error(pre_error(nv + 1, size))).collect();
                     let sum_off = off.iter().sum::<f64>() * lambda;
                     let relative = gamma(rows.len() + nv + nh + 20);
                     let f_size = 1.0 + nh as f64 * lambda;
                     for i in 0..nv {
-                        let x_size = x[i].abs() + mu[i];
+                        let x_size = x[i].abs() + mu[i].abs();
                         for j in 0..nh {
                             expected[i * nh + j] += sign * weight * (x[i] - mu[i]) * (p[j] - lambda);
                             bounds[i * nh + j] += weight * x_size * (off[j] + relative);
@@ -208,17 +250,22 @@ fn two_modes_are_learnt() {
     let best = mean(&rows_f64(&values, 1), |v| density(v[0]));
     let data = Dataset::of_numbers(values.clone(), visible).expect("rows");
     let device = Cpu::detect().expect("a CPU");
-    for by_chains in [false, true] {
+    for (by_chains, variance) in [(false, 0.0), (true, 0.0), (true, 0.5)] {
         let start = Rbm::from_parts(
             Shape::with_visible(visible, 2).expect("a shape"),
             vec![0.3, -0.2],
             vec![0.2],
             vec![-0.1, 0.1],
         );
-        let start = start.and_then(|rbm| rbm.with_visible_log_variance(vec![0.25f32.ln()])).expect("a model");
+        let start = start
+            .and_then(|rbm| {
+                rbm.with_visible_log_variance(vec![if variance > 0.0 { 0.4f32.ln() } else { 0.25f32.ln() }])
+            })
+            .expect("a model");
         let mut rbm = start.on(device).expect("resident");
         let algorithm = Algorithm::Pcd { n_chains: 500 };
-        let mut trainer = Trainer::new(device, rbm.shape(), settings(algorithm)).expect("trainer");
+        let settings = Settings { variance, ..settings(algorithm) };
+        let mut trainer = Trainer::new(device, rbm.shape(), settings).expect("trainer");
         let mut gradient = Gradient::zero(rbm.shape());
         for update in 0..600 {
             let lr = 0.2 / (1.0 + update as f32 / 300.0);
@@ -311,7 +358,7 @@ fn beginnings_are_what_explains_the_rows() {
 
 /// An update of given numbers leaves σ alone.
 #[test]
-fn variances_are_not_learnt() {
+fn an_update_of_given_numbers_leaves_variances() {
     let rbm = random_laws("gaussian:3", 2, 1.0, 1);
     let mut resident = rbm.on(Cpu::detect().expect("a CPU")).expect("resident");
     let mut gradient = Gradient::zero(rbm.shape());

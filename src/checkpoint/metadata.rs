@@ -86,6 +86,8 @@ pub(super) struct Metadata {
     uniforms_position: u64,
     uniforms_seed: u64,
     updates: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    variance: Option<Exact>,
     version: String,
     watched: Exact,
 }
@@ -164,6 +166,9 @@ pub(super) fn more_tensors(checkpoint: &Checkpoint) -> Vec<Tensor> {
         tensors.push(Tensor::new(names[0], vec![nv, nh], view.weights()));
         tensors.push(Tensor::new(names[1], vec![nv], view.visible_bias()));
         tensors.push(Tensor::new(names[2], vec![nh], view.hidden_bias()));
+        if !view.visible_log_variance().is_empty() {
+            tensors.push(Tensor::new(names[3], vec![nv], view.visible_log_variance()));
+        }
     }
     if let Some(tracker) = &checkpoint.tracker {
         let particles = tracker.log_weights.len();
@@ -203,21 +208,22 @@ fn rule_state(file: &Tensors<'_>, shape: Shape, descent: Descent) -> Result<Rule
 }
 
 /// The names of the tensors of models beside the one that is trained.
-const AVERAGE: [&str; 3] = ["average_weights", "average_visible_bias", "average_hidden_bias"];
-const SMOOTH: [&str; 3] = ["smooth_weights", "smooth_visible_bias", "smooth_hidden_bias"];
+const AVERAGE: [&str; 4] =
+    ["average_weights", "average_visible_bias", "average_hidden_bias", "average_visible_log_variance"];
+const SMOOTH: [&str; 4] =
+    ["smooth_weights", "smooth_visible_bias", "smooth_hidden_bias", "smooth_visible_log_variance"];
 
 /// Such a model.
-fn other_model(file: &Tensors<'_>, rbm: &Rbm, names: [&str; 3]) -> Result<Rbm> {
+fn other_model(file: &Tensors<'_>, rbm: &Rbm, names: [&str; 4]) -> Result<Rbm> {
     let shape = rbm.shape();
     let (nv, nh) = (shape.n_visible(), shape.n_hidden());
     let weights = numbers(file, names[0], [nv, nh])?;
     let visible_bias = numbers(file, names[1], [nv])?;
     let hidden_bias = numbers(file, names[2], [nh])?;
     let other = Rbm::from_parts(shape, weights, visible_bias, hidden_bias)?;
-    // σ does not move.
     match rbm.view().visible_log_variance() {
         [] => Ok(other),
-        same => other.with_visible_log_variance(same.to_vec()),
+        _ => other.with_visible_log_variance(numbers(file, names[3], [nv])?),
     }
 }
 
@@ -272,6 +278,7 @@ impl Metadata {
             uniforms_position,
             uniforms_seed,
             updates: trainer.updates,
+            variance: (settings.variance != 0.0).then(|| Exact(f64::from(settings.variance))),
             version: version.clone(),
             watched: Exact(trainer.watched),
         }
@@ -295,6 +302,7 @@ impl Metadata {
         let algorithm = algorithm.map_err(|problem| file.fail(METADATA, problem.to_string()))?;
         let uniforms = Uniforms::from_parts(self.uniforms_seed, self.uniforms_position);
         let descent = self.descent.as_ref().map_or(Descent::default(), Rules::descent);
+        let variance = self.variance.as_ref().map_or(0.0, |rate| rate.0 as f32);
         descent.check().map_err(|problem| file.fail(METADATA, problem.to_string()))?;
         let rule = (!descent.is_plain()).then(|| rule_state(file, rbm.shape(), descent)).transpose()?;
         let average = self.averaged.map(|taken| Ok((other_model(file, &rbm, AVERAGE)?, taken))).transpose()?;
@@ -304,7 +312,7 @@ impl Metadata {
         Ok(Checkpoint {
             scale,
             rbm,
-            settings: Settings { algorithm, k: self.k, monitor: self.monitor, seed: self.seed, descent },
+            settings: Settings { algorithm, k: self.k, monitor: self.monitor, seed: self.seed, descent, variance },
             trainer: TrainerState {
                 chains: ChainState { hidden, betas, uniforms },
                 bit: self.bit,

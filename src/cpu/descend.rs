@@ -462,5 +462,10 @@ impl Cpu {
                 approach_part(self.isa, numbers.values, &to[numbers.first * width..], part);
             });
         }
+        if !parameters.precision.is_empty() {
+            let numbers = parameters.log_variance.iter().zip(&to.log_variance);
+            let next = numbers.map(|(&old, &to)| crate::descent::slide(One, old, to, part)).collect();
+            parameters.set_log_variance(next);
+        }
     }
 }

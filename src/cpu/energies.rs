@@ -57,7 +57,18 @@ impl Energies for Cpu {
         });
         let statistics = Statistics::of_rows(rows, &work.positive, weights, &parameters.precision);
         learn::gradient(*self, parameters.shape, statistics, &mut work.panels, out);
-        own_gradients(parameters, rows, weights, out);
+        out.visible_log_variance.fill(0.0);
+        let about = |i: usize, b: f64| squares_about(rows, i, b, |r| weights[r]);
+        own_gradients(
+            parameters,
+            |i, b| about(i, b).1,
+            out,
+            |i, out| {
+                // That of b is -s·Σ w·(v - b).
+                let b = f64::from(parameters.visible_bias[i / TILE].units()[i % TILE]);
+                out.visible_bias[i] = -(f64::from(parameters.precision[i]) * about(i, b).0) as f32;
+            },
+        );
         Ok(())
     }
 
@@ -101,28 +112,36 @@ fn flat(tiled: &[Row], units: usize) -> Vec<f32> {
     numbers
 }
 
-/// What Gaussian units' own energies add to Σ_r weight_r ∂F(v_r)/∂θ, whose W is there: b has -s·(v - b), and ln σ² has
-/// -s·(v - b)²/2 + Σ_j W_ij·s·v·P_j. All in `f64`, rows and hidden units ascending.
-fn own_gradients(parameters: &CpuParameters, rows: Rows<'_>, weights: &[f32], out: &mut Gradient) {
+/// What Gaussian units' own energies add to a gradient whose W is there. That of ln σ² is -s·Σ w·(v - b)²/2 - Σ_j W_ij·G_ij, G being
+/// the gradient of W: Σ_j W_ij·s·v·P_j for each row. `squares` gives Σ w·(v - b)² of a unit with this b, `take` gets the unit and
+/// the gradient, for what else there is to do. All in `f64`, rows and hidden units ascending.
+pub(super) fn own_gradients(
+    parameters: &CpuParameters, squares: impl Fn(usize, f64) -> f64, out: &mut Gradient,
+    mut take: impl FnMut(usize, &mut Gradient),
+) {
     let shape = parameters.shape;
-    out.visible_log_variance.fill(0.0);
     for i in shape.visible().iter().filter(|(segment, _)| segment.is_number()).flat_map(|(_, units)| units) {
         let b = f64::from(parameters.visible_bias[i / TILE].units()[i % TILE]);
-        let (mut sum, mut squares) = (0.0, 0.0);
-        for (r, &weight) in weights.iter().enumerate() {
-            let d = f64::from(rows.value(r, i)) - b;
-            sum += f64::from(weight) * d;
-            squares += f64::from(weight) * (d * d);
-        }
-        let s = f64::from(parameters.precision[i]);
         let mut product = 0.0;
         for (j, &gradient) in out.weights[i * shape.n_hidden()..][..shape.n_hidden()].iter().enumerate() {
             let weight = parameters.weights[parameters.row(i, j / TILE)].units()[j % TILE];
             product += f64::from(weight) * f64::from(gradient);
         }
-        out.visible_bias[i] = -(s * sum) as f32;
-        out.visible_log_variance[i] = (-0.5 * (s * squares) - product) as f32;
+        let s = f64::from(parameters.precision[i]);
+        out.visible_log_variance[i] = (-0.5 * (s * squares(i, b)) - product) as f32;
+        take(i, out);
     }
+}
+
+/// Σ_r w_r·(v_ri - b) and Σ_r w_r·(v_ri - b)².
+pub(super) fn squares_about(rows: Rows<'_>, i: usize, b: f64, weight: impl Fn(usize) -> f32) -> (f64, f64) {
+    let (mut sum, mut squares) = (0.0, 0.0);
+    for r in 0..rows.len() {
+        let (d, weight) = (f64::from(rows.value(r, i)) - b, f64::from(weight(r)));
+        sum += weight * d;
+        squares += weight * (d * d);
+    }
+    (sum, squares)
 }
 
 /// How well the visible pre-activations p explain each row: -Σ_i [sp(p_i) - x_i·p_i] of binary units.

@@ -9,6 +9,7 @@
 use super::{
     chains::CpuChains,
     descend::CpuRule,
+    energies::{own_gradients, squares_about},
     host::Cpu,
     inputs::Inputs,
     statistics::{CpuWork, Panels, Scales, Statistics},
@@ -25,6 +26,7 @@ use crate::{
     rbm::Gradient,
     rows::Rows,
     shape::Shape,
+    units::gaussian,
     verbs::{BatchMeans, Learning},
 };
 use std::cell::RefCell;
@@ -81,6 +83,20 @@ impl Learning for Cpu {
         let statistics = Statistics::of_update(batch, &work.positive, chains, &parameters.precision);
         gradient(*self, parameters.shape, statistics, &mut work.panels, out);
         out.visible_log_variance.fill(0.0);
+        if let Some(numbers) = chains.visible_rows() {
+            let (of_rows, of_chains) = (1.0 / batch.len() as f32, -1.0 / chains.len() as f32);
+            let squares = |i: usize, b: f64| {
+                squares_about(batch, i, b, |_| of_rows).1 + squares_about(numbers, i, b, |_| of_chains).1
+            };
+            own_gradients(parameters, squares, out, |_, _| {});
+        }
+        Ok(())
+    }
+
+    fn learn_variance(&self, parameters: &mut CpuParameters, gradient: &[f32], lr: f32) -> Result<()> {
+        let numbers = parameters.log_variance.iter().zip(gradient);
+        let next = numbers.map(|(&log, &gradient)| gaussian::stepped(log, gradient, lr)).collect();
+        parameters.set_log_variance(next);
         Ok(())
     }
 

@@ -13,6 +13,7 @@
 //! What lies beyond the last unit of a layer is 0 and stays 0.
 
 use crate::{
+    elementary::exp,
     lanes::{LANES, Vector},
     rbm::{RbmMut, RbmRef},
     shape::{Layer, Shape},
@@ -145,9 +146,9 @@ impl CpuParameters {
             precision: Vec::new(),
         };
         if !shape.visible().is_discrete() {
-            new.precision = rbm.precision();
-            new.log_variance = rbm.visible_log_variance().to_vec();
-            new.log_variance.resize(shape.n_visible(), 0.0);
+            let mut log_variance = rbm.visible_log_variance().to_vec();
+            log_variance.resize(shape.n_visible(), 0.0);
+            new.set_log_variance(log_variance);
         }
         for (i, row) in rbm.weights().chunks_exact(shape.n_hidden()).enumerate() {
             for (tile, part) in row.chunks(TILE).enumerate() {
@@ -176,6 +177,12 @@ impl CpuParameters {
         gather(&self.visible_bias, self.shape.n_visible(), visible_bias);
         gather(&self.hidden_bias, self.shape.n_hidden(), hidden_bias);
         log_variance.iter_mut().zip(&self.log_variance).for_each(|(to, from)| *to = *from);
+    }
+
+    /// ln σ² and what follows from it.
+    pub(crate) fn set_log_variance(&mut self, log_variance: Vec<f32>) {
+        self.precision = log_variance.iter().map(|&log| exp(-log)).collect();
+        self.log_variance = log_variance;
     }
 
     /// The rows of all blocks of a visible tile.

@@ -18,7 +18,7 @@
 use super::{settled, slide};
 use crate::lanes::Lanes;
 
-/// A visible unit with a smaller offset counts from 0, so that a pixel which is never on costs nothing.
+/// A visible unit whose offset is nearer to 0 counts from 0, so that a pixel which is never on costs nothing.
 pub(crate) const RARE: f32 = 0.001;
 
 /// The centred gradient.
@@ -38,7 +38,7 @@ impl Default for Centring {
 /// The offset that a visible unit counts from.
 #[inline(always)]
 pub(crate) fn centre_of<L: Lanes>(l: L, offset: L::F) -> L::F {
-    l.select(l.less(offset, l.splat(RARE)), l.splat(0.0), offset)
+    l.select(l.less(l.larger(offset, l.negate(offset)), l.splat(RARE)), l.splat(0.0), offset)
 }
 
 /// The gradient of weights with a visible unit that counts from `centre`.

@@ -40,6 +40,14 @@ pub(crate) fn state<L: Lanes>(l: L, mean: L::F, precision: L::F, z: L::F) -> L::
     l.mul_add(l.sqrt(l.div(l.splat(1.0), precision)), z, mean)
 }
 
+/// ln σ² lies within ± this: precisions stay far from the ends of `f32`.
+pub const MAX_LOG_VARIANCE: f32 = 40.0;
+
+/// ln σ² after a step against its gradient.
+pub(crate) fn stepped(log_variance: f32, gradient: f32, lr: f32) -> f32 {
+    (-lr).mul_add(gradient, log_variance).clamp(-MAX_LOG_VARIANCE, MAX_LOG_VARIANCE)
+}
+
 /// The greatest multiple of 2^-24 below ½.
 const BELOW_HALF: f32 = 0.5 - 1.0 / 16_777_216.0;
 

@@ -27,13 +27,10 @@ pub(crate) mod gaussian;
 pub(crate) mod potts;
 mod segments;
 
+pub use gaussian::MAX_LOG_VARIANCE;
 pub use segments::{Segment, Segments};
 
-use crate::{
-    error::{Error, Result},
-    lanes::{LANES, Lanes, Vector, Wide},
-    rows::Rows,
-};
+use crate::lanes::{LANES, Lanes, Vector, Wide};
 use std::ops::Range;
 
 /// β·sum + (β·bias + (1 - β)·reference): the pre-activation at inverse temperature β on the way from a model that has only the
@@ -152,21 +149,6 @@ macro_rules! by_law {
 pub(crate) use by_law;
 
 impl Segments {
-    /// Fails where a value of a row is none that its unit's law allows.
-    pub(crate) fn check(self, rows: Rows<'_>) -> Result<()> {
-        let mut row = vec![0.0; self.units()];
-        for r in 0..rows.len() {
-            row.iter_mut().enumerate().for_each(|(i, x)| *x = rows.value(r, i));
-            for (segment, units) in self.iter() {
-                if let Some((unit, expected)) = by_law!(segment, |law| law.wrong(&row[units.clone()])) {
-                    let column = units.start + unit;
-                    return Err(Error::Law { row: r, column, law: segment.law(), expected, found: row[column] });
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// The log-normaliser of the whole layer, in nats. `precision`: s of each unit.
     pub(crate) fn log_normaliser(self, pre: &[f64], bias: &[f32], precision: &[f64]) -> f64 {
         let of = |(segment, units): (Segment, Range<usize>)| {

@@ -166,6 +166,10 @@ pub struct Train {
     #[arg(long, value_name = "L1|off", default_value = "off", value_parser = text::<Share>, help_heading = "Updates")]
     #[serde(serialize_with = "unless_usual")]
     pub l1: Share,
+    /// Learn ln σ² of Gaussian units, at this part of --lr.
+    #[arg(long, value_name = "PART|off", default_value = "off", value_parser = text::<Share>, help_heading = "Updates")]
+    #[serde(serialize_with = "unless_usual")]
+    pub variance: Share,
     /// Pull the mean of every hidden unit to TARGET with strength COST.
     #[arg(
         long,
@@ -388,7 +392,8 @@ impl Train {
             l1: number(self.l1),
             sparsity: self.sparsity.0.map(|(target, cost)| Sparsity::new(target, cost)),
         };
-        Settings { algorithm: self.algorithm, k: self.k.at(0, 1), monitor, seed: self.seed, descent }
+        let (k, variance) = (self.k.at(0, 1), number(self.variance));
+        Settings { algorithm: self.algorithm, k, monitor, seed: self.seed, descent, variance }
     }
 
     /// The update from which on parameters are averaged, of so many.
