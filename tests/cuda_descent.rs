@@ -83,7 +83,7 @@ fn with_offsets(device: &Device, shape: Shape, settings: Settings) -> Trainer {
 }
 
 fn settings(algorithm: Algorithm, k: usize, descent: Descent) -> Settings {
-    Settings { algorithm, k, monitor: Monitor::None, seed: 4, descent }
+    Settings { algorithm, k, monitor: Monitor::None, seed: 4, descent, ..Settings::default() }
 }
 
 /// All numbers of a model and of a trainer's state that are `f32`, each list under its name.

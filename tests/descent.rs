@@ -133,7 +133,7 @@ fn data(rows: usize, units: usize, grey: bool, seed: u64) -> Dataset {
 }
 
 fn settings(algorithm: Algorithm, descent: Descent) -> Settings {
-    Settings { algorithm, k: 2, monitor: Monitor::None, seed: 4, descent }
+    Settings { algorithm, k: 2, monitor: Monitor::None, seed: 4, descent, ..Settings::default() }
 }
 
 fn close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
