@@ -97,7 +97,7 @@ impl Sampling for Cuda {
 
 impl Tempering for Cuda {
     fn anneal(
-        &self, parameters: &CudaParameters, chains: &mut CudaChains, reference: &[f32], betas: &[f32],
+        &self, parameters: &CudaParameters, chains: &mut CudaChains, reference: [&[f32]; 2], betas: &[f32],
         log_weights: &mut [f64],
     ) -> Result<()> {
         let Some((&last, earlier)) = betas.split_last() else { return Ok(()) };
@@ -108,7 +108,7 @@ impl Tempering for Cuda {
         if pairs == 0 {
             return Ok(());
         }
-        let (reference, schedule) = (Buffer::of(stream, reference)?, Buffer::of(stream, betas)?);
+        let (reference, schedule) = (Buffer::of(stream, reference[0])?, Buffer::of(stream, betas)?);
         let weights = Buffer::of(stream, log_weights)?;
         let up = parameters.side(Layer::Visible);
         let down = SideArgument { reference: reference.ptr(), ..parameters.side(Layer::Hidden) };

@@ -75,7 +75,7 @@ impl CudaRule {
         };
         let velocity = self.velocity.as_ref().map(|numbers| {
             let mut values = Gradient::zero(shape);
-            let Gradient { weights, visible_bias, hidden_bias } = &mut values;
+            let Gradient { weights, visible_bias, hidden_bias, .. } = &mut values;
             numbers.read(stream, shape, weights, visible_bias, hidden_bias)?;
             Ok(values)
         });

@@ -59,7 +59,7 @@ impl Energies for Cuda {
         let (stream, blas) = (self.stream(), self.blas_for_rows(rows.len()));
         let (cursor, numbers) = (Cursor::at(rows, bit.unwrap_or(0))?, rows.numbers(blas.is_some())?);
         let mut scratch = Scratch::EMPTY;
-        scratch.grow(stream, parameters.shape, rows.len(), bit.map_or(Watch::AllBits, Watch::Bit), blas.is_some())?;
+        scratch.grow(stream, parameters.shape, rows.len(), bit.map_or(Watch::AllSites, Watch::Site), blas.is_some())?;
         let given = Given::new(rows.argument(&cursor)?, &numbers);
         self.launch_pseudo_likelihood(stream, blas, parameters, given, bit.map(|_| cursor.bit()), &scratch)?;
         out.copy_from_slice(&scratch.values.read(stream)?);

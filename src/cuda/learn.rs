@@ -60,10 +60,11 @@ impl Learning for Cuda {
     }
 
     fn gradient(
-        &self, batch: Batch<'_>, chains: &CudaChains, work: &mut CudaWork, shape: Shape, out: &mut Gradient,
+        &self, parameters: &CudaParameters, batch: Batch<'_>, chains: &CudaChains, work: &mut CudaWork,
+        out: &mut Gradient,
     ) -> Result<()> {
         let statistics = work.statistics(batch, chains)?;
-        self.read_gradient(shape, statistics, work, out)
+        self.read_gradient(parameters.shape, statistics, work, out)
     }
 
     fn update(

@@ -37,7 +37,7 @@ impl Memory for Cuda {
     }
 
     fn download(&self, parameters: &CudaParameters, to: RbmMut<'_>) -> Result<()> {
-        let (weights, visible_bias, hidden_bias) = to.parts();
+        let (weights, visible_bias, hidden_bias, _) = to.parts();
         parameters.numbers.read(self.stream(), parameters.shape, weights, visible_bias, hidden_bias)
     }
 
@@ -330,10 +330,10 @@ impl Scratch {
     ) -> Result<()> {
         let (visible, hidden) = (rows * stride(shape.n_visible()), rows * stride(shape.n_hidden()));
         let (pre, means, terms) = match watch {
-            Watch::AllBits => (hidden, 2 * hidden, rows * shape.n_visible()),
+            Watch::AllSites => (hidden, 2 * hidden, rows * shape.n_visible()),
             Watch::Reconstruction => (visible, 0, 0),
-            Watch::Bit(_) if product => (hidden, 0, 0),
-            Watch::Bit(_) | Watch::Nothing => (0, 0, 0),
+            Watch::Site(_) if product => (hidden, 0, 0),
+            Watch::Site(_) | Watch::Nothing => (0, 0, 0),
         };
         self.values.grow(stream, rows)?;
         self.pre.grow(stream, pre)?;
@@ -377,7 +377,7 @@ impl CudaWork {
         }
         self.scratch.grow(cuda.stream(), shape, rows, watch, product)?;
         self.grow_numbers(cuda, shape, if product { [rows, 0] } else { [0, 0] })?;
-        self.cursor.point(batch, if let Watch::Bit(bit) = watch { bit } else { 0 })
+        self.cursor.point(batch, if let Watch::Site(bit) = watch { bit } else { 0 })
     }
 
     /// Room for the visible states of so many rows and so many chains as numbers.

@@ -77,8 +77,8 @@ impl BothPhases<'_> {
         let (numbers, states, scratch) = (&self.parameters.numbers, &self.chains.states, &work.scratch);
         let watch = match plan.watch {
             Watch::Nothing => 0,
-            Watch::Bit(_) => 1,
-            Watch::AllBits => 2,
+            Watch::Site(_) => 1,
+            Watch::AllSites => 2,
             Watch::Reconstruction => 3,
         };
         [
@@ -176,8 +176,8 @@ impl BothPhases<'_> {
     fn watch_start(&self, stream: &CudaStream) -> Result<()> {
         let Self { cuda, parameters, work, of_rows, .. } = *self;
         match self.plan.watch {
-            Watch::Bit(_) | Watch::AllBits => {
-                let bit = matches!(self.plan.watch, Watch::Bit(_)).then(|| work.cursor.bit());
+            Watch::Site(_) | Watch::AllSites => {
+                let bit = matches!(self.plan.watch, Watch::Site(_)).then(|| work.cursor.bit());
                 cuda.launch_pseudo_likelihood(stream, of_rows, parameters, self.given(), bit, &work.scratch)
             }
             Watch::Reconstruction if self.plan.persistent => {
