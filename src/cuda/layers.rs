@@ -7,6 +7,7 @@ use super::{
     launch::{Buffer, Ptr, RowsArgument, SideArgument},
     memory::CudaParameters,
     sizes::{block_a_row, block_of_rows, stride, strip, words},
+    visible::Scaled,
 };
 use crate::{
     error::Result,
@@ -84,7 +85,17 @@ impl Cuda {
         self.activate(stream, side, rows.rows, sums, to)
     }
 
-    /// The sums of a layer alone.
+    /// The sums of a layer alone, by either road.
+    pub(super) fn make_only_sums(
+        &self, stream: &CudaStream, blas: Option<&Blas>, side: SideArgument, given: Given, sums: Ptr<f32>,
+    ) -> Result<()> {
+        match blas {
+            Some(blas) => self.make_sums(stream, blas, side, given, sums),
+            None => self.make_layer(stream, None, side.to_sums(), given, Outcome { pre: sums, ..Outcome::NOTHING }),
+        }
+    }
+
+    /// The same by a product.
     pub(super) fn make_sums(
         &self, stream: &CudaStream, blas: &Blas, side: SideArgument, given: Given, sums: Ptr<f32>,
     ) -> Result<()> {
@@ -149,12 +160,30 @@ impl Conditionals for Cuda {
             bits: bits.ptr().cast(),
             ..Outcome::NOTHING
         };
-        let rows = Given::new(rows.argument(&cursor)?, &numbers);
-        self.make_layer(stream, blas, parameters.side(given), rows, to)?;
+        let (side, argument) = (parameters.side(given), rows.argument(&cursor)?);
+        let mut states = Buffer::EMPTY;
+        match parameters.laws.as_ref().filter(|_| given == Layer::Hidden) {
+            None => {
+                let (_room, argument) = match given {
+                    Layer::Visible => self.scaled(parameters, rows, argument)?,
+                    Layer::Hidden => (Scaled::EMPTY, argument),
+                };
+                self.make_layer(stream, blas, side, Given::new(argument, &numbers), to)?;
+            }
+            Some(laws) => {
+                states.grow(stream, if draws.is_some() { pre.len() } else { 0 })?;
+                let to = Outcome { states: states.ptr(), ..to };
+                self.make_only_sums(stream, blas, side, Given::new(argument, &numbers), pre.ptr())?;
+                self.activate_visible(stream, side, laws.argument(), argument.rows, pre.ptr(), to, Ptr::NULL)?;
+            }
+        }
         strip(&pre.read(stream)?, units, &mut out.pre_activation);
         strip(&means.read(stream)?, units, &mut out.mean);
         if let Some(draws) = draws {
-            unpack(&bits.read(stream)?, units, &mut out.sample);
+            match states.len() {
+                0 => unpack(&bits.read(stream)?, units, &mut out.sample),
+                _ => strip(&states.read(stream)?, units, &mut out.sample),
+            }
             draws.skip((n * units) as u64);
         }
         Ok(())

@@ -6,7 +6,7 @@ use super::{
     data::Batch,
     descend::CudaRule,
     handle::Cuda,
-    launch::{Buffer, Grid, MeansArgument, ParametersArgument, Ptr, StatisticsArgument, StepArgument},
+    launch::{Buffer, Grid, MeansArgument, ParametersArgument, Ptr, RowsArgument, StatisticsArgument, StepArgument},
     memory::{CudaChains, CudaParameters, CudaWork, Numbers},
     sizes::{block_of_weights, count, pad, thread_a_number},
 };
@@ -14,7 +14,7 @@ use crate::{
     descent::Pace,
     error::Result,
     rbm::Gradient,
-    shape::Shape,
+    shape::{Layer, Shape},
     verbs::{BatchMeans, Learning},
 };
 
@@ -25,7 +25,7 @@ impl CudaWork {
     /// The statistics of the positive phase that was run last.
     pub(super) fn positive_statistics(&self, batch: Batch<'_>) -> Result<StatisticsArgument> {
         Ok(StatisticsArgument {
-            rows: batch.argument(&self.cursor)?,
+            rows: self.scaled.argument(batch.argument(&self.cursor)?),
             row_weights: Ptr::NULL,
             positive: self.positive.ptr(),
             visible: Ptr::NULL,
@@ -33,6 +33,7 @@ impl CudaWork {
             chains: 0,
             positive_scale: 1.0 / batch.len() as f32,
             negative_scale: 0.0,
+            ends: RowsArgument::NONE,
         })
     }
 
@@ -40,6 +41,7 @@ impl CudaWork {
     pub(super) fn statistics(&self, batch: Batch<'_>, chains: &CudaChains) -> Result<StatisticsArgument> {
         Ok(StatisticsArgument {
             visible: chains.states.visible.ptr().cast(),
+            ends: if chains.shape.visible().is_binary() { RowsArgument::NONE } else { chains.rows(Layer::Visible)? },
             negative: chains.states.hidden_mean.ptr(),
             chains: count("chains", chains.len())?,
             negative_scale: 1.0 / chains.len() as f32,
@@ -51,7 +53,7 @@ impl CudaWork {
 impl Learning for Cuda {
     fn batch_means(&self, batch: Batch<'_>, work: &mut CudaWork, shape: Shape, out: &mut BatchMeans) -> Result<()> {
         // The gradient of the positive phase alone has the means' negatives as its biases.
-        let statistics = work.positive_statistics(batch)?;
+        let statistics = StatisticsArgument { rows: batch.argument(&work.cursor)?, ..work.positive_statistics(batch)? };
         let mut gradient = Gradient::zero(shape);
         self.read_gradient(shape, statistics, work, &mut gradient)?;
         let negated = |bias: Vec<f32>| bias.into_iter().map(|x| 0.0 - x).collect();
@@ -64,7 +66,9 @@ impl Learning for Cuda {
         out: &mut Gradient,
     ) -> Result<()> {
         let statistics = work.statistics(batch, chains)?;
-        self.read_gradient(parameters.shape, statistics, work, out)
+        self.read_gradient(parameters.shape, statistics, work, out)?;
+        out.visible_log_variance.fill(0.0);
+        Ok(())
     }
 
     fn update(
@@ -161,18 +165,22 @@ impl Cuda {
         self.numbers_of_rows(stream, s.rows, false, s.row_weights, rows)?;
         product(-factor * s.positive_scale, s.rows.rows, rows, s.positive, old)?;
         if s.chains > 0 {
-            self.numbers_of_bits(stream, s.visible, s.chains, to.n_visible, ends)?;
+            match s.visible.address {
+                0 => self.numbers_of_rows(stream, s.ends, false, Ptr::NULL, ends)?,
+                _ => self.numbers_of_bits(stream, s.visible, s.chains, to.n_visible, ends)?,
+            }
             product(factor * s.negative_scale, s.chains, ends, s.negative, 1.0)?;
         }
         Ok(())
     }
 
-    /// The gradient that statistics make, on the host.
+    /// The gradient that statistics make, on the host, and on the device as long as somebody wants it.
     pub(super) fn read_gradient(
         &self, shape: Shape, statistics: StatisticsArgument, work: &mut CudaWork, out: &mut Gradient,
-    ) -> Result<()> {
+    ) -> Result<Numbers> {
         let numbers = Numbers::gradient(self.stream(), shape)?;
         self.learn(shape, statistics, numbers.argument(shape), StepArgument { update: 0, lr: 0.0 }, work)?;
-        numbers.read(self.stream(), shape, &mut out.weights, &mut out.visible_bias, &mut out.hidden_bias)
+        numbers.read(self.stream(), shape, &mut out.weights, &mut out.visible_bias, &mut out.hidden_bias)?;
+        Ok(numbers)
     }
 }

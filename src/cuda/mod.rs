@@ -141,6 +141,7 @@ mod memory;
 mod opened;
 mod phases;
 mod sizes;
+mod visible;
 
 pub(crate) use data::{Batch, Data};
 pub use handle::{Cuda, Sweeps};
