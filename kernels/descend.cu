@@ -192,7 +192,11 @@ struct Descent {
 
 /// The weights, from P^ and N^. A tile a block, as in `learn`.
 extern "C" __global__ void __launch_bounds__(256) descend_weights(Statistics s, Parameters p, Rule rule, Pace pace) {
-    learn_tile(s, p, Descent{rule, pace});
+    learn_tile<false>(s, p, Descent{rule, pace});
+}
+extern "C" __global__ void __launch_bounds__(256)
+    descend_weights_from_numbers(Statistics s, Parameters p, Rule rule, Pace pace) {
+    learn_tile<true>(s, p, Descent{rule, pace});
 }
 
 /// The same but for the transposed ones, from the products of P^ and N^ with the visible units. A thread a weight.

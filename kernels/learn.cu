@@ -141,8 +141,9 @@ __device__ inline void learn_hidden_bias(const Statistics& s, const Parameters& 
     if (j + 1 < p.n_hidden) step.take(p.hidden_bias + j + 1, s, positive.y, negative.y);
 }
 
-/// A block of 32 x 8 threads a tile of 8 visible x 64 hidden units; a warp a visible unit, a lane two hidden ones.
-template <class Step>
+/// A block of 32 x 8 threads a tile of 8 visible x 64 hidden units; a warp a visible unit, a lane two hidden ones. `NUMBERS`:
+/// whether the chains' visible units are numbers and not bits.
+template <bool NUMBERS, class Step>
 __device__ inline void learn_tile(const Statistics& s, const Parameters& p, const Step& step) {
     __shared__ float tile[LEARN_HIDDEN][LEARN_VISIBLE + 1];
     u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -160,9 +161,9 @@ __device__ inline void learn_tile(const Statistics& s, const Parameters& p, cons
         float of_bias = 0.0f;
         add_rows(s.rows, s.row_weights, s.positive, p.weights_stride, i, j, positive, of_bias);
         float of_ends = 0.0f;
-        if (!s.visible) add_rows(s.ends, 0, s.negative, p.weights_stride, i, j, negative, of_ends);
+        if constexpr (NUMBERS) add_rows(s.ends, 0, s.negative, p.weights_stride, i, j, negative, of_ends);
         u32 on = 0;
-        for (u32 first = 0; s.visible && first < s.chains; first += 32) {
+        for (u32 first = 0; !NUMBERS && first < s.chains; first += 32) {
             u32 chain = first + lane;
             u32 word = chain < s.chains ? s.visible[(u64)chain * words_of(p.n_visible) + i / 32] : 0;
             u32 mask = __ballot_sync(FULL_WARP, word >> (i % 32) & 1);
@@ -191,7 +192,7 @@ __device__ inline void learn_tile(const Statistics& s, const Parameters& p, cons
         tile[2 * lane][warp] = weights.x;
         tile[2 * lane + 1][warp] = weights.y;
         if constexpr (Step::BIASES) {
-            if (first_j == 0 && lane == 0) step.take(p.visible_bias + i, s, of_bias, s.visible ? (float)on : of_ends);
+            if (first_j == 0 && lane == 0) step.take(p.visible_bias + i, s, of_bias, NUMBERS ? of_ends : (float)on);
         }
     }
     if constexpr (Step::BIASES) {
@@ -207,7 +208,12 @@ __device__ inline void learn_tile(const Statistics& s, const Parameters& p, cons
 }
 
 /// Weights and biases in one pass, by the plain step.
-extern "C" __global__ void __launch_bounds__(256) learn(Statistics s, Parameters p, Step step) { learn_tile(s, p, step); }
+extern "C" __global__ void __launch_bounds__(256) learn(Statistics s, Parameters p, Step step) {
+    learn_tile<false>(s, p, step);
+}
+extern "C" __global__ void __launch_bounds__(256) learn_from_numbers(Statistics s, Parameters p, Step step) {
+    learn_tile<true>(s, p, step);
+}
 
 /// theta <- theta - lr*gradient for n parameters.
 extern "C" __global__ void descend(float* parameters, const float* gradient, float lr, u64 n) {

@@ -96,7 +96,7 @@ impl Sampling for Cuda {
             let (laws, n) = (Laws::new(stream, chains.shape.visible())?, count("chains", chains.len())?);
             let to = Outcome { means: means.ptr(), ..Outcome::NOTHING };
             let side = SideArgument::of_pre_activations(units as u32, stride(units) as u32);
-            self.activate_visible(stream, side, laws.argument(), n, pre.ptr(), to, Ptr::NULL)?;
+            self.activate_visible(stream, side, laws.argument(), n, pre.ptr(), to)?;
             strip(&chains.states.values.read(stream)?, units, &mut out.sample);
         }
         strip(&pre.read(stream)?, units, &mut out.pre_activation);
@@ -260,9 +260,9 @@ impl Cuda {
             match laws {
                 None => self.activate(stream, down, n, visible_sums, visible)?,
                 Some(laws) => {
-                    let visible = Outcome { states: states.values.ptr(), ..visible };
                     let scaled = if laws.precision.address == 0 { Ptr::NULL } else { visible_states };
-                    self.activate_visible(stream, down, laws, n, visible_sums, visible, scaled)?;
+                    let visible = Outcome { states: states.values.ptr(), scaled, ..visible };
+                    self.activate_visible(stream, down, laws, n, visible_sums, visible)?;
                 }
             }
             self.make_only_sums(stream, blas, up, visible_rows, hidden_sums)?;

@@ -135,7 +135,11 @@ impl Cuda {
         let blocks = to.n_hidden.div_ceil(UNITS_A_BLOCK) + to.n_visible.div_ceil(UNITS_A_BLOCK);
         run.descend_biases(stream, Grid::new(blocks, UNITS_A_BLOCK), centred, to, of_rule, pace)?;
         let Some(blas) = blas else {
-            return run.descend_weights(stream, block_of_weights(&to, LEARN_TILE)?, centred, to, of_rule, pace);
+            let grid = block_of_weights(&to, LEARN_TILE)?;
+            return match centred.has_numbers() {
+                false => run.descend_weights(stream, grid, centred, to, of_rule, pace),
+                true => run.descend_weights_from_numbers(stream, grid, centred, to, of_rule, pace),
+            };
         };
         work.grow_numbers(self, shape, n)?;
         let gradient = Matrix::new(rule.products.ptr(), to.n_visible, to.n_hidden, to.weights_stride);

@@ -90,7 +90,7 @@ impl Cuda {
         let laws = parameters.laws.as_ref().map(|laws| laws.argument());
         if let (Some(_), Some(laws)) = (bit, laws) {
             self.make_layer(stream, blas, up, given, Outcome { pre, ..Outcome::NOTHING })?;
-            return self.pseudo_likelihood_by_laws(stream, up, laws, given, bias, bit, scratch);
+            return self.pseudo_likelihood_by_laws(stream, parameters, laws, given, bit, scratch);
         }
         match (bit, blas) {
             (Some(bit), None) => {
@@ -112,7 +112,7 @@ impl Cuda {
                 let grid = Grid { slices: up.given.div_ceil(BITS).min(1024), ..Grid::new(rows.rows, 16 * BITS) };
                 run.pseudo_likelihood_of_bits(stream, grid, up, rows, bias, pre, on, off, terms)?;
                 if let Some(laws) = laws {
-                    return self.pseudo_likelihood_by_laws(stream, up, laws, given, bias, None, scratch);
+                    return self.pseudo_likelihood_by_laws(stream, parameters, laws, given, None, scratch);
                 }
                 run.sum_terms(stream, Grid::new(rows.rows.div_ceil(128), 128), terms, rows.rows, up.given, values)
             }

@@ -111,6 +111,13 @@ impl<T> Clone for Ptr<T> {
 
 impl<T> Copy for Ptr<T> {}
 
+impl StatisticsArgument {
+    /// Whether the chains' visible units are numbers and not bits.
+    pub fn has_numbers(&self) -> bool {
+        self.ends.place.address != 0
+    }
+}
+
 impl RowsArgument {
     /// No rows.
     pub const NONE: Self = Self { place: Ptr::NULL, rows: 0, stride: 0, eight_bit: 0 };
@@ -389,11 +396,15 @@ kernels! {
     fn cross_entropy(rows: RowsArgument, units: u32, pre: Ptr<f32>, stride: u32, out: Ptr<f64>);
     fn elementwise(pre: Ptr<f32>, off: u32, out: Ptr<f32>, n: u64);
     fn learn(statistics: StatisticsArgument, parameters: ParametersArgument, step: StepArgument);
+    fn learn_from_numbers(statistics: StatisticsArgument, parameters: ParametersArgument, step: StepArgument);
     fn descend(parameters: Ptr<f32>, gradient: Ptr<f32>, lr: f32, n: u64);
     fn transpose(parameters: ParametersArgument);
     fn count_from_offsets(statistics: StatisticsArgument, parameters: ParametersArgument, rule: RuleArgument, pace: Pace);
     fn descend_biases(statistics: StatisticsArgument, parameters: ParametersArgument, rule: RuleArgument, pace: Pace);
     fn descend_weights(statistics: StatisticsArgument, parameters: ParametersArgument, rule: RuleArgument, pace: Pace);
+    fn descend_weights_from_numbers(
+        statistics: StatisticsArgument, parameters: ParametersArgument, rule: RuleArgument, pace: Pace,
+    );
     fn descend_by_products(gradient: Ptr<f32>, parameters: ParametersArgument, rule: RuleArgument, pace: Pace);
     fn approach(parameters: Ptr<f32>, to: Ptr<f32>, part: f32, n: u64);
     fn numbers_of_rows(rows: RowsArgument, round: u32, row_weights: Ptr<f32>, out: Ptr<f32>, stride: u32);

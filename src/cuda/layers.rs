@@ -50,8 +50,10 @@ pub(super) struct Outcome {
     pub first: u64,
     pub pre: Ptr<f32>,
     pub means: Ptr<f32>,
-    /// The samples as numbers and as bits.
+    /// The samples as numbers, as hidden layers read those of visible units (s·v, by [`Cuda::activate_visible`] alone), and as
+    /// bits.
     pub states: Ptr<f32>,
+    pub scaled: Ptr<f32>,
     pub bits: Ptr<u32>,
 }
 
@@ -64,6 +66,7 @@ impl Outcome {
         pre: Ptr::NULL,
         means: Ptr::NULL,
         states: Ptr::NULL,
+        scaled: Ptr::NULL,
         bits: Ptr::NULL,
     };
 }
@@ -135,7 +138,7 @@ impl Cuda {
     pub(super) fn activate(
         &self, stream: &CudaStream, side: SideArgument, rows: u32, sums: Ptr<f32>, to: Outcome,
     ) -> Result<()> {
-        let Outcome { betas, beta_step, generator, first, pre, means, states, bits } = to;
+        let Outcome { betas, beta_step, generator, first, pre, means, states, bits, .. } = to;
         let grid = block_of_rows(side.made, rows, ROWS_A_BLOCK)?;
         self.run()
             .activate(stream, grid, side, rows, sums, betas, beta_step, generator, first, pre, means, states, bits)
@@ -174,7 +177,7 @@ impl Conditionals for Cuda {
                 states.grow(stream, if draws.is_some() { pre.len() } else { 0 })?;
                 let to = Outcome { states: states.ptr(), ..to };
                 self.make_only_sums(stream, blas, side, Given::new(argument, &numbers), pre.ptr())?;
-                self.activate_visible(stream, side, laws.argument(), argument.rows, pre.ptr(), to, Ptr::NULL)?;
+                self.activate_visible(stream, side, laws.argument(), argument.rows, pre.ptr(), to)?;
             }
         }
         strip(&pre.read(stream)?, units, &mut out.pre_activation);

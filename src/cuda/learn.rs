@@ -111,7 +111,11 @@ impl Cuda {
     ) -> Result<()> {
         let n = [s.rows.rows, s.chains].map(|n| n as usize);
         let Some(blas) = self.blas_for_rows(n[0] + n[1]) else {
-            return self.run().learn(self.stream(), block_of_weights(&to, LEARN_TILE)?, s, to, step);
+            let grid = block_of_weights(&to, LEARN_TILE)?;
+            return match s.has_numbers() {
+                false => self.run().learn(self.stream(), grid, s, to, step),
+                true => self.run().learn_from_numbers(self.stream(), grid, s, to, step),
+            };
         };
         work.grow_numbers(self, shape, n)?;
         self.learn_by_products(blas, s, to, step, work)?;
@@ -165,9 +169,9 @@ impl Cuda {
         self.numbers_of_rows(stream, s.rows, false, s.row_weights, rows)?;
         product(-factor * s.positive_scale, s.rows.rows, rows, s.positive, old)?;
         if s.chains > 0 {
-            match s.visible.address {
-                0 => self.numbers_of_rows(stream, s.ends, false, Ptr::NULL, ends)?,
-                _ => self.numbers_of_bits(stream, s.visible, s.chains, to.n_visible, ends)?,
+            match s.has_numbers() {
+                false => self.numbers_of_bits(stream, s.visible, s.chains, to.n_visible, ends)?,
+                true => self.numbers_of_rows(stream, s.ends, false, Ptr::NULL, ends)?,
             }
             product(factor * s.negative_scale, s.chains, ends, s.negative, 1.0)?;
         }

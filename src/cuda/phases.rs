@@ -200,7 +200,7 @@ impl BothPhases<'_> {
                     None => cuda.make_layer(stream, of_rows, down, means, to)?,
                     Some(laws) => {
                         cuda.make_only_sums(stream, of_rows, down, means, pre)?;
-                        cuda.activate_visible(stream, down, laws, rows.rows, pre, to, Ptr::NULL)?;
+                        cuda.activate_visible(stream, down, laws, rows.rows, pre, to)?;
                     }
                 }
                 self.reconstruction(stream, pre)

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     error::Result,
     rbm::{Gradient, RbmRef},
-    shape::Shape,
+    shape::{Layer, Shape},
     units::{Segment, Segments},
 };
 use cudarc::driver::CudaStream;
@@ -132,12 +132,11 @@ impl Cuda {
         Ok((room, rows))
     }
 
-    /// The visible layer of so many rows, from its sums. What it makes may take their place. `scaled`: for s·v.
+    /// The visible layer of so many rows, from its sums. What it makes may take their place.
     pub(super) fn activate_visible(
         &self, stream: &CudaStream, down: SideArgument, laws: LawsArgument, rows: u32, sums: Ptr<f32>, to: Outcome,
-        scaled: Ptr<f32>,
     ) -> Result<()> {
-        let Outcome { betas, beta_step, generator, first, pre, means, states, .. } = to;
+        let Outcome { betas, beta_step, generator, first, pre, means, states, scaled, .. } = to;
         let (run, grid) = (self.run(), block_of_rows(laws.sites, rows, 1)?);
         run.visible_layer(
             stream, grid, down, laws, sums, betas, beta_step, generator, first, pre, means, states, scaled,
@@ -176,12 +175,13 @@ impl Cuda {
     /// The pseudo-likelihood of each row, of all variables or their number times that of one; `given` are rounded rows and
     /// `pre` their hidden pre-activations.
     pub(super) fn pseudo_likelihood_by_laws(
-        &self, stream: &CudaStream, up: SideArgument, laws: LawsArgument, given: Given, bias: Ptr<f32>,
+        &self, stream: &CudaStream, parameters: &CudaParameters, laws: LawsArgument, given: Given,
         site: Option<Ptr<u32>>, scratch: &Scratch,
     ) -> Result<()> {
         /// Sixteen threads each.
         const UNITS: u32 = 16;
         let (run, rows, terms) = (self.run(), given.rows, scratch.terms.ptr());
+        let (up, bias) = (parameters.side(Layer::Visible), parameters.side(Layer::Hidden).bias);
         let grid = Grid { slices: up.given.div_ceil(UNITS).min(1024), ..Grid::new(rows.rows, 16 * UNITS) };
         let (place, pre) = (site.unwrap_or(Ptr::NULL), scratch.pre.ptr());
         run.pseudo_likelihood_of_states(stream, grid, up, rows, laws, bias, place, pre, terms)?;
