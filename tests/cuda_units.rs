@@ -497,8 +497,8 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "free energies without own terms",
-        from: "out[row] = __dadd_rn(-all, out[row]);",
-        to: "",
+        from: "__dadd_rn(-all, out[row])",
+        to: "out[row]",
         found: "on the CPU",
     },
     Fault {

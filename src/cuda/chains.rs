@@ -1,6 +1,6 @@
 //! Chains on the device, canonical in three ways: a block carries one chain through all k steps; a cluster of blocks does, where
 //! chains are few; or all chains make one layer after the other by blocks that keep strips of the weights, where they are many.
-//! Or all chains make a step together by products.
+//! Or all chains make a step together: by products, or where visible units follow several laws by either kind of sums.
 
 use super::{
     blas::Blas,
@@ -223,9 +223,9 @@ impl Cuda {
         Ok(())
     }
 
-    /// k steps of all chains a layer at a time, by products or where there are several laws, in room that was made. `at` gives the inverse temperatures of the visible layer of a
-    /// step, and of the next step those of its hidden layer; `between` sees the hidden sums. The sums of a layer are made
-    /// where its pre-activations or means are kept.
+    /// k steps of all chains a layer at a time, by products or of units of several laws, in room that was made. `at` gives the
+    /// inverse temperatures of the visible layer of a step, and of the next step those of its hidden layer; `between` sees the
+    /// hidden sums. The sums of a layer are made where its pre-activations or means are kept.
     #[allow(clippy::too_many_arguments)]
     fn launch_steps(
         &self, stream: &CudaStream, blas: Option<&Blas>, [down, up]: [SideArgument; 2], laws: Option<LawsArgument>,

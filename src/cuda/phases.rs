@@ -72,7 +72,7 @@ struct BothPhases<'a> {
 
 impl BothPhases<'_> {
     /// What a graph freezes: as long as these are the same it can be repeated.
-    fn key(&self) -> [u64; 30] {
+    fn key(&self) -> [u64; 32] {
         let Self { rows, plan, work, .. } = self;
         let (numbers, states, scratch) = (&self.parameters.numbers, &self.chains.states, &work.scratch);
         let watch = match plan.watch {
@@ -103,9 +103,11 @@ impl BothPhases<'_> {
             states.numbers[0].ptr().address,
             states.numbers[1].ptr().address,
             states.values.ptr().address,
+            states.places.ptr().address,
             self.laws().map_or(0, |laws| laws.segments.address),
             self.laws().map_or(0, |laws| laws.precision.address),
             work.scaled.numbers.ptr().address,
+            work.scaled.place.ptr().address,
             work.positive.ptr().address,
             work.numbers[0].ptr().address,
             scratch.values.ptr().address,

@@ -86,7 +86,7 @@ impl Laws {
 #[derive(Debug)]
 pub(super) struct Scaled {
     pub numbers: Buffer<f32>,
-    place: Buffer<u64>,
+    pub place: Buffer<u64>,
 }
 
 impl Scaled {
