@@ -10,8 +10,9 @@ use super::{
     handle::Cuda,
     launch::{Buffer, Grid, Ptr, RuleArgument, StatisticsArgument},
     learn::LEARN_TILE,
-    memory::{CudaChains, CudaParameters, CudaWork, Numbers},
+    memory::{CudaChains, CudaParameters, Numbers},
     sizes::{block_of_weights, count, pad, sixteen_a_row, stride, strip, thread_a_number},
+    work::CudaWork,
 };
 use crate::{
     descent::{Pace, RuleState},

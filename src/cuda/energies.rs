@@ -6,8 +6,9 @@ use super::{
     handle::Cuda,
     launch::{Buffer, Grid, Ptr, StatisticsArgument},
     layers::{Given, Outcome},
-    memory::{CudaParameters, CudaWork, Scratch},
+    memory::CudaParameters,
     sizes::{block_a_row, sixteen_a_row, stride, thread_a_number},
+    work::{CudaWork, Scratch},
 };
 use crate::{
     error::Result,

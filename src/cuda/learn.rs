@@ -7,8 +7,9 @@ use super::{
     descend::CudaRule,
     handle::Cuda,
     launch::{Buffer, Grid, MeansArgument, ParametersArgument, Ptr, RowsArgument, StatisticsArgument, StepArgument},
-    memory::{CudaChains, CudaParameters, CudaWork, Numbers},
+    memory::{CudaChains, CudaParameters, Numbers},
     sizes::{block_of_weights, count, pad, thread_a_number},
+    work::CudaWork,
 };
 use crate::{
     descent::Pace,

@@ -21,10 +21,10 @@
 //! | rules of descent: splits over rows and chains, over hidden units, over visible units and weights | a kernel each: over rows and chains, over the units of both layers, over the weights |
 //!
 //! The order of the files is that of use: `failure` (what the driver says), `launch` (memory and kernels), `sizes`, `blas`,
-//! `opened` and `handle` (the device), `data` and `memory` (what lives there), `layers` (one layer from the other),
-//! `visible` (visible layers of several laws), `chains`, `learn`, `descend` (updates by rules, and what rules keep), `energies`, `phases`. Each verb is written once; the two kinds of
-//! sums part in `layers` (a kernel, or a product and a kernel), where chains move (kernels, or loops of products) and in `learn`
-//! and `descend` (a kernel, or two products).
+//! `opened` and `handle` (the device), `data`, `memory` and `work` (what lives there), `layers` (one layer from the other),
+//! `visible` (visible layers of several laws), `chains`, `learn`, `descend` (updates by rules, and what rules keep), `energies`,
+//! `phases`. Each verb is written once; the two kinds of sums part in `layers` (a kernel, or a product and a kernel), where
+//! chains move (kernels, or loops of products) and in `learn` and `descend` (a kernel, or two products).
 //!
 //! # Chains
 //!
@@ -159,6 +159,7 @@ mod opened;
 mod phases;
 mod sizes;
 mod visible;
+mod work;
 
 pub(crate) use data::{Batch, Data};
 pub use handle::{Cuda, Sweeps};

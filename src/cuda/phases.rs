@@ -7,8 +7,9 @@ use super::{
     handle::Cuda,
     launch::{Graph, Grid, LawsArgument, Ptr, RowsArgument},
     layers::{Given, Outcome},
-    memory::{Captured, CudaChains, CudaParameters, CudaWork},
+    memory::{CudaChains, CudaParameters},
     sizes::sixteen_a_row,
+    work::{Captured, CudaWork},
 };
 use crate::{
     error::Result,

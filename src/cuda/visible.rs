@@ -8,8 +8,9 @@ use super::{
     handle::Cuda,
     launch::{Buffer, Grid, LawsArgument, ParametersArgument, Ptr, RowsArgument, SideArgument},
     layers::{Given, Outcome},
-    memory::{CudaParameters, Numbers, Scratch},
+    memory::{CudaParameters, Numbers},
     sizes::{block_of_rows, count, sixteen_a_row, stride, warp_a_row},
+    work::Scratch,
 };
 use crate::{
     error::Result,
