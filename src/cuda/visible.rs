@@ -158,6 +158,7 @@ impl Cuda {
         out: &mut Gradient,
     ) -> Result<()> {
         let (stream, shape) = (self.stream(), parameters.shape);
+        out.visible_log_variance.fill(0.0);
         let Some(laws) = parameters.laws.as_ref().filter(|laws| laws.precision.len() > 0) else { return Ok(()) };
         let [of, to]: [ParametersArgument; 2] = [&parameters.numbers, gradient].map(|numbers| numbers.argument(shape));
         let log_variance = Buffer::zeros(stream, shape.n_visible())?;
