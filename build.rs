@@ -5,7 +5,7 @@
 use std::{env, fs, path::Path};
 
 /// In the order in which they use each other; `kernels/compile.py` has the same list.
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "uniforms.cuh",
     "elementary.cuh",
     "units.cuh",
@@ -19,6 +19,7 @@ const FILES: [&str; 13] = [
     "rules.cuh",
     "descend.cu",
     "gemm.cu",
+    "visible.cu",
 ];
 
 fn main() {

@@ -10,7 +10,7 @@ import pathlib
 import sys
 
 FOLDER = pathlib.Path(__file__).parent
-FILES = ["uniforms.cuh", "elementary.cuh", "units.cuh", "layers.cuh", "chains.cu", "clusters.cu", "strips.cu", "phases.cu", "energies.cu", "learn.cu", "rules.cuh", "descend.cu", "gemm.cu"]
+FILES = ["uniforms.cuh", "elementary.cuh", "units.cuh", "layers.cuh", "chains.cu", "clusters.cu", "strips.cu", "phases.cu", "energies.cu", "learn.cu", "rules.cuh", "descend.cu", "gemm.cu", "visible.cu"]
 OPTIONS = [b"--fmad=false", b"--std=c++17"]
 
 

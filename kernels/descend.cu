@@ -101,8 +101,7 @@ extern "C" __global__ void __launch_bounds__(128) count_from_offsets(Statistics 
 #pragma unroll 8
         for (u32 i = lane; i < p.n_visible; i += 16) {
             float centre = centre_of(rule.visible_offset[i]);
-            u32 word = of_data ? 0 : s.visible[row * words_of(p.n_visible) + i / 32];
-            float x = of_data ? s.rows.value(row, i) : (float)(word >> (i % 32) & 1);
+            float x = of_data ? s.rows.value(row, i) : s.end(row, i, p.n_visible);
             partial = __dadd_rn(partial, __dmul_rn((double)x, (double)centre));
             square = __dadd_rn(square, __dmul_rn((double)centre, (double)centre));
         }
@@ -147,9 +146,8 @@ __device__ inline void descend_visible(const Statistics& s, const Parameters& p,
     }
 #pragma unroll 8
     for (u32 chain = 0; chain < s.chains; chain++) {
-        u32 word = s.visible[(u64)chain * words_of(p.n_visible) + i / 32];
         float factor = rule.visible_factors[s.rows.rows + chain];
-        of_chains = __fadd_rn(of_chains, word >> (i % 32) & 1 ? factor : 0.0f);
+        of_chains = __fmaf_rn(s.end(chain, i, p.n_visible), factor, of_chains);
         all_chains = __fadd_rn(all_chains, factor);
     }
     float centre = centre_of(rule.visible_offset[i]);
@@ -194,7 +192,11 @@ struct Descent {
 
 /// The weights, from P^ and N^. A tile a block, as in `learn`.
 extern "C" __global__ void __launch_bounds__(256) descend_weights(Statistics s, Parameters p, Rule rule, Pace pace) {
-    learn_tile(s, p, Descent{rule, pace});
+    learn_tile<false>(s, p, Descent{rule, pace});
+}
+extern "C" __global__ void __launch_bounds__(256)
+    descend_weights_from_numbers(Statistics s, Parameters p, Rule rule, Pace pace) {
+    learn_tile<true>(s, p, Descent{rule, pace});
 }
 
 /// The same but for the transposed ones, from the products of P^ and N^ with the visible units. A thread a weight.

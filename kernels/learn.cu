@@ -21,6 +21,14 @@ struct Statistics {
     /// 1/B and 1/M.
     float positive_scale;
     float negative_scale;
+    /// The visible units of the chains as rows where `visible` is null.
+    Rows ends;
+
+    /// A visible unit of a chain.
+    __device__ float end(u64 chain, u32 i, u32 n_visible) const {
+        if (!visible) return ends.value(chain, i);
+        return (float)(visible[chain * words_of(n_visible) + i / 32] >> (i % 32) & 1);
+    }
 };
 
 /// Parameters, or room for a gradient in the same layout.
@@ -88,6 +96,33 @@ __device__ inline float2 pair(const float* means, u64 row, u32 stride, u32 j) {
     return *(const float2*)(means + row * stride + j);
 }
 
+/// Adds up what unit i is in each row times two neighbours of that row's means; `of_bias` gets the sum of the former. In a
+/// whole warp, each lane with its own j.
+__device__ inline void add_rows(const Rows& rows, const float* row_weights, const float* all_means, u32 stride, u32 i, u32 j,
+                                float2& sum, float& of_bias) {
+    u32 lane = threadIdx.x % 32;
+    for (u32 first = 0; first < rows.rows; first += 32) {
+        u32 row = first + lane;
+        float x = row < rows.rows ? rows.value(row, i) : 0.0f;
+        u32 mask = __ballot_sync(FULL_WARP, x != 0.0f);
+        if (row_weights && row < rows.rows) x = __fmul_rn(row_weights[row], x);
+        while (mask) {
+            int places[TERMS_AHEAD];
+            float2 means[TERMS_AHEAD];
+            next_places(mask, places);
+#pragma unroll
+            for (u32 a = 0; a < TERMS_AHEAD; a++) means[a] = pair(all_means, first + max(places[a], 0), stride, j);
+#pragma unroll
+            for (u32 a = 0; a < TERMS_AHEAD; a++) {
+                float xa = __shfl_sync(FULL_WARP, x, places[a] & 31);
+                xa = places[a] >= 0 ? xa : 0.0f;
+                sum = {__fmaf_rn(xa, means[a].x, sum.x), __fmaf_rn(xa, means[a].y, sum.y)};
+                of_bias = __fadd_rn(of_bias, xa);
+            }
+        }
+    }
+}
+
 /// What the biases of a lane's two hidden units learn.
 __device__ inline void learn_hidden_bias(const Statistics& s, const Parameters& p, const Step& step, u32 j) {
     float2 positive = {0.0f, 0.0f}, negative = {0.0f, 0.0f};
@@ -106,8 +141,9 @@ __device__ inline void learn_hidden_bias(const Statistics& s, const Parameters& 
     if (j + 1 < p.n_hidden) step.take(p.hidden_bias + j + 1, s, positive.y, negative.y);
 }
 
-/// A block of 32 x 8 threads a tile of 8 visible x 64 hidden units; a warp a visible unit, a lane two hidden ones.
-template <class Step>
+/// A block of 32 x 8 threads a tile of 8 visible x 64 hidden units; a warp a visible unit, a lane two hidden ones. `NUMBERS`:
+/// whether the chains' visible units are numbers and not bits.
+template <bool NUMBERS, class Step>
 __device__ inline void learn_tile(const Statistics& s, const Parameters& p, const Step& step) {
     __shared__ float tile[LEARN_HIDDEN][LEARN_VISIBLE + 1];
     u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -123,30 +159,11 @@ __device__ inline void learn_tile(const Statistics& s, const Parameters& p, cons
         if (step.reads() && exists) weights = *(const float2*)weight;
         float2 positive = {0.0f, 0.0f}, negative = {0.0f, 0.0f};
         float of_bias = 0.0f;
-        for (u32 first = 0; first < s.rows.rows; first += 32) {
-            u32 row = first + lane;
-            float x = row < s.rows.rows ? s.rows.value(row, i) : 0.0f;
-            u32 mask = __ballot_sync(FULL_WARP, x != 0.0f);
-            if (s.row_weights && row < s.rows.rows) x = __fmul_rn(s.row_weights[row], x);
-            while (mask) {
-                int places[TERMS_AHEAD];
-                float2 means[TERMS_AHEAD];
-                next_places(mask, places);
-#pragma unroll
-                for (u32 a = 0; a < TERMS_AHEAD; a++) {
-                    means[a] = pair(s.positive, first + max(places[a], 0), p.weights_stride, j);
-                }
-#pragma unroll
-                for (u32 a = 0; a < TERMS_AHEAD; a++) {
-                    float xa = __shfl_sync(FULL_WARP, x, places[a] & 31);
-                    xa = places[a] >= 0 ? xa : 0.0f;
-                    positive = {__fmaf_rn(xa, means[a].x, positive.x), __fmaf_rn(xa, means[a].y, positive.y)};
-                    of_bias = __fadd_rn(of_bias, xa);
-                }
-            }
-        }
+        add_rows(s.rows, s.row_weights, s.positive, p.weights_stride, i, j, positive, of_bias);
+        float of_ends = 0.0f;
+        if constexpr (NUMBERS) add_rows(s.ends, 0, s.negative, p.weights_stride, i, j, negative, of_ends);
         u32 on = 0;
-        for (u32 first = 0; first < s.chains; first += 32) {
+        for (u32 first = 0; !NUMBERS && first < s.chains; first += 32) {
             u32 chain = first + lane;
             u32 word = chain < s.chains ? s.visible[(u64)chain * words_of(p.n_visible) + i / 32] : 0;
             u32 mask = __ballot_sync(FULL_WARP, word >> (i % 32) & 1);
@@ -175,7 +192,7 @@ __device__ inline void learn_tile(const Statistics& s, const Parameters& p, cons
         tile[2 * lane][warp] = weights.x;
         tile[2 * lane + 1][warp] = weights.y;
         if constexpr (Step::BIASES) {
-            if (first_j == 0 && lane == 0) step.take(p.visible_bias + i, s, of_bias, (float)on);
+            if (first_j == 0 && lane == 0) step.take(p.visible_bias + i, s, of_bias, NUMBERS ? of_ends : (float)on);
         }
     }
     if constexpr (Step::BIASES) {
@@ -191,7 +208,12 @@ __device__ inline void learn_tile(const Statistics& s, const Parameters& p, cons
 }
 
 /// Weights and biases in one pass, by the plain step.
-extern "C" __global__ void __launch_bounds__(256) learn(Statistics s, Parameters p, Step step) { learn_tile(s, p, step); }
+extern "C" __global__ void __launch_bounds__(256) learn(Statistics s, Parameters p, Step step) {
+    learn_tile<false>(s, p, step);
+}
+extern "C" __global__ void __launch_bounds__(256) learn_from_numbers(Statistics s, Parameters p, Step step) {
+    learn_tile<true>(s, p, step);
+}
 
 /// theta <- theta - lr*gradient for n parameters.
 extern "C" __global__ void descend(float* parameters, const float* gradient, float lr, u64 n) {

@@ -1,15 +1,16 @@
 //! Chains on the device, canonical in three ways: a block carries one chain through all k steps; a cluster of blocks does, where
 //! chains are few; or all chains make one layer after the other by blocks that keep strips of the weights, where they are many.
-//! Or all chains make a step together by products.
+//! Or all chains make a step together: by products, or where visible units follow several laws by either kind of sums.
 
 use super::{
     blas::Blas,
     data::{Batch, Cursor},
     handle::{Cuda, Sweeps},
-    launch::{Buffer, Grid, Ptr, SideArgument},
+    launch::{Buffer, Grid, LawsArgument, Ptr, SideArgument},
     layers::{Given, Outcome},
     memory::{CudaChains, CudaParameters},
-    sizes::{block_a_row, count, sixteen_a_row, strip, thread_a_number, words},
+    sizes::{block_a_row, count, sixteen_a_row, stride, strip, thread_a_number, warp_a_row, words},
+    visible::Laws,
 };
 use crate::{
     error::{CudaError, Error, Result},
@@ -63,6 +64,7 @@ impl Sampling for Cuda {
         let (stream, up) = (self.stream(), parameters.side(Layer::Visible));
         let (cursor, blas) = (Cursor::at(rows, 0)?, self.blas_for_rows(rows.len()));
         let numbers = rows.numbers(blas.is_some())?;
+        let (_room, argument) = self.scaled(parameters, rows, rows.argument(&cursor)?)?;
         chains.resize(stream, rows.len())?;
         let states = chains.own(stream, false)?;
         let to = Outcome {
@@ -72,7 +74,7 @@ impl Sampling for Cuda {
             bits: states.hidden.ptr().cast(),
             ..Outcome::NOTHING
         };
-        self.make_layer(stream, blas, up, Given::new(rows.argument(&cursor)?, &numbers), to)?;
+        self.make_layer(stream, blas, up, Given::new(argument, &numbers), to)?;
         self.advance(chains, rows.len() as u64 * u64::from(up.made))
     }
 
@@ -86,18 +88,26 @@ impl Sampling for Cuda {
     fn visible(&self, chains: &CudaChains, out: &mut Activations) -> Result<()> {
         let (stream, units, pre) = (self.stream(), chains.shape.n_visible(), &chains.states.visible_pre);
         let means = Buffer::zeros(stream, pre.len())?;
-        let grid = thread_a_number("numbers", pre.len())?;
-        self.run().elementwise(stream, grid, pre.ptr(), 0, means.ptr(), pre.len() as u64)?;
+        if chains.shape.visible().is_binary() {
+            let grid = thread_a_number("numbers", pre.len())?;
+            self.run().elementwise(stream, grid, pre.ptr(), 0, means.ptr(), pre.len() as u64)?;
+            unpack(&chains.states.visible.read(stream)?, units, &mut out.sample);
+        } else {
+            let (laws, n) = (Laws::new(stream, chains.shape.visible())?, count("chains", chains.len())?);
+            let to = Outcome { means: means.ptr(), ..Outcome::NOTHING };
+            let side = SideArgument::of_pre_activations(units as u32, stride(units) as u32);
+            self.activate_visible(stream, side, laws.argument(), n, pre.ptr(), to)?;
+            strip(&chains.states.values.read(stream)?, units, &mut out.sample);
+        }
         strip(&pre.read(stream)?, units, &mut out.pre_activation);
         strip(&means.read(stream)?, units, &mut out.mean);
-        unpack(&chains.states.visible.read(stream)?, units, &mut out.sample);
         Ok(())
     }
 }
 
 impl Tempering for Cuda {
     fn anneal(
-        &self, parameters: &CudaParameters, chains: &mut CudaChains, reference: &[f32], betas: &[f32],
+        &self, parameters: &CudaParameters, chains: &mut CudaChains, reference: [&[f32]; 2], betas: &[f32],
         log_weights: &mut [f64],
     ) -> Result<()> {
         let Some((&last, earlier)) = betas.split_last() else { return Ok(()) };
@@ -108,22 +118,29 @@ impl Tempering for Cuda {
         if pairs == 0 {
             return Ok(());
         }
-        let (reference, schedule) = (Buffer::of(stream, reference)?, Buffer::of(stream, betas)?);
+        let [reference, precision] = [Buffer::of(stream, reference[0])?, Buffer::of(stream, reference[1])?];
+        let schedule = Buffer::of(stream, betas)?;
         let weights = Buffer::of(stream, log_weights)?;
         let up = parameters.side(Layer::Visible);
         let down = SideArgument { reference: reference.ptr(), ..parameters.side(Layer::Hidden) };
-        match blas {
-            None => {
+        let laws = parameters.laws.as_ref().map(|laws| laws.argument());
+        let laws = laws.map(|laws| LawsArgument { reference_precision: precision.ptr(), ..laws });
+        match (blas, laws) {
+            (None, None) => {
                 let (pairs, generator) = (count("steps", pairs)?, chains.states.generator.ptr());
                 let (grid, betas) = (chains.grid()?, schedule.ptr());
                 let run = self.run();
                 run.anneal(stream, grid, down, up, chains.argument(), generator, betas, pairs, weights.ptr())?;
             }
-            Some(blas) => {
+            _ => {
                 let at = |step| (schedule.ptr().offset(step), 0);
-                let (n, states) = (count("chains", chains.len())?, chains.states.numbers[0].ptr());
-                self.launch_steps(stream, blas, [down, up], chains, 0, pairs, at, |step, sums| {
-                    self.run().gain(stream, sixteen_a_row(n), down, up, n, states, sums, at(step).0, weights.ptr())
+                let (n, run, weights) = (count("chains", chains.len())?, self.run(), weights.ptr());
+                let (states, values) = (chains.states.numbers[0].ptr(), chains.states.values.ptr());
+                self.launch_steps(stream, blas, [down, up], laws, chains, 0, pairs, at, |step, sums| match laws {
+                    None => run.gain(stream, sixteen_a_row(n), down, up, n, states, sums, at(step).0, weights),
+                    Some(laws) => {
+                        run.gain_of_laws(stream, warp_a_row(n), down, up, laws, n, values, sums, at(step).0, weights)
+                    }
                 })?;
             }
         }
@@ -154,9 +171,10 @@ impl Cuda {
         k: usize,
     ) -> Result<()> {
         let (up, down) = (parameters.side(Layer::Visible), parameters.side(Layer::Hidden));
-        if let Some(blas) = blas {
+        let laws = parameters.laws.as_ref().map(|laws| laws.argument());
+        if blas.is_some() || laws.is_some() {
             let at = |_| (chains.states.betas.ptr(), 1);
-            return self.launch_steps(stream, blas, [down, up], chains, first, k, at, |_, _| Ok(()));
+            return self.launch_steps(stream, blas, [down, up], laws, chains, first, k, at, |_, _| Ok(()));
         }
         let (generator, argument) = (chains.states.generator.ptr(), chains.argument());
         let sweeps = self.sweeps_of(chains.len(), chains.shape);
@@ -205,17 +223,22 @@ impl Cuda {
         Ok(())
     }
 
-    /// k steps of all chains by products, in room that was made. `at` gives the inverse temperatures of the visible layer of a
-    /// step, and of the next step those of its hidden layer; `between` sees the hidden sums. The sums of a layer are made
-    /// where its pre-activations or means are kept.
+    /// k steps of all chains a layer at a time, by products or of units of several laws, in room that was made. `at` gives the
+    /// inverse temperatures of the visible layer of a step, and of the next step those of its hidden layer; `between` sees the
+    /// hidden sums. The sums of a layer are made where its pre-activations or means are kept.
     #[allow(clippy::too_many_arguments)]
     fn launch_steps(
-        &self, stream: &CudaStream, blas: &Blas, [down, up]: [SideArgument; 2], chains: &CudaChains, first: u64,
-        k: usize, at: impl Fn(usize) -> (Ptr<f32>, u32), between: impl Fn(usize, Ptr<f32>) -> Result<()>,
+        &self, stream: &CudaStream, blas: Option<&Blas>, [down, up]: [SideArgument; 2], laws: Option<LawsArgument>,
+        chains: &CudaChains, first: u64, k: usize, at: impl Fn(usize) -> (Ptr<f32>, u32),
+        between: impl Fn(usize, Ptr<f32>) -> Result<()>,
     ) -> Result<()> {
         let (states, n) = (&*chains.states, count("chains", chains.len())?);
         let (visible_sums, hidden_sums) = (states.visible_pre.ptr(), states.hidden_mean.ptr());
-        let [visible_states, hidden_states] = [0, 1].map(|layer| states.numbers[layer].ptr());
+        let hidden_states = states.numbers[1].ptr();
+        let visible_states = if states.numbers[0].len() > 0 { states.numbers[0].ptr() } else { states.values.ptr() };
+        let [visible_rows, hidden_rows] = [(Layer::Visible, visible_states), (Layer::Hidden, hidden_states)]
+            .map(|(layer, numbers)| chains.rows(layer).map(|rows| Given { rows, round: false, numbers, ready: true }));
+        let (visible_rows, hidden_rows) = (visible_rows?, hidden_rows?);
         self.numbers_of_bits(stream, states.hidden.ptr().cast(), n, up.made, hidden_states)?;
         for step in 0..k {
             let first = first + chains.drawn(step);
@@ -233,9 +256,16 @@ impl Cuda {
                 (visible.pre, visible.bits) = (visible_sums, states.visible.ptr().cast());
                 (hidden.means, hidden.bits) = (hidden_sums, states.hidden.ptr().cast());
             }
-            self.multiply(stream, blas, down, hidden_states, n, visible_sums)?;
-            self.activate(stream, down, n, visible_sums, visible)?;
-            self.multiply(stream, blas, up, visible_states, n, hidden_sums)?;
+            self.make_only_sums(stream, blas, down, hidden_rows, visible_sums)?;
+            match laws {
+                None => self.activate(stream, down, n, visible_sums, visible)?,
+                Some(laws) => {
+                    let scaled = if laws.precision.address == 0 { Ptr::NULL } else { visible_states };
+                    let visible = Outcome { states: states.values.ptr(), scaled, ..visible };
+                    self.activate_visible(stream, down, laws, n, visible_sums, visible)?;
+                }
+            }
+            self.make_only_sums(stream, blas, up, visible_rows, hidden_sums)?;
             between(step, hidden_sums)?;
             self.activate(stream, up, n, hidden_sums, hidden)?;
         }

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     error::Result,
     rows::{Rows, Values},
+    units::Segments,
 };
 use std::ops::Range;
 
@@ -17,7 +18,7 @@ pub(crate) struct Data {
     cuda: Cuda,
     values: Stored,
     rows: usize,
-    units: usize,
+    segments: Segments,
 }
 
 #[derive(Debug)]
@@ -33,7 +34,7 @@ impl Data {
             Values::U8(values) => Stored::U8(Buffer::of(cuda.stream(), values)?),
             Values::F32(values) => Stored::F32(Buffer::of(cuda.stream(), values)?),
         };
-        Ok(Self { cuda: cuda.clone(), values, rows: rows.len(), units: rows.units() })
+        Ok(Self { cuda: cuda.clone(), values, rows: rows.len(), segments: rows.segments() })
     }
 
     /// Some of the rows.
@@ -63,8 +64,13 @@ impl<'a> Batch<'a> {
         self.rows
     }
 
+    /// The laws that the values keep to.
+    pub fn segments(self) -> Segments {
+        self.data.segments
+    }
+
     pub fn units(self) -> usize {
-        self.data.units
+        self.data.segments.units()
     }
 
     pub fn device(self) -> &'a Cuda {
@@ -76,7 +82,7 @@ impl<'a> Batch<'a> {
     }
 
     fn address(self) -> u64 {
-        let first = self.first * self.data.units;
+        let first = self.first * self.units();
         match &self.data.values {
             Stored::U8(values) => values.ptr().offset(first).address,
             Stored::F32(values) => values.ptr().offset(first).address,
@@ -88,14 +94,14 @@ impl<'a> Batch<'a> {
         Ok(RowsArgument {
             place: cursor.rows(),
             rows: count("rows", self.rows)?,
-            stride: count("units", self.data.units)?,
+            stride: count("units", self.units())?,
             eight_bit: u32::from(self.eight_bit()),
         })
     }
 
     /// Room for the rows as numbers, where a product reads them.
     pub(super) fn numbers(self, product: bool) -> Result<Buffer<f32>> {
-        Buffer::zeros(self.device().stream(), if product { self.rows * stride(self.data.units) } else { 0 })
+        Buffer::zeros(self.device().stream(), if product { self.rows * stride(self.units()) } else { 0 })
     }
 }
 

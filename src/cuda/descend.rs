@@ -10,8 +10,9 @@ use super::{
     handle::Cuda,
     launch::{Buffer, Grid, Ptr, RuleArgument, StatisticsArgument},
     learn::LEARN_TILE,
-    memory::{CudaChains, CudaParameters, CudaWork, Numbers},
+    memory::{CudaChains, CudaParameters, Numbers},
     sizes::{block_of_weights, count, pad, sixteen_a_row, stride, strip, thread_a_number},
+    work::CudaWork,
 };
 use crate::{
     descent::{Pace, RuleState},
@@ -75,7 +76,7 @@ impl CudaRule {
         };
         let velocity = self.velocity.as_ref().map(|numbers| {
             let mut values = Gradient::zero(shape);
-            let Gradient { weights, visible_bias, hidden_bias } = &mut values;
+            let Gradient { weights, visible_bias, hidden_bias, .. } = &mut values;
             numbers.read(stream, shape, weights, visible_bias, hidden_bias)?;
             Ok(values)
         });
@@ -135,7 +136,11 @@ impl Cuda {
         let blocks = to.n_hidden.div_ceil(UNITS_A_BLOCK) + to.n_visible.div_ceil(UNITS_A_BLOCK);
         run.descend_biases(stream, Grid::new(blocks, UNITS_A_BLOCK), centred, to, of_rule, pace)?;
         let Some(blas) = blas else {
-            return run.descend_weights(stream, block_of_weights(&to, LEARN_TILE)?, centred, to, of_rule, pace);
+            let grid = block_of_weights(&to, LEARN_TILE)?;
+            return match centred.has_numbers() {
+                false => run.descend_weights(stream, grid, centred, to, of_rule, pace),
+                true => run.descend_weights_from_numbers(stream, grid, centred, to, of_rule, pace),
+            };
         };
         work.grow_numbers(self, shape, n)?;
         let gradient = Matrix::new(rule.products.ptr(), to.n_visible, to.n_hidden, to.weights_stride);

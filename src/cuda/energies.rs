@@ -6,8 +6,9 @@ use super::{
     handle::Cuda,
     launch::{Buffer, Grid, Ptr, StatisticsArgument},
     layers::{Given, Outcome},
-    memory::{CudaParameters, CudaWork, Scratch},
+    memory::CudaParameters,
     sizes::{block_a_row, sixteen_a_row, stride, thread_a_number},
+    work::{CudaWork, Scratch},
 };
 use crate::{
     error::Result,
@@ -22,7 +23,11 @@ impl Energies for Cuda {
         let (stream, run, n) = (self.stream(), self.run(), rows.len());
         let (up, bias) = (parameters.side(Layer::Visible), parameters.side(Layer::Hidden).bias);
         let (cursor, values) = (Cursor::at(rows, 0)?, Buffer::zeros(stream, n)?);
-        let argument = rows.argument(&cursor)?;
+        let own = rows.argument(&cursor)?;
+        let (room, argument) = self.scaled(parameters, rows, own)?;
+        let laws = parameters.laws.as_ref().filter(|_| room.numbers.len() > 0);
+        // Where not all own energies are products with the biases, the hidden units' terms come first, with biases 0.
+        let (all, bias) = (bias, if laws.is_some() { parameters.side(Layer::Hidden).to_sums().bias } else { bias });
         match self.blas_for_rows(n) {
             None => run.free_energy(stream, block_a_row(argument.rows, up.made), up, argument, bias, values.ptr())?,
             Some(blas) => {
@@ -31,6 +36,9 @@ impl Energies for Cuda {
                 let grid = sixteen_a_row(argument.rows);
                 run.free_energy_of_sums(stream, grid, up, argument, bias, sums.ptr(), values.ptr())?;
             }
+        }
+        if let Some(laws) = laws {
+            self.own_energies(stream, laws.argument(), own, all, values.ptr())?;
         }
         out.copy_from_slice(&values.read(stream)?);
         Ok(())
@@ -42,7 +50,9 @@ impl Energies for Cuda {
         let (shape, blas) = (parameters.shape, self.blas_for_rows(rows.len()));
         work.begin(shape, rows, Watch::Nothing, blas.is_some())?;
         let row_weights = Buffer::of(self.stream(), weights)?;
-        let given = Given::new(rows.argument(&work.cursor)?, &work.numbers[0]);
+        let own = rows.argument(&work.cursor)?;
+        let argument = self.scale(self.stream(), parameters, own, &work.scaled)?;
+        let given = Given::new(argument, &work.numbers[0]);
         let means = Outcome { means: work.positive.ptr(), ..Outcome::NOTHING };
         self.make_layer(self.stream(), blas, parameters.side(Layer::Visible), given, means)?;
         let statistics = StatisticsArgument {
@@ -50,7 +60,8 @@ impl Energies for Cuda {
             positive_scale: 1.0,
             ..work.positive_statistics(rows)?
         };
-        self.read_gradient(shape, statistics, work, out)
+        let gradient = self.read_gradient(shape, statistics, work, out)?;
+        self.own_gradients(parameters, own, row_weights.ptr(), &gradient, out)
     }
 
     fn pseudo_log_likelihood(
@@ -59,7 +70,7 @@ impl Energies for Cuda {
         let (stream, blas) = (self.stream(), self.blas_for_rows(rows.len()));
         let (cursor, numbers) = (Cursor::at(rows, bit.unwrap_or(0))?, rows.numbers(blas.is_some())?);
         let mut scratch = Scratch::EMPTY;
-        scratch.grow(stream, parameters.shape, rows.len(), bit.map_or(Watch::AllBits, Watch::Bit), blas.is_some())?;
+        scratch.grow(stream, parameters.shape, rows.len(), bit.map_or(Watch::AllSites, Watch::Site), blas.is_some())?;
         let given = Given::new(rows.argument(&cursor)?, &numbers);
         self.launch_pseudo_likelihood(stream, blas, parameters, given, bit.map(|_| cursor.bit()), &scratch)?;
         out.copy_from_slice(&scratch.values.read(stream)?);
@@ -77,6 +88,11 @@ impl Cuda {
         let (run, given) = (self.run(), Given { round: true, ..given });
         let (up, bias) = (parameters.side(Layer::Visible), parameters.side(Layer::Hidden).bias);
         let (rows, pre, values) = (given.rows, scratch.pre.ptr(), scratch.values.ptr());
+        let laws = parameters.laws.as_ref().map(|laws| laws.argument());
+        if let (Some(_), Some(laws)) = (bit, laws) {
+            self.make_layer(stream, blas, up, given, Outcome { pre, ..Outcome::NOTHING })?;
+            return self.pseudo_likelihood_by_laws(stream, parameters, laws, given, bit, scratch);
+        }
         match (bit, blas) {
             (Some(bit), None) => {
                 let grid = block_a_row(rows.rows, up.made);
@@ -96,6 +112,9 @@ impl Cuda {
                 run.elementwise(stream, each, pre, 1, off, n as u64)?;
                 let grid = Grid { slices: up.given.div_ceil(BITS).min(1024), ..Grid::new(rows.rows, 16 * BITS) };
                 run.pseudo_likelihood_of_bits(stream, grid, up, rows, bias, pre, on, off, terms)?;
+                if let Some(laws) = laws {
+                    return self.pseudo_likelihood_by_laws(stream, parameters, laws, given, None, scratch);
+                }
                 run.sum_terms(stream, Grid::new(rows.rows.div_ceil(128), 128), terms, rows.rows, up.given, values)
             }
         }

@@ -111,6 +111,18 @@ impl<T> Clone for Ptr<T> {
 
 impl<T> Copy for Ptr<T> {}
 
+impl StatisticsArgument {
+    /// Whether the chains' visible units are numbers and not bits.
+    pub fn has_numbers(&self) -> bool {
+        self.ends.place.address != 0
+    }
+}
+
+impl RowsArgument {
+    /// No rows.
+    pub const NONE: Self = Self { place: Ptr::NULL, rows: 0, stride: 0, eight_bit: 0 };
+}
+
 impl<T> Ptr<T> {
     /// What the kernels take for absent.
     pub const NULL: Self = Self { address: 0, of: PhantomData };
@@ -137,6 +149,19 @@ pub(super) struct SideArgument {
     pub stride: u32,
 }
 
+impl SideArgument {
+    /// No way at all, for units whose pre-activations are there.
+    pub fn of_pre_activations(made: u32, stride: u32) -> Self {
+        Self { weights: Ptr::NULL, bias: Ptr::NULL, reference: Ptr::NULL, given: 0, made, stride }
+    }
+
+    /// The same way to the sums alone: the row of zeros stands for biases.
+    pub fn to_sums(self) -> Self {
+        let zeros = self.weights.offset(self.given as usize * self.stride as usize);
+        Self { bias: zeros, reference: Ptr::NULL, ..self }
+    }
+}
+
 /// `Rows` of kernels/layers.cuh.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -145,6 +170,17 @@ pub(super) struct RowsArgument {
     pub rows: u32,
     pub stride: u32,
     pub eight_bit: u32,
+}
+
+/// `Laws` of kernels/visible.cu.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct LawsArgument {
+    pub segments: Ptr<u32>,
+    pub precision: Ptr<f32>,
+    pub reference_precision: Ptr<f32>,
+    pub count: u32,
+    pub sites: u32,
 }
 
 /// `Chains` of kernels/chains.cu.
@@ -170,6 +206,7 @@ pub(super) struct StatisticsArgument {
     pub chains: u32,
     pub positive_scale: f32,
     pub negative_scale: f32,
+    pub ends: RowsArgument,
 }
 
 /// `Parameters` of kernels/learn.cu.
@@ -237,6 +274,7 @@ macro_rules! device_types {
 device_types!(
     SideArgument,
     RowsArgument,
+    LawsArgument,
     ChainsArgument,
     StatisticsArgument,
     ParametersArgument,
@@ -358,11 +396,15 @@ kernels! {
     fn cross_entropy(rows: RowsArgument, units: u32, pre: Ptr<f32>, stride: u32, out: Ptr<f64>);
     fn elementwise(pre: Ptr<f32>, off: u32, out: Ptr<f32>, n: u64);
     fn learn(statistics: StatisticsArgument, parameters: ParametersArgument, step: StepArgument);
+    fn learn_from_numbers(statistics: StatisticsArgument, parameters: ParametersArgument, step: StepArgument);
     fn descend(parameters: Ptr<f32>, gradient: Ptr<f32>, lr: f32, n: u64);
     fn transpose(parameters: ParametersArgument);
     fn count_from_offsets(statistics: StatisticsArgument, parameters: ParametersArgument, rule: RuleArgument, pace: Pace);
     fn descend_biases(statistics: StatisticsArgument, parameters: ParametersArgument, rule: RuleArgument, pace: Pace);
     fn descend_weights(statistics: StatisticsArgument, parameters: ParametersArgument, rule: RuleArgument, pace: Pace);
+    fn descend_weights_from_numbers(
+        statistics: StatisticsArgument, parameters: ParametersArgument, rule: RuleArgument, pace: Pace,
+    );
     fn descend_by_products(gradient: Ptr<f32>, parameters: ParametersArgument, rule: RuleArgument, pace: Pace);
     fn approach(parameters: Ptr<f32>, to: Ptr<f32>, part: f32, n: u64);
     fn numbers_of_rows(rows: RowsArgument, round: u32, row_weights: Ptr<f32>, out: Ptr<f32>, stride: u32);
@@ -382,6 +424,28 @@ kernels! {
     fn layer_by_strips(
         side: SideArgument, given: Ptr<u32>, chains: u32, betas: Ptr<f32>, beta_step: u32, generator: Ptr<u64>, first: u64,
         tile: u32, at_once: u32, pre_activations: Ptr<f32>, means: Ptr<f32>, bits: Ptr<u32>,
+    );
+    fn scaled_rows(rows: RowsArgument, units: u32, precision: Ptr<f32>, out: Ptr<f32>, stride: u32);
+    fn visible_layer(
+        down: SideArgument, laws: LawsArgument, sums: Ptr<f32>, betas: Ptr<f32>, beta_step: u32, generator: Ptr<u64>,
+        first: u64, pre_activations: Ptr<f32>, means: Ptr<f32>, states: Ptr<f32>, scaled: Ptr<f32>,
+    );
+    fn reconstruction(rows: RowsArgument, laws: LawsArgument, pre: Ptr<f32>, stride: u32, out: Ptr<f64>);
+    fn gain_of_laws(
+        down: SideArgument, up: SideArgument, laws: LawsArgument, chains: u32, states: Ptr<f32>, sums: Ptr<f32>,
+        betas: Ptr<f32>, log_weights: Ptr<f64>,
+    );
+    fn own_energies(rows: RowsArgument, laws: LawsArgument, units: u32, visible_bias: Ptr<f32>, out: Ptr<f64>);
+    fn own_gradients(
+        rows: RowsArgument, laws: LawsArgument, row_weights: Ptr<f32>, parameters: ParametersArgument,
+        gradient: ParametersArgument, log_variance: Ptr<f32>,
+    );
+    fn pseudo_likelihood_of_states(
+        up: SideArgument, rows: RowsArgument, laws: LawsArgument, visible_bias: Ptr<f32>, place_of_site: Ptr<u32>,
+        pre: Ptr<f32>, terms: Ptr<f64>,
+    );
+    fn pseudo_likelihood_of_sites(
+        rows: RowsArgument, laws: LawsArgument, place_of_site: Ptr<u32>, terms: Ptr<f64>, units: u32, out: Ptr<f64>,
     );
     where clusters {
         fn sweep_in_clusters(

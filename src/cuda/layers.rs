@@ -7,6 +7,7 @@ use super::{
     launch::{Buffer, Ptr, RowsArgument, SideArgument},
     memory::CudaParameters,
     sizes::{block_a_row, block_of_rows, stride, strip, words},
+    visible::Scaled,
 };
 use crate::{
     error::Result,
@@ -49,8 +50,10 @@ pub(super) struct Outcome {
     pub first: u64,
     pub pre: Ptr<f32>,
     pub means: Ptr<f32>,
-    /// The samples as numbers and as bits.
+    /// The samples as numbers, as hidden layers read those of visible units (s·v, by [`Cuda::activate_visible`] alone), and as
+    /// bits.
     pub states: Ptr<f32>,
+    pub scaled: Ptr<f32>,
     pub bits: Ptr<u32>,
 }
 
@@ -63,6 +66,7 @@ impl Outcome {
         pre: Ptr::NULL,
         means: Ptr::NULL,
         states: Ptr::NULL,
+        scaled: Ptr::NULL,
         bits: Ptr::NULL,
     };
 }
@@ -84,7 +88,17 @@ impl Cuda {
         self.activate(stream, side, rows.rows, sums, to)
     }
 
-    /// The sums of a layer alone.
+    /// The sums of a layer alone, by either road.
+    pub(super) fn make_only_sums(
+        &self, stream: &CudaStream, blas: Option<&Blas>, side: SideArgument, given: Given, sums: Ptr<f32>,
+    ) -> Result<()> {
+        match blas {
+            Some(blas) => self.make_sums(stream, blas, side, given, sums),
+            None => self.make_layer(stream, None, side.to_sums(), given, Outcome { pre: sums, ..Outcome::NOTHING }),
+        }
+    }
+
+    /// The same by a product.
     pub(super) fn make_sums(
         &self, stream: &CudaStream, blas: &Blas, side: SideArgument, given: Given, sums: Ptr<f32>,
     ) -> Result<()> {
@@ -124,7 +138,7 @@ impl Cuda {
     pub(super) fn activate(
         &self, stream: &CudaStream, side: SideArgument, rows: u32, sums: Ptr<f32>, to: Outcome,
     ) -> Result<()> {
-        let Outcome { betas, beta_step, generator, first, pre, means, states, bits } = to;
+        let Outcome { betas, beta_step, generator, first, pre, means, states, bits, .. } = to;
         let grid = block_of_rows(side.made, rows, ROWS_A_BLOCK)?;
         self.run()
             .activate(stream, grid, side, rows, sums, betas, beta_step, generator, first, pre, means, states, bits)
@@ -149,12 +163,30 @@ impl Conditionals for Cuda {
             bits: bits.ptr().cast(),
             ..Outcome::NOTHING
         };
-        let rows = Given::new(rows.argument(&cursor)?, &numbers);
-        self.make_layer(stream, blas, parameters.side(given), rows, to)?;
+        let (side, argument) = (parameters.side(given), rows.argument(&cursor)?);
+        let mut states = Buffer::EMPTY;
+        match parameters.laws.as_ref().filter(|_| given == Layer::Hidden) {
+            None => {
+                let (_room, argument) = match given {
+                    Layer::Visible => self.scaled(parameters, rows, argument)?,
+                    Layer::Hidden => (Scaled::EMPTY, argument),
+                };
+                self.make_layer(stream, blas, side, Given::new(argument, &numbers), to)?;
+            }
+            Some(laws) => {
+                states.grow(stream, if draws.is_some() { pre.len() } else { 0 })?;
+                let to = Outcome { states: states.ptr(), ..to };
+                self.make_only_sums(stream, blas, side, Given::new(argument, &numbers), pre.ptr())?;
+                self.activate_visible(stream, side, laws.argument(), argument.rows, pre.ptr(), to)?;
+            }
+        }
         strip(&pre.read(stream)?, units, &mut out.pre_activation);
         strip(&means.read(stream)?, units, &mut out.mean);
         if let Some(draws) = draws {
-            unpack(&bits.read(stream)?, units, &mut out.sample);
+            match states.len() {
+                0 => unpack(&bits.read(stream)?, units, &mut out.sample),
+                _ => strip(&states.read(stream)?, units, &mut out.sample),
+            }
             draws.skip((n * units) as u64);
         }
         Ok(())

@@ -6,15 +6,16 @@ use super::{
     data::Batch,
     descend::CudaRule,
     handle::Cuda,
-    launch::{Buffer, Grid, MeansArgument, ParametersArgument, Ptr, StatisticsArgument, StepArgument},
-    memory::{CudaChains, CudaParameters, CudaWork, Numbers},
+    launch::{Buffer, Grid, MeansArgument, ParametersArgument, Ptr, RowsArgument, StatisticsArgument, StepArgument},
+    memory::{CudaChains, CudaParameters, Numbers},
     sizes::{block_of_weights, count, pad, thread_a_number},
+    work::CudaWork,
 };
 use crate::{
     descent::Pace,
     error::Result,
     rbm::Gradient,
-    shape::Shape,
+    shape::{Layer, Shape},
     verbs::{BatchMeans, Learning},
 };
 
@@ -25,7 +26,7 @@ impl CudaWork {
     /// The statistics of the positive phase that was run last.
     pub(super) fn positive_statistics(&self, batch: Batch<'_>) -> Result<StatisticsArgument> {
         Ok(StatisticsArgument {
-            rows: batch.argument(&self.cursor)?,
+            rows: self.scaled.argument(batch.argument(&self.cursor)?),
             row_weights: Ptr::NULL,
             positive: self.positive.ptr(),
             visible: Ptr::NULL,
@@ -33,6 +34,7 @@ impl CudaWork {
             chains: 0,
             positive_scale: 1.0 / batch.len() as f32,
             negative_scale: 0.0,
+            ends: RowsArgument::NONE,
         })
     }
 
@@ -40,6 +42,7 @@ impl CudaWork {
     pub(super) fn statistics(&self, batch: Batch<'_>, chains: &CudaChains) -> Result<StatisticsArgument> {
         Ok(StatisticsArgument {
             visible: chains.states.visible.ptr().cast(),
+            ends: if chains.shape.visible().is_binary() { RowsArgument::NONE } else { chains.rows(Layer::Visible)? },
             negative: chains.states.hidden_mean.ptr(),
             chains: count("chains", chains.len())?,
             negative_scale: 1.0 / chains.len() as f32,
@@ -51,7 +54,7 @@ impl CudaWork {
 impl Learning for Cuda {
     fn batch_means(&self, batch: Batch<'_>, work: &mut CudaWork, shape: Shape, out: &mut BatchMeans) -> Result<()> {
         // The gradient of the positive phase alone has the means' negatives as its biases.
-        let statistics = work.positive_statistics(batch)?;
+        let statistics = StatisticsArgument { rows: batch.argument(&work.cursor)?, ..work.positive_statistics(batch)? };
         let mut gradient = Gradient::zero(shape);
         self.read_gradient(shape, statistics, work, &mut gradient)?;
         let negated = |bias: Vec<f32>| bias.into_iter().map(|x| 0.0 - x).collect();
@@ -60,10 +63,13 @@ impl Learning for Cuda {
     }
 
     fn gradient(
-        &self, batch: Batch<'_>, chains: &CudaChains, work: &mut CudaWork, shape: Shape, out: &mut Gradient,
+        &self, parameters: &CudaParameters, batch: Batch<'_>, chains: &CudaChains, work: &mut CudaWork,
+        out: &mut Gradient,
     ) -> Result<()> {
         let statistics = work.statistics(batch, chains)?;
-        self.read_gradient(shape, statistics, work, out)
+        self.read_gradient(parameters.shape, statistics, work, out)?;
+        out.visible_log_variance.fill(0.0);
+        Ok(())
     }
 
     fn update(
@@ -106,7 +112,11 @@ impl Cuda {
     ) -> Result<()> {
         let n = [s.rows.rows, s.chains].map(|n| n as usize);
         let Some(blas) = self.blas_for_rows(n[0] + n[1]) else {
-            return self.run().learn(self.stream(), block_of_weights(&to, LEARN_TILE)?, s, to, step);
+            let grid = block_of_weights(&to, LEARN_TILE)?;
+            return match s.has_numbers() {
+                false => self.run().learn(self.stream(), grid, s, to, step),
+                true => self.run().learn_from_numbers(self.stream(), grid, s, to, step),
+            };
         };
         work.grow_numbers(self, shape, n)?;
         self.learn_by_products(blas, s, to, step, work)?;
@@ -160,18 +170,22 @@ impl Cuda {
         self.numbers_of_rows(stream, s.rows, false, s.row_weights, rows)?;
         product(-factor * s.positive_scale, s.rows.rows, rows, s.positive, old)?;
         if s.chains > 0 {
-            self.numbers_of_bits(stream, s.visible, s.chains, to.n_visible, ends)?;
+            match s.has_numbers() {
+                false => self.numbers_of_bits(stream, s.visible, s.chains, to.n_visible, ends)?,
+                true => self.numbers_of_rows(stream, s.ends, false, Ptr::NULL, ends)?,
+            }
             product(factor * s.negative_scale, s.chains, ends, s.negative, 1.0)?;
         }
         Ok(())
     }
 
-    /// The gradient that statistics make, on the host.
+    /// The gradient that statistics make, on the host, and on the device as long as somebody wants it.
     pub(super) fn read_gradient(
         &self, shape: Shape, statistics: StatisticsArgument, work: &mut CudaWork, out: &mut Gradient,
-    ) -> Result<()> {
+    ) -> Result<Numbers> {
         let numbers = Numbers::gradient(self.stream(), shape)?;
         self.learn(shape, statistics, numbers.argument(shape), StepArgument { update: 0, lr: 0.0 }, work)?;
-        numbers.read(self.stream(), shape, &mut out.weights, &mut out.visible_bias, &mut out.hidden_bias)
+        numbers.read(self.stream(), shape, &mut out.weights, &mut out.visible_bias, &mut out.hidden_bias)?;
+        Ok(numbers)
     }
 }

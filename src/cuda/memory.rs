@@ -1,12 +1,13 @@
-//! What lives on the device besides data: parameters, chains, the statistics of an update.
+//! What lives on the device besides data: parameters and chains.
 
 use super::{
-    data::{Batch, Cursor},
+    data::Batch,
     descend::CudaRule,
-    failure::failed,
     handle::Cuda,
-    launch::{Buffer, ChainsArgument, Graph, ParametersArgument, Ptr, SideArgument, wait_for_memory},
+    launch::{Buffer, ChainsArgument, ParametersArgument, Ptr, RowsArgument, SideArgument},
     sizes::{block_of_weights, count, pad, stride, strip, words},
+    visible::Laws,
+    work::CudaWork,
 };
 use crate::{
     descent::RuleState,
@@ -14,7 +15,7 @@ use crate::{
     rbm::{RbmMut, RbmRef},
     shape::{Layer, Shape},
     uniforms::Uniforms,
-    verbs::{ChainState, Memory, Watch},
+    verbs::{ChainState, Memory},
 };
 use cudarc::driver::CudaStream;
 use std::sync::Arc;
@@ -33,11 +34,15 @@ impl Memory for Cuda {
         numbers.visible_bias.write(stream, rbm.visible_bias())?;
         numbers.hidden_bias.write(stream, rbm.hidden_bias())?;
         self.transpose(numbers.argument(shape))?;
-        Ok(CudaParameters { shape, numbers: Shared::new(numbers) })
+        Ok(CudaParameters { shape, numbers: Shared::new(numbers), laws: Laws::of(stream, rbm)? })
     }
 
     fn download(&self, parameters: &CudaParameters, to: RbmMut<'_>) -> Result<()> {
-        let (weights, visible_bias, hidden_bias) = to.parts();
+        let (weights, visible_bias, hidden_bias, log_variance) = to.parts();
+        if let Some(laws) = &parameters.laws {
+            log_variance.fill(0.0);
+            log_variance.iter_mut().zip(&laws.log_variance).for_each(|(to, from)| *to = *from);
+        }
         parameters.numbers.read(self.stream(), parameters.shape, weights, visible_bias, hidden_bias)
     }
 
@@ -55,18 +60,7 @@ impl Memory for Cuda {
     }
 
     fn work(&self, _: Shape) -> Result<CudaWork> {
-        wait_for_memory(self.stream())?;
-        let stream = || self.opened().context.new_stream().map_err(failed("making of a stream"));
-        Ok(CudaWork {
-            cursor: Cursor::new(self)?,
-            positive: Buffer::EMPTY,
-            numbers: [Buffer::EMPTY, Buffer::EMPTY],
-            scratch: Scratch::EMPTY,
-            watched: Buffer::zeros(self.stream(), 1)?,
-            recorder: stream()?,
-            beside: stream()?,
-            captured: None,
-        })
+        CudaWork::new(self)
     }
 
     fn rule(&self, shape: Shape, state: &RuleState) -> Result<CudaRule> {
@@ -195,6 +189,8 @@ impl Copied for Numbers {
 pub struct CudaParameters {
     pub(super) shape: Shape,
     pub(super) numbers: Shared<Numbers>,
+    /// None where all visible units are binary.
+    pub(super) laws: Option<Arc<Laws>>,
 }
 
 impl CudaParameters {
@@ -223,12 +219,16 @@ pub(super) struct States {
     pub generator: Buffer<u64>,
     pub betas: Buffer<f32>,
     pub hidden: Buffer<u64>,
-    /// Of the last step of the last sweep.
+    /// Of the last step of the last sweep: visible bits, or where not all visible units are binary their states as numbers.
     pub visible: Buffer<u64>,
+    pub values: Buffer<f32>,
     pub visible_pre: Buffer<f32>,
     pub hidden_mean: Buffer<f32>,
-    /// Visible and hidden states as numbers, where products move the chains: room for one sweep, nothing that lasts.
+    /// Visible and hidden states as numbers, as the other layer reads them, where layers are made from numbers: room for one
+    /// sweep, nothing that lasts.
     pub numbers: [Buffer<f32>; 2],
+    /// Where rows of either are, for kernels that read them as rows.
+    pub places: Buffer<u64>,
 }
 
 impl Copied for States {
@@ -238,9 +238,11 @@ impl Copied for States {
             betas: self.betas.copy(stream)?,
             hidden: self.hidden.copy(stream)?,
             visible: self.visible.copy(stream)?,
+            values: self.values.copy(stream)?,
             visible_pre: self.visible_pre.copy(stream)?,
             hidden_mean: self.hidden_mean.copy(stream)?,
             numbers: [Buffer::EMPTY, Buffer::EMPTY],
+            places: Buffer::EMPTY,
         })
     }
 }
@@ -259,15 +261,17 @@ impl CudaChains {
     fn new(stream: &Arc<CudaStream>, shape: Shape, state: &ChainState) -> Result<Self> {
         let chains = state.betas.len();
         count("chains", chains)?;
-        let (nv, nh) = (shape.n_visible(), shape.n_hidden());
+        let (nv, nh, binary) = (shape.n_visible(), shape.n_hidden(), shape.visible().is_binary());
         let states = States {
             generator: Buffer::of(stream, &[state.uniforms.state()])?,
             betas: Buffer::of(stream, &state.betas)?,
             hidden: Buffer::of(stream, &state.hidden)?,
-            visible: Buffer::zeros(stream, chains * words(nv))?,
+            visible: Buffer::zeros(stream, if binary { chains * words(nv) } else { 0 })?,
+            values: Buffer::zeros(stream, if binary { 0 } else { chains * stride(nv) })?,
             visible_pre: Buffer::zeros(stream, chains * stride(nv))?,
             hidden_mean: Buffer::zeros(stream, chains * stride(nh))?,
             numbers: [Buffer::EMPTY, Buffer::EMPTY],
+            places: Buffer::EMPTY,
         };
         Ok(Self { shape, uniforms: state.uniforms.clone(), betas: state.betas.clone(), states: Shared::new(states) })
     }
@@ -288,13 +292,30 @@ impl CudaChains {
         Ok(())
     }
 
-    /// Makes them the only owner of their states, with room for both layers as numbers where products move them.
+    /// Makes them the only owner of their states, with room for both layers as numbers where products move them, or laws that
+    /// are not all binary.
     pub(super) fn own(&mut self, stream: &Arc<CudaStream>, product: bool) -> Result<&mut States> {
-        let n = if product { self.len() } else { 0 };
+        let visible = self.shape.visible();
+        let n = if product || !visible.is_binary() { self.len() } else { 0 };
         let states = self.states.own(stream)?;
-        states.numbers[0].grow(stream, n * stride(self.shape.n_visible()))?;
-        states.numbers[1].grow(stream, n * stride(self.shape.n_hidden()))?;
+        let own = visible.is_binary() || !visible.is_discrete();
+        states.numbers[0].grow(stream, if own { n * stride(self.shape.n_visible()) } else { 0 })?;
+        if states.numbers[1].grow(stream, n * stride(self.shape.n_hidden()))? {
+            let visible = if own { states.numbers[0].ptr() } else { states.values.ptr() };
+            states.places = Buffer::of(stream, &[visible.address, states.numbers[1].ptr().address])?;
+        }
         Ok(states)
+    }
+
+    /// The rows of a layer's states as numbers, as the other layer reads them.
+    pub(super) fn rows(&self, layer: Layer) -> Result<RowsArgument> {
+        let (place, units) = (layer as usize, self.shape.units(layer));
+        Ok(RowsArgument {
+            place: self.states.places.ptr().offset(place),
+            rows: count("chains", self.len())?,
+            stride: stride(units) as u32,
+            eight_bit: 0,
+        })
     }
 
     pub(super) fn argument(&self) -> ChainsArgument {
@@ -306,85 +327,5 @@ impl CudaChains {
             visible_pre: visible_pre.ptr(),
             hidden_mean: hidden_mean.ptr(),
         }
-    }
-}
-
-/// Room for what is watched.
-#[derive(Debug)]
-pub(super) struct Scratch {
-    /// What was watched, for each row of the batch.
-    pub values: Buffer<f64>,
-    /// What only some monitors need: pre-activations, their means on and off, the terms of every bit.
-    pub pre: Buffer<f32>,
-    pub means: Buffer<f32>,
-    pub terms: Buffer<f64>,
-}
-
-impl Scratch {
-    pub const EMPTY: Self =
-        Self { values: Buffer::EMPTY, pre: Buffer::EMPTY, means: Buffer::EMPTY, terms: Buffer::EMPTY };
-
-    /// Room for so many rows, whose sums a product makes or not.
-    pub fn grow(
-        &mut self, stream: &Arc<CudaStream>, shape: Shape, rows: usize, watch: Watch, product: bool,
-    ) -> Result<()> {
-        let (visible, hidden) = (rows * stride(shape.n_visible()), rows * stride(shape.n_hidden()));
-        let (pre, means, terms) = match watch {
-            Watch::AllBits => (hidden, 2 * hidden, rows * shape.n_visible()),
-            Watch::Reconstruction => (visible, 0, 0),
-            Watch::Bit(_) if product => (hidden, 0, 0),
-            Watch::Bit(_) | Watch::Nothing => (0, 0, 0),
-        };
-        self.values.grow(stream, rows)?;
-        self.pre.grow(stream, pre)?;
-        self.means.grow(stream, means)?;
-        self.terms.grow(stream, terms)?;
-        Ok(())
-    }
-}
-
-/// A captured update, and what it was captured with: sizes and addresses. Where those are the same it can be repeated.
-#[derive(Debug)]
-pub(super) struct Captured {
-    pub key: [u64; 25],
-    /// None where the launches were made once, but not recorded yet.
-    pub graph: Option<Graph>,
-}
-
-/// What an update needs besides parameters, data and chains.
-#[derive(Debug)]
-pub struct CudaWork {
-    pub(super) cursor: Cursor,
-    /// P, the hidden means of the batch.
-    pub(super) positive: Buffer<f32>,
-    /// The batch's rows and the chains' visible states as numbers, where products read them.
-    pub(super) numbers: [Buffer<f32>; 2],
-    pub(super) scratch: Scratch,
-    /// The sum over updates of the mean of what was watched.
-    pub(super) watched: Buffer<f64>,
-    /// Only record: what comes one after the other, and what goes beside it.
-    pub(super) recorder: Arc<CudaStream>,
-    pub(super) beside: Arc<CudaStream>,
-    pub(super) captured: Option<Captured>,
-}
-
-impl CudaWork {
-    /// Room for a batch, and the cursor at it.
-    pub(super) fn begin(&mut self, shape: Shape, batch: Batch<'_>, watch: Watch, product: bool) -> Result<()> {
-        let (cuda, rows) = (batch.device(), batch.len());
-        if self.positive.grow(cuda.stream(), rows * stride(shape.n_hidden()))? {
-            self.cursor.keep_means(cuda, self.positive.ptr())?;
-        }
-        self.scratch.grow(cuda.stream(), shape, rows, watch, product)?;
-        self.grow_numbers(cuda, shape, if product { [rows, 0] } else { [0, 0] })?;
-        self.cursor.point(batch, if let Watch::Bit(bit) = watch { bit } else { 0 })
-    }
-
-    /// Room for the visible states of so many rows and so many chains as numbers.
-    pub(super) fn grow_numbers(&mut self, cuda: &Cuda, shape: Shape, n: [usize; 2]) -> Result<()> {
-        for (numbers, n) in self.numbers.iter_mut().zip(n) {
-            numbers.grow(cuda.stream(), n * stride(shape.n_visible()))?;
-        }
-        Ok(())
     }
 }

@@ -21,10 +21,10 @@
 //! | rules of descent: splits over rows and chains, over hidden units, over visible units and weights | a kernel each: over rows and chains, over the units of both layers, over the weights |
 //!
 //! The order of the files is that of use: `failure` (what the driver says), `launch` (memory and kernels), `sizes`, `blas`,
-//! `opened` and `handle` (the device), `data` and `memory` (what lives there), `layers` (one layer from the other), `chains`,
-//! `learn`, `descend` (updates by rules, and what rules keep), `energies`, `phases`. Each verb is written once; the two kinds of
-//! sums part in `layers` (a kernel, or a product and a kernel), where chains move (kernels, or loops of products) and in `learn`
-//! and `descend` (a kernel, or two products).
+//! `opened` and `handle` (the device), `data`, `memory` and `work` (what lives there), `layers` (one layer from the other),
+//! `visible` (visible layers of several laws), `chains`, `learn`, `descend` (updates by rules, and what rules keep), `energies`,
+//! `phases`. Each verb is written once; the two kinds of sums part in `layers` (a kernel, or a product and a kernel), where
+//! chains move (kernels, or loops of products) and in `learn` and `descend` (a kernel, or two products).
 //!
 //! # Chains
 //!
@@ -35,6 +35,23 @@
 //! | `layer_by_strips` | from 256 chains on, of large models | a block keeps the weights to 64 units in its shared memory and makes these units of one chain after the other |
 //!
 //! `Cuda::sweeps_of` chooses. The bits are the same.
+//!
+//! # Visible units of several laws
+//!
+//! Binary models take the roads of this page. Others go a layer at a time, with either kind of sums: `propagate`, or a product,
+//! makes the sums of all rows, and then `visible_layer` all that the laws ask for, a thread a variable. What hidden units read
+//! are numbers x = s·v in device memory, as rows of data are; those of a batch are scaled once an update, inside its graph.
+//!
+//! | | kernels |
+//! |---|---|
+//! | a step | `propagate`, `visible_layer`, `propagate`, `activate` |
+//! | a step of annealing | the same, with `gain_of_laws` before the last one |
+//! | gradient and update | `learn_from_numbers`, or `descend_weights_from_numbers` in the place of `descend_weights` |
+//! | pseudo-likelihood | `propagate`, `pseudo_likelihood_of_states`, `pseudo_likelihood_of_sites`; of all variables also those of bits |
+//! | free energy, its gradient | also `own_energies` and `own_gradients`, where there are Gaussian units |
+//!
+//! Bits would be a thirty-second of that memory, and what is read besides, a row of weights for each unit that is not 0, is
+//! far more. None of this has been timed on a device.
 //!
 //! # An update
 //!
@@ -141,6 +158,8 @@ mod memory;
 mod opened;
 mod phases;
 mod sizes;
+mod visible;
+mod work;
 
 pub(crate) use data::{Batch, Data};
 pub use handle::{Cuda, Sweeps};

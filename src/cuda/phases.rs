@@ -5,10 +5,11 @@ use super::{
     data::Batch,
     failure::failed,
     handle::Cuda,
-    launch::{Graph, Grid, Ptr, RowsArgument},
+    launch::{Graph, Grid, LawsArgument, Ptr, RowsArgument},
     layers::{Given, Outcome},
-    memory::{Captured, CudaChains, CudaParameters, CudaWork},
+    memory::{CudaChains, CudaParameters},
     sizes::sixteen_a_row,
+    work::{Captured, CudaWork},
 };
 use crate::{
     error::Result,
@@ -72,13 +73,13 @@ struct BothPhases<'a> {
 
 impl BothPhases<'_> {
     /// What a graph freezes: as long as these are the same it can be repeated.
-    fn key(&self) -> [u64; 25] {
+    fn key(&self) -> [u64; 32] {
         let Self { rows, plan, work, .. } = self;
         let (numbers, states, scratch) = (&self.parameters.numbers, &self.chains.states, &work.scratch);
         let watch = match plan.watch {
             Watch::Nothing => 0,
-            Watch::Bit(_) => 1,
-            Watch::AllBits => 2,
+            Watch::Site(_) => 1,
+            Watch::AllSites => 2,
             Watch::Reconstruction => 3,
         };
         [
@@ -101,6 +102,13 @@ impl BothPhases<'_> {
             states.visible_pre.ptr().address,
             states.hidden_mean.ptr().address,
             states.numbers[0].ptr().address,
+            states.numbers[1].ptr().address,
+            states.values.ptr().address,
+            states.places.ptr().address,
+            self.laws().map_or(0, |laws| laws.segments.address),
+            self.laws().map_or(0, |laws| laws.precision.address),
+            work.scaled.numbers.ptr().address,
+            work.scaled.place.ptr().address,
             work.positive.ptr().address,
             work.numbers[0].ptr().address,
             scratch.values.ptr().address,
@@ -108,6 +116,10 @@ impl BothPhases<'_> {
             scratch.means.ptr().address,
             scratch.terms.ptr().address,
         ]
+    }
+
+    fn laws(&self) -> Option<LawsArgument> {
+        self.parameters.laws.as_ref().map(|laws| laws.argument())
     }
 
     /// How many numbers the start of the chains draws before their sweep.
@@ -169,24 +181,32 @@ impl BothPhases<'_> {
             to.generator = self.chains.states.generator.ptr();
             to.bits = self.chains.states.hidden.ptr().cast();
         }
-        self.cuda.make_layer(stream, self.of_rows, self.parameters.side(Layer::Visible), self.given(), to)
+        let rows = self.cuda.scale(stream, self.parameters, self.rows, &self.work.scaled)?;
+        let given = Given { rows, ..self.given() };
+        self.cuda.make_layer(stream, self.of_rows, self.parameters.side(Layer::Visible), given, to)
     }
 
     /// What is watched before the chains move.
     fn watch_start(&self, stream: &CudaStream) -> Result<()> {
         let Self { cuda, parameters, work, of_rows, .. } = *self;
         match self.plan.watch {
-            Watch::Bit(_) | Watch::AllBits => {
-                let bit = matches!(self.plan.watch, Watch::Bit(_)).then(|| work.cursor.bit());
+            Watch::Site(_) | Watch::AllSites => {
+                let bit = matches!(self.plan.watch, Watch::Site(_)).then(|| work.cursor.bit());
                 cuda.launch_pseudo_likelihood(stream, of_rows, parameters, self.given(), bit, &work.scratch)
             }
             Watch::Reconstruction if self.plan.persistent => {
                 let (up, pre) = (parameters.side(Layer::Visible), work.scratch.pre.ptr());
                 let rows = RowsArgument { place: work.cursor.means(), stride: up.stride, eight_bit: 0, ..self.rows };
                 let means = Given { ready: true, ..Given::new(rows, &work.positive) };
-                let to = Outcome { pre, ..Outcome::NOTHING };
-                cuda.make_layer(stream, of_rows, parameters.side(Layer::Hidden), means, to)?;
-                self.cross_entropy(stream, pre)
+                let (down, to) = (parameters.side(Layer::Hidden), Outcome { pre, ..Outcome::NOTHING });
+                match self.laws() {
+                    None => cuda.make_layer(stream, of_rows, down, means, to)?,
+                    Some(laws) => {
+                        cuda.make_only_sums(stream, of_rows, down, means, pre)?;
+                        cuda.activate_visible(stream, down, laws, rows.rows, pre, to)?;
+                    }
+                }
+                self.reconstruction(stream, pre)
             }
             Watch::Reconstruction | Watch::Nothing => Ok(()),
         }
@@ -196,16 +216,19 @@ impl BothPhases<'_> {
     fn end(&self, stream: &CudaStream) -> Result<()> {
         let (states, work) = (&self.chains.states, self.work);
         if self.plan.watch == Watch::Reconstruction && !self.plan.persistent {
-            self.cross_entropy(stream, states.visible_pre.ptr())?;
+            self.reconstruction(stream, states.visible_pre.ptr())?;
         }
         let rows = if self.plan.watch == Watch::Nothing { 0 } else { self.rows.rows };
         let (generator, values, watched) = (states.generator.ptr(), work.scratch.values.ptr(), work.watched.ptr());
         self.cuda.run().finish(stream, Grid::new(1, 32), generator, self.drawn(), values, rows, watched)
     }
 
-    fn cross_entropy(&self, stream: &CudaStream, pre: Ptr<f32>) -> Result<()> {
+    fn reconstruction(&self, stream: &CudaStream, pre: Ptr<f32>) -> Result<()> {
         let (rows, down) = (self.rows, self.parameters.side(Layer::Hidden));
         let (run, values) = (self.cuda.run(), self.work.scratch.values.ptr());
+        if let Some(laws) = self.laws() {
+            return self.cuda.reconstruct(stream, laws, rows, pre, values);
+        }
         run.cross_entropy(stream, sixteen_a_row(rows.rows), rows, down.made, pre, down.stride, values)
     }
 }

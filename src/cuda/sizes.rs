@@ -65,6 +65,11 @@ pub(super) fn thread_a_number(what: &'static str, n: usize) -> Result<Grid> {
     Ok(Grid::new(count(what, n.div_ceil(256))?, 256))
 }
 
+/// A warp a row.
+pub(super) fn warp_a_row(rows: u32) -> Grid {
+    Grid::new(rows.div_ceil(4), 128)
+}
+
 /// A block of at most 256 threads for so many units of so many rows.
 pub(super) fn block_of_rows(units: u32, rows: u32, rows_a_block: u32) -> Result<Grid> {
     let threads = threads(units).min(256);

@@ -1,0 +1,200 @@
+//! Visible layers of several laws: all sums of a layer first, made as any layer's are, and then one kernel for all laws.
+//!
+//! Visible states of these models are numbers in device memory, v and, as hidden layers read them, x = s·v; where there is no
+//! Gaussian unit these are one. The hidden layer's bits become numbers on the way down. Binary models need none of this.
+
+use super::{
+    data::Batch,
+    handle::Cuda,
+    launch::{Buffer, Grid, LawsArgument, ParametersArgument, Ptr, RowsArgument, SideArgument},
+    layers::{Given, Outcome},
+    memory::{CudaParameters, Numbers},
+    sizes::{block_of_rows, count, sixteen_a_row, stride, warp_a_row},
+    work::Scratch,
+};
+use crate::{
+    error::Result,
+    rbm::{Gradient, RbmRef},
+    shape::{Layer, Shape},
+    units::{Segment, Segments},
+};
+use cudarc::driver::CudaStream;
+use std::sync::Arc;
+
+/// What the visible units are, where not all of them are binary.
+#[derive(Debug)]
+pub(super) struct Laws {
+    /// `Segment` of kernels/visible.cu, one for each.
+    segments: Buffer<u32>,
+    /// s of each unit; empty where there is no Gaussian one.
+    precision: Buffer<f32>,
+    /// ln σ², which stays as it is.
+    pub log_variance: Vec<f32>,
+    count: u32,
+    sites: u32,
+}
+
+impl Laws {
+    /// Those of units whose precisions nobody asks for.
+    pub fn new(stream: &Arc<CudaStream>, segments: Segments) -> Result<Self> {
+        let mut table = Vec::new();
+        for (segment, units) in segments.iter() {
+            let law = match segment {
+                Segment::Binary(_) => 0,
+                Segment::Potts { .. } => 1,
+                Segment::Gaussian(_) => 2,
+            };
+            table.push(law);
+            for n in [units.start, segment.sites(), segment.states()] {
+                table.push(count("units", n)?);
+            }
+        }
+        Ok(Self {
+            segments: Buffer::of(stream, &table)?,
+            precision: Buffer::EMPTY,
+            log_variance: Vec::new(),
+            count: table.len() as u32 / 4,
+            sites: count("sites", segments.sites())?,
+        })
+    }
+
+    /// Those of a model, unless all of its visible units are binary.
+    pub fn of(stream: &Arc<CudaStream>, rbm: RbmRef<'_>) -> Result<Option<Arc<Self>>> {
+        let visible = rbm.shape().visible();
+        if visible.is_binary() {
+            return Ok(None);
+        }
+        let mut new = Self::new(stream, visible)?;
+        if !visible.is_discrete() {
+            new.precision = Buffer::of(stream, &rbm.precision())?;
+            new.log_variance = rbm.visible_log_variance().to_vec();
+        }
+        Ok(Some(Arc::new(new)))
+    }
+
+    pub fn argument(&self) -> LawsArgument {
+        LawsArgument {
+            segments: self.segments.ptr(),
+            precision: self.precision.ptr(),
+            reference_precision: Ptr::NULL,
+            count: self.count,
+            sites: self.sites,
+        }
+    }
+}
+
+/// Room for rows of x = s·v, and where it is; empty where there is no Gaussian unit.
+#[derive(Debug)]
+pub(super) struct Scaled {
+    pub numbers: Buffer<f32>,
+    pub place: Buffer<u64>,
+}
+
+impl Scaled {
+    pub const EMPTY: Self = Self { numbers: Buffer::EMPTY, place: Buffer::EMPTY };
+
+    /// Room for so many rows.
+    pub fn grow(&mut self, stream: &Arc<CudaStream>, shape: Shape, rows: usize) -> Result<()> {
+        if !shape.visible().is_discrete() && self.numbers.grow(stream, rows * stride(shape.n_visible()))? {
+            self.place = Buffer::of(stream, &[self.numbers.ptr().address])?;
+        }
+        Ok(())
+    }
+
+    /// The rows as hidden layers read them: those that were scaled last, or the rows themselves.
+    pub fn argument(&self, rows: RowsArgument) -> RowsArgument {
+        if self.place.len() == 0 {
+            return rows;
+        }
+        RowsArgument { place: self.place.ptr(), stride: stride(rows.stride as usize) as u32, eight_bit: 0, ..rows }
+    }
+}
+
+impl Cuda {
+    /// Scales rows of visible states, where that is to be done, in room that was made.
+    pub(super) fn scale(
+        &self, stream: &CudaStream, parameters: &CudaParameters, rows: RowsArgument, room: &Scaled,
+    ) -> Result<RowsArgument> {
+        let to = room.argument(rows);
+        if let Some(laws) = parameters.laws.as_ref().filter(|laws| laws.precision.len() > 0) {
+            let (grid, precision) = (block_of_rows(rows.stride, rows.rows, 1)?, laws.precision.ptr());
+            self.run().scaled_rows(stream, grid, rows, rows.stride, precision, room.numbers.ptr(), to.stride)?;
+        }
+        Ok(to)
+    }
+
+    /// The same in room of its own, for rows of one call.
+    pub(super) fn scaled(
+        &self, parameters: &CudaParameters, batch: Batch<'_>, rows: RowsArgument,
+    ) -> Result<(Scaled, RowsArgument)> {
+        let mut room = Scaled::EMPTY;
+        room.grow(self.stream(), parameters.shape, batch.len())?;
+        let rows = self.scale(self.stream(), parameters, rows, &room)?;
+        Ok((room, rows))
+    }
+
+    /// The visible layer of so many rows, from its sums. What it makes may take their place.
+    pub(super) fn activate_visible(
+        &self, stream: &CudaStream, down: SideArgument, laws: LawsArgument, rows: u32, sums: Ptr<f32>, to: Outcome,
+    ) -> Result<()> {
+        let Outcome { betas, beta_step, generator, first, pre, means, states, scaled, .. } = to;
+        let (run, grid) = (self.run(), block_of_rows(laws.sites, rows, 1)?);
+        run.visible_layer(
+            stream, grid, down, laws, sums, betas, beta_step, generator, first, pre, means, states, scaled,
+        )
+    }
+
+    /// How well pre-activations explain rows of visible states, into `values`.
+    pub(super) fn reconstruct(
+        &self, stream: &CudaStream, laws: LawsArgument, rows: RowsArgument, pre: Ptr<f32>, values: Ptr<f64>,
+    ) -> Result<()> {
+        let (grid, width) = (warp_a_row(rows.rows), stride(rows.stride as usize) as u32);
+        self.run().reconstruction(stream, grid, rows, laws, pre, width, values)
+    }
+
+    /// What Gaussian units' own energies add to a gradient of free energies of these rows, whose weights are in `gradient`.
+    pub(super) fn own_gradients(
+        &self, parameters: &CudaParameters, rows: RowsArgument, row_weights: Ptr<f32>, gradient: &Numbers,
+        out: &mut Gradient,
+    ) -> Result<()> {
+        let (stream, shape) = (self.stream(), parameters.shape);
+        out.visible_log_variance.fill(0.0);
+        let Some(laws) = parameters.laws.as_ref().filter(|laws| laws.precision.len() > 0) else { return Ok(()) };
+        let [of, to]: [ParametersArgument; 2] = [&parameters.numbers, gradient].map(|numbers| numbers.argument(shape));
+        let log_variance = Buffer::zeros(stream, shape.n_visible())?;
+        let grid = block_of_rows(of.n_visible, 1, 1)?;
+        self.run().own_gradients(stream, grid, rows, laws.argument(), row_weights, of, to, log_variance.ptr())?;
+        let (log_variance, bias) = (log_variance.read(stream)?, gradient.visible_bias.read(stream)?);
+        for (segment, units) in shape.visible().iter() {
+            if segment.is_number() {
+                out.visible_log_variance[units.clone()].copy_from_slice(&log_variance[units.clone()]);
+                out.visible_bias[units.clone()].copy_from_slice(&bias[units]);
+            }
+        }
+        Ok(())
+    }
+
+    /// The pseudo-likelihood of each row, of all variables or their number times that of one; `given` are rounded rows and
+    /// `pre` their hidden pre-activations.
+    pub(super) fn pseudo_likelihood_by_laws(
+        &self, stream: &CudaStream, parameters: &CudaParameters, laws: LawsArgument, given: Given,
+        site: Option<Ptr<u32>>, scratch: &Scratch,
+    ) -> Result<()> {
+        /// Sixteen threads each.
+        const UNITS: u32 = 16;
+        let (run, rows, terms) = (self.run(), given.rows, scratch.terms.ptr());
+        let (up, bias) = (parameters.side(Layer::Visible), parameters.side(Layer::Hidden).bias);
+        let grid = Grid { slices: up.given.div_ceil(UNITS).min(1024), ..Grid::new(rows.rows, 16 * UNITS) };
+        let (place, pre) = (site.unwrap_or(Ptr::NULL), scratch.pre.ptr());
+        run.pseudo_likelihood_of_states(stream, grid, up, rows, laws, bias, place, pre, terms)?;
+        let grid = warp_a_row(rows.rows);
+        run.pseudo_likelihood_of_sites(stream, grid, rows, laws, place, terms, up.given, scratch.values.ptr())
+    }
+
+    /// Takes the visible units' own terms of free energies off what the hidden units left in `values`.
+    pub(super) fn own_energies(
+        &self, stream: &CudaStream, laws: LawsArgument, rows: RowsArgument, bias: Ptr<f32>, values: Ptr<f64>,
+    ) -> Result<()> {
+        self.run().own_energies(stream, sixteen_a_row(rows.rows), rows, laws, rows.stride, bias, values)
+    }
+}
