@@ -228,23 +228,48 @@ extern "C" __global__ void __launch_bounds__(128)
     if (exists && lane == 0) out[row] = __dadd_rn(-all, out[row]);
 }
 
+/// The gradient of ln s^-1 of unit i, from the sum of weighted squares about b and the gradient of the weights.
+__device__ inline float variance_gradient(u32 i, double s, double squares, const Parameters& p, const Parameters& gradient) {
+    double product = 0.0;
+    for (u32 j = 0; j < p.n_hidden; j++) {
+        u64 at = (u64)i * p.weights_stride + j;
+        product = __dadd_rn(product, __dmul_rn((double)p.weights[at], (double)gradient.weights[at]));
+    }
+    return __double2float_rn(__dadd_rn(__dmul_rn(-0.5, __dmul_rn(s, squares)), -product));
+}
+
+/// The same for the Gaussian units of an update whose gradient of the weights is there: over the rows and over the chains' ends.
+/// A thread a unit.
+extern "C" __global__ void __launch_bounds__(256)
+    variance_gradients(Rows rows, float of_rows, const float* ends, u32 stride, u32 chains, float of_chains, Laws laws,
+                       Parameters p, Parameters gradient, float* log_variance) {
+    u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= p.n_visible || laws.of_unit(i).law != GAUSSIAN) return;
+    double b = (double)p.visible_bias[i], of_data = 0.0, of_ends = 0.0;
+    for (u32 row = 0; row < rows.rows; row++) {
+        double d = __dadd_rn((double)rows.value(row, i), -b);
+        of_data = __dadd_rn(of_data, __dmul_rn((double)of_rows, __dmul_rn(d, d)));
+    }
+    for (u32 chain = 0; chain < chains; chain++) {
+        double d = __dadd_rn((double)ends[(u64)chain * stride + i], -b);
+        of_ends = __dadd_rn(of_ends, __dmul_rn((double)of_chains, __dmul_rn(d, d)));
+    }
+    log_variance[i] = variance_gradient(i, (double)laws.precision_of(i), __dadd_rn(of_data, of_ends), p, gradient);
+}
+
 /// What Gaussian units' own energies add to a gradient of free energies, whose weights are there. A thread a unit.
 extern "C" __global__ void __launch_bounds__(256) own_gradients(Rows rows, Laws laws, const float* row_weights, Parameters p,
                                                                 Parameters gradient, float* log_variance) {
     u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= p.n_visible || laws.of_unit(i).law != GAUSSIAN) return;
-    double b = (double)p.visible_bias[i], s = (double)laws.precision_of(i), sum = 0.0, squares = 0.0, product = 0.0;
+    double b = (double)p.visible_bias[i], s = (double)laws.precision_of(i), sum = 0.0, squares = 0.0;
     for (u32 row = 0; row < rows.rows; row++) {
         double weight = (double)row_weights[row], d = __dadd_rn((double)rows.value(row, i), -b);
         sum = __dadd_rn(sum, __dmul_rn(weight, d));
         squares = __dadd_rn(squares, __dmul_rn(weight, __dmul_rn(d, d)));
     }
-    for (u32 j = 0; j < p.n_hidden; j++) {
-        u64 at = (u64)i * p.weights_stride + j;
-        product = __dadd_rn(product, __dmul_rn((double)p.weights[at], (double)gradient.weights[at]));
-    }
     gradient.visible_bias[i] = __double2float_rn(-__dmul_rn(s, sum));
-    log_variance[i] = __double2float_rn(__dadd_rn(__dmul_rn(-0.5, __dmul_rn(s, squares)), -product));
+    log_variance[i] = variance_gradient(i, s, squares, p, gradient);
 }
 
 /// The unit of a site that is on in a row, counted from 0.

@@ -15,8 +15,9 @@ use super::{
     work::CudaWork,
 };
 use crate::{
-    descent::{Pace, RuleState},
+    descent::{Pace, RuleState, slide},
     error::Result,
+    lanes::One,
     rbm::Gradient,
     shape::Shape,
 };
@@ -155,7 +156,7 @@ impl Cuda {
         &self, parameters: &mut CudaParameters, to: &CudaParameters, part: f32,
     ) -> Result<()> {
         let stream = self.stream();
-        let (numbers, to) = (parameters.numbers.own(stream)?, &to.numbers);
+        let (numbers, laws, to) = (parameters.numbers.own(stream)?, &to.laws, &to.numbers);
         for (numbers, to) in [
             (&numbers.weights, &to.weights),
             (&numbers.transposed, &to.transposed),
@@ -165,6 +166,11 @@ impl Cuda {
             let n = numbers.len();
             self.run().approach(stream, thread_a_number("parameters", n)?, numbers.ptr(), to.ptr(), part, n as u64)?;
         }
-        Ok(())
+        let next = parameters.laws.as_ref().zip(laws.as_ref()).filter(|(laws, _)| !laws.log_variance.is_empty());
+        let next = next.map(|(from, to)| {
+            let numbers = from.log_variance.iter().zip(&to.log_variance);
+            numbers.map(|(&old, &to)| slide(One, old, to, part)).collect()
+        });
+        next.map_or(Ok(()), |next| self.set_log_variance(parameters, next))
     }
 }

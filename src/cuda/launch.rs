@@ -436,6 +436,10 @@ kernels! {
         betas: Ptr<f32>, log_weights: Ptr<f64>,
     );
     fn own_energies(rows: RowsArgument, laws: LawsArgument, units: u32, visible_bias: Ptr<f32>, out: Ptr<f64>);
+    fn variance_gradients(
+        rows: RowsArgument, of_rows: f32, ends: Ptr<f32>, stride: u32, chains: u32, of_chains: f32, laws: LawsArgument,
+        parameters: ParametersArgument, gradient: ParametersArgument, log_variance: Ptr<f32>,
+    );
     fn own_gradients(
         rows: RowsArgument, laws: LawsArgument, row_weights: Ptr<f32>, parameters: ParametersArgument,
         gradient: ParametersArgument, log_variance: Ptr<f32>,

@@ -16,6 +16,7 @@ use crate::{
     error::Result,
     rbm::Gradient,
     shape::{Layer, Shape},
+    units::gaussian,
     verbs::{BatchMeans, Learning},
 };
 
@@ -67,9 +68,8 @@ impl Learning for Cuda {
         out: &mut Gradient,
     ) -> Result<()> {
         let statistics = work.statistics(batch, chains)?;
-        self.read_gradient(parameters.shape, statistics, work, out)?;
-        out.visible_log_variance.fill(0.0);
-        Ok(())
+        let numbers = self.read_gradient(parameters.shape, statistics, work, out)?;
+        self.variance_gradients(parameters, batch.argument(&work.cursor)?, chains, &numbers, out)
     }
 
     fn update(
@@ -85,6 +85,13 @@ impl Learning for Cuda {
         rule: &mut CudaRule, pace: Pace,
     ) -> Result<()> {
         self.descend_by_rule(parameters, batch, chains, work, rule, pace)
+    }
+
+    fn learn_variance(&self, parameters: &mut CudaParameters, gradient: &[f32], lr: f32) -> Result<()> {
+        let Some(laws) = &parameters.laws else { return Ok(()) };
+        let numbers = laws.log_variance.iter().zip(gradient);
+        let next = numbers.map(|(&log, &gradient)| gaussian::stepped(log, gradient, lr)).collect();
+        self.set_log_variance(parameters, next)
     }
 
     fn approach(&self, parameters: &mut CudaParameters, to: &CudaParameters, share: f32) -> Result<()> {

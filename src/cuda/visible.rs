@@ -8,11 +8,12 @@ use super::{
     handle::Cuda,
     launch::{Buffer, Grid, LawsArgument, ParametersArgument, Ptr, RowsArgument, SideArgument},
     layers::{Given, Outcome},
-    memory::{CudaParameters, Numbers},
+    memory::{CudaChains, CudaParameters, Numbers},
     sizes::{block_of_rows, count, sixteen_a_row, stride, warp_a_row},
     work::Scratch,
 };
 use crate::{
+    elementary::exp,
     error::Result,
     rbm::{Gradient, RbmRef},
     shape::{Layer, Shape},
@@ -28,7 +29,7 @@ pub(super) struct Laws {
     segments: Buffer<u32>,
     /// s of each unit; empty where there is no Gaussian one.
     precision: Buffer<f32>,
-    /// ln σ², which stays as it is.
+    /// ln σ², of all units where there is a Gaussian one.
     pub log_variance: Vec<f32>,
     count: u32,
     sites: u32,
@@ -68,6 +69,7 @@ impl Laws {
         if !visible.is_discrete() {
             new.precision = Buffer::of(stream, &rbm.precision())?;
             new.log_variance = rbm.visible_log_variance().to_vec();
+            new.log_variance.resize(rbm.shape().n_visible(), 0.0);
         }
         Ok(Some(Arc::new(new)))
     }
@@ -150,6 +152,55 @@ impl Cuda {
     ) -> Result<()> {
         let (grid, width) = (warp_a_row(rows.rows), stride(rows.stride as usize) as u32);
         self.run().reconstruction(stream, grid, rows, laws, pre, width, values)
+    }
+
+    /// Sets ln σ² and what follows from it.
+    pub(super) fn set_log_variance(&self, parameters: &mut CudaParameters, log_variance: Vec<f32>) -> Result<()> {
+        let (stream, visible) = (self.stream(), parameters.shape.visible());
+        let Some(laws) = &mut parameters.laws else { return Ok(()) };
+        // Copies of the parameters keep what they have.
+        if Arc::get_mut(laws).is_none() {
+            let precision = laws.precision.copy(stream)?;
+            *laws = Arc::new(Laws { precision, ..Laws::new(stream, visible)? });
+        }
+        if let Some(laws) = Arc::get_mut(laws) {
+            let precision: Vec<f32> = log_variance.iter().map(|&log| exp(-log)).collect();
+            laws.precision.write(stream, &precision)?;
+            laws.log_variance = log_variance;
+        }
+        Ok(())
+    }
+
+    /// The gradient of ln σ² of an update, from that of the weights.
+    pub(super) fn variance_gradients(
+        &self, parameters: &CudaParameters, rows: RowsArgument, chains: &CudaChains, gradient: &Numbers,
+        out: &mut Gradient,
+    ) -> Result<()> {
+        out.visible_log_variance.fill(0.0);
+        let Some(laws) = parameters.laws.as_ref().filter(|laws| laws.precision.len() > 0) else { return Ok(()) };
+        let (stream, shape) = (self.stream(), parameters.shape);
+        let [of, to]: [ParametersArgument; 2] = [&parameters.numbers, gradient].map(|numbers| numbers.argument(shape));
+        let log_variance = Buffer::zeros(stream, shape.n_visible())?;
+        let grid = block_of_rows(of.n_visible, 1, 1)?;
+        let (of_rows, of_chains) = (1.0 / rows.rows as f32, -1.0 / chains.len() as f32);
+        let (ends, width) = (chains.states.values.ptr(), stride(shape.n_visible()) as u32);
+        let n = count("chains", chains.len())?;
+        self.run().variance_gradients(
+            stream,
+            grid,
+            rows,
+            of_rows,
+            ends,
+            width,
+            n,
+            of_chains,
+            laws.argument(),
+            of,
+            to,
+            log_variance.ptr(),
+        )?;
+        out.visible_log_variance.copy_from_slice(&log_variance.read(stream)?);
+        Ok(())
     }
 
     /// What Gaussian units' own energies add to a gradient of free energies of these rows, whose weights are in `gradient`.

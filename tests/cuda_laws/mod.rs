@@ -242,6 +242,11 @@ pub fn train(device: &Device, rbm: &Rbm, data: Rows<'_>, settings: Settings, siz
     trainer.gradient_and_means(&lent, data.range(0..sizes[0]), &mut gradient, &mut means)?;
     lent.apply(&gradient, 0.05)?;
     trainer.step(&mut lent, data.range(0..sizes[0]), 0.05)?;
+    // A copy keeps what it has, and a mean of the two moves all parameters.
+    let before = lent.clone();
+    trainer.step(&mut lent, data.range(0..sizes[0]), 0.05)?;
+    lent.approach(&before, 0.25)?;
+    answers.rbm(&before.to_rbm()?);
     let mut visible = Activations::default();
     // Both forms of the weights are the same: k steps of other chains read them.
     let mut chains = Chains::new(device, lent.shape(), 2, draws(5))?;
