@@ -1,11 +1,11 @@
 //! Restricted Boltzmann Machines: trained by contrastive divergence on packed bits, the same bits on any number of threads.
 //!
-//! An RBM is an energy-based model of binary vectors v with hidden units h,
+//! An RBM is an energy-based model of vectors v of binary units with hidden units h,
 //!
 //! > E(v, h) = -b·v - c·h - vᵀWh,  P(v) = Σ_h e^-E(v,h)/Z = e^-F(v)/Z,
 //!
 //! whose units are independent given the other layer: P(h_j = 1|v) = σ(c_j + (vW)_j), P(v_i = 1|h) = σ(b_i + (hWᵀ)_i).
-//! harmonium draws whole layers at once by these ([`Chains`]), follows the gradient of the likelihood with chains in place of
+//! Visible units may also be categories and real numbers ([`units`]). harmonium draws whole layers at once by these ([`Chains`]), follows the gradient of the likelihood with chains in place of
 //! the model's expectation ([`Trainer`]) and watches it by pseudo-likelihood ([`Monitor`]).
 //!
 //! ```

@@ -9,7 +9,7 @@
 //! | `visible_log_variance` | `[n_visible]` | F32: ln σ² of Gaussian units, 0 of others; where there are some, else 0 |
 //!
 //! The metadata has the entry `harmonium`, `rbm` and the version that wrote the file, and `visible`, the laws of the visible
-//! units as [`Segments`](crate::Segments) are written, such as `binary:784,potts:1x10`; without it all units are binary. Equal
+//! units as [`Segments`] are written, such as `binary:784,potts:1x10`; without it all units are binary. Equal
 //! models make equal files. A file from elsewhere opens if it has the first three tensors. Other tensors are left alone.
 //!
 //! Other people's models come in by a few lines of Python; this is for the `.mat` files of R. Salakhutdinov's:

@@ -6,6 +6,9 @@
 //! - The reconstruction cross-entropy is Σ_i [x_i·log σ(p_i) + (1 - x_i)·log(1 - σ(p_i))] = -Σ_i [sp(p_i) - x_i·p_i], p being
 //!   the visible pre-activations of a reconstruction. It is formed from pre-activations, never from σ, and so finite.
 //!
+//! - Of the states of a Potts site P(x_g|x_-g) is one of S, and goes by the S free energies of the row with each of them. The density
+//!   of a Gaussian unit given the others has no closed form: such models have a reconstruction only ([`units`](crate::units)).
+//!
 //! Pseudo-likelihood suits PCD, cross-entropy CD (the tutorial's advice): PCD's chains do not start at the data.
 
 use crate::{
@@ -99,7 +102,7 @@ impl FromStr for Monitor {
 impl Resident {
     /// log PL(x) of each row, exact over all bits, in nats a row (not a bit: divide by n_visible for that).
     ///
-    /// `v`: rows × n_visible, rounded to bits first (x ≥ 0.5 → 1). O(rows·n_visible·n_hidden): on [`Cpu`](crate::Cpu) two
+    /// `v`: rows × n_visible, rounded to bits first (x ≥ 0.5 → 1); of Potts units by sites. O(rows·n_visible·n_hidden): on [`Cpu`](crate::Cpu) two
     /// multiplications for each. Every log P(x_i|x_-i) is off by no more than 6.3e-7·n_hidden there, on top of what the
     /// rounding of the pre-activations does, and usually by much less. Canonical on [`Cpu`](crate::Cpu).
     ///
@@ -110,10 +113,11 @@ impl Resident {
         self.each_row(v.into(), |v, out| self.device.pseudo_log_likelihood(&self.parameters, v.0, None, out))
     }
 
-    /// n_visible·log P(x_i|x_-i) of each row for bit i: an estimate of log PL(x), exact on average over i.
+    /// n·log P(x_g|x_-g) of each row for variable number g = `bit` of n, a binary unit or a Potts site: an estimate of log PL(x),
+    /// exact on average over g. Where all units are binary it is bit g.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the rows do not fit the shape or there is no such bit.
+    /// [`Error::Argument`] where the rows do not fit the shape, there is no such variable, or there are Gaussian units.
     pub fn pseudo_log_likelihood_of_bit<'a>(&self, v: impl Into<Batch<'a>>, bit: usize) -> Result<Vec<f64>> {
         check_discrete(self.shape)?;
         if bit >= self.shape.visible().sites() {

@@ -62,6 +62,7 @@ fn an_update_is_three_launches_and_no_copy() {
             monitor: Monitor::PseudoLikelihood,
             seed: 3,
             descent,
+            ..Settings::default()
         };
         let mut trainer = Trainer::new(&cuda, shape, settings).expect("a trainer");
         let mut lent = rbm.lend(&cuda).expect("lent");

@@ -156,7 +156,8 @@ fn a_model_of_mixed_units_is_judged_and_sampled() {
 #[test]
 fn the_known_model_of_two_gaussian_units() {
     let folder = folder("toy");
-    let weights = vec![
+    let single = |values: &[f64]| values.iter().map(|&x| x as f32).collect::<Vec<_>>();
+    let weights = single(&[
         -2.135_598_06,
         -0.712_205_01,
         0.648_416_91,
@@ -165,9 +166,9 @@ fn the_known_model_of_two_gaussian_units() {
         -2.139_796_72,
         2.099_109_78,
         -0.647_210_76,
-    ];
+    ]);
     let shape = Shape::with_visible("gaussian:2".parse().expect("laws"), 4).expect("a shape");
-    let hidden_bias = vec![-7.877_925_14, -7.606_031_39, -7.739_357_58, -7.722_771];
+    let hidden_bias = single(&[-7.877_925_14, -7.606_031_39, -7.739_357_58, -7.722_771]);
     let log_variance = [0.742_412_56_f64, 0.731_014_19].map(|sigma| (2.0 * sigma.ln()) as f32).to_vec();
     let rbm = Rbm::from_parts(shape, weights, vec![0.0; 2], hidden_bias).expect("a model");
     let rbm = rbm.with_visible_log_variance(log_variance).expect("variances");

@@ -102,7 +102,8 @@ pub struct Alignment {
 /// Reads a FASTA file, gzipped or not; `source_name` is its name in errors.
 ///
 /// # Errors
-/// [`Error::Format`] if the stream is no file as the module describes; [`Error::File`] if it cannot be read.
+/// [`Error::Format`](crate::Error::Format) if the stream is no file as the module describes;
+/// [`Error::File`](crate::Error::File) if it cannot be read.
 ///
 /// ```
 /// use harmonium::formats::fasta::{Alphabet, read_fasta};
