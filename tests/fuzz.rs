@@ -5,6 +5,8 @@
 
 #[path = "oracle/canonical.rs"]
 mod canonical;
+#[path = "oracle/canonical_laws.rs"]
+mod canonical_laws;
 mod fuzzing;
 
 use rand_core::Rng;
@@ -89,6 +91,11 @@ fn model() {
 #[test]
 fn checkpoint() {
     fuzz("checkpoint", fuzzing::checkpoint::run, 8_000);
+}
+
+#[test]
+fn laws() {
+    fuzz("laws", fuzzing::laws::run, 300);
 }
 
 #[test]

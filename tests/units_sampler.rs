@@ -10,9 +10,10 @@ use harmonium::{
 };
 use oracle::{
     assert_bits,
+    canonical_laws::CanonicalLaws,
     exact::{product, rows_f64, state},
     generator, in_pool,
-    laws::{CanonicalLaws, Laws, law_rows, random_laws, random_states, segments},
+    laws::{Laws, law_rows, random_laws, random_states, segments},
     random_bits, random_values, rows,
     statistics::{assert_distribution, assert_normal, draw_from},
 };

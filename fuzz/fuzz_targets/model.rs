@@ -3,6 +3,8 @@
 
 #[path = "../../tests/oracle/canonical.rs"]
 mod canonical;
+#[path = "../../tests/oracle/canonical_laws.rs"]
+mod canonical_laws;
 #[path = "../../tests/fuzzing/mod.rs"]
 mod fuzzing;
 

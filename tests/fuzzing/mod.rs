@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod differential;
 pub mod fasta;
 pub mod idx;
+pub mod laws;
 pub mod model;
 pub mod npy;
 

@@ -12,6 +12,7 @@
 #![allow(dead_code, unused_imports, unused_macros, clippy::needless_range_loop)]
 
 pub mod canonical;
+pub mod canonical_laws;
 #[cfg(feature = "cuda")]
 pub mod device;
 pub mod errors;
