@@ -347,6 +347,7 @@ fn info_tells_numbers() {
         "file": "m",
         "n_visible": 2,
         "n_hidden": 2,
+        "visible": "binary:2",
         "parameters": 8,
         "weights": { "min": 1.0, "max": 3.0, "mean": 2.0, "standard_deviation": 1.0 },
         "visible_bias": { "min": 0.5, "max": 0.5, "mean": 0.5, "standard_deviation": 0.0 },

@@ -197,6 +197,17 @@ fn sequences_are_sites() {
     let found = evaluated(&folder, "out/model.safetensors --data family.fasta --log-z exact");
     assert!(number(&found["log_likelihood"]["mean"]) < 0.0, "{found}");
     assert!(number(&found["pseudo_log_likelihood"]) < 0.0, "{found}");
+    // Binary units take them too, and so does a model of binary units.
+    fine(&folder, &train.replace("--out out", "--visible binary:25 --out bits"));
+    let found = evaluated(&folder, "bits/model.safetensors --data family.fasta --log-z exact");
+    assert!(number(&found["log_likelihood"]["mean"]) < 0.0, "{found}");
+    fine(&folder, &train.replace("--out out", "--visible binary:25 --stop-after 20 --out part"));
+    fine(&folder, "train --quiet --resume part");
+    let on = "train --quiet --data family.fasta --init bits/model.safetensors --hidden 5 --epochs 1 --batch-size 10 --samples 0";
+    fine(&folder, &format!("{on} --out on"));
+    let [part, bits, on] = ["part", "bits", "on"].map(|out| model::load(&folder.join(out).join("model.safetensors")));
+    assert_eq!(part, bits, "resumed");
+    assert!(on.expect("a model").shape().visible().is_binary());
 }
 
 /// MNIST's labels are the last column where there is one unit more than pixels.
@@ -253,7 +264,7 @@ fn rows_that_laws_do_not_allow() {
         ("--data constant.npy --visible gaussian:2", "constant.npy", "--scale standard", "1 in all rows of column 0"),
         (
             "--data mixed.npy --visible binary:3,potts:1x4,gaussian:2 --image 1x3 --monitor pl",
-            "pseudo-likelihood",
+            "--monitor",
             "Gaussian",
             "mixed",
         ),

@@ -87,7 +87,7 @@ pub fn open_as(folder: impl AsRef<Path>, split: Split, visible: Option<Segments>
         }
         Split::Test => {}
     }
-    as_images(table, visible, &folder.display().to_string())
+    as_images(table, visible, &folder.display().to_string(), max_bytes)
 }
 
 /// Whether a folder has a file of test images.

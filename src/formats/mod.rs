@@ -96,14 +96,14 @@ pub fn open_as(path: impl AsRef<Path>, visible: Option<Segments>, max_bytes: u64
     let path = path.as_ref();
     match path.metadata() {
         Ok(found) if found.is_dir() => mnist::open_as(path, Split::Train, visible, max_bytes),
-        Ok(_) => as_images(open_table(path, max_bytes)?, visible, &path.display().to_string()),
+        Ok(_) => as_images(open_table(path, max_bytes)?, visible, &path.display().to_string(), max_bytes),
         Err(problem) => Err(file_error(path, problem)),
     }
 }
 
-fn as_images(table: Table, visible: Option<Segments>, source_name: &str) -> Result<Images> {
+fn as_images(table: Table, visible: Option<Segments>, source_name: &str, max_bytes: u64) -> Result<Images> {
     match visible {
-        Some(visible) => table.into_rows(visible, source_name),
+        Some(visible) => table.into_rows(visible, source_name, max_bytes),
         None => table.into_images(source_name),
     }
 }

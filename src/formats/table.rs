@@ -72,7 +72,9 @@ impl Table {
     ///
     /// Of binary units eight-bit values x stand for x/255, or for bits where none of the segment is greater than 1; of Gaussian
     /// units they are the numbers themselves.
-    pub fn into_rows(self, visible: Segments, source_name: &str) -> Result<Images> {
+    ///
+    /// Needs at most `max_bytes` of memory besides the file's own numbers.
+    pub fn into_rows(self, visible: Segments, source_name: &str, max_bytes: u64) -> Result<Images> {
         let (units, columns) = (visible.units(), self.columns);
         let has_states = columns != units;
         if has_states && columns != visible.sites() {
@@ -85,6 +87,11 @@ impl Table {
         let Self { numbers, img_shape, said, .. } = self;
         let n = numbers.len() / columns;
         let is_eight_bit = visible.is_discrete() && !matches!(numbers, Numbers::Real(..));
+        let needed = (n as u128) * (units as u128) * if is_eight_bit { 1 } else { size_of::<f32>() as u128 };
+        if needed > u128::from(max_bytes) {
+            let expected = format!("rows that take at most {max_bytes} bytes of memory as units of {visible}");
+            return Err(format_error(source_name, expected, format!("{n} rows of {units} units, {needed} bytes")));
+        }
         let (mut bytes, mut reals, mut told) = (Vec::new(), Vec::new(), Vec::new());
         if is_eight_bit {
             bytes.resize(n * units, 0)

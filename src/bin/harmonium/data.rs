@@ -41,7 +41,13 @@ pub fn fitting(
     if let Some(scale) = scale {
         images.rows = scale.apply(&images.rows)?;
     }
+    images.rows = with_laws(images.rows, rbm.shape().visible())?;
     Ok(images)
+}
+
+/// Rows for units of these laws; those of a file that says other laws itself, such as sequences, may be right for them too.
+pub fn with_laws(rows: Dataset, visible: Segments) -> Result<Dataset> {
+    if rows.segments() == visible { Ok(rows) } else { rows.with_segments(visible) }
 }
 
 /// Fails where rows of `path` do not have a value for each visible unit of the model.

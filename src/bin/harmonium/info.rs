@@ -8,9 +8,9 @@ fn json(summary: &Summary) -> serde_json::Value {
     serde_json::json!({ "min": min, "max": max, "mean": mean, "standard_deviation": summary.standard_deviation() })
 }
 
-fn line(name: &str, summary: &Summary) -> String {
+fn line(name: &str, width: usize, summary: &Summary) -> String {
     let Summary { min, max, mean, .. } = summary;
-    format!("{name:<20} {min:>10.5} {max:>10.5} {mean:>10.5} {:>10.5}", summary.standard_deviation())
+    format!("{name:<width$} {min:>10.5} {max:>10.5} {mean:>10.5} {:>10.5}", summary.standard_deviation())
 }
 
 pub fn run(options: &Info) -> Result<(), Failure> {
@@ -39,12 +39,13 @@ pub fn run(options: &Info) -> Result<(), Failure> {
         vec![format!("{json:#}")]
     } else {
         let file = options.model.display();
+        let width = tensors.iter().map(|(name, _)| name.len() + 1).max().unwrap_or(0);
         let laws = if visible.is_binary() { String::new() } else { format!(", visible {visible}") };
         let heading = [
             format!("{file}: {n_visible} visible and {n_hidden} hidden units, {parameters} parameters{laws}"),
-            format!("{:<20} {:>10} {:>10} {:>10} {:>10}", "", "least", "greatest", "mean", "deviation"),
+            format!("{:<width$} {:>10} {:>10} {:>10} {:>10}", "", "least", "greatest", "mean", "deviation"),
         ];
-        heading.into_iter().chain(tensors.iter().map(|(name, summary)| line(name, summary))).collect()
+        heading.into_iter().chain(tensors.iter().map(|(name, summary)| line(name, width, summary))).collect()
     };
     Ok(console::answer(&lines)?)
 }

@@ -11,8 +11,8 @@ use crate::{
     resume, sample,
 };
 use harmonium::{
-    Algorithm, Binarise, Chains, Checkpoint, Dataset, Device, Epochs, Error, Purpose, Rbm, Resident, Result, Scale,
-    Settings, Shape, Trainer, Uniforms, Values,
+    Algorithm, Binarise, Chains, Checkpoint, Dataset, Device, Epochs, Error, Monitor, Purpose, Rbm, Resident, Result,
+    Scale, Settings, Shape, Trainer, Uniforms, Values,
     checkpoint::{Place, fingerprint},
     formats::Images,
     model,
@@ -100,12 +100,24 @@ impl Job {
             let (expected, found) = (format!("{hidden}, as --init {} has them", options.init), options.hidden);
             return Err(Error::Argument { what: "--hidden", expected, found: found.to_string() });
         }
-        let visible = first.as_ref().map_or(rows.segments(), |first| first.shape().visible());
+        let known = first.as_ref().or(resumed.as_ref().map(|checkpoint| &checkpoint.rbm));
+        let known = known.map(|rbm| rbm.shape().visible()).filter(|visible| visible.units() == rows.units());
+        let visible = known.unwrap_or(rows.segments());
+        rows = data::with_laws(rows, visible)?;
+        validation = validation.map(|rows| data::with_laws(rows, visible)).transpose()?;
         let shape = Shape::with_visible(visible, hidden).map_err(|problem| match problem {
             Error::Argument { expected, found, .. } => Error::Argument { what: "--hidden", expected, found },
             other => other,
         })?;
         let settings = options.settings();
+        let is_pseudo = [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood].contains(&settings.monitor);
+        if is_pseudo && !visible.is_discrete() {
+            return Err(Error::Argument {
+                what: "--monitor",
+                expected: "reconstruction or none, as Gaussian units have no pseudo-likelihood".into(),
+                found: settings.monitor.to_string(),
+            });
+        }
         let n_chains = match settings.algorithm {
             Algorithm::Pcd { n_chains } => {
                 let limit = i32::MAX as usize / (shape.n_visible() + shape.n_hidden());
