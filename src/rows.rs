@@ -49,11 +49,11 @@ impl<'a> Rows<'a> {
     pub fn new(values: Values<'a>, units: usize) -> Result<Self> {
         let found = values.len();
         if !(1..=u32::MAX as usize).contains(&units) {
-            return Err(Error::Argument {
-                what: "rows",
-                expected: "at least one value a row, and less than 2^32".into(),
-                found: if units == 0 { "none".into() } else { units.to_string() },
-            });
+            let (expected, found) = match units {
+                0 => ("at least one value a row".into(), "none".into()),
+                _ => ("less than 2^32 values a row".into(), units.to_string()),
+            };
+            return Err(Error::Argument { what: "rows", expected, found });
         }
         if !found.is_multiple_of(units) {
             return Err(Error::Length { what: "rows", expected: found.div_ceil(units) * units, found });

@@ -5,6 +5,8 @@
 
 #[path = "oracle/canonical.rs"]
 mod canonical;
+#[path = "oracle/canonical_laws.rs"]
+mod canonical_laws;
 mod fuzzing;
 
 use harmonium::{
@@ -21,6 +23,14 @@ const SMALL: [[u8; 9]; 5] = [
     [0, 66, 3, 2, 1, 0, 200, 3, 2],
     [0, 3, 17, 5, 5, 0, 100, 5, 7],
 ];
+
+/// The laws fuzzer's bytes: segments less 1, law and sizes of each, then hidden units, chains, k, size and seed.
+const LAWS: [&[u8]; 2] = [&[2, 0, 3, 1, 1, 1, 2, 4, 2, 1, 1, 2, 5], &[0, 1, 2, 23, 3, 1, 0, 1, 6]];
+
+#[test]
+fn every_law_equals_the_naive_program() {
+    LAWS.into_iter().for_each(fuzzing::laws::run);
+}
 
 #[test]
 fn every_road_equals_the_naive_model() {

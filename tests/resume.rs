@@ -283,7 +283,7 @@ fn checkpoints_that_do_not_fit_the_run() {
     let message = "invalid value '0' for '--hidden <N>': expected a whole number of at least 1";
     with(&set("hidden", "0"), &format!("{options}{message}"));
     let settings = "Settings { algorithm: Pcd { n_chains: 10 }, k: 2, monitor: PseudoLikelihood, seed: 123, \
-                    descent: Descent { centring: None, momentum: 0.0, l2: 0.0, l1: 0.0, sparsity: None } }";
+                    descent: Descent { centring: None, momentum: 0.0, l2: 0.0, l1: 0.0, sparsity: None }, variance: 0.0 }";
     let message = format!("expected 15 × 9 units, {settings}, found 15 × 8 units, {settings}");
     with(&set("hidden", "9"), &message);
     let place = "expected a place within epochs of 5 batches, found ";
