@@ -54,7 +54,9 @@
 //! - A pre-activation takes its units in ascending order into one `f32` accumulator by fused multiply-add; then the bias.
 //! - exp, σ and softplus are one fixed sequence of operations ([`elementary`]).
 //! - Unit (r, j) of a layer is on iff u < p, u being number r·units + j of the layer's draw, of 32 bits, and the comparison
-//!   as exact at either end of the unit interval ([`uniforms`]).
+//!   as exact at either end of the unit interval ([`uniforms`]). A Gaussian unit takes Φ⁻¹ of its number, a Potts site the
+//!   state at which the sums of its probabilities, in `f64`, pass that of its first unit ([`units`]).
+//! - A Gaussian unit enters sums as s·v, rounded to `f32`.
 //! - Sums over rows run in ascending order in one accumulator; sums of energies in `f64`, sixteen partial sums each; the exact
 //!   pseudo-likelihood in `f32` products, sixteen partial products each.
 //! - Each lane and thread computes its own results; nothing is summed across them.
