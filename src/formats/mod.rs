@@ -45,6 +45,9 @@ const FORMATS: [Format; 3] = [
     Format { name: "a FASTA file", start: &fasta::START, read: fasta::read_table },
 ];
 
+/// What numbers are expected where nobody has said other laws, in the words of errors.
+pub const UNIT_INTERVAL: &str = "values within [0, 1]";
+
 /// The first two bytes of a gzipped stream.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 

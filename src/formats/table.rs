@@ -1,6 +1,6 @@
 //! What a file of data holds, before anybody has said what its numbers stand for.
 
-use super::Images;
+use super::{Images, UNIT_INTERVAL};
 use crate::{
     dataset::Dataset,
     error::{Error, Result},
@@ -53,7 +53,7 @@ impl Table {
             Numbers::Bits(values) => (Dataset::from_u8(values.into_iter().map(|x| x * 255).collect(), columns)?, false),
             Numbers::Real(_, Some((at, x))) => {
                 let found = format!("{x} {}", place(at));
-                return Err(format_error(source_name, "values within [0, 1]", found));
+                return Err(format_error(source_name, UNIT_INTERVAL, found));
             }
             Numbers::Real(values, None) => (Dataset::from_f32(values, columns)?, false),
         };

@@ -10,7 +10,14 @@ use std::{ops::Range, path::Path};
 
 /// The rows to train on: of a folder the first 50 000 of its training file, else all.
 pub fn training(path: &Path, visible: Option<Segments>) -> Result<Images> {
-    open(path, "--data", visible)
+    open(path, "--data", visible).map_err(|problem| match problem {
+        Error::Format { source_name, expected, found } if visible.is_none() && expected == formats::UNIT_INTERVAL => {
+            let expected =
+                format!("{expected}, or --visible gaussian:N for real numbers and potts:SITESxSTATES for categories");
+            Error::Format { source_name, expected, found }
+        }
+        other => other,
+    })
 }
 
 fn open(path: &Path, option: &str, visible: Option<Segments>) -> Result<Images> {
