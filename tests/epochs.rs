@@ -293,3 +293,50 @@ fn as_text() {
     let wrong = Epochs::new(false, Binarise::Levels { low: 2, high: 1 }, SEED).expect_err("no level");
     assert_eq!(wrong.to_string(), "levels: expected the least not above the greatest, found 2-1");
 }
+
+/// Binary units of a mixture are drawn as the same columns of binary units are; values of other laws only change their rows.
+#[test]
+fn values_of_other_laws_stay() {
+    let (n, laws) = (9, "binary:3,potts:2x3,gaussian:2,binary:4".parse::<harmonium::Segments>().expect("laws"));
+    let grey = random_values(n * 15, 0.8, 4);
+    let mixed: Vec<f32> = grey
+        .iter()
+        .enumerate()
+        .map(|(at, &x)| match at % 15 {
+            i @ 3..9 => f32::from(i % 3 == at / 15 % 3),
+            9..11 => 30.0 * x - 20.0,
+            _ => x,
+        })
+        .collect();
+    let is_bit = |at: usize| !(3..11).contains(&(at % 15));
+    let as_bytes: Vec<u8> = mixed.iter().map(|x| (255.0 * x.clamp(0.0, 1.0)) as u8).collect();
+    let discrete = "binary:3,potts:2x3,binary:6".parse::<harmonium::Segments>().expect("laws");
+    let binary = [numbers(grey, 15), bytes(as_bytes.clone(), 15)];
+    let several = [
+        Dataset::of_numbers(mixed.clone(), laws).expect("rows"),
+        bytes(as_bytes, 15).with_segments(discrete).expect("rows"),
+    ];
+    for (binary, several) in binary.into_iter().zip(several) {
+        for (binarise, epoch) in ALL.into_iter().flat_map(|binarise| [0, 3].map(|epoch| (binarise, epoch))) {
+            let (mut of_binary, mut of_several) = (epochs(true, binarise), epochs(true, binarise));
+            let expected = of_binary.show(&binary, epoch).expect("shown").rows().to_vec();
+            let order = of_binary.order(n, epoch);
+            let found = of_several.show(&several, epoch).expect("shown");
+            assert_eq!(found.segments(), several.segments());
+            let found = found.rows().to_vec();
+            let (all, bits) = (several.rows().to_vec(), several.segments() == discrete);
+            for (at, &x) in found.iter().enumerate() {
+                let is_bit = is_bit(at) || bits && (9..11).contains(&(at % 15));
+                let stays = all[order[at / 15] * 15 + at % 15];
+                assert_eq!(x, if is_bit { expected[at] } else { stays }, "{binarise}, epoch {epoch}, value {at}");
+            }
+        }
+        let rounded = several.binarised();
+        assert_eq!(rounded.segments(), several.segments());
+        let all = several.rows().to_vec();
+        for (at, &x) in rounded.rows().to_vec().iter().enumerate() {
+            let is_bit = is_bit(at) || several.segments() == discrete && (9..11).contains(&(at % 15));
+            assert_eq!(x, if is_bit { f32::from(all[at] >= 0.5) } else { all[at] }, "value {at}");
+        }
+    }
+}

@@ -221,3 +221,33 @@ fn resampling_keeps_it_unbiased() {
         assert!(summary.standard_deviation() < 0.5, "model {n}: {summary:?}");
     }
 }
+
+/// Likewise with units of several laws, whose variances are learnt too; a tracker that was put away and taken up again goes on to
+/// the bit. Six standard errors: a false-alarm rate of 2e-9 where the delta method holds, as it does near 0.1.
+#[test]
+fn several_laws_are_followed() {
+    for laws in ["gaussian:3", "potts:3x4", "binary:2,potts:1x3,gaussian:2"] {
+        let visible: harmonium::Segments = laws.parse().expect("laws");
+        let data = oracle::laws::random_states(visible, 40, true, 3);
+        let data = harmonium::Dataset::of_numbers(data, visible).expect("rows");
+        let mut rbm = harmonium::Rbm::from_data(data.rows(), 5, 1).expect("a model").on(cpu()).expect("resident");
+        let settings = Settings { monitor: harmonium::Monitor::None, variance: 0.5, ..Settings::default() };
+        let mut trainer = Trainer::new(cpu(), rbm.shape(), settings).expect("a trainer");
+        let base_rate = BaseRate::fit(data.rows());
+        let schedule = Schedule::new(20).expect("a schedule");
+        let mut tracker = Tracker::begin(&rbm, &base_rate, 1000, &schedule, 7).expect("a tracker");
+        for update in 0..150 {
+            trainer.step(&mut rbm, &data, 0.02).expect("a step");
+            if update == 75 {
+                let again = Tracker::from_state(rbm.shape(), &tracker.state()).expect("a tracker");
+                assert_eq!(again.state(), tracker.state());
+                tracker = again;
+            }
+            tracker.follow(&rbm).expect("followed");
+        }
+        let exact = harmonium::log_partition::exact(rbm.to_rbm().expect("a model").view()).expect("log Z").estimate;
+        let error = 6.0 * tracker.standard_error() + 1e-4;
+        assert!(tracker.standard_error() < 0.2, "{laws}: {}", tracker.standard_error());
+        assert!((tracker.log_z() - exact).abs() < error, "{laws}: {} {exact} {error}", tracker.log_z());
+    }
+}
