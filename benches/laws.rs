@@ -24,7 +24,7 @@ fn random(visible: Segments) -> harmonium::Result<Dataset> {
             for _ in units.step_by(segment.states()) {
                 let x = generator.next_u32();
                 match segment {
-                    Segment::Binary(_) => values.push(if x % 5 == 0 { 1.0 } else { 0.0 }),
+                    Segment::Binary(_) => values.push(if x.is_multiple_of(5) { 1.0 } else { 0.0 }),
                     Segment::Gaussian(_) => values.push(harmonium::elementary::normal(x)),
                     Segment::Potts { states, .. } => {
                         values.extend((0..states).map(|s| if x % states == s { 1.0 } else { 0.0 }));
