@@ -162,8 +162,9 @@ impl Table {
         match &mut self.numbers {
             Numbers::Bytes(values) | Numbers::Bits(values) => keep(values, span),
             Numbers::Real(values, outside) => {
-                keep(values, span.clone());
-                *outside = outside.filter(|(at, _)| span.contains(at)).map(|(at, x)| (at - span.start, x));
+                keep(values, span);
+                let is_outside = |x: &f32| !(0.0..=1.0).contains(x);
+                *outside = values.iter().position(is_outside).map(|at| (at, f64::from(values[at])));
             }
         }
     }
