@@ -2,6 +2,7 @@
 
 use crate::{
     error::{Error, Result},
+    lanes::threads::Split,
     units::{Law, Segments, by_law},
 };
 use std::ops::Range;
@@ -201,5 +202,15 @@ impl<'a> Rows<'a> {
             Values::U8(x) => x[r * self.units + i] >= 128,
             Values::F32(x) => x[r * self.units + i] >= 0.5,
         }
+    }
+}
+
+impl Split for Rows<'_> {
+    fn pieces(&self) -> usize {
+        self.len()
+    }
+
+    fn split(self, pieces: usize) -> (Self, Self) {
+        (self.range(0..pieces), self.range(pieces..self.len()))
     }
 }

@@ -1,11 +1,11 @@
 //! Chains on the CPU: packed bits, each worker carrying its chains through all k steps.
 
 use super::{
-    groups::{LayerDraws, LayerScratch, Scratch, SweepDraws, Tempered, in_groups, put, with_scratch},
+    groups::{LayerDraws, LayerScratch, Scratch, SweepDraws, Tempered, VisibleLayer, in_groups, put, with_scratch},
     host::Cpu,
     layers,
     tiles::{CpuParameters, Row, gather, spread_into, tiles},
-    visible::{self, VisibleLayer},
+    visible,
 };
 use crate::{
     error::Result,

@@ -8,7 +8,7 @@ use super::{
     layers::{self, total},
     learn,
     pseudo_likelihood::{pseudo_log_likelihood, pseudo_log_likelihood_of_site},
-    statistics::{CpuWork, Statistics},
+    statistics::{CpuWork, Statistics, own_gradients, squares_about},
     tiles::{CpuParameters, Row, TILE, gather, spread_into, tiles},
 };
 use crate::{
@@ -110,38 +110,6 @@ fn flat(tiled: &[Row], units: usize) -> Vec<f32> {
     let mut numbers = vec![0.0; units];
     gather(tiled, units, &mut numbers);
     numbers
-}
-
-/// What Gaussian units' own energies add to a gradient whose W is there. That of ln σ² is -s·Σ w·(v - b)²/2 - Σ_j W_ij·G_ij, G being
-/// the gradient of W: Σ_j W_ij·s·v·P_j for each row. `squares` gives Σ w·(v - b)² of a unit with this b, `take` gets the unit and
-/// the gradient, for what else there is to do. All in `f64`, rows and hidden units ascending.
-pub(super) fn own_gradients(
-    parameters: &CpuParameters, squares: impl Fn(usize, f64) -> f64, out: &mut Gradient,
-    mut take: impl FnMut(usize, &mut Gradient),
-) {
-    let shape = parameters.shape;
-    for i in shape.visible().iter().filter(|(segment, _)| segment.is_number()).flat_map(|(_, units)| units) {
-        let b = f64::from(parameters.visible_bias[i / TILE].units()[i % TILE]);
-        let mut product = 0.0;
-        for (j, &gradient) in out.weights[i * shape.n_hidden()..][..shape.n_hidden()].iter().enumerate() {
-            let weight = parameters.weights[parameters.row(i, j / TILE)].units()[j % TILE];
-            product += f64::from(weight) * f64::from(gradient);
-        }
-        let s = f64::from(parameters.precision[i]);
-        out.visible_log_variance[i] = (-0.5 * (s * squares(i, b)) - product) as f32;
-        take(i, out);
-    }
-}
-
-/// Σ_r w_r·(v_ri - b) and Σ_r w_r·(v_ri - b)².
-pub(super) fn squares_about(rows: Rows<'_>, i: usize, b: f64, weight: impl Fn(usize) -> f32) -> (f64, f64) {
-    let (mut sum, mut squares) = (0.0, 0.0);
-    for r in 0..rows.len() {
-        let (d, weight) = (f64::from(rows.value(r, i)) - b, f64::from(weight(r)));
-        sum += weight * d;
-        squares += weight * (d * d);
-    }
-    (sum, squares)
 }
 
 /// How well the visible pre-activations p explain each row: -Σ_i [sp(p_i) - x_i·p_i] of binary units.

@@ -9,7 +9,6 @@ use super::{
     inputs::Inputs,
     layers::{self, Partial},
     tiles::{CpuParameters, Row, TILE, tiles, vectors},
-    visible::VisibleLayer,
 };
 use crate::{
     lanes::{
@@ -19,6 +18,7 @@ use crate::{
     rows::Rows,
     shape::{Layer, Shape},
     uniforms::Jump,
+    units::Room,
 };
 use std::cell::RefCell;
 
@@ -65,6 +65,20 @@ pub(crate) struct LayerScratch {
     inputs: Inputs,
     /// One tile of every row of the group.
     tile: Vec<Row>,
+}
+
+/// The visible layers of a group, row-major: what is drawn and what from.
+#[derive(Default)]
+pub(crate) struct VisibleLayer {
+    /// Pre-activations, or means where those are asked for; rows × n_visible.
+    pub pre: Vec<f32>,
+    /// The bits that were drawn, rows × tiles.
+    pub words: Vec<u64>,
+    /// The numbers that were drawn, rows × n_visible; empty where all states are bits.
+    pub numbers: Vec<f32>,
+    pub bias: Vec<f32>,
+    pub reference: Vec<f32>,
+    pub room: Room,
 }
 
 thread_local! {

@@ -9,10 +9,9 @@
 use super::{
     chains::CpuChains,
     descend::CpuRule,
-    energies::{own_gradients, squares_about},
     host::Cpu,
     inputs::Inputs,
-    statistics::{CpuWork, Panels, Scales, Statistics},
+    statistics::{CpuWork, Panels, Scales, Statistics, own_gradients, squares_about},
     sums::Terms,
     tiles::{CpuParameters, Row, TILE, VECTORS, tiles, vectors},
 };

@@ -3,7 +3,7 @@
 //! A layer of binary units needs none of this: its tiles become bits one by one, while they are in the first-level cache.
 
 use super::{
-    groups::{LayerScratch, Tempered},
+    groups::{LayerScratch, Tempered, VisibleLayer},
     tiles::{TILE, gather, tiles},
 };
 use crate::{
@@ -12,20 +12,6 @@ use crate::{
     uniforms::Jump,
     units::{Law, Room, Segments, VisibleRow, by_law},
 };
-
-/// The visible layers of a group, row-major: what is drawn and what from.
-#[derive(Default)]
-pub(crate) struct VisibleLayer {
-    /// Pre-activations, or means where those are asked for; rows × n_visible.
-    pub pre: Vec<f32>,
-    /// The bits that were drawn, rows × tiles.
-    pub words: Vec<u64>,
-    /// The numbers that were drawn, rows × n_visible; empty where all states are bits.
-    pub numbers: Vec<f32>,
-    bias: Vec<f32>,
-    reference: Vec<f32>,
-    room: Room,
-}
 
 impl Tempered<'_> {
     /// Pre-activations of the visible layers, from the hidden states in `scratch`.

@@ -4,7 +4,6 @@
 //! computes never depends on the split. Handing over costs microseconds from inside the pool (more from outside, so put a
 //! whole training loop inside one `install`), so there is one split a phase, never one a product.
 
-use crate::rows::Rows;
 use std::ops::Range;
 
 /// Work that can be cut in two.
@@ -106,16 +105,6 @@ impl<T: Sync> Split for &[T] {
 
     fn split(self, pieces: usize) -> (Self, Self) {
         self.split_at(pieces)
-    }
-}
-
-impl Split for Rows<'_> {
-    fn pieces(&self) -> usize {
-        self.len()
-    }
-
-    fn split(self, pieces: usize) -> (Self, Self) {
-        (self.range(0..pieces), self.range(pieces..self.len()))
     }
 }
 

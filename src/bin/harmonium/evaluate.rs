@@ -106,6 +106,13 @@ pub fn run(device: &Device, options: &Evaluate) -> Result<()> {
              the model was trained on"
         ));
     }
+    if let (Some(scale), Some(_)) = (&scale, &evaluation.log_likelihood) {
+        let nats: f64 = scale.deviation().iter().map(|&x| f64::from(x).ln()).sum();
+        console::complain(&format!(
+            "notice: {}: likelihoods are densities of scaled columns; those of the data are {nats:.4} nats a row lower",
+            options.model.display()
+        ));
+    }
     if let Some(warning) = evaluation.log_z.as_ref().and_then(LogPartition::warning) {
         console::complain(&format!("warning: {warning}"));
     }
