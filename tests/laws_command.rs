@@ -119,6 +119,10 @@ fn a_model_of_mixed_units_is_judged_and_sampled() {
     let exact = evaluated(&folder, "out/model.safetensors --data mixed.npy --log-z exact");
     let log_z = number(&exact["log_z"]["estimate"]);
     assert!(exact["pseudo_log_likelihood"].is_null(), "{exact}");
+    // Of the data a density is lower by the logarithms of what the columns were divided by.
+    let nats: f64 = scale.deviation().iter().map(|&x| f64::from(x).ln()).sum();
+    let (status, _, stderr) = run(&folder, "evaluate out/model.safetensors --data mixed.npy --log-z exact");
+    assert!(status == 0 && stderr.contains(&format!("those of the data are {nats:.4} nats a row lower")), "{stderr}");
     let bracket = "out/model.safetensors --data mixed.npy --log-z bracket --temperatures 1000 --burn-in 1000";
     let found = evaluated(&folder, bracket);
     let (lower, upper) = (number(&found["log_z"]["lower"]), number(&found["log_z"]["upper"]));
