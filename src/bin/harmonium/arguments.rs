@@ -1,21 +1,17 @@
 //! The command line.
 
-pub use crate::train::Train;
-use crate::{Failure, data::Split, pool};
+use crate::{
+    Failure, diagnose::Diagnose, evaluate::Evaluate, filters::Filters, info::Info, pool, sample::Sample, train::Train,
+};
 use clap::{
-    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
     error::ErrorKind,
     parser::ValueSource,
 };
 use harmonium::{Device, Place, Sums};
 use serde::{Serialize, Serializer};
-use std::{
-    env,
-    ffi::OsString,
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::{env, ffi::OsString, path::Path, str::FromStr};
 
 /// Where data is looked for unless said otherwise.
 pub const DATA: &str = "data/mnist";
@@ -42,135 +38,6 @@ pub enum Command {
     Filters(Filters),
     /// Tell the size of a model and how its parameters are distributed.
     Info(Info),
-}
-
-#[derive(Args)]
-pub struct Sample {
-    /// A model file, as train writes it.
-    pub model: PathBuf,
-    /// Where the chains start: a folder with MNIST's IDX files (test rows, where there are any), or one IDX, npy or FASTA file.
-    #[arg(long, value_name = "PATH", default_value = DATA)]
-    pub data: PathBuf,
-    /// Chains: pictures from left to right.
-    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least::<1>)]
-    pub chains: usize,
-    /// Pictures from top to bottom.
-    #[arg(long, value_name = "N", default_value = "10", value_parser = at_least::<1>)]
-    pub rows: usize,
-    /// Gibbs steps before each row.
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least::<1>)]
-    pub steps: usize,
-    /// Chooses the rows to start from and all draws.
-    #[arg(long, value_name = "N", default_value = "123")]
-    pub seed: u64,
-    #[command(flatten)]
-    pub compute: Compute,
-    /// Height and width of the pictures in the rows [default: what the data file says, or square].
-    #[arg(long, value_name = "HxW", value_parser = sides)]
-    pub image: Option<Sides>,
-    /// The picture of means to write, or, where the name ends with .npy, an array of samples: all chains at one time, then at the
-    /// next.
-    #[arg(long, value_name = "FILE", default_value = "samples.png")]
-    pub out: PathBuf,
-}
-
-#[derive(Args)]
-pub struct Evaluate {
-    /// A model file, as train writes it.
-    pub model: PathBuf,
-    /// A folder with MNIST's IDX files, or one IDX, npy or FASTA file, of which all rows are taken.
-    #[arg(long, value_name = "PATH", default_value = DATA)]
-    pub data: PathBuf,
-    /// Which rows of a folder: its first 50 000 training rows, those behind them, or its test rows [default: test].
-    #[arg(long, value_name = "NAME", value_parser = named(Split::ALL))]
-    pub split: Option<Split>,
-    /// Evaluate the first ROWS of them only.
-    #[arg(long, value_name = "ROWS", value_parser = at_least::<1>)]
-    pub limit: Option<usize>,
-    /// The rows that the model was trained on, for annealing's base rate and the chains that reverse runs start from: a folder
-    /// with MNIST's IDX files (its first 50 000 training rows), or one IDX, npy or FASTA file [default: the training rows of a folder
-    /// as --data; of a file the rows that are evaluated, with a notice].
-    #[arg(long, value_name = "PATH")]
-    pub train: Option<PathBuf>,
-    /// log Z by enumeration, by annealing both ways or forward only, or not at all; auto enumerates up to 25 units in the
-    /// smaller layer and else brackets.
-    #[arg(long, value_enum, value_name = "NAME", default_value = "auto")]
-    pub log_z: LogZ,
-    /// Annealing runs from the fitted base rate, and as many chains for reverse runs.
-    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least::<2>)]
-    pub runs: usize,
-    /// Gibbs steps of the chains before reverse runs start from them.
-    #[arg(long, value_name = "N", default_value = "10000", value_parser = at_least::<0>)]
-    pub burn_in: usize,
-    /// Temperatures of each run.
-    #[arg(long, value_name = "N", default_value = "14500", value_parser = at_least::<1>)]
-    pub temperatures: usize,
-    /// Chooses the annealing's random numbers.
-    #[arg(long, value_name = "N", default_value = "123")]
-    pub seed: u64,
-    #[command(flatten)]
-    pub compute: Compute,
-    /// Print the result as JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Args)]
-pub struct Diagnose {
-    /// A model file, as train writes it.
-    pub model: PathBuf,
-    /// Where half of the chains start: a folder with MNIST's IDX files (test rows, where there are any), or one IDX, npy or FASTA
-    /// file.
-    #[arg(long, value_name = "PATH", default_value = DATA)]
-    pub data: PathBuf,
-    /// Chains, half of them from data and half with all hidden units off.
-    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least::<2>)]
-    pub chains: usize,
-    /// Gibbs steps that are recorded, after as many that are not.
-    #[arg(long, value_name = "N", default_value = "5000", value_parser = at_least::<4>)]
-    pub steps: usize,
-    #[command(flatten)]
-    pub compute: Compute,
-    /// Print the result as JSON.
-    #[arg(long)]
-    pub json: bool,
-    /// Draw the free energy of each chain over the steps, as SVG.
-    #[arg(long, value_name = "FILE")]
-    pub plot: Option<PathBuf>,
-}
-
-#[derive(Args)]
-pub struct Filters {
-    /// A model file, as train writes it.
-    pub model: PathBuf,
-    /// Height and width of the images that the visible units are [default: square].
-    #[arg(long, value_name = "HxW", value_parser = sides)]
-    pub image: Option<Sides>,
-    /// Tiles from top to bottom and from left to right.
-    #[arg(long, value_name = "RxC", default_value = "10x10", value_parser = sides)]
-    pub tile: Sides,
-    /// The picture to write.
-    #[arg(long, value_name = "FILE", default_value = "filters.png")]
-    pub out: PathBuf,
-}
-
-#[derive(Args)]
-pub struct Info {
-    /// A model file, as train writes it.
-    pub model: PathBuf,
-    /// Say it as JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// How log Z is found.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogZ {
-    Auto,
-    Exact,
-    Ais,
-    Bracket,
-    None,
 }
 
 /// Where and how a command computes.

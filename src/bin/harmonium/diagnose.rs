@@ -4,17 +4,43 @@
 //! distribution of the chains is wide. The burn-in has as many steps as the record.
 
 use crate::{
-    arguments::Diagnose,
+    arguments::{Compute, DATA, at_least},
     console::{self, Progress},
     data, memory,
     plot::{self, BLUE, Line, Look, ORANGE},
 };
+use clap::Args;
 use harmonium::{
     Batch, ChainState, Chains, Device, Purpose, Resident, Result, Uniforms,
     diagnostics::{EquilibriumGap, Health, Recorder, equilibrium_gap},
     model,
 };
 use serde_json::{Value, json};
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct Diagnose {
+    /// A model file, as train writes it.
+    pub model: PathBuf,
+    /// Where half of the chains start: a folder with MNIST's IDX files (test rows, where there are any), or one IDX, npy or FASTA
+    /// file.
+    #[arg(long, value_name = "PATH", default_value = DATA)]
+    pub data: PathBuf,
+    /// Chains, half of them from data and half with all hidden units off.
+    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least::<2>)]
+    pub chains: usize,
+    /// Gibbs steps that are recorded, after as many that are not.
+    #[arg(long, value_name = "N", default_value = "5000", value_parser = at_least::<4>)]
+    pub steps: usize,
+    #[command(flatten)]
+    pub compute: Compute,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Draw the free energy of each chain over the steps, as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+}
 
 /// Overlaps besides the free energy.
 const OVERLAPS: usize = 4;

@@ -1,10 +1,11 @@
 //! `harmonium evaluate`: how likely a model makes data, and how far that can be believed.
 
 use crate::{
-    arguments::{Evaluate, LogZ},
+    arguments::{Compute, DATA, at_least, named},
     console::{self, Progress},
     data,
 };
+use clap::{Args, ValueEnum};
 use harmonium::{
     Dataset, Device, Error, LogLikelihood, LogPartition, Rbm, Resident, Result, Summary,
     log_partition::{self, Annealing, BaseRate, Schedule, Start, lower_bound},
@@ -15,6 +16,57 @@ use std::{
     path::{Path, PathBuf},
     time::Instant,
 };
+
+#[derive(Args)]
+pub struct Evaluate {
+    /// A model file, as train writes it.
+    pub model: PathBuf,
+    /// A folder with MNIST's IDX files, or one IDX, npy or FASTA file, of which all rows are taken.
+    #[arg(long, value_name = "PATH", default_value = DATA)]
+    pub data: PathBuf,
+    /// Which rows of a folder: its first 50 000 training rows, those behind them, or its test rows [default: test].
+    #[arg(long, value_name = "NAME", value_parser = named(data::Split::ALL))]
+    pub split: Option<data::Split>,
+    /// Evaluate the first ROWS of them only.
+    #[arg(long, value_name = "ROWS", value_parser = at_least::<1>)]
+    pub limit: Option<usize>,
+    /// The rows that the model was trained on, for annealing's base rate and the chains that reverse runs start from: a folder
+    /// with MNIST's IDX files (its first 50 000 training rows), or one IDX, npy or FASTA file [default: the training rows of a folder
+    /// as --data; of a file the rows that are evaluated, with a notice].
+    #[arg(long, value_name = "PATH")]
+    pub train: Option<PathBuf>,
+    /// log Z by enumeration, by annealing both ways or forward only, or not at all; auto enumerates up to 25 units in the
+    /// smaller layer and else brackets.
+    #[arg(long, value_enum, value_name = "NAME", default_value = "auto")]
+    pub log_z: LogZ,
+    /// Annealing runs from the fitted base rate, and as many chains for reverse runs.
+    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least::<2>)]
+    pub runs: usize,
+    /// Gibbs steps of the chains before reverse runs start from them.
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = at_least::<0>)]
+    pub burn_in: usize,
+    /// Temperatures of each run.
+    #[arg(long, value_name = "N", default_value = "14500", value_parser = at_least::<1>)]
+    pub temperatures: usize,
+    /// Chooses the annealing's random numbers.
+    #[arg(long, value_name = "N", default_value = "123")]
+    pub seed: u64,
+    #[command(flatten)]
+    pub compute: Compute,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How log Z is found.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogZ {
+    Auto,
+    Exact,
+    Ais,
+    Bracket,
+    None,
+}
 
 /// The largest smaller layer that `--log-z auto` enumerates: some ten seconds of one core for 784 visible units.
 const AUTO_UNITS: usize = 25;

@@ -1,7 +1,28 @@
 //! `harmonium filters`.
 
-use crate::{Failure, arguments::Filters, console, data};
+use crate::{
+    Failure,
+    arguments::{Sides, sides},
+    console, data,
+};
+use clap::Args;
 use harmonium::{Error, model, raster};
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct Filters {
+    /// A model file, as train writes it.
+    pub model: PathBuf,
+    /// Height and width of the images that the visible units are [default: square].
+    #[arg(long, value_name = "HxW", value_parser = sides)]
+    pub image: Option<Sides>,
+    /// Tiles from top to bottom and from left to right.
+    #[arg(long, value_name = "RxC", default_value = "10x10", value_parser = sides)]
+    pub tile: Sides,
+    /// The picture to write.
+    #[arg(long, value_name = "FILE", default_value = "filters.png")]
+    pub out: PathBuf,
+}
 
 pub fn run(options: &Filters) -> Result<(), Failure> {
     let rbm = data::pictured_part(&model::load(&options.model)?)?;

@@ -1,7 +1,18 @@
 //! `harmonium info`.
 
-use crate::{Failure, arguments::Info, console};
+use crate::{Failure, console};
+use clap::Args;
 use harmonium::{Summary, model};
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct Info {
+    /// A model file, as train writes it.
+    pub model: PathBuf,
+    /// Say it as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
 
 fn json(summary: &Summary) -> serde_json::Value {
     let Summary { min, max, mean, .. } = summary;

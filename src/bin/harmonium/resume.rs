@@ -1,9 +1,6 @@
 //! `harmonium train --resume`: the options of a run that goes on.
 
-use crate::{
-    Failure,
-    arguments::{Compute, Train},
-};
+use crate::{Failure, arguments::Compute, train::Train};
 use harmonium::{Checkpoint, Error, checkpoint::VERSION, descent::Rate};
 use std::path::{Path, PathBuf};
 

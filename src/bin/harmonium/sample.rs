@@ -1,14 +1,46 @@
 //! `harmonium sample`, and the sheet of samples at the end of training.
 
 use crate::{
-    arguments::Sample,
+    arguments::{Compute, DATA, Sides, at_least, sides},
     console::{self, Progress},
     data,
 };
+use clap::Args;
 use harmonium::{
     Activations, Chains, Dataset, Device, Error, Purpose, Rbm, Resident, Result, Uniforms, model, npy,
     raster::{self, Raster},
 };
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct Sample {
+    /// A model file, as train writes it.
+    pub model: PathBuf,
+    /// Where the chains start: a folder with MNIST's IDX files (test rows, where there are any), or one IDX, npy or FASTA file.
+    #[arg(long, value_name = "PATH", default_value = DATA)]
+    pub data: PathBuf,
+    /// Chains: pictures from left to right.
+    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least::<1>)]
+    pub chains: usize,
+    /// Pictures from top to bottom.
+    #[arg(long, value_name = "N", default_value = "10", value_parser = at_least::<1>)]
+    pub rows: usize,
+    /// Gibbs steps before each row.
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least::<1>)]
+    pub steps: usize,
+    /// Chooses the rows to start from and all draws.
+    #[arg(long, value_name = "N", default_value = "123")]
+    pub seed: u64,
+    #[command(flatten)]
+    pub compute: Compute,
+    /// Height and width of the pictures in the rows [default: what the data file says, or square].
+    #[arg(long, value_name = "HxW", value_parser = sides)]
+    pub image: Option<Sides>,
+    /// The picture of means to write, or, where the name ends with .npy, an array of samples: all chains at one time, then at the
+    /// next.
+    #[arg(long, value_name = "FILE", default_value = "samples.png")]
+    pub out: PathBuf,
+}
 
 /// What the tutorial shows: 20 chains, ten times, 1000 Gibbs steps in between.
 pub const TUTORIAL: Sheet = Sheet { chains: 20, rows: 10, steps: 1000 };
