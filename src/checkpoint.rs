@@ -112,6 +112,10 @@ pub fn fingerprint(rows: Rows<'_>) -> String {
             }
         }
     }
+    if rows.has_missing() {
+        hash.update(b"missing");
+        rows.missing().iter().for_each(|word| hash.update(word.to_le_bytes()));
+    }
     hex(&hash.finalize())
 }
 

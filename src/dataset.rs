@@ -13,6 +13,8 @@ use std::{mem, ops::Range};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     values: Owned,
+    /// Which values are missing, ⌈units/64⌉ words a row; empty where none is.
+    missing: Vec<u64>,
     units: usize,
     segments: Segments,
 }
@@ -30,7 +32,7 @@ impl Dataset {
     /// [`Error::Length`] if the values are no whole number of rows, [`Error::Argument`] if `units` is 0.
     pub fn from_u8(values: Vec<u8>, units: usize) -> Result<Self> {
         let segments = Rows::new(Values::U8(&values), units)?.segments();
-        Ok(Self { values: Owned::U8(values), units, segments })
+        Ok(Self { values: Owned::U8(values), missing: Vec::new(), units, segments })
     }
 
     /// Rows of `units` values within [0, 1].
@@ -40,7 +42,7 @@ impl Dataset {
     /// value is not within [0, 1].
     pub fn from_f32(values: Vec<f32>, units: usize) -> Result<Self> {
         let segments = Rows::new(Values::F32(&values), units)?.segments();
-        Ok(Self { values: Owned::F32(values), units, segments })
+        Ok(Self { values: Owned::F32(values), missing: Vec::new(), units, segments })
     }
 
     /// Rows of numbers that follow these laws.
@@ -49,7 +51,44 @@ impl Dataset {
     /// Those of [`Rows::with_segments`].
     pub fn of_numbers(values: Vec<f32>, segments: Segments) -> Result<Self> {
         Rows::with_segments(Values::F32(&values), segments)?;
-        Ok(Self { values: Owned::F32(values), units: segments.units(), segments })
+        Ok(Self { values: Owned::F32(values), missing: Vec::new(), units: segments.units(), segments })
+    }
+
+    /// Rows of numbers that follow these laws, NaN standing for values that are missing: of a Potts site all states or none.
+    ///
+    /// A row is then one of the RBM that has only the visible units whose values are there. Its free energy, its hidden means
+    /// and its pseudo-likelihood are that RBM's, and so are both phases of its gradient: the chain that belongs to the row leaves
+    /// the same units out. Source: R. Salakhutdinov, A. Mnih, G. Hinton, "Restricted Boltzmann machines for collaborative
+    /// filtering", 2007, section 2.
+    ///
+    /// ```
+    /// use harmonium::Dataset;
+    ///
+    /// let data = Dataset::with_missing(vec![1.0, f32::NAN, 0.0, 1.0], "binary:2".parse()?)?;
+    /// assert!(data.rows().is_missing(0, 1) && !data.rows().is_missing(1, 1));
+    /// # Ok::<(), harmonium::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Rows::with_segments`].
+    pub fn with_missing(mut values: Vec<f32>, segments: Segments) -> Result<Self> {
+        let units = segments.units();
+        if !values.len().is_multiple_of(units) {
+            let expected = values.len().div_ceil(units) * units;
+            return Err(Error::Length { what: "rows", expected, found: values.len() });
+        }
+        let words = units.div_ceil(64);
+        let mut missing = vec![0; values.len() / units * words];
+        for (n, x) in values.iter_mut().enumerate().filter(|(_, x)| x.is_nan()) {
+            missing[n / units * words + n % units / 64] |= 1 << (n % units % 64);
+            *x = 0.0;
+        }
+        if missing.iter().all(|&word| word == 0) {
+            missing.clear();
+        }
+        let data = Self { values: Owned::F32(values), missing, units, segments };
+        data.rows().check(segments)?;
+        Ok(data)
     }
 
     /// The same rows for units that follow these laws.
@@ -67,13 +106,14 @@ impl Dataset {
 
     /// No rows yet.
     pub(crate) fn empty() -> Self {
-        Self { values: Owned::U8(Vec::new()), units: 1, segments: Segments::binary(1) }
+        Self { values: Owned::U8(Vec::new()), missing: Vec::new(), units: 1, segments: Segments::binary(1) }
     }
 
     /// Rows of eight-bit values for these laws, `len` values in all, to be written over: in the memory that is here where it
     /// suffices.
     pub(crate) fn bytes_mut(&mut self, len: usize, segments: Segments) -> &mut [u8] {
         (self.units, self.segments) = (segments.units(), segments);
+        self.missing.clear();
         if !matches!(self.values, Owned::U8(_)) {
             self.values = Owned::U8(Vec::new());
         }
@@ -85,6 +125,7 @@ impl Dataset {
     /// The same of numbers.
     pub(crate) fn numbers_mut(&mut self, len: usize, segments: Segments) -> &mut [f32] {
         (self.units, self.segments) = (segments.units(), segments);
+        self.missing.clear();
         if !matches!(self.values, Owned::F32(_)) {
             self.values = Owned::F32(Vec::new());
         }
@@ -93,15 +134,31 @@ impl Dataset {
         values
     }
 
+    /// Leaves out, from rows that have just been written, what is missing of others: row r of these is row `rows[r]` of them.
+    pub(crate) fn leave_out(&mut self, of: &Dataset, rows: &[usize]) {
+        self.missing.clear();
+        if of.missing.is_empty() {
+            return;
+        }
+        let words = self.units.div_ceil(64);
+        rows.iter().for_each(|row| self.missing.extend_from_slice(&of.missing[row * words..][..words]));
+        for (r, missing) in self.missing.chunks_exact(words).enumerate() {
+            for n in (0..self.units).filter(|i| missing[i / 64] >> (i % 64) & 1 == 1).map(|i| r * self.units + i) {
+                match &mut self.values {
+                    Owned::U8(values) => values[n] = 0,
+                    Owned::F32(values) => values[n] = 0.0,
+                }
+            }
+        }
+    }
+
     /// All rows.
     pub fn rows(&self) -> Rows<'_> {
-        Rows::of(
-            match &self.values {
-                Owned::U8(values) => Values::U8(values),
-                Owned::F32(values) => Values::F32(values),
-            },
-            self.segments,
-        )
+        let values = match &self.values {
+            Owned::U8(values) => Values::U8(values),
+            Owned::F32(values) => Values::F32(values),
+        };
+        Rows::of(values, self.segments).without(&self.missing)
     }
 
     /// Keeps only these rows, in place.
@@ -122,6 +179,10 @@ impl Dataset {
         match &mut self.values {
             Owned::U8(values) => keep(values, span),
             Owned::F32(values) => keep(values, span),
+        }
+        if !self.missing.is_empty() {
+            let words = self.units.div_ceil(64);
+            keep(&mut self.missing, rows.start * words..rows.end * words);
         }
         Ok(())
     }
@@ -144,7 +205,8 @@ impl Dataset {
             Owned::U8(values) => Owned::U8(gather(values, self.units, rows)),
             Owned::F32(values) => Owned::F32(gather(values, self.units, rows)),
         };
-        Ok(Self { values, ..*self })
+        let words = if self.missing.is_empty() { 0 } else { self.units.div_ceil(64) };
+        Ok(Self { values, missing: gather(&self.missing, words, rows), ..*self })
     }
 
     /// A copy with the rows in another order: row r of the result is row `order[r]`.
@@ -195,7 +257,8 @@ impl Dataset {
         let (rows, units) = (self.rows(), self.units);
         if self.segments.is_discrete() {
             let bit = |n: usize| if rows.bit(n / units, n % units) { 255 } else { 0 };
-            return Self { values: Owned::U8((0..rows.len() * units).map(bit).collect()), ..*self };
+            let values = Owned::U8((0..rows.len() * units).map(bit).collect());
+            return Self { values, missing: self.missing.clone(), ..*self };
         }
         let mut values: Vec<f32> = (0..rows.len() * units).map(|n| rows.value(n / units, n % units)).collect();
         for (_, units) in self.segments.iter().filter(|(segment, _)| matches!(segment, Segment::Binary(_))) {
@@ -203,7 +266,7 @@ impl Dataset {
                 row[units.clone()].iter_mut().for_each(|x| *x = if *x >= 0.5 { 1.0 } else { 0.0 });
             }
         }
-        Self { values: Owned::F32(values), ..*self }
+        Self { values: Owned::F32(values), missing: self.missing.clone(), ..*self }
     }
 
     /// The laws that the values keep to.

@@ -226,6 +226,15 @@ impl Batch<'_> {
         }
     }
 
+    /// Fails where a value is missing.
+    pub(crate) fn check_complete(&self) -> Result<()> {
+        match self.0 {
+            On::Cpu(rows) => rows.check_complete(),
+            #[cfg(feature = "cuda")]
+            On::Cuda(_) => Ok(()),
+        }
+    }
+
     /// How many values each row has.
     pub fn units(&self) -> usize {
         self.segments().units()
@@ -311,6 +320,7 @@ verbs! {
     start(parameters: Parameters = &Parameters, chains: States = &mut States, rows: On = On<'_>;) -> ();
     sweep(parameters: Parameters = &Parameters, chains: States = &mut States; k: usize) -> ();
     visible(chains: States = &States; out: &mut Activations) -> ();
+    hold(chains: States = &mut States; held: Option<Rows<'_>>) -> ();
     anneal(
         parameters: Parameters = &Parameters, chains: States = &mut States;
         reference: [&[f32]; 2], betas: &[f32], log_weights: &mut [f64]

@@ -42,7 +42,7 @@ impl RbmRef<'_> {
                     sum += x * field;
                 }
             }
-            let own = |_, energy| sum += energy;
+            let own = |i, energy| sum += if v.is_missing(r, i) { 0.0 } else { energy };
             shape.visible().minus_own_energies(|i| v.value(r, i), self.visible_bias(), &precision, own);
             -sum
         };

@@ -214,6 +214,7 @@ impl Epochs {
             }
         }
         self.bits = bits;
+        self.shown.leave_out(data, &self.order);
         &self.shown
     }
 }

@@ -5,6 +5,7 @@
 //! means come with them for gradients and pictures.
 
 use crate::{
+    dataset::Dataset,
     device::{Batch, Device, States},
     error::{Error, Result},
     rbm::check,
@@ -99,6 +100,8 @@ pub struct Chains {
     shape: Shape,
     swept: bool,
     state: States,
+    /// What visible units are held at.
+    held: Option<Dataset>,
 }
 
 impl Chains {
@@ -132,7 +135,7 @@ impl Chains {
         }
         let device = device.into();
         let state = device.chains(shape, state)?;
-        Ok(Self { device, shape, swept: false, state })
+        Ok(Self { device, shape, swept: false, state, held: None })
     }
 
     /// Chains whose hidden states are drawn from P(h|v), one for each row of data.
@@ -158,6 +161,67 @@ impl Chains {
         check_number("n_chains", 1, rbm.shape, n_chains)?;
         let nothing = vec![0; n_chains * rbm.shape.n_visible()];
         Self::from_visible(rbm, Rows::of(Values::U8(&nothing), rbm.shape.visible()), draws)
+    }
+
+    /// Holds visible units where they are said to be: from now on chain m leaves those of `v`'s row m that are there at their
+    /// values, and draws the others, those that are missing ([`Dataset::with_missing`]), from P(v|h).
+    ///
+    /// `v`: as many rows as chains; binary units have 0 or 1. What is held has no distribution: it is the last step's sample
+    /// and mean too ([`visible`](Self::visible)). All units draw their numbers, held or not, so that the others' do not depend
+    /// on it. The chains then sample P(v_missing, h | v_there): Gibbs sampling of a conditional distribution is that of the
+    /// joint one with the given units fixed.
+    ///
+    /// [`state`](Self::state) has the hidden layer alone, without what is held.
+    ///
+    /// ```
+    /// use harmonium::{Activations, Chains, Cpu, Dataset, Purpose, Rbm, Shape, Uniforms};
+    ///
+    /// # fn main() -> harmonium::Result<()> {
+    /// let rbm = Rbm::new(Shape::new(3, 2)?, 123).on(Cpu::detect()?)?;
+    /// let given = Dataset::with_missing(vec![1.0, f32::NAN, 0.0], "binary:3".parse()?)?;
+    /// let mut chains = Chains::from_visible(&rbm, given.rows(), Uniforms::new(123, Purpose::Sampling))?;
+    /// chains.hold(given.rows())?;
+    /// chains.sweep(&rbm, 100)?;
+    /// let mut visible = Activations::default();
+    /// chains.visible(&rbm, &mut visible)?;
+    /// assert_eq!((visible.sample[0], visible.sample[2]), (1.0, 0.0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there are not as many rows as chains, or rows of other units; [`Error::Law`] where a value is none
+    /// that its law allows, or that of a binary unit neither 0 nor 1.
+    pub fn hold(&mut self, v: Rows<'_>) -> Result<()> {
+        let visible = self.shape.visible();
+        if (v.len(), v.units()) != (self.len(), visible.units()) {
+            return Err(Error::Argument {
+                what: "held",
+                expected: format!("{} rows of {} values, a row for each chain", self.len(), visible.units()),
+                found: format!("{} rows of {}", v.len(), v.units()),
+            });
+        }
+        let given = Dataset::with_missing(v.to_vec(), visible)?;
+        let rows = given.rows();
+        for i in visible.iter().filter(|(segment, _)| !segment.is_number()).flat_map(|(_, units)| units) {
+            let grey = |r: &usize| !matches!(rows.value(*r, i), 0.0 | 1.0);
+            if let Some(r) = (0..rows.len()).find(grey) {
+                let (law, expected, found) = ("binary", "0 or 1 where it is held", rows.value(r, i));
+                return Err(Error::Law { row: r, column: i, law, expected, found });
+            }
+        }
+        self.device.hold(&mut self.state, Some(rows))?;
+        self.held = Some(given);
+        Ok(())
+    }
+
+    /// Lets all visible units move again.
+    ///
+    /// # Errors
+    /// What the device says; on the CPU none.
+    pub fn release(&mut self) -> Result<()> {
+        self.held = None;
+        self.device.hold(&mut self.state, None)
     }
 
     /// How many chains there are.
@@ -215,13 +279,17 @@ impl Chains {
         self.device.chain_state(&self.state)
     }
 
-    /// A copy that draws other numbers.
+    /// A copy that draws other numbers; it holds what these hold.
     ///
     /// # Errors
     /// What the device says; on the CPU none.
     pub fn drawing(&self, draws: Uniforms) -> Result<Self> {
         let state = ChainState { uniforms: draws, ..self.state()? };
-        Self::from_state(&self.device, self.shape, &state)
+        let mut copy = Self::from_state(&self.device, self.shape, &state)?;
+        if let Some(held) = &self.held {
+            copy.hold(held.rows())?;
+        }
+        Ok(copy)
     }
 
     /// The device that they are on.

@@ -73,8 +73,10 @@ impl LogLikelihood {
 /// `v`: rows × n_visible, values 0 and 1. Costs a free energy a row. As in [`LogLikelihood::of`] none lies above 0.
 ///
 /// # Errors
-/// [`Error::Argument`](crate::Error::Argument) where the rows do not fit the shape.
+/// [`Error::Argument`](crate::Error::Argument) where the rows do not fit the shape, or values are missing.
 pub fn log_likelihoods<'a>(rbm: &Resident, v: impl Into<Batch<'a>>, log_partition: &LogPartition) -> Result<Vec<f64>> {
+    let v = v.into();
+    v.check_complete()?;
     let free_energies = rbm.free_energy(v)?;
     let log_z = possible(rbm.shape(), &Summary::of(&free_energies), log_partition);
     Ok(free_energies.into_iter().map(|f| (-f - log_z.estimate).min(most(rbm.shape()))).collect())
@@ -85,10 +87,12 @@ pub fn log_likelihoods<'a>(rbm: &Resident, v: impl Into<Batch<'a>>, log_partitio
 /// `v`: rows × n_visible, values 0 and 1. The interval is that of log Z: it is about these very rows.
 ///
 /// # Errors
-/// [`Error::Argument`](crate::Error::Argument) where the rows do not fit the shape.
+/// [`Error::Argument`](crate::Error::Argument) where the rows do not fit the shape, or values are missing.
 pub fn log_likelihood<'a>(
     rbm: &Resident, v: impl Into<Batch<'a>>, log_partition: &LogPartition,
 ) -> Result<LogLikelihood> {
+    let v = v.into();
+    v.check_complete()?;
     Ok(LogLikelihood::of(rbm.shape(), &rbm.free_energy(v)?, log_partition))
 }
 

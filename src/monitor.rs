@@ -160,7 +160,7 @@ pub fn reconstruction_cross_entropy(x: Rows<'_>, pre_activation: &[f32]) -> Resu
     let (mut values, precision) = (vec![0.0; x.units()], vec![1.0; x.units()]);
     let row = |(r, p): (usize, &[f32])| {
         values.iter_mut().enumerate().for_each(|(i, value)| *value = x.value(r, i));
-        x.segments().reconstruction(&values, p, &precision)
+        x.segments().reconstruction(&values, p, &precision, |i| !x.is_missing(r, i))
     };
     Ok(pre_activation.chunks_exact(x.units()).enumerate().map(row).collect())
 }

@@ -156,8 +156,9 @@ impl Resident {
         self.propup(v, &mut hidden)?;
         self.propdown(self.rows(Layer::Hidden, &hidden.mean), &mut down)?;
         let rows = Rows::of(v.values(), visible).to_vec();
-        let each = rows.chunks_exact(v.units()).zip(down.pre_activation.chunks_exact(v.units()));
-        Ok(each.map(|(v, a)| visible.reconstruction(v, a, &precision)).collect())
+        let each = rows.chunks_exact(v.units()).zip(down.pre_activation.chunks_exact(v.units())).enumerate();
+        let row = |(r, (x, a))| visible.reconstruction(x, a, &precision, |i| !v.is_missing(r, i));
+        Ok(each.map(row).collect())
     }
 
     /// Rows of these states of a layer, which are known to be right.

@@ -3,15 +3,21 @@
 use crate::{
     error::{Error, Result},
     lanes::threads::Split,
-    units::{Law, Segments, by_law},
+    units::{Law, Segment, Segments, by_law},
 };
 use std::ops::Range;
 
 /// A borrowed row-major matrix, one row for each example, and the laws that its values are known to keep to: values in [0, 1]
 /// for binary units, a 1 and zeros for the states of a Potts site, finite numbers for Gaussian units.
+///
+/// Values may be missing ([`Dataset::with_missing`](crate::Dataset::with_missing)). A row is then one of the RBM that has only the
+/// visible units whose values are there: what is missing enters no sum.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
+    /// 0 where a value is missing.
     values: Values<'a>,
+    /// Which values are missing, ⌈units/64⌉ words a row; empty where none is.
+    missing: &'a [u64],
     units: usize,
     segments: Segments,
 }
@@ -99,6 +105,9 @@ impl<'a> Rows<'a> {
         for r in 0..self.len() {
             row.iter_mut().enumerate().for_each(|(i, x)| *x = self.value(r, i));
             for (segment, units) in segments.iter() {
+                if self.has_missing() {
+                    self.check_missing(r, segment, units.clone(), &mut row)?;
+                }
                 if let Some((unit, expected)) = by_law!(segment, |law| law.wrong(&row[units.clone()])) {
                     let column = units.start + unit;
                     return Err(Error::Law { row: r, column, law: segment.law(), expected, found: row[column] });
@@ -108,9 +117,55 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    /// Rows that are known to be right.
+    /// Fails where a site of row `r` has some of its states missing; where all are, `row` gets a state that is right.
+    fn check_missing(&self, r: usize, segment: Segment, units: Range<usize>, row: &mut [f32]) -> Result<()> {
+        for first in units.step_by(segment.states()) {
+            let site = first..first + segment.states();
+            let missing = site.clone().filter(|&i| self.is_missing(r, i)).count();
+            if missing == site.len() && site.len() > 1 {
+                row[first] = 1.0;
+            } else if missing > 0 && site.len() > 1 {
+                let (column, law, expected) = (first, segment.law(), "all states of a site missing, or none");
+                return Err(Error::Law { row: r, column, law, expected, found: f32::NAN });
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows that are known to be right, and of which no value is missing.
     pub(crate) fn of(values: Values<'a>, segments: Segments) -> Self {
-        Self { values, units: segments.units(), segments }
+        Self { values, missing: &[], units: segments.units(), segments }
+    }
+
+    /// The same rows without those of their values that these words say, which are 0.
+    pub(crate) fn without(self, missing: &'a [u64]) -> Self {
+        Self { missing, ..self }
+    }
+
+    /// Whether any value is known to be missing.
+    #[inline(always)]
+    pub fn has_missing(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
+    /// Whether value `i` of row `r` is missing.
+    #[inline(always)]
+    pub fn is_missing(&self, r: usize, i: usize) -> bool {
+        self.has_missing() && self.missing[r * self.units.div_ceil(64) + i / 64] >> (i % 64) & 1 == 1
+    }
+
+    /// Fails where a value is missing: the likelihood of such a row needs a log Z of its own.
+    pub(crate) fn check_complete(&self) -> Result<()> {
+        if !self.has_missing() {
+            return Ok(());
+        }
+        let (expected, found) = ("rows without missing values".into(), "some that are missing".into());
+        Err(Error::Argument { what: "rows", expected, found })
+    }
+
+    /// Which values are missing, ⌈units/64⌉ words a row, unit i being bit i mod 64 of word i/64; empty where none is.
+    pub(crate) fn missing(&self) -> &'a [u64] {
+        self.missing
     }
 
     /// The laws that the values keep to.
@@ -144,10 +199,12 @@ impl<'a> Rows<'a> {
             Values::U8(x) => Values::U8(&x[span]),
             Values::F32(x) => Values::F32(&x[span]),
         };
-        Self { values, ..*self }
+        let words = self.units.div_ceil(64);
+        let missing = if self.has_missing() { &self.missing[rows.start * words..rows.end * words] } else { &[] };
+        Self { values, missing, ..*self }
     }
 
-    /// Σ_r f(v_ri) of each unit, rows in ascending order in one `f64` accumulator.
+    /// Σ_r f(v_ri) of each unit over the rows that have it, rows in ascending order in one `f64` accumulator; f(0) is 0.
     fn sums_of(&self, f: impl Fn(f64) -> f64) -> Vec<f64> {
         let mut sums = vec![0.0; self.units];
         for r in 0..self.len() {
@@ -156,13 +213,22 @@ impl<'a> Rows<'a> {
         sums
     }
 
+    /// How many rows have each unit.
+    fn counts(&self) -> Vec<usize> {
+        let mut counts = vec![self.len(); self.units];
+        for r in 0..if self.has_missing() { self.len() } else { 0 } {
+            counts.iter_mut().enumerate().for_each(|(i, n)| *n -= usize::from(self.is_missing(r, i)));
+        }
+        counts
+    }
+
     /// The biases of units without weights that are near to what explains the rows best, and the precisions of Gaussian units.
     pub(crate) fn fit(&self) -> (Vec<f64>, Vec<f64>) {
         let squares = if self.segments.is_discrete() { vec![0.0; self.units] } else { self.sums_of(|v| v * v) };
-        self.segments.fit(self.len(), &self.sums_of(|v| v), &squares)
+        self.segments.fit(&self.counts(), &self.sums_of(|v| v), &squares)
     }
 
-    /// The mean of each unit over the N rows; of binary and Potts units no nearer to 0 and 1 than 1/N, where their logarithms are
+    /// The mean of each unit over the N rows that have it; of binary and Potts units no nearer to 0 and 1 than 1/N, where their logarithms are
     /// finite, and ½ where N is below 2.
     ///
     /// Where a unit's visible bias may begin ([`Rbm::from_data`](crate::Rbm::from_data)) and a centred gradient its offset.
@@ -174,19 +240,25 @@ impl<'a> Rows<'a> {
     /// [`clipped_means`](Self::clipped_means) before they are rounded.
     pub(crate) fn clipped_means_f64(&self) -> impl Iterator<Item = f64> + use<> {
         let mut means = self.sums_of(|v| v);
-        self.segments.clipped_means(&mut means, self.len());
+        self.segments.clipped_means(&mut means, &self.counts());
         means.into_iter()
     }
 
-    /// All values as numbers, row after row.
+    /// All values as numbers, row after row; NaN where one is missing.
     pub fn to_vec(&self) -> Vec<f32> {
-        match self.values {
+        let mut numbers = match self.values {
             Values::U8(x) => x.iter().map(|&x| unit_value(x)).collect(),
             Values::F32(x) => x.to_vec(),
+        };
+        if self.has_missing() {
+            let units = self.units;
+            let missing = |n: &usize| self.is_missing(n / units, n % units);
+            (0..numbers.len()).filter(missing).for_each(|n| numbers[n] = f32::NAN);
         }
+        numbers
     }
 
-    /// Value `i` of row `r`.
+    /// Value `i` of row `r`, 0 where it is missing.
     #[inline(always)]
     pub fn value(&self, r: usize, i: usize) -> f32 {
         match self.values {

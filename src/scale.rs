@@ -37,8 +37,8 @@ impl Scale {
     pub fn standard(rows: Rows<'_>) -> Self {
         let (mut mean, mut deviation) = (vec![0.0; rows.units()], vec![1.0; rows.units()]);
         for i in numbers(rows.segments()) {
-            let values = || (0..rows.len()).map(|r| f64::from(rows.value(r, i)));
-            let n = rows.len().max(1) as f64;
+            let values = || (0..rows.len()).filter(|&r| !rows.is_missing(r, i)).map(|r| f64::from(rows.value(r, i)));
+            let n = values().count().max(1) as f64;
             let centre = values().sum::<f64>() / n;
             let variance = values().map(|x| (x - centre) * (x - centre)).sum::<f64>() / n;
             let root = variance.sqrt() as f32;
@@ -91,7 +91,7 @@ impl Scale {
                 *x = ((f64::from(*x) - mean) / deviation) as f32;
             }
         }
-        Dataset::of_numbers(values, data.segments())
+        Dataset::with_missing(values, data.segments())
     }
 
     /// Values of the model as data: mean + deviation·v, rows × n_visible.
@@ -111,6 +111,7 @@ fn numbers(segments: Segments) -> impl Iterator<Item = usize> {
 
 /// The first Gaussian unit whose column is the same number in all rows, and that number: a density can grow there without bound.
 pub fn without_variance(rows: Rows<'_>) -> Option<(usize, f32)> {
-    let is_constant = |i: &usize| (1..rows.len()).all(|r| rows.value(r, *i) == rows.value(0, *i));
-    numbers(rows.segments()).find(is_constant).filter(|_| rows.len() > 0).map(|i| (i, rows.value(0, i)))
+    let values = |i: usize| (0..rows.len()).filter(move |&r| !rows.is_missing(r, i)).map(move |r| rows.value(r, i));
+    let only = |i: usize| values(i).next().filter(|&first| values(i).all(|x| x == first));
+    numbers(rows.segments()).find_map(|i| only(i).map(|x| (i, x)))
 }

@@ -9,6 +9,7 @@ use crate::{
     error::{Error, Result},
     names::names,
     rbm::{Gradient, RbmMut, RbmRef},
+    rows::Rows,
     shape::{Layer, Shape},
     uniforms::Uniforms,
 };
@@ -181,6 +182,9 @@ pub(crate) trait Sampling: Memory {
     fn sweep(&self, parameters: &Self::Parameters, chains: &mut Self::Chains, k: usize) -> Result<()>;
     /// The visible layer of the last step of the last sweep.
     fn visible(&self, chains: &Self::Chains, out: &mut Activations) -> Result<()>;
+    /// Sweeps leave the visible units of these rows, one a chain, at their values where they are there; all move again without
+    /// rows.
+    fn hold(&self, chains: &mut Self::Chains, held: Option<Rows<'_>>) -> Result<()>;
 }
 
 /// Chains that move from a base rate to the model or back.

@@ -29,7 +29,7 @@ struct AllRuns<'a> {
     references: [&'a [f32]; 2],
     /// b - reference: the derivative of the visible terms in β.
     slopes: &'a [f64],
-    sweep: Sweep,
+    sweep: Sweep<'a>,
 }
 
 impl verbs::Tempering for Cpu {

@@ -2,6 +2,7 @@
 
 use super::{
     groups::{LayerDraws, LayerScratch, Scratch, SweepDraws, Tempered, VisibleLayer, in_groups, put, with_scratch},
+    held::Held,
     host::Cpu,
     layers,
     tiles::{CpuParameters, Row, gather, spread_into, tiles},
@@ -30,6 +31,7 @@ pub struct CpuChains {
     pub(super) numbers: Vec<f32>,
     pub(super) visible_pre: Vec<Row>,
     pub(super) hidden_mean: Vec<Row>,
+    held: Option<Held>,
 }
 
 /// Some of the chains: inverse temperatures, hidden and visible bits, visible pre-activations, hidden means, visible numbers
@@ -48,6 +50,7 @@ impl CpuChains {
             numbers: Vec::new(),
             visible_pre: Vec::new(),
             hidden_mean: Vec::new(),
+            held: None,
         };
         new.resize(state.betas.len());
         new
@@ -89,7 +92,7 @@ impl CpuChains {
     }
 
     /// All chains, to be cut into parts, with their sweep of `k` steps, whose draws are taken.
-    pub(super) fn sweep(&mut self, k: usize) -> (SomeChains<'_>, Sweep) {
+    pub(super) fn sweep(&mut self, k: usize) -> (SomeChains<'_>, Sweep<'_>) {
         let chains = self.len();
         let units = self.shape.n_visible() + self.shape.n_hidden();
         let state = self.take_draws(k as u64 * chains as u64 * units as u64);
@@ -103,20 +106,22 @@ impl CpuChains {
             RowsMut::new(hidden, &mut self.hidden_mean),
             has_numbers.then(|| RowsMut::new(self.shape.n_visible(), &mut self.numbers)),
         );
-        (part, Sweep { state, k, chains })
+        (part, Sweep { state, k, chains, held: self.held.as_ref() })
     }
 }
 
 /// A sweep of all chains.
 #[derive(Clone, Copy)]
-pub(super) struct Sweep {
+pub(super) struct Sweep<'a> {
     /// The generator's state for the first draw.
     pub state: u64,
     k: usize,
     pub chains: usize,
+    /// What chains keep of their visible states.
+    pub held: Option<&'a Held>,
 }
 
-impl Sweep {
+impl Sweep<'_> {
     /// The sweep for some of the chains.
     pub(super) fn run(self, cpu: Cpu, parameters: &CpuParameters, part: SomeChains<'_>) {
         in_groups(cpu, part, |group| with_scratch(|scratch| self.run_group(cpu, parameters, group, scratch)));
@@ -137,6 +142,10 @@ impl Sweep {
                 pre: last.then_some(&mut *visible_pre.values),
             };
             draw_visible(model, hidden.values, states, sums, layer, to);
+            if let Some(held) = self.held {
+                let numbers = numbers.as_mut().map(|numbers| &mut *numbers.values);
+                held.write(hidden.first, shape.n_visible(), visible.values, numbers);
+            }
             let states = places.layer(1, draws);
             take_visible(model, visible.values, numbers.as_ref().map(|numbers| &*numbers.values), sums);
             model.make(Layer::Visible, sums, |tile, vectors, pre| {
@@ -180,6 +189,14 @@ impl Sampling for Cpu {
             Some(_) => out.sample.copy_from_slice(&chains.numbers),
             None => unpack(&chains.visible, units, &mut out.sample),
         }
+        if let Some(held) = &chains.held {
+            held.write_means(units, &mut out.mean);
+        }
+        Ok(())
+    }
+
+    fn hold(&self, chains: &mut CpuChains, held: Option<Rows<'_>>) -> Result<()> {
+        chains.held = held.map(Held::at);
         Ok(())
     }
 }

@@ -99,7 +99,16 @@ fn free_energy(model: Tempered<'_>, rows: Rows<'_>, out: &mut [f64], scratch: &m
         } else {
             let (bias, precision) = (flat(&model.parameters.visible_bias, rows.units()), &model.parameters.precision);
             let visible = model.parameters.shape.visible();
-            visible.minus_own_energies(|i| rows.value(r, i), &bias, precision, |i, energy| own[i % LANES] += energy);
+            visible.minus_own_energies(
+                |i| rows.value(r, i),
+                &bias,
+                precision,
+                |i, energy| {
+                    if !rows.is_missing(r, i) {
+                        own[i % LANES] += energy;
+                    }
+                },
+            );
         }
         *out = -total(own) - total(*partial);
     }
@@ -116,9 +125,10 @@ fn flat(tiled: &[Row], units: usize) -> Vec<f32> {
 pub(super) fn reconstruction(model: Tempered<'_>, rows: Rows<'_>, pre: &[Row], out: &mut [f64], row: &mut Vec<Row>) {
     let (isa, visible) = (model.cpu.isa, model.parameters.shape.visible());
     for (r, (out, pre)) in out.iter_mut().zip(pre.chunks_exact(tiles(rows.units()))).enumerate() {
-        if !visible.is_binary() {
+        if !visible.is_binary() || rows.has_missing() {
             let x: Vec<f32> = (0..rows.units()).map(|i| rows.value(r, i)).collect();
-            *out = visible.reconstruction(&x, &flat(pre, rows.units()), &model.parameters.precision);
+            let (pre, precision) = (flat(pre, rows.units()), &model.parameters.precision);
+            *out = visible.reconstruction(&x, &pre, precision, |i| !rows.is_missing(r, i));
             continue;
         }
         let mut partial = [0.0; LANES];

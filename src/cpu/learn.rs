@@ -85,7 +85,8 @@ impl Learning for Cpu {
         if let Some(numbers) = chains.visible_rows() {
             let (of_rows, of_chains) = (1.0 / batch.len() as f32, -1.0 / chains.len() as f32);
             let squares = |i: usize, b: f64| {
-                squares_about(batch, i, b, |_| of_rows).1 + squares_about(numbers, i, b, |_| of_chains).1
+                let of_chain = |m| if batch.is_missing(m % batch.len(), i) { 0.0 } else { of_chains };
+                squares_about(batch, i, b, |_| of_rows).1 + squares_about(numbers, i, b, of_chain).1
             };
             own_gradients(parameters, squares, out, |_, _| {});
         }

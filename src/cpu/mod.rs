@@ -22,6 +22,7 @@ mod descend;
 mod energies;
 mod gemm;
 mod groups;
+mod held;
 mod host;
 mod inputs;
 mod layers;

@@ -29,7 +29,11 @@ impl verbs::Contrasting for Cpu {
             chains.resize(rows);
             chains.take_draws(rows as u64 * parameters.shape.n_hidden() as u64)
         });
-        let (part, sweep) = chains.sweep(plan.k);
+        let (part, mut sweep) = chains.sweep(plan.k);
+        if batch.has_missing() {
+            work.left_out.leave_out(batch);
+            sweep.held = Some(&work.left_out);
+        }
         let job = Job {
             positive: RowsMut::new(width, &mut work.positive),
             values: RowsMut::new(1, &mut work.values),
@@ -86,7 +90,7 @@ struct BothPhases<'a> {
     plan: Plan,
     /// The generator's state for the draws of h ~ P(h|v), where chains start at the batch.
     start: Option<u64>,
-    sweep: Sweep,
+    sweep: Sweep<'a>,
 }
 
 impl BothPhases<'_> {

@@ -48,9 +48,13 @@ pub(super) fn pseudo_log_likelihood_of_site(
         (Segment::Potts { .. }, units) => {
             take_pre_activations(model, out.len(), scratch);
             out.fill(0.0);
-            add_log_conditionals_of_site(model, units, out, scratch);
+            add_log_conditionals_of_site(model, rows, units, out, scratch);
         }
-        (_, units) => log_conditionals_of_bit(model, units.start, out, scratch),
+        (_, units) => {
+            log_conditionals_of_bit(model, units.start, out, scratch);
+            let missing = |r: &usize| rows.is_missing(*r, units.start);
+            (0..out.len()).filter(missing).for_each(|r| out[r] = 0.0);
+        }
     }
     out.iter_mut().for_each(|log| *log *= visible.sites() as f64);
 }
@@ -65,7 +69,9 @@ fn take_pre_activations(model: Tempered<'_>, n: usize, scratch: &mut Scratch) {
 /// Adds log P(x_g|x_-g) of the Potts site with these units. With c the state that is on and a' the pre-activations without its
 /// weights, T_s = b_s + Σ_j [sp(a'_j + W_sj) - sp(a'_j)], and the logarithm is T_c - ln Σ_s e^T_s; exponentials and logarithm
 /// are `f32`, counted from the greatest T.
-fn add_log_conditionals_of_site(model: Tempered<'_>, units: Range<usize>, out: &mut [f64], scratch: &mut Scratch) {
+fn add_log_conditionals_of_site(
+    model: Tempered<'_>, rows: Rows<'_>, units: Range<usize>, out: &mut [f64], scratch: &mut Scratch,
+) {
     let (isa, parameters, n) = (model.cpu.isa, model.parameters, out.len());
     let width = tiles(parameters.shape.n_visible());
     let Scratch { bits, row: pre_activations, base: without, partials, changes, site_terms: terms, .. } = scratch;
@@ -94,7 +100,9 @@ fn add_log_conditionals_of_site(model: Tempered<'_>, units: Range<usize>, out: &
         let greatest = terms().fold(f64::NEG_INFINITY, f64::max);
         let sum = terms().fold(0.0, |sum: f32, term| sum + exp((term - greatest) as f32));
         let own = terms().nth(state(r)).unwrap_or(greatest);
-        *out += (own - greatest) - f64::from(ln(sum));
+        if !rows.is_missing(r, units.start) {
+            *out += (own - greatest) - f64::from(ln(sum));
+        }
     }
 }
 
@@ -129,7 +137,7 @@ pub(super) fn pseudo_log_likelihood(model: Tempered<'_>, rows: Rows<'_>, out: &m
     }
     for (segment, units) in sites() {
         for first in units.step_by(segment.states()) {
-            add_log_conditionals_of_site(model, first..first + segment.states(), out, scratch);
+            add_log_conditionals_of_site(model, rows, first..first + segment.states(), out, scratch);
         }
     }
 }
@@ -183,10 +191,11 @@ fn log_likelihood_of_bits(model: Tempered<'_>, rows: Rows<'_>, out: &mut [f64], 
             }
         }
     }
-    for (out, terms) in out.iter_mut().zip(scratch.terms.chunks_exact(visible_width)) {
+    for (r, (out, terms)) in out.iter_mut().zip(scratch.terms.chunks_exact(visible_width)).enumerate() {
         let binary = shape.visible().iter().filter(|(segment, _)| matches!(segment, Segment::Binary(_)));
         let term = |i: usize| f64::from(terms[i / TILE].units()[i % TILE]);
-        *out = binary.flat_map(|(_, units)| units).fold(0.0, |sum, i| sum + term(i));
+        let bits = binary.flat_map(|(_, units)| units).filter(|&i| !rows.is_missing(r, i));
+        *out = bits.fold(0.0, |sum, i| sum + term(i));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     chains::CpuChains,
+    held::Held,
     tiles::{CpuParameters, Row, TILE},
 };
 use crate::{lanes::threads::RowsMut, rbm::Gradient, rows::Rows};
@@ -12,6 +13,8 @@ pub struct CpuWork {
     /// P, the hidden means of the batch: rows × tiles.
     pub(super) positive: Vec<Row>,
     pub(super) panels: Panels,
+    /// What chains leave out where rows do.
+    pub(super) left_out: Held,
     /// What was watched, for each row of the batch.
     pub(super) values: Vec<f64>,
     /// The sum over updates of the mean of that.
@@ -114,10 +117,10 @@ pub(super) fn own_gradients(
     }
 }
 
-/// Σ_r w_r·(v_ri - b) and Σ_r w_r·(v_ri - b)².
+/// Σ_r w_r·(v_ri - b) and Σ_r w_r·(v_ri - b)² over the rows that have the unit.
 pub(super) fn squares_about(rows: Rows<'_>, i: usize, b: f64, weight: impl Fn(usize) -> f32) -> (f64, f64) {
     let (mut sum, mut squares) = (0.0, 0.0);
-    for r in 0..rows.len() {
+    for r in (0..rows.len()).filter(|&r| !rows.is_missing(r, i)) {
         let (d, weight) = (f64::from(rows.value(r, i)) - b, f64::from(weight(r)));
         sum += weight * d;
         squares += weight * (d * d);

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     error::{CudaError, Error, Result},
+    rows::Rows,
     shape::{Layer, Shape},
     verbs::{Activations, Sampling, Tempering, unpack},
 };
@@ -83,6 +84,13 @@ impl Sampling for Cuda {
         chains.own(self.stream(), blas.is_some())?;
         self.launch_sweep(self.stream(), blas, parameters, chains, 0, k)?;
         self.advance(chains, chains.drawn(k))
+    }
+
+    fn hold(&self, _: &mut CudaChains, held: Option<Rows<'_>>) -> Result<()> {
+        match held {
+            None => Ok(()),
+            Some(_) => Err(Error::Argument { what: "held", expected: "none on CUDA".into(), found: "some".into() }),
+        }
     }
 
     fn visible(&self, chains: &CudaChains, out: &mut Activations) -> Result<()> {

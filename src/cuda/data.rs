@@ -30,6 +30,7 @@ enum Stored {
 impl Data {
     /// A copy of rows of the host's.
     pub fn new(cuda: &Cuda, rows: Rows<'_>) -> Result<Self> {
+        rows.check_complete()?;
         let values = match rows.values() {
             Values::U8(values) => Stored::U8(Buffer::of(cuda.stream(), values)?),
             Values::F32(values) => Stored::F32(Buffer::of(cuda.stream(), values)?),

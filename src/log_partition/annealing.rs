@@ -79,6 +79,7 @@ impl BaseRate {
             let (expected, found) = (format!("values of {}", self.segments), v.segments().to_string());
             return Err(Error::Argument { what: "rows", expected, found });
         }
+        v.check_complete()?;
         let precision = if self.precision.is_empty() { vec![1.0; self.bias.len()] } else { self.precision.clone() };
         let log_z = self.log_z(0);
         let row = |r: usize| {

@@ -22,6 +22,7 @@ use std::collections::{BTreeSet, HashSet};
 /// [`Error::Value`] where a value is neither 0 nor 1.
 pub fn lower_bound(shape: Shape, v: Rows<'_>, free_energies: &[f64]) -> Result<f64> {
     check_rows(shape, v)?;
+    v.check_complete()?;
     if free_energies.len() != v.len() {
         return Err(Error::Length { what: "free_energies", expected: v.len(), found: free_energies.len() });
     }

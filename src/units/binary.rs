@@ -80,8 +80,8 @@ impl Law for Binary {
     }
 
     /// Laplace's rule, which keeps the log-odds finite: (1 + Σv)/(2 + n).
-    fn fit(self, n: usize, sums: &[f64], _: &[f64]) -> (Vec<f64>, Vec<f64>) {
-        let logit = |sum: &f64| ((1.0 + sum) / (1.0 + (n as f64 - sum))).ln();
-        (sums.iter().map(logit).collect(), vec![1.0; sums.len()])
+    fn fit(self, n: &[usize], sums: &[f64], _: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        let logit = |(sum, &n): (&f64, &usize)| ((1.0 + sum) / (1.0 + (n as f64 - sum))).ln();
+        (sums.iter().zip(n).map(logit).collect(), vec![1.0; sums.len()])
     }
 }

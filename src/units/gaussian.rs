@@ -131,14 +131,14 @@ impl Law for Gaussian {
     }
 
     /// The means and one over the variances; 1 where there is no variance.
-    fn fit(self, n: usize, sums: &[f64], squares: &[f64]) -> (Vec<f64>, Vec<f64>) {
-        let n = n.max(1) as f64;
-        let unit = |(sum, square): (&f64, &f64)| {
+    fn fit(self, n: &[usize], sums: &[f64], squares: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        let unit = |((sum, square), &n): ((&f64, &f64), &usize)| {
+            let n = n.max(1) as f64;
             let mean = sum / n;
             let variance = square / n - mean * mean;
             let is_there = variance > 1e-12 * (square / n);
             (mean, if is_there { 1.0 / variance } else { 1.0 })
         };
-        sums.iter().zip(squares).map(unit).unzip()
+        sums.iter().zip(squares).zip(n).map(unit).unzip()
     }
 }

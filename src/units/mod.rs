@@ -122,9 +122,9 @@ pub(crate) trait Law: Copy {
     /// The bias of a unit with this mean in a model without weights, the same bits on every machine.
     fn bias_of(self, mean: f64) -> f64;
 
-    /// The bias of units that have these sums and sums of squares over n rows, and no weights: near to what explains them best,
+    /// The bias of units that have these sums and sums of squares over n rows each, and no weights: near to what explains them best,
     /// finite; and the precision of Gaussian ones.
-    fn fit(self, n: usize, sums: &[f64], squares: &[f64]) -> (Vec<f64>, Vec<f64>);
+    fn fit(self, n: &[usize], sums: &[f64], squares: &[f64]) -> (Vec<f64>, Vec<f64>);
 }
 
 /// Does something with the law of a segment.
@@ -186,19 +186,28 @@ impl Segments {
         }
     }
 
-    /// [`Law::reconstruction`] of a whole row.
-    pub(crate) fn reconstruction(self, x: &[f32], pre: &[f32], precision: &[f32]) -> f64 {
-        let of = |(segment, units): (Segment, Range<usize>)| {
+    /// [`Law::reconstruction`] of a row: of the units that are there, or of all at once.
+    pub(crate) fn reconstruction(
+        self, x: &[f32], pre: &[f32], precision: &[f32], is_there: impl Fn(usize) -> bool,
+    ) -> f64 {
+        let of = |segment: Segment, units: Range<usize>| {
             let precision = if precision.is_empty() { precision } else { &precision[units.clone()] };
             by_law!(segment, |law| law.reconstruction(&x[units.clone()], &pre[units], precision))
         };
-        self.iter().map(of).sum()
+        if (0..self.units()).all(&is_there) {
+            return self.iter().map(|(segment, units)| of(segment, units)).sum();
+        }
+        let sites = self.iter().flat_map(|(segment, units)| {
+            units.step_by(segment.states()).map(move |first| (segment, first..first + segment.states()))
+        });
+        sites.filter(|(_, units)| is_there(units.start)).map(|(segment, units)| of(segment, units)).sum()
     }
 
     /// [`Law::clipped_mean`] of all units.
-    pub(crate) fn clipped_means(self, sums: &mut [f64], n: usize) {
+    pub(crate) fn clipped_means(self, sums: &mut [f64], n: &[usize]) {
         for (segment, units) in self.iter() {
-            sums[units].iter_mut().for_each(|sum| *sum = by_law!(segment, |law| law.clipped_mean(*sum, n)));
+            let of = sums[units.clone()].iter_mut().zip(&n[units]);
+            of.for_each(|(sum, &n)| *sum = by_law!(segment, |law| law.clipped_mean(*sum, n)));
         }
     }
 
@@ -211,10 +220,10 @@ impl Segments {
     }
 
     /// [`Law::fit`] of a whole layer.
-    pub(crate) fn fit(self, n: usize, sums: &[f64], squares: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    pub(crate) fn fit(self, n: &[usize], sums: &[f64], squares: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let (mut bias, mut precision) = (Vec::new(), Vec::new());
         for (segment, units) in self.iter() {
-            let (b, s) = by_law!(segment, |law| law.fit(n, &sums[units.clone()], &squares[units]));
+            let (b, s) = by_law!(segment, |law| law.fit(&n[units.clone()], &sums[units.clone()], &squares[units]));
             bias.extend(b);
             precision.extend(s);
         }

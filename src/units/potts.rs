@@ -141,8 +141,10 @@ impl Law for Potts {
     }
 
     /// The logarithms of the frequencies (1 + Σv)/(S + n), Laplace's rule.
-    fn fit(self, n: usize, sums: &[f64], _: &[f64]) -> (Vec<f64>, Vec<f64>) {
-        let all = (self.states + n) as f64;
-        (sums.iter().map(|sum| ((1.0 + sum) / all).ln()).collect(), vec![1.0; sums.len()])
+    fn fit(self, n: &[usize], sums: &[f64], _: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        (
+            sums.iter().zip(n).map(|(sum, n)| ((1.0 + sum) / (self.states + n) as f64).ln()).collect(),
+            vec![1.0; sums.len()],
+        )
     }
 }
