@@ -44,6 +44,7 @@
 //! | [`Device`], [`Place`], [`Data`], [`Batch`] | a device as a value, by its name · rows where it can read them |
 //! | [`Resident`], [`Lent`] | parameters where a device computes with them: energies, conditionals, pseudo-likelihoods |
 //! | [`Chains`], [`Trainer`], [`Average`], [`monitor`] | Gibbs chains · CD-k and PCD-k · means of parameters · what is watched |
+//! | [`labels`] | a Potts site told from the other units, and learning to |
 //! | [`log_partition`], [`likelihood`], [`diagnostics`] | log Z: exact, as an interval by annealing, along with training · log-likelihoods · the health of chains |
 //! | [`formats`], [`model`], [`checkpoint`], [`raster`] | files and pictures |
 //!
@@ -77,6 +78,7 @@ mod epochs;
 mod error;
 pub mod formats;
 mod gibbs;
+pub mod labels;
 mod lanes;
 pub mod likelihood;
 pub mod log_partition;

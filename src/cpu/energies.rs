@@ -8,7 +8,7 @@ use super::{
     layers::{self, total},
     learn,
     pseudo_likelihood::{pseudo_log_likelihood, pseudo_log_likelihood_of_site},
-    statistics::{CpuWork, Statistics, own_gradients, squares_about},
+    statistics::{CpuWork, Panels, Statistics, own_gradients, squares_about},
     tiles::{CpuParameters, Row, TILE, gather, spread_into, tiles},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     },
     rbm::Gradient,
     rows::{Rows, Values},
-    shape::Layer,
+    shape::{Layer, Shape},
     verbs::Energies,
 };
 
@@ -80,6 +80,19 @@ impl Energies for Cpu {
             None => pseudo_log_likelihood(model, rows, out, scratch),
         });
         Ok(())
+    }
+}
+
+impl Cpu {
+    /// -share·Σ_r x_ri·p_rj for W_ij and -share·Σ_r p_rj for c_j, whatever p is, rows × n_hidden; b gets what is not asked for.
+    pub(crate) fn minus_products(
+        self, shape: Shape, precision: &[f32], rows: Rows<'_>, p: &[f32], share: f32, out: &mut Gradient,
+    ) {
+        let weights = vec![share; rows.len()];
+        let mut tiled = vec![Row::ZERO; rows.len() * tiles(shape.n_hidden())];
+        spread_into(p, shape.n_hidden(), &mut tiled);
+        let statistics = Statistics::of_rows(rows, &tiled, &weights, precision);
+        learn::gradient(self, shape, statistics, &mut Panels::default(), out);
     }
 }
 
