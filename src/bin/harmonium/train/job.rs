@@ -109,6 +109,13 @@ impl Job {
             Error::Argument { expected, found, .. } => Error::Argument { what: "--hidden", expected, found },
             other => other,
         })?;
+        if let (Some(alpha), None) = (options.hybrid.0, shape.label()) {
+            return Err(Error::Argument {
+                what: "--hybrid",
+                expected: "visible units that end with a label, potts:1xSTATES".into(),
+                found: format!("{alpha} with {visible}"),
+            });
+        }
         let settings = options.settings();
         let is_pseudo = [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood].contains(&settings.monitor);
         if is_pseudo && !visible.is_discrete() {

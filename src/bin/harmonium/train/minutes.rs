@@ -1,6 +1,6 @@
 //! How many epochs take so many minutes: measured on a copy of the run, whose end is thrown away.
 
-use super::{BUSY, EXCHANGE_STRIDE, Job, Switch};
+use super::{BUSY, EXCHANGE_STRIDE, Job, Switch, learner::Learner};
 use harmonium::{Device, Result};
 use std::time::Instant;
 
@@ -16,7 +16,8 @@ pub fn epochs_within(job: &Job, device: &Device, minutes: f64) -> Result<usize> 
     let mut rbm = job.beginning(&mut epochs)?.on(device)?;
     let mut trainer = job.trainer(device, &rbm, &mut epochs)?;
     let began = Instant::now();
-    let data = device.load(epochs.show(&job.rows, 0)?.rows())?;
+    let shown = epochs.show(&job.rows, 0)?;
+    let (data, mut learner) = (device.load(shown.rows())?, Learner::new(&job.options)?);
     let an_epoch = began.elapsed().as_secs_f64();
     let batches: Vec<_> = job.rows.batches(job.options.batch_size).collect();
     let seconds = (TRIAL * 60.0 * minutes).min(MOST_SECONDS);
@@ -29,7 +30,8 @@ pub fn epochs_within(job: &Job, device: &Device, minutes: f64) -> Result<usize> 
         let mut n = 0_u64;
         while begin.elapsed().as_secs_f64() < seconds * part || n < 4 {
             if let Some(range) = turn.next() {
-                trainer.step(&mut rbm, data.range(range.clone()), job.options.lr)?;
+                let rows = shown.rows().range(range.clone());
+                learner.step(&mut trainer, &mut rbm, data.range(range.clone()), rows, job.options.lr)?;
             }
             (n, done) = (n + 1, done + 1);
             if done.is_multiple_of(EXCHANGE_STRIDE) && job.options.exchange == Switch::On {

@@ -1,6 +1,7 @@
 //! `harmonium train`.
 
 mod job;
+mod learner;
 mod minutes;
 mod options;
 mod recipes;
@@ -26,6 +27,7 @@ use harmonium::{
     model,
 };
 use job::Job;
+use learner::Learner;
 use std::time::Instant;
 use values::{Keep, Switch};
 use watch::Watch;
@@ -78,6 +80,7 @@ pub fn run(device: &Device, options: &Train, resumed: Option<Checkpoint>) -> Res
 /// A run on its way.
 struct Run<'a> {
     trainer: Trainer,
+    learner: Learner,
     lent: Lent<'a>,
     place: Place,
     log: Log,
@@ -106,10 +109,10 @@ impl Job {
         let whole = is_shown_as_it_is.then(|| device.load(self.rows.rows())).transpose()?;
         while !is_over(&run) && stop.is_none() && !self.has_stalled(&run.log) {
             stop = match &whole {
-                Some(data) => self.epoch(&mut run, data, checkpoints)?,
+                Some(data) => self.epoch(&mut run, data, &self.rows, checkpoints)?,
                 None => {
-                    let data = device.load(epochs.show(&self.rows, run.place.epoch)?.rows())?;
-                    self.epoch(&mut run, &data, checkpoints)?
+                    let shown = epochs.show(&self.rows, run.place.epoch)?;
+                    self.epoch(&mut run, &device.load(shown.rows())?, shown, checkpoints)?
                 }
             };
         }
@@ -137,11 +140,13 @@ impl Job {
             starts = Some(data::from_all_over(&self.rows, trainer.chains().len(), self.options.seed)?);
         }
         let watch = Watch::new(self, &lent)?;
-        Ok(Run { trainer, lent, place, log, average, watch, starts })
+        Ok(Run { trainer, learner: Learner::new(&self.options)?, lent, place, log, average, watch, starts })
     }
 
     /// The rest of an epoch, and what is written after it.
-    fn epoch(&self, run: &mut Run<'_>, data: &Data<'_>, checkpoints: &mut Checkpoints<'_>) -> Result<Option<Stop>> {
+    fn epoch(
+        &self, run: &mut Run<'_>, data: &Data<'_>, shown_rows: &Dataset, checkpoints: &mut Checkpoints<'_>,
+    ) -> Result<Option<Stop>> {
         let number = run.place.epoch;
         let (in_epoch, total) = (self.in_epoch(), self.updates());
         let averaged_from = self.options.averaged_from(total);
@@ -156,7 +161,8 @@ impl Job {
             if n == in_epoch && self.is_line(number + 1) {
                 run.watch.as_mut().map_or(Ok(()), |watch| watch.before_last_update(&run.lent))?;
             }
-            run.trainer.step(&mut run.lent, data.range(range.clone()), lr)?;
+            let rows = shown_rows.rows().range(range.clone());
+            run.learner.step(&mut run.trainer, &mut run.lent, data.range(range.clone()), rows, lr)?;
             let is_averaged = averaged_from.is_some_and(|from| updates > from);
             if is_averaged && updates.is_multiple_of(AVERAGE_STRIDE) {
                 run.average.take(&run.lent)?;

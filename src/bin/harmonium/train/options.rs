@@ -170,6 +170,11 @@ pub struct Train {
     #[arg(long, value_name = "PART|off", default_value = "off", value_parser = text::<Share>, help_heading = "Updates")]
     #[serde(serialize_with = "unless_usual")]
     pub variance: Share,
+    /// Learn to tell the label from the other visible units: follow log P(label|v) + ALPHA·log P(v, label), the latter by
+    /// --algorithm; 0 for the label alone.
+    #[arg(long, value_name = "ALPHA|off", default_value = "off", value_parser = text::<Share>, help_heading = "Updates")]
+    #[serde(serialize_with = "unless_usual")]
+    pub hybrid: Share,
     /// Pull the mean of every hidden unit to TARGET with strength COST.
     #[arg(
         long,
