@@ -141,6 +141,15 @@ impl Reading {
             Err(problem) => Err(file_error(path, problem)),
         }
     }
+
+    /// Reads all rows of a stream in any format of this module but a folder; `source_name` is its name in errors, and its ending
+    /// tells tables of text. A file of labels is not looked at.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn read(&self, reader: impl Read, source_name: &str) -> Result<Images> {
+        read_table(reader, source_name, self)?.read(self, source_name)
+    }
 }
 
 /// Opens data: all rows of a file, or of a folder of MNIST's files the training rows ([`Split::Train`]).
@@ -205,8 +214,7 @@ fn open_labels(path: &Path, rows: usize, max_bytes: u64) -> Result<Labels> {
 /// # Errors
 /// Those of [`open`].
 pub fn read_within(reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Images> {
-    let how = Reading { max_bytes, ..Reading::default() };
-    read_table(reader, source_name, &how)?.read(&how, source_name)
+    Reading { max_bytes, ..Reading::default() }.read(reader, source_name)
 }
 
 fn read_table(reader: impl Read, source_name: &str, how: &Reading) -> Result<Table> {
@@ -215,7 +223,11 @@ fn read_table(reader: impl Read, source_name: &str, how: &Reading) -> Result<Tab
         let start = beginning(&mut reader, longest, source_name)?;
         let Some(format) = FORMATS.iter().find(|format| format.by.knows(&start, source_name)) else {
             let expected = format!("{}, gzipped or not", FORMATS.map(|format| format.name).join(", or "));
-            return Err(format_error(source_name, expected, format!("a file that begins with {start:02x?}")));
+            let found = match start.starts_with(b"PAR1") {
+                true => "a Parquet file; pandas.read_parquet(x).to_numpy() and numpy.save make an npy file of it".into(),
+                false => format!("a file that begins with {start:02x?}"),
+            };
+            return Err(format_error(source_name, expected, found));
         };
         if let Some(array) = how.array.as_ref().filter(|_| format.by.start() != npz::START) {
             return Err(format_error(source_name, format!("an npz file with an array {array}"), format.name));

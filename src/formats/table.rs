@@ -81,7 +81,10 @@ impl Table {
                 let found = format!("{x} {}", place(at));
                 return Err(format_error(source_name, UNIT_INTERVAL, found));
             }
-            Numbers::Real(values, None) => (Dataset::from_f32(values, columns)?, false),
+            Numbers::Real(values, None) => {
+                let rows = Dataset::from_f32(values, columns);
+                (rows.map_err(|problem| format_error(source_name, UNIT_INTERVAL, problem.to_string()))?, false)
+            }
         };
         let bits = || format!("{} × {}, eight-bit, values 0 to 1: bits", rows.len(), rows.units());
         let assumed = are_bits.then(bits);
