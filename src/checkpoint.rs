@@ -34,10 +34,9 @@ use crate::{
     diagnostics::CheckUp,
     error::{Error, Result},
     log_partition::TrackerState,
-    model,
+    model::{self, Extras},
     rbm::{Rbm, check},
     rows::{Rows, Values},
-    scale::Scale,
     storage::{read_file, write_atomically},
     tensors::{self, Tensor, Tensors},
     train::{Settings, TrainerState},
@@ -81,8 +80,8 @@ pub struct Checkpoint {
     pub tracker: Option<TrackerState>,
     /// The running mean of the parameters that its particles follow.
     pub smooth: Option<Rbm>,
-    /// The scale of the data, where it is kept.
-    pub scale: Option<Scale>,
+    /// What belongs to the data: its scale and the names of its labels.
+    pub extras: Extras,
     /// The [`fingerprint`] of the training rows.
     pub data: String,
     /// What else the program that trains wants to find again: learning rate, batch size and so on, under its own names.
@@ -139,7 +138,7 @@ impl Checkpoint {
     /// `rbm` and `trainer`: of one shape and one moment; `settings`: what the trainer was made with; `data`: the
     /// [`fingerprint`] of the training rows.
     pub fn new(rbm: Rbm, settings: Settings, trainer: TrainerState, place: Place, data: String) -> Self {
-        let (log, health, options, average, tracker, smooth, scale) = Default::default();
+        let (log, health, options, average, tracker, smooth, extras) = Default::default();
         Self {
             rbm,
             settings,
@@ -150,7 +149,7 @@ impl Checkpoint {
             average,
             tracker,
             smooth,
-            scale,
+            extras,
             data,
             options,
             version: VERSION.into(),
@@ -197,10 +196,10 @@ impl Checkpoint {
         let mut tensors = model::tensors(self.rbm.view());
         tensors.push(Tensor::new("chains", vec![chains.betas.len(), words], &chains.hidden));
         tensors.push(Tensor::new("betas", vec![chains.betas.len()], &chains.betas));
-        tensors.extend(self.scale.iter().flat_map(model::scale_tensors));
+        tensors.extend(self.extras.scale.iter().flat_map(model::scale_tensors));
         tensors.extend(metadata::more_tensors(self));
         let entry = format!("{ENTRY}{} {metadata}", "0".repeat(DIGITS));
-        let mut bytes = tensors::write(&tensors, entry, model::visible(self.rbm.view()), "checkpoint")?;
+        let mut bytes = tensors::write(&tensors, entry, &model::entries(self.rbm.view(), &self.extras), "checkpoint")?;
         let digits = checksum(&bytes);
         bytes[DIGITS_AT..DIGITS_AT + DIGITS].copy_from_slice(digits.as_bytes());
         Ok(bytes)

@@ -9,7 +9,8 @@
 //! | `visible_log_variance` | `[n_visible]` | F32: ln σ² of Gaussian units, 0 of others; where there are some, else 0 |
 //!
 //! The metadata has the entry `harmonium`, `rbm` and the version that wrote the file, and `visible`, the laws of the visible
-//! units as [`Segments`] are written, such as `binary:784,potts:1x10`; without it all units are binary. Equal
+//! units as [`Segments`] are written, such as `binary:784,potts:1x10`; without it all units are binary. Where the last Potts site
+//! stands for labels of the data, `labels` has their names, a JSON array of as many strings as the site has states. Equal
 //! models make equal files. A file from elsewhere opens if it has the first three tensors. Other tensors are left alone.
 //!
 //! Other people's models come in by a few lines of Python; this is for the `.mat` files of R. Salakhutdinov's:
@@ -25,6 +26,7 @@
 
 use crate::{
     error::{Error, Result},
+    formats::labels::without_labels,
     rbm::{Rbm, RbmRef},
     scale::Scale,
     shape::Shape,
@@ -40,20 +42,44 @@ const LOG_VARIANCE: &str = "visible_log_variance";
 const MEAN: &str = "visible_mean";
 const DEVIATION: &str = "visible_deviation";
 
+const LABELS: &str = "labels";
+
+/// What a model file keeps beside the model. Later versions may keep more.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Extras {
+    /// The scale of the data, where they were scaled.
+    pub scale: Option<Scale>,
+    /// The names of the labels, of which each is a state of the last Potts site; none where the data had no labels.
+    pub labels: Vec<String>,
+}
+
+impl Extras {
+    /// A scale and labels, if there are any.
+    pub fn new(scale: Option<Scale>, labels: Vec<String>) -> Self {
+        Self { scale, labels }
+    }
+
+    /// The laws of the units that stand for data and not for labels.
+    pub fn data_units(&self, visible: Segments) -> Segments {
+        without_labels(visible, self.labels.len()).unwrap_or(visible)
+    }
+}
+
 /// Writes the file `path` whole or not at all.
 ///
 /// # Errors
 /// [`Error::File`] with what the operating system says.
 pub fn save(rbm: RbmRef<'_>, path: &Path) -> Result<()> {
-    save_scaled(rbm, None, path)
+    save_with(rbm, &Extras::default(), path)
 }
 
-/// [`save`], with the scale of the data.
+/// [`save`], with what belongs to the data.
 ///
 /// # Errors
 /// Those of [`save`].
-pub fn save_scaled(rbm: RbmRef<'_>, scale: Option<&Scale>, path: &Path) -> Result<()> {
-    let bytes = to_bytes_scaled(rbm, scale)?;
+pub fn save_with(rbm: RbmRef<'_>, extras: &Extras, path: &Path) -> Result<()> {
+    let bytes = to_bytes_with(rbm, extras)?;
     write_atomically(path, |file| file.write_all(&bytes))
 }
 
@@ -66,16 +92,16 @@ pub fn load(path: &Path) -> Result<Rbm> {
     from_bytes(&bytes, &path.display().to_string())
 }
 
-/// [`load`], with the scale of the data where the file has one.
+/// [`load`], with what belongs to the data.
 ///
 /// # Errors
 /// Those of [`load`].
-pub fn load_scaled(path: &Path) -> Result<(Rbm, Option<Scale>)> {
+pub fn load_with(path: &Path) -> Result<(Rbm, Extras)> {
     let (bytes, name) = (read_file(path)?, path.display().to_string());
     let file = Tensors::open(&bytes, &name)?;
     let rbm = from_tensors(&file)?;
-    let scale = scale_from_tensors(&file, rbm.shape())?;
-    Ok((rbm, scale))
+    let extras = extras(&file, rbm.shape())?;
+    Ok((rbm, extras))
 }
 
 /// The bytes of a model file; equal parameters give equal bytes.
@@ -83,13 +109,13 @@ pub fn load_scaled(path: &Path) -> Result<(Rbm, Option<Scale>)> {
 /// # Errors
 /// [`Error::Format`] where the model does not fit the format; none is known that does not.
 pub fn to_bytes(rbm: RbmRef<'_>) -> Result<Vec<u8>> {
-    to_bytes_scaled(rbm, None)
+    to_bytes_with(rbm, &Extras::default())
 }
 
-fn to_bytes_scaled(rbm: RbmRef<'_>, scale: Option<&Scale>) -> Result<Vec<u8>> {
+fn to_bytes_with(rbm: RbmRef<'_>, extras: &Extras) -> Result<Vec<u8>> {
     let mut tensors = tensors(rbm);
-    tensors.extend(scale.into_iter().flat_map(scale_tensors));
-    write(&tensors, WRITER.into(), visible(rbm), "model")
+    tensors.extend(extras.scale.iter().flat_map(scale_tensors));
+    write(&tensors, WRITER.into(), &entries(rbm, extras), "model")
 }
 
 /// The tensors of a scale.
@@ -98,9 +124,24 @@ pub(crate) fn scale_tensors(scale: &Scale) -> [Tensor; 2] {
     [Tensor::new(MEAN, vec![n], scale.mean()), Tensor::new(DEVIATION, vec![n], scale.deviation())]
 }
 
+/// What belongs to the data.
+pub(crate) fn extras(file: &Tensors<'_>, shape: Shape) -> Result<Extras> {
+    let mut extras = Extras::new(scale_from_tensors(file, shape)?, Vec::new());
+    if let Some(text) = file.entry(LABELS) {
+        let fail = |found: String| file.fail("the metadata labels: a JSON array of strings", found);
+        extras.labels = serde_json::from_str(text).map_err(|problem| fail(problem.to_string()))?;
+        if without_labels(shape.visible(), extras.labels.len()).is_none() {
+            let expected =
+                format!("the metadata labels: a name for each state of the last site of {}", shape.visible());
+            return Err(file.fail(expected, extras.labels.len().to_string()));
+        }
+    }
+    Ok(extras)
+}
+
 /// The scale, where there is one.
-pub(crate) fn scale_from_tensors(file: &Tensors<'_>, shape: Shape) -> Result<Option<Scale>> {
-    if !file.has(MEAN) || shape.visible().is_discrete() {
+fn scale_from_tensors(file: &Tensors<'_>, shape: Shape) -> Result<Option<Scale>> {
+    if !file.has(MEAN) {
         return Ok(None);
     }
     let ([n_means], mean) = file.tensor(MEAN)?;
@@ -115,9 +156,12 @@ pub(crate) fn scale_from_tensors(file: &Tensors<'_>, shape: Shape) -> Result<Opt
         .map_err(|problem| file.fail("a scale of finite numbers", problem.to_string()))
 }
 
-/// The laws of the visible units, where they are not all binary.
-pub(crate) fn visible(rbm: RbmRef<'_>) -> Option<Segments> {
-    Some(rbm.shape().visible()).filter(|visible| !visible.is_binary())
+/// What the metadata says besides `harmonium`: the laws of the visible units, where they are not all binary, and the labels.
+pub(crate) fn entries(rbm: RbmRef<'_>, extras: &Extras) -> Vec<(&'static str, String)> {
+    let visible = Some(rbm.shape().visible()).filter(|visible| !visible.is_binary());
+    let labels = Some(&extras.labels).filter(|labels| !labels.is_empty());
+    let labels = labels.map(|labels| (LABELS, serde_json::json!(labels).to_string()));
+    visible.map(|visible| ("visible", visible.to_string())).into_iter().chain(labels).collect()
 }
 
 /// The tensors of the table above.

@@ -1,15 +1,19 @@
-//! Columns brought to mean 0 and variance 1, where Gaussian units begin well, and back.
+//! Columns brought to where units begin well, and back: to mean 0 and variance 1 for Gaussian units, to [0, 1] for binary ones.
 
 use crate::{
     dataset::Dataset,
     error::{Error, Result},
     rbm::check,
     rows::Rows,
-    units::Segments,
+    units::{Segment, Segments},
 };
 
-/// The mean and the standard deviation of each visible unit's column, which a model file keeps beside the model: rows come to it as
-/// (x - mean)/deviation, and its samples become data as mean + deviation·v. Units of other laws than Gaussian have 0 and 1.
+/// So far a value may lie outside of [0, 1] by the rounding of a deviation, 2⁻²⁴ of it, and of the quotient.
+const ROUNDING: f32 = 1.0 / (1 << 22) as f32;
+
+/// A mean and a deviation for each visible unit's column, which a model file keeps beside the model: rows come to it as
+/// (x - mean)/deviation, and its samples become data as mean + deviation·v. Units that are not scaled have 0 and 1, so do all Potts
+/// sites, and a segment of binary units that is not scaled has them in all its units.
 ///
 /// ```
 /// use harmonium::{Dataset, Scale};
@@ -31,7 +35,8 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// The means and standard deviations of the columns of Gaussian units; a column without variance gets deviation 1.
+    /// The means and standard deviations of the columns of Gaussian units; a column without variance gets deviation 1. Values that
+    /// are missing do not count.
     ///
     /// Two passes in `f64`, rows in ascending order.
     pub fn standard(rows: Rows<'_>) -> Self {
@@ -46,6 +51,56 @@ impl Scale {
             deviation[i] = if root > 0.0 { root } else { 1.0 };
         }
         Self { mean, deviation }
+    }
+
+    /// x over the greatest absolute value, one number for each segment of binary or Gaussian units: pictures of 0 to 16 come
+    /// to [0, 1]. `rows` are read for the laws that [`unscaled`](Self::unscaled) gives; `visible` are those of the model. Values that are
+    /// missing do not count.
+    ///
+    /// # Errors
+    /// [`Error::Law`] with the first value below 0 of binary units, which stays below 0.
+    pub fn max(rows: Rows<'_>, visible: Segments) -> Result<Self> {
+        let (mean, mut deviation) = (vec![0.0; rows.units()], vec![1.0; rows.units()]);
+        for (segment, units) in visible.iter().filter(|(segment, _)| !is_potts(*segment)) {
+            let mut greatest = 0.0f32;
+            for row in 0..rows.len() {
+                for column in units.clone() {
+                    let x = rows.value(row, column);
+                    if x < 0.0 && !segment.is_number() {
+                        let (law, expected) = (segment.law(), "values of at least 0 for the scale max");
+                        return Err(Error::Law { row, column, law, expected, found: x });
+                    }
+                    greatest = greatest.max(x.abs());
+                }
+            }
+            deviation[units].fill(if greatest > 0.0 { greatest } else { 1.0 });
+        }
+        Ok(Self { mean, deviation })
+    }
+
+    /// (x - min)/(max - min) of each column of binary or Gaussian units, 0 where all values are the same; as
+    /// [`max`](Self::max) else.
+    pub fn min_max(rows: Rows<'_>, visible: Segments) -> Self {
+        let (mut mean, mut deviation) = (vec![0.0; rows.units()], vec![1.0; rows.units()]);
+        let columns = visible.iter().filter(|(segment, _)| !is_potts(*segment)).flat_map(|(_, units)| units);
+        for i in columns {
+            let values = || (0..rows.len()).filter(|&r| !rows.is_missing(r, i)).map(|r| rows.value(r, i));
+            let (least, greatest) =
+                (values().fold(f32::INFINITY, f32::min), values().fold(f32::NEG_INFINITY, f32::max));
+            if least <= greatest {
+                // The difference of finite numbers need not be finite.
+                let width = (f64::from(greatest) - f64::from(least)).min(f64::from(f32::MAX)) as f32;
+                (mean[i], deviation[i]) = (least, if width > 0.0 { width } else { 1.0 });
+            }
+        }
+        Self { mean, deviation }
+    }
+
+    /// The laws for which rows are read before they are scaled for `visible`: segments of binary units that are scaled may have any
+    /// numbers, as Gaussian ones.
+    pub fn unscaled(&self, visible: Segments) -> Segments {
+        let is_scaled = |i: usize| (self.mean[i], self.deviation[i]) != (0.0, 1.0);
+        numbers_where(visible, |units| units.into_iter().any(is_scaled))
     }
 
     /// A scale of these numbers, as many as visible units.
@@ -80,6 +135,15 @@ impl Scale {
     /// # Errors
     /// [`Error::Argument`] where there are other columns in number.
     pub fn apply(&self, data: &Dataset) -> Result<Dataset> {
+        Ok(self.apply_for(data, data.segments())?.0)
+    }
+
+    /// The rows as a model with units of these laws sees them, and how many values of binary units were outside of [0, 1]: they became
+    /// 0 or 1.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there are other columns in number, [`Error::Law`] where a value is none for its law.
+    pub fn apply_for(&self, data: &Dataset, visible: Segments) -> Result<(Dataset, usize)> {
         if data.units() != self.mean.len() {
             let (expected, found) = (format!("{} values a row", self.mean.len()), data.units().to_string());
             return Err(Error::Argument { what: "rows", expected, found });
@@ -91,7 +155,15 @@ impl Scale {
                 *x = ((f64::from(*x) - mean) / deviation) as f32;
             }
         }
-        Dataset::with_missing(values, data.segments())
+        let mut outside = 0;
+        for (_, units) in visible.iter().filter(|(segment, _)| matches!(segment, Segment::Binary(_))) {
+            for x in values.chunks_exact_mut(data.units()).flat_map(|row| &mut row[units.clone()]) {
+                outside += usize::from(*x < -ROUNDING || *x > 1.0 + ROUNDING);
+                // NaN stays what it is.
+                *x = x.clamp(0.0, 1.0);
+            }
+        }
+        Ok((Dataset::with_missing(values, visible)?, outside))
     }
 
     /// Values of the model as data: mean + deviation·v, rows × n_visible.
@@ -104,12 +176,35 @@ impl Scale {
     }
 }
 
+/// The laws of units of which all are numbers but Potts sites.
+pub fn as_numbers(visible: Segments) -> Segments {
+    numbers_where(visible, |_| true)
+}
+
+/// The laws with Gaussian units in place of those segments of binary ones.
+fn numbers_where(visible: Segments, is_number: impl Fn(std::ops::Range<usize>) -> bool) -> Segments {
+    let all: Vec<_> = visible
+        .iter()
+        .map(|(segment, units)| match segment {
+            Segment::Binary(n) if is_number(units) => Segment::Gaussian(n),
+            other => other,
+        })
+        .collect();
+    // As many units as before, and no more segments.
+    Segments::new(&all).unwrap_or(visible)
+}
+
+fn is_potts(segment: Segment) -> bool {
+    matches!(segment, Segment::Potts { .. })
+}
+
 /// The Gaussian units.
 fn numbers(segments: Segments) -> impl Iterator<Item = usize> {
     segments.iter().filter(|(segment, _)| segment.is_number()).flat_map(|(_, units)| units)
 }
 
-/// The first Gaussian unit whose column is the same number in all rows, and that number: a density can grow there without bound.
+/// The first Gaussian unit whose column is the same number in all rows that have one, and that number: a density can grow there
+/// without bound.
 pub fn without_variance(rows: Rows<'_>) -> Option<(usize, f32)> {
     let values = |i: usize| (0..rows.len()).filter(move |&r| !rows.is_missing(r, i)).map(move |r| rows.value(r, i));
     let only = |i: usize| values(i).next().filter(|&first| values(i).all(|x| x == first));

@@ -3,7 +3,6 @@
 use crate::{
     error::{Error, Result, shown},
     storage::format_error,
-    units::Segments,
 };
 use safetensors::tensor::{Dtype, Metadata, TensorView, serialize};
 
@@ -47,20 +46,27 @@ impl Tensor {
     }
 }
 
-/// The bytes of a file with these tensors, whose metadata has the entry `harmonium` and behind it `visible`, where it is given:
+/// The bytes of a file with these tensors, whose metadata has the entry `harmonium` and behind it these others in their order:
 /// equal contents make equal bytes, where the crate writes several entries in another order in every run. The file begins with
 /// its header's length and then with the first entry.
-pub(crate) fn write(tensors: &[Tensor], metadata: String, visible: Option<Segments>, what: &str) -> Result<Vec<u8>> {
+pub(crate) fn write(tensors: &[Tensor], metadata: String, others: &[(&str, String)], what: &str) -> Result<Vec<u8>> {
     let bytes = write_first(tensors, metadata.clone(), what)?;
-    let Some(visible) = visible else { return Ok(bytes) };
+    if others.is_empty() {
+        return Ok(bytes);
+    }
     let fail = || format_error(what, "a safetensors header", "another one");
     let (length, rest) = bytes.split_first_chunk().ok_or_else(fail)?;
     let (header, data) = rest.split_at_checked(u64::from_le_bytes(*length) as usize).ok_or_else(fail)?;
     let header = str::from_utf8(header).map_err(|_| fail())?;
     let entry = serde_json::to_string(&metadata).map_err(|_| fail())?;
     let first = format!("{{\"__metadata__\":{{\"harmonium\":{entry}");
-    let others = header.strip_prefix(&first).ok_or_else(fail)?.trim_end();
-    let mut header = format!("{first},\"visible\":\"{visible}\"{others}");
+    let end = header.strip_prefix(&first).ok_or_else(fail)?.trim_end();
+    let mut header = first;
+    for (name, text) in others {
+        let text = serde_json::to_string(text).map_err(|_| fail())?;
+        header.push_str(&format!(",\"{name}\":{text}"));
+    }
+    header.push_str(end);
     // Tensors begin at a multiple of eight bytes.
     header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
     Ok([&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat())

@@ -84,6 +84,11 @@ fn npy() {
 }
 
 #[test]
+fn text() {
+    fuzz("text", fuzzing::text::run, 20_000);
+}
+
+#[test]
 fn model() {
     fuzz("model", fuzzing::model::run, 20_000);
 }

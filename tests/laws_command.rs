@@ -108,9 +108,9 @@ fn a_model_of_mixed_units_is_judged_and_sampled() {
     let train =
         format!("train --quiet {MIXED} --hidden 16 --epochs 60 --batch-size 50 --chains 100 --lr 0.02 --image 1x3");
     fine(&folder, &format!("{train} --out out"));
-    let (rbm, scale) = model::load_scaled(&folder.join("out/model.safetensors")).expect("a model");
+    let (rbm, extras) = model::load_with(&folder.join("out/model.safetensors")).expect("a model");
     assert_eq!(rbm.shape().visible().to_string(), "binary:3,potts:1x4,gaussian:2");
-    let scale = scale.expect("a scale");
+    let scale = extras.scale.clone().expect("a scale");
     let mean = |column: usize| rows.iter().skip(column).step_by(6).map(|&x| f64::from(x)).sum::<f64>() / 400.0;
     assert_eq!(scale.mean()[..7], [0.0; 7]);
     for (unit, column) in [(7, 4), (8, 5)] {
@@ -150,8 +150,8 @@ fn a_model_of_mixed_units_is_judged_and_sampled() {
     let on =
         "train --quiet --data mixed.npy --init out/model.safetensors --epochs 1 --batch-size 50 --lr 0.01 --samples 0";
     fine(&folder, &format!("{on} --hidden 16 --out on"));
-    let (next, same) = model::load_scaled(&folder.join("on/model.safetensors")).expect("a model");
-    assert_eq!((next.shape(), same), (rbm.shape(), Some(scale)));
+    let (next, same) = model::load_with(&folder.join("on/model.safetensors")).expect("a model");
+    assert_eq!((next.shape(), same), (rbm.shape(), extras));
 }
 
 /// J. Melchior's model of two Gaussian units, whose log Z is known: log Z = 1.4042286714. The parameters of the file are `f32`,

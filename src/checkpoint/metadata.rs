@@ -308,9 +308,9 @@ impl Metadata {
         let average = self.averaged.map(|taken| Ok((other_model(file, &rbm, AVERAGE)?, taken))).transpose()?;
         let smooth = self.smooth.then(|| other_model(file, &rbm, SMOOTH)).transpose()?;
         let tracker = self.tracker.as_ref().map(|tracked| tracked.state(file)).transpose()?;
-        let scale = model::scale_from_tensors(file, rbm.shape())?;
+        let extras = model::extras(file, rbm.shape())?;
         Ok(Checkpoint {
-            scale,
+            extras,
             rbm,
             settings: Settings { algorithm, k: self.k, monitor: self.monitor, seed: self.seed, descent, variance },
             trainer: TrainerState {

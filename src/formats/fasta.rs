@@ -19,6 +19,7 @@
 //! With feature `gzip` a gzipped stream is recognised by its first two bytes and unpacked while it is read.
 
 use super::{
+    Reading,
     table::{Numbers, Table},
     unpacked,
 };
@@ -272,13 +273,13 @@ impl Alignment {
 }
 
 /// A FASTA file as bits, for the table of formats.
-pub(super) fn read_table(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Table> {
-    let alignment = read_fasta_within(reader, source_name, max_bytes)?;
+pub(super) fn read_table(reader: &mut dyn Read, source_name: &str, how: &Reading) -> Result<Table> {
+    let alignment = read_fasta_within(reader, source_name, how.max_bytes)?;
     let (n, sites, unknown) = (alignment.names.len(), alignment.sites, alignment.n_unknown());
     let (name, letters) = (alignment.alphabet.name(), alignment.alphabet.letters());
     let of_unknown = if unknown == 0 { String::new() } else { format!("; {unknown} unknown letters count as gaps") };
     let text = format!("{n} sequences of {sites} sites, {name}, each site one of {letters}{of_unknown}");
     let segments = alignment.segments()?;
     let numbers = Numbers::Bits(alignment.into_bits(segments));
-    Ok(Table { numbers, columns: segments.units(), img_shape: None, said: Some((segments, text)) })
+    Ok(Table { said: Some((segments, text)), ..Table::new(numbers, segments.units()) })
 }

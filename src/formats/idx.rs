@@ -4,7 +4,7 @@
 //! stream is recognised by its first two bytes and unpacked while it is read.
 
 use super::{
-    eight_bit,
+    Reading, eight_bit,
     table::{Numbers, Table},
     unpacked,
 };
@@ -89,13 +89,13 @@ fn read_plain(mut reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> R
 }
 
 /// An IDX file as rows, for the table of formats.
-pub(super) fn read_table(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Table> {
-    let idx = read_idx_within(reader, source_name, max_bytes.min(MAX_BYTES))?;
+pub(super) fn read_table(reader: &mut dyn Read, source_name: &str, how: &Reading) -> Result<Table> {
+    let idx = read_idx_within(reader, source_name, how.max_bytes.min(MAX_BYTES))?;
     let columns = idx.columns().map_err(|problem| match problem {
         Error::Argument { expected, found, .. } => format_error(source_name, expected, found),
         other => other,
     })?;
-    Ok(Table { img_shape: idx.image(), columns, numbers: Numbers::Bytes(idx.values), said: None })
+    Ok(Table { img_shape: idx.image(), ..Table::new(Numbers::Bytes(idx.values), columns) })
 }
 
 impl Idx {

@@ -1,12 +1,11 @@
 //! Folders of MNIST's files: IDX images and labels for training and test, each gzipped or not, under either spelling of
 //! their names (`train-images-idx3-ubyte`, `train-images.idx3-ubyte`).
 
-use super::{Images, as_images, idx, open_table, table::Table};
+use super::{Images, LabelSource, Reading, idx, labels, open_table, table::Table};
 use crate::{
     error::Result,
     names::names,
     storage::{file_error, format_error},
-    units::Segments,
 };
 use std::{
     fs::File,
@@ -60,22 +59,36 @@ pub fn open(folder: impl AsRef<Path>, split: Split) -> Result<Images> {
 /// # Errors
 /// Those of [`open`].
 pub fn open_within(folder: impl AsRef<Path>, split: Split, max_bytes: u64) -> Result<Images> {
-    open_as(folder, split, None, max_bytes)
+    open_with(folder, split, &Reading { max_bytes, ..Reading::default() })
 }
 
-/// [`open_within`] for visible units of these laws, where they are given ([`formats::open_as`](super::open_as)).
+/// [`open`] as is said how ([`Reading`]). Labels are the file's own, or, where there is one more visible unit or site than pixels
+/// and nobody asks for labels, the last column of the rows.
 ///
 /// # Errors
 /// Those of [`open`], and [`Error::Format`](crate::Error::Format) where rows do not fit the laws.
-pub fn open_as(folder: impl AsRef<Path>, split: Split, visible: Option<Segments>, max_bytes: u64) -> Result<Images> {
-    let folder = folder.as_ref();
+pub fn open_with(folder: impl AsRef<Path>, split: Split, how: &Reading) -> Result<Images> {
+    let (folder, visible, max_bytes) = (folder.as_ref(), how.visible, how.max_bytes);
     let fail = |expected: String, found: String| format_error(&folder.display().to_string(), expected, found);
     let (set, name) = if split == Split::Test { ("t10k", "test") } else { ("train", "training") };
     let (mut table, labels) =
-        images(folder, set, max_bytes)?.ok_or_else(|| fail(EXPECTED.into(), format!("no {name} images")))?;
-    if visible.is_some_and(|visible| [visible.units(), visible.sites()].iter().all(|&n| n > table.columns)) {
+        images(folder, set, how)?.ok_or_else(|| fail(EXPECTED.into(), format!("no {name} images")))?;
+    let is_wider = visible.is_some_and(|visible| [visible.units(), visible.sites()].iter().all(|&n| n > table.columns));
+    let is_asked_for = how.labels == LabelSource::Own || how.labels == LabelSource::IfOwn && labels.is_some();
+    if is_wider || is_asked_for {
         let labels = labels.ok_or_else(|| fail(EXPECTED.into(), format!("no {name} labels")))?;
-        table = table.with_column(&labels);
+        if !is_wider {
+            let mut named = labels::Builder::default();
+            labels.iter().for_each(|label| named.push(Some(&label.to_string())));
+            table.labels = Some(named.finish());
+        } else {
+            table = table.with_column(&labels);
+        }
+    }
+    match &how.labels {
+        LabelSource::Column(column) => table.take_labels(column, &folder.display().to_string())?,
+        LabelSource::File(path) => table.labels = Some(super::open_labels(path, table.len(), max_bytes)?),
+        LabelSource::Own | LabelSource::IfOwn | LabelSource::None => {}
     }
     let len = table.len();
     match split {
@@ -87,7 +100,7 @@ pub fn open_as(folder: impl AsRef<Path>, split: Split, visible: Option<Segments>
         }
         Split::Test => {}
     }
-    as_images(table, visible, &folder.display().to_string(), max_bytes)
+    table.read(how, &folder.display().to_string())
 }
 
 /// Whether a folder has a file of test images.
@@ -99,13 +112,13 @@ pub fn has_test(folder: impl AsRef<Path>) -> Result<bool> {
 }
 
 /// The images of one set, and its labels where there are some.
-fn images(folder: &Path, set: &str, max_bytes: u64) -> Result<Option<(Table, Option<Vec<u8>>)>> {
+fn images(folder: &Path, set: &str, how: &Reading) -> Result<Option<(Table, Option<Vec<u8>>)>> {
     let Some(path) = find(folder, set, "images", 3)? else { return Ok(None) };
-    let images = open_table(&path, max_bytes)?;
+    let images = open_table(&path, &Reading { max_bytes: how.max_bytes, ..Reading::default() })?;
     let mut all_labels = None;
     if let Some(labels) = find(folder, set, "labels", 1)? {
         let (file, name) = (File::open(&labels).map_err(|problem| file_error(&labels, problem))?, labels.display());
-        let found = idx::read_idx_within(BufReader::new(file), &name.to_string(), max_bytes.min(idx::MAX_BYTES))?;
+        let found = idx::read_idx_within(BufReader::new(file), &name.to_string(), how.max_bytes.min(idx::MAX_BYTES))?;
         let rows = images.len();
         if found.dimensions() != [rows] {
             let expected = format!("{rows} labels, as many as {} has rows", path.display());

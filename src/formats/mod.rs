@@ -1,20 +1,31 @@
-//! Files of data: what recognises them by their first bytes, and one module for each format.
+//! Files of data: what recognises them by their first bytes, tables of text by the ending of their names, and one module for each
+//! format.
 //!
 //! | module | files | rows |
 //! |---|---|---|
 //! | [`idx`] | IDX | the first dimension counts them |
-//! | [`npy`] | NumPy's arrays of two dimensions | as in the array |
+//! | [`npy`] | NumPy's arrays | the first dimension counts them |
+//! | [`npz`] | NumPy's archives of arrays, with feature `npz` | those of one array |
+//! | [`text`] | `.csv`, `.tsv`, `.txt`, `.data`: numbers between commas, tabs, semicolons or blanks, with feature `csv` | the lines |
+//! | [`svmlight`] | `.svm`, `.svmlight`, `.libsvm`: a label and the values that are not 0 | the lines |
 //! | [`fasta`] | aligned sequences of RNA, DNA or proteins | a sequence each, a unit for each letter of each site |
 //! | [`mnist`] | a folder of IDX files under MNIST's names | its training, validation or test rows |
 //!
-//! With feature `gzip` each file may be gzipped. A new format is one module that reads it as a table of numbers and one line of
-//! `FORMATS` in this file.
+//! With feature `gzip` each file may be gzipped. A value that is NaN, or a field of text that is empty, `NA` or `?`, is missing.
+//! [`Reading`] says what else is asked for: laws, an array of several, labels. A new format is one module that reads it as a table
+//! of numbers and one line of `FORMATS` in this file.
 
 pub mod fasta;
 pub mod idx;
+pub mod labels;
 pub mod mnist;
 pub mod npy;
+pub mod npz;
+pub mod svmlight;
 mod table;
+pub mod text;
+
+pub use labels::{Column, LabelSource, Labels};
 
 use crate::{
     dataset::Dataset,
@@ -33,16 +44,26 @@ use table::{Table, eight_bit};
 /// A format whose files hold rows.
 struct Format {
     name: &'static str,
-    /// The bytes with which its files begin.
-    start: &'static [u8],
-    /// Reads a stream, which has a name in errors, in at most so many bytes of memory.
-    read: fn(&mut dyn Read, &str, u64) -> Result<Table>,
+    by: By,
+    /// Reads a stream, which has a name in errors.
+    read: fn(&mut dyn Read, &str, &Reading) -> Result<Table>,
 }
 
-const FORMATS: [Format; 3] = [
-    Format { name: "an IDX file", start: &[0, 0], read: idx::read_table },
-    Format { name: "an npy file", start: &npy::MAGIC, read: npy::read_table },
-    Format { name: "a FASTA file", start: &fasta::START, read: fasta::read_table },
+/// What a format's files are known by.
+enum By {
+    /// The bytes with which they begin.
+    Start(&'static [u8]),
+    /// How their names end, before `.gz`.
+    Ending(&'static [&'static str]),
+}
+
+const FORMATS: [Format; 6] = [
+    Format { name: "an IDX file", by: By::Start(&[0, 0]), read: idx::read_table },
+    Format { name: "an npy file", by: By::Start(&npy::MAGIC), read: npy::read_table },
+    Format { name: "an npz file", by: By::Start(&npz::START), read: npz::read_table },
+    Format { name: "a FASTA file", by: By::Start(&fasta::START), read: fasta::read_table },
+    Format { name: "text named *.csv, *.tsv, *.txt or *.data", by: By::Ending(&text::ENDINGS), read: text::read_table },
+    Format { name: "*.svm, *.svmlight or *.libsvm", by: By::Ending(&svmlight::ENDINGS), read: svmlight::read_table },
 ];
 
 /// What numbers are expected where nobody has said other laws, in the words of errors.
@@ -59,8 +80,76 @@ pub struct Images {
     pub rows: Dataset,
     /// Height and width of the image in each row, if the file says so.
     pub img_shape: Option<(usize, usize)>,
-    /// What the reader took the file for where the file does not say it, in one line for its user.
+    /// What the reader took the file for where the file does not say it, and how much is missing, in one line for its user.
     pub assumed: Option<String>,
+    /// The labels of the rows, where [`Reading::labels`] asks for them.
+    pub labels: Option<Labels>,
+}
+
+/// What is asked for of a file of data.
+///
+/// ```no_run
+/// use harmonium::formats::{LabelSource, Reading};
+///
+/// let how = Reading { labels: LabelSource::Own, ..Reading::default() };
+/// let images = how.open("data/mnist")?;
+/// let labels = images.labels.expect("as asked for");
+/// assert_eq!(labels.names().len(), 10);
+/// let rows = labels.beside(&images.rows)?;
+/// assert_eq!(rows.segments().to_string(), "binary:784,potts:1x10");
+/// # Ok::<(), harmonium::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// The laws of the visible units, labels not counted, where they are not those of the file: a row has a value for each unit, or a
+    /// number of a state, counted from 0, for each Potts site.
+    ///
+    /// Eight-bit values x of binary units stand for x/255, or for bits where none is greater than 1; those of Gaussian units are
+    /// numbers.
+    pub visible: Option<Segments>,
+    /// Where nobody says laws, neither `visible` nor the file: all values are numbers of Gaussian units, not of [0, 1].
+    pub as_numbers: bool,
+    /// A file that needs more bytes of memory is refused, mostly when its header has been read.
+    pub max_bytes: u64,
+    /// The name of an array in an npz file.
+    pub array: Option<String>,
+    /// Where the labels of the rows are.
+    pub labels: LabelSource,
+    /// The file holds labels and nothing else: an array may have one dimension.
+    pub is_labels: bool,
+}
+
+impl Default for Reading {
+    /// All rows as the file has them, without labels, however much memory they need.
+    fn default() -> Self {
+        let (visible, array, labels) = Default::default();
+        Self { visible, as_numbers: false, max_bytes: u64::MAX, array, labels, is_labels: false }
+    }
+}
+
+impl Reading {
+    /// Opens data: all rows of a file, or of a folder of MNIST's files the training rows ([`Split::Train`]).
+    ///
+    /// # Errors
+    /// Those of [`open`]; [`Error::Format`](crate::Error::Format) where rows do not fit the laws, or the file does not have what is
+    /// asked for.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Images> {
+        let path = path.as_ref();
+        match path.metadata() {
+            Ok(found) if found.is_dir() => mnist::open_with(path, Split::Train, self),
+            Ok(_) => open_table(path, self)?.read(self, &path.display().to_string()),
+            Err(problem) => Err(file_error(path, problem)),
+        }
+    }
+
+    /// Reads all rows of a stream in any format of this module but a folder; `source_name` is its name in errors, and its ending
+    /// tells tables of text. A file of labels is not looked at.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn read(&self, reader: impl Read, source_name: &str) -> Result<Images> {
+        read_table(reader, source_name, self)?.read(self, source_name)
+    }
 }
 
 /// Opens data: all rows of a file, or of a folder of MNIST's files the training rows ([`Split::Train`]).
@@ -75,7 +164,7 @@ pub struct Images {
 /// # Ok::<(), harmonium::Error>(())
 /// ```
 pub fn open(path: impl AsRef<Path>) -> Result<Images> {
-    open_within(path, u64::MAX)
+    Reading::default().open(path)
 }
 
 /// [`open`] with a limit: a file that needs more than `max_bytes` of memory is refused when its header has been read.
@@ -83,62 +172,105 @@ pub fn open(path: impl AsRef<Path>) -> Result<Images> {
 /// # Errors
 /// Those of [`open`].
 pub fn open_within(path: impl AsRef<Path>, max_bytes: u64) -> Result<Images> {
-    open_as(path, None, max_bytes)
+    Reading { max_bytes, ..Reading::default() }.open(path)
 }
 
-/// [`open_within`] for visible units of these laws, where they are given: a row has a value for each unit, or a number of a
-/// state, counted from 0, for each Potts site. Of MNIST's files the labels are the last column where there is one more than
-/// pixels.
-///
-/// Eight-bit values x of binary units stand for x/255, or for bits where none is greater than 1; those of Gaussian units are
-/// numbers.
-///
-/// # Errors
-/// Those of [`open`]; [`Error::Format`](crate::Error::Format) where rows do not fit the laws.
-pub fn open_as(path: impl AsRef<Path>, visible: Option<Segments>, max_bytes: u64) -> Result<Images> {
-    let path = path.as_ref();
-    match path.metadata() {
-        Ok(found) if found.is_dir() => mnist::open_as(path, Split::Train, visible, max_bytes),
-        Ok(_) => as_images(open_table(path, max_bytes)?, visible, &path.display().to_string(), max_bytes),
-        Err(problem) => Err(file_error(path, problem)),
+/// A file as numbers, and its labels where they are asked for.
+fn open_table(path: &Path, how: &Reading) -> Result<Table> {
+    let mut table = read_path(path, how)?;
+    if let LabelSource::File(labels) = &how.labels {
+        table.labels = Some(open_labels(labels, table.len(), how.max_bytes)?);
     }
+    Ok(table)
 }
 
-fn as_images(table: Table, visible: Option<Segments>, source_name: &str, max_bytes: u64) -> Result<Images> {
-    match visible {
-        Some(visible) => table.into_rows(visible, source_name, max_bytes),
-        None => table.into_images(source_name),
-    }
-}
-
-fn open_table(path: &Path, max_bytes: u64) -> Result<Table> {
+fn read_path(path: &Path, how: &Reading) -> Result<Table> {
     let file = File::open(path).map_err(|problem| file_error(path, problem))?;
-    read_table(BufReader::new(file), &path.display().to_string(), max_bytes)
+    read_table(BufReader::new(file), &path.display().to_string(), how)
+}
+
+/// The labels in a file of one column, for so many rows.
+fn open_labels(path: &Path, rows: usize, max_bytes: u64) -> Result<Labels> {
+    let name = path.display().to_string();
+    let labels = LabelSource::Column(Column::Number(0));
+    let table = read_path(path, &Reading { labels, is_labels: true, max_bytes, ..Reading::default() })?;
+    let fail = |expected: String, found: String| Err(format_error(&name, expected, found));
+    let labels = match (table.columns, table.labels) {
+        (0, Some(labels)) => labels,
+        (columns, _) => return fail("one column of labels".into(), (columns + 1).to_string()),
+    };
+    // A column of words does not tell its header from them.
+    let has_header = labels.states().len() == rows + 1 && By::Ending(&text::ENDINGS).knows(&[], &name);
+    let labels = if has_header { labels.without_first() } else { labels };
+    match labels.states().len() {
+        n if n == rows => Ok(labels),
+        n => fail(format!("{rows} labels, as many as there are rows"), n.to_string()),
+    }
 }
 
 /// Reads all rows of a stream in any format of this module, in at most `max_bytes` of memory; `source_name` is its name in
-/// errors.
+/// errors, and its ending tells tables of text.
 ///
 /// # Errors
 /// Those of [`open`].
 pub fn read_within(reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Images> {
-    read_table(reader, source_name, max_bytes)?.into_images(source_name)
+    Reading { max_bytes, ..Reading::default() }.read(reader, source_name)
 }
 
-fn read_table(reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Table> {
+fn read_table(reader: impl Read, source_name: &str, how: &Reading) -> Result<Table> {
     unpacked(reader, source_name, |mut reader| {
-        let longest = FORMATS.iter().map(|format| format.start.len()).max().unwrap_or(0);
+        let longest = FORMATS.iter().map(|format| format.by.start().len()).max().unwrap_or(0);
         let start = beginning(&mut reader, longest, source_name)?;
-        let Some(format) = FORMATS.iter().find(|format| start.starts_with(format.start)) else {
+        let Some(format) = FORMATS.iter().find(|format| format.by.knows(&start, source_name)) else {
             let expected = format!("{}, gzipped or not", FORMATS.map(|format| format.name).join(", or "));
-            return Err(format_error(source_name, expected, format!("a file that begins with {start:02x?}")));
+            let found = match start.starts_with(b"PAR1") {
+                true => "a Parquet file; pandas.read_parquet(x).to_numpy() and numpy.save make an npy file of it".into(),
+                false => format!("a file that begins with {start:02x?}"),
+            };
+            return Err(format_error(source_name, expected, found));
         };
-        let table = (format.read)(&mut start.as_slice().chain(reader), source_name, max_bytes)?;
-        match table.len() {
-            0 => Err(format_error(source_name, "at least one row", "none")),
-            _ => Ok(table),
+        if let Some(array) = how.array.as_ref().filter(|_| format.by.start() != npz::START) {
+            return Err(format_error(source_name, format!("an npz file with an array {array}"), format.name));
         }
+        let mut table = (format.read)(&mut start.as_slice().chain(reader), source_name, how)?;
+        if table.len() == 0 {
+            return Err(format_error(source_name, "at least one row", "none"));
+        }
+        match &how.labels {
+            LabelSource::Column(column) if table.labels.is_none() => table.take_labels(column, source_name)?,
+            LabelSource::Own if table.labels.is_none() => {
+                let expected = "a file with labels of its own: MNIST's folder, an svmlight file or an npz file with y_train, y, \
+                                labels or target";
+                return Err(format_error(source_name, expected, "none"));
+            }
+            _ => {}
+        }
+        if table.columns == 0 && !how.is_labels {
+            return Err(format_error(source_name, "at least one column besides the labels", "none"));
+        }
+        Ok(table)
     })
+}
+
+impl By {
+    fn start(&self) -> &'static [u8] {
+        match self {
+            By::Start(start) => start,
+            By::Ending(_) => &[],
+        }
+    }
+
+    /// Whether a file with this beginning and this name is of the format.
+    fn knows(&self, start: &[u8], name: &str) -> bool {
+        match self {
+            By::Start(begins) => start.starts_with(begins),
+            By::Ending(endings) => {
+                let name = name.to_ascii_lowercase();
+                let name = name.strip_suffix(".gz").unwrap_or(&name);
+                endings.iter().any(|ending| name.ends_with(ending))
+            }
+        }
+    }
 }
 
 /// The first bytes of a stream, fewer where it ends before.

@@ -1,17 +1,28 @@
-//! NumPy's `.npy` files: matrices with a row for each example.
+//! NumPy's `.npy` files: arrays whose first dimension counts the rows.
 //!
-//! Read are format versions 1.0, 2.0 and 3.0, two dimensions, C order, and four types:
+//! Read are format versions 1.0, 2.0 and 3.0, C and Fortran order, either byte order, and these types:
 //!
 //! | type | becomes |
 //! |---|---|
-//! | `\|u1` | stays eight-bit, x stands for x/255; where the greatest value is 1, for a bit |
-//! | `\|b1` | eight-bit, False is 0 and True is 255 |
-//! | `<f4` | `f32`; every value must lie within [0, 1], but for [other laws](super::open_as) |
-//! | `<f8` | rounded to `f32`, likewise |
+//! | `u1` | stays eight-bit, x stands for x/255; where the greatest value is 1, for a bit |
+//! | `b1` | eight-bit, False is 0 and True is 255 |
+//! | `i1`, `i2` to `i8`, `u2` to `u8` | bits where there are only 0 and 1, else `f32` |
+//! | `f2`, `f4`, `f8` | rounded to `f32`, NaN stands for a value that is missing |
+//!
+//! Numbers must lie within [0, 1], but for [other laws](super::Reading::visible).
+//!
+//! | shape | becomes |
+//! |---|---|
+//! | (rows, units) | as it is |
+//! | (rows, height, width), with one more dimension of size 1 before or behind them | rows with pictures |
+//! | (rows, a, b, c) | rows of a·b·c values |
 //!
 //! Whatever else a header says is refused with what it says: a guess would train on the wrong numbers.
 
-use super::table::{Numbers, Table};
+use super::{
+    Reading,
+    table::{Numbers, Table},
+};
 use crate::{
     dataset::Dataset,
     error::{Result, shown},
@@ -39,11 +50,12 @@ pub fn read_npy(reader: impl Read, source_name: &str) -> Result<Dataset> {
 /// # Errors
 /// Those of [`read_npy`].
 pub fn read_npy_within(mut reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Dataset> {
-    Ok(read_table(&mut reader, source_name, max_bytes)?.into_images(source_name)?.rows)
+    let how = Reading { max_bytes, ..Reading::default() };
+    Ok(read_table(&mut reader, source_name, &how)?.into_images(source_name)?.rows)
 }
 
 /// An npy file as numbers, for the table of formats.
-pub(super) fn read_table(mut reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Table> {
+pub(super) fn read_table(mut reader: &mut dyn Read, source_name: &str, how: &Reading) -> Result<Table> {
     let fail = |expected: &str, found: String| format_error(source_name, expected, found);
     let start = read_exactly(&mut reader, 8, "npy header", source_name)?;
     if start[..6] != MAGIC {
@@ -65,53 +77,141 @@ pub(super) fn read_table(mut reader: &mut dyn Read, source_name: &str, max_bytes
         let found = header.trim_end().chars().take(120).flat_map(char::escape_default).collect();
         fail("an npy header {'descr': '…', 'fortran_order': False, 'shape': (rows, units), }", found)
     })?;
-    let [rows, units] = shape[..] else {
-        return Err(fail("an array of two dimensions", format!("{} ({shape:?})", shape.len())));
+    let (&rows, each) = match shape.split_first() {
+        Some((rows, each)) if (1..=3).contains(&each.len()) || each.is_empty() && how.is_labels => (rows, each),
+        Some((_, [])) => {
+            let found = format!("1 ({shape:?}); numpy.reshape(x, (1, -1)) makes it one row, (-1, 1) one column");
+            return Err(fail("an array of two to four dimensions", found));
+        }
+        _ => return Err(fail("an array of two to four dimensions", format!("{} ({shape:?})", shape.len()))),
     };
+    // Where there are no rows, the sizes of one are not bounded by the number of values.
+    let units = each.iter().try_fold(1usize, |units, &size| units.checked_mul(size));
+    let units = units.ok_or_else(|| fail("an array that fits in memory", format!("{shape:?}")))?;
     if units == 0 {
         return Err(fail("at least one value a row", format!("{shape:?}")));
     }
-    if fortran_order {
-        return Err(fail("an array in C order", "Fortran order; save numpy.ascontiguousarray of it".into()));
-    }
-    let width = match descr.as_str() {
-        "|u1" | "|b1" => 1,
-        "<f4" => 4,
-        "<f8" => 8,
-        _ => return Err(fail("an array of type |u1, |b1, <f4 or <f8 (little-endian)", shown(&descr))),
-    };
+    let kind = Kind::of(&descr).ok_or_else(|| {
+        fail("an array of type b1, i1 to i8, u1 to u8, or f2, f4 or f8, in either byte order", shown(&descr))
+    })?;
+    let width = kind.width;
     let bytes = rows.checked_mul(units).and_then(|n| n.checked_mul(width)).filter(|&n| n <= isize::MAX as usize);
     let bytes = bytes.ok_or_else(|| fail("an array that fits in memory", format!("{shape:?}")))?;
-    // Real numbers are in memory twice, as they came and as `f32`.
-    let needed = bytes as u64 + if width == 1 { 0 } else { (bytes / width * size_of::<f32>()) as u64 };
-    if needed > max_bytes {
-        let expected = format!("an array that takes at most {max_bytes} bytes of memory");
+    // Numbers are in memory twice, as they came and as `f32`; so is what comes in another order.
+    let as_numbers = if kind.is_byte() { 0 } else { bytes / width * size_of::<f32>() };
+    let needed = bytes as u64 + (as_numbers as u64).max(if fortran_order { bytes as u64 } else { 0 });
+    if needed > how.max_bytes {
+        let expected = format!("an array that takes at most {} bytes of memory", how.max_bytes);
         return Err(fail(&expected, format!("{shape:?} of type {descr}, {needed} bytes")));
     }
-    let values = read_exactly(&mut reader, bytes, "npy values", source_name)?;
+    let mut values = read_exactly(&mut reader, bytes, "npy values", source_name)?;
     expect_end(&mut reader, source_name)?;
-
-    let numbers = match descr.as_str() {
-        "|u1" => Numbers::Bytes(values),
-        "|b1" => match values.iter().position(|&x| x > 1) {
-            Some(index) => {
-                let found = format!("{} in row {}, column {}", values[index], index / units, index % units);
-                return Err(fail("bytes 0 or 1 for False and True", found));
-            }
-            None => Numbers::Bits(values),
-        },
-        _ => {
-            let number = |x: &[u8]| match *x {
-                [a, b, c, d] => f64::from(f32::from_le_bytes([a, b, c, d])),
-                [a, b, c, d, e, f, g, h] => f64::from_le_bytes([a, b, c, d, e, f, g, h]),
-                _ => f64::NAN,
-            };
-            let numbers = || values.chunks_exact(width).map(number);
-            let outside = numbers().enumerate().find(|(_, x)| !(0.0..=1.0).contains(x));
-            Numbers::Real(numbers().map(|x| x as f32).collect(), outside)
-        }
+    if fortran_order && !values.is_empty() {
+        values = in_c_order(&values, width, rows, each);
+    }
+    let img_shape = match *each {
+        [height, width] | [height, width, 1] | [1, height, width] => Some((height, width)),
+        _ => None,
     };
-    Ok(Table { numbers, columns: units, img_shape: None, said: None })
+    let table = Table { img_shape, ..Table::new(kind.numbers(values, units, source_name)?, units) };
+    Ok(table)
+}
+
+/// The type of an array's values.
+struct Kind {
+    /// `b`, `i`, `u` or `f`.
+    letter: u8,
+    width: usize,
+    is_big_endian: bool,
+}
+
+impl Kind {
+    /// The type that a header names, if it is one that is read.
+    fn of(descr: &str) -> Option<Self> {
+        let &[order, letter, width] = descr.as_bytes() else { return None };
+        let width = usize::from(width.checked_sub(b'0')?);
+        let is_known = match letter {
+            b'b' => width == 1,
+            b'i' | b'u' => [1, 2, 4, 8].contains(&width),
+            b'f' => [2, 4, 8].contains(&width),
+            _ => false,
+        };
+        let has_order = b"<>".contains(&order) || order == b'|' && width == 1;
+        (is_known && has_order).then_some(Self { letter, width, is_big_endian: order == b'>' })
+    }
+
+    /// Whether values stay eight-bit.
+    fn is_byte(&self) -> bool {
+        self.width == 1 && self.letter != b'i'
+    }
+
+    fn numbers(&self, values: Vec<u8>, units: usize, source_name: &str) -> Result<Numbers> {
+        if self.letter == b'u' && self.width == 1 {
+            return Ok(Numbers::Bytes(values));
+        }
+        if self.letter == b'b' {
+            return match values.iter().position(|&x| x > 1) {
+                Some(index) => {
+                    let found = format!("{} in row {}, column {}", values[index], index / units, index % units);
+                    Err(format_error(source_name, "bytes 0 or 1 for False and True", found))
+                }
+                None => Ok(Numbers::Bits(values)),
+            };
+        }
+        let numbers = || values.chunks_exact(self.width).map(|x| self.number(x));
+        if self.letter != b'f' && numbers().all(|x| x == 0.0 || x == 1.0) {
+            return Ok(Numbers::Bits(numbers().map(|x| u8::from(x == 1.0)).collect()));
+        }
+        let outside = numbers().enumerate().find(|(_, x)| !((0.0..=1.0).contains(x) || x.is_nan()));
+        Ok(Numbers::Real(numbers().map(|x| x as f32).collect(), outside))
+    }
+
+    /// The number in these bytes.
+    fn number(&self, bytes: &[u8]) -> f64 {
+        // The bits of the value, the last byte first.
+        let fold = |sum: u64, &byte: &u8| sum << 8 | u64::from(byte);
+        let bits = if self.is_big_endian { bytes.iter().fold(0, fold) } else { bytes.iter().rev().fold(0, fold) };
+        let unused = 64 - 8 * self.width as u32;
+        match (self.letter, self.width) {
+            (b'f', 2) => half(bits as u16),
+            (b'f', 4) => f64::from(f32::from_bits(bits as u32)),
+            (b'f', _) => f64::from_bits(bits),
+            (b'u', _) => bits as f64,
+            _ => ((bits << unused) as i64 >> unused) as f64,
+        }
+    }
+}
+
+/// The number of sixteen bits: IEEE 754's binary16.
+fn half(bits: u16) -> f64 {
+    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
+    let size = match exponent {
+        0 => fraction * 2f64.powi(-24),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
+    };
+    if bits >> 15 == 1 { -size } else { size }
+}
+
+/// Values whose first index runs fastest, in the order in which the last one does; `each`: the sizes of a row, at least one value.
+fn in_c_order(values: &[u8], width: usize, rows: usize, each: &[usize]) -> Vec<u8> {
+    let units: usize = each.iter().product();
+    let mut ordered = vec![0; values.len()];
+    for unit in 0..units {
+        // The unit's place where its indices run the other way round.
+        let (mut rest, mut place, mut step) = (unit, 0, units);
+        for &size in each.iter().rev() {
+            step /= size;
+            place += rest % size * step;
+            rest /= size;
+        }
+        for row in 0..rows {
+            let (from, to) = ((place * rows + row) * width, (row * units + unit) * width);
+            ordered[to..to + width].copy_from_slice(&values[from..from + width]);
+        }
+    }
+    ordered
 }
 
 /// Writes numbers as a matrix of type `<f4` with rows of `units` values, whole or not at all.

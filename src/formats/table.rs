@@ -1,6 +1,6 @@
 //! What a file of data holds, before anybody has said what its numbers stand for.
 
-use super::{Images, UNIT_INTERVAL};
+use super::{Images, Labels, Reading, UNIT_INTERVAL, labels::outside_of};
 use crate::{
     dataset::Dataset,
     error::{Error, Result},
@@ -18,6 +18,10 @@ pub(super) struct Table {
     pub img_shape: Option<(usize, usize)>,
     /// What the file says of its laws, and what is told of that.
     pub said: Option<(Segments, String)>,
+    /// What else is told of how the file was read.
+    pub told: Option<String>,
+    /// The labels of the rows, where they were asked for.
+    pub labels: Option<Labels>,
 }
 
 pub(super) enum Numbers {
@@ -25,7 +29,7 @@ pub(super) enum Numbers {
     Bytes(Vec<u8>),
     /// Bits, 0 and 1.
     Bits(Vec<u8>),
-    /// Real numbers, and the first one outside of [0, 1] as the file has it, with its place.
+    /// Real numbers, NaN where one is missing, and the first one outside of [0, 1] as the file has it, with its place.
     Real(Vec<f32>, Option<(usize, f64)>),
 }
 
@@ -44,9 +48,31 @@ pub(super) fn eight_bit(mut values: Vec<u8>, units: usize) -> Result<(Dataset, b
 }
 
 impl Table {
+    /// Rows of so many numbers, of which nothing else is known.
+    pub fn new(numbers: Numbers, columns: usize) -> Self {
+        Self { numbers, columns, img_shape: None, said: None, told: None, labels: None }
+    }
+
+    /// The rows for units of the laws that are asked for, or else as the file has them.
+    pub fn read(mut self, how: &Reading, source_name: &str) -> Result<Images> {
+        if let Some((n, all)) = self.numbers.missing() {
+            let missing = format!("{n} of {all} values are missing");
+            self.told = Some(self.told.map_or(missing.clone(), |told| format!("{told}; {missing}")));
+        }
+        let numbers = how.as_numbers && self.said.is_none();
+        let numbers = numbers.then(|| Segment::Gaussian(self.columns.try_into().unwrap_or(u32::MAX)));
+        match how
+            .visible
+            .map_or_else(|| numbers.map(|segment| Segments::new(&[segment])).transpose(), |v| Ok(Some(v)))?
+        {
+            Some(visible) => self.into_rows(visible, source_name, how.max_bytes),
+            None => self.into_images(source_name),
+        }
+    }
+
     /// The rows as the file has them: values in [0, 1], or of the laws that the file itself says.
     pub fn into_images(self, source_name: &str) -> Result<Images> {
-        let Self { numbers, columns, img_shape, said } = self;
+        let Self { numbers, columns, img_shape, said, told, labels } = self;
         let place = |at: usize| format!("in row {}, column {}", at / columns, at % columns);
         let (rows, are_bits) = match numbers {
             Numbers::Bytes(values) => eight_bit(values, columns)?,
@@ -55,16 +81,19 @@ impl Table {
                 let found = format!("{x} {}", place(at));
                 return Err(format_error(source_name, UNIT_INTERVAL, found));
             }
-            Numbers::Real(values, None) => (Dataset::from_f32(values, columns)?, false),
+            Numbers::Real(values, None) => {
+                let rows = Dataset::from_f32(values, columns);
+                (rows.map_err(|problem| format_error(source_name, UNIT_INTERVAL, problem.to_string()))?, false)
+            }
         };
         let bits = || format!("{} × {}, eight-bit, values 0 to 1: bits", rows.len(), rows.units());
         let assumed = are_bits.then(bits);
-        match said {
-            None => Ok(Images { rows, img_shape, assumed }),
-            Some((segments, text)) => {
-                Ok(Images { rows: rows.with_segments(segments)?, img_shape, assumed: Some(text) })
-            }
-        }
+        let (rows, assumed) = match said {
+            None => (rows, assumed),
+            Some((segments, text)) => (rows.with_segments(segments)?, Some(text)),
+        };
+        let assumed = told.into_iter().chain(assumed).reduce(|all, more| format!("{all}; {more}"));
+        Ok(Images { rows, img_shape, assumed, labels })
     }
 
     /// The rows for visible units of these laws. A row of the file has a value for each unit, or one number of a state, counted
@@ -84,7 +113,7 @@ impl Table {
             };
             return Err(format_error(source_name, expected, format!("rows of {columns}")));
         }
-        let Self { numbers, img_shape, said, .. } = self;
+        let Self { numbers, img_shape, said, told: of_file, labels, .. } = self;
         let n = numbers.len() / columns;
         let is_eight_bit = visible.is_discrete() && !matches!(numbers, Numbers::Real(..));
         let needed = (n as u128) * (units as u128) * if is_eight_bit { 1 } else { size_of::<f32>() as u128 };
@@ -128,6 +157,10 @@ impl Table {
                     continue;
                 }
                 let state = number(at);
+                if state.is_nan() {
+                    (0..segment.states()).for_each(|unit| put(r, column * segment.states() + unit, f32::NAN, 0));
+                    continue;
+                }
                 if !(state >= 0.0 && state < segment.states() as f32 && state.fract() == 0.0) {
                     let expected = format!("a state of {segment}, a whole number from 0 to {}", segment.states() - 1);
                     let found = format!("{state} in row {r}, column {}", at.1);
@@ -138,7 +171,7 @@ impl Table {
         }
         let rows = match is_eight_bit {
             true => Dataset::from_u8(bytes, units)?.with_segments(visible),
-            false => Dataset::of_numbers(reals, visible),
+            false => Dataset::with_missing(reals, visible),
         };
         let rows = rows.map_err(|problem| match problem {
             Error::Law { row, column, law, expected, found } => {
@@ -148,8 +181,8 @@ impl Table {
             other => other,
         })?;
         let said = said.map(|(_, text)| text);
-        let assumed = said.into_iter().chain(told).reduce(|all, more| format!("{all}; {more}"));
-        Ok(Images { rows, img_shape, assumed })
+        let assumed = of_file.into_iter().chain(said).chain(told).reduce(|all, more| format!("{all}; {more}"));
+        Ok(Images { rows, img_shape, assumed, labels })
     }
 
     /// Keeps some of the rows.
@@ -158,19 +191,22 @@ impl Table {
             values.truncate(span.end);
             values.drain(..span.start);
         }
+        if let Some(labels) = &mut self.labels {
+            labels.keep(rows.clone());
+        }
         let span = rows.start * self.columns..rows.end * self.columns;
         match &mut self.numbers {
             Numbers::Bytes(values) | Numbers::Bits(values) => keep(values, span),
             Numbers::Real(values, outside) => {
                 keep(values, span);
-                let is_outside = |x: &f32| !(0.0..=1.0).contains(x);
-                *outside = values.iter().position(is_outside).map(|at| (at, f64::from(values[at])));
+                *outside = outside_of(values);
             }
         }
     }
 
     pub fn len(&self) -> usize {
-        self.numbers.len() / self.columns
+        // A file of labels has no other column.
+        self.numbers.len().checked_div(self.columns).unwrap_or(self.labels.as_ref().map_or(0, |l| l.states().len()))
     }
 
     /// The same with one more column behind the others, where the numbers are bytes.
@@ -191,5 +227,30 @@ impl Numbers {
             Numbers::Bytes(values) | Numbers::Bits(values) => values.len(),
             Numbers::Real(values, _) => values.len(),
         }
+    }
+
+    /// The number at this place.
+    pub fn number(&self, at: usize) -> f32 {
+        match self {
+            Numbers::Bytes(values) | Numbers::Bits(values) => f32::from(values[at]),
+            Numbers::Real(values, _) => values[at],
+        }
+    }
+
+    /// How many numbers are missing, and of how many, where one is.
+    fn missing(&self) -> Option<(usize, usize)> {
+        let Numbers::Real(values, _) = self else { return None };
+        Some((values.iter().filter(|x| x.is_nan()).count(), values.len())).filter(|&(n, _)| n > 0)
+    }
+}
+
+impl Numbers {
+    /// Numbers of a format that has no types: bits where there are only 0 and 1.
+    pub fn of(values: Vec<f32>) -> Self {
+        if values.iter().all(|&x| x == 0.0 || x == 1.0) {
+            return Numbers::Bits(values.iter().map(|&x| u8::from(x == 1.0)).collect());
+        }
+        let outside = outside_of(&values);
+        Numbers::Real(values, outside)
     }
 }

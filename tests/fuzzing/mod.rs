@@ -8,6 +8,7 @@ pub mod idx;
 pub mod laws;
 pub mod model;
 pub mod npy;
+pub mod text;
 
 use harmonium::{Dataset, Error, formats};
 

@@ -2,6 +2,7 @@
 
 use super::Table;
 use flate2::{Compression, write::GzEncoder};
+use harmonium::formats::read_within;
 use harmonium::{
     idx::{read_idx, read_idx_within},
     npy::{read_npy, read_npy_within},
@@ -97,7 +98,7 @@ fn npy_files() {
     };
     let f32s = |values: &[f32]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
     let header = "x: expected an npy header {'descr': '…', 'fortran_order': False, 'shape': (rows, units), }, found ";
-    let of_type = "x: expected an array of type |u1, |b1, <f4 or <f8 (little-endian), found ";
+    let of_type = "x: expected an array of type b1, i1 to i8, u1 to u8, or f2, f4 or f8, in either byte order, found ";
     let fortran = "{'descr': '|u1', 'fortran_order': True, 'shape': (1, 2), }";
     let cases: Vec<(&str, Vec<u8>, String)> = vec![
         ("nothing", vec![], "x: expected 8 bytes of npy header, found 0".into()),
@@ -112,21 +113,28 @@ fn npy_files() {
         ("no dictionary", npy([1, 0], "[1, 2]", &[]), format!("{header}[1, 2]")),
         ("code", npy([1, 0], "{'descr': __import__('os')}", &[]), format!("{header}{{\\'descr\\': __import__(\\'os\\')}}")),
         ("a key twice", npy([1, 0], "{'descr': '|u1', 'descr': '|u1'}", &[]), format!("{header}{{\\'descr\\': \\'|u1\\', \\'descr\\': \\'|u1\\'}}")),
-        ("big-endian", array(">f4", "(1, 1)", &[0; 4]), format!("{of_type}>f4")),
-        ("integers", array("<i8", "(1, 1)", &[0; 8]), format!("{of_type}<i8")),
+        ("complex numbers", array("<c8", "(1, 1)", &[0; 8]), format!("{of_type}<c8")),
+        ("128 bits", array("<f16", "(1, 1)", &[0; 16]), format!("{of_type}<f16")),
+        ("no byte order", array("|i8", "(1, 1)", &[0; 8]), format!("{of_type}|i8")),
+        ("three bytes", array("<i3", "(1, 1)", &[0; 3]), format!("{of_type}<i3")),
+        ("a type that is none", array("", "(1, 1)", &[0; 3]), of_type.into()),
+        ("integers beyond bits", array(">i2", "(1, 2)", &[0, 1, 255, 254]), "x: expected values within [0, 1], found -2 in row 0, column 1".into()),
+        ("sixteen bits of infinity", array("<f2", "(1, 1)", &[0, 0x7c]), "x: expected values within [0, 1], found inf in row 0, column 0".into()),
         ("objects", array("|O", "(1, 1)", &[0; 8]), format!("{of_type}|O")),
         ("a type of two lines", array("<f\n4", "(1, 1)", &[0; 8]), format!("{of_type}<f\\n4")),
-        ("Fortran order", npy([1, 0], fortran, &[0, 0]), "x: expected an array in C order, found Fortran order; save numpy.ascontiguousarray of it".into()),
-        ("no dimension", array("|u1", "()", &[0; 1]), "x: expected an array of two dimensions, found 0 ([])".into()),
-        ("one dimension", array("|u1", "(4,)", &[0; 4]), "x: expected an array of two dimensions, found 1 ([4])".into()),
-        ("three dimensions", array("|u1", "(1, 2, 2)", &[0; 4]), "x: expected an array of two dimensions, found 3 ([1, 2, 2])".into()),
+        ("Fortran order cut off", npy([1, 0], fortran, &[0]), "x: expected 2 bytes of npy values, found 1".into()),
+        ("no dimension", array("|u1", "()", &[0; 1]), "x: expected an array of two to four dimensions, found 0 ([])".into()),
+        ("one dimension", array("|u1", "(4,)", &[0; 4]), "x: expected an array of two to four dimensions, found 1 ([4]); numpy.reshape(x, (1, -1)) makes it one row, (-1, 1) one column".into()),
+        ("five dimensions", array("|u1", "(1, 2, 2, 1, 1)", &[0; 4]), "x: expected an array of two to four dimensions, found 5 ([1, 2, 2, 1, 1])".into()),
+        ("no rows of 2^64 values", array("|u1", "(0, 4294967296, 4294967296)", &[]), "x: expected an array that fits in memory, found [0, 4294967296, 4294967296]".into()),
+        ("pictures of nothing", array("|u1", "(4, 0, 2)", &[]), "x: expected at least one value a row, found [4, 0, 2]".into()),
         ("no columns", array("|u1", "(4, 0)", &[]), "x: expected at least one value a row, found [4, 0]".into()),
         ("a product beyond 64 bits", array("<f8", "(4294967296, 4294967296)", &[]), "x: expected an array that fits in memory, found [4294967296, 4294967296]".into()),
         ("4 EiB that do not come", array("|u1", "(4611686018427387904, 1)", &[0; 9]), "x: expected 4611686018427387904 bytes of npy values, found 9".into()),
         ("one value short", array("|u1", "(2, 2)", &[0; 3]), "x: expected 4 bytes of npy values, found 3".into()),
         ("one value more", array("|u1", "(2, 2)", &[0; 5]), "x: expected the end after the values that the header announces, found more bytes".into()),
         ("no truth value", array("|b1", "(1, 2)", &[1, 2]), "x: expected bytes 0 or 1 for False and True, found 2 in row 0, column 1".into()),
-        ("NaN", array("<f4", "(2, 2)", &f32s(&[0.0, 1.0, f32::NAN, 0.5])), "x: expected values within [0, 1], found NaN in row 1, column 0".into()),
+        ("beside NaN", array("<f4", "(2, 2)", &f32s(&[0.0, f32::NAN, -1.0, 0.5])), "x: expected values within [0, 1], found -1 in row 1, column 0".into()),
         ("infinity", array("<f4", "(1, 1)", &f32s(&[f32::INFINITY])), "x: expected values within [0, 1], found inf in row 0, column 0".into()),
         ("below 0", array("<f4", "(1, 1)", &f32s(&[-1.0e-45])), "x: expected values within [0, 1], found -0.000000000000000000000000000000000000000000001401298464324817 in row 0, column 0".into()),
         ("above 1", array("<f8", "(1, 1)", &1.000_000_001f64.to_le_bytes()), "x: expected values within [0, 1], found 1.000000001 in row 0, column 0".into()),
@@ -160,5 +168,70 @@ fn npy_files() {
     let message = "x: expected an array that takes at most 31 bytes of memory, found [2, 2] of type <f4, 32 bytes";
     table.case("one byte too many", read_npy_within(&numbers[..], "x", 31), message);
     read_npy_within(&numbers[..], "x", 32).expect("as many as allowed");
-    table.judge(47);
+    table.judge(53);
+}
+
+/// Streams that promise less than they are: each is refused before it has taken more than a megabyte.
+#[test]
+fn text_without_end() {
+    let mut table = Table::default();
+    let zip = |compressed: &[u8], len: u32| {
+        // One file, deflated: its header, its bytes, the list of files and its end. A checksum is looked at behind the values.
+        let sizes = [[0; 4], (compressed.len() as u32).to_le_bytes(), len.to_le_bytes()].concat();
+        let common = [&[20, 0, 0, 0, 8, 0, 0, 0, 0, 0][..], &sizes, &[5, 0, 0, 0]].concat();
+        let local = [&b"PK\x03\x04"[..], &common, b"x.npy", compressed].concat();
+        let central = [&b"PK\x01\x02\x14\0"[..], &common, &[0; 14], b"x.npy"].concat();
+        let places = [(central.len() as u32).to_le_bytes(), (local.len() as u32).to_le_bytes()].concat();
+        let end = [&b"PK\x05\x06\0\0\0\0\x01\0\x01\0"[..], &places, &[0, 0]].concat();
+        [local, central, end].concat()
+    };
+    let deflated = |bytes: &[u8]| {
+        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), Compression::fast());
+        std::io::copy(&mut &*bytes, &mut encoder).expect("packed");
+        encoder.finish().expect("packed")
+    };
+    let rows = || [b'0', b',', b'1', b'\n'].into_iter().cycle().take(1 << 22).collect::<Vec<u8>>();
+    let array = npy([1, 0], "{'descr': '|u1', 'fortran_order': False, 'shape': (16777216, 1), }\n", &vec![0; 1 << 24]);
+    let cases: Vec<(&str, &str, Vec<u8>, &str)> = vec![
+        (
+            "a line",
+            "x.txt.gz",
+            gzip(repeat(b'1').take(1 << 24)),
+            "lines of at most 1048576 bytes, found a longer one, line 1",
+        ),
+        (
+            "a line of sparse text",
+            "x.svm",
+            gzip(repeat(b'1').take(1 << 24)),
+            "lines of at most 1048576 bytes, found a longer one, line 1",
+        ),
+        (
+            "rows",
+            "x.csv",
+            gzip(&rows()[..]),
+            "rows that take at most 1048576 bytes of memory, found 1048592 bytes by line 65537",
+        ),
+        ("an array in an archive", "x.npz", zip(&deflated(&array), array.len() as u32), ""),
+    ];
+    for (what, name, bytes, message) in &cases {
+        let found = read_within(&bytes[..], name, 1 << 20).err().map_or("no error".into(), |error| error.to_string());
+        match message.is_empty() {
+            false => table.message(what, &found, &format!("{name}: expected {message}")),
+            // How long the packed bytes are is the packer's matter.
+            true => {
+                let begins = "x.npz: expected an array that takes at most 10";
+                let ends = " bytes of memory, found [16777216, 1] of type |u1, 16777216 bytes";
+                assert!(found.starts_with(begins) && found.ends_with(ends), "{found}");
+            }
+        }
+    }
+    let field = gzip((&b"\""[..]).chain(repeat(b',').take(1 << 24)));
+    table.case("a field", read_within(&field[..], "x.csv", 1 << 20), "x.csv: a row that does not fit in memory");
+    let longer = gzip((&b"PK\x03\x04"[..]).chain(repeat(0).take(1 << 24)));
+    table.case(
+        "an archive",
+        read_within(&longer[..], "x.npz", 1 << 20),
+        "x.npz: expected an archive of less than 1048576 bytes of memory, found a longer one",
+    );
+    table.judge(5);
 }

@@ -7,8 +7,8 @@ use crate::{
     train::{Every, Train},
 };
 use harmonium::{
-    Batch, Checkpoint, Error, Rbm, Resident, Result, Scale, Settings, TrainerState, checkpoint::Place,
-    log_partition::TrackerState,
+    Batch, Checkpoint, Error, Rbm, Resident, Result, Settings, TrainerState, checkpoint::Place,
+    log_partition::TrackerState, model::Extras,
 };
 use std::{path::PathBuf, time::Instant};
 
@@ -26,8 +26,8 @@ const MOST_NATS: f64 = (1 << 24) as f64;
 pub struct Checkpoints<'a> {
     options: &'a Train,
     settings: Settings,
-    /// What the data was scaled by.
-    scale: Option<Scale>,
+    /// What belongs to the data.
+    extras: Extras,
     /// The fingerprint of the data.
     data: String,
     signals: Signals,
@@ -40,10 +40,10 @@ pub struct Checkpoints<'a> {
 impl<'a> Checkpoints<'a> {
     /// `last`: the update of the checkpoint that the run goes on from.
     pub fn new(
-        options: &'a Train, settings: Settings, scale: Option<Scale>, data: String, last: Option<u64>,
+        options: &'a Train, settings: Settings, extras: Extras, data: String, last: Option<u64>,
     ) -> Result<Self> {
         let (signals, path) = (Signals::listen()?, resume::path(&options.out));
-        Ok(Self { options, settings, scale, data, signals, path, saved: Instant::now(), last })
+        Ok(Self { options, settings, extras, data, signals, path, saved: Instant::now(), last })
     }
 
     /// Whether the run must stop after this update.
@@ -80,7 +80,7 @@ impl<'a> Checkpoints<'a> {
             (checkpoint.tracker, checkpoint.smooth) = (tracker, Some(smooth));
         }
         checkpoint.options = self.options.stored();
-        checkpoint.scale = self.scale.clone();
+        checkpoint.extras = self.extras.clone();
         checkpoint.save(&self.path)?;
         (self.saved, self.last) = (Instant::now(), Some(updates));
         Ok(())

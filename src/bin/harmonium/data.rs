@@ -1,27 +1,65 @@
 //! Opens data within the memory that is free, and says what is wrong in terms of the command's options.
 
 use crate::{console::complain, memory};
+use clap::Args;
 pub use harmonium::formats::mnist::Split;
 use harmonium::{
-    Dataset, Error, Purpose, Rbm, Result, Scale, Segment, Segments, Shape, Uniforms,
-    formats::{self, Images, mnist},
+    Dataset, Error, Purpose, Rbm, Result, Segment, Segments, Shape, Uniforms,
+    formats::{self, Column, Images, LabelSource, Labels, Reading, mnist},
+    model::Extras,
 };
+use serde::Serialize;
 use std::{ops::Range, path::Path};
 
+/// Which part of files is data, and where labels are.
+#[derive(Args, Clone, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Selection {
+    /// The array of an npz file [default: the only one, or x_train, X or data].
+    #[arg(long, value_name = "NAME")]
+    pub array: Option<String>,
+    /// Labels of the rows: own for those of MNIST's folder, an svmlight file, or y_train, y, labels or target of an npz file; or a
+    /// file of one column (npy, IDX or text). They become one more Potts site, whose states the model file names.
+    #[arg(long, value_name = "own|FILE", conflicts_with = "label_column")]
+    pub labels: Option<String>,
+    /// The column of the data that has the labels: its number, counted from 0, or below 0 from the end; or its name in a table of
+    /// text with a header.
+    #[arg(long, value_name = "N|NAME", allow_hyphen_values = true)]
+    pub label_column: Option<String>,
+}
+
+impl Selection {
+    /// How files are read, for units of these laws where they are given.
+    pub fn reading(&self, visible: Option<Segments>) -> Result<Reading> {
+        let labels = match (&self.labels, &self.label_column) {
+            (_, Some(column)) => LabelSource::Column(column.parse::<Column>().map_err(|problem| match problem {
+                Error::Argument { expected, found, .. } => Error::Argument { what: "--label-column", expected, found },
+                other => other,
+            })?),
+            (Some(text), None) if text == "own" => LabelSource::Own,
+            (Some(text), None) => LabelSource::File(text.into()),
+            (None, None) => LabelSource::None,
+        };
+        Ok(Reading { visible, array: self.array.clone(), max_bytes: memory::free(), labels, ..Reading::default() })
+    }
+}
+
 /// The rows to train on: of a folder the first 50 000 of its training file, else all.
-pub fn training(path: &Path, visible: Option<Segments>) -> Result<Images> {
-    open(path, "--data", visible).map_err(|problem| match problem {
-        Error::Format { source_name, expected, found } if visible.is_none() && expected == formats::UNIT_INTERVAL => {
-            let expected =
-                format!("{expected}, or --visible gaussian:N for real numbers and potts:SITESxSTATES for categories");
+pub fn training(path: &Path, how: &Reading) -> Result<Images> {
+    open(path, "--data", how).map_err(|problem| match problem {
+        Error::Format { source_name, expected, found } if how.visible.is_none() && expected == formats::UNIT_INTERVAL => {
+            let expected = format!(
+                "{expected}, to which --scale max or minmax brings others; or --visible gaussian:N for real numbers and \
+                 potts:SITESxSTATES for categories"
+            );
             Error::Format { source_name, expected, found }
         }
         other => other,
     })
 }
 
-fn open(path: &Path, option: &str, visible: Option<Segments>) -> Result<Images> {
-    formats::open_as(path, visible, memory::free()).map_err(|problem| with_advice(path, option, problem))
+fn open(path: &Path, option: &str, how: &Reading) -> Result<Images> {
+    how.open(path).map_err(|problem| with_advice(path, option, problem))
 }
 
 /// The laws that rows must be read for, where they are not those of bits.
@@ -34,22 +72,62 @@ pub fn assumed(path: &Path, images: &Images) -> Option<String> {
     images.assumed.as_ref().map(|assumed| format!("notice: {}: {assumed}", path.display()))
 }
 
-/// What `read` gives for a path and laws, where its rows have a value for each visible unit of the model read from another, as
-/// the model sees them.
+/// What `read` gives for a path and how it is read, where its rows have a value for each visible unit of the model in the file
+/// `model`, as the model sees them. The site of a model's labels is missing where the rows have no labels.
 pub fn fitting(
-    (rbm, scale): (&Rbm, Option<&Scale>), model: &Path, path: &Path,
-    read: impl FnOnce(&Path, Option<Segments>) -> Result<Images>,
+    (rbm, extras): (&Rbm, &Extras), model: &Path, (path, selection): (&Path, &Selection),
+    read: impl FnOnce(&Path, &Reading) -> Result<Images>,
 ) -> Result<Images> {
-    let mut images = read(path, laws(rbm.shape().visible()))?;
+    let visible = rbm.shape().visible();
+    let mut how = selection.reading(laws(before_scale(visible, extras)))?;
+    if !extras.labels.is_empty() && how.labels == LabelSource::None {
+        how.labels = LabelSource::IfOwn;
+    }
+    let mut images = read(path, &how)?;
     if let Some(assumed) = assumed(path, &images) {
         complain(&assumed);
     }
-    check_fits(rbm.shape(), model, path, images.rows.units())?;
-    if let Some(scale) = scale {
-        images.rows = scale.apply(&images.rows)?;
+    check_fits(extras.data_units(visible).units(), model, path, images.rows.units())?;
+    images.rows = labelled(images.rows, images.labels.as_ref(), &extras.labels, path)?;
+    let (rows, clamped) = scaled(images.rows, extras, visible, path)?;
+    if let Some(clamped) = clamped {
+        complain(&clamped);
     }
-    images.rows = with_laws(images.rows, rbm.shape().visible())?;
+    images.rows = rows;
     Ok(images)
+}
+
+/// The laws of the units that stand for data, as rows are read before they are scaled.
+pub fn before_scale(visible: Segments, extras: &Extras) -> Segments {
+    extras.data_units(extras.scale.as_ref().map_or(visible, |scale| scale.unscaled(visible)))
+}
+
+/// Rows with the site of these labels behind the data, where there are names: missing where the rows have none.
+pub fn labelled(rows: Dataset, labels: Option<&Labels>, names: &[String], path: &Path) -> Result<Dataset> {
+    if names.is_empty() {
+        return Ok(rows);
+    }
+    // Numbers of 32 bits where a label is missing, and for a moment the rows without labels besides.
+    let needed = (rows.len() as u64).saturating_mul(4 * (rows.units() + names.len()) as u64);
+    if needed > memory::free() {
+        return Err(Error::Format {
+            source_name: path.display().to_string(),
+            expected: "rows with so few different labels that they fit in memory".into(),
+            found: format!("{} rows, {} labels", rows.len(), names.len()),
+        });
+    }
+    match labels {
+        Some(labels) => labels.by(names, &path.display().to_string())?.beside(&rows),
+        None => Labels::missing(rows.len(), names.to_vec()).beside(&rows),
+    }
+}
+
+/// Rows with labels as the model sees them, and what is said where some values had to be moved for it.
+pub fn scaled(rows: Dataset, extras: &Extras, visible: Segments, path: &Path) -> Result<(Dataset, Option<String>)> {
+    let Some(scale) = &extras.scale else { return Ok((with_laws(rows, visible)?, None)) };
+    let (rows, outside) = scale.apply_for(&rows, visible)?;
+    let text = || format!("notice: {}: {outside} values outside of the model's scale became 0 or 1", path.display());
+    Ok((rows, (outside > 0).then(text)))
 }
 
 /// Rows for units of these laws; those of a file that says other laws itself, such as sequences, may be right for them too.
@@ -57,30 +135,30 @@ pub fn with_laws(rows: Dataset, visible: Segments) -> Result<Dataset> {
     if rows.segments() == visible { Ok(rows) } else { rows.with_segments(visible) }
 }
 
-/// Fails where rows of `path` do not have a value for each visible unit of the model.
-pub fn check_fits(shape: Shape, model: &Path, path: &Path, units: usize) -> Result<()> {
-    if units == shape.n_visible() {
+/// Fails where rows of `path` do not have a value for each visible unit of the model, labels not counted.
+pub fn check_fits(expected: usize, model: &Path, path: &Path, units: usize) -> Result<()> {
+    if units == expected {
         return Ok(());
     }
     Err(Error::Format {
         source_name: path.display().to_string(),
-        expected: format!("rows of {} values, the visible units of {}", shape.n_visible(), model.display()),
+        expected: format!("rows of {expected} values, the visible units of {}", model.display()),
         found: format!("rows of {units}"),
     })
 }
 
 /// All rows of a file; `option` names the path on the command line.
-pub fn file(path: &Path, option: &str, visible: Option<Segments>) -> Result<Images> {
-    open(path, option, visible)
+pub fn file(path: &Path, option: &str, how: &Reading) -> Result<Images> {
+    open(path, option, how)
 }
 
 /// The rows of a folder behind those to train on, if there are any.
-pub fn rest(path: &Path, visible: Option<Segments>) -> Result<Option<Dataset>> {
+pub fn rest(path: &Path, how: &Reading) -> Result<Option<Images>> {
     if !path.is_dir() {
         return Ok(None);
     }
-    match mnist::open_as(path, Split::Validation, visible, memory::free()) {
-        Ok(images) => Ok(Some(images.rows)),
+    match mnist::open_with(path, Split::Validation, how) {
+        Ok(images) => Ok(Some(images)),
         // What is wrong with the folder has been found before: only that there are no more rows is left.
         Err(Error::Format { .. }) => Ok(None),
         Err(other) => Err(other),
@@ -98,16 +176,16 @@ pub fn without_some(rows: &Dataset, n: usize, seed: u64) -> Result<(Dataset, Dat
 }
 
 /// A part of a folder; of a file all. `option` names the path on the command line.
-pub fn split(path: &Path, option: &str, split: Split, visible: Option<Segments>) -> Result<Images> {
+pub fn split(path: &Path, option: &str, split: Split, how: &Reading) -> Result<Images> {
     if !path.is_dir() {
-        return open(path, option, visible);
+        return open(path, option, how);
     }
-    mnist::open_as(path, split, visible, memory::free()).map_err(|problem| with_advice(path, option, problem))
+    mnist::open_with(path, split, how).map_err(|problem| with_advice(path, option, problem))
 }
 
 /// The rows to start chains from: of a folder its test file, or without one its training rows; else all.
-pub fn starting(path: &Path, visible: Option<Segments>) -> Result<Images> {
-    test(path, visible)?.map_or_else(|| training(path, visible), Ok)
+pub fn starting(path: &Path, how: &Reading) -> Result<Images> {
+    test(path, how)?.map_or_else(|| training(path, how), Ok)
 }
 
 /// `n` rows from all over the data, for chains to start from; all, in another order, where there are fewer. The first rows of
@@ -120,9 +198,9 @@ pub fn from_all_over(rows: &Dataset, n: usize, seed: u64) -> Result<Dataset> {
 }
 
 /// The rows of a folder's test file, if there is a folder with one.
-pub fn test(path: &Path, visible: Option<Segments>) -> Result<Option<Images>> {
+pub fn test(path: &Path, how: &Reading) -> Result<Option<Images>> {
     let is_there = path.is_dir() && mnist::has_test(path)?;
-    is_there.then(|| split(path, "--data", Split::Test, visible)).transpose()
+    is_there.then(|| split(path, "--data", Split::Test, how)).transpose()
 }
 
 /// The visible units that pictures show: those of the first segment of binary or Gaussian units, where there are Potts sites
@@ -156,7 +234,7 @@ fn with_advice(path: &Path, option: &str, problem: Error) -> Error {
     };
     Error::Format {
         source_name: path.display().to_string(),
-        expected: format!("{}, or an IDX, npy or FASTA file", mnist::EXPECTED),
+        expected: format!("{}, or a file: IDX, npy, npz, FASTA, svmlight or a table of text", mnist::EXPECTED),
         found: format!("{found}; put them there or say {option} PATH"),
     }
 }

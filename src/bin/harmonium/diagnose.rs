@@ -26,6 +26,8 @@ pub struct Diagnose {
     /// file.
     #[arg(long, value_name = "PATH", default_value = DATA)]
     pub data: PathBuf,
+    #[command(flatten)]
+    pub selection: data::Selection,
     /// Chains, half of them from data and half with all hidden units off.
     #[arg(long, value_name = "N", default_value = "20", value_parser = at_least::<2>)]
     pub chains: usize,
@@ -51,8 +53,10 @@ const SEED: u64 = 123;
 const STEPS: usize = 100;
 
 pub fn run(device: &Device, options: &Diagnose) -> Result<()> {
-    let (rbm, scale) = model::load_scaled(&options.model)?;
-    let rows = data::fitting((&rbm, scale.as_ref()), &options.model, &options.data, data::starting)?.rows.binarised();
+    let (rbm, extras) = model::load_with(&options.model)?;
+    let rows = data::fitting((&rbm, &extras), &options.model, (&options.data, &options.selection), data::starting)?
+        .rows
+        .binarised();
     memory::check_record(rbm.shape(), options.chains, options.steps, 1 + OVERLAPS)?;
     let starts = data::from_all_over(&rows, options.chains.div_ceil(2), SEED)?;
     let half = starts.len();

@@ -21,9 +21,11 @@ use std::{
 pub struct Evaluate {
     /// A model file, as train writes it.
     pub model: PathBuf,
-    /// A folder with MNIST's IDX files, or one IDX, npy or FASTA file, of which all rows are taken.
+    /// A folder with MNIST's IDX files, or one file of data, of which all rows are taken.
     #[arg(long, value_name = "PATH", default_value = DATA)]
     pub data: PathBuf,
+    #[command(flatten)]
+    pub selection: data::Selection,
     /// Which rows of a folder: its first 50 000 training rows, those behind them, or its test rows [default: test].
     #[arg(long, value_name = "NAME", value_parser = named(data::Split::ALL))]
     pub split: Option<data::Split>,
@@ -31,7 +33,7 @@ pub struct Evaluate {
     #[arg(long, value_name = "ROWS", value_parser = at_least::<1>)]
     pub limit: Option<usize>,
     /// The rows that the model was trained on, for annealing's base rate and the chains that reverse runs start from: a folder
-    /// with MNIST's IDX files (its first 50 000 training rows), or one IDX, npy or FASTA file [default: the training rows of a folder
+    /// with MNIST's IDX files (its first 50 000 training rows), or one file of data [default: the training rows of a folder
     /// as --data; of a file the rows that are evaluated, with a notice].
     #[arg(long, value_name = "PATH")]
     pub train: Option<PathBuf>,
@@ -94,12 +96,11 @@ struct Evaluation {
 
 pub fn run(device: &Device, options: &Evaluate) -> Result<()> {
     let start = Instant::now();
-    let (rbm, scale) = model::load_scaled(&options.model)?;
+    let (rbm, extras) = model::load_with(&options.model)?;
     let (shape, visible) = (rbm.shape(), rbm.shape().visible());
     let read = |path: &Path, option: &str, split| {
-        let model = (&rbm, scale.as_ref());
-        let read = |path: &Path, visible| data::split(path, option, split, visible);
-        let images = data::fitting(model, &options.model, path, read)?;
+        let read = |path: &Path, how: &_| data::split(path, option, split, how);
+        let images = data::fitting((&rbm, &extras), &options.model, (path, &options.selection), read)?;
         Ok(images.rows.binarised())
     };
     let is_file = options.data.metadata().is_ok_and(|found| !found.is_dir());
@@ -158,8 +159,9 @@ pub fn run(device: &Device, options: &Evaluate) -> Result<()> {
              the model was trained on"
         ));
     }
-    if let (Some(scale), Some(_)) = (&scale, &evaluation.log_likelihood) {
-        let nats: f64 = scale.deviation().iter().map(|&x| f64::from(x).ln()).sum();
+    let densities = visible.iter().filter(|(segment, _)| segment.is_number()).flat_map(|(_, units)| units);
+    if let (Some(scale), Some(_), false) = (&extras.scale, &evaluation.log_likelihood, visible.is_discrete()) {
+        let nats: f64 = densities.map(|i| f64::from(scale.deviation()[i]).ln()).sum();
         console::complain(&format!(
             "notice: {}: likelihoods are densities of scaled columns; those of the data are {nats:.4} nats a row lower",
             options.model.display()

@@ -25,7 +25,7 @@ fn line(name: &str, width: usize, summary: &Summary) -> String {
 }
 
 pub fn run(options: &Info) -> Result<(), Failure> {
-    let rbm = model::load(&options.model)?;
+    let (rbm, extras) = model::load_with(&options.model)?;
     let (n_visible, n_hidden) = (rbm.shape().n_visible(), rbm.shape().n_hidden());
     let view = rbm.view();
     let parameters = n_visible * n_hidden + n_visible + n_hidden + view.visible_log_variance().len();
@@ -44,6 +44,9 @@ pub fn run(options: &Info) -> Result<(), Failure> {
             "visible": visible.to_string(),
             "parameters": parameters,
         });
+        if !extras.labels.is_empty() {
+            json["labels"] = extras.labels.clone().into();
+        }
         for (name, summary) in &tensors {
             json[*name] = self::json(summary);
         }
@@ -56,7 +59,15 @@ pub fn run(options: &Info) -> Result<(), Failure> {
             format!("{file}: {n_visible} visible and {n_hidden} hidden units, {parameters} parameters{laws}"),
             format!("{:<width$} {:>10} {:>10} {:>10} {:>10}", "", "least", "greatest", "mean", "deviation"),
         ];
-        heading.into_iter().chain(tensors.iter().map(|(name, summary)| line(name, width, summary))).collect()
+        let labels = format!("labels {}", extras.labels.join(", "));
+        let labels = Some(labels).filter(|_| !extras.labels.is_empty());
+        let [first, second] = heading;
+        [first]
+            .into_iter()
+            .chain(labels)
+            .chain([second])
+            .chain(tensors.iter().map(|(name, summary)| line(name, width, summary)))
+            .collect()
     };
     Ok(console::answer(&lines)?)
 }

@@ -16,9 +16,11 @@ use std::path::PathBuf;
 pub struct Sample {
     /// A model file, as train writes it.
     pub model: PathBuf,
-    /// Where the chains start: a folder with MNIST's IDX files (test rows, where there are any), or one IDX, npy or FASTA file.
+    /// Where the chains start: a folder with MNIST's IDX files (test rows, where there are any), or one file of data.
     #[arg(long, value_name = "PATH", default_value = DATA)]
     pub data: PathBuf,
+    #[command(flatten)]
+    pub selection: data::Selection,
     /// Chains: pictures from left to right.
     #[arg(long, value_name = "N", default_value = "20", value_parser = at_least::<1>)]
     pub chains: usize,
@@ -56,8 +58,8 @@ pub struct Sheet {
 }
 
 pub fn run(device: &Device, options: &Sample) -> Result<()> {
-    let (rbm, scale) = model::load_scaled(&options.model)?;
-    let images = data::fitting((&rbm, scale.as_ref()), &options.model, &options.data, data::starting)?;
+    let (rbm, extras) = model::load_with(&options.model)?;
+    let images = data::fitting((&rbm, &extras), &options.model, (&options.data, &options.selection), data::starting)?;
     if options.chains > images.rows.len() {
         return Err(Error::Argument {
             what: "--chains",
@@ -70,7 +72,7 @@ pub fn run(device: &Device, options: &Sample) -> Result<()> {
     let out = options.out.display();
     if options.out.extension().is_some_and(|ending| ending == "npy") {
         let mut states = states(device, &rbm, &images.rows, sheet, options.seed, &progress, |visible| &visible.sample)?;
-        if let Some(scale) = &scale {
+        if let Some(scale) = &extras.scale {
             scale.undo(&mut states);
         }
         npy::save(&states, rbm.shape().n_visible(), &options.out)?;

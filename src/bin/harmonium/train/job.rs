@@ -12,11 +12,11 @@ use crate::{
 };
 use harmonium::{
     Algorithm, Binarise, Chains, Checkpoint, Dataset, Device, Epochs, Error, Monitor, Purpose, Rbm, Resident, Result,
-    Scale, Settings, Shape, Trainer, Uniforms, Values,
+    Scale, Segment, Segments, Settings, Shape, Trainer, Uniforms, Values,
     checkpoint::{Place, fingerprint},
-    formats::Images,
-    model,
-    scale::without_variance,
+    formats::{Images, LabelSource, Reading, labels::with_labels},
+    model::{self, Extras},
+    scale::{as_numbers, without_variance},
     storage,
 };
 use std::{
@@ -34,8 +34,10 @@ pub struct Job {
     pub sides: Option<(usize, usize)>,
     /// The model to begin with, where it is one from a file.
     pub first: Option<Rbm>,
-    /// What the rows were scaled by, where they were.
-    pub scale: Option<Scale>,
+    /// What belongs to the data: its scale and the names of its labels.
+    pub extras: Extras,
+    /// How other rows of the same data are read.
+    pub reading: Reading,
     pub shape: Shape,
     pub settings: Settings,
     /// Where the run goes on, if it does not begin.
@@ -48,18 +50,51 @@ pub struct Job {
 impl Job {
     pub fn new(mut options: Train, resumed: Option<Checkpoint>) -> Result<Self> {
         let first = match &options.init {
-            Init::Model(path) if resumed.is_none() => Some(model::load_scaled(path)?),
+            Init::Model(path) if resumed.is_none() => Some(model::load_with(path)?),
             _ => None,
         };
-        // A model to go on from says what the rows are.
-        let visible = match (&first, &resumed) {
-            (Some((first, _)), _) if options.visible.is_none() => data::laws(first.shape().visible()),
-            (_, Some(checkpoint)) if options.visible.is_none() => data::laws(checkpoint.rbm.shape().visible()),
-            _ => options.visible,
+        // A model to go on from says what the rows are, and how they are scaled.
+        let known = match (&first, &resumed) {
+            (Some((first, extras)), _) => Some((first.shape().visible(), extras.clone())),
+            (_, Some(checkpoint)) => Some((checkpoint.rbm.shape().visible(), checkpoint.extras.clone())),
+            _ => None,
         };
-        let images = data::training(&options.data, visible)?;
+        let asked = known.as_ref().filter(|(visible, extras)| {
+            options.visible.is_none_or(|said| said == extras.data_units(*visible) || said == *visible)
+        });
+        let is_scaled_now = known.is_none() && [Scaling::Max, Scaling::Minmax].contains(&options.scale);
+        let laws = match asked {
+            Some((visible, extras)) => data::laws(data::before_scale(*visible, extras)),
+            None if is_scaled_now => options.visible.map(as_numbers),
+            None => options.visible,
+        };
+        let mut reading = Reading { as_numbers: is_scaled_now, ..options.selection.reading(laws)? };
+        let images = data::training(&options.data, &reading)?;
         notice(&options, &options.data, &images);
-        let Images { mut rows, img_shape: sides, .. } = images;
+        let Images { mut rows, img_shape: sides, labels, .. } = images;
+        reading.visible = data::laws(rows.segments());
+        // The laws of the model's units: what is scaled to [0, 1] is read as numbers.
+        let laws = match options.visible {
+            None if is_scaled_now && rows.segments() == as_numbers(rows.segments()) => {
+                Segments::new(&[Segment::Binary(rows.units().try_into().unwrap_or(u32::MAX))])?
+            }
+            Some(said) if is_scaled_now => said,
+            _ => rows.segments(),
+        };
+        let mut extras = known.as_ref().map(|(_, extras)| extras.clone()).unwrap_or_default();
+        if known.is_none() {
+            extras.labels = labels.as_ref().map_or(Vec::new(), |labels| labels.names().to_vec());
+        }
+        if labels.is_some() && extras.labels.len() < 2 {
+            let expected = match &known {
+                Some(_) => format!("no labels, as --init {} has none", options.init),
+                None => "at least two different labels".into(),
+            };
+            let found = labels.map_or(0, |labels| labels.names().len()).to_string();
+            return Err(Error::Format { source_name: options.data.display().to_string(), expected, found });
+        }
+        rows = data::labelled(rows, labels.as_ref(), &extras.labels, &options.data)?;
+        let laws = if extras.labels.is_empty() { laws } else { with_labels(laws, extras.labels.len())? };
         let path = options.data.display().to_string();
         let at_most = |what, limit: usize, why: &str, found: usize| {
             let expected = format!("at most {limit}, {why} {path}");
@@ -69,26 +104,24 @@ impl Job {
             at_most("--limit", rows.len(), "the training rows of", limit)?;
             rows.keep(0..limit)?;
         }
-        let mut validation = validation(&options, &mut rows)?;
+        let mut validation = validation(&options, &mut rows, &reading, &extras)?;
+        let known = known.map(|(visible, _)| visible).filter(|visible| visible.units() == rows.units());
+        let visible = known.unwrap_or(laws);
         if resumed.is_none() {
-            options.settle(rows.len(), rows.segments());
+            options.settle(rows.len(), visible);
         }
-        let kept = first.as_ref().map(|(_, scale)| scale).or(resumed.as_ref().map(|checkpoint| &checkpoint.scale));
-        let scale = match kept.cloned().flatten() {
-            None if first.is_none() => scale(&options, &rows)?,
-            kept => kept,
-        };
-        if let Some(scale) = &scale {
-            rows = scale.apply(&rows)?;
-            validation = validation.map(|rows| scale.apply(&rows)).transpose()?;
+        if first.is_none() && resumed.is_none() {
+            extras.scale = scale(&options, &rows, visible)?;
         }
         at_most("--batch-size", rows.len(), "the training rows taken from", options.batch_size)?;
         let first = first.map(|(first, _)| first);
         if let (Some(first), Init::Model(path)) = (&first, &options.init) {
-            data::check_fits(first.shape(), path, &options.data, rows.units())?;
-            if first.shape().visible() != rows.segments() && !first.shape().visible().is_binary() {
-                let expected = format!("{}, as --init {} has them", first.shape().visible(), options.init);
-                return Err(Error::Argument { what: "--visible", expected, found: rows.segments().to_string() });
+            let site = extras.labels.len();
+            data::check_fits(first.shape().n_visible() - site, path, &options.data, rows.units() - site)?;
+            let expected = first.shape().visible();
+            if laws != expected && !expected.is_binary() && extras.scale.is_none() {
+                let expected = format!("{expected}, as --init {} has them", options.init);
+                return Err(Error::Argument { what: "--visible", expected, found: laws.to_string() });
             }
         }
         let hidden = match (&first, &resumed) {
@@ -100,11 +133,13 @@ impl Job {
             let (expected, found) = (format!("{hidden}, as --init {} has them", options.init), options.hidden);
             return Err(Error::Argument { what: "--hidden", expected, found: found.to_string() });
         }
-        let known = first.as_ref().or(resumed.as_ref().map(|checkpoint| &checkpoint.rbm));
-        let known = known.map(|rbm| rbm.shape().visible()).filter(|visible| visible.units() == rows.units());
-        let visible = known.unwrap_or(rows.segments());
-        rows = data::with_laws(rows, visible)?;
-        validation = validation.map(|rows| data::with_laws(rows, visible)).transpose()?;
+        let as_model = |rows, path: &Path| -> Result<Dataset> {
+            let (rows, clamped) = data::scaled(rows, &extras, visible, path)?;
+            clamped.iter().filter(|_| !options.quiet).for_each(|clamped| complain(clamped));
+            Ok(rows)
+        };
+        rows = as_model(rows, &options.data)?;
+        validation = validation.map(|rows| as_model(rows, options.validation_path())).transpose()?;
         let shape = Shape::with_visible(visible, hidden).map_err(|problem| match problem {
             Error::Argument { expected, found, .. } => Error::Argument { what: "--hidden", expected, found },
             other => other,
@@ -176,7 +211,20 @@ impl Job {
         }
         let shuffle = options.shuffle == Some(Switch::On);
         Epochs::new(shuffle, options.binarise, options.seed)?;
-        Ok(Self { options, rows, validation, sides, first, scale, shape, settings, resumed, progress, _held: held })
+        Ok(Self {
+            options,
+            rows,
+            validation,
+            sides,
+            first,
+            extras,
+            reading,
+            shape,
+            settings,
+            resumed,
+            progress,
+            _held: held,
+        })
     }
 
     /// A file in the folder that is written to.
@@ -278,56 +326,87 @@ fn notice(options: &Train, path: &Path, images: &Images) {
     }
 }
 
-/// What the columns of Gaussian units are scaled by, where that is wanted; without it each must have a variance.
-fn scale(options: &Train, rows: &Dataset) -> Result<Option<Scale>> {
-    if options.scale == Scaling::Standard {
-        return match rows.segments().is_discrete() {
-            false => Ok(Some(Scale::standard(rows.rows()))),
-            true => Err(Error::Argument {
-                what: "--scale",
-                expected: format!("none, as no visible unit of {} is Gaussian", rows.segments()),
-                found: "standard".into(),
-            }),
-        };
+/// What the columns are scaled by for units of these laws, where that is wanted; without it those of Gaussian units must each have a
+/// variance.
+fn scale(options: &Train, rows: &Dataset, visible: Segments) -> Result<Option<Scale>> {
+    let source_name = options.data.display().to_string();
+    let has = |is: fn(Segment) -> bool| visible.iter().any(|(segment, _)| is(segment));
+    let (can, law) = match options.scale {
+        Scaling::None => (true, ""),
+        Scaling::Standard => (has(Segment::is_number), "Gaussian"),
+        Scaling::Max | Scaling::Minmax => (has(|segment| segment.states() == 1), "binary or Gaussian"),
+    };
+    if !can {
+        return Err(Error::Argument {
+            what: "--scale",
+            expected: format!("none, as no visible unit of {visible} is {law}"),
+            found: options.scale.to_string(),
+        });
+    }
+    match options.scale {
+        Scaling::Standard => return Ok(Some(Scale::standard(rows.rows()))),
+        Scaling::Minmax => return Ok(Some(Scale::min_max(rows.rows(), visible))),
+        Scaling::Max => {
+            return Scale::max(rows.rows(), visible).map(Some).map_err(|problem| match problem {
+                Error::Law { row, column, found, .. } => Error::Format {
+                    source_name,
+                    expected: "values of at least 0 for --scale max, where minmax takes others".into(),
+                    found: format!("{found} in row {row}, column {column}"),
+                },
+                other => other,
+            });
+        }
+        Scaling::None => {}
     }
     match without_variance(rows.rows()) {
         None => Ok(None),
         Some((column, value)) => Err(Error::Format {
-            source_name: options.data.display().to_string(),
+            source_name,
             expected: "columns of Gaussian units whose values differ; --scale standard takes one that does not".into(),
             found: format!("{value} in all rows of column {column}"),
         }),
     }
 }
 
-/// The rows that are not trained on; a part of the rows is taken out of them.
-fn validation(options: &Train, rows: &mut Dataset) -> Result<Option<Dataset>> {
-    let fitting = |found: Dataset, path: &Path| {
-        if found.units() == rows.units() {
-            return Ok(found);
+/// The rows that are not trained on, before they are scaled; a part of the rows is taken out of them.
+fn validation(options: &Train, rows: &mut Dataset, how: &Reading, extras: &Extras) -> Result<Option<Dataset>> {
+    let fitting = |images: Images, path: &Path| {
+        let (expected, found) = (rows.units() - extras.labels.len(), images.rows.units());
+        if found == expected {
+            return data::labelled(images.rows, images.labels.as_ref(), &extras.labels, path);
         }
         Err(Error::Format {
             source_name: path.display().to_string(),
-            expected: format!("rows of {} values, as those of {}", rows.units(), options.data.display()),
-            found: format!("rows of {}", found.units()),
+            expected: format!("rows of {expected} values, as those of {}", options.data.display()),
+            found: format!("rows of {found}"),
         })
     };
-    let visible = data::laws(rows.segments());
+    let rest = || data::rest(&options.data, how)?.map(|rest| fitting(rest, &options.data)).transpose();
     match &options.validation {
         None | Some(Validation::None) => Ok(None),
         Some(Validation::Rest) if options.said.iter().any(|said| said == "validation") => {
-            let rest = data::rest(&options.data, visible)?.ok_or_else(|| Error::Argument {
+            let rest = rest()?.ok_or_else(|| Error::Argument {
                 what: "--validation",
                 expected: format!("a part of the rows, a file or none, as {} has no rest", options.data.display()),
                 found: "rest".into(),
             })?;
             Ok(Some(rest))
         }
-        Some(Validation::Rest) => data::rest(&options.data, visible),
+        Some(Validation::Rest) => rest(),
         Some(Validation::File(path)) => {
-            let images = data::file(path, "--validation", visible)?;
+            // A file of labels is of the data's rows.
+            let is_file = matches!(how.labels, LabelSource::File(_));
+            let labels = if is_file { LabelSource::IfOwn } else { how.labels.clone() };
+            let images = data::file(path, "--validation", &Reading { labels, ..how.clone() })?;
             notice(options, path, &images);
-            fitting(images.rows, path).map(Some)
+            if !extras.labels.is_empty() && images.labels.is_none() {
+                return Err(Error::Format {
+                    source_name: path.display().to_string(),
+                    expected: "rows with labels, by --label-column; or --validation PART of the data".into(),
+                    found: "none".into(),
+                });
+            }
+            fitting(images, path).map(Some)
         }
         Some(Validation::Part(part)) => {
             let n = (part * rows.len() as f64).round() as usize;

@@ -52,7 +52,7 @@ pub fn run(device: &Device, options: &Train, resumed: Option<Checkpoint>) -> Res
         job.progress = Progress::new(job.updates(), "updates", options.quiet);
     }
     let last = job.resumed.as_ref().map(|checkpoint| checkpoint.trainer.updates);
-    let mut checkpoints = Checkpoints::new(&job.options, job.settings, job.scale.clone(), job.fingerprint()?, last)?;
+    let mut checkpoints = Checkpoints::new(&job.options, job.settings, job.extras.clone(), job.fingerprint()?, last)?;
     // From here on signals are heard.
     job.announce();
     let path = resume::path(&job.options.out);
@@ -257,14 +257,10 @@ impl Job {
         write_log(&self.out("log.csv"), &run.log.epochs, every, self.options.epochs as u64)?;
         let kept = run.average.mean().map(Resident::to_rbm).transpose()?;
         if self.options.keep == Keep::Last || run.log.last_is_best() {
-            model::save_scaled(
-                kept.as_ref().unwrap_or(&last).view(),
-                self.scale.as_ref(),
-                &self.out("model.safetensors"),
-            )?;
+            model::save_with(kept.as_ref().unwrap_or(&last).view(), &self.extras, &self.out("model.safetensors"))?;
         }
         if self.options.keep == Keep::Best || kept.is_some() {
-            model::save_scaled(last.view(), self.scale.as_ref(), &self.out("last.safetensors"))?;
+            model::save_with(last.view(), &self.extras, &self.out("last.safetensors"))?;
         }
         self.draw_epoch(number, kept.as_ref().unwrap_or(&last), &run.lent, &run.trainer)
     }

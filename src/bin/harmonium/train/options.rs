@@ -10,6 +10,7 @@ use super::{
 use crate::{
     Failure,
     arguments::{Compute, DATA, Sides, at_least, by, named, one_line, path, rate, sides},
+    data::Selection,
 };
 use clap::{
     Args, FromArgMatches,
@@ -21,7 +22,10 @@ use harmonium::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// A checkpoint keeps what serde does not skip, by the options' names; an option that is as it always was is left out.
 #[derive(Args, Clone, Serialize)]
@@ -31,10 +35,14 @@ pub struct Train {
     #[arg(long, value_name = "NAME", default_value = "tutorial", value_enum, help_heading = "What to train")]
     #[serde(serialize_with = "unless_usual")]
     pub recipe: Recipe,
-    /// A folder with MNIST's IDX files (the first 50 000 training rows are trained on), or one IDX, npy or FASTA file.
+    /// A folder with MNIST's IDX files (the first 50 000 training rows are trained on), or one file of data: IDX, npy, npz, FASTA,
+    /// svmlight or a table of text.
     #[arg(long, value_name = "PATH", default_value = DATA, help_heading = "What to train")]
     #[serde(serialize_with = "path")]
     pub data: PathBuf,
+    #[command(flatten, next_help_heading = "What to train")]
+    #[serde(flatten)]
+    pub selection: Selection,
     /// The laws of the visible units, in the order of the columns: binary:N for values in [0, 1], potts:SITESxSTATES for
     /// categories, as one-hot values or a column of state numbers a site, gaussian:N for real numbers; joined by commas
     /// [default: binary, but potts for a FASTA file]. With one unit more than pixels, MNIST's labels are the last column:
@@ -42,10 +50,12 @@ pub struct Train {
     #[arg(long, value_name = "LAWS", value_parser = text::<Segments>, help_heading = "What to train")]
     #[serde(serialize_with = "if_said")]
     pub visible: Option<Segments>,
-    /// Bring the columns of Gaussian units to mean 0 and variance 1; the model file keeps both, and samples are as the data.
+    /// Bring columns to where units begin well: x over the greatest absolute value of all columns (max), or each column's range to
+    /// [0, 1] (minmax), of binary and Gaussian units; or to mean 0 and variance 1 (standard), of Gaussian units. The model file
+    /// keeps the scale, and samples are as the data.
     #[arg(
         long,
-        value_name = "none|standard",
+        value_name = "none|max|minmax|standard",
         default_value = "none",
         value_enum,
         hide_possible_values = true,
@@ -72,7 +82,7 @@ pub struct Train {
     #[serde(serialize_with = "if_on")]
     pub shuffle: Option<Switch>,
     /// Rows that are not trained on: those of a folder behind the first 50 000 (rest), a part of the rows such as 0.1, those
-    /// of an IDX, npy or FASTA file, or none [default: rest for a folder that has some, else none].
+    /// of a file of data, or none [default: rest for a folder that has some, else none].
     #[arg(long, value_name = "rest|PART|PATH|none", help_heading = "What to train")]
     pub validation: Option<Validation>,
     /// Hidden units.
@@ -404,6 +414,14 @@ impl Train {
     /// The update from which on parameters are averaged, of so many.
     pub fn averaged_from(&self, updates: u64) -> Option<u64> {
         self.average.0.map(|part| updates - (f64::from(part) * updates as f64).round() as u64)
+    }
+
+    /// Where the rows are that are not trained on.
+    pub fn validation_path(&self) -> &Path {
+        match &self.validation {
+            Some(Validation::File(path)) => path,
+            _ => &self.data,
+        }
     }
 
     /// All options that a checkpoint keeps; null where there is nothing to keep.

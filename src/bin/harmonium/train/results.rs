@@ -50,9 +50,14 @@ impl Job {
     /// Chains that start at test rows, or where there are none at training rows.
     pub fn draw_samples(&self, device: &Device, rbm: &Rbm) -> Result<()> {
         let Some(sides) = self.sides.filter(|_| self.options.samples > 0) else { return Ok(()) };
-        let test = data::test(&self.options.data, data::laws(self.shape.visible()))?;
-        let test = test.filter(|test| test.rows.units() == self.shape.n_visible());
-        let test = test.map(|test| self.scale.as_ref().map_or(Ok(test.rows.clone()), |scale| scale.apply(&test.rows)));
+        let test = data::test(&self.options.data, &self.reading)?;
+        let units = self.extras.data_units(self.shape.visible()).units();
+        let test = test.filter(|test| test.rows.units() == units);
+        let test = test.map(|test| {
+            let (names, path) = (&self.extras.labels, &self.options.data);
+            let rows = data::labelled(test.rows, test.labels.as_ref(), names, path)?;
+            Ok::<_, harmonium::Error>(data::scaled(rows, &self.extras, self.shape.visible(), path)?.0)
+        });
         let test = test.transpose()?;
         let start = test.as_ref().unwrap_or(&self.rows);
         let chains = sample::TUTORIAL.chains.min(start.len());

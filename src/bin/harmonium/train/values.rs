@@ -25,11 +25,13 @@ pub enum Keep {
     Best,
 }
 
-/// What becomes of the columns of Gaussian units.
+/// What becomes of the columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Scaling {
     #[default]
     None,
+    Max,
+    Minmax,
     Standard,
 }
 
