@@ -219,7 +219,15 @@ fn in_c_order(values: &[u8], width: usize, rows: usize, each: &[usize]) -> Vec<u
 /// # Errors
 /// [`Error::File`](crate::Error::File) with what the operating system says.
 pub fn save(values: &[f32], units: usize, path: &Path) -> Result<()> {
-    let rows = values.len() / units.max(1);
+    let parts = values.chunks(1 << 14).map(<[f32]>::to_vec);
+    save_parts(parts, values.len() / units.max(1), units, path)
+}
+
+/// [`save`] for rows that come in parts, which are written as they come.
+///
+/// # Errors
+/// [`Error::File`](crate::Error::File) with what the operating system says, or where not `rows`·`units` values came.
+pub fn save_parts(parts: impl Iterator<Item = Vec<f32>>, rows: usize, units: usize, path: &Path) -> Result<()> {
     let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {units}), }}");
     // What stands before the values ends with a line and is a multiple of 64 bytes long.
     let before = MAGIC.len() + 4;
@@ -231,10 +239,15 @@ pub fn save(values: &[f32], units: usize, path: &Path) -> Result<()> {
         file.write_all(&[1, 0])?;
         file.write_all(&(length as u16).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
-        for values in values.chunks(1 << 14) {
+        let mut came = 0;
+        for values in parts {
+            came += values.len();
             file.write_all(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())?;
         }
-        Ok(())
+        match came == rows * units {
+            true => Ok(()),
+            false => Err(std::io::Error::other(format!("expected {rows} rows of {units} values, found {came} values"))),
+        }
     })
 }
 

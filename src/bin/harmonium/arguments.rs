@@ -1,7 +1,8 @@
 //! The command line.
 
 use crate::{
-    Failure, diagnose::Diagnose, evaluate::Evaluate, filters::Filters, info::Info, pool, sample::Sample, train::Train,
+    Failure, classify::Classify, diagnose::Diagnose, evaluate::Evaluate, filters::Filters, info::Info, pool,
+    sample::Sample, score::Score, train::Train, transform::Transform,
 };
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand,
@@ -32,6 +33,12 @@ pub enum Command {
     Sample(Sample),
     /// Tell how likely a model makes data: log Z and log-likelihood with their interval, pseudo-likelihood, free energy.
     Evaluate(Evaluate),
+    /// Write what a model's hidden units are in data: P(h = 1|v), a row for each row.
+    Transform(Transform),
+    /// Write how likely a model makes each row: free energy, log-likelihood, pseudo-likelihood, reconstruction.
+    Score(Score),
+    /// Tell the labels of data: the exact probability of each label given the rest of the row.
+    Classify(Classify),
     /// Tell whether a model's chains mix, and how fast they forget.
     Diagnose(Diagnose),
     /// Show the weights of a model's hidden units as pictures.
@@ -158,7 +165,7 @@ pub fn parse() -> Result<Option<Command>, String> {
             Ok(None)
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Err("expected a command, train, sample, evaluate, diagnose, filters or info, found none (see --help)"
+            Err("expected a command, train, sample, evaluate, transform, score, classify, diagnose, filters or info, found none (see --help)"
                 .into())
         }
         _ => Err(one_line(&problem.to_string())),

@@ -2,20 +2,25 @@
 
 mod arguments;
 mod checkpoints;
+mod classify;
 mod console;
 mod data;
 mod diagnose;
 mod evaluate;
 mod filters;
 mod info;
+mod judge;
 mod log;
 mod memory;
+mod numbers;
 mod plot;
 mod pool;
 mod resume;
 mod sample;
+mod score;
 mod signals;
 mod train;
+mod transform;
 
 use arguments::Command;
 use std::process::ExitCode;
@@ -57,7 +62,10 @@ fn run(command: Command) -> Result<(), Failure> {
             stopped.map_or(Ok(()), |signal| Err(Failure::Signal(signal)))
         }
         Command::Sample(options) => options.compute.run(|device| sample::run(device, &options)),
-        Command::Evaluate(options) => options.compute.run(|device| evaluate::run(device, &options)),
+        Command::Evaluate(options) => options.judge.compute.run(|device| evaluate::run(device, &options)),
+        Command::Transform(options) => options.compute.run(|device| transform::run(device, &options)),
+        Command::Score(options) => options.judge.compute.run(|device| score::run(device, &options)),
+        Command::Classify(options) => options.compute.run(|device| classify::run(device, &options)),
         Command::Diagnose(options) => options.compute.run(|device| diagnose::run(device, &options)),
         Command::Filters(options) => filters::run(&options),
         Command::Info(options) => info::run(&options),
