@@ -62,7 +62,7 @@ fn every_format_trains_the_same_model() {
 #[test]
 fn a_model_with_labels_and_scale_is_used() {
     let folder = digits("used");
-    fine(&folder, &format!("{TRAIN} --data digits.csv --label-column -1 --scale minmax --validation 0.2 --out out"));
+    fine(&folder, &format!("{TRAIN} --data digits.csv --label-column -1 --scale minmax --out out"));
     let evaluate = "evaluate out/model.safetensors --log-z exact --json";
     let (status, whole, stderr) = run(&folder, &format!("{evaluate} --data digits.csv --label-column 64"));
     assert_eq!((status, &*stderr), (0, "notice: digits.csv: 40 × 64, commas between fields, no header\n"));
@@ -196,8 +196,9 @@ fn what_does_not_fit_is_refused() {
     fails(&folder, &train("--data f8.npy --visible potts:64x17 --scale max"), 1, "--scale: expected none, as no visible unit of potts:64x17 is binary or Gaussian, found max");
     fails(&folder, &train("--data f8.npy --labels labels.npy --scale max --validation f8.npy"), 1, "f8.npy: expected rows with labels, by --label-column; or \
         --validation PART of the data, found none");
+    npy::save(&[3.0, 1.0, -2.0, 4.0, 0.0, 0.5], 3, &folder.join("wide.npy")).expect("data");
     npy::save(&[0.0, 1.0, -2.0, 0.5], 2, &folder.join("below.npy")).expect("data");
     fails(&folder, &train("--data below.npy --scale max"), 1, "below.npy: expected values of at least 0 for --scale max, where minmax takes others, found -2 in row 1, column 0");
     fine(&folder, &train("--data below.npy --scale minmax --hidden 2 --epochs 1 --samples 0 --out below"));
-    fails(&folder, &train("--data below.npy --init below/model.safetensors --label-column 0"), 1, "below.npy: expected no labels, as --init below/model.safetensors has none, found 3");
+    fails(&folder, &train("--data wide.npy --init below/model.safetensors --label-column 0"), 1, "wide.npy: expected no labels, as --init below/model.safetensors has none, found 2");
 }

@@ -82,7 +82,11 @@ impl Table {
                 return Err(format_error(source_name, UNIT_INTERVAL, found));
             }
             Numbers::Real(values, None) => {
-                let rows = Dataset::from_f32(values, columns);
+                let binary = Segment::Binary(columns.try_into().unwrap_or(u32::MAX));
+                let rows = match values.iter().any(|x| x.is_nan()) {
+                    true => Segments::new(&[binary]).and_then(|binary| Dataset::with_missing(values, binary)),
+                    false => Dataset::from_f32(values, columns),
+                };
                 (rows.map_err(|problem| format_error(source_name, UNIT_INTERVAL, problem.to_string()))?, false)
             }
         };

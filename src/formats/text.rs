@@ -84,7 +84,12 @@ mod parsed {
         let mut rows = Rows::new(source_name, how);
         let mut whole = start.chain(reader);
         match delimiter {
-            Some(delimiter) => read_delimited(&mut whole, delimiter, &mut rows)?,
+            Some(delimiter) => {
+                // The last line ends as the others do.
+                let has_pairs = first.ends_with(b"\r");
+                let mut whole = whole.chain(if has_pairs { &b"\r\n"[..] } else { b"\n" });
+                read_delimited(&mut whole, delimiter, has_pairs, &mut rows)?;
+            }
             None => lines(&mut whole, source_name, how.max_bytes, |Line { number, bytes }| {
                 let fields: Vec<_> = bytes.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty()).collect();
                 match fields[..] {
@@ -128,7 +133,8 @@ mod parsed {
         }
     }
 
-    fn read_delimited(reader: &mut dyn Read, delimiter: u8, rows: &mut Rows<'_>) -> Result<()> {
+    /// `has_pairs`: whether lines end with two characters.
+    fn read_delimited(reader: &mut dyn Read, delimiter: u8, has_pairs: bool, rows: &mut Rows<'_>) -> Result<()> {
         // The reader reads ahead, so that what is left may be some buffers less than what a row may have.
         let most = rows.how.max_bytes.saturating_add(BEGINNING as u64);
         let left = AtomicU64::new(most);
@@ -143,7 +149,9 @@ mod parsed {
             if record.len() == 1 && record[0].is_empty() {
                 continue;
             }
-            let line = record.position().map_or(0, |position| position.line());
+            // Where the reader is, behind the row's end, whose second half it may not have read, and behind the lines in its fields.
+            let within = record.as_slice().iter().filter(|&&byte| byte == b'\n').count() as u64;
+            let line = reader.position().line().saturating_sub(within + u64::from(!has_pairs));
             rows.push(line, &record.iter().collect::<Vec<_>>())?;
         }
         Ok(())
