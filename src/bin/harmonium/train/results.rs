@@ -15,7 +15,7 @@ use harmonium::{
     Activations, Algorithm, Binarise, Device, Monitor, Rbm, Resident, Result, Trainer,
     checkpoint::Epoch,
     descent::{Rate, Steps},
-    raster::{self, Tiling},
+    raster::{self, FilterScale, Tiling},
 };
 
 /// The tutorial's run on one core of 2008: minutes, and the mean pseudo-likelihood of each epoch.
@@ -35,7 +35,7 @@ impl Job {
     pub fn draw_epoch(&self, number: u64, rbm: &Rbm, resident: &Resident, trainer: &Trainer) -> Result<()> {
         let out = &self.options.out;
         let Some(sides) = self.sides else { return Ok(()) };
-        let filters = raster::filters(data::pictured_part(rbm)?.view(), sides, FILTERS)?;
+        let filters = raster::filters(data::pictured_part(rbm)?.view(), sides, FILTERS, FilterScale::Own)?;
         raster::write_png(&filters, &out.join(format!("filters_at_epoch_{number}.png")))?;
         let mut visible = Activations::default();
         trainer.chains().visible(resident, &mut visible)?;
