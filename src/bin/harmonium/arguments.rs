@@ -1,7 +1,8 @@
 //! The command line.
 
 use crate::{
-    Failure, diagnose::Diagnose, evaluate::Evaluate, filters::Filters, info::Info, pool, sample::Sample, train::Train,
+    Failure, diagnose::Diagnose, evaluate::Evaluate, filters::Filters, info::Info, pool, report::Report,
+    sample::Sample, train::Train,
 };
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand,
@@ -36,6 +37,8 @@ pub enum Command {
     Diagnose(Diagnose),
     /// Show the weights of a model's hidden units as pictures.
     Filters(Filters),
+    /// Show a run on one page: curves, filters, chains, samples, weights, hidden units, settings and files.
+    Report(Report),
     /// Tell the size of a model and how its parameters are distributed.
     Info(Info),
 }
@@ -157,10 +160,10 @@ pub fn parse() -> Result<Option<Command>, String> {
             let _ = problem.print();
             Ok(None)
         }
-        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Err("expected a command, train, sample, evaluate, diagnose, filters or info, found none (see --help)"
-                .into())
-        }
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(
+            "expected a command, train, sample, evaluate, diagnose, filters, report or info, found none (see --help)"
+                .into(),
+        ),
         _ => Err(one_line(&problem.to_string())),
     })
 }

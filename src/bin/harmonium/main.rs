@@ -1,5 +1,6 @@
 //! The command `harmonium`: trains RBMs and shows what they have learnt.
 
+mod activity;
 mod arguments;
 mod checkpoints;
 mod console;
@@ -12,6 +13,7 @@ mod log;
 mod memory;
 mod plot;
 mod pool;
+mod report;
 mod resume;
 mod sample;
 mod signals;
@@ -60,6 +62,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Evaluate(options) => options.compute.run(|device| evaluate::run(device, &options)),
         Command::Diagnose(options) => options.compute.run(|device| diagnose::run(device, &options)),
         Command::Filters(options) => filters::run(&options),
-        Command::Info(options) => info::run(&options),
+        Command::Report(options) => options.compute.run(|device| report::run(device, &options)),
+        Command::Info(options) => options.compute.run(|device| info::run(device, &options)),
     }
 }
