@@ -76,27 +76,27 @@ fn look(device: &Device, run: &Folder, path: &Path) -> Result<Activity> {
 }
 
 /// What is seen first.
-fn facts(run: &Folder, hidden: &Hidden) -> Vec<(&'static str, String)> {
-    let shape = run.model.shape();
-    let mut facts = vec![("visible × hidden units", shape.to_string())];
+fn facts(run: &Folder, hidden: &Hidden) -> Vec<(String, String)> {
+    let mut facts = vec![("visible × hidden units".into(), run.model.shape().to_string())];
     if let Some(checkpoint) = &run.checkpoint {
         let k = checkpoint.options.get("k").map_or("", String::as_str);
-        facts.push(("method", format!("{}-{k}", checkpoint.settings.algorithm.name().to_uppercase())));
+        facts.push(("method".into(), format!("{}-{k}", checkpoint.settings.algorithm.name().to_uppercase())));
     }
     if let Some(last) = run.log.last() {
-        facts.push(("epochs", last.epoch.saturating_add(1).to_string()));
-        facts.push(("updates", last.updates.to_string()));
-        facts.push(("time of training", duration(last.seconds)));
-        let nats = [
-            ("log-likelihood, nats a row, at most", last.log_likelihood),
-            ("of validation rows, at most", last.validation),
-            ("what was watched, nats a row", last.monitor),
-        ];
-        facts.extend(nats.into_iter().filter_map(|(name, x)| Some((name, format!("{:.2}", x?)))));
+        facts.push(("epochs".into(), last.epoch.saturating_add(1).to_string()));
+        facts.push(("updates".into(), last.updates.to_string()));
+        facts.push(("time of training".into(), duration(last.seconds)));
+        for (name, x) in [
+            ("log-likelihood, at most", last.log_likelihood),
+            ("validation rows, at most", last.validation),
+            (sections::monitor(run), last.monitor),
+        ] {
+            facts.extend(x.map(|x| (format!("{name}, nats a row"), format!("{x:.2}"))));
+        }
     }
     if let Hidden::Known(activity, _) = hidden {
         let (off, on) = (activity.always_off(), activity.always_on());
-        facts.push(("hidden units always off or on", format!("{off} or {on}")));
+        facts.push(("hidden units that are always".into(), format!("off {off}, on {on}")));
     }
     facts
 }

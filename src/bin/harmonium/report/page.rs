@@ -14,12 +14,12 @@ pub struct Page {
     pub version: &'static str,
     colours: Vec<(&'static str, String)>,
     /// What is seen first.
-    pub facts: Vec<(&'static str, String)>,
+    pub facts: Vec<(String, String)>,
     pub sections: Vec<Section>,
 }
 
 impl Page {
-    pub fn new(title: String, facts: Vec<(&'static str, String)>, sections: Vec<Section>) -> Self {
+    pub fn new(title: String, facts: Vec<(String, String)>, sections: Vec<Section>) -> Self {
         // As plots write them.
         let code = |RGBColor(red, green, blue)| format!("#{red:02X}{green:02X}{blue:02X}");
         let colours = COLOURS.map(|(name, colour)| (name, code(colour))).into();

@@ -306,7 +306,7 @@ pub fn settings(run: &Folder) -> Section {
     said.extend(train::words(&checkpoint.options).iter().map(|(name, value)| format!("--{name} {}", quoted(value))));
     said.push(format!("--out {}", quoted(&run.path.display().to_string())));
     section.texts.push("The command that makes this run:".into());
-    section.code.push(said.join(" "));
+    section.code.push(said.join(" \\\n    "));
     let mut rows: Vec<Vec<String>> =
         checkpoint.options.iter().map(|(name, value)| vec![name.clone(), value.clone()]).collect();
     rows.push(vec!["laws of visible units".into(), run.model.shape().visible().to_string()]);
