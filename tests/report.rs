@@ -186,7 +186,7 @@ fn info_and_diagnose_tell_of_hidden_units() {
     let rbm =
         Rbm::from_parts(oracle::shape(15, 3), weights, vec![0.0; 15], vec![-20.0, -9.0, 9.0]).expect("a right model");
     model::save(rbm.view(), &folder.join("m")).expect("saved");
-    let rows = Dataset::open(&folder.join("data")).expect("rows").binarised();
+    let rows = Dataset::open(folder.join("data")).expect("rows").binarised();
     let expected =
         rbm.on(Cpu::detect().expect("a CPU")).and_then(|rbm| rbm.activity(rows.rows())).expect("an activity");
     for command in ["info m --data data --json", "diagnose m --data data --steps 20 --json"] {

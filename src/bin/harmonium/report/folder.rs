@@ -1,7 +1,10 @@
 //! What a run has left in its folder, read with suspicion.
 
 use crate::resume;
-use harmonium::{Checkpoint, Error, Rbm, Result, Scale, model};
+use harmonium::{
+    Checkpoint, Error, Rbm, Result,
+    model::{self, Extras},
+};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     fs, io,
@@ -60,7 +63,7 @@ pub struct Picture {
 pub struct Folder {
     pub path: PathBuf,
     pub model: Rbm,
-    pub scale: Option<Scale>,
+    pub extras: Extras,
     pub log: Vec<Line>,
     pub health: Vec<CheckUp>,
     /// What the settings are known by; a run may have lost it.
@@ -92,10 +95,10 @@ impl Folder {
         }
         let log = table(&path.join("log.csv"))?;
         let health = if has("health.csv") { table(&path.join("health.csv"))? } else { Vec::new() };
-        let (model, scale) = model::load_scaled(&path.join("model.safetensors"))?;
+        let (model, extras) = model::load_with(&path.join("model.safetensors"))?;
         let stored = resume::path(path);
         let checkpoint = has("checkpoint.safetensors").then(|| Checkpoint::load(&stored)).transpose()?;
-        Ok(Self { path: path.into(), model, scale, log, health, checkpoint, files })
+        Ok(Self { path: path.into(), model, extras, log, health, checkpoint, files })
     }
 
     /// The numbers of the epochs of which there is a picture of this kind, in ascending order.

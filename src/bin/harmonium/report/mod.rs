@@ -8,7 +8,7 @@ use crate::{
     activity,
     arguments::Compute,
     console::{self, duration},
-    data,
+    data::{self, Selection},
 };
 use askama::Template;
 use clap::Args;
@@ -22,10 +22,12 @@ pub struct Report {
     /// The folder of a run, as train writes it; report.html is written there.
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
-    /// Rows over which hidden units are looked at: a folder with MNIST's IDX files (test rows, where there are any), or one IDX,
-    /// npy or FASTA file [default: the run's, where they still are].
+    /// Rows over which hidden units are looked at: a folder with MNIST's IDX files (test rows, where there are any), or one file of
+    /// data [default: the run's, where they still are].
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub selection: Selection,
     #[command(flatten)]
     pub compute: Compute,
 }
@@ -38,10 +40,9 @@ enum Hidden {
 
 pub fn run(device: &Device, options: &Report) -> Result<()> {
     let run = Folder::open(&options.folder)?;
-    let kept = run.checkpoint.as_ref().and_then(|checkpoint| checkpoint.options.get("data")).map(PathBuf::from);
-    let hidden = match (&options.data, kept) {
-        (Some(path), _) => Hidden::Known(look(device, &run, path)?, path.clone()),
-        (None, Some(path)) => match look(device, &run, &path) {
+    let hidden = match (&options.data, kept(&run)) {
+        (Some(path), _) => Hidden::Known(look(device, &run, path, &options.selection)?, path.clone()),
+        (None, Some((path, selection))) => match look(device, &run, &path, &selection) {
             Ok(activity) => Hidden::Known(activity, path),
             Err(problem) => Hidden::Unknown(problem.to_string()),
         },
@@ -69,9 +70,18 @@ pub fn run(device: &Device, options: &Report) -> Result<()> {
     Ok(())
 }
 
-fn look(device: &Device, run: &Folder, path: &Path) -> Result<Activity> {
+/// The data that the run had, as its checkpoint says.
+fn kept(run: &Folder) -> Option<(PathBuf, Selection)> {
+    let options = &run.checkpoint.as_ref()?.options;
+    let option = |name: &str| options.get(name).cloned();
+    let selection =
+        Selection { array: option("array"), labels: option("labels"), label_column: option("label-column") };
+    Some((option("data")?.into(), selection))
+}
+
+fn look(device: &Device, run: &Folder, path: &Path, selection: &Selection) -> Result<Activity> {
     let model = run.path.join("model.safetensors");
-    let images = data::fitting((&run.model, run.scale.as_ref()), &model, path, data::starting)?;
+    let images = data::fitting((&run.model, &run.extras), &model, (path, selection), data::starting)?;
     run.model.on(device)?.activity(images.rows.binarised().rows())
 }
 
