@@ -42,7 +42,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = Path::new("harmonium-out/example");
     std::fs::create_dir_all(out)?;
     model::save(rbm.view(), &out.join("model.safetensors"))?;
-    raster::write_png(&raster::filters(rbm.view(), (28, 28), (10, 10))?, &out.join("filters.png"))?;
+    raster::write_png(
+        &raster::filters(rbm.view(), (28, 28), (10, 10), raster::FilterScale::Own)?,
+        &out.join("filters.png"),
+    )?;
     raster::write_png(&raster::sample_sheet(&means, (28, 28), 10, 20)?, &out.join("samples.png"))?;
     println!("written to {}", out.display());
     Ok(())

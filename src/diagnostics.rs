@@ -5,10 +5,13 @@
 //! tell valleys of equal depth apart. [`Health`] has [`r_hat`], [`bulk_effective_sample_size`] and [`autocorrelation_time`] of
 //! each, and how many units flip. All chains may be wrong in the same way; [`equilibrium_gap`] compares them with chains that
 //! started elsewhere, at data. [`check_up`] does both for chains that must not be disturbed, such as those of training.
+//! [`Activity`] tells of each hidden unit how often it is on over data, which needs no chains.
 
+mod activity;
 mod gap;
 pub(crate) mod statistics;
 
+pub use activity::Activity;
 pub use gap::{EquilibriumGap, equilibrium_gap};
 pub use statistics::{autocorrelation_time, bulk_effective_sample_size, r_hat};
 

@@ -7,6 +7,7 @@
 
 use crate::{
     error::{Error, Result},
+    names::names,
     rbm::RbmRef,
 };
 
@@ -213,17 +214,37 @@ pub fn tile_raster_channels<T: Pixel>(channels: [Option<&[f32]>; 4], tiling: &Ti
     Ok(raster)
 }
 
-/// The weights of the first R·C hidden units, each as an image, with one pixel between them. Biases are left out, and each
-/// tile is stretched on its own: only form can be compared, not size.
+/// How the weights of a hidden unit become grey.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FilterScale {
+    /// Each tile from its least weight, black, to its greatest, white: only form can be compared, not size.
+    #[default]
+    Own,
+    /// All tiles from -m, black, to m, white, m being the greatest |w| that is shown; 0 is the grey in the middle, 127.
+    Common,
+}
+
+names!(FilterScale, "scale", Own = "own", Common = "common");
+
+/// The weights of the first R·C hidden units, each as an image, with one pixel between them. Biases are left out.
 ///
 /// # Errors
 /// [`Error::Argument`] where an image of `img_shape` has not n_visible pixels, or the picture is too large.
-pub fn filters(rbm: RbmRef<'_>, img_shape: (usize, usize), tile_shape: (usize, usize)) -> Result<Raster<u8>> {
+pub fn filters(
+    rbm: RbmRef<'_>, img_shape: (usize, usize), tile_shape: (usize, usize), scale: FilterScale,
+) -> Result<Raster<u8>> {
     let (n_visible, n_hidden) = (rbm.shape().n_visible(), rbm.shape().n_hidden());
-    let tiling = Tiling::new(img_shape, tile_shape).spaced();
+    let mut tiling = Tiling::new(img_shape, tile_shape).spaced();
     check_image(img_shape, n_visible)?;
     let shown = tile_shape.0.saturating_mul(tile_shape.1).min(n_hidden);
-    let rows: Vec<f32> = (0..shown).flat_map(|j| rbm.weights().iter().skip(j).step_by(n_hidden)).copied().collect();
+    let mut rows: Vec<f32> = (0..shown).flat_map(|j| rbm.weights().iter().skip(j).step_by(n_hidden)).copied().collect();
+    if scale == FilterScale::Common {
+        tiling.scale_rows_to_unit_interval = false;
+        let most = rows.iter().fold(f32::MIN_POSITIVE, |most, w| most.max(w.abs()));
+        // Halves first: the sum of two great weights need not be finite.
+        rows.iter_mut().for_each(|w| *w = 0.5 + 0.5 * (*w / most));
+    }
     tile_raster_images(&rows, &tiling)
 }
 

@@ -396,7 +396,7 @@ fn help_and_version() {
             "sample --help",
             &["--data", "--chains", "--rows", "--steps", "--seed", "--threads", "--out", "[default: 1000]"],
         ),
-        ("filters --help", &["--image", "--tile", "--out", "[default: 10x10]"]),
+        ("filters --help", &["--image", "--tile", "--out", "--scale <own|common>", "[default: 10x10]"]),
         ("info --help", &["--json"]),
     ] {
         let said = run(&folder, command).fine();

@@ -2,7 +2,10 @@
 
 use harmonium::{
     Error, Rbm, Shape,
-    raster::{Raster, Tiling, filters, sample_sheet, scale_to_unit_interval, tile_raster_channels, tile_raster_images},
+    raster::{
+        FilterScale, Raster, Tiling, filters, sample_sheet, scale_to_unit_interval, tile_raster_channels,
+        tile_raster_images,
+    },
 };
 
 fn plain(img_shape: (usize, usize), tile_shape: (usize, usize), tile_spacing: (usize, usize)) -> Tiling {
@@ -112,7 +115,7 @@ fn filters_are_the_columns_of_the_weights() {
         4.0, 9.0, 1.0,
     ];
     let rbm = Rbm::from_parts(Shape::new(4, 3).unwrap(), weights, vec![8.0; 4], vec![8.0; 3]).unwrap();
-    let raster = filters(rbm.view(), (2, 2), (2, 2)).unwrap();
+    let raster = filters(rbm.view(), (2, 2), (2, 2), FilterScale::Own).unwrap();
     #[rustfmt::skip]
     let expected = [
         0,   63,  0, 0, 0,
@@ -123,14 +126,45 @@ fn filters_are_the_columns_of_the_weights() {
     ];
     assert_eq!((raster.height(), raster.width()), (5, 5));
     assert_eq!(raster.values(), expected);
-    assert_eq!(filters(rbm.view(), (4, 1), (1, 1)).unwrap().values(), [0, 63, 127, 255], "the first R·C");
-    assert!(matches!(filters(rbm.view(), (3, 1), (1, 1)), Err(Error::Argument { what: "img_shape", .. })));
+    assert_eq!(
+        filters(rbm.view(), (4, 1), (1, 1), FilterScale::Own).unwrap().values(),
+        [0, 63, 127, 255],
+        "the first R·C"
+    );
+    assert!(matches!(
+        filters(rbm.view(), (3, 1), (1, 1), FilterScale::Own),
+        Err(Error::Argument { what: "img_shape", .. })
+    ));
+}
+
+#[test]
+fn one_scale_for_all_tiles() {
+    // The greatest weight is -8, of the second unit; the third one is not shown.
+    #[rustfmt::skip]
+    let weights = vec![
+        0.0, -8.0, 99.0,
+        4.0,  2.0, 99.0,
+    ];
+    let rbm = Rbm::from_parts(Shape::new(2, 3).unwrap(), weights, vec![0.0; 2], vec![0.0; 3]).unwrap();
+    let raster = filters(rbm.view(), (1, 2), (1, 2), FilterScale::Common).unwrap();
+    // 255·(1/2 + w/16), cut off, and the line between the tiles.
+    assert_eq!(raster.values(), [127, 191, 0, 0, 159]);
+    let raster = filters(rbm.view(), (1, 2), (1, 3), FilterScale::Common).unwrap();
+    assert_eq!(raster.values()[6..], [255, 255], "now it is shown");
+    for (size, expected) in [(0.0, 127), (-0.0, 127), (f32::MAX, 255), (-f32::MAX, 0), (f32::from_bits(1), 127)] {
+        let rbm = Rbm::from_parts(Shape::new(1, 1).unwrap(), vec![size], vec![0.0], vec![0.0]).unwrap();
+        let raster = filters(rbm.view(), (1, 1), (1, 1), FilterScale::Common).unwrap();
+        assert_eq!(raster.values(), [expected], "{size}");
+    }
+    assert_eq!("common".parse::<FilterScale>().unwrap(), FilterScale::Common);
+    let error = "both".parse::<FilterScale>().unwrap_err().to_string();
+    assert_eq!(error, "scale: expected one of own, common, found both");
 }
 
 #[test]
 fn the_tutorials_sizes() {
     let rbm = Rbm::new(Shape::new(784, 500).unwrap(), 1);
-    let raster = filters(rbm.view(), (28, 28), (10, 10)).unwrap();
+    let raster = filters(rbm.view(), (28, 28), (10, 10), FilterScale::Own).unwrap();
     assert_eq!((raster.height(), raster.width()), (289, 289));
     let sheet = sample_sheet(&vec![0.5; 200 * 784], (28, 28), 10, 20).unwrap();
     assert_eq!((sheet.height(), sheet.width()), (291, 579));

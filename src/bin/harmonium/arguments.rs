@@ -2,7 +2,7 @@
 
 use crate::{
     Failure, classify::Classify, diagnose::Diagnose, evaluate::Evaluate, filters::Filters, info::Info, pool,
-    sample::Sample, score::Score, train::Train, transform::Transform,
+    report::Report, sample::Sample, score::Score, train::Train, transform::Transform,
 };
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand,
@@ -43,6 +43,8 @@ pub enum Command {
     Diagnose(Diagnose),
     /// Show the weights of a model's hidden units as pictures.
     Filters(Filters),
+    /// Show a run on one page: curves, filters, chains, samples, weights, hidden units, settings and files.
+    Report(Report),
     /// Tell the size of a model and how its parameters are distributed.
     Info(Info),
 }
@@ -165,8 +167,9 @@ pub fn parse() -> Result<Option<Command>, String> {
             Ok(None)
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Err("expected a command, train, sample, evaluate, transform, score, classify, diagnose, filters or info, found none (see --help)"
-                .into())
+            let all = Arguments::command();
+            let names: Vec<_> = all.get_subcommands().map(|command| command.get_name()).collect();
+            Err(format!("expected a command, one of {}, found none (see --help)", names.join(", ")))
         }
         _ => Err(one_line(&problem.to_string())),
     })

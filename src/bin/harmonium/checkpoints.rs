@@ -121,7 +121,7 @@ impl<'a> Checkpoints<'a> {
 }
 
 /// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_./+:,@%=".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.into();

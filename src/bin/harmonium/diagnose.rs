@@ -1,9 +1,10 @@
 //! `harmonium diagnose`: whether chains of a model mix, and how fast.
 //!
 //! Half of the chains start at rows from all over the data, half with all hidden units off: R̂ needs starts that are further apart than the
-//! distribution of the chains is wide. The burn-in has as many steps as the record.
+//! distribution of the chains is wide. The burn-in has as many steps as the record. Over all rows it tells how often hidden units are on.
 
 use crate::{
+    activity,
     arguments::{Compute, DATA, at_least},
     console::{self, Progress},
     data, memory,
@@ -12,7 +13,7 @@ use crate::{
 use clap::Args;
 use harmonium::{
     Batch, ChainState, Chains, Device, Purpose, Resident, Result, Uniforms,
-    diagnostics::{EquilibriumGap, Health, Recorder, equilibrium_gap},
+    diagnostics::{Activity, EquilibriumGap, Health, Recorder, equilibrium_gap},
     model,
 };
 use serde_json::{Value, json};
@@ -61,6 +62,7 @@ pub fn run(device: &Device, options: &Diagnose) -> Result<()> {
     let starts = data::from_all_over(&rows, options.chains.div_ceil(2), SEED)?;
     let half = starts.len();
     let resident = rbm.on(device)?;
+    let activity = resident.activity(rows.rows())?;
     let data = device.load(starts.rows())?;
     let at_data = data.range(0..half);
     let mut chains = both_starts(&resident, at_data, options.chains)?;
@@ -83,14 +85,18 @@ pub fn run(device: &Device, options: &Diagnose) -> Result<()> {
     let gap = equilibrium_gap(&resident, &without_data(&resident, &chains, half)?, at_data, 2 * options.steps, draws)?;
     if let Some(path) = &options.plot {
         let name = "step, of chains started at data (blue) and with all hidden units off (orange)";
-        let line = |(n, values)| Line { values, colour: if n < half { BLUE } else { ORANGE }, look: Look::Faint };
+        let line = |(n, values)| Line {
+            points: plot::in_order(values),
+            colour: if n < half { BLUE } else { ORANGE },
+            look: Look::Faint,
+        };
         let lines: Vec<_> = recorder.free_energies().iter().map(Vec::as_slice).enumerate().map(line).collect();
         plot::write(path, name, "free energy, nats", &lines)?;
     }
     let warnings: Vec<String> = [health.warning(), gap.warning()].into_iter().flatten().collect();
     console::answer(&match options.json {
-        true => vec![format!("{:#}", as_json(&health, &gap, &warnings))],
-        false => table(options, &health, &gap),
+        true => vec![format!("{:#}", as_json(&health, &gap, &activity, &warnings))],
+        false => table(options, &health, &gap, &activity),
     })?;
     warnings.iter().for_each(|warning| console::complain(&format!("warning: {warning}")));
     Ok(())
@@ -114,7 +120,7 @@ fn without_data(rbm: &Resident, chains: &Chains, from_data: usize) -> Result<Cha
     Chains::from_state(rbm.device(), rbm.shape(), &state)
 }
 
-fn as_json(health: &Health, gap: &EquilibriumGap, warnings: &[String]) -> Value {
+fn as_json(health: &Health, gap: &EquilibriumGap, activity: &Activity, warnings: &[String]) -> Value {
     let statistics = health.statistics.iter().map(|s| {
         json!({
             "name": s.name,
@@ -138,11 +144,12 @@ fn as_json(health: &Health, gap: &EquilibriumGap, warnings: &[String]) -> Value 
             "standard_error": gap.standard_error,
             "degrees_of_freedom": gap.degrees_of_freedom,
         },
+        "hidden": activity::json(activity),
         "warnings": warnings,
     })
 }
 
-fn table(options: &Diagnose, health: &Health, gap: &EquilibriumGap) -> Vec<String> {
+fn table(options: &Diagnose, health: &Health, gap: &EquilibriumGap, activity: &Activity) -> Vec<String> {
     let mut lines = vec![
         format!("{}: {} chains, {} steps recorded", options.model.display(), health.chains, health.draws),
         format!("{:<12} {:>12} {:>12} {:>9} {:>11} {:>13}", "", "mean", "deviation", "R̂", "bulk ESS", "forgets in"),
@@ -162,5 +169,6 @@ fn table(options: &Diagnose, health: &Health, gap: &EquilibriumGap) -> Vec<Strin
         gap.persistent,
         gap.fresh
     ));
+    lines.extend(activity::table(activity));
     lines
 }

@@ -2,11 +2,14 @@
 
 use crate::{
     Failure,
-    arguments::{Sides, sides},
+    arguments::{Sides, named, sides},
     console, data,
 };
 use clap::Args;
-use harmonium::{Error, model, raster};
+use harmonium::{
+    Error, model,
+    raster::{self, FilterScale},
+};
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -19,6 +22,10 @@ pub struct Filters {
     /// Tiles from top to bottom and from left to right.
     #[arg(long, value_name = "RxC", default_value = "10x10", value_parser = sides)]
     pub tile: Sides,
+    /// Stretch each tile on its own, so that its form is seen (own), or show all weights on one scale about 0, so that sizes
+    /// can be compared (common).
+    #[arg(long, value_name = "own|common", default_value = "own", value_parser = named(FilterScale::ALL), hide_possible_values = true)]
+    pub scale: FilterScale,
     /// The picture to write.
     #[arg(long, value_name = "FILE", default_value = "filters.png")]
     pub out: PathBuf,
@@ -28,7 +35,8 @@ pub fn run(options: &Filters) -> Result<(), Failure> {
     let rbm = data::pictured_part(&model::load(&options.model)?)?;
     let (down, across) = options.tile;
     let sides = data::sides(options.image, None, rbm.shape().n_visible())?;
-    let picture = raster::filters(rbm.view(), sides, (down, across)).map_err(|problem| match problem {
+    let picture = raster::filters(rbm.view(), sides, (down, across), options.scale);
+    let picture = picture.map_err(|problem| match problem {
         Error::Argument { what: "picture", expected, found } => Error::Argument { what: "--tile", expected, found },
         other => other,
     })?;

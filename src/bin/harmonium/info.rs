@@ -1,14 +1,22 @@
 //! `harmonium info`.
 
-use crate::{Failure, console};
+use crate::{activity, arguments::Compute, console, data};
 use clap::Args;
-use harmonium::{Summary, model};
+use harmonium::{Device, Result, Summary, model};
 use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Info {
     /// A model file, as train writes it.
     pub model: PathBuf,
+    /// Tell also how often hidden units are on over these rows: a folder with MNIST's IDX files (test rows, where there are any),
+    /// or one file of data.
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub selection: data::Selection,
+    #[command(flatten)]
+    pub compute: Compute,
     /// Say it as JSON.
     #[arg(long)]
     pub json: bool,
@@ -24,7 +32,7 @@ fn line(name: &str, width: usize, summary: &Summary) -> String {
     format!("{name:<width$} {min:>10.5} {max:>10.5} {mean:>10.5} {:>10.5}", summary.standard_deviation())
 }
 
-pub fn run(options: &Info) -> Result<(), Failure> {
+pub fn run(device: &Device, options: &Info) -> Result<()> {
     let (rbm, extras) = model::load_with(&options.model)?;
     let (n_visible, n_hidden) = (rbm.shape().n_visible(), rbm.shape().n_hidden());
     let view = rbm.view();
@@ -36,6 +44,13 @@ pub fn run(options: &Info) -> Result<(), Failure> {
     }
     let tensors: Vec<_> = tensors.into_iter().map(|(name, numbers)| (name, Summary::of(numbers))).collect();
     let visible = rbm.shape().visible();
+    let activity = match &options.data {
+        None => None,
+        Some(path) => {
+            let images = data::fitting((&rbm, &extras), &options.model, (path, &options.selection), data::starting)?;
+            Some(rbm.on(device)?.activity(images.rows.binarised().rows())?)
+        }
+    };
     let lines = if options.json {
         let mut json = serde_json::json!({
             "file": options.model.display().to_string(),
@@ -49,6 +64,9 @@ pub fn run(options: &Info) -> Result<(), Failure> {
         }
         for (name, summary) in &tensors {
             json[*name] = self::json(summary);
+        }
+        if let Some(activity) = &activity {
+            json["hidden"] = activity::json(activity);
         }
         vec![format!("{json:#}")]
     } else {
@@ -67,7 +85,8 @@ pub fn run(options: &Info) -> Result<(), Failure> {
             .chain(labels)
             .chain([second])
             .chain(tensors.iter().map(|(name, summary)| line(name, width, summary)))
+            .chain(activity.iter().flat_map(activity::table))
             .collect()
     };
-    Ok(console::answer(&lines)?)
+    console::answer(&lines)
 }

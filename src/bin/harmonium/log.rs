@@ -52,6 +52,11 @@ impl Log {
     }
 }
 
+/// The number of the epoch that a line is of, lines being counted from 1.
+pub fn epoch_of(line: u64, every: u64, of: u64) -> u64 {
+    (line * every).min(of) - 1
+}
+
 /// Writes all lines so far. What is unknown is left empty.
 pub fn write_log(path: &Path, epochs: &[Epoch], every: u64, of: u64) -> Result<()> {
     storage::write_atomically(path, |file| {
@@ -62,7 +67,7 @@ pub fn write_log(path: &Path, epochs: &[Epoch], every: u64, of: u64) -> Result<(
         )?;
         let known = |x: Option<f64>| x.map_or(String::new(), |x| format!("{x:.6}"));
         for (line, Epoch { updates, monitor, seconds, figures, .. }) in (1..).zip(epochs) {
-            let number = (line * every).min(of) - 1;
+            let number = epoch_of(line, every, of);
             write!(file, "{number},{updates},{},{seconds:.6}", known(*monitor))?;
             let Some(figures) = figures else {
                 writeln!(file, "{}", ",".repeat(10))?;

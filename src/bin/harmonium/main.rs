@@ -1,5 +1,6 @@
 //! The command `harmonium`: trains RBMs and shows what they have learnt.
 
+mod activity;
 mod arguments;
 mod checkpoints;
 mod classify;
@@ -15,6 +16,7 @@ mod memory;
 mod numbers;
 mod plot;
 mod pool;
+mod report;
 mod resume;
 mod sample;
 mod score;
@@ -68,6 +70,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Classify(options) => options.compute.run(|device| classify::run(device, &options)),
         Command::Diagnose(options) => options.compute.run(|device| diagnose::run(device, &options)),
         Command::Filters(options) => filters::run(&options),
-        Command::Info(options) => info::run(&options),
+        Command::Report(options) => options.compute.run(|device| report::run(device, &options)),
+        Command::Info(options) => options.compute.run(|device| info::run(device, &options)),
     }
 }

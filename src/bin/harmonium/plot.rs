@@ -1,68 +1,151 @@
-//! Lines as SVG: the curve of `train` and the traces of `diagnose`.
+//! Plots as SVG: the curve of `train`, the traces of `diagnose`, and what `report` shows.
 
-use harmonium::{Result, storage::write_atomically};
+use harmonium::{Error, Result, storage::write_atomically};
 use plotters::{coord::Shift, element::DashedPathElement, prelude::*};
-use std::{io, path::Path};
+use std::{io, ops::Range, path::Path};
 
 pub const BLUE: RGBColor = RGBColor(25, 101, 176);
 pub const ORANGE: RGBColor = RGBColor(220, 127, 22);
 pub const GREEN: RGBColor = RGBColor(78, 135, 60);
 pub const RED: RGBColor = RGBColor(190, 50, 60);
 const GREY: RGBColor = RGBColor(221, 221, 221);
+/// A plot in a file of its own, and one of many on a page, which is as wide as a telephone.
 const SIZE: (u32, u32) = (800, 480);
+const SMALL: (u32, u32) = (420, 260);
 const FONT: (&str, u32) = ("sans-serif", 16);
 /// More points than pixels only make the file large.
 const MOST_POINTS: usize = 800;
-/// Numbers below it are drawn: their differences are finite.
+/// Numbers below these are drawn: their differences are finite, and whole numbers exact in `f64`.
 const GREATEST: f64 = 1e150;
+const LAST: u64 = 1 << 53;
 
-/// The values at 0, 1 and so on; what is no finite number is left out.
+/// Values at whole numbers.
+pub type Points = Vec<(u64, f64)>;
+
+/// The values at 0, 1 and so on.
+pub fn in_order(values: &[f64]) -> Points {
+    (0..).zip(values.iter().copied()).collect()
+}
+
+/// Points; what is no finite number is left out.
 pub struct Line<'a> {
-    pub values: &'a [f64],
+    pub points: Points,
     pub colour: RGBColor,
     pub look: Look<'a>,
 }
 
-/// How a line looks, and its name in the legend.
+/// How a line looks, and its name in the legend; a band lies between it and other points at the same numbers.
 pub enum Look<'a> {
     Marked(&'a str),
     Dashed(&'a str),
     Faint,
+    BandTo(Points),
 }
 
 /// Writes a plot of lines with the names of both axes.
 pub fn write(path: &Path, x_name: &str, y_name: &str, lines: &[Line]) -> Result<()> {
     let mut svg = String::new();
-    let drawn = draw(SVGBackend::with_string(&mut svg, SIZE).into_drawing_area(), x_name, y_name, lines);
+    let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+    let drawn = area.fill(&WHITE).and_then(|()| draw(area, x_name, Some(y_name), lines));
     write_atomically(path, |file| drawn.map_err(io::Error::other).and_then(|()| file.write_all(svg.as_bytes())))
 }
 
+/// A small plot of lines on no background, for a page that has a legend and the name of the vertical axis beside it.
+pub fn inline(x_name: &str, lines: &[Line]) -> Result<String> {
+    let mut svg = String::new();
+    let drawn = draw(SVGBackend::with_string(&mut svg, SMALL).into_drawing_area(), x_name, None, lines);
+    drawn.map_err(failed)?;
+    Ok(svg)
+}
+
+/// A small plot of how many numbers lie in each of equal parts of a range; the others are left out.
+pub fn histogram(numbers: &[f64], range: Range<f64>, parts: usize, colour: RGBColor) -> Result<String> {
+    // Equal numbers, too, need an axis around them.
+    let least = (1e-3 * range.start.abs().max(range.end.abs())).max(1e-6);
+    let margin = if range.end - range.start < least { least } else { 0.0 };
+    let range = range.start - margin..range.end + margin;
+    let width = (range.end - range.start) / parts as f64;
+    let mut counts = vec![0u64; parts];
+    for x in numbers.iter().filter(|&&x| (range.start..=range.end).contains(&x)) {
+        counts[(((x - range.start) / width) as usize).min(parts - 1)] += 1;
+    }
+    let mut svg = String::new();
+    bars(SVGBackend::with_string(&mut svg, SMALL).into_drawing_area(), &counts, range, colour).map_err(failed)?;
+    Ok(svg)
+}
+
+/// Nothing goes wrong in a text.
+fn failed(problem: impl ToString) -> Error {
+    Error::File { path: "plot".into(), problem: problem.to_string() }
+}
+
+/// What stands at the marks of an axis: as many decimals as tell them apart.
+fn labels(low: f64, high: f64) -> impl Fn(&f64) -> String {
+    let decimals = (1.0 - (high - low).log10().floor()).max(0.0) as usize;
+    move |x| if x.abs() < 1e7 { format!("{x:.decimals$}") } else { format!("{x:.4e}") }
+}
+
+type Drawn<DB> = std::result::Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
+
+fn bars<DB: DrawingBackend>(
+    area: DrawingArea<DB, Shift>, counts: &[u64], range: Range<f64>, colour: RGBColor,
+) -> Drawn<DB> {
+    let width = (range.end - range.start) / counts.len() as f64;
+    let most = counts.iter().copied().max().unwrap_or(0).max(1);
+    let mut chart = ChartBuilder::on(&area)
+        .margin(8)
+        .margin_right(20)
+        .x_label_area_size(26)
+        .y_label_area_size(62)
+        .build_cartesian_2d(range.clone(), 0..most + most.div_ceil(20))?;
+    let mut mesh = chart.configure_mesh();
+    mesh.disable_x_mesh().bold_line_style(GREY).light_line_style(TRANSPARENT).label_style(FONT);
+    mesh.x_labels(6).y_labels(6).x_label_formatter(&labels(range.start, range.end)).draw()?;
+    chart.draw_series(counts.iter().enumerate().map(|(n, &count)| {
+        let from = range.start + n as f64 * width;
+        Rectangle::new([(from, 0), (from + width, count)], colour.filled())
+    }))?;
+    area.present()
+}
+
+/// Without the name of the vertical axis it is a small plot, without a legend.
 fn draw<DB: DrawingBackend>(
-    area: DrawingArea<DB, Shift>, x_name: &str, y_name: &str, lines: &[Line],
-) -> std::result::Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
-    let is_drawn = |y: &f64| y.abs() < GREATEST;
-    let values = lines.iter().flat_map(|line| line.values).copied().filter(is_drawn);
+    area: DrawingArea<DB, Shift>, x_name: &str, y_name: Option<&str>, lines: &[Line],
+) -> Drawn<DB> {
+    let is_drawn = |&(x, y): &(u64, f64)| x < LAST && y.abs() < GREATEST;
+    let band = |line: &Line| match &line.look {
+        Look::BandTo(others) => others.clone(),
+        _ => Points::new(),
+    };
+    let mut all: Points = lines.iter().flat_map(|line| [line.points.clone(), band(line)].concat()).collect();
+    all.retain(is_drawn);
+    let values = all.iter().map(|&(_, y)| y);
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), y| (low.min(y), high.max(y)));
     let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
     // A single value, too, needs an axis around it.
     let margin = (0.05 * (high - low)).max(5e-4 * low.abs().max(high.abs())).max(1e-6);
     let (low, high) = (low - margin, high + margin);
-    let decimals = (1.0 - (high - low).log10().floor()).max(0.0) as usize;
-    let y_label = |y: &f64| if y.abs() < 1e7 { format!("{y:.decimals$}") } else { format!("{y:.4e}") };
-    let longest = lines.iter().map(|line| line.values.len()).max().unwrap_or(0);
+    let last = all.iter().map(|&(x, _)| x).max().unwrap_or(0).max(1);
 
-    area.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&area)
-        .margin(15)
-        .x_label_area_size(50)
-        .y_label_area_size(90)
-        .build_cartesian_2d(0..longest.saturating_sub(1).max(1), low..high)?;
+    let mut chart = ChartBuilder::on(&area);
+    let (x_labels, y_labels) = match y_name {
+        Some(_) => {
+            chart.margin(15).x_label_area_size(50).y_label_area_size(90);
+            (15, 10)
+        }
+        None => {
+            chart.margin(8).margin_right(20).x_label_area_size(40).y_label_area_size(62);
+            (6, 6)
+        }
+    };
+    let mut chart = chart.build_cartesian_2d(0..last, low..high)?;
     let mut mesh = chart.configure_mesh();
-    mesh.disable_x_mesh().bold_line_style(GREY).light_line_style(TRANSPARENT).label_style(FONT).x_labels(15);
-    mesh.x_desc(x_name).y_desc(y_name).y_label_formatter(&y_label).draw()?;
-    for Line { values, colour, look } in lines {
-        let stride = values.len().div_ceil(MOST_POINTS).max(1);
-        let points = values.iter().copied().enumerate().step_by(stride).filter(|(_, y)| is_drawn(y));
+    mesh.disable_x_mesh().bold_line_style(GREY).light_line_style(TRANSPARENT).label_style(FONT);
+    mesh.x_labels(x_labels).y_labels(y_labels).x_desc(x_name).y_desc(y_name.unwrap_or_default());
+    mesh.y_label_formatter(&labels(low, high)).draw()?;
+    for Line { points, colour, look } in lines {
+        let stride = points.len().div_ceil(MOST_POINTS).max(1);
+        let points = points.iter().copied().step_by(stride).filter(is_drawn);
         let style = colour.filled().stroke_width(2);
         let key = |(x, y)| [(x, y), (x + 30, y)];
         match look {
@@ -75,7 +158,15 @@ fn draw<DB: DrawingBackend>(
                 .label(*name)
                 .legend(move |at| DashedPathElement::new(key(at), 6, 4, style)),
             Look::Faint => chart.draw_series(LineSeries::new(points, colour.mix(0.5)))?,
+            Look::BandTo(others) => {
+                let back = others.iter().copied().step_by(stride).filter(is_drawn).collect::<Points>();
+                let around: Vec<_> = points.chain(back.into_iter().rev()).collect();
+                chart.draw_series([Polygon::new(around, colour.mix(0.2).filled())])?
+            }
         };
+    }
+    if y_name.is_none() {
+        return area.present();
     }
     let mut legend = chart.configure_series_labels();
     legend.position(SeriesLabelPosition::LowerRight).margin(15).legend_area_size(40).label_font(FONT).draw()?;
@@ -99,10 +190,40 @@ mod tests {
                 let expected = if matches!(look, Look::Marked(_)) { n } else { 0 };
                 let mut svg = String::new();
                 let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-                draw(area, "x", "y", &[Line { values, colour: BLUE, look }]).expect("a text takes everything");
+                let line = Line { points: in_order(values), colour: BLUE, look };
+                draw(area, "x", Some("y"), &[line]).expect("a text takes everything");
                 assert_eq!(svg.matches("<circle").count(), expected, "{values:?}");
                 assert!(svg.ends_with("</svg>\n") && !svg.contains("NaN"), "{values:?}");
             }
+            for x in [0, LAST - 1, LAST, u64::MAX] {
+                let points = values.iter().map(|&y| (x, y)).collect();
+                let line = Line { points, colour: BLUE, look: Look::Marked("") };
+                assert!(inline("x", &[line]).expect("a text").ends_with("</svg>\n"), "{x}");
+            }
+            let look = Look::BandTo(in_order(values));
+            let svg = inline("x", &[Line { points: in_order(values), colour: BLUE, look }]).expect("a text");
+            assert!(svg.ends_with("</svg>\n") && !svg.contains("NaN"), "{values:?}");
         }
+    }
+
+    #[test]
+    fn bars_count_what_lies_in_the_range() {
+        let numbers = [0.0, 0.2, 0.5, 0.5, 1.0, -0.1, 1.1, f64::NAN, f64::INFINITY];
+        let svg = histogram(&numbers, 0.0..1.0, 2, BLUE).expect("a text");
+        let bars: Vec<&str> =
+            svg.lines().filter(|line| line.starts_with("<rect") && line.contains("#1965B0")).collect();
+        let height = |bar: &str| {
+            let (_, rest) = bar.split_once("height=\"").expect("a height");
+            rest[..rest.find('"').expect("an end")].parse::<f64>().expect("a number")
+        };
+        assert_eq!(bars.len(), 2, "{svg}");
+        // Two below 1/2 and three from there on, to the pixel.
+        assert!((height(bars[0]) / height(bars[1]) - 2.0 / 3.0).abs() < 0.02, "{bars:?}");
+        let greatest = f64::from(f32::MAX);
+        for range in [2.0..2.0, 0.0..0.0, 0.0..5e-324, -greatest..greatest, greatest..greatest] {
+            let svg = histogram(&[range.start, range.end], range.clone(), 50, BLUE).expect("a text");
+            assert!(svg.contains("#1965B0") && !svg.contains("NaN"), "{range:?}");
+        }
+        assert!(histogram(&[], 0.0..1.0, 3, BLUE).expect("a text").ends_with("</svg>\n"));
     }
 }

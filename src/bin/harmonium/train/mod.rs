@@ -8,9 +8,11 @@ mod recipes;
 mod results;
 mod values;
 mod watch;
+mod words;
 
 pub use options::Train;
 pub use values::Every;
+pub use words::words;
 
 use crate::{
     checkpoints::{Checkpoints, Stop},

@@ -452,7 +452,7 @@ impl Train {
         Self::from_words(stored.iter().map(|(name, value)| format!("--{name}={value}")))
     }
 
-    fn from_words(options: impl IntoIterator<Item = String>) -> Result<Self, String> {
+    pub(super) fn from_words(options: impl IntoIterator<Item = String>) -> Result<Self, String> {
         let command = Self::augment_args(clap::Command::new("train").no_binary_name(true));
         let parsed = command.try_get_matches_from(options).and_then(|matches| Self::from_arg_matches(&matches));
         let mut train = parsed.map_err(|problem| one_line(&problem.to_string()))?;

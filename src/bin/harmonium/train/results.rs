@@ -7,15 +7,15 @@ use super::{
 };
 use crate::{
     console::{Progress, duration},
-    data,
-    plot::{self, BLUE, GREEN, Line, Look, ORANGE, RED},
+    data, log,
+    plot::{self, BLUE, GREEN, Line, Look, ORANGE, Points, RED},
     sample,
 };
 use harmonium::{
     Activations, Algorithm, Binarise, Device, Monitor, Rbm, Resident, Result, Trainer,
     checkpoint::Epoch,
     descent::{Rate, Steps},
-    raster::{self, Tiling},
+    raster::{self, FilterScale, Tiling},
 };
 
 /// The tutorial's run on one core of 2008: minutes, and the mean pseudo-likelihood of each epoch.
@@ -35,7 +35,7 @@ impl Job {
     pub fn draw_epoch(&self, number: u64, rbm: &Rbm, resident: &Resident, trainer: &Trainer) -> Result<()> {
         let out = &self.options.out;
         let Some(sides) = self.sides else { return Ok(()) };
-        let filters = raster::filters(data::pictured_part(rbm)?.view(), sides, FILTERS)?;
+        let filters = raster::filters(data::pictured_part(rbm)?.view(), sides, FILTERS, FilterScale::Own)?;
         raster::write_png(&filters, &out.join(format!("filters_at_epoch_{number}.png")))?;
         let mut visible = Activations::default();
         trainer.chains().visible(resident, &mut visible)?;
@@ -69,8 +69,10 @@ impl Job {
 
     /// The monitor, and the likelihood where it is followed, over the lines of the log.
     pub fn draw_curve(&self, epochs: &[Epoch]) -> Result<()> {
-        let numbers = |of: &dyn Fn(&Epoch) -> Option<f64>| -> Vec<f64> {
-            epochs.iter().map(|epoch| of(epoch).unwrap_or(f64::NAN)).collect()
+        let (every, of) = (self.options.log_every.unwrap_or(1) as u64, self.options.epochs as u64);
+        let numbers = |of_line: &dyn Fn(&Epoch) -> Option<f64>| -> Points {
+            let value = |(line, epoch)| (log::epoch_of(line, every, of), of_line(epoch).unwrap_or(f64::NAN));
+            (1..).zip(epochs).map(value).collect()
         };
         let title = self.settings.monitor.title();
         let monitor = (BLUE, title.to_string(), numbers(&|line| line.monitor));
@@ -78,23 +80,20 @@ impl Job {
         let others = (RED, "of rows not trained on".to_string(), numbers(&|line| line.figures?.validation));
         let known: Vec<_> = [monitor, train, others]
             .into_iter()
-            .filter(|(_, _, values)| values.iter().any(|x| x.is_finite()))
+            .filter(|(_, _, points)| points.iter().any(|(_, x)| x.is_finite()))
             .collect();
         if known.is_empty() {
             return Ok(());
         }
         let mut lines: Vec<_> = known
             .iter()
-            .map(|(colour, name, values)| Line { values, colour: *colour, look: Look::Marked(name) })
+            .map(|(colour, name, points)| Line { points: points.clone(), colour: *colour, look: Look::Marked(name) })
             .collect();
         if self.is_tutorial() && self.settings.monitor == Monitor::PseudoLikelihood {
-            lines.push(Line { values: &TUTORIAL_CURVE, colour: ORANGE, look: Look::Dashed("the tutorial's") });
+            let points = plot::in_order(&TUTORIAL_CURVE);
+            lines.push(Line { points, colour: ORANGE, look: Look::Dashed("the tutorial's") });
         }
-        let x_name = match self.options.log_every {
-            Some(n) if n > 1 => format!("line of the log, every {n} epochs"),
-            _ => "epoch".into(),
-        };
-        plot::write(&self.options.out.join("curve.svg"), &x_name, "nats a row", &lines)
+        plot::write(&self.options.out.join("curve.svg"), "epoch", "nats a row", &lines)
     }
 
     /// What is trained, how, and by which recipe.

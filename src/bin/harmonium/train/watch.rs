@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{console::Progress, data};
 use harmonium::{
-    Activations, Algorithm, Dataset, Error, Rbm, Resident, Result, Summary,
+    Algorithm, Dataset, Error, Rbm, Resident, Result, Summary,
     checkpoint::Figures,
     log_partition::{BaseRate, Schedule, Tracker, TrackerState},
 };
@@ -41,8 +41,6 @@ const MOST_ROWS: usize = 5000;
 const SOME_ROWS: usize = 1000;
 /// Epochs whose random numbers no run comes to: bits of the rows that are looked at.
 const FAR: u64 = 1 << 40;
-/// A hidden unit with means on one side of it, and so near, is constant.
-const CONSTANT: f32 = 0.01;
 /// Warnings come when so much of a run is over and at its end, and where so many hidden units are constant.
 const LATE: f64 = 0.5;
 const MANY_CONSTANT: f64 = 0.1;
@@ -266,13 +264,6 @@ fn ratio(before: &Rbm, after: &Rbm) -> f64 {
 
 /// Hidden units that are on, or off, with the same certainty for all rows.
 fn constant_units(rbm: &Resident, rows: &Dataset) -> Result<u64> {
-    let some = rows.rows().range(0..rows.len().min(SOME_ROWS));
-    let mut hidden = Activations::default();
-    rbm.propup(some, &mut hidden)?;
-    let units = rbm.shape().n_hidden();
-    let is_constant = |j: usize| {
-        let means = || hidden.mean.iter().skip(j).step_by(units);
-        means().all(|&mean| mean < CONSTANT) || means().all(|&mean| mean > 1.0 - CONSTANT)
-    };
-    Ok((0..units).filter(|&j| is_constant(j)).count() as u64)
+    let activity = rbm.activity(rows.rows().range(0..rows.len().min(SOME_ROWS)))?;
+    Ok((activity.always_off() + activity.always_on()) as u64)
 }
