@@ -297,6 +297,11 @@ impl Chains {
         self.device.temper(&mut self.state, betas)
     }
 
+    /// What visible units are held at.
+    pub(crate) fn held(&self) -> Option<Rows<'_>> {
+        self.held.as_ref().map(Dataset::rows)
+    }
+
     pub(crate) fn shape(&self) -> Shape {
         self.shape
     }

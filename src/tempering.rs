@@ -8,7 +8,8 @@
 //! A_g(β) being the log-normaliser of visible variable g at β ([`units`](crate::units)): of a binary unit ln(1 + e^(βa)), of a Potts
 //! site ln Σ_s e^(βa_s), of a Gaussian unit β·s·a²/2. This leaves the product of all p_β as it is, and so do the sweeps: the coldest
 //! chain of a set has the model's distribution, and goes from mode to mode by way of the hot ones. Swaps by p_β(h), which no longer
-//! depends on v, are accepted more often than swaps of both layers by their energies.
+//! depends on v, are accepted more often than swaps of both layers by their energies. Of visible units that are
+//! [held](Chains::hold) A is β·s·v·a: then all is that of the distribution given them.
 //!
 //! Sources: R. H. Swendsen, J.-S. Wang, "Replica Monte Carlo simulation of spin glasses", 1986; G. Desjardins, A. Courville,
 //! Y. Bengio, P. Vincent, O. Delalleau, "Tempered Markov chain Monte Carlo for training of restricted Boltzmann machines", 2010;
@@ -22,9 +23,11 @@
 //! beginning. All is `f64`, sums run over ascending units, and the logarithms are the same on every machine: with canonical sums
 //! of the device swaps are the same for any number of threads and any instruction set.
 
+mod density;
 mod ladder;
 
 use crate::{
+    dataset::Dataset,
     error::{Error, Result},
     gibbs::{Chains, check_k, check_number},
     lanes::threads::{RowsMut, share},
@@ -35,6 +38,7 @@ use crate::{
     uniforms::{END_STEP, Uniforms},
     verbs::{Activations, ChainState, unpack},
 };
+use density::Room;
 use ladder::{Measured, Pair, WARMEST, even};
 use rand_core::Rng;
 
@@ -99,7 +103,8 @@ pub struct Tempered {
 }
 
 impl Tempered {
-    /// One set for each of the chains `start`, all temperatures of which begin at its hidden state, with its random numbers.
+    /// One set for each of the chains `start`, all temperatures of which begin at its hidden state, with its random numbers, and hold
+    /// what it holds.
     ///
     /// An [adapted](Ladder::Adapted) ladder costs its burn-in here. A round costs a Gibbs step of M·N chains, and an exchange as much
     /// as a half-step and two logarithms' exponentials a visible unit: about as much as two Gibbs steps in all.
@@ -142,6 +147,7 @@ impl Tempered {
             round_trips: 0,
             down: Activations::default(),
         };
+        new.hold_as(start)?;
         new.temper()?;
         if let Ladder::Adapted { rounds, .. } = ladder {
             new.adapt(rbm, rounds, floor)?;
@@ -246,12 +252,21 @@ impl Tempered {
             }
         }
         let state = ChainState { hidden, betas: vec![1.0; self.sets * n], uniforms: words.uniforms };
-        self.chains = Chains::from_state(self.chains.device(), self.chains.shape(), &state)?;
+        let chains = Chains::from_state(self.chains.device(), self.chains.shape(), &state)?;
+        let before = std::mem::replace(&mut self.chains, chains);
+        self.hold_as(&before)?;
         self.places = first_places(self.sets, n);
         self.pairs = vec![Pair::default(); n - 1];
         self.was_hottest = vec![false; self.sets * n];
         self.betas = betas;
         self.temper()
+    }
+
+    /// Holds what these chains, the first ones of which are one of each set, hold.
+    fn hold_as(&mut self, others: &Chains) -> Result<()> {
+        let Some(held) = others.held() else { return Ok(()) };
+        let held = held.range(0..self.sets).to_vec().repeat(self.places.len() / self.sets);
+        self.chains.hold(Dataset::with_missing(held, self.chains.shape().visible())?.rows())
     }
 
     /// Gives each chain the temperature of its place.
@@ -314,7 +329,7 @@ impl Tempered {
         };
         let mut temperatures = vec![0; sets * n];
         self.places.iter().enumerate().for_each(|(at, &chain)| temperatures[chain] = at % n);
-        let (betas, pre) = (&self.betas, &self.down.pre_activation);
+        let (betas, pre, held) = (&self.betas, &self.down.pre_activation, self.chains.held());
         let mut out = vec![[0.0; 3]; sets * n];
         share(RowsMut::new(1, &mut out), &|part: RowsMut<'_, [f64; 3]>| {
             let mut room = Room::new(shape);
@@ -323,6 +338,7 @@ impl Tempered {
                 let pre = &pre[chain * shape.n_visible()..][..shape.n_visible()];
                 let hidden = &hidden[chain * shape.n_hidden()..][..shape.n_hidden()];
                 let own: f64 = hidden.iter().zip(&up.pre_activation).map(|(&h, &c)| f64::from(h) * f64::from(c)).sum();
+                let own = own + held.map_or(0.0, |held| room.hold(&held.range(chain..chain + 1), pre, &precision));
                 let (colder, hotter) = (t > 0 && is_wanted(t - 1), is_wanted(t));
                 let mut at = |t: usize| room.log_density(own, pre, &precision, betas[t]);
                 if colder || hotter {
@@ -343,35 +359,6 @@ fn first_places(sets: usize, n: usize) -> Vec<usize> {
 const COLDER: usize = 0;
 const OWN: usize = 1;
 const HOTTER: usize = 2;
-
-/// What a density is computed in.
-struct Room {
-    shape: Shape,
-    pre: Vec<f64>,
-    precision: Vec<f64>,
-    /// Biases change it by a constant.
-    bias: Vec<f32>,
-}
-
-impl Room {
-    fn new(shape: Shape) -> Self {
-        let n = shape.n_visible();
-        Self { shape, pre: vec![0.0; n], precision: vec![1.0; n], bias: vec![0.0; n] }
-    }
-
-    /// β·own + Σ_g A_g(β) + const, `own` being c·h and `pre` the pre-activations at β = 1.
-    fn log_density(&mut self, own: f64, pre: &[f32], precision: &[f32], beta: f32) -> f64 {
-        let beta = f64::from(beta);
-        for (segment, units) in self.shape.visible().iter() {
-            for i in units {
-                let a = f64::from(pre[i]);
-                self.pre[i] = if segment.is_number() { a } else { beta * a };
-                self.precision[i] = if segment.is_number() { beta * f64::from(precision[i]) } else { 1.0 };
-            }
-        }
-        beta * own + self.shape.visible().log_normaliser(&self.pre, &self.bias, &self.precision)
-    }
-}
 
 /// They must begin with 1 and fall, to 0 or, where there are Gaussian units, to above 0.
 fn check_betas(betas: &[f32], shape: Shape) -> Result<()> {
