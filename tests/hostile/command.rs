@@ -63,7 +63,7 @@ fn command_lines() {
 
     let (one, rate) = ("expected a whole number of at least 1", "expected a finite number above 0");
     let cases: Vec<(&str, i32, String)> = vec![
-        ("", 2, "expected a command, train, sample, evaluate, diagnose, filters or info, found none (see --help)".into()),
+        ("", 2, "expected a command, train, sample, impute, evaluate, diagnose, filters or info, found none (see --help)".into()),
         ("grow", 2, "unrecognized subcommand 'grow'".into()),
         ("train extra", 2, "unexpected argument 'extra' found".into()),
         ("train --frobnicate", 2, "unexpected argument '--frobnicate' found".into()),

@@ -1,7 +1,8 @@
 //! The command line.
 
 use crate::{
-    Failure, diagnose::Diagnose, evaluate::Evaluate, filters::Filters, info::Info, pool, sample::Sample, train::Train,
+    Failure, diagnose::Diagnose, evaluate::Evaluate, filters::Filters, impute::Impute, info::Info, pool,
+    sample::Sample, train::Train,
 };
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand,
@@ -30,6 +31,8 @@ pub enum Command {
     Train(Box<Train>),
     /// Draw samples from a model: one row of pictures after every STEPS Gibbs steps.
     Sample(Sample),
+    /// Fill in what is missing of data: means given what is there of each row.
+    Impute(Impute),
     /// Tell how likely a model makes data: log Z and log-likelihood with their interval, pseudo-likelihood, free energy.
     Evaluate(Evaluate),
     /// Tell whether a model's chains mix, and how fast they forget.
@@ -157,10 +160,10 @@ pub fn parse() -> Result<Option<Command>, String> {
             let _ = problem.print();
             Ok(None)
         }
-        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Err("expected a command, train, sample, evaluate, diagnose, filters or info, found none (see --help)"
-                .into())
-        }
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(
+            "expected a command, train, sample, impute, evaluate, diagnose, filters or info, found none (see --help)"
+                .into(),
+        ),
         _ => Err(one_line(&problem.to_string())),
     })
 }

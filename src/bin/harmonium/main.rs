@@ -2,14 +2,17 @@
 
 mod arguments;
 mod checkpoints;
+mod clamp;
 mod console;
 mod data;
 mod diagnose;
 mod evaluate;
 mod filters;
+mod impute;
 mod info;
 mod log;
 mod memory;
+mod numbers;
 mod plot;
 mod pool;
 mod resume;
@@ -57,6 +60,7 @@ fn run(command: Command) -> Result<(), Failure> {
             stopped.map_or(Ok(()), |signal| Err(Failure::Signal(signal)))
         }
         Command::Sample(options) => options.compute.run(|device| sample::run(device, &options)),
+        Command::Impute(options) => options.compute.run(|device| impute::run(device, &options)),
         Command::Evaluate(options) => options.compute.run(|device| evaluate::run(device, &options)),
         Command::Diagnose(options) => options.compute.run(|device| diagnose::run(device, &options)),
         Command::Filters(options) => filters::run(&options),
