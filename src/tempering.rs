@@ -106,8 +106,8 @@ impl Tempered {
     /// One set for each of the chains `start`, all temperatures of which begin at its hidden state, with its random numbers, and hold
     /// what it holds.
     ///
-    /// An [adapted](Ladder::Adapted) ladder costs its burn-in here. A round costs a Gibbs step of M·N chains, and an exchange as much
-    /// as a half-step and two logarithms' exponentials a visible unit: about as much as two Gibbs steps in all.
+    /// An [adapted](Ladder::Adapted) ladder costs its burn-in here. An exchange costs a half-step of M·N chains and two exponentials
+    /// a visible unit: with 784 × 500 units some two or three Gibbs steps of as many chains.
     ///
     /// # Errors
     /// [`Error::Argument`] where the chains belong to another RBM, where there are fewer than two temperatures, rounds below 100, too
@@ -265,7 +265,7 @@ impl Tempered {
     /// Holds what these chains, the first ones of which are one of each set, hold.
     fn hold_as(&mut self, others: &Chains) -> Result<()> {
         let Some(held) = others.held() else { return Ok(()) };
-        let held = held.range(0..self.sets).to_vec().repeat(self.places.len() / self.sets);
+        let held = held.range(0..self.sets).to_vec().repeat(self.chains.len() / self.sets);
         self.chains.hold(Dataset::with_missing(held, self.chains.shape().visible())?.rows())
     }
 

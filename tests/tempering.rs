@@ -6,11 +6,12 @@
 mod oracle;
 
 use harmonium::{
-    Activations, Chains, Cpu, Device, Isa, Ladder, Purpose, Rbm, Resident, Rows, Tempered, Uniforms, Values,
+    Activations, Chains, Cpu, Dataset, Device, Isa, Ladder, Purpose, Rbm, Resident, Rows, Segment, Tempered, Uniforms,
+    Values,
 };
 use oracle::{
     assert_bits,
-    exact::{index, rows_f64, sigmoid},
+    exact::{index, log_sum_exp, rows_f64, sigmoid, softplus, state},
     for_each_device, in_pool, is_emulated,
     laws::{Laws, random_laws},
     random_rbm, shape,
@@ -174,6 +175,98 @@ for_each_device! {
                 assert_bits(&coldest.sample[to.clone()], &all.sample[from.clone()], text);
                 assert_bits(&coldest.mean[to.clone()], &all.mean[from.clone()], text);
                 assert_bits(&coldest.pre_activation[to], &all.pre_activation[from], text);
+            }
+        }
+    }
+}
+
+/// For each layer one row of what is held of it, NaN where a unit moves.
+const HELD: [&[f32]; 5] = [
+    &[1.0, f32::NAN, 0.0, f32::NAN],
+    &[0.0, 1.0, 0.0, f32::NAN, f32::NAN, f32::NAN],
+    &[0.8, f32::NAN],
+    &[f32::NAN, 1.0, 0.0, 0.0, 1.0, f32::NAN],
+    &[-1.3, 0.0, f32::NAN, 1.0],
+];
+
+/// ln Σ e^-E(v, h) over the units that move, but for a constant: a held one adds s·v·a.
+fn log_density_given(model: &Laws, held: &[f32], h: &[f64]) -> f64 {
+    let pre = model.visible_pre(h).0;
+    let given: f64 =
+        (0..model.nv).filter(|&i| !held[i].is_nan()).map(|i| model.s[i] * f64::from(held[i]) * pre[i]).sum();
+    let moving = |(segment, units): (Segment, std::ops::Range<usize>)| match segment {
+        _ if !held[units.start].is_nan() => 0.0,
+        Segment::Binary(_) => softplus(pre[units.start]),
+        Segment::Potts { .. } => log_sum_exp(&pre[units]),
+        Segment::Gaussian(_) => model.s[units.start] * pre[units.start].powi(2) / 2.0,
+    };
+    given + model.sites().into_iter().map(moving).sum::<f64>() + (0..model.nh).map(|j| model.c(j) * h[j]).sum::<f64>()
+}
+
+/// p(h|v_held) of all h.
+fn p_h_given(model: &Laws, held: &[f32]) -> Vec<f64> {
+    let logs: Vec<f64> = (0..1 << model.nh).map(|at| log_density_given(model, held, &state(at, model.nh))).collect();
+    let all = log_sum_exp(&logs);
+    logs.into_iter().map(|log| (log - all).exp()).collect()
+}
+
+/// Chains that hold units sample the conditional distribution, alone and at every temperature; and the means that they give, of
+/// which imputation makes its own, are those of the units that move.
+#[test]
+fn held_chains_sample_the_conditional_distribution() {
+    let (betas, nh, sets) = ([1.0, 0.6, 0.2f32], 3, 20_000);
+    for ((seed, text), held) in LAYERS.into_iter().enumerate().zip(HELD) {
+        let rbm = random_laws(text, nh, 1.5, 70 + seed as u64);
+        let model = Laws::of(&rbm);
+        let resident = rbm.on(cpu()).expect("resident");
+        let given = Dataset::with_missing(held.repeat(sets), model.visible).expect("rows");
+        let mut alone = Chains::from_hidden_bias(&resident, sets, Uniforms::new(9, Purpose::Sampling)).expect("chains");
+        alone.hold(given.rows()).expect("held");
+        let ladder = Ladder::Fixed(&betas);
+        let mut chains =
+            Tempered::new(&resident, &alone, ladder, Uniforms::new(9, Purpose::Exchanging)).expect("tempered");
+        alone.sweep(&resident, 60).expect("sweep");
+        let count = |h: &[f32], is_here: &dyn Fn(usize) -> bool| {
+            let mut counts = vec![0; 1 << nh];
+            h.chunks_exact(nh)
+                .enumerate()
+                .filter(|(chain, _)| is_here(*chain))
+                .for_each(|(_, h)| counts[index(h)] += 1);
+            counts
+        };
+        let p = p_h_given(&model, held);
+        assert_distribution(&count(&alone.hidden().expect("hidden"), &|_| true), &p, &format!("{text}, alone"));
+        for _ in 0..60 {
+            chains.step(&resident, 1).expect("step");
+        }
+        let (temperatures, h) =
+            (chains.chains().state().expect("state").betas, chains.chains().hidden().expect("hidden"));
+        for beta in betas {
+            let p = p_h_given(&model.tempered(f64::from(beta)), held);
+            assert_distribution(&count(&h, &|chain| temperatures[chain] == beta), &p, &format!("{text}, beta {beta}"));
+        }
+        let (mut of_alone, mut coldest) = (Activations::default(), Activations::default());
+        alone.visible(&resident, &mut of_alone).expect("visible");
+        chains.coldest(&resident, &mut coldest).expect("coldest");
+        for visible in [of_alone, coldest] {
+            let means: Vec<Vec<f64>> =
+                (0..1 << nh).map(|at| model.means(&model.visible_pre(&state(at, nh)).0)).collect();
+            for i in 0..model.nv {
+                let found = |of: &[f32]| of.iter().skip(i).step_by(model.nv).map(|&x| f64::from(x)).collect::<Vec<_>>();
+                if !held[i].is_nan() {
+                    assert!(
+                        found(&visible.mean).iter().chain(&found(&visible.sample)).all(|&x| x == f64::from(held[i]))
+                    );
+                    continue;
+                }
+                let expected: f64 = p.iter().zip(&means).map(|(p, means)| p * means[i]).sum();
+                for of in [found(&visible.mean), found(&visible.sample)] {
+                    let mean = of.iter().sum::<f64>() / sets as f64;
+                    let variance = of.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (sets - 1) as f64;
+                    let z = (mean - expected) / (variance / sets as f64).sqrt();
+                    // A normal number exceeds it in size with probability 1e-6.
+                    assert!(z.abs() < 4.9, "{text}, unit {i}: {mean} of {expected}, z {z}");
+                }
             }
         }
     }

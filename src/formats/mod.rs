@@ -224,7 +224,9 @@ fn read_table(reader: impl Read, source_name: &str, how: &Reading) -> Result<Tab
         let Some(format) = FORMATS.iter().find(|format| format.by.knows(&start, source_name)) else {
             let expected = format!("{}, gzipped or not", FORMATS.map(|format| format.name).join(", or "));
             let found = match start.starts_with(b"PAR1") {
-                true => "a Parquet file; pandas.read_parquet(x).to_numpy() and numpy.save make an npy file of it".into(),
+                true => {
+                    "a Parquet file; pandas.read_parquet(x).to_numpy() and numpy.save make an npy file of it".into()
+                }
                 false => format!("a file that begins with {start:02x?}"),
             };
             return Err(format_error(source_name, expected, found));

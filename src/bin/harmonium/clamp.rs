@@ -45,9 +45,7 @@ fn refuse<T>(what: &'static str, expected: impl Into<String>, found: impl Into<S
 
 /// The rows that chains are held at, as the model sees them: a single one for all chains, or one for each; none where nothing is
 /// held. Values are those of data.
-pub fn held(
-    visible: Segments, extras: &Extras, clamps: &[Clamp], class: Option<&str>,
-) -> Result<Option<Dataset>> {
+pub fn held(visible: Segments, extras: &Extras, clamps: &[Clamp], class: Option<&str>) -> Result<Option<Dataset>> {
     let of_data = extras.scale.as_ref().map_or(visible, |scale| scale.unscaled(visible));
     let mut parts = clamps.iter().map(|clamp| part(of_data, clamp)).collect::<Result<Vec<_>>>()?;
     if let Some(class) = class {
@@ -80,7 +78,8 @@ pub fn held(
         return Ok(None);
     }
     let held = Dataset::with_missing(values, of_data)?;
-    let held = extras.scale.as_ref().map_or_else(|| Ok(held.clone()), |scale| Ok(scale.apply_for(&held, visible)?.0))?;
+    let held =
+        extras.scale.as_ref().map_or_else(|| Ok(held.clone()), |scale| Ok(scale.apply_for(&held, visible)?.0))?;
     Ok(Some(data::bits(held, "--clamp")))
 }
 
