@@ -317,6 +317,7 @@ verbs! {
     ) -> ();
     pseudo_log_likelihood(parameters: Parameters = &Parameters, rows: On = On<'_>; site: Option<usize>, out: &mut [f64]) -> ();
     chain_state(chains: States = &States;) -> ChainState;
+    temper(chains: States = &mut States; betas: &[f32]) -> ();
     start(parameters: Parameters = &Parameters, chains: States = &mut States, rows: On = On<'_>;) -> ();
     sweep(parameters: Parameters = &Parameters, chains: States = &mut States; k: usize) -> ();
     visible(chains: States = &States; out: &mut Activations) -> ();

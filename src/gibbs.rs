@@ -292,6 +292,20 @@ impl Chains {
         Ok(copy)
     }
 
+    /// Gives each chain another inverse temperature, one that [`from_state`](Self::from_state) would take.
+    pub(crate) fn temper(&mut self, betas: &[f32]) -> Result<()> {
+        self.device.temper(&mut self.state, betas)
+    }
+
+    /// What visible units are held at.
+    pub(crate) fn held(&self) -> Option<Rows<'_>> {
+        self.held.as_ref().map(Dataset::rows)
+    }
+
+    pub(crate) fn shape(&self) -> Shape {
+        self.shape
+    }
+
     /// The device that they are on.
     pub fn device(&self) -> &Device {
         &self.device

@@ -43,7 +43,7 @@
 //! | [`Cpu`], `Cuda` (feature `cuda`), [`Sums`] | the two kinds of devices, and the two ways in which each adds up |
 //! | [`Device`], [`Place`], [`Data`], [`Batch`] | a device as a value, by its name · rows where it can read them |
 //! | [`Resident`], [`Lent`] | parameters where a device computes with them: energies, conditionals, pseudo-likelihoods |
-//! | [`Chains`], [`Trainer`], [`Average`], [`monitor`] | Gibbs chains · CD-k and PCD-k · means of parameters · what is watched |
+//! | [`Chains`], [`tempering`], [`Trainer`], [`Average`], [`monitor`] | Gibbs chains · chains that change places with hotter ones · CD-k and PCD-k · means of parameters · what is watched |
 //! | [`labels`] | a Potts site told from the other units, and learning to |
 //! | [`log_partition`], [`likelihood`], [`diagnostics`] | log Z: exact, as an interval by annealing, along with training · log-likelihoods · the health of chains |
 //! | [`formats`], [`model`], [`checkpoint`], [`raster`] | files and pictures |
@@ -93,6 +93,7 @@ pub mod scale;
 mod shape;
 pub mod storage;
 mod summary;
+pub mod tempering;
 mod tensors;
 mod train;
 pub mod uniforms;
@@ -122,6 +123,7 @@ pub use rows::{Rows, Values};
 pub use scale::Scale;
 pub use shape::{Layer, Shape};
 pub use summary::Summary;
+pub use tempering::{Ladder, Tempered};
 pub use train::{Algorithm, Average, Report, Settings, Trainer, TrainerState};
 pub use uniforms::{Purpose, Uniforms};
 pub use units::{MAX_LOG_VARIANCE, Segment, Segments};

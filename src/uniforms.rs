@@ -66,6 +66,8 @@ pub enum Purpose {
     Binarising = 7,
     /// Chains that follow log Z while a model is trained.
     Tracking = 8,
+    /// Which chains of different temperatures change places.
+    Exchanging = 9,
 }
 
 /// A place in the sequence of random numbers of one seed and one purpose.

@@ -144,6 +144,8 @@ pub(crate) trait Memory: Sized {
     fn chains(&self, shape: Shape, state: &ChainState) -> Result<Self::Chains>;
     fn n_chains(chains: &Self::Chains) -> usize;
     fn chain_state(&self, chains: &Self::Chains) -> Result<ChainState>;
+    /// Gives each chain another inverse temperature.
+    fn temper(&self, chains: &mut Self::Chains, betas: &[f32]) -> Result<()>;
     /// Room for updates.
     fn work(&self, shape: Shape) -> Result<Self::Work>;
     fn rule(&self, shape: Shape, state: &RuleState) -> Result<Self::Rule>;

@@ -179,21 +179,6 @@ fn p_cells(model: &Laws, h: &[f64]) -> Vec<f64> {
     all
 }
 
-/// What e^-βE is: a model again.
-fn tempered(model: &Laws, beta: f64) -> Laws {
-    let mut hot = model.clone();
-    for i in 0..model.nv {
-        if model.is_gaussian(i) {
-            hot.s[i] *= beta;
-        } else {
-            (0..model.nh).for_each(|j| hot.theta[i * model.nh + j] *= beta);
-            hot.theta[model.nv * model.nh + i] *= beta;
-        }
-    }
-    hot.theta[model.nv * model.nh + model.nv..].iter_mut().for_each(|c| *c *= beta);
-    hot
-}
-
 /// Asserts that pairs (v, h) are distributed as the model says: discrete units and h by enumeration, and the residuals
 /// (v - a(h))/σ of Gaussian units, of all rows and of those of the most frequent h, as standard normal numbers.
 #[track_caller]
@@ -265,7 +250,7 @@ fn the_models_distribution_is_stationary() {
         for device in devices() {
             let resident = rbm.on(&device).expect("resident");
             for beta in [1.0, 0.5, 1.75f32] {
-                let model = tempered(&Laws::of(&rbm), f64::from(beta));
+                let model = Laws::of(&rbm).tempered(f64::from(beta));
                 let (p, mut chance) = (model.p_h(), generator(seed as u64));
                 let mut start = || state(draw_from(&p, &mut chance), nh).into_iter().map(|x| x as f32);
                 let hidden: Vec<f32> = (0..n).flat_map(|_| start().collect::<Vec<_>>()).collect();

@@ -77,6 +77,11 @@ impl Memory for Cpu {
         Ok(chains.state())
     }
 
+    fn temper(&self, chains: &mut CpuChains, betas: &[f32]) -> Result<()> {
+        chains.betas.copy_from_slice(betas);
+        Ok(())
+    }
+
     fn work(&self, _: Shape) -> Result<CpuWork> {
         Ok(CpuWork::default())
     }

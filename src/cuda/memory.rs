@@ -59,6 +59,11 @@ impl Memory for Cuda {
         Ok(ChainState { hidden, betas: chains.betas.clone(), uniforms: chains.uniforms.clone() })
     }
 
+    fn temper(&self, chains: &mut CudaChains, betas: &[f32]) -> Result<()> {
+        chains.betas.copy_from_slice(betas);
+        chains.own(self.stream(), false)?.betas.write(self.stream(), betas)
+    }
+
     fn work(&self, _: Shape) -> Result<CudaWork> {
         CudaWork::new(self)
     }

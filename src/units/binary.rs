@@ -3,7 +3,7 @@
 //! A unit with pre-activation a is on with the probability σ(a), and its two states together weigh 1 + e^a: the mean is
 //! [`sigmoid`](crate::elementary::sigmoid), the log-normaliser [`softplus`].
 
-use super::{Law, Room, VisibleRow, clipped, load, store, vectors};
+use super::{Law, LogSums, Room, VisibleRow, clipped, load, store, vectors};
 use crate::{
     elementary::{mean_of_odds_lanes, odds_off_lanes, sigmoid_lanes, softplus},
     lanes::{LANES, Lanes, Wide},
@@ -55,7 +55,9 @@ impl Law for Binary {
     }
 
     fn log_normaliser(self, pre: &[f64], _: &[f32], _: &[f64]) -> f64 {
-        pre.iter().map(|a| a.max(0.0) + (-a.abs()).exp().ln_1p()).sum()
+        let mut sum = LogSums::default();
+        pre.iter().for_each(|&a| sum.add(a.max(0.0), 1.0 + libm::exp(-a.abs())));
+        sum.total()
     }
 
     fn means_f64(self, pre: &[f64], out: &mut [f64]) {

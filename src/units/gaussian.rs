@@ -97,7 +97,7 @@ impl Law for Gaussian {
     fn log_normaliser(self, pre: &[f64], bias: &[f32], precision: &[f64]) -> f64 {
         let unit = |((&a, &b), &s): ((&f64, &f32), &f64)| {
             let b = f64::from(b);
-            0.5 * ((TAU / s).ln() + s * (a * a - b * b))
+            0.5 * (libm::log(TAU / s) + s * (a * a - b * b))
         };
         pre.iter().zip(bias).zip(precision).map(unit).sum()
     }

@@ -231,6 +231,36 @@ impl Segments {
     }
 }
 
+/// Σ (a + ln x) of many terms with x of at least 1, which takes a logarithm only where a product of x has become large. The same
+/// bits on every machine.
+struct LogSums {
+    sum: f64,
+    product: f64,
+}
+
+impl Default for LogSums {
+    fn default() -> Self {
+        Self { sum: 0.0, product: 1.0 }
+    }
+}
+
+impl LogSums {
+    /// x is below 2^32: a site has no more states.
+    fn add(&mut self, a: f64, x: f64) {
+        const LARGE: f64 = 1e290;
+        self.sum += a;
+        self.product *= x;
+        if self.product > LARGE {
+            self.sum += libm::log(self.product);
+            self.product = 1.0;
+        }
+    }
+
+    fn total(self) -> f64 {
+        self.sum + libm::log(self.product)
+    }
+}
+
 /// A mean over n rows that is no nearer to 0 and 1 than 1/n; ½ where n is below 2.
 fn clipped(sum: f64, n: usize) -> f64 {
     let n = n as f64;

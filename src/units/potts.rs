@@ -12,7 +12,7 @@
 //! never comes. One number a site and S exponentials; the alternative, the greatest a_s - ln(-ln u_s), would need S numbers and
 //! 2S logarithms.
 
-use super::{Law, Room, VisibleRow, clipped};
+use super::{Law, LogSums, Room, VisibleRow, clipped};
 use crate::{
     elementary::{exp, exp_lanes, ln},
     lanes::{LANES, Wide},
@@ -105,7 +105,12 @@ impl Law for Potts {
     }
 
     fn log_normaliser(self, pre: &[f64], _: &[f32], _: &[f64]) -> f64 {
-        pre.chunks_exact(self.states).map(log_sum).sum()
+        let mut sum = LogSums::default();
+        for a in pre.chunks_exact(self.states) {
+            let greatest = a.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            sum.add(greatest, a.iter().fold(0.0, |sum, a| sum + libm::exp(a - greatest)));
+        }
+        sum.total()
     }
 
     fn means_f64(self, pre: &[f64], out: &mut [f64]) {

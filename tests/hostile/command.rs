@@ -61,6 +61,7 @@ fn command_lines() {
     fs::create_dir_all(folder.join("blocked-log/log.csv")).expect("a folder");
     assert_eq!(run(&folder, "train --quiet --data data --hidden 4 --epochs 1 --threads 1 --out run"), (0, String::new()));
 
+    let columns = "expected COLUMNS=VALUES or COLUMNS=FILE, such as 0-9,12=1 or 0-391=upper.npy";
     let (one, rate) = ("expected a whole number of at least 1", "expected a finite number above 0");
     let cases: Vec<(&str, i32, String)> = vec![
         ("", 2, "expected a command, one of train, sample, impute, evaluate, transform, score, classify, diagnose, filters, report, info, found none (see --help)".into()),
@@ -131,7 +132,30 @@ fn command_lines() {
         ("sample m --steps 0", 2, format!("invalid value '0' for '--steps <N>': {one}")),
         ("sample text", 1, "text: expected a safetensors file, found a header that goes beyond the end".into()),
         ("sample run/model.safetensors --data data --chains 21", 1, "--chains: expected at most 20, the rows of data to start from, found 21".into()),
-        ("sample run/model.safetensors", 1, "data/mnist: Not a directory (os error 20)".into()),
+        ("sample run/model.safetensors --start data", 1, "data/mnist: Not a directory (os error 20)".into()),
+        ("sample run/model.safetensors --start nowhere", 1, format!("nowhere: expected {missing}, found nothing; put them there or say --data PATH")),
+        ("sample run/model.safetensors --start random --data data", 1, "--data: expected none with --start random, found data".into()),
+        ("sample run/model.safetensors --start data --data data --chains 21", 1, "--chains: expected at most 20, the rows of data to start from, found 21".into()),
+        ("sample run/model.safetensors --temper 1", 2, "invalid value '1' for '--temper <N>': expected a whole number of at least 2".into()),
+        ("sample run/model.safetensors --start random --temper 18446744073709551615", 1, "--temper: expected at least 1, and as many as fit in memory, found 18446744073709551615".into()),
+        ("sample run/model.safetensors --means --bits", 2, "the argument '--means' cannot be used with '--bits'".into()),
+        ("sample run/model.safetensors --clamp 3", 2, format!("invalid value '3' for '--clamp <COLUMNS=VALUES|FILE>': {columns}")),
+        ("sample run/model.safetensors --clamp 5-3=1", 2, format!("invalid value '5-3=1' for '--clamp <COLUMNS=VALUES|FILE>': {columns}")),
+        ("sample run/model.safetensors --clamp 3=", 2, format!("invalid value '3=' for '--clamp <COLUMNS=VALUES|FILE>': {columns}")),
+        ("sample run/model.safetensors --clamp 3=nan", 2, "invalid value '3=nan' for '--clamp <COLUMNS=VALUES|FILE>': expected finite numbers".into()),
+        ("sample run/model.safetensors --clamp 0-18446744073709551615=1", 1, "--clamp: expected columns from 0 to 15, found 18446744073709551615".into()),
+        ("sample run/model.safetensors --clamp 0-2=1,0", 1, "--clamp: expected 3 values, one a column, or a single one, found 2".into()),
+        ("sample run/model.safetensors --clamp 0-2=1 --clamp 2,5=0", 1, "--clamp: expected each column once, with those of --class, found column 2 twice".into()),
+        ("sample run/model.safetensors --clamp 4=2", 1, "--clamp: expected a value within [0, 1] for column 4, found 2".into()),
+        ("sample run/model.safetensors --clamp 4=nowhere", 1, format!("nowhere: expected {missing}, found nothing; put them there or say --clamp PATH")),
+        ("sample run/model.safetensors --clamp 0-3=data", 1, "data: expected rows of 4 values, the visible units binary:4, found rows of 16".into()),
+        ("sample run/model.safetensors --start random --clamp 0-15=data --chains 3", 1, "--clamp: expected one row, or 3, a row for each of --chains, found 20".into()),
+        ("sample run/model.safetensors --class 1", 1, "--class: expected a model with a site of labels, such as binary:784,potts:1x10, found binary:16".into()),
+        ("impute run/model.safetensors", 2, "the following required arguments were not provided: --data <PATH>".into()),
+        ("impute run/model.safetensors --data wide", 1, "wide: expected rows of 16 values, the visible units of run/model.safetensors, found rows of 17".into()),
+        ("impute run/model.safetensors --data data --out x.png", 1, "--out: expected a name that ends with .npy or .csv, found x.png".into()),
+        ("impute run/model.safetensors --data data --draws 0", 2, format!("invalid value '0' for '--draws <N>': {one}")),
+        ("impute run/model.safetensors --data data --draws 18446744073709551615", 1, "--draws and --burn-in: expected so few that there are random numbers for all rows, found 18446744073709551615".into()),
         ("sample run/model.safetensors --data wide", 1, "wide: expected rows of 16 values, the visible units of run/model.safetensors, found rows of 17".into()),
         ("sample run/model.safetensors --data data --rows 99999999999", 1, "--chains and --rows: expected at most 16777216 pictures, found 20 × 99999999999".into()),
         ("filters", 2, "the following required arguments were not provided: <MODEL>".into()),

@@ -103,6 +103,21 @@ impl Laws {
         self.visible.iter().any(|(segment, units)| segment.is_number() && units.contains(&i))
     }
 
+    /// What e^-βE is: a model again.
+    pub fn tempered(&self, beta: f64) -> Self {
+        let mut hot = self.clone();
+        for i in 0..self.nv {
+            if self.is_gaussian(i) {
+                hot.s[i] *= beta;
+            } else {
+                (0..self.nh).for_each(|j| hot.theta[i * self.nh + j] *= beta);
+                hot.theta[self.nv * self.nh + i] *= beta;
+            }
+        }
+        hot.theta[self.nv * self.nh + self.nv..].iter_mut().for_each(|c| *c *= beta);
+        hot
+    }
+
     /// The variables: binary and Gaussian units alone, the units of a site together.
     pub fn sites(&self) -> Vec<(Segment, Range<usize>)> {
         let of = |(segment, units): (Segment, Range<usize>)| {

@@ -1,8 +1,8 @@
 //! The command line.
 
 use crate::{
-    Failure, classify::Classify, diagnose::Diagnose, evaluate::Evaluate, filters::Filters, info::Info, pool,
-    report::Report, sample::Sample, score::Score, train::Train, transform::Transform,
+    Failure, classify::Classify, diagnose::Diagnose, evaluate::Evaluate, filters::Filters, impute::Impute, info::Info,
+    pool, report::Report, sample::Sample, score::Score, train::Train, transform::Transform,
 };
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand,
@@ -31,6 +31,8 @@ pub enum Command {
     Train(Box<Train>),
     /// Draw samples from a model: one row of pictures after every STEPS Gibbs steps.
     Sample(Sample),
+    /// Fill in what is missing of data: means given what is there of each row.
+    Impute(Impute),
     /// Tell how likely a model makes data: log Z and log-likelihood with their interval, pseudo-likelihood, free energy.
     Evaluate(Evaluate),
     /// Write what a model's hidden units are in data: P(h = 1|v), a row for each row.

@@ -75,6 +75,20 @@ pub fn assumed(path: &Path, images: &Images) -> Option<String> {
 /// What `read` gives for a path and how it is read, where its rows have a value for each visible unit of the model in the file
 /// `model`, as the model sees them. The site of a model's labels is missing where the rows have no labels.
 pub fn fitting(
+    model: (&Rbm, &Extras), name: &Path, (path, selection): (&Path, &Selection),
+    read: impl FnOnce(&Path, &Reading) -> Result<Images>,
+) -> Result<Images> {
+    let mut images = before_scaling(model, name, (path, selection), read)?;
+    let (rows, clamped) = scaled(images.rows, model.1, model.0.shape().visible(), path)?;
+    if let Some(clamped) = clamped {
+        complain(&clamped);
+    }
+    images.rows = rows;
+    Ok(images)
+}
+
+/// The same as the data has them, with labels.
+pub fn before_scaling(
     (rbm, extras): (&Rbm, &Extras), model: &Path, (path, selection): (&Path, &Selection),
     read: impl FnOnce(&Path, &Reading) -> Result<Images>,
 ) -> Result<Images> {
@@ -89,11 +103,6 @@ pub fn fitting(
     }
     check_fits(extras.data_units(visible).units(), model, path, images.rows.units())?;
     images.rows = labelled(images.rows, images.labels.as_ref(), &extras.labels, path)?;
-    let (rows, clamped) = scaled(images.rows, extras, visible, path)?;
-    if let Some(clamped) = clamped {
-        complain(&clamped);
-    }
-    images.rows = rows;
     Ok(images)
 }
 
@@ -133,6 +142,19 @@ pub fn scaled(rows: Dataset, extras: &Extras, visible: Segments, path: &Path) ->
 /// Rows for units of these laws; those of a file that says other laws itself, such as sequences, may be right for them too.
 pub fn with_laws(rows: Dataset, visible: Segments) -> Result<Dataset> {
     if rows.segments() == visible { Ok(rows) } else { rows.with_segments(visible) }
+}
+
+/// Rows that units can be held at: binary ones at bits, 1 where x >= 0.5, with a notice that names the rows where some are grey.
+pub fn bits(rows: Dataset, name: &str) -> Dataset {
+    let is_grey = |x: f32| x != 0.0 && x != 1.0;
+    let binary = rows.segments().iter().filter(|(segment, _)| matches!(segment, Segment::Binary(_)));
+    let columns: Vec<usize> = binary.flat_map(|(_, units)| units).collect();
+    let all = rows.rows();
+    if !(0..all.len()).any(|r| columns.iter().any(|&i| is_grey(all.value(r, i)))) {
+        return rows;
+    }
+    complain(&format!("notice: {name}: values between 0 and 1 are held as bits, 1 where x >= 0.5"));
+    rows.binarised()
 }
 
 /// Fails where rows of `path` do not have a value for each visible unit of the model, labels not counted.

@@ -3,12 +3,14 @@
 mod activity;
 mod arguments;
 mod checkpoints;
+mod clamp;
 mod classify;
 mod console;
 mod data;
 mod diagnose;
 mod evaluate;
 mod filters;
+mod impute;
 mod info;
 mod judge;
 mod log;
@@ -64,6 +66,7 @@ fn run(command: Command) -> Result<(), Failure> {
             stopped.map_or(Ok(()), |signal| Err(Failure::Signal(signal)))
         }
         Command::Sample(options) => options.compute.run(|device| sample::run(device, &options)),
+        Command::Impute(options) => options.compute.run(|device| impute::run(device, &options)),
         Command::Evaluate(options) => options.judge.compute.run(|device| evaluate::run(device, &options)),
         Command::Transform(options) => options.compute.run(|device| transform::run(device, &options)),
         Command::Score(options) => options.judge.compute.run(|device| score::run(device, &options)),
