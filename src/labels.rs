@@ -29,18 +29,19 @@ use crate::{
 use std::ops::Range;
 
 impl Shape {
-    /// The visible units of the label: those of the last segment, where that is a single Potts site.
+    /// The visible units of the label: those of the last Potts site, where the layer ends with one.
     ///
     /// ```
     /// use harmonium::Shape;
     ///
     /// assert_eq!(Shape::with_visible("binary:784,potts:1x10".parse()?, 500)?.label(), Some(784..794));
+    /// assert_eq!(Shape::with_visible("potts:4x2".parse()?, 5)?.label(), Some(6..8));
     /// assert_eq!(Shape::new(784, 500)?.label(), None);
     /// # Ok::<(), harmonium::Error>(())
     /// ```
     pub fn label(self) -> Option<Range<usize>> {
         let (segment, units) = self.visible().iter().last()?;
-        matches!(segment, Segment::Potts { .. }).then_some(units).filter(|units| units.len() == segment.states())
+        matches!(segment, Segment::Potts { .. }).then_some(units.end - segment.states()..units.end)
     }
 }
 

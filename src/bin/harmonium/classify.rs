@@ -39,7 +39,11 @@ const ROWS: usize = 1000;
 
 pub fn run(device: &Device, options: &Classify) -> Result<()> {
     let (rbm, mut extras) = model::load_with(&options.model)?;
-    let Some(label) = rbm.shape().label() else {
+    // Without names only a site that stands alone is taken for a label.
+    let is_label = |label: &std::ops::Range<usize>| {
+        !extras.labels.is_empty() || rbm.shape().visible().iter().any(|(_, units)| units == *label)
+    };
+    let Some(label) = rbm.shape().label().filter(is_label) else {
         return Err(Error::Format {
             source_name: options.model.display().to_string(),
             expected: "a model whose visible units end with a label, as train --labels makes it".into(),
