@@ -127,9 +127,8 @@ fn updates() {
     for (n, shape) in shapes() {
         for (m, monitor) in monitors(shape).into_iter().enumerate() {
             // Fewer chains than rows, and more.
-            for (a, algorithm) in [Algorithm::Cd, Algorithm::Pcd { n_chains: 3 }, Algorithm::Pcd { n_chains: 13 }]
-                .into_iter()
-                .enumerate()
+            for (a, algorithm) in
+                [Algorithm::Cd, Algorithm::Pcd { n_chains: 3 }, Algorithm::Pcd { n_chains: 13 }].into_iter().enumerate()
             {
                 let descent = if (m + a) % 3 == 1 { rules } else { Descent::default() };
                 let variance = if m == 0 { 0.4 } else { 0.0 };

@@ -146,12 +146,13 @@ impl Tempering for Cuda {
                 let at = |step| (schedule.ptr().offset(step), 0);
                 let (n, run, weights) = (count("chains", chains.len())?, self.run(), weights.ptr());
                 let (states, values) = (chains.states.numbers[0].ptr(), chains.states.values.ptr());
-                self.launch_steps(stream, blas, [down, up], laws, chains, None, 0, pairs, at, |step, sums| match laws {
+                let gain = |step, sums| match laws {
                     None => run.gain(stream, sixteen_a_row(n), down, up, n, states, sums, at(step).0, weights),
                     Some(laws) => {
                         run.gain_of_laws(stream, warp_a_row(n), down, up, laws, n, values, sums, at(step).0, weights)
                     }
-                })?;
+                };
+                self.launch_steps(stream, blas, [down, up], laws, chains, None, 0, pairs, at, gain)?;
             }
         }
         self.advance(chains, chains.drawn(pairs))?;
