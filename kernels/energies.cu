@@ -35,7 +35,7 @@ __device__ inline float flip(bool x, float w, float pre, float base) {
     return __fadd_rn(softplus(__fmaf_rn(x ? -1.0f : 1.0f, w, pre)), -base);
 }
 
-/// n_visible log P(x_i|x_-i) of each row for one bit i. A block a row.
+/// n_visible log P(x_i|x_-i) of each row for one bit i; 0 where it is missing. A block a row.
 extern "C" __global__ void __launch_bounds__(1024, 1)
     pseudo_likelihood_of_bit(Side up, Rows rows, const float* visible_bias, const u32* place_of_bit, double* out) {
     __shared__ List list;
@@ -52,7 +52,9 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
     });
     if (threadIdx.x < 32) {
         double all = total(partial);
-        if (threadIdx.x == 0) out[row] = __dmul_rn((double)up.given, of_bit(x, visible_bias[bit], all));
+        if (threadIdx.x == 0) {
+            out[row] = rows.is_missing(row, bit) ? 0.0 : __dmul_rn((double)up.given, of_bit(x, visible_bias[bit], all));
+        }
     }
 }
 
@@ -82,7 +84,7 @@ __device__ inline double log_of_all(Scaled product) {
     return __dadd_rn(__dmul_rn((double)product.exponent, 0.693147180559945309417), log);
 }
 
-/// log P(x_i|x_-i) for every bit i of each row, rows x n_visible. Sixteen threads a bit, a block a row and some bits.
+/// log P(x_i|x_-i) for every bit i of each row, rows x n_visible; 0 where it is missing. Sixteen threads a bit, a block a row and some bits.
 /// `pre`: the hidden pre-activations of the rounded rows; `on` and `off`: their means and what is left to 1; rows x stride.
 extern "C" __global__ void __launch_bounds__(256)
     pseudo_likelihood_of_bits(Side up, Rows rows, const float* visible_bias, const float* pre, const float* on,
@@ -110,7 +112,9 @@ extern "C" __global__ void __launch_bounds__(256)
             partial = __dadd_rn(partial, (double)flip(x, weights[j], a, softplus(a)));
         }
         double all = total(partial);
-        if (exists && lane == 0) out[row * up.given + i] = of_bit(x, visible_bias[i], votes == 0xffffu ? added : all);
+        if (!exists || lane > 0) continue;
+        double log = of_bit(x, visible_bias[i], votes == 0xffffu ? added : all);
+        out[row * up.given + i] = rows.is_missing(row, i) ? 0.0 : log;
     }
 }
 
@@ -123,12 +127,13 @@ extern "C" __global__ void sum_terms(const double* terms, u32 rows, u32 units, d
     out[row] = sum;
 }
 
-/// -sum_i [sp(p_i) - x_i p_i] of each row, p being visible pre-activations, rows x stride. Sixteen threads a row.
+/// -sum_i [sp(p_i) - x_i p_i] of each row over what is there, p being visible pre-activations, rows x stride. Sixteen threads a row.
 extern "C" __global__ void cross_entropy(Rows rows, u32 units, const float* pre, u32 stride, double* out) {
     u64 row = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 16;
     bool exists = row < rows.rows;
     double partial = 0.0;
     for (u32 i = exists ? threadIdx.x % 16 : units; i < units; i += 16) {
+        if (rows.is_missing(row, i)) continue;
         float p = pre[row * stride + i];
         partial = __dadd_rn(partial, (double)__fmaf_rn(-rows.value(row, i), p, softplus(p)));
     }

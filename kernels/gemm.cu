@@ -102,7 +102,8 @@ extern "C" __global__ void __launch_bounds__(128)
         added = __dadd_rn(added, (double)flip(x, weights[j], pre, softplus(pre)));
     }
     double all = total(added);
-    if (exists && lane == 0) out[row] = __dmul_rn((double)up.given, of_bit(x, visible_bias[bit], all));
+    if (!exists || lane > 0) return;
+    out[row] = rows.is_missing(row, bit) ? 0.0 : __dmul_rn((double)up.given, of_bit(x, visible_bias[bit], all));
 }
 
 /// What each log weight gains from betas[0] to betas[1]: the visible states at the first are `states`, the hidden sums that

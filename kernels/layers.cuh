@@ -27,10 +27,15 @@ __device__ inline float of_byte(u32 x) {
     return __fmaf_rn(__fmaf_rn(-quotient, 255.0f, whole), 1.0f / 255.0f, quotient);
 }
 
-/// Rows of values in [0, 1]: eight-bit ones stand for x/255.
+/// How many words hold the bits of a layer: whole 64-bit words, as the host keeps them.
+__device__ inline u32 words_of(u32 units) { return (units + 63) / 64 * 2; }
+
+/// Rows of values: eight-bit ones stand for x/255.
 struct Rows {
     /// Where the address of the first value stands: in device memory, so that a captured graph can go on to other rows.
     const u64* place;
+    /// Where the address of the words stands that tell which values are missing, those being 0; null where none is.
+    const u64* missing;
     u32 rows;
     u32 stride;
     u32 eight_bit;
@@ -45,6 +50,10 @@ struct Rows {
         if (eight_bit) return ((const unsigned char*)*place)[row * stride + i] >= 128;
         return ((const float*)*place)[row * stride + i] >= 0.5f;
     }
+
+    __device__ bool is_missing(u64 row, u32 i) const {
+        return missing && ((const u32*)*missing)[row * words_of(stride) + i / 32] >> (i % 32) & 1;
+    }
 };
 
 /// The units of a tile that are not 0, ascending, and what they are; behind them AHEAD times the row of zeros.
@@ -52,9 +61,6 @@ struct List {
     u32 units[TILE + AHEAD];
     float values[TILE + AHEAD];
 };
-
-/// How many words hold the bits of a layer: whole 64-bit words, as the host keeps them.
-__device__ inline u32 words_of(u32 units) { return (units + 63) / 64 * 2; }
 
 /// Lists the units whose bits are set in the words of a tile, ascending, and gives their number. Unit numbers start at
 /// `first`, the tile's first unit; `value` tells what a unit is. The words must be there for the whole block.

@@ -3,15 +3,17 @@
 
 /// What changes from update to update and so cannot be a launch argument of a captured graph.
 struct Turn {
-    /// The address of the batch.
+    /// The address of the batch, and that of the words that tell which of its values are missing.
     u64 rows;
+    u64 missing;
     /// The visible unit whose pseudo-likelihood is watched.
     u32 bit;
 };
 
 /// Points the kernels that follow at some rows and at a bit.
-extern "C" __global__ void begin(Turn* turn, u64 rows, u32 bit) {
+extern "C" __global__ void begin(Turn* turn, u64 rows, u64 missing, u32 bit) {
     turn->rows = rows;
+    turn->missing = missing;
     turn->bit = bit;
 }
 

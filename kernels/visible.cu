@@ -151,7 +151,30 @@ extern "C" __global__ void __launch_bounds__(256)
     }
 }
 
-/// How well pre-activations, rows x stride, explain each row. A warp a row.
+/// Writes what chains keep of rows over the visible states that they have drawn, chains x stride, chain m of row m mod rows:
+/// the values that are there, or where `left_out` those that are missing, which are 0. Also their products with precisions and
+/// the states as bits; null for what is not wanted. A thread a unit of a chain.
+extern "C" __global__ void __launch_bounds__(256)
+    keep_visible(Rows rows, u32 left_out, u32 units, const float* precision, float* states, float* scaled, u32 stride,
+                 u32* bits) {
+    Place at(units, 1);
+    u64 chain = at.first_row, place = chain * stride + at.unit;
+    u32 row = (u32)chain % rows.rows;
+    bool exists = at.unit < units, on = false;
+    if (exists) {
+        float x = states[place];
+        if (rows.is_missing(row, at.unit) == (left_out != 0)) {
+            states[place] = x = rows.value(row, at.unit);
+            if (scaled) scaled[place] = __fmul_rn(precision[at.unit], x);
+        }
+        on = x != 0.0f;
+    }
+    if (!bits) return;
+    u32 word = __ballot_sync(FULL_WARP, on);
+    if (exists && at.unit % 32 == 0) bits[chain * words_of(units) + at.unit / 32] = word;
+}
+
+/// How well pre-activations, rows x stride, explain what is there of each row. A warp a row.
 extern "C" __global__ void __launch_bounds__(128)
     reconstruction(Rows rows, Laws laws, const float* pre, u32 stride, double* out) {
     u64 row = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 32;
@@ -163,7 +186,8 @@ extern "C" __global__ void __launch_bounds__(128)
         for (u32 first = 0; first < segment.sites; first += 32) {
             u32 site = first + threadIdx.x % 32, unit = segment.first + site * segment.states;
             double term = 0.0;
-            if (site < segment.sites && segment.law == POTTS) {
+            bool there = site < segment.sites && !rows.is_missing(row, unit);
+            if (there && segment.law == POTTS) {
                 auto a = [&](u32 s) { return pre[row * stride + unit + s]; };
                 Softmax softmax(segment.states, a);
                 for (u32 s = 0; s < segment.states; s++) {
@@ -171,7 +195,7 @@ extern "C" __global__ void __launch_bounds__(128)
                 }
                 double log = (double)ln_of(__double2float_rn(softmax.total));
                 term = __dadd_rn(term, -__dadd_rn((double)softmax.greatest, log));
-            } else if (site < segment.sites) {
+            } else if (there) {
                 float a = pre[row * stride + unit], x = rows.value(row, unit);
                 term = segment.law == GAUSSIAN ? minus_own_energy(GAUSSIAN, x, a, laws.precision_of(unit))
                                                : __dadd_rn(__dmul_rn((double)x, (double)a), -(double)softplus(a));
@@ -213,7 +237,7 @@ extern "C" __global__ void __launch_bounds__(128)
     log_weights[chain] = __dadd_rn(log_weights[chain], __dadd_rn(__dmul_rn(warmer, slopes), all));
 }
 
-/// Takes the visible units' own terms off what hidden units left in `out`. Sixteen threads a row.
+/// Takes the own terms of the visible units that are there off what hidden units left in `out`. Sixteen threads a row.
 extern "C" __global__ void __launch_bounds__(128)
     own_energies(Rows rows, Laws laws, u32 units, const float* visible_bias, double* out) {
     u64 row = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 16;
@@ -221,6 +245,7 @@ extern "C" __global__ void __launch_bounds__(128)
     bool exists = row < rows.rows;
     double partial = 0.0;
     for (u32 i = exists ? lane : units; i < units; i += 16) {
+        if (rows.is_missing(row, i)) continue;
         float x = rows.value(row, i);
         partial = __dadd_rn(partial, minus_own_energy(laws.of_unit(i).law, x, visible_bias[i], laws.precision_of(i)));
     }
@@ -238,8 +263,8 @@ __device__ inline float variance_gradient(u32 i, double s, double squares, const
     return __double2float_rn(__dadd_rn(__dmul_rn(-0.5, __dmul_rn(s, squares)), -product));
 }
 
-/// The same for the Gaussian units of an update whose gradient of the weights is there: over the rows and over the chains' ends.
-/// A thread a unit.
+/// The same for the Gaussian units of an update whose gradient of the weights is there: over the rows and over the chains' ends
+/// that have the unit, chain m being that of row m mod rows. A thread a unit.
 extern "C" __global__ void __launch_bounds__(256)
     variance_gradients(Rows rows, float of_rows, const float* ends, u32 stride, u32 chains, float of_chains, Laws laws,
                        Parameters p, Parameters gradient, float* log_variance) {
@@ -247,10 +272,12 @@ extern "C" __global__ void __launch_bounds__(256)
     if (i >= p.n_visible || laws.of_unit(i).law != GAUSSIAN) return;
     double b = (double)p.visible_bias[i], of_data = 0.0, of_ends = 0.0;
     for (u32 row = 0; row < rows.rows; row++) {
+        if (rows.is_missing(row, i)) continue;
         double d = __dadd_rn((double)rows.value(row, i), -b);
         of_data = __dadd_rn(of_data, __dmul_rn((double)of_rows, __dmul_rn(d, d)));
     }
     for (u32 chain = 0; chain < chains; chain++) {
+        if (rows.is_missing(chain % rows.rows, i)) continue;
         double d = __dadd_rn((double)ends[(u64)chain * stride + i], -b);
         of_ends = __dadd_rn(of_ends, __dmul_rn((double)of_chains, __dmul_rn(d, d)));
     }
@@ -264,6 +291,7 @@ extern "C" __global__ void __launch_bounds__(256) own_gradients(Rows rows, Laws 
     if (i >= p.n_visible || laws.of_unit(i).law != GAUSSIAN) return;
     double b = (double)p.visible_bias[i], s = (double)laws.precision_of(i), sum = 0.0, squares = 0.0;
     for (u32 row = 0; row < rows.rows; row++) {
+        if (rows.is_missing(row, i)) continue;
         double weight = (double)row_weights[row], d = __dadd_rn((double)rows.value(row, i), -b);
         sum = __dadd_rn(sum, __dmul_rn(weight, d));
         squares = __dadd_rn(squares, __dmul_rn(weight, __dmul_rn(d, d)));
@@ -327,7 +355,7 @@ __device__ inline double of_states(const double* terms, u32 states, u32 own) {
     return __dadd_rn(__dadd_rn(terms[own], -greatest), -(double)ln_of(sum));
 }
 
-/// The pseudo-likelihood of each row, of all variables, binary units first, or their number times that of one. A warp a row.
+/// The pseudo-likelihood of each row, of all variables that are there, binary units first, or their number times that of one. A warp a row.
 extern "C" __global__ void __launch_bounds__(128)
     pseudo_likelihood_of_sites(Rows rows, Laws laws, const u32* place_of_site, const double* terms, u32 units, double* out) {
     u64 row = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 32;
@@ -335,6 +363,7 @@ extern "C" __global__ void __launch_bounds__(128)
     terms += row * units;
     auto log = [&](const Segment& segment, u32 site) {
         u32 first = segment.first + site * segment.states;
+        if (rows.is_missing(row, first)) return 0.0;
         if (segment.law == BINARY) return terms[first];
         return of_states(terms + first, segment.states, state_of(rows, row, first, segment.states));
     };

@@ -11,7 +11,7 @@ use crate::{
     descent::{Pace, RuleState},
     error::{Error, Result},
     rbm::{Gradient, RbmMut, RbmRef},
-    rows::Rows,
+    rows::{self, Rows},
     shape::{Layer, Shape},
     uniforms::Uniforms,
     units::Segments,
@@ -230,6 +230,8 @@ impl Batch<'_> {
     pub(crate) fn check_complete(&self) -> Result<()> {
         match self.0 {
             On::Cpu(rows) => rows.check_complete(),
+            #[cfg(feature = "cuda")]
+            On::Cuda(batch) if batch.has_missing() => Err(rows::incomplete()),
             #[cfg(feature = "cuda")]
             On::Cuda(_) => Ok(()),
         }

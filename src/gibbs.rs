@@ -191,7 +191,7 @@ impl Chains {
     ///
     /// # Errors
     /// [`Error::Argument`] where there are not as many rows as chains, or rows of other units; [`Error::Law`] where a value is none
-    /// that its law allows, or that of a binary unit neither 0 nor 1.
+    /// that its law allows, or that of a binary unit neither 0 nor 1; what the device says, on the CPU nothing.
     pub fn hold(&mut self, v: Rows<'_>) -> Result<()> {
         let visible = self.shape.visible();
         if (v.len(), v.units()) != (self.len(), visible.units()) {

@@ -156,11 +156,7 @@ impl<'a> Rows<'a> {
 
     /// Fails where a value is missing: the likelihood of such a row needs a log Z of its own.
     pub(crate) fn check_complete(&self) -> Result<()> {
-        if !self.has_missing() {
-            return Ok(());
-        }
-        let (expected, found) = ("rows without missing values".into(), "some that are missing".into());
-        Err(Error::Argument { what: "rows", expected, found })
+        if self.has_missing() { Err(incomplete()) } else { Ok(()) }
     }
 
     /// Which values are missing, ⌈units/64⌉ words a row, unit i being bit i mod 64 of word i/64; empty where none is.
@@ -275,6 +271,12 @@ impl<'a> Rows<'a> {
             Values::F32(x) => x[r * self.units + i] >= 0.5,
         }
     }
+}
+
+/// What is said where a value is missing that has to be there.
+pub(crate) fn incomplete() -> Error {
+    let (expected, found) = ("rows without missing values".into(), "some that are missing".into());
+    Error::Argument { what: "rows", expected, found }
 }
 
 impl Split for Rows<'_> {

@@ -12,6 +12,7 @@ use super::{
     tiles::{CpuParameters, Row, TILE, gather, spread_into, tiles},
 };
 use crate::{
+    elementary::softplus,
     error::Result,
     lanes::{
         LANES,
@@ -134,19 +135,26 @@ fn flat(tiled: &[Row], units: usize) -> Vec<f32> {
     numbers
 }
 
-/// How well the visible pre-activations p explain each row: -Σ_i [sp(p_i) - x_i·p_i] of binary units.
+/// How well the visible pre-activations p explain what is there of each row: -Σ_i [sp(p_i) - x_i·p_i] of binary units.
 pub(super) fn reconstruction(model: Tempered<'_>, rows: Rows<'_>, pre: &[Row], out: &mut [f64], row: &mut Vec<Row>) {
     let (isa, visible) = (model.cpu.isa, model.parameters.shape.visible());
     for (r, (out, pre)) in out.iter_mut().zip(pre.chunks_exact(tiles(rows.units()))).enumerate() {
-        if !visible.is_binary() || rows.has_missing() {
+        if !visible.is_binary() {
             let x: Vec<f32> = (0..rows.units()).map(|i| rows.value(r, i)).collect();
             let (pre, precision) = (flat(pre, rows.units()), &model.parameters.precision);
             *out = visible.reconstruction(&x, &pre, precision, |i| !rows.is_missing(r, i));
             continue;
         }
         let mut partial = [0.0; LANES];
-        spread_row(rows, r, row);
-        layers::add_cross_entropy(isa, pre, row, rows.units(), &mut partial);
+        if rows.has_missing() {
+            let pre = flat(pre, rows.units());
+            for i in (0..rows.units()).filter(|&i| !rows.is_missing(r, i)) {
+                partial[i % LANES] += f64::from((-rows.value(r, i)).mul_add(pre[i], softplus(pre[i])));
+            }
+        } else {
+            spread_row(rows, r, row);
+            layers::add_cross_entropy(isa, pre, row, rows.units(), &mut partial);
+        }
         *out = -total(partial);
     }
 }

@@ -8,8 +8,8 @@ use super::{
     handle::{Cuda, Sweeps},
     launch::{Buffer, Grid, LawsArgument, Ptr, SideArgument},
     layers::{Given, Outcome},
-    memory::{CudaChains, CudaParameters},
-    sizes::{block_a_row, count, sixteen_a_row, stride, strip, thread_a_number, warp_a_row, words},
+    memory::{CudaChains, CudaParameters, Held, Kept},
+    sizes::{block_a_row, block_of_rows, count, sixteen_a_row, stride, strip, thread_a_number, warp_a_row, words},
     visible::Laws,
 };
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     verbs::{Activations, Sampling, Tempering, unpack},
 };
 use cudarc::driver::CudaStream;
+use std::sync::Arc;
 
 /// Shared memory that every device has for a block, less what the chain kernels declare themselves.
 const SHARED_BYTES: usize = (48 - 13) * 1024;
@@ -80,17 +81,15 @@ impl Sampling for Cuda {
     }
 
     fn sweep(&self, parameters: &CudaParameters, chains: &mut CudaChains, k: usize) -> Result<()> {
-        let blas = self.blas_for_chains();
-        chains.own(self.stream(), blas.is_some())?;
-        self.launch_sweep(self.stream(), blas, parameters, chains, 0, k)?;
+        let (blas, kept) = (self.blas_for_chains(), chains.kept()?);
+        chains.own(self.stream(), blas.is_some() || kept.is_some())?;
+        self.launch_sweep(self.stream(), blas, parameters, chains, kept, 0, k)?;
         self.advance(chains, chains.drawn(k))
     }
 
-    fn hold(&self, _: &mut CudaChains, held: Option<Rows<'_>>) -> Result<()> {
-        match held {
-            None => Ok(()),
-            Some(_) => Err(Error::Argument { what: "held", expected: "none on CUDA".into(), found: "some".into() }),
-        }
+    fn hold(&self, chains: &mut CudaChains, held: Option<Rows<'_>>) -> Result<()> {
+        chains.held = held.map(|rows| Held::new(self, rows).map(Arc::new)).transpose()?;
+        Ok(())
     }
 
     fn visible(&self, chains: &CudaChains, out: &mut Activations) -> Result<()> {
@@ -106,6 +105,9 @@ impl Sampling for Cuda {
             let side = SideArgument::of_pre_activations(units as u32, stride(units) as u32);
             self.activate_visible(stream, side, laws.argument(), n, pre.ptr(), to)?;
             strip(&chains.states.values.read(stream)?, units, &mut out.sample);
+        }
+        if let Some(kept) = chains.kept()? {
+            self.keep_visible(stream, kept, chains, Ptr::NULL, [means.ptr(), Ptr::NULL], Ptr::NULL)?;
         }
         strip(&pre.read(stream)?, units, &mut out.pre_activation);
         strip(&means.read(stream)?, units, &mut out.mean);
@@ -144,12 +146,13 @@ impl Tempering for Cuda {
                 let at = |step| (schedule.ptr().offset(step), 0);
                 let (n, run, weights) = (count("chains", chains.len())?, self.run(), weights.ptr());
                 let (states, values) = (chains.states.numbers[0].ptr(), chains.states.values.ptr());
-                self.launch_steps(stream, blas, [down, up], laws, chains, 0, pairs, at, |step, sums| match laws {
+                let gain = |step, sums| match laws {
                     None => run.gain(stream, sixteen_a_row(n), down, up, n, states, sums, at(step).0, weights),
                     Some(laws) => {
                         run.gain_of_laws(stream, warp_a_row(n), down, up, laws, n, values, sums, at(step).0, weights)
                     }
-                })?;
+                };
+                self.launch_steps(stream, blas, [down, up], laws, chains, None, 0, pairs, at, gain)?;
             }
         }
         self.advance(chains, chains.drawn(pairs))?;
@@ -174,15 +177,16 @@ impl Cuda {
     }
 
     /// A sweep that begins to draw `first` numbers after the generator's place.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn launch_sweep(
-        &self, stream: &CudaStream, blas: Option<&Blas>, parameters: &CudaParameters, chains: &CudaChains, first: u64,
-        k: usize,
+        &self, stream: &CudaStream, blas: Option<&Blas>, parameters: &CudaParameters, chains: &CudaChains,
+        kept: Option<Kept>, first: u64, k: usize,
     ) -> Result<()> {
         let (up, down) = (parameters.side(Layer::Visible), parameters.side(Layer::Hidden));
         let laws = parameters.laws.as_ref().map(|laws| laws.argument());
-        if blas.is_some() || laws.is_some() {
+        if blas.is_some() || laws.is_some() || kept.is_some() {
             let at = |_| (chains.states.betas.ptr(), 1);
-            return self.launch_steps(stream, blas, [down, up], laws, chains, first, k, at, |_, _| Ok(()));
+            return self.launch_steps(stream, blas, [down, up], laws, chains, kept, first, k, at, |_, _| Ok(()));
         }
         let (generator, argument) = (chains.states.generator.ptr(), chains.argument());
         let sweeps = self.sweeps_of(chains.len(), chains.shape);
@@ -231,13 +235,13 @@ impl Cuda {
         Ok(())
     }
 
-    /// k steps of all chains a layer at a time, by products or of units of several laws, in room that was made. `at` gives the
+    /// k steps of all chains a layer at a time, by products, of units of several laws or with what is kept, in room that was made. `at` gives the
     /// inverse temperatures of the visible layer of a step, and of the next step those of its hidden layer; `between` sees the
     /// hidden sums. The sums of a layer are made where its pre-activations or means are kept.
     #[allow(clippy::too_many_arguments)]
     fn launch_steps(
         &self, stream: &CudaStream, blas: Option<&Blas>, [down, up]: [SideArgument; 2], laws: Option<LawsArgument>,
-        chains: &CudaChains, first: u64, k: usize, at: impl Fn(usize) -> (Ptr<f32>, u32),
+        chains: &CudaChains, kept: Option<Kept>, first: u64, k: usize, at: impl Fn(usize) -> (Ptr<f32>, u32),
         between: impl Fn(usize, Ptr<f32>) -> Result<()>,
     ) -> Result<()> {
         let (states, n) = (&*chains.states, count("chains", chains.len())?);
@@ -268,16 +272,32 @@ impl Cuda {
             match laws {
                 None => self.activate(stream, down, n, visible_sums, visible)?,
                 Some(laws) => {
-                    let scaled = if laws.precision.address == 0 { Ptr::NULL } else { visible_states };
-                    let visible = Outcome { states: states.values.ptr(), scaled, ..visible };
+                    visible.states = states.values.ptr();
+                    visible.scaled = if laws.precision.address == 0 { Ptr::NULL } else { visible_states };
                     self.activate_visible(stream, down, laws, n, visible_sums, visible)?;
                 }
+            }
+            if let Some(kept) = kept {
+                let precision = laws.map_or(Ptr::NULL, |laws| laws.precision);
+                let bits = if laws.is_none() { visible.bits } else { Ptr::NULL };
+                self.keep_visible(stream, kept, chains, precision, [visible.states, visible.scaled], bits)?;
             }
             self.make_only_sums(stream, blas, up, visible_rows, hidden_sums)?;
             between(step, hidden_sums)?;
             self.activate(stream, up, n, hidden_sums, hidden)?;
         }
         Ok(())
+    }
+
+    /// Writes what chains keep over their visible states, which are `states` and times `precision` `scaled`, and `bits`.
+    fn keep_visible(
+        &self, stream: &CudaStream, kept: Kept, chains: &CudaChains, precision: Ptr<f32>,
+        [states, scaled]: [Ptr<f32>; 2], bits: Ptr<u32>,
+    ) -> Result<()> {
+        let (units, n) = (chains.shape.n_visible() as u32, count("chains", chains.len())?);
+        let (grid, width) = (block_of_rows(units, n, 1)?, stride(units as usize) as u32);
+        let (run, left_out) = (self.run(), u32::from(kept.left_out));
+        run.keep_visible(stream, grid, kept.rows, left_out, units, precision, states, scaled, width, bits)
     }
 
     /// Moves the generator on by so many numbers, there and here.

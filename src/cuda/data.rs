@@ -3,7 +3,7 @@
 use super::{
     handle::Cuda,
     launch::{Buffer, Grid, Ptr, RowsArgument},
-    sizes::{count, stride},
+    sizes::{count, stride, words},
 };
 use crate::{
     error::Result,
@@ -17,6 +17,8 @@ use std::ops::Range;
 pub(crate) struct Data {
     cuda: Cuda,
     values: Stored,
+    /// Which values are missing, in the host's words; empty where none is.
+    missing: Buffer<u64>,
     rows: usize,
     segments: Segments,
 }
@@ -30,12 +32,12 @@ enum Stored {
 impl Data {
     /// A copy of rows of the host's.
     pub fn new(cuda: &Cuda, rows: Rows<'_>) -> Result<Self> {
-        rows.check_complete()?;
         let values = match rows.values() {
             Values::U8(values) => Stored::U8(Buffer::of(cuda.stream(), values)?),
             Values::F32(values) => Stored::F32(Buffer::of(cuda.stream(), values)?),
         };
-        Ok(Self { cuda: cuda.clone(), values, rows: rows.len(), segments: rows.segments() })
+        let missing = Buffer::of(cuda.stream(), rows.missing())?;
+        Ok(Self { cuda: cuda.clone(), values, missing, rows: rows.len(), segments: rows.segments() })
     }
 
     /// Some of the rows.
@@ -82,6 +84,11 @@ impl<'a> Batch<'a> {
         matches!(self.data.values, Stored::U8(_))
     }
 
+    /// Whether any value of the data set is missing.
+    pub fn has_missing(self) -> bool {
+        self.data.missing.len() > 0
+    }
+
     fn address(self) -> u64 {
         let first = self.first * self.units();
         match &self.data.values {
@@ -90,10 +97,16 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Where the words are that tell which values are missing, if there are any.
+    fn missing(self) -> u64 {
+        self.data.missing.ptr().offset(self.first * words(self.units())).address
+    }
+
     /// The rows that a cursor points at, once it points at these.
     pub(super) fn argument(self, cursor: &Cursor) -> Result<RowsArgument> {
         Ok(RowsArgument {
             place: cursor.rows(),
+            missing: if self.has_missing() { cursor.missing() } else { Ptr::NULL },
             rows: count("rows", self.rows)?,
             stride: count("units", self.units())?,
             eight_bit: u32::from(self.eight_bit()),
@@ -106,14 +119,15 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Which rows, and which bit, the kernels look at; where to find the hidden means of the batch as rows.
+/// Which rows, which of their values are missing, and which bit the kernels look at; where to find the hidden means of the batch
+/// as rows.
 #[derive(Debug)]
 pub(super) struct Cursor(Buffer<u64>);
 
 impl Cursor {
     /// One that points at nothing.
     pub fn new(cuda: &Cuda) -> Result<Self> {
-        Buffer::zeros(cuda.stream(), 3).map(Self)
+        Buffer::zeros(cuda.stream(), 4).map(Self)
     }
 
     /// One that points at some rows, and at a bit of them.
@@ -126,23 +140,28 @@ impl Cursor {
     /// Points the kernels that follow at some rows, and at a bit of them.
     pub fn point(&self, batch: Batch<'_>, bit: usize) -> Result<()> {
         let cuda = batch.device();
-        cuda.run().begin(cuda.stream(), Grid::new(1, 1), self.rows(), batch.address(), bit as u32)
+        let (rows, missing) = (batch.address(), batch.missing());
+        cuda.run().begin(cuda.stream(), Grid::new(1, 1), self.rows(), rows, missing, bit as u32)
     }
 
     /// Keeps where the hidden means of the batch are; points at nothing else.
     pub fn keep_means(&mut self, cuda: &Cuda, means: Ptr<f32>) -> Result<()> {
-        self.0.write(cuda.stream(), &[0, 0, means.address])
+        self.0.write(cuda.stream(), &[0, 0, 0, means.address])
     }
 
     pub fn rows(&self) -> Ptr<u64> {
         self.0.ptr()
     }
 
+    pub fn missing(&self) -> Ptr<u64> {
+        self.0.ptr().offset(1)
+    }
+
     pub fn bit(&self) -> Ptr<u32> {
-        self.0.ptr().offset(1).cast()
+        self.0.ptr().offset(2).cast()
     }
 
     pub fn means(&self) -> Ptr<u64> {
-        self.0.ptr().offset(2)
+        self.0.ptr().offset(3)
     }
 }

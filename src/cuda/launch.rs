@@ -120,7 +120,7 @@ impl StatisticsArgument {
 
 impl RowsArgument {
     /// No rows.
-    pub const NONE: Self = Self { place: Ptr::NULL, rows: 0, stride: 0, eight_bit: 0 };
+    pub const NONE: Self = Self { place: Ptr::NULL, missing: Ptr::NULL, rows: 0, stride: 0, eight_bit: 0 };
 }
 
 impl<T> Ptr<T> {
@@ -167,6 +167,7 @@ impl SideArgument {
 #[derive(Clone, Copy)]
 pub(super) struct RowsArgument {
     pub place: Ptr<u64>,
+    pub missing: Ptr<u64>,
     pub rows: u32,
     pub stride: u32,
     pub eight_bit: u32,
@@ -375,7 +376,7 @@ macro_rules! kernels {
 }
 
 kernels! {
-    fn begin(cursor: Ptr<u64>, rows: u64, bit: u32);
+    fn begin(cursor: Ptr<u64>, rows: u64, missing: u64, bit: u32);
     fn propagate(
         side: SideArgument, rows: RowsArgument, round: u32, betas: Ptr<f32>, generator: Ptr<u64>, pre_activations: Ptr<f32>,
         means: Ptr<f32>, samples: Ptr<u32>,
@@ -429,6 +430,10 @@ kernels! {
     fn visible_layer(
         down: SideArgument, laws: LawsArgument, sums: Ptr<f32>, betas: Ptr<f32>, beta_step: u32, generator: Ptr<u64>,
         first: u64, pre_activations: Ptr<f32>, means: Ptr<f32>, states: Ptr<f32>, scaled: Ptr<f32>,
+    );
+    fn keep_visible(
+        rows: RowsArgument, left_out: u32, units: u32, precision: Ptr<f32>, states: Ptr<f32>, scaled: Ptr<f32>, stride: u32,
+        bits: Ptr<u32>,
     );
     fn reconstruction(rows: RowsArgument, laws: LawsArgument, pre: Ptr<f32>, stride: u32, out: Ptr<f64>);
     fn gain_of_laws(

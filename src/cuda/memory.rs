@@ -1,7 +1,7 @@
 //! What lives on the device besides data: parameters and chains.
 
 use super::{
-    data::Batch,
+    data::{Batch, Cursor, Data},
     descend::CudaRule,
     handle::Cuda,
     launch::{Buffer, ChainsArgument, ParametersArgument, Ptr, RowsArgument, SideArgument},
@@ -13,6 +13,7 @@ use crate::{
     descent::RuleState,
     error::{CudaError, Error, Result},
     rbm::{RbmMut, RbmRef},
+    rows::Rows,
     shape::{Layer, Shape},
     uniforms::Uniforms,
     verbs::{ChainState, Memory},
@@ -260,6 +261,34 @@ pub struct CudaChains {
     pub(super) uniforms: Uniforms,
     pub(super) betas: Vec<f32>,
     pub(super) states: Shared<States>,
+    pub(super) held: Option<Arc<Held>>,
+}
+
+/// Rows of visible states, and what points at them: chain m keeps the values of row m mod rows that are there.
+#[derive(Debug)]
+pub(super) struct Held {
+    data: Data,
+    cursor: Cursor,
+}
+
+impl Held {
+    pub fn new(cuda: &Cuda, rows: Rows<'_>) -> Result<Self> {
+        let data = Data::new(cuda, rows)?;
+        let cursor = Cursor::at(data.range(0..data.len()), 0)?;
+        Ok(Self { data, cursor })
+    }
+
+    pub fn kept(&self) -> Result<Kept> {
+        Ok(Kept { rows: self.data.range(0..self.data.len()).argument(&self.cursor)?, left_out: false })
+    }
+}
+
+/// What chains keep of their visible states: of row m mod rows the values that are there, or where it leaves out, the 0 of those
+/// that are missing.
+#[derive(Clone, Copy)]
+pub(super) struct Kept {
+    pub rows: RowsArgument,
+    pub left_out: bool,
 }
 
 impl CudaChains {
@@ -278,7 +307,8 @@ impl CudaChains {
             numbers: [Buffer::EMPTY, Buffer::EMPTY],
             places: Buffer::EMPTY,
         };
-        Ok(Self { shape, uniforms: state.uniforms.clone(), betas: state.betas.clone(), states: Shared::new(states) })
+        let (uniforms, betas) = (state.uniforms.clone(), state.betas.clone());
+        Ok(Self { shape, uniforms, betas, states: Shared::new(states), held: None })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -293,15 +323,21 @@ impl CudaChains {
         let mut betas = self.betas.clone();
         betas.resize(n, 1.0);
         let hidden = vec![0; n * words(self.shape.n_hidden())];
-        *self = Self::new(stream, self.shape, &ChainState { hidden, betas, uniforms: self.uniforms.clone() })?;
+        let state = ChainState { hidden, betas, uniforms: self.uniforms.clone() };
+        *self = Self { held: self.held.take(), ..Self::new(stream, self.shape, &state)? };
         Ok(())
     }
 
-    /// Makes them the only owner of their states, with room for both layers as numbers where products move them, or laws that
-    /// are not all binary.
-    pub(super) fn own(&mut self, stream: &Arc<CudaStream>, product: bool) -> Result<&mut States> {
+    /// What they keep of their visible states.
+    pub(super) fn kept(&self) -> Result<Option<Kept>> {
+        self.held.as_ref().map(|held| held.kept()).transpose()
+    }
+
+    /// Makes them the only owner of their states, with room for both layers as numbers where these move a layer at a time, or follow
+    /// laws that are not all binary.
+    pub(super) fn own(&mut self, stream: &Arc<CudaStream>, by_layers: bool) -> Result<&mut States> {
         let visible = self.shape.visible();
-        let n = if product || !visible.is_binary() { self.len() } else { 0 };
+        let n = if by_layers || !visible.is_binary() { self.len() } else { 0 };
         let states = self.states.own(stream)?;
         let own = visible.is_binary() || !visible.is_discrete();
         states.numbers[0].grow(stream, if own { n * stride(self.shape.n_visible()) } else { 0 })?;
@@ -317,6 +353,7 @@ impl CudaChains {
         let (place, units) = (layer as usize, self.shape.units(layer));
         Ok(RowsArgument {
             place: self.states.places.ptr().offset(place),
+            missing: Ptr::NULL,
             rows: count("chains", self.len())?,
             stride: stride(units) as u32,
             eight_bit: 0,

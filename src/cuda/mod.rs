@@ -53,17 +53,26 @@
 //! Bits would be a thirty-second of that memory, and what is read besides, a row of weights for each unit that is not 0, is
 //! far more. None of this has been timed on a device.
 //!
+//! # Missing values and held units
+//!
+//! A data set with missing values has the host's mask beside its values, which are 0 there: a unit that is missing enters no sum of
+//! weights. Kernels that add up terms of visible units ask the mask. Chains that hold units, or leave out those that their row
+//! lacks, make one layer after the other with either kind of sums: `propagate` or a product, `activate` or `visible_layer`, and then
+//! `keep_visible`, which writes over what was drawn. That reads or writes 4 to 8 bytes of each visible unit, beside the rows of
+//! weights of the active ones; roads that carry a chain through all steps, clusters and strips are not for these chains. The mask's
+//! address is device memory's, like that of the rows: a graph goes on from batch to batch. None of this has been timed on a device.
+//!
 //! # An update
 //!
 //! The phases are captured once as a graph and repeated; with canonical sums what looks at the batch lies beside the sweep in it.
-//! What changes from update to update (which rows, which bit) is written to device memory by `begin`, the generator's state is
+//! What changes from update to update (which rows, which mask, which bit) is written to device memory by `begin`, the generator's state is
 //! moved on by `finish`: nothing is frozen in the graph that should not be. Other sizes, or parameters and chains at other
 //! addresses, make a new graph.
 //!
 //! | | launches by the host | kernels | copied to the device | copied back |
 //! |---|---|---|---|---|
-//! | CUDA, PCD watched by pseudo-likelihood | 3: `begin`, graph, `learn` | 6: `begin`, `propagate`, `pseudo_likelihood_of_bit`, a sweep, `finish`, `learn` | 20 bytes, as arguments of `begin` and `learn` | 0 |
-//! | the same by rules of descent | 5: `begin`, graph, `count_from_offsets`, `descend_biases`, `descend_weights` | 8 | 108 bytes | 0 |
+//! | CUDA, PCD watched by pseudo-likelihood | 3: `begin`, graph, `learn` | 6: `begin`, `propagate`, `pseudo_likelihood_of_bit`, a sweep, `finish`, `learn` | 28 bytes, as arguments of `begin` and `learn` | 0 |
+//! | the same by rules of descent | 5: `begin`, graph, `count_from_offsets`, `descend_biases`, `descend_weights` | 8 | 116 bytes | 0 |
 //! | CPU | – | 2 splits, by rules 3 | 0 | 0 |
 //!
 //! What [`Descent`](crate::Descent) asks of an update takes the place of `learn`: `count_from_offsets` makes P̂ and N̂ and two
@@ -119,8 +128,8 @@
 //!
 //! PCD-k watched by pseudo-likelihood: 9 launches by the host (`begin`, graph, and the update's seven), 4k + 8 kernels in the
 //! graph (three each of the positive phase and of the pseudo-likelihood, the sweep, `finish`); the first update of a kind
-//! is launched kernel by kernel. Copied to the device: 28 bytes, as arguments (which rows, which bit, four times the
-//! rate); copied back: 0. Bytes that move on the device, with M chains and B rows, besides what cuBLAS reads twice:
+//! is launched kernel by kernel. Copied to the device: 36 bytes, as arguments (which rows, their mask, which bit, four
+//! times the rate); copied back: 0. Bytes that move on the device, with M chains and B rows, besides what cuBLAS reads twice:
 //!
 //! | | bytes | M = 10 000, B = 20, 784 × 500 |
 //! |---|---|---|
@@ -142,7 +151,7 @@
 //! On an H200 every test passes, with the PTX that comes with the crate and with what NVRTC makes of the source; the tutorial's
 //! 37 500 updates and runs of the recipe `density` end in the CPU's models, byte for byte; the sanitizer finds neither faults of memory
 //! nor races. `docs/gpu.md` has that run; since then the PTX was made anew from functions that Rust prints, the same
-//! operations, and has run on the emulator alone; so have the kernels of visible layers of several laws. No second card beside the first has been tried.
+//! operations, and has run on the emulator alone; so have the kernels of visible layers of several laws, and of missing values and held units. No second card beside the first has been tried.
 
 mod blas;
 mod chains;

@@ -7,7 +7,7 @@ use super::{
     handle::Cuda,
     launch::{Graph, Grid, LawsArgument, Ptr, RowsArgument},
     layers::{Given, Outcome},
-    memory::{CudaChains, CudaParameters},
+    memory::{CudaChains, CudaParameters, Kept},
     sizes::sixteen_a_row,
     work::{Captured, CudaWork},
 };
@@ -27,11 +27,12 @@ impl verbs::Contrasting for Cuda {
             chains.resize(stream, batch.len())?;
         }
         let (of_rows, of_chains) = (self.blas_for_rows(batch.len()), self.blas_for_chains());
-        chains.own(stream, of_chains.is_some())?;
         work.begin(parameters.shape, batch, plan.watch, of_rows.is_some())?;
         let captured = work.captured.take();
         let rows = batch.argument(&work.cursor)?;
-        let phases = BothPhases { cuda: self, parameters, rows, chains, plan, work, of_rows, of_chains };
+        let kept = if batch.has_missing() { Some(Kept { rows, left_out: true }) } else { chains.kept()? };
+        chains.own(stream, of_chains.is_some() || kept.is_some())?;
+        let phases = BothPhases { cuda: self, parameters, rows, chains, kept, plan, work, of_rows, of_chains };
         let (key, drawn) = (phases.key(), phases.drawn());
         let graph = match captured.filter(|captured| captured.key == key) {
             Some(Captured { graph: Some(graph), .. }) => Some(graph),
@@ -64,6 +65,8 @@ struct BothPhases<'a> {
     parameters: &'a CudaParameters,
     rows: RowsArgument,
     chains: &'a CudaChains,
+    /// What the chains keep: where values of the batch are missing, that these are 0.
+    kept: Option<Kept>,
     plan: Plan,
     work: &'a CudaWork,
     /// cuBLAS, where it makes the sums of the batch's rows, and those of the chains.
@@ -73,7 +76,7 @@ struct BothPhases<'a> {
 
 impl BothPhases<'_> {
     /// What a graph freezes: as long as these are the same it can be repeated.
-    fn key(&self) -> [u64; 32] {
+    fn key(&self) -> [u64; 34] {
         let Self { rows, plan, work, .. } = self;
         let (numbers, states, scratch) = (&self.parameters.numbers, &self.chains.states, &work.scratch);
         let watch = match plan.watch {
@@ -87,6 +90,8 @@ impl BothPhases<'_> {
             u64::from(self.of_chains.is_some()),
             u64::from(rows.rows),
             u64::from(rows.eight_bit),
+            rows.missing.address,
+            self.kept.map_or(0, |kept| kept.rows.place.address),
             self.chains.len() as u64,
             plan.k as u64,
             u64::from(plan.persistent),
@@ -166,8 +171,8 @@ impl BothPhases<'_> {
 
     /// The chains' k steps.
     fn sweep(&self, stream: &CudaStream) -> Result<()> {
-        let Self { cuda, parameters, chains, plan, .. } = self;
-        cuda.launch_sweep(stream, self.of_chains, parameters, chains, self.first_draw(), plan.k)
+        let Self { cuda, parameters, chains, kept, plan, of_chains, .. } = *self;
+        cuda.launch_sweep(stream, of_chains, parameters, chains, kept, self.first_draw(), plan.k)
     }
 
     fn given(&self) -> Given {
@@ -196,7 +201,8 @@ impl BothPhases<'_> {
             }
             Watch::Reconstruction if self.plan.persistent => {
                 let (up, pre) = (parameters.side(Layer::Visible), work.scratch.pre.ptr());
-                let rows = RowsArgument { place: work.cursor.means(), stride: up.stride, eight_bit: 0, ..self.rows };
+                let (place, missing) = (work.cursor.means(), Ptr::NULL);
+                let rows = RowsArgument { place, missing, stride: up.stride, eight_bit: 0, ..self.rows };
                 let means = Given { ready: true, ..Given::new(rows, &work.positive) };
                 let (down, to) = (parameters.side(Layer::Hidden), Outcome { pre, ..Outcome::NOTHING });
                 match self.laws() {

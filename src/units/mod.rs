@@ -186,21 +186,19 @@ impl Segments {
         }
     }
 
-    /// [`Law::reconstruction`] of a row: of the units that are there, or of all at once.
+    /// [`Law::reconstruction`] of the units of a row that are there: the sites of a segment first, then segments.
     pub(crate) fn reconstruction(
         self, x: &[f32], pre: &[f32], precision: &[f32], is_there: impl Fn(usize) -> bool,
     ) -> f64 {
-        let of = |segment: Segment, units: Range<usize>| {
-            let precision = if precision.is_empty() { precision } else { &precision[units.clone()] };
-            by_law!(segment, |law| law.reconstruction(&x[units.clone()], &pre[units], precision))
+        let of = |(segment, units): (Segment, Range<usize>)| -> f64 {
+            let site = |first: usize| {
+                let units = first..first + segment.states();
+                let precision = if precision.is_empty() { precision } else { &precision[units.clone()] };
+                by_law!(segment, |law| law.reconstruction(&x[units.clone()], &pre[units], precision))
+            };
+            units.step_by(segment.states()).filter(|&first| is_there(first)).map(site).sum()
         };
-        if (0..self.units()).all(&is_there) {
-            return self.iter().map(|(segment, units)| of(segment, units)).sum();
-        }
-        let sites = self.iter().flat_map(|(segment, units)| {
-            units.step_by(segment.states()).map(move |first| (segment, first..first + segment.states()))
-        });
-        sites.filter(|(_, units)| is_there(units.start)).map(|(segment, units)| of(segment, units)).sum()
+        self.iter().map(of).sum()
     }
 
     /// [`Law::clipped_mean`] of all units.
