@@ -80,7 +80,7 @@ pub fn held(visible: Segments, extras: &Extras, clamps: &[Clamp], class: Option<
     let held = Dataset::with_missing(values, of_data)?;
     let held =
         extras.scale.as_ref().map_or_else(|| Ok(held.clone()), |scale| Ok(scale.apply_for(&held, visible)?.0))?;
-    Ok(Some(data::bits(held, "--clamp")))
+    Ok(Some(held))
 }
 
 /// The state of the labels' site that stands for a class.

@@ -61,23 +61,23 @@ pub fn run(device: &Device, options: &Impute) -> Result<()> {
     let (model, path) = ((&rbm, &extras), &options.data);
     let read = |path: &Path, how: &Reading| data::file(path, "--data", how);
     let given = data::before_scaling(model, &options.model, (path, &options.selection), read)?.rows;
+    let steps = (options.burn_in as u64).saturating_add(options.draws as u64);
+    let each = (shape.n_visible() + shape.n_hidden()) as u64;
+    if steps
+        .checked_mul(each)
+        .and_then(|n| n.checked_add(each))
+        .and_then(|n| n.checked_mul(given.len() as u64 + GROUP as u64))
+        .is_none()
+    {
+        let expected = "so few that there are random numbers for all rows".into();
+        return Err(Error::Argument { what: "--draws and --burn-in", expected, found: steps.to_string() });
+    }
     let (scaled, clamped) = data::scaled(given.clone(), &extras, visible, path)?;
     if let Some(clamped) = clamped {
         complain(&clamped);
     }
     let held = data::bits(scaled, &path.display().to_string());
 
-    let steps = (options.burn_in as u64).saturating_add(options.draws as u64);
-    let each = (shape.n_visible() + shape.n_hidden()) as u64;
-    if steps
-        .checked_mul(each)
-        .and_then(|n| n.checked_add(each))
-        .and_then(|n| n.checked_mul(held.len() as u64 + GROUP as u64))
-        .is_none()
-    {
-        let expected = "so few that there are random numbers for all rows".into();
-        return Err(Error::Argument { what: "--draws and --burn-in", expected, found: steps.to_string() });
-    }
     let resident = rbm.on(device)?;
     let units = shape.n_visible();
     let mut values = given.rows().to_vec();

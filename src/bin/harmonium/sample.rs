@@ -89,6 +89,7 @@ pub fn run(device: &Device, options: &Sample) -> Result<()> {
     let format = Format::of(&options.out);
     let held = clamp::held(shape.visible(), &extras, &options.clamp, options.class.as_deref())?;
     let n = chains(options.chains, held.as_ref())?;
+    let held = held.map(|held| data::bits(held, "--clamp"));
     let sheet = Sheet { chains: n, rows: options.rows, steps: options.steps };
     let start = start(options, (&rbm, &extras))?;
     if let Some((path, images)) = &start
