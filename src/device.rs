@@ -11,7 +11,7 @@ use crate::{
     descent::{Pace, RuleState},
     error::{Error, Result},
     rbm::{Gradient, RbmMut, RbmRef},
-    rows::{self, Rows},
+    rows::Rows,
     shape::{Layer, Shape},
     uniforms::Uniforms,
     units::Segments,
@@ -231,7 +231,7 @@ impl Batch<'_> {
         match self.0 {
             On::Cpu(rows) => rows.check_complete(),
             #[cfg(feature = "cuda")]
-            On::Cuda(batch) if batch.has_missing() => Err(rows::incomplete()),
+            On::Cuda(batch) if batch.has_missing() => Err(crate::rows::incomplete()),
             #[cfg(feature = "cuda")]
             On::Cuda(_) => Ok(()),
         }

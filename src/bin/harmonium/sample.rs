@@ -243,7 +243,7 @@ impl Sheet {
 
 /// Chains that are sampled from.
 enum Walk {
-    Alone(Chains),
+    Alone(Box<Chains>),
     Tempered(Box<Tempered>),
 }
 
@@ -261,7 +261,7 @@ impl Walk {
             }
             None => Chains::from_hidden_bias(resident, sheet.chains, draws)?,
         };
-        Ok(Walk::Alone(chains))
+        Ok(Walk::Alone(Box::new(chains)))
     }
 
     /// The same with hotter chains beside each.
