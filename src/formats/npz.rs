@@ -30,14 +30,14 @@ mod archive {
     use crate::{
         error::shown,
         formats::{LabelSource, npy},
-        storage::{file_error, format_error, stream_error, write_atomically},
+        storage::{check_ends, file_error, format_error, stream_error, write_atomically},
     };
     use std::{
         fs::File,
         io::{self, Cursor, Read, Write},
         path::Path,
     };
-    use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
+    use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
     /// Arrays of data, and of labels, by the names that they go by.
     const DATA: [&str; 3] = ["x_train", "X", "data"];
@@ -53,6 +53,19 @@ mod archive {
     }
 
     /// An open archive of arrays, which are read when they are asked for.
+    ///
+    /// ```
+    /// use harmonium::formats::npz::{self, Archive, Array};
+    ///
+    /// let path = std::env::temp_dir().join(format!("harmonium-{}.npz", std::process::id()));
+    /// let matrix = Array { shape: vec![2, 1], values: vec![0.5, 2.0] };
+    /// npz::save(&[("a", matrix.clone())], &path)?;
+    /// let mut archive = Archive::open(&path, u64::MAX)?;
+    /// assert_eq!(archive.names(), ["a"]);
+    /// assert_eq!(archive.array("a")?, matrix);
+    /// # let _ = std::fs::remove_file(path);
+    /// # Ok::<(), harmonium::Error>(())
+    /// ```
     pub struct Archive {
         zip: Zip,
         names: Vec<String>,
@@ -68,6 +81,7 @@ mod archive {
         /// [`Error::File`](crate::Error::File) where it cannot be read, [`Error::Format`](crate::Error::Format) where it is no zip
         /// archive or longer.
         pub fn open(path: &Path, max_bytes: u64) -> Result<Self> {
+            check_ends(path)?;
             let mut file = File::open(path).map_err(|problem| file_error(path, problem))?;
             Self::read(&mut file, &path.display().to_string(), max_bytes)
         }
@@ -129,8 +143,9 @@ mod archive {
             }
             // Sizes beyond 32 bits must be told before.
             let is_large = values.len() >= 1 << 29;
-            let options =
-                SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(is_large);
+            let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+            // No time of day, or equal arrays would make different files.
+            let options = options.last_modified_time(DateTime::default()).large_file(is_large);
             zip.start_file(format!("{name}.npy"), options)?;
             zip.write_all(&npy::start(shape))?;
             for part in values.chunks(1 << 14) {

@@ -64,6 +64,8 @@ fn models_of_others() {
         ("import", 2, "the following required arguments were not provided: <FILE>".into()),
         ("import good --format torch", 2, "invalid value 'torch' for '--format <NAME>': expected one of sklearn, rbms".into()),
         ("import missing", 1, "missing: No such file or directory (os error 2)".into()),
+        ("import /dev/zero", 1, "/dev/zero: expected a regular file, found a device or a pipe".into()),
+        ("import .", 1, ".: Is a directory (os error 21)".into()),
         ("import text", 1, "text: expected a zip archive of npy arrays, found invalid Zip archive: Could not find EOCD".into()),
         ("import cut", 1, "cut: expected a zip archive of npy arrays, found invalid Zip archive: Could not find EOCD".into()),
         ("import nothing", 1, format!("nothing: expected arrays {sklearn}, or {rbms}, found none")),
@@ -98,5 +100,5 @@ fn models_of_others() {
     table.case("a shape of other values", npz::save(&[("a", array)], "x".as_ref()), "x: expected a of shape [2, 2], found 3 values");
     let mut archive = Archive::open(&folder.join("good"), u64::MAX).expect("an archive");
     table.case("an array that is not there", archive.array("a"), &format!("{}: a: expected a zip archive of npy arrays, found specified file not found in archive", folder.join("good").display()));
-    table.judge(29);
+    table.judge(31);
 }
