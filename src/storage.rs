@@ -216,14 +216,19 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Reads a file whole. A device or a pipe need not end.
+/// Reads a file whole.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let fail = |problem: io::Error| file_error(path, problem);
-    let kind = fs::metadata(path).map_err(fail)?.file_type();
+    check_ends(path)?;
+    fs::read(path).map_err(|problem| file_error(path, problem))
+}
+
+/// Fails where there is a device or a pipe, which need not end.
+pub(crate) fn check_ends(path: &Path) -> Result<()> {
+    let kind = fs::metadata(path).map_err(|problem| file_error(path, problem))?.file_type();
     if !kind.is_file() && !kind.is_dir() {
         return Err(file_error(path, "expected a regular file, found a device or a pipe"));
     }
-    fs::read(path).map_err(fail)
+    Ok(())
 }
 
 /// Reads exactly `len` bytes of `what`, in steps that at most double what has come: a header that promises more than there

@@ -55,7 +55,20 @@ pub fn read_npy_within(mut reader: impl Read, source_name: &str, max_bytes: u64)
 }
 
 /// An npy file as numbers, for the table of formats.
-pub(super) fn read_table(mut reader: &mut dyn Read, source_name: &str, how: &Reading) -> Result<Table> {
+pub(super) fn read_table(reader: &mut dyn Read, source_name: &str, how: &Reading) -> Result<Table> {
+    let (numbers, shape) = read_numbers(reader, source_name, how)?;
+    let each = &shape[1..];
+    let img_shape = match *each {
+        [height, width] | [height, width, 1] | [1, height, width] => Some((height, width)),
+        _ => None,
+    };
+    Ok(Table { img_shape, ..Table::new(numbers, each.iter().product()) })
+}
+
+/// The numbers of an npy file, the last index running fastest, and its shape: two to four dimensions, or one of labels.
+pub(super) fn read_numbers(
+    mut reader: &mut dyn Read, source_name: &str, how: &Reading,
+) -> Result<(Numbers, Vec<usize>)> {
     let fail = |expected: &str, found: String| format_error(source_name, expected, found);
     let start = read_exactly(&mut reader, 8, "npy header", source_name)?;
     if start[..6] != MAGIC {
@@ -109,12 +122,7 @@ pub(super) fn read_table(mut reader: &mut dyn Read, source_name: &str, how: &Rea
     if fortran_order && !values.is_empty() {
         values = in_c_order(&values, width, rows, each);
     }
-    let img_shape = match *each {
-        [height, width] | [height, width, 1] | [1, height, width] => Some((height, width)),
-        _ => None,
-    };
-    let table = Table { img_shape, ..Table::new(kind.numbers(values, units, source_name)?, units) };
-    Ok(table)
+    Ok((kind.numbers(values, units, source_name)?, shape))
 }
 
 /// The type of an array's values.
@@ -228,17 +236,8 @@ pub fn save(values: &[f32], units: usize, path: &Path) -> Result<()> {
 /// # Errors
 /// [`Error::File`](crate::Error::File) with what the operating system says, or where not `rows`·`units` values came.
 pub fn save_parts(parts: impl Iterator<Item = Vec<f32>>, rows: usize, units: usize, path: &Path) -> Result<()> {
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {units}), }}");
-    // What stands before the values ends with a line and is a multiple of 64 bytes long.
-    let before = MAGIC.len() + 4;
-    let length = (before + header.len() + 1).next_multiple_of(64) - before;
-    header.extend(std::iter::repeat_n(' ', length - 1 - header.len()));
-    header.push('\n');
     write_atomically(path, |file| {
-        file.write_all(&MAGIC)?;
-        file.write_all(&[1, 0])?;
-        file.write_all(&(length as u16).to_le_bytes())?;
-        file.write_all(header.as_bytes())?;
+        file.write_all(&start(&[rows, units]))?;
         let mut came = 0;
         for values in parts {
             came += values.len();
@@ -249,6 +248,21 @@ pub fn save_parts(parts: impl Iterator<Item = Vec<f32>>, rows: usize, units: usi
             false => Err(std::io::Error::other(format!("expected {rows} rows of {units} values, found {came} values"))),
         }
     })
+}
+
+/// What stands before the values of an array of type `<f4` in C order.
+pub(super) fn start(shape: &[usize]) -> Vec<u8> {
+    let sizes: Vec<_> = shape.iter().map(usize::to_string).collect();
+    // Python's tuple of one number ends with a comma.
+    let comma = if shape.len() == 1 { "," } else { "" };
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}{comma}), }}", sizes.join(", "));
+    // All of it ends with a line and is a multiple of 64 bytes long.
+    let before = MAGIC.len() + 4;
+    let length = (before + header.len() + 1).next_multiple_of(64) - before;
+    header.extend(std::iter::repeat_n(' ', length - 1 - header.len()));
+    header.push('\n');
+    let length = (length as u16).to_le_bytes();
+    [&MAGIC[..], &[1, 0], &length, header.as_bytes()].concat()
 }
 
 struct Header {

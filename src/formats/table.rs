@@ -233,6 +233,15 @@ impl Numbers {
         }
     }
 
+    /// All of them.
+    #[cfg(feature = "npz")]
+    pub fn into_f32(self) -> Vec<f32> {
+        match self {
+            Numbers::Bytes(values) | Numbers::Bits(values) => values.into_iter().map(f32::from).collect(),
+            Numbers::Real(values, _) => values,
+        }
+    }
+
     /// The number at this place.
     pub fn number(&self, at: usize) -> f32 {
         match self {

@@ -11,7 +11,7 @@ use std::{
     process::Command,
 };
 
-fn folder(name: &str) -> PathBuf {
+pub(super) fn folder(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("hostile").join(name);
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("a folder");
@@ -24,7 +24,7 @@ fn write_idx(path: &Path, sizes: &[u32]) {
 }
 
 /// Runs the command in no more memory than there may be; gives exit status and standard error.
-fn run(folder: &Path, arguments: &str) -> (i32, String) {
+pub(super) fn run(folder: &Path, arguments: &str) -> (i32, String) {
     let script = format!("ulimit -v {MOST_KIB}; exec \"$H\" {arguments}");
     let mut command = Command::new("sh");
     // One thread and one arena, or the address space would be used up by what nobody touches.
@@ -64,7 +64,7 @@ fn command_lines() {
     let columns = "expected COLUMNS=VALUES or COLUMNS=FILE, such as 0-9,12=1 or 0-391=upper.npy";
     let (one, rate) = ("expected a whole number of at least 1", "expected a finite number above 0");
     let cases: Vec<(&str, i32, String)> = vec![
-        ("", 2, "expected a command, one of train, sample, impute, evaluate, transform, score, classify, diagnose, filters, report, info, found none (see --help)".into()),
+        ("", 2, "expected a command, one of train, sample, impute, evaluate, transform, score, classify, diagnose, filters, report, info, import, export, found none (see --help)".into()),
         ("grow", 2, "unrecognized subcommand 'grow'".into()),
         ("train extra", 2, "unexpected argument 'extra' found".into()),
         ("train --frobnicate", 2, "unexpected argument '--frobnicate' found".into()),

@@ -5,6 +5,7 @@ mod arguments;
 mod checkpoints;
 mod command;
 mod data;
+mod exchange;
 mod models;
 #[path = "../oracle/mod.rs"]
 mod oracle;

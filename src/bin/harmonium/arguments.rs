@@ -1,8 +1,20 @@
 //! The command line.
 
 use crate::{
-    Failure, classify::Classify, diagnose::Diagnose, evaluate::Evaluate, filters::Filters, impute::Impute, info::Info,
-    pool, report::Report, sample::Sample, score::Score, train::Train, transform::Transform,
+    Failure,
+    classify::Classify,
+    diagnose::Diagnose,
+    evaluate::Evaluate,
+    exchange::{Export, Import},
+    filters::Filters,
+    impute::Impute,
+    info::Info,
+    pool,
+    report::Report,
+    sample::Sample,
+    score::Score,
+    train::Train,
+    transform::Transform,
 };
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand,
@@ -49,6 +61,10 @@ pub enum Command {
     Report(Report),
     /// Tell the size of a model and how its parameters are distributed.
     Info(Info),
+    /// Make a model file of a model of scikit-learn or rbms.
+    Import(Import),
+    /// Write a model for scikit-learn or rbms.
+    Export(Export),
 }
 
 /// Where and how a command computes.

@@ -9,6 +9,7 @@ mod console;
 mod data;
 mod diagnose;
 mod evaluate;
+mod exchange;
 mod filters;
 mod impute;
 mod info;
@@ -75,5 +76,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Filters(options) => filters::run(&options),
         Command::Report(options) => options.compute.run(|device| report::run(device, &options)),
         Command::Info(options) => options.compute.run(|device| info::run(device, &options)),
+        Command::Import(options) => Ok(exchange::import(&options)?),
+        Command::Export(options) => Ok(exchange::export(&options)?),
     }
 }
