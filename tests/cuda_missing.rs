@@ -187,15 +187,12 @@ fn of_states(device: &Device, rbm: &Rbm, data: &Dataset) -> Result<Answers> {
     let (mut answers, resident) = (Answers::default(), rbm.on(device)?);
     let (shape, data) = (rbm.shape(), device.load(data.rows())?);
     answers.double("free energy", &resident.free_energy(data.range(1..data.len()))?);
-    let mut watched = vec![Monitor::Reconstruction];
-    if shape.visible().is_discrete() {
-        watched.extend([Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood]);
-        answers.double("pseudo-likelihood", &resident.pseudo_log_likelihood(data.all())?);
-        for site in 0..shape.visible().sites() {
-            answers.double("of a site", &resident.pseudo_log_likelihood_of_bit(data.all(), site)?);
-        }
+    answers.double("pseudo-likelihood", &resident.pseudo_log_likelihood(data.all())?);
+    for site in 0..shape.visible().sites() {
+        answers.double("of a site", &resident.pseudo_log_likelihood_of_bit(data.all(), site)?);
     }
-    for monitor in watched {
+    // A reconstruction is a product of means, which are no such numbers.
+    for monitor in [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood] {
         let mut trainer = Trainer::new(device, shape, Settings { k: 2, monitor, ..Settings::default() })?;
         trainer.gradient(&resident, data.all(), &mut Gradient::zero(shape))?;
         answers.chains("chains", trainer.chains());
