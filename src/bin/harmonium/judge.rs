@@ -216,7 +216,7 @@ fn annealed(rbm: &Resident, training: &Dataset, options: &Judge) -> Result<LogPa
 
 /// log Z with what rows, with their free energies, prove of it: nothing where they have densities.
 fn bounded(rbm: &Resident, rows: &Dataset, free_energies: &[f64], log_z: LogPartition) -> Result<LogPartition> {
-    if !rbm.shape().visible().is_discrete() {
+    if !rbm.shape().visible().is_discrete() || rows.rows().has_missing() {
         return Ok(log_z);
     }
     Ok(log_z.at_least(lower_bound(rbm.shape(), rows.rows(), free_energies)?))
