@@ -58,6 +58,42 @@ fn every_format_trains_the_same_model() {
     assert_eq!((scale.mean(), scale.deviation()), (&[0.0; 74][..], &[[16.0; 64].as_slice(), &[1.0; 10]].concat()[..]));
 }
 
+/// Missing values are neither 0 nor anything else, in whatever file, and there is no likelihood to follow or to choose by.
+#[test]
+fn rows_with_missing_values_are_trained_on() {
+    let folder = folder("missing-rows");
+    let is_missing = |n: usize| n % 7 == 3;
+    let bit = |n: usize| f32::from(u8::from(n * n % 5 < 2));
+    let rows = |missing: f32| (0..240).map(|n| if is_missing(n) { missing } else { bit(n) }).collect::<Vec<_>>();
+    let text = |missing: &str| -> String {
+        let field = |n: usize| if is_missing(n) { missing.to_string() } else { bit(n).to_string() };
+        (0..40).map(|r| format!("{}\n", (6 * r..6 * r + 6).map(field).collect::<Vec<_>>().join(","))).collect()
+    };
+    npy::save(&rows(f32::NAN), 6, &folder.join("nan.npy")).expect("written");
+    npy::save(&rows(0.0), 6, &folder.join("zero.npy")).expect("written");
+    fs::write(folder.join("empty.csv"), text("")).expect("written");
+    fs::write(folder.join("na.csv"), text("NA")).expect("written");
+    let usual = "--validation none --visible binary:6";
+    let model = model_bytes(&folder, &format!("--data nan.npy {usual}"));
+    for data in ["empty.csv", "na.csv", "nan.npy --likelihood off"] {
+        assert!(model_bytes(&folder, &format!("--data {data} {usual}")) == model, "{data}");
+    }
+    assert!(model_bytes(&folder, &format!("--data zero.npy {usual}")) != model);
+    let train = TRAIN.replace("--quiet ", "") + " --data nan.npy --visible binary:6 --validation 0.25 --out out";
+    let (status, _, stderr) = run(&folder, &train);
+    assert!(
+        status == 0 && stderr.contains("notice: nan.npy: no likelihood is followed for rows with missing values\n")
+    );
+    for (option, expected, found) in
+        [("--likelihood", "off", "on"), ("--keep", "last", "best"), ("--patience", "none", "3")]
+    {
+        let message = format!(
+            "{option}: expected {expected} for rows with missing values, whose likelihood is not followed, found {found}"
+        );
+        fails(&folder, &format!("{train} --quiet {option} {found}"), 1, &message);
+    }
+}
+
 /// Other commands scale as training did and find the labels; samples are as the data.
 #[test]
 fn a_model_with_labels_and_scale_is_used() {

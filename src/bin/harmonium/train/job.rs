@@ -110,16 +110,8 @@ impl Job {
         if resumed.is_none() {
             options.settle(rows.len(), visible);
         }
-        let is_followed = options.likelihood == Some(Switch::On);
-        if is_followed && [Some(&rows), validation.as_ref()].iter().flatten().any(|rows| rows.rows().has_missing()) {
-            if options.said.iter().any(|said| said == "likelihood") {
-                return Err(Error::Argument {
-                    what: "--likelihood",
-                    expected: "off for rows with missing values, as each such row has a log Z of its own".into(),
-                    found: "on".into(),
-                });
-            }
-            options.likelihood = Some(Switch::Off);
+        if [Some(&rows), validation.as_ref()].iter().flatten().any(|rows| rows.rows().has_missing()) {
+            options.follow_no_likelihood()?;
         }
         if first.is_none() && resumed.is_none() {
             extras.scale = scale(&options, &rows, visible)?;

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     Failure,
     arguments::{Compute, DATA, Sides, at_least, by, named, one_line, path, rate, sides},
+    console::complain,
     data::Selection,
 };
 use clap::{
@@ -17,7 +18,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use harmonium::{
-    Algorithm, Binarise, Descent, Monitor, Segments, Settings,
+    Algorithm, Binarise, Descent, Error, Monitor, Segments, Settings,
     descent::{Centring, Rate, Sparsity, Steps},
 };
 use serde::Serialize;
@@ -422,6 +423,32 @@ impl Train {
             Some(Validation::File(path)) => path,
             _ => &self.data,
         }
+    }
+
+    /// Leaves the likelihood out, as rows with missing values have none: the log Z of each is that of a smaller RBM. Says so, and
+    /// fails where something else was asked for.
+    pub fn follow_no_likelihood(&mut self) -> harmonium::Result<()> {
+        let is_on = self.likelihood == Some(Switch::On);
+        let is_said = |option: &str| self.said.iter().any(|said| said == option);
+        let asked = [
+            ("--likelihood", "off", (is_on && is_said("likelihood")).then(|| "on".into())),
+            ("--keep", "last", (self.keep == Keep::Best).then(|| "best".into())),
+            ("--patience", "none", self.patience.map(|lines| lines.to_string())),
+        ];
+        for (what, expected, found) in asked {
+            if let Some(found) = found {
+                let expected = format!("{expected} for rows with missing values, whose likelihood is not followed");
+                return Err(Error::Argument { what, expected, found });
+            }
+        }
+        if is_on && !self.quiet {
+            complain(&format!(
+                "notice: {}: no likelihood is followed for rows with missing values",
+                self.data.display()
+            ));
+        }
+        self.likelihood = Some(Switch::Off);
+        Ok(())
     }
 
     /// All options that a checkpoint keeps; null where there is nothing to keep.
