@@ -5,8 +5,9 @@
 #![allow(unsafe_code)]
 
 use super::{
+    buffer::{Buffer, Ptr},
     failure::failed,
-    launch::{Buffer, Ptr, wait_for_memory},
+    launch::wait_for_memory,
     sizes::count,
 };
 use crate::error::{CudaError, Error, Result};

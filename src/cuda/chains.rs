@@ -3,10 +3,12 @@
 //! Or all chains make a step together: by products, or where visible units follow several laws by either kind of sums.
 
 use super::{
+    arguments::{LawsArgument, SideArgument},
     blas::Blas,
+    buffer::{Buffer, Ptr},
     data::{Batch, Cursor},
     handle::{Cuda, Sweeps},
-    launch::{Buffer, Grid, LawsArgument, Ptr, SideArgument},
+    launch::Grid,
     layers::{Given, Outcome},
     memory::{CudaChains, CudaParameters, Held, Kept},
     sizes::{block_a_row, block_of_rows, count, sixteen_a_row, stride, strip, thread_a_number, warp_a_row, words},

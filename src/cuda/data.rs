@@ -1,8 +1,10 @@
 //! Rows of data on the device, as wide as they came, and what points the kernels at some of them.
 
 use super::{
+    arguments::RowsArgument,
+    buffer::{Buffer, Ptr},
     handle::Cuda,
-    launch::{Buffer, Grid, Ptr, RowsArgument},
+    launch::Grid,
     sizes::{count, stride, words},
 };
 use crate::{

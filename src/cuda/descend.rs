@@ -5,10 +5,12 @@
 //! and a pass that takes the step, stand in the last one's place.
 
 use super::{
+    arguments::{RuleArgument, StatisticsArgument},
     blas::Matrix,
+    buffer::{Buffer, Ptr},
     data::Batch,
     handle::Cuda,
-    launch::{Buffer, Grid, Ptr, RuleArgument, StatisticsArgument},
+    launch::Grid,
     learn::LEARN_TILE,
     memory::{CudaChains, CudaParameters, Numbers},
     sizes::{block_of_weights, count, pad, sixteen_a_row, stride, strip, thread_a_number},

@@ -1,10 +1,12 @@
 //! Free energies and pseudo-likelihoods on the device.
 
 use super::{
+    arguments::StatisticsArgument,
     blas::Blas,
+    buffer::{Buffer, Ptr},
     data::{Batch, Cursor},
     handle::Cuda,
-    launch::{Buffer, Grid, Ptr, StatisticsArgument},
+    launch::Grid,
     layers::{Given, Outcome},
     memory::CudaParameters,
     sizes::{block_a_row, sixteen_a_row, stride, thread_a_number},

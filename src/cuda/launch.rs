@@ -4,16 +4,23 @@
 //! once here with its types, in kernels/*.cu's order and layout; a test compares both with the parameter lists in the PTX.
 #![allow(unsafe_code)]
 
-use super::failure::{failed, no_memory};
+use super::{
+    arguments::{
+        ChainsArgument, LawsArgument, MeansArgument, ParametersArgument, RowsArgument, RuleArgument, SideArgument,
+        StatisticsArgument, StepArgument,
+    },
+    buffer::Ptr,
+    failure::failed,
+};
 use crate::{
     descent::Pace,
     error::{CudaError, Error, Result},
 };
 use cudarc::driver::{
-    CudaContext, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr, DeviceRepr, DriverError,
-    LaunchArgs, LaunchConfig, PushKernelArg, ValidAsZeroBits, result, sys,
+    CudaContext, CudaFunction, CudaGraph, CudaModule, CudaStream, DeviceRepr, DriverError, LaunchArgs, LaunchConfig,
+    PushKernelArg, result, sys,
 };
-use std::{fmt, marker::PhantomData, sync::Arc};
+use std::{fmt, sync::Arc};
 
 /// The kernels' source.
 pub(super) const SOURCE: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.cu"));
@@ -21,249 +28,6 @@ pub(super) const SOURCE: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.
 pub(super) const PTX: &str = include_str!("../../kernels/ptx/compute_70.ptx");
 /// The same for devices with clusters, from compute capability 9.0 on.
 pub(super) const PTX_OF_CLUSTERS: &str = include_str!("../../kernels/ptx/compute_90.ptx");
-
-/// Numbers in device memory, released in the order of the stream's work. An empty buffer has no memory: the driver has none of
-/// no size.
-#[derive(Debug)]
-pub(super) struct Buffer<T>(Option<CudaSlice<T>>);
-
-impl<T: DeviceRepr + ValidAsZeroBits + Copy + Default> Buffer<T> {
-    pub const EMPTY: Self = Self(None);
-
-    /// `len` zeros.
-    pub fn zeros(stream: &Arc<CudaStream>, len: usize) -> Result<Self> {
-        let made = (len > 0).then(|| stream.alloc_zeros(len)).transpose();
-        made.map(Self).map_err(|error| no_memory::<T>(error, len))
-    }
-
-    /// A copy of numbers of the host's.
-    pub fn of(stream: &Arc<CudaStream>, values: &[T]) -> Result<Self> {
-        let mut new = Self::zeros(stream, values.len())?;
-        new.write(stream, values)?;
-        Ok(new)
-    }
-
-    /// A copy of this buffer.
-    pub fn copy(&self, stream: &Arc<CudaStream>) -> Result<Self> {
-        let mut new = Self::zeros(stream, self.len())?;
-        if let (Self(Some(from)), Self(Some(to))) = (self, &mut new) {
-            stream.memcpy_dtod(from, to).map_err(failed("copy"))?;
-        }
-        Ok(new)
-    }
-
-    /// Makes it a buffer of `len` zeros where it has room for fewer. Says whether it did.
-    pub fn grow(&mut self, stream: &Arc<CudaStream>, len: usize) -> Result<bool> {
-        let grows = self.len() < len;
-        if grows {
-            *self = Self::zeros(stream, len)?;
-        }
-        Ok(grows)
-    }
-
-    /// Writes the first numbers.
-    pub fn write(&mut self, stream: &Arc<CudaStream>, values: &[T]) -> Result<()> {
-        match &mut self.0 {
-            Some(to) if !values.is_empty() => stream.memcpy_htod(values, to).map_err(failed("copy to the device")),
-            _ => Ok(()),
-        }
-    }
-
-    /// All numbers, once everything before is done.
-    pub fn read(&self, stream: &Arc<CudaStream>) -> Result<Vec<T>> {
-        let mut values = vec![T::default(); self.len()];
-        if let Some(from) = &self.0 {
-            stream.memcpy_dtoh(from, &mut values).map_err(failed("copy from the device"))?;
-        }
-        stream.synchronize().map_err(failed("work on the device"))?;
-        Ok(values)
-    }
-
-    /// Makes all numbers 0.
-    pub fn clear(&mut self, stream: &Arc<CudaStream>) -> Result<()> {
-        self.0.as_mut().map_or(Ok(()), |all| stream.memset_zeros(all)).map_err(failed("memset"))
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, CudaSlice::len)
-    }
-
-    /// Null where it is empty.
-    pub fn ptr(&self) -> Ptr<T> {
-        let address = self.0.as_ref().map_or(0, |all| all.device_ptr(all.stream()).0);
-        Ptr { address, of: PhantomData }
-    }
-}
-
-/// The address of numbers in device memory. Whoever passes it on keeps the [`Buffer`] until the launch is in the stream.
-#[repr(transparent)]
-#[derive(Debug)]
-pub(super) struct Ptr<T> {
-    pub address: u64,
-    of: PhantomData<*const T>,
-}
-
-impl<T> Clone for Ptr<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Ptr<T> {}
-
-impl StatisticsArgument {
-    /// Whether the chains' visible units are numbers and not bits.
-    pub fn has_numbers(&self) -> bool {
-        self.ends.place.address != 0
-    }
-}
-
-impl RowsArgument {
-    /// No rows.
-    pub const NONE: Self = Self { place: Ptr::NULL, missing: Ptr::NULL, rows: 0, stride: 0, eight_bit: 0 };
-}
-
-impl<T> Ptr<T> {
-    /// What the kernels take for absent.
-    pub const NULL: Self = Self { address: 0, of: PhantomData };
-
-    pub fn offset(self, elements: usize) -> Self {
-        Self { address: self.address + (elements * size_of::<T>()) as u64, of: PhantomData }
-    }
-
-    /// The same address as that of other numbers.
-    pub fn cast<U>(self) -> Ptr<U> {
-        Ptr { address: self.address, of: PhantomData }
-    }
-}
-
-/// `Side` of kernels/layers.cuh.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(super) struct SideArgument {
-    pub weights: Ptr<f32>,
-    pub bias: Ptr<f32>,
-    pub reference: Ptr<f32>,
-    pub given: u32,
-    pub made: u32,
-    pub stride: u32,
-}
-
-impl SideArgument {
-    /// No way at all, for units whose pre-activations are there.
-    pub fn of_pre_activations(made: u32, stride: u32) -> Self {
-        Self { weights: Ptr::NULL, bias: Ptr::NULL, reference: Ptr::NULL, given: 0, made, stride }
-    }
-
-    /// The same way to the sums alone: the row of zeros stands for biases.
-    pub fn to_sums(self) -> Self {
-        let zeros = self.weights.offset(self.given as usize * self.stride as usize);
-        Self { bias: zeros, reference: Ptr::NULL, ..self }
-    }
-}
-
-/// `Rows` of kernels/layers.cuh.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(super) struct RowsArgument {
-    pub place: Ptr<u64>,
-    pub missing: Ptr<u64>,
-    pub rows: u32,
-    pub stride: u32,
-    pub eight_bit: u32,
-}
-
-/// `Laws` of kernels/visible.cu.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(super) struct LawsArgument {
-    pub segments: Ptr<u32>,
-    pub precision: Ptr<f32>,
-    pub reference_precision: Ptr<f32>,
-    pub count: u32,
-    pub sites: u32,
-}
-
-/// `Chains` of kernels/chains.cu.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(super) struct ChainsArgument {
-    pub hidden: Ptr<u32>,
-    pub betas: Ptr<f32>,
-    pub visible: Ptr<u32>,
-    pub visible_pre: Ptr<f32>,
-    pub hidden_mean: Ptr<f32>,
-}
-
-/// `Statistics` of kernels/learn.cu.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(super) struct StatisticsArgument {
-    pub rows: RowsArgument,
-    pub row_weights: Ptr<f32>,
-    pub positive: Ptr<f32>,
-    pub visible: Ptr<u32>,
-    pub negative: Ptr<f32>,
-    pub chains: u32,
-    pub positive_scale: f32,
-    pub negative_scale: f32,
-    pub ends: RowsArgument,
-}
-
-/// `Parameters` of kernels/learn.cu.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(super) struct ParametersArgument {
-    pub weights: Ptr<f32>,
-    pub transposed: Ptr<f32>,
-    pub visible_bias: Ptr<f32>,
-    pub hidden_bias: Ptr<f32>,
-    pub n_visible: u32,
-    pub n_hidden: u32,
-    pub weights_stride: u32,
-    pub transposed_stride: u32,
-}
-
-/// `Step` of kernels/learn.cu.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(super) struct StepArgument {
-    pub update: u32,
-    pub lr: f32,
-}
-
-/// `Rule` of kernels/descend.cu.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(super) struct RuleArgument {
-    pub visible_offset: Ptr<f32>,
-    pub hidden_offset: Ptr<f32>,
-    pub hidden_mean: Ptr<f32>,
-    pub weights_velocity: Ptr<f32>,
-    pub visible_velocity: Ptr<f32>,
-    pub hidden_velocity: Ptr<f32>,
-    pub centre: Ptr<f32>,
-    pub slope: Ptr<f32>,
-    pub positive: Ptr<f32>,
-    pub negative: Ptr<f32>,
-    pub visible_factors: Ptr<f32>,
-    pub hidden_factors: Ptr<f32>,
-}
-
-/// `Means` of kernels/gemm.cu.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(super) struct MeansArgument {
-    pub positive: Ptr<f32>,
-    pub row_weights: Ptr<f32>,
-    pub negative: Ptr<f32>,
-    pub rows: u32,
-    pub chains: u32,
-    pub units: u32,
-    pub stride: u32,
-    pub positive_scale: f32,
-    pub negative_scale: f32,
-}
 
 /// Marks types that stand among a kernel's parameters byte for byte as they stand here.
 macro_rules! device_types {

@@ -1,10 +1,11 @@
 //! One layer from rows of the other: by the kernel `propagate`, or by a product and the kernel `activate`.
 
 use super::{
+    arguments::{RowsArgument, SideArgument},
     blas::{Blas, Matrix},
+    buffer::{Buffer, Ptr},
     data::{Batch, Cursor},
     handle::Cuda,
-    launch::{Buffer, Ptr, RowsArgument, SideArgument},
     memory::CudaParameters,
     sizes::{block_a_row, block_of_rows, stride, strip, words},
     visible::Scaled,

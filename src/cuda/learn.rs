@@ -2,11 +2,13 @@
 //! biases.
 
 use super::{
+    arguments::{MeansArgument, ParametersArgument, RowsArgument, StatisticsArgument, StepArgument},
     blas::{Blas, Matrix},
+    buffer::{Buffer, Ptr},
     data::Batch,
     descend::CudaRule,
     handle::Cuda,
-    launch::{Buffer, Grid, MeansArgument, ParametersArgument, Ptr, RowsArgument, StatisticsArgument, StepArgument},
+    launch::Grid,
     memory::{CudaChains, CudaParameters, Numbers},
     sizes::{block_of_weights, count, pad, thread_a_number},
     work::CudaWork,

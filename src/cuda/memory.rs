@@ -1,10 +1,11 @@
 //! What lives on the device besides data: parameters and chains.
 
 use super::{
+    arguments::{ChainsArgument, ParametersArgument, RowsArgument, SideArgument},
+    buffer::{Buffer, Ptr},
     data::{Batch, Cursor, Data},
     descend::CudaRule,
     handle::Cuda,
-    launch::{Buffer, ChainsArgument, ParametersArgument, Ptr, RowsArgument, SideArgument},
     sizes::{block_of_weights, count, pad, stride, strip, words},
     visible::Laws,
     work::CudaWork,

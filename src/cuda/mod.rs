@@ -20,7 +20,8 @@
 //! | `learn`: 64 visible units, then their transposed block | a block of 8 × 64 weights, transposed in shared memory |
 //! | rules of descent: splits over rows and chains, over hidden units, over visible units and weights | a kernel each: over rows and chains, over the units of both layers, over the weights |
 //!
-//! The order of the files is that of use: `failure` (what the driver says), `launch` (memory and kernels), `sizes`, `blas`,
+//! The order of the files is that of use: `failure` (what the driver says), `buffer` and `arguments` (memory, and what kernels
+//! take), `launch` (kernels, graphs, the driver), `sizes`, `blas`,
 //! `opened` and `handle` (the device), `data`, `memory` and `work` (what lives there), `layers` (one layer from the other),
 //! `visible` (visible layers of several laws), `chains`, `learn`, `descend` (updates by rules, and what rules keep), `energies`,
 //! `phases`. Each verb is written once; the two kinds of sums part in `layers` (a kernel, or a product and a kernel), where
@@ -153,7 +154,9 @@
 //! nor races. `docs/gpu.md` has that run; since then the PTX was made anew from functions that Rust prints, the same
 //! operations, and has run on the emulator alone; so have the kernels of visible layers of several laws, and of missing values and held units. No second card beside the first has been tried.
 
+mod arguments;
 mod blas;
+mod buffer;
 mod chains;
 mod data;
 mod descend;

@@ -1,11 +1,13 @@
 //! Both phases of an update on the device, and what is watched: captured once as a graph, then repeated.
 
 use super::{
+    arguments::{LawsArgument, RowsArgument},
     blas::Blas,
+    buffer::Ptr,
     data::Batch,
     failure::failed,
     handle::Cuda,
-    launch::{Graph, Grid, LawsArgument, Ptr, RowsArgument},
+    launch::{Graph, Grid},
     layers::{Given, Outcome},
     memory::{CudaChains, CudaParameters, Kept},
     sizes::sixteen_a_row,

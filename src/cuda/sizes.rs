@@ -3,7 +3,7 @@
 //! Rows of weights, and whatever has a number for each unit, are padded to [`LINE`] floats, so that each begins on a memory
 //! line of its own. Bits are as the host has them; the kernels take a word as two halves, the lower one first.
 
-use super::launch::{Grid, ParametersArgument};
+use super::{arguments::ParametersArgument, launch::Grid};
 use crate::error::{CudaError, Error, Result};
 
 /// Floats of a memory line.

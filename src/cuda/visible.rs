@@ -4,9 +4,11 @@
 //! Gaussian unit these are one. The hidden layer's bits become numbers on the way down. Binary models need none of this.
 
 use super::{
+    arguments::{LawsArgument, ParametersArgument, RowsArgument, SideArgument},
+    buffer::{Buffer, Ptr},
     data::Batch,
     handle::Cuda,
-    launch::{Buffer, Grid, LawsArgument, ParametersArgument, Ptr, RowsArgument, SideArgument},
+    launch::Grid,
     layers::{Given, Outcome},
     memory::{CudaChains, CudaParameters, Numbers},
     sizes::{block_of_rows, count, sixteen_a_row, stride, warp_a_row},

@@ -1,10 +1,11 @@
 //! What an update needs besides parameters, data and chains: reused, so that only the first one allocates.
 
 use super::{
+    buffer::Buffer,
     data::{Batch, Cursor},
     failure::failed,
     handle::Cuda,
-    launch::{Buffer, Graph, wait_for_memory},
+    launch::{Graph, wait_for_memory},
     sizes::stride,
     visible::Scaled,
 };

@@ -205,9 +205,10 @@ pub fn split(path: &Path, option: &str, split: Split, how: &Reading) -> Result<I
     mnist::open_with(path, split, how).map_err(|problem| with_advice(path, option, problem))
 }
 
-/// The rows to start chains from: of a folder its test file, or without one its training rows; else all.
-pub fn starting(path: &Path, how: &Reading) -> Result<Images> {
-    test(path, how)?.map_or_else(|| training(path, how), Ok)
+/// The rows to start chains from: of a folder its test file, or without one its training rows; else all. `option` names the path on
+/// the command line.
+pub fn starting(path: &Path, option: &str, how: &Reading) -> Result<Images> {
+    test(path, how)?.map_or_else(|| open(path, option, how), Ok)
 }
 
 /// `n` rows from all over the data, for chains to start from; all, in another order, where there are fewer. The first rows of

@@ -17,7 +17,7 @@ use harmonium::{
     model,
 };
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Diagnose {
@@ -55,9 +55,9 @@ const STEPS: usize = 100;
 
 pub fn run(device: &Device, options: &Diagnose) -> Result<()> {
     let (rbm, extras) = model::load_with(&options.model)?;
-    let rows = data::fitting((&rbm, &extras), &options.model, (&options.data, &options.selection), data::starting)?
-        .rows
-        .binarised();
+    let read = |path: &Path, how: &_| data::starting(path, "--data", how);
+    let rows =
+        data::fitting((&rbm, &extras), &options.model, (&options.data, &options.selection), read)?.rows.binarised();
     memory::check_record(rbm.shape(), options.chains, options.steps, 1 + OVERLAPS)?;
     let starts = data::from_all_over(&rows, options.chains.div_ceil(2), SEED)?;
     let half = starts.len();

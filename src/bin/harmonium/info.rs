@@ -3,7 +3,7 @@
 use crate::{activity, arguments::Compute, console, data};
 use clap::Args;
 use harmonium::{Device, Result, Summary, model};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Info {
@@ -47,7 +47,8 @@ pub fn run(device: &Device, options: &Info) -> Result<()> {
     let activity = match &options.data {
         None => None,
         Some(path) => {
-            let images = data::fitting((&rbm, &extras), &options.model, (path, &options.selection), data::starting)?;
+            let read = |path: &Path, how: &_| data::starting(path, "--data", how);
+            let images = data::fitting((&rbm, &extras), &options.model, (path, &options.selection), read)?;
             Some(rbm.on(device)?.activity(images.rows.binarised().rows())?)
         }
     };

@@ -157,8 +157,10 @@ fn chains(asked: Option<usize>, held: Option<&Dataset>) -> Result<usize> {
 /// The rows that chains start at, with the name of their file, as the model sees them; none where they start at random.
 fn start(options: &Sample, model: (&Rbm, &Extras)) -> Result<Option<(PathBuf, Images)>> {
     let usual = Path::new(DATA);
+    let option = if options.start.as_deref().is_none_or(|start| start == "data") { "--data" } else { "--start" };
     let read = |path: &Path| {
-        let images = data::fitting(model, &options.model, (path, &options.selection), data::starting)?;
+        let open = |path: &Path, how: &_| data::starting(path, option, how);
+        let images = data::fitting(model, &options.model, (path, &options.selection), open)?;
         Ok(Some((path.to_path_buf(), images)))
     };
     match (options.start.as_deref(), &options.data) {

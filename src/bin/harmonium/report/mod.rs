@@ -81,7 +81,8 @@ fn kept(run: &Folder) -> Option<(PathBuf, Selection)> {
 
 fn look(device: &Device, run: &Folder, path: &Path, selection: &Selection) -> Result<Activity> {
     let model = run.path.join("model.safetensors");
-    let images = data::fitting((&run.model, &run.extras), &model, (path, selection), data::starting)?;
+    let read = |path: &Path, how: &_| data::starting(path, "--data", how);
+    let images = data::fitting((&run.model, &run.extras), &model, (path, selection), read)?;
     run.model.on(device)?.activity(images.rows.binarised().rows())
 }
 
