@@ -2,7 +2,8 @@
 
     python .ci/same_bits.py HARMONIUM
 
-The portable instructions are slow where the target has no fused multiply-add, so they go through its first 400 rows only.
+The portable instructions are slow where the target has no fused multiply-add, so they go through its first 400 rows only; all
+numbers of threads through 10 000, and two runs through all rows.
 """
 
 import os
@@ -54,7 +55,8 @@ def compare(harmonium, runs, options):
 def main():
     harmonium = sys.argv[1]
     compare(harmonium, [(isa, threads) for isa in SETS for threads in THREADS[:3:2]], ["--limit", "400", "--likelihood", "off"])
-    compare(harmonium, [(isa, threads) for isa in SETS[1:] for threads in THREADS], [])
+    compare(harmonium, [(isa, threads) for isa in SETS[1:] for threads in THREADS], ["--limit", "10000"])
+    compare(harmonium, [("avx2", 1), ("avx512", 2)], [])
     compare(harmonium, [(isa, threads) for isa in SETS[1:] for threads in THREADS[:3:2]], ["--recipe", "density", "--limit", "4000"])
 
 
