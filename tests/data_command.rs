@@ -2,7 +2,14 @@
 
 mod oracle;
 
-use harmonium::{Dataset, formats::Reading, model, npy};
+use harmonium::{
+    Dataset,
+    formats::{
+        Reading,
+        npz::{self, Array},
+    },
+    model, npy,
+};
 use oracle::program::{command, fine, folder, outcome, run, write_data};
 use std::{
     fs,
@@ -56,6 +63,54 @@ fn every_format_trains_the_same_model() {
     assert_eq!(extras.labels, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
     let scale = extras.scale.expect("a scale");
     assert_eq!((scale.mean(), scale.deviation()), (&[0.0; 74][..], &[[16.0; 64].as_slice(), &[1.0; 10]].concat()[..]));
+}
+
+/// Each path names its own array of an archive, and an array its own labels.
+#[test]
+fn one_archive_has_all_parts() {
+    let folder = folder("parts");
+    let part = |from: usize, rows: usize| Array {
+        shape: vec![rows, 6],
+        values: (6 * from..6 * (from + rows)).map(|n| f32::from(u8::from(n * n % 5 < 2))).collect(),
+    };
+    let labels = |from: usize, rows: usize| Array {
+        shape: vec![rows],
+        values: (from..from + rows).map(|r| f32::from(u8::from(r % 3 == 0))).collect(),
+    };
+    let arrays = [
+        ("x_train", part(0, 40)),
+        ("y_train", labels(0, 40)),
+        ("x_test", part(40, 20)),
+        ("y_test", labels(40, 20)),
+        ("more_data", part(60, 10)),
+    ];
+    npz::save(&arrays, &folder.join("all.npz")).expect("written");
+    npz::save(&[("a", part(0, 40)), ("y", labels(0, 40))], &folder.join("train.npz")).expect("written");
+    npz::save(&[("a", part(40, 20)), ("y", labels(40, 20))], &folder.join("test.npz")).expect("written");
+    let whole = model_bytes(&folder, "--data train.npz:a --labels own --validation test.npz --array a --likelihood on");
+    let log = fs::read(folder.join("out/log.csv")).expect("a log");
+    let parts = model_bytes(&folder, "--data all.npz --labels own --validation all.npz:x_test --likelihood on");
+    assert!(parts == whole);
+    // But for the seconds of each line.
+    let figures = |log: &[u8]| {
+        let text = String::from_utf8(log.to_vec()).expect("text");
+        let fields =
+            |line: &str| line.split(',').enumerate().filter(|(n, _)| *n != 3).map(|(_, x)| x.to_string()).collect();
+        text.lines().map(fields).collect::<Vec<Vec<_>>>()
+    };
+    assert_eq!(figures(&log), figures(&fs::read(folder.join("out/log.csv")).expect("a log")));
+    let classify = |data: &str| run(&folder, &format!("classify out/model.safetensors --data {data} --json")).1;
+    let (all, test) = (classify("all.npz:x_test"), classify("test.npz:a"));
+    assert_eq!(all.replace("all.npz:x_test", "FILE"), test.replace("test.npz:a", "FILE"));
+    assert!(all.contains("accuracy"), "{all}");
+    // As many labels as other rows have are nobody's.
+    fine(&folder, "transform out/model.safetensors --data all.npz:more_data --out h.npy");
+    fails(
+        &folder,
+        "train --data all.npz:x --out out",
+        1,
+        "all.npz: expected an array x, found x_train, y_train, x_test, y_test, more_data",
+    );
 }
 
 /// Missing values are neither 0 nor anything else, in whatever file, and there is no likelihood to follow or to choose by.

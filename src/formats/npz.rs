@@ -1,8 +1,9 @@
 //! NumPy's `.npz` files: zip archives of [`npy`](super::npy) arrays.
 //!
 //! Read is the array of the name that is asked for, else the only one, else `x_train`, `X` or `data`, the first of them that is
-//! there. Its labels, where they are asked for, are `y_train`, `y`, `labels` or `target`. With feature `npz`; a build without it
-//! says so.
+//! there. Its labels, where they are asked for, are the array that is called as it is with `y` for `x`, or `labels` for `data` or
+//! `images`: `y_test` for `x_test`, `train_labels` for `train_data`; else `y_train`, `y`, `labels` or `target`. With feature `npz`; a
+//! build without it says so.
 //!
 //! An [`Archive`] has its arrays as they are, by their names, for what is no data: the parameters of other programs' models.
 //! [`save`] writes one.
@@ -174,25 +175,38 @@ mod archive {
         };
         let within = Reading { max_bytes: left, ..how.clone() };
         let mut table = read_array(&mut archive, name, source_name, &within)?;
-        let labels = first_of(&LABELS).filter(|_| [LabelSource::Own, LabelSource::IfOwn].contains(&how.labels));
-        if how.labels == LabelSource::Own && labels.is_none() {
-            return fail(format!("an array of labels, {}", LABELS.join(" or ")));
-        }
-        if let Some(labels) = labels {
-            let within = Reading { is_labels: true, ..within };
-            let mut column = read_array(&mut archive, labels, source_name, &within)?;
-            if column.columns != 1 || column.len() != table.len() {
-                let expected = format!("{labels} to be {} labels, as many as {name} has rows", table.len());
-                let found = format!("{} × {}", column.len(), column.columns);
-                return Err(format_error(source_name, expected, found));
-            }
-            column.take_labels(&crate::formats::Column::Number(0), source_name)?;
-            table.labels = column.labels;
-        }
         if names.len() > 1 {
             table.told = Some(format!("array {} of {}", shown(name), shown(&names.join(", "))));
         }
-        Ok(table)
+        if ![LabelSource::Own, LabelSource::IfOwn].contains(&how.labels) {
+            return Ok(table);
+        }
+        let of_name = names_of_labels(name).into_iter().find(|labels| names.contains(labels));
+        match of_name.or_else(|| first_of(&LABELS).cloned()) {
+            None if how.labels == LabelSource::Own => fail(format!("an array of labels, {}", LABELS.join(" or "))),
+            None => Ok(table),
+            Some(labels) => {
+                let within = Reading { is_labels: true, ..within };
+                let mut column = read_array(&mut archive, &labels, source_name, &within)?;
+                if column.columns == 1 && column.len() == table.len() {
+                    column.take_labels(&crate::formats::Column::Number(0), source_name)?;
+                    table.labels = column.labels;
+                } else if how.labels == LabelSource::Own {
+                    let expected = format!("{labels} to be {} labels, as many as {name} has rows", table.len());
+                    let found = format!("{} × {}", column.len(), column.columns);
+                    return Err(format_error(source_name, expected, found));
+                }
+                Ok(table)
+            }
+        }
+    }
+
+    /// What the labels of an array may be called: y_test for x_test, train_labels for train_data or train_images.
+    fn names_of_labels(name: &str) -> Vec<String> {
+        let of_letter = name.strip_prefix(['x', 'X']).map(|rest| format!("y{rest}"));
+        let of_word =
+            ["data", "images"].iter().filter(|word| name.contains(*word)).map(|word| name.replace(word, "labels"));
+        of_letter.into_iter().chain(of_word).collect()
     }
 
     type Zip = ZipArchive<Cursor<Vec<u8>>>;

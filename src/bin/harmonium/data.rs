@@ -9,13 +9,16 @@ use harmonium::{
     model::Extras,
 };
 use serde::Serialize;
-use std::{ops::Range, path::Path};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 /// Which part of files is data, and where labels are.
 #[derive(Args, Clone, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Selection {
-    /// The array of an npz file [default: the only one, or x_train, X or data].
+    /// The array of an npz file [default: the only one, or x_train, X or data]; a path FILE.npz:NAME names its own.
     #[arg(long, value_name = "NAME")]
     pub array: Option<String>,
     /// Labels of the rows: own for those of MNIST's folder, an svmlight file, or y_train, y, labels or target of an npz file; or a
@@ -59,7 +62,18 @@ pub fn training(path: &Path, how: &Reading) -> Result<Images> {
 }
 
 fn open(path: &Path, option: &str, how: &Reading) -> Result<Images> {
-    how.open(path).map_err(|problem| with_advice(path, option, problem))
+    let opened = match array_of(path) {
+        Some((file, array)) => Reading { array: Some(array), ..how.clone() }.open(&file),
+        None => how.open(path),
+    };
+    opened.map_err(|problem| with_advice(path, option, problem))
+}
+
+/// The file and the array that a path FILE.npz:NAME names, where no file has that very name.
+fn array_of(path: &Path) -> Option<(PathBuf, String)> {
+    let (file, array) = path.to_str()?.rsplit_once(".npz:")?;
+    let is_file = array.is_empty() || matches!(path.try_exists(), Ok(true));
+    (!is_file).then(|| (format!("{file}.npz").into(), array.into()))
 }
 
 /// The laws that rows must be read for, where they are not those of bits.
