@@ -24,10 +24,12 @@
 //! with a fraction are strings in JSON, in the shortest decimal form that gives back the same bits. Equal checkpoints make
 //! equal files: the fields of the object stand in alphabetical order.
 
+mod fingerprint;
 mod log;
 mod metadata;
 mod rows;
 
+pub use fingerprint::{Fingerprint, fingerprint};
 pub use log::{Epoch, Figures, Place};
 
 use crate::{
@@ -36,7 +38,6 @@ use crate::{
     log_partition::TrackerState,
     model::{self, Extras},
     rbm::{Rbm, check},
-    rows::{Rows, Values},
     storage::{read_file, write_atomically},
     tensors::{self, Tensor, Tensors},
     train::{Settings, TrainerState},
@@ -92,31 +93,6 @@ pub struct Checkpoint {
 
 /// The version of this crate.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// What tells data apart: 64 hexadecimal digits, SHA-256 of type, sizes and all values.
-pub fn fingerprint(rows: Rows<'_>) -> String {
-    let mut hash = Sha256::new();
-    let kind: &[u8] = match rows.values() {
-        Values::U8(_) => b"u8 ",
-        Values::F32(_) => b"f32",
-    };
-    hash.update(kind);
-    hash.update((rows.len() as u64).to_le_bytes());
-    hash.update((rows.units() as u64).to_le_bytes());
-    match rows.values() {
-        Values::U8(values) => hash.update(values),
-        Values::F32(values) => {
-            for values in values.chunks(1024) {
-                hash.update(values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>());
-            }
-        }
-    }
-    if rows.has_missing() {
-        hash.update(b"missing");
-        rows.missing().iter().for_each(|word| hash.update(word.to_le_bytes()));
-    }
-    hex(&hash.finalize())
-}
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -134,14 +134,15 @@ impl Dataset {
         values
     }
 
-    /// Leaves out, from rows that have just been written, what is missing of others: row r of these is row `rows[r]` of them.
-    pub(crate) fn leave_out(&mut self, of: &Dataset, rows: &[usize]) {
+    /// Leaves out, from rows that have just been written, what is missing of others: row r of these is row number r of `rows` of
+    /// them.
+    pub(crate) fn leave_out(&mut self, of: &Dataset, rows: impl Iterator<Item = usize>) {
         self.missing.clear();
         if of.missing.is_empty() {
             return;
         }
         let words = self.units.div_ceil(64);
-        rows.iter().for_each(|row| self.missing.extend_from_slice(&of.missing[row * words..][..words]));
+        rows.for_each(|row| self.missing.extend_from_slice(&of.missing[row * words..][..words]));
         for (r, missing) in self.missing.chunks_exact(words).enumerate() {
             for n in (0..self.units).filter(|i| missing[i / 64] >> (i % 64) & 1 == 1).map(|i| r * self.units + i) {
                 match &mut self.values {
@@ -197,10 +198,7 @@ impl Dataset {
             rows.iter().for_each(|row| gathered.extend_from_slice(&values[row * units..][..units]));
             gathered
         }
-        if let Some(row) = rows.iter().find(|&&row| row >= self.len()) {
-            let expected = format!("numbers below {}", self.len());
-            return Err(Error::Argument { what: "rows", expected, found: row.to_string() });
-        }
+        check_numbers(rows, self.len())?;
         let values = match &self.values {
             Owned::U8(values) => Owned::U8(gather(values, self.units, rows)),
             Owned::F32(values) => Owned::F32(gather(values, self.units, rows)),
@@ -293,5 +291,16 @@ impl Dataset {
         let batches = if batch_size == 0 { 0 } else { len.div_ceil(batch_size) };
         // Every batch begins at a row that there is: no product overflows.
         (0..batches).map(move |b| b * batch_size..len.min((b * batch_size).saturating_add(batch_size)))
+    }
+}
+
+/// Fails where one is not the number of a row, of which there are so many.
+pub(crate) fn check_numbers(rows: &[usize], len: usize) -> Result<()> {
+    match rows.iter().find(|&&row| row >= len) {
+        None => Ok(()),
+        Some(row) => {
+            let expected = format!("numbers below {len}");
+            Err(Error::Argument { what: "rows", expected, found: row.to_string() })
+        }
     }
 }

@@ -2,20 +2,24 @@
 //!
 //! Everything is a function of the seed and the number of the epoch, so that a run goes on at any epoch without the others.
 
+mod bits;
+
 use crate::{
     dataset::Dataset,
     error::{Error, Result, shown},
     lanes::{
-        LANES, Wide, dispatch,
         isa::Isa,
         threads::{RowsMut, share},
     },
     rows::{Values, unit_value},
-    uniforms::{Jump, Purpose, Uniforms, output},
+    source::Source,
+    uniforms::{Purpose, Uniforms},
     units::{Segment, Segments},
 };
+use bits::write_bits;
 use std::{
     fmt::{self, Display},
+    ops::Range,
     str::FromStr,
 };
 
@@ -136,11 +140,42 @@ pub struct Epochs {
     shuffle: bool,
     binarise: Binarise,
     seed: u64,
-    /// Which row of the data each row of the last epoch is, and that epoch.
-    order: Vec<usize>,
+    /// Which row of the data each row of an epoch is, and of how many rows and which epoch.
+    order: Order,
+    ordered: Option<(usize, u64)>,
     shown: Dataset,
+    /// Rows as they were read, where only a part of an epoch is shown.
+    read: Dataset,
     /// The bits of units of several laws, before they take their places.
     bits: Vec<u8>,
+}
+
+/// An order of rows, in as little memory as it needs.
+#[derive(Clone, Debug)]
+enum Order {
+    Same,
+    Short(Vec<u32>),
+    Long(Vec<usize>),
+}
+
+impl Order {
+    /// Which row row `r` is.
+    #[inline(always)]
+    fn row(&self, r: usize) -> usize {
+        match self {
+            Order::Same => r,
+            Order::Short(rows) => rows[r] as usize,
+            Order::Long(rows) => rows[r],
+        }
+    }
+}
+
+/// Which rows of an epoch there are: from number `first` on, of `rows` in all.
+#[derive(Clone, Copy)]
+struct Part {
+    epoch: u64,
+    rows: usize,
+    first: usize,
 }
 
 impl Epochs {
@@ -150,24 +185,47 @@ impl Epochs {
     /// [`Error::Argument`] where the least level is above the greatest.
     pub fn new(shuffle: bool, binarise: Binarise, seed: u64) -> Result<Self> {
         binarise.check()?;
-        Ok(Self { shuffle, binarise, seed, order: Vec::new(), shown: Dataset::empty(), bits: Vec::new() })
+        let (shown, read, bits) = (Dataset::empty(), Dataset::empty(), Vec::new());
+        Ok(Self { shuffle, binarise, seed, order: Order::Same, ordered: None, shown, read, bits })
     }
 
     /// Which of `rows` rows each row of an epoch is: for labels, in the order of what is shown.
     pub fn order(&self, rows: usize, epoch: u64) -> Vec<usize> {
-        let mut order = Vec::new();
-        self.write_order(rows, epoch, &mut order);
+        let mut order: Vec<usize> = (0..rows).collect();
+        if self.shuffle {
+            self.draws(rows, epoch).shuffle(&mut order);
+        }
         order
     }
 
-    fn write_order(&self, rows: usize, epoch: u64, order: &mut Vec<usize>) {
-        if !self.shuffle {
-            order.clear();
-            return order.extend(0..rows);
-        }
+    /// The numbers of an epoch's order.
+    fn draws(&self, rows: usize, epoch: u64) -> Uniforms {
         let mut draws = Uniforms::new(self.seed, Purpose::Shuffling);
         draws.seek((2 * rows.saturating_sub(1) as u64).wrapping_mul(epoch));
-        draws.write_permutation(rows, order);
+        draws
+    }
+
+    /// Keeps the order of an epoch, for as long as no other is asked for.
+    fn keep_order(&mut self, rows: usize, epoch: u64) {
+        if !self.shuffle || self.ordered == Some((rows, epoch)) {
+            return;
+        }
+        let mut draws = self.draws(rows, epoch);
+        if let Ok(end) = u32::try_from(rows) {
+            let mut order = match std::mem::replace(&mut self.order, Order::Same) {
+                Order::Short(order) => order,
+                _ => Vec::new(),
+            };
+            order.clear();
+            order.extend(0..end);
+            draws.shuffle(&mut order);
+            self.order = Order::Short(order);
+        } else {
+            let mut order: Vec<usize> = (0..rows).collect();
+            draws.shuffle(&mut order);
+            self.order = Order::Long(order);
+        }
+        self.ordered = Some((rows, epoch));
     }
 
     /// What epoch number `epoch` shows: the data itself where nothing is to be done, without a copy.
@@ -186,36 +244,81 @@ impl Epochs {
         if !self.shuffle && self.binarise == Binarise::None {
             return data;
         }
-        let mut order = std::mem::take(&mut self.order);
-        self.write_order(data.len(), epoch, &mut order);
+        self.keep_order(data.len(), epoch);
+        let order = std::mem::replace(&mut self.order, Order::Same);
+        self.write(isa, data, &order, Part { epoch, rows: data.len(), first: 0 });
         self.order = order;
+        &self.shown
+    }
+
+    /// Rows `rows` of what epoch number `epoch` shows, from data that need not be in memory: the same bits as
+    /// [`show`](Self::show) gives there.
+    ///
+    /// Keeps in memory these rows, twice, and the order of the epoch, 4 bytes for each row of the data where there are less
+    /// than 2^32.
+    ///
+    /// ```
+    /// use harmonium::{Binarise, Dataset, Epochs};
+    ///
+    /// let data = Dataset::from_u8(vec![0, 128, 255, 64, 128, 192], 2)?;
+    /// let mut epochs = Epochs::new(true, Binarise::Sample, 123)?;
+    /// let whole = epochs.show(&data, 7)?.clone();
+    /// assert_eq!(epochs.show_part(&data, 7, 1..3)?, &whole.select(&[1, 2])?);
+    /// # Ok::<(), harmonium::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the range does not lie within the rows, [`Error::Isa`] as [`Isa::detect`], and those of
+    /// [`Source::read`].
+    pub fn show_part(&mut self, data: &dyn Source, epoch: u64, rows: Range<usize>) -> Result<&Dataset> {
+        let (isa, all) = (Isa::detect()?, data.len());
+        if rows.start > rows.end || rows.end > all {
+            let expected = format!("a range within 0..{all}");
+            return Err(Error::Argument { what: "rows", expected, found: format!("{rows:?}") });
+        }
+        self.keep_order(all, epoch);
+        let numbers: Vec<usize> = rows.clone().map(|r| self.order.row(r)).collect();
+        if self.binarise == Binarise::None {
+            data.read(&numbers, &mut self.shown)?;
+            return Ok(&self.shown);
+        }
+        let mut read = std::mem::replace(&mut self.read, Dataset::empty());
+        let outcome = data.read(&numbers, &mut read);
+        if outcome.is_ok() {
+            self.write(isa, &read, &Order::Same, Part { epoch, rows: all, first: rows.start });
+        }
+        self.read = read;
+        outcome.map(|()| &self.shown)
+    }
+
+    /// Writes rows of `data`, each `order.row(r)` of it being row number r of this part of an epoch.
+    fn write(&mut self, isa: Isa, data: &Dataset, order: &Order, part: Part) {
         let (units, len, segments) = (data.units(), data.len() * data.units(), data.segments());
         let mut bits = std::mem::take(&mut self.bits);
         if self.binarise != Binarise::None {
             let out = if segments.is_binary() { self.shown.bytes_mut(len, segments) } else { sized(&mut bits, len) };
             let out = RowsMut::new(units, out);
             match data.rows().values() {
-                Values::U8(values) => write_bits(isa, self.binarise, self.seed, &self.order, values, epoch, out),
-                Values::F32(values) => write_bits(isa, self.binarise, self.seed, &self.order, values, epoch, out),
+                Values::U8(values) => write_bits(isa, self.binarise, self.seed, order, values, part, out),
+                Values::F32(values) => write_bits(isa, self.binarise, self.seed, order, values, part, out),
             }
         }
         if self.binarise == Binarise::None || !segments.is_binary() {
             match data.rows().values() {
                 Values::U8(values) => {
                     let shown = self.shown.bytes_mut(len, segments);
-                    gather(values, &self.order, RowsMut::new(units, shown));
+                    gather(values, order, RowsMut::new(units, shown));
                     put_bits(&bits, segments, shown, |bit| bit);
                 }
                 Values::F32(values) => {
                     let shown = self.shown.numbers_mut(len, segments);
-                    gather(values, &self.order, RowsMut::new(units, shown));
+                    gather(values, order, RowsMut::new(units, shown));
                     put_bits(&bits, segments, shown, unit_value);
                 }
             }
         }
         self.bits = bits;
-        self.shown.leave_out(data, &self.order);
-        &self.shown
+        self.shown.leave_out(data, (0..data.len()).map(|r| order.row(r)));
     }
 }
 
@@ -235,152 +338,11 @@ fn put_bits<T>(bits: &[u8], segments: Segments, to: &mut [T], value: impl Fn(u8)
     }
 }
 
-/// The bits of all rows in that order.
-fn write_bits<T: Grey>(
-    isa: Isa, binarise: Binarise, seed: u64, order: &[usize], values: &[T], epoch: u64, out: RowsMut<'_, u8>,
-) {
-    let units = out.width;
-    // How many numbers a row takes.
-    let numbers = match binarise {
-        Binarise::None | Binarise::Threshold => 0,
-        Binarise::Levels { .. } => 1,
-        Binarise::Sample => units as u64,
-    };
-    let mut draws = Uniforms::new(seed, Purpose::Binarising);
-    draws.seek((order.len() as u64).wrapping_mul(numbers).wrapping_mul(epoch));
-    let row = |r: usize| &values[order[r] * units..][..units];
-    match binarise {
-        Binarise::None | Binarise::Threshold => {
-            each_row(out, &draws, numbers, &|r, _, out| write(row(r), out, T::rounds_to_one));
-        }
-        Binarise::Levels { low, high } => each_row(out, &draws, numbers, &|r, state, out| {
-            let levels = u64::from(high - low) + 1;
-            let level = low + ((u64::from(output(state)) * levels) >> 32) as u8;
-            write(row(r), out, |x| x.reaches(level));
-        }),
-        Binarise::Sample => each_row(out, &draws, numbers, &|r, state, out| T::sample(isa, state, row(r), out)),
-    }
-}
-
-/// Writes the rows of an epoch, on all threads: `write` gets the number of the row and the generator's state for the first of
-/// its `numbers` numbers.
-fn each_row(out: RowsMut<'_, u8>, draws: &Uniforms, numbers: u64, write: &(impl Fn(usize, u64, &mut [u8]) + Sync)) {
-    let next = Jump::over(numbers);
-    share(out, &|part: RowsMut<'_, u8>| {
-        let mut draws = draws.clone();
-        draws.skip((part.first as u64).wrapping_mul(numbers));
-        let mut state = draws.state();
-        for (r, row) in (part.first..).zip(part.values.chunks_exact_mut(part.width)) {
-            write(r, state, row);
-            state = next.from(state);
-        }
-    });
-}
-
 /// Copies rows in that order, on all threads.
-fn gather<T: Copy + Send + Sync>(values: &[T], order: &[usize], out: RowsMut<'_, T>) {
+fn gather<T: Copy + Send + Sync>(values: &[T], order: &Order, out: RowsMut<'_, T>) {
     share(out, &|part: RowsMut<'_, T>| {
-        for (row, from) in part.values.chunks_exact_mut(part.width).zip(&order[part.first..]) {
-            row.copy_from_slice(&values[from * part.width..][..part.width]);
+        for (r, row) in (part.first..).zip(part.values.chunks_exact_mut(part.width)) {
+            row.copy_from_slice(&values[order.row(r) * part.width..][..part.width]);
         }
     });
-}
-
-/// The bits of a row, as bytes.
-#[inline(always)]
-fn write<T: Copy>(values: &[T], out: &mut [u8], is_on: impl Fn(T) -> bool) {
-    for (&x, out) in values.iter().zip(out) {
-        *out = bit(is_on(x));
-    }
-}
-
-#[inline(always)]
-fn bit(on: bool) -> u8 {
-    if on { 255 } else { 0 }
-}
-
-/// A value in [0, 1], in the width in which it came.
-trait Grey: Copy + Send + Sync {
-    /// x ≥ 0.5.
-    fn rounds_to_one(self) -> bool;
-    /// 255·x ≥ level.
-    fn reaches(self, level: u8) -> bool;
-    /// Whether the value is on that has this number.
-    fn is_on(self, number: u32) -> bool;
-    /// [`is_on`](Self::is_on) for a row, whose numbers begin at this state of the generator.
-    fn sample(isa: Isa, state: u64, row: &[Self], out: &mut [u8]);
-}
-
-impl Grey for u8 {
-    #[inline(always)]
-    fn rounds_to_one(self) -> bool {
-        self >= 128
-    }
-
-    #[inline(always)]
-    fn reaches(self, level: u8) -> bool {
-        self >= level
-    }
-
-    #[inline(always)]
-    fn is_on(self, number: u32) -> bool {
-        // 255·number < 2^32·x iff ⌊255·number/2^32⌋ < x: a comparison of bytes.
-        (((u64::from(number) * 255) >> 32) as u8) < self
-    }
-
-    fn sample(isa: Isa, state: u64, row: &[u8], out: &mut [u8]) {
-        sample_bytes(isa, state, row, out);
-    }
-}
-
-impl Grey for f32 {
-    #[inline(always)]
-    fn rounds_to_one(self) -> bool {
-        self >= 0.5
-    }
-
-    #[inline(always)]
-    fn reaches(self, level: u8) -> bool {
-        255.0 * self >= f32::from(level)
-    }
-
-    #[inline(always)]
-    fn is_on(self, number: u32) -> bool {
-        f64::from(number) < f64::from(self) * 4_294_967_296.0
-    }
-
-    fn sample(isa: Isa, state: u64, row: &[f32], out: &mut [u8]) {
-        sample_numbers(isa, state, row, out);
-    }
-}
-
-#[inline(always)]
-fn sample<L: Wide, T: Grey>(l: L, state: u64, row: &[T], out: &mut [u8]) {
-    let mut draws = l.states(state);
-    let mut numbers = [0; LANES];
-    for (row, out) in row.chunks(LANES).zip(out.chunks_mut(LANES)) {
-        l.numbers(l.draw(&mut draws), &mut numbers);
-        // A length that is known makes vectors of the loop.
-        if let (Ok(row), Ok(out)) = (<&[T; LANES]>::try_from(row), <&mut [u8; LANES]>::try_from(&mut *out)) {
-            for lane in 0..LANES {
-                out[lane] = bit(row[lane].is_on(numbers[lane]));
-            }
-        } else {
-            for ((x, out), &number) in row.iter().zip(out).zip(&numbers) {
-                *out = bit(x.is_on(number));
-            }
-        }
-    }
-}
-
-dispatch! {
-    /// One row of eight-bit values.
-    fn sample_bytes(|l| state: u64, row: &[u8], out: &mut [u8]) {
-        sample(l, state, row, out);
-    }
-
-    /// One row of numbers.
-    fn sample_numbers(|l| state: u64, row: &[f32], out: &mut [u8]) {
-        sample(l, state, row, out);
-    }
 }

@@ -36,7 +36,7 @@
 //! | | |
 //! |---|---|
 //! | [`Error`], [`uniforms`], [`elementary`] | what can go wrong · the random numbers, by position · exp, σ, softplus and normal numbers |
-//! | [`units`], [`Shape`], [`Rows`], [`Dataset`], [`Epochs`] | the laws of visible units · sizes · data, borrowed and owned · what of it an epoch shows |
+//! | [`units`], [`Shape`], [`Rows`], [`Columns`], [`Dataset`], [`Source`], [`Epochs`] | the laws of visible units · sizes · data, borrowed · sums over its columns · owned · read as it is needed · what of it an epoch shows |
 //! | [`Scale`] | columns brought to mean 0 and variance 1 |
 //! | [`Rbm`], [`RbmRef`], [`RbmMut`] | parameters, owned and borrowed |
 //! | [`descent`] | what updates make of a gradient, a rule a file |
@@ -65,6 +65,7 @@
 //! The other [`Sums`] are exempt: a matrix library adds up in an order of its own.
 
 pub mod checkpoint;
+mod columns;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -91,6 +92,7 @@ mod resident;
 mod rows;
 pub mod scale;
 mod shape;
+mod source;
 pub mod storage;
 mod summary;
 pub mod tempering;
@@ -101,6 +103,7 @@ pub mod units;
 mod verbs;
 
 pub use checkpoint::Checkpoint;
+pub use columns::Columns;
 pub use cpu::Cpu;
 #[cfg(feature = "cuda")]
 pub use cuda::{Cuda, Program, Sweeps};
@@ -122,6 +125,7 @@ pub use resident::{Lent, Resident};
 pub use rows::{Rows, Values};
 pub use scale::Scale;
 pub use shape::{Layer, Shape};
+pub use source::Source;
 pub use summary::Summary;
 pub use tempering::{Ladder, Tempered};
 pub use train::{Algorithm, Average, Report, Settings, Trainer, TrainerState};

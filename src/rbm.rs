@@ -6,6 +6,7 @@
 //! side. A device computes with a form of its own, a [`Resident`](crate::Resident).
 
 use crate::{
+    columns::Columns,
     elementary::exp,
     error::{Error, Result},
     rows::Rows,
@@ -92,8 +93,16 @@ impl Rbm {
     /// # Errors
     /// [`Error::Argument`] where there is no row, no hidden unit, or too many for a [`Shape`].
     pub fn from_data(data: Rows<'_>, n_hidden: usize, seed: u64) -> Result<Self> {
+        Self::from_columns(&Columns::of(data), n_hidden, seed)
+    }
+
+    /// [`from_data`](Self::from_data) of rows that came in parts.
+    ///
+    /// # Errors
+    /// Those of [`from_data`](Self::from_data).
+    pub fn from_columns(data: &Columns, n_hidden: usize, seed: u64) -> Result<Self> {
         let shape = Shape::with_visible(data.segments(), n_hidden)?;
-        if data.len() == 0 {
+        if data.rows() == 0 {
             return Err(Error::Argument { what: "data", expected: "at least one row".into(), found: "none".into() });
         }
         let mut generator = Uniforms::new(seed, Purpose::Initialisation).generator();
@@ -105,7 +114,7 @@ impl Rbm {
         Ok(Self {
             shape,
             weights: (0..shape.n_visible() * shape.n_hidden()).map(|_| weight()).collect(),
-            visible_bias: data.segments().biases_of(&data.clipped_means_f64().collect::<Vec<_>>()),
+            visible_bias: data.segments().biases_of(&data.clipped_means_f64()),
             hidden_bias: vec![0.0; shape.n_hidden()],
             visible_log_variance: vec![0.0; log_variances(shape)],
         })

@@ -1,6 +1,7 @@
 //! Borrowed rows of data, in the width in which they came.
 
 use crate::{
+    columns::Columns,
     error::{Error, Result},
     lanes::threads::Split,
     units::{Law, Segment, Segments, by_law},
@@ -200,44 +201,13 @@ impl<'a> Rows<'a> {
         Self { values, missing, ..*self }
     }
 
-    /// Σ_r f(v_ri) of each unit over the rows that have it, rows in ascending order in one `f64` accumulator; f(0) is 0.
-    fn sums_of(&self, f: impl Fn(f64) -> f64) -> Vec<f64> {
-        let mut sums = vec![0.0; self.units];
-        for r in 0..self.len() {
-            sums.iter_mut().enumerate().for_each(|(i, sum)| *sum += f(f64::from(self.value(r, i))));
-        }
-        sums
-    }
-
-    /// How many rows have each unit.
-    fn counts(&self) -> Vec<usize> {
-        let mut counts = vec![self.len(); self.units];
-        for r in 0..if self.has_missing() { self.len() } else { 0 } {
-            counts.iter_mut().enumerate().for_each(|(i, n)| *n -= usize::from(self.is_missing(r, i)));
-        }
-        counts
-    }
-
-    /// The biases of units without weights that are near to what explains the rows best, and the precisions of Gaussian units.
-    pub(crate) fn fit(&self) -> (Vec<f64>, Vec<f64>) {
-        let squares = if self.segments.is_discrete() { vec![0.0; self.units] } else { self.sums_of(|v| v * v) };
-        self.segments.fit(&self.counts(), &self.sums_of(|v| v), &squares)
-    }
-
     /// The mean of each unit over the N rows that have it; of binary and Potts units no nearer to 0 and 1 than 1/N, where their logarithms are
     /// finite, and ½ where N is below 2.
     ///
     /// Where a unit's visible bias may begin ([`Rbm::from_data`](crate::Rbm::from_data)) and a centred gradient its offset.
     /// Canonical: a sum in `f64`, rows in ascending order, and a division. Here rounded to `f32`, units values.
     pub fn clipped_means(&self) -> Vec<f32> {
-        self.clipped_means_f64().map(|mean| mean as f32).collect()
-    }
-
-    /// [`clipped_means`](Self::clipped_means) before they are rounded.
-    pub(crate) fn clipped_means_f64(&self) -> impl Iterator<Item = f64> + use<> {
-        let mut means = self.sums_of(|v| v);
-        self.segments.clipped_means(&mut means, &self.counts());
-        means.into_iter()
+        Columns::of(*self).clipped_means()
     }
 
     /// All values as numbers, row after row; NaN where one is missing.

@@ -41,6 +41,7 @@
 
 use rand_core::Rng;
 use rand_pcg::Pcg32;
+use std::collections::HashMap;
 
 /// A and C of s ← A·s + C in `Pcg32` with its default stream.
 const STEP: Jump = Jump { multiply: 6_364_136_223_846_793_005, add: 1_442_695_040_888_963_407 };
@@ -126,20 +127,53 @@ impl Uniforms {
     /// and y are numbers 2i and 2i + 1 from this place. Each of m entries is chosen with a probability that differs from 1/m
     /// by less than 2^-64.
     pub fn permutation(&mut self, n: usize) -> Vec<usize> {
-        let mut order = Vec::new();
-        self.write_permutation(n, &mut order);
+        let mut order: Vec<usize> = (0..n).collect();
+        self.shuffle(&mut order);
         order
     }
 
-    /// [`permutation`](Self::permutation), in the place of what stands in `order`.
-    pub(crate) fn write_permutation(&mut self, n: usize, order: &mut Vec<usize>) {
-        order.clear();
-        order.extend(0..n);
+    /// The first `len` entries of the [`permutation`](Self::permutation) of `n` numbers, all where there are fewer. Draws 2·`len`
+    /// numbers, at most 2·(n - 1).
+    ///
+    /// Of few entries the rest of the permutation costs no memory.
+    pub fn permutation_start(&mut self, n: usize, len: usize) -> Vec<usize> {
+        let len = len.min(n);
+        if len > n / 16 {
+            let Ok(end) = u32::try_from(n) else {
+                let mut order: Vec<usize> = (0..n).collect();
+                self.shuffle_start(&mut order, len);
+                order.truncate(len);
+                return order;
+            };
+            let mut order: Vec<u32> = (0..end).collect();
+            self.shuffle_start(&mut order, len);
+            return order[..len].iter().map(|&row| row as usize).collect();
+        }
+        // Entries that are not where they were at first.
+        let (mut moved, mut order) = (HashMap::new(), Vec::with_capacity(len));
+        self.exchanges(n, len, |i, j| {
+            let first = moved.remove(&i).unwrap_or(i);
+            order.push(if i == j { first } else { moved.insert(j, first).unwrap_or(j) });
+        });
+        order
+    }
+
+    /// Brings entries into the order of the [`permutation`](Self::permutation).
+    pub(crate) fn shuffle<T>(&mut self, entries: &mut [T]) {
+        self.shuffle_start(entries, entries.len());
+    }
+
+    fn shuffle_start<T>(&mut self, entries: &mut [T], len: usize) {
+        self.exchanges(entries.len(), len, |i, j| entries.swap(i, j));
+    }
+
+    /// The first `len` exchanges of entries by which a permutation of `n` is made.
+    fn exchanges(&mut self, n: usize, len: usize, mut exchange: impl FnMut(usize, usize)) {
         let mut generator = self.generator();
         let mut number = || u128::from(generator.next_u32());
-        for i in 0..n.saturating_sub(1) {
+        for i in 0..len.min(n.saturating_sub(1)) {
             let draw = number() << 32 | number();
-            order.swap(i, i + ((draw * (n - i) as u128) >> 64) as usize);
+            exchange(i, i + ((draw * (n - i) as u128) >> 64) as usize);
             self.skip(2);
         }
     }

@@ -18,6 +18,12 @@
 //! | (rows, a, b, c) | rows of a·b·c values |
 //!
 //! Whatever else a header says is refused with what it says: a guess would train on the wrong numbers.
+//!
+//! A file that is larger than memory is read a part at a time: [`OnDisk`].
+
+mod on_disk;
+
+pub use on_disk::OnDisk;
 
 use super::{
     Reading,
@@ -58,74 +64,113 @@ pub fn read_npy_within(mut reader: impl Read, source_name: &str, max_bytes: u64)
 pub(super) fn read_table(reader: &mut dyn Read, source_name: &str, how: &Reading) -> Result<Table> {
     let (numbers, shape) = read_numbers(reader, source_name, how)?;
     let each = &shape[1..];
-    let img_shape = match *each {
-        [height, width] | [height, width, 1] | [1, height, width] => Some((height, width)),
-        _ => None,
-    };
-    Ok(Table { img_shape, ..Table::new(numbers, each.iter().product()) })
+    Ok(Table { img_shape: img_shape(each), ..Table::new(numbers, each.iter().product()) })
 }
 
 /// The numbers of an npy file, the last index running fastest, and its shape: two to four dimensions, or one of labels.
 pub(super) fn read_numbers(
     mut reader: &mut dyn Read, source_name: &str, how: &Reading,
 ) -> Result<(Numbers, Vec<usize>)> {
-    let fail = |expected: &str, found: String| format_error(source_name, expected, found);
-    let start = read_exactly(&mut reader, 8, "npy header", source_name)?;
-    if start[..6] != MAGIC {
-        return Err(fail("an npy file, which begins with 93 4e 55 4d 50 59", format!("{:02x?}", &start[..6])));
-    }
-    let wide = match start[6..] {
-        [1, 0] => false,
-        [2 | 3, 0] => true,
-        _ => return Err(fail("npy format 1.0, 2.0 or 3.0", format!("{}.{}", start[6], start[7]))),
-    };
-    let length = read_exactly(&mut reader, if wide { 4 } else { 2 }, "npy header", source_name)?;
-    let length = length.iter().rev().fold(0, |sum, &byte| sum << 8 | usize::from(byte));
-    if length > MAX_HEADER {
-        return Err(fail("an npy header of at most 65536 bytes", length.to_string()));
-    }
-    let header = read_exactly(&mut reader, length, "npy header", source_name)?;
-    let header = String::from_utf8_lossy(&header);
-    let Header { descr, fortran_order, shape } = Tokens(&header).header().ok_or_else(|| {
-        let found = header.trim_end().chars().take(120).flat_map(char::escape_default).collect();
-        fail("an npy header {'descr': '…', 'fortran_order': False, 'shape': (rows, units), }", found)
-    })?;
-    let (&rows, each) = match shape.split_first() {
-        Some((rows, each)) if (1..=3).contains(&each.len()) || each.is_empty() && how.is_labels => (rows, each),
-        Some((_, [])) => {
-            let found = format!("1 ({shape:?}); numpy.reshape(x, (1, -1)) makes it one row, (-1, 1) one column");
-            return Err(fail("an array of two to four dimensions", found));
-        }
-        _ => return Err(fail("an array of two to four dimensions", format!("{} ({shape:?})", shape.len()))),
-    };
-    // Where there are no rows, the sizes of one are not bounded by the number of values.
-    let units = each.iter().try_fold(1usize, |units, &size| units.checked_mul(size));
-    let units = units.ok_or_else(|| fail("an array that fits in memory", format!("{shape:?}")))?;
-    if units == 0 {
-        return Err(fail("at least one value a row", format!("{shape:?}")));
-    }
-    let kind = Kind::of(&descr).ok_or_else(|| {
-        fail("an array of type b1, i1 to i8, u1 to u8, or f2, f4 or f8, in either byte order", shown(&descr))
-    })?;
-    let width = kind.width;
-    let bytes = rows.checked_mul(units).and_then(|n| n.checked_mul(width)).filter(|&n| n <= isize::MAX as usize);
-    let bytes = bytes.ok_or_else(|| fail("an array that fits in memory", format!("{shape:?}")))?;
-    // Numbers are in memory twice, as they came and as `f32`; so is what comes in another order.
-    let as_numbers = if kind.is_byte() { 0 } else { bytes / width * size_of::<f32>() };
-    let needed = bytes as u64 + (as_numbers as u64).max(if fortran_order { bytes as u64 } else { 0 });
+    let layout = Layout::read(&mut reader, source_name, how)?;
+    let needed = layout.needed();
+    let Layout { descr, kind, fortran_order, shape, units, bytes, .. } = layout;
     if needed > how.max_bytes {
         let expected = format!("an array that takes at most {} bytes of memory", how.max_bytes);
-        return Err(fail(&expected, format!("{shape:?} of type {descr}, {needed} bytes")));
+        return Err(format_error(source_name, expected, format!("{shape:?} of type {descr}, {needed} bytes")));
     }
     let mut values = read_exactly(&mut reader, bytes, "npy values", source_name)?;
     expect_end(&mut reader, source_name)?;
     if fortran_order && !values.is_empty() {
-        values = in_c_order(&values, width, rows, each);
+        values = in_c_order(&values, kind.width, shape[0], &shape[1..]);
     }
     Ok((kind.numbers(values, units, source_name)?, shape))
 }
 
+/// What a header says.
+#[derive(Debug)]
+struct Layout {
+    descr: String,
+    kind: Kind,
+    fortran_order: bool,
+    shape: Vec<usize>,
+    /// Values of a row, at least one.
+    units: usize,
+    /// Bytes of all values, and where the first one is.
+    bytes: usize,
+    start: u64,
+}
+
+impl Layout {
+    fn read(mut reader: &mut dyn Read, source_name: &str, how: &Reading) -> Result<Self> {
+        let fail = |expected: &str, found: String| format_error(source_name, expected, found);
+        let start = read_exactly(&mut reader, 8, "npy header", source_name)?;
+        if start[..6] != MAGIC {
+            return Err(fail("an npy file, which begins with 93 4e 55 4d 50 59", format!("{:02x?}", &start[..6])));
+        }
+        let wide = match start[6..] {
+            [1, 0] => false,
+            [2 | 3, 0] => true,
+            _ => return Err(fail("npy format 1.0, 2.0 or 3.0", format!("{}.{}", start[6], start[7]))),
+        };
+        let length = read_exactly(&mut reader, if wide { 4 } else { 2 }, "npy header", source_name)?;
+        let before = start.len() + length.len();
+        let length = length.iter().rev().fold(0, |sum, &byte| sum << 8 | usize::from(byte));
+        if length > MAX_HEADER {
+            return Err(fail("an npy header of at most 65536 bytes", length.to_string()));
+        }
+        let header = read_exactly(&mut reader, length, "npy header", source_name)?;
+        let header = String::from_utf8_lossy(&header);
+        let Header { descr, fortran_order, shape } = Tokens(&header).header().ok_or_else(|| {
+            let found = header.trim_end().chars().take(120).flat_map(char::escape_default).collect();
+            fail("an npy header {'descr': '…', 'fortran_order': False, 'shape': (rows, units), }", found)
+        })?;
+        let (&rows, each) = match shape.split_first() {
+            Some((rows, each)) if (1..=3).contains(&each.len()) || each.is_empty() && how.is_labels => (rows, each),
+            Some((_, [])) => {
+                let found = format!("1 ({shape:?}); numpy.reshape(x, (1, -1)) makes it one row, (-1, 1) one column");
+                return Err(fail("an array of two to four dimensions", found));
+            }
+            _ => return Err(fail("an array of two to four dimensions", format!("{} ({shape:?})", shape.len()))),
+        };
+        // Where there are no rows, the sizes of one are not bounded by the number of values.
+        let units = each.iter().try_fold(1usize, |units, &size| units.checked_mul(size));
+        let units = units.ok_or_else(|| fail("an array that fits in memory", format!("{shape:?}")))?;
+        if units == 0 {
+            return Err(fail("at least one value a row", format!("{shape:?}")));
+        }
+        let kind = Kind::of(&descr).ok_or_else(|| {
+            fail("an array of type b1, i1 to i8, u1 to u8, or f2, f4 or f8, in either byte order", shown(&descr))
+        })?;
+        let bytes = rows.checked_mul(units).and_then(|n| n.checked_mul(kind.width));
+        let bytes = bytes.filter(|&n| n <= isize::MAX as usize);
+        let bytes = bytes.ok_or_else(|| fail("an array that fits in memory", format!("{shape:?}")))?;
+        Ok(Self { descr, kind, fortran_order, shape, units, bytes, start: (before + length) as u64 })
+    }
+
+    /// Bytes of memory that all of it takes while it is read. Numbers are in memory twice, as they came and as `f32`; so is what
+    /// comes in another order.
+    fn needed(&self) -> u64 {
+        let as_numbers = if self.kind.is_byte() { 0 } else { self.bytes / self.kind.width * size_of::<f32>() };
+        let in_order = if self.fortran_order { self.bytes } else { 0 };
+        self.bytes as u64 + as_numbers.max(in_order) as u64
+    }
+
+    /// Height and width of the image in each row, if there is one.
+    fn img_shape(&self) -> Option<(usize, usize)> {
+        img_shape(&self.shape[1..])
+    }
+}
+
+/// Height and width of the image in a row of these sizes.
+fn img_shape(each: &[usize]) -> Option<(usize, usize)> {
+    match *each {
+        [height, width] | [height, width, 1] | [1, height, width] => Some((height, width)),
+        _ => None,
+    }
+}
+
 /// The type of an array's values.
+#[derive(Clone, Copy, Debug)]
 struct Kind {
     /// `b`, `i`, `u` or `f`.
     letter: u8,
@@ -148,13 +193,18 @@ impl Kind {
         (is_known && has_order).then_some(Self { letter, width, is_big_endian: order == b'>' })
     }
 
+    /// Whether values are eight bits without a sign, which may stand for x/255.
+    fn is_eight_bit(&self) -> bool {
+        (self.letter, self.width) == (b'u', 1)
+    }
+
     /// Whether values stay eight-bit.
     fn is_byte(&self) -> bool {
         self.width == 1 && self.letter != b'i'
     }
 
     fn numbers(&self, values: Vec<u8>, units: usize, source_name: &str) -> Result<Numbers> {
-        if self.letter == b'u' && self.width == 1 {
+        if self.is_eight_bit() {
             return Ok(Numbers::Bytes(values));
         }
         if self.letter == b'b' {

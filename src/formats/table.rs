@@ -22,6 +22,8 @@ pub(super) struct Table {
     pub told: Option<String>,
     /// The labels of the rows, where they were asked for.
     pub labels: Option<Labels>,
+    /// The number of the first row, in errors.
+    pub first: usize,
 }
 
 pub(super) enum Numbers {
@@ -50,7 +52,7 @@ pub(super) fn eight_bit(mut values: Vec<u8>, units: usize) -> Result<(Dataset, b
 impl Table {
     /// Rows of so many numbers, of which nothing else is known.
     pub fn new(numbers: Numbers, columns: usize) -> Self {
-        Self { numbers, columns, img_shape: None, said: None, told: None, labels: None }
+        Self { numbers, columns, img_shape: None, said: None, told: None, labels: None, first: 0 }
     }
 
     /// The rows for units of the laws that are asked for, or else as the file has them.
@@ -65,15 +67,15 @@ impl Table {
             .visible
             .map_or_else(|| numbers.map(|segment| Segments::new(&[segment])).transpose(), |v| Ok(Some(v)))?
         {
-            Some(visible) => self.into_rows(visible, source_name, how.max_bytes),
+            Some(visible) => self.into_rows(visible, source_name, how.max_bytes, None),
             None => self.into_images(source_name),
         }
     }
 
     /// The rows as the file has them: values in [0, 1], or of the laws that the file itself says.
     pub fn into_images(self, source_name: &str) -> Result<Images> {
-        let Self { numbers, columns, img_shape, said, told, labels } = self;
-        let place = |at: usize| format!("in row {}, column {}", at / columns, at % columns);
+        let Self { numbers, columns, img_shape, said, told, labels, first } = self;
+        let place = |at: usize| format!("in row {}, column {}", first + at / columns, at % columns);
         let (rows, are_bits) = match numbers {
             Numbers::Bytes(values) => eight_bit(values, columns)?,
             Numbers::Bits(values) => (Dataset::from_u8(values.into_iter().map(|x| x * 255).collect(), columns)?, false),
@@ -106,8 +108,11 @@ impl Table {
     /// Of binary units eight-bit values x stand for x/255, or for bits where none of the segment is greater than 1; of Gaussian
     /// units they are the numbers themselves.
     ///
-    /// Needs at most `max_bytes` of memory besides the file's own numbers.
-    pub fn into_rows(self, visible: Segments, source_name: &str, max_bytes: u64) -> Result<Images> {
+    /// Needs at most `max_bytes` of memory besides the file's own numbers. `bits`: of which segments eight-bit values are bits,
+    /// where that is not for these rows alone to say.
+    pub fn into_rows(
+        self, visible: Segments, source_name: &str, max_bytes: u64, bits: Option<&[bool]>,
+    ) -> Result<Images> {
         let (units, columns) = (visible.units(), self.columns);
         let has_states = columns != units;
         if has_states && columns != visible.sites() {
@@ -117,7 +122,7 @@ impl Table {
             };
             return Err(format_error(source_name, expected, format!("rows of {columns}")));
         }
-        let Self { numbers, img_shape, said, told: of_file, labels, .. } = self;
+        let Self { numbers, img_shape, said, told: of_file, labels, first: first_row, .. } = self;
         let n = numbers.len() / columns;
         let is_eight_bit = visible.is_discrete() && !matches!(numbers, Numbers::Real(..));
         let needed = (n as u128) * (units as u128) * if is_eight_bit { 1 } else { size_of::<f32>() as u128 };
@@ -132,7 +137,7 @@ impl Table {
             reals.resize(n * units, 0.0)
         }
         let mut first = 0;
-        for (segment, to) in visible.iter() {
+        for (n_segment, (segment, to)) in visible.iter().enumerate() {
             let from = first..first + if has_states { segment.sites() } else { segment.units() };
             first = from.end;
             let values = || (0..n).flat_map(|r| from.clone().map(move |column| (r, column)));
@@ -145,7 +150,9 @@ impl Table {
                 _ => f32::from(byte((r, column))),
             };
             let is_unit = !matches!(numbers, Numbers::Real(..)) && !segment.is_number();
-            let are_bits = is_unit && (matches!(numbers, Numbers::Bits(_)) || are_bits(values().map(byte)));
+            let are_bits = is_unit
+                && (matches!(numbers, Numbers::Bits(_))
+                    || bits.map_or_else(|| are_bits(values().map(byte)), |bits| bits[n_segment]));
             if are_bits && matches!(numbers, Numbers::Bytes(_)) && matches!(segment, Segment::Binary(_)) {
                 told.push(format!("{segment}: eight-bit, values 0 to 1: bits"));
             }
@@ -167,7 +174,7 @@ impl Table {
                 }
                 if !(state >= 0.0 && state < segment.states() as f32 && state.fract() == 0.0) {
                     let expected = format!("a state of {segment}, a whole number from 0 to {}", segment.states() - 1);
-                    let found = format!("{state} in row {r}, column {}", at.1);
+                    let found = format!("{state} in row {}, column {}", first_row + r, at.1);
                     return Err(format_error(source_name, expected, found));
                 }
                 put(r, column * segment.states() + state as usize, 1.0, 255);
@@ -180,7 +187,7 @@ impl Table {
         let rows = rows.map_err(|problem| match problem {
             Error::Law { row, column, law, expected, found } => {
                 let expected = format!("{expected} in column {column} ({law})");
-                format_error(source_name, expected, format!("{found} in row {row}"))
+                format_error(source_name, expected, format!("{found} in row {}", first_row + row))
             }
             other => other,
         })?;

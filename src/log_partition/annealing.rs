@@ -6,6 +6,7 @@
 
 use super::{LogPartition, Method};
 use crate::{
+    columns::Columns,
     device::Batch,
     error::{Error, Result},
     gibbs::Chains,
@@ -38,10 +39,15 @@ impl BaseRate {
     ///
     /// `v`: R rows of n_visible values, which [say](Rows::segments) what laws they follow.
     pub fn fit(v: Rows<'_>) -> Self {
-        let (bias, precision) = v.fit();
+        Self::of_columns(&Columns::of(v))
+    }
+
+    /// [`fit`](Self::fit) to rows that came in parts.
+    pub fn of_columns(columns: &Columns) -> Self {
+        let (segments, (bias, precision)) = (columns.segments(), columns.fit());
         let single = |values: Vec<f64>| values.into_iter().map(|x| x as f32).collect();
-        let precision = if v.segments().is_discrete() { Vec::new() } else { precision };
-        Self { segments: v.segments(), bias: single(bias), precision: single(precision) }
+        let precision = if segments.is_discrete() { Vec::new() } else { precision };
+        Self { segments, bias: single(bias), precision: single(precision) }
     }
 
     /// All states as likely, a = 0: where there is no data.

@@ -4,7 +4,7 @@ use crate::{console::complain, memory};
 use clap::Args;
 pub use harmonium::formats::mnist::Split;
 use harmonium::{
-    Dataset, Error, Purpose, Rbm, Result, Segment, Segments, Shape, Uniforms,
+    Dataset, Error, Purpose, Rbm, Result, Segment, Segments, Shape, Source, Uniforms,
     formats::{self, Column, Images, LabelSource, Labels, Reading, mnist},
     model::Extras,
 };
@@ -149,8 +149,12 @@ pub fn labelled(rows: Dataset, labels: Option<&Labels>, names: &[String], path: 
 pub fn scaled(rows: Dataset, extras: &Extras, visible: Segments, path: &Path) -> Result<(Dataset, Option<String>)> {
     let Some(scale) = &extras.scale else { return Ok((with_laws(rows, visible)?, None)) };
     let (rows, outside) = scale.apply_for(&rows, visible)?;
-    let text = || format!("notice: {}: {outside} values outside of the model's scale became 0 or 1", path.display());
-    Ok((rows, (outside > 0).then(text)))
+    Ok((rows, (outside > 0).then(|| self::outside(path, outside))))
+}
+
+/// What is said of values that had to be moved.
+pub fn outside(path: &Path, values: usize) -> String {
+    format!("notice: {}: {values} values outside of the model's scale became 0 or 1", path.display())
 }
 
 /// Rows for units of these laws; those of a file that says other laws itself, such as sequences, may be right for them too.
@@ -203,12 +207,18 @@ pub fn rest(path: &Path, how: &Reading) -> Result<Option<Images>> {
 
 /// The rows without `n` of them, and these: the first entries of a permutation that no epoch uses.
 pub fn without_some(rows: &Dataset, n: usize, seed: u64) -> Result<(Dataset, Dataset)> {
+    let taken = some_numbers(rows.len(), n, seed);
+    let mut is_taken = vec![false; rows.len()];
+    taken.iter().for_each(|&row| is_taken[row] = true);
+    let others: Vec<_> = (0..rows.len()).filter(|&row| !is_taken[row]).collect();
+    Ok((rows.select(&others)?, rows.select(&taken)?))
+}
+
+/// The numbers of the `n` rows of `len` that are taken so.
+pub fn some_numbers(len: usize, n: usize, seed: u64) -> Vec<usize> {
     let mut draws = Uniforms::new(seed, Purpose::Shuffling);
     draws.seek(1 << 63);
-    let order = draws.permutation(rows.len());
-    let mut others = order[n..].to_vec();
-    others.sort_unstable();
-    Ok((rows.select(&others)?, rows.select(&order[..n])?))
+    draws.permutation_start(len, n)
 }
 
 /// A part of a folder; of a file all. `option` names the path on the command line.
@@ -228,10 +238,8 @@ pub fn starting(path: &Path, option: &str, how: &Reading) -> Result<Images> {
 /// `n` rows from all over the data, for chains to start from; all, in another order, where there are fewer. The first rows of
 /// a file that is sorted are of one class, and so would the chains be. Rows are drawn without replacement: the first `n`
 /// entries of the permutation at the beginning of the seed's sequence of [`Purpose::Shuffling`], from which no model draws.
-pub fn from_all_over(rows: &Dataset, n: usize, seed: u64) -> Result<Dataset> {
-    let mut order = Uniforms::new(seed, Purpose::Shuffling).permutation(rows.len());
-    order.truncate(n);
-    rows.select(&order)
+pub fn from_all_over(rows: &dyn Source, n: usize, seed: u64) -> Result<Dataset> {
+    rows.select(&Uniforms::new(seed, Purpose::Shuffling).permutation_start(rows.len(), n))
 }
 
 /// The rows of a folder's test file, if there is a folder with one.

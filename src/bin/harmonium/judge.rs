@@ -4,6 +4,7 @@ use crate::{
     arguments::{Compute, DATA, at_least, named},
     console::{self, Progress},
     data,
+    in_place::ForModel,
 };
 use clap::{Args, ValueEnum};
 use harmonium::{
@@ -28,6 +29,9 @@ pub struct Judge {
     /// Take the first ROWS of them only.
     #[arg(long, value_name = "ROWS", value_parser = at_least::<1>)]
     pub limit: Option<usize>,
+    /// Of the rows of an npy file read those of --limit only [default: where all would take more than half of the free memory].
+    #[arg(long, requires = "limit")]
+    pub in_place: bool,
     /// The rows that the model was trained on, for annealing's base rate and the chains that reverse runs start from: a folder
     /// with MNIST's IDX files (its first 50 000 training rows), or one file of data [default: the training rows of a folder
     /// as --data; of a file the rows that are evaluated, with a notice].
@@ -86,6 +90,10 @@ impl Judge {
     pub fn judge(&self, device: &Device, usual: LogZ) -> Result<Judged> {
         let (rbm, extras) = model::load_with(&self.model)?;
         let read = |path: &Path, option: &str, split| {
+            let is_asked = self.in_place && *path == self.data;
+            if let Some(file) = ForModel::open((&rbm, &extras), &self.model, (path, &self.selection), is_asked)? {
+                return Ok(file.first(self.limit)?.binarised());
+            }
             let read = |path: &Path, how: &_| data::split(path, option, split, how);
             let images = data::fitting((&rbm, &extras), &self.model, (path, &self.selection), read)?;
             Ok(images.rows.binarised())

@@ -12,6 +12,7 @@ mod evaluate;
 mod exchange;
 mod filters;
 mod impute;
+mod in_place;
 mod info;
 mod judge;
 mod log;

@@ -10,8 +10,8 @@ pub fn path(out: &Path) -> PathBuf {
 }
 
 /// What may be said anew when a run goes on. (For data it is what it holds that counts, which is looked at when it is read.)
-const MAY_CHANGE: [&str; 9] =
-    ["checkpoint-every", "data", "device", "epochs", "quiet", "resume", "samples", "stop-after", "threads"];
+const MAY_CHANGE: [&str; 10] =
+    ["checkpoint-every", "data", "device", "epochs", "in-place", "quiet", "resume", "samples", "stop-after", "threads"];
 
 /// The options that count, and the checkpoint to go on from where there is one: its own options, but for those that may
 /// change and were said. One that was said and contradicts it is an error.
@@ -65,6 +65,7 @@ pub fn settle(said: Train) -> Result<(Train, Option<Checkpoint>), Failure> {
         epochs,
         compute: Compute { road: stored.compute.road, ..said.compute },
         samples: said.samples,
+        in_place: said.in_place,
         out: folder.clone(),
         checkpoint_every: if is_said("checkpoint-every") { said.checkpoint_every } else { stored.checkpoint_every },
         resume: Some(folder.clone()),

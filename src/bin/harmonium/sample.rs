@@ -9,7 +9,7 @@ use crate::{
 };
 use clap::Args;
 use harmonium::{
-    Activations, Chains, Dataset, Device, Error, Ladder, Purpose, Rbm, Resident, Result, Tempered, Uniforms,
+    Activations, Chains, Dataset, Device, Error, Ladder, Purpose, Rbm, Resident, Result, Source, Tempered, Uniforms,
     formats::Images,
     model::{self, Extras},
     raster::{self, Raster},
@@ -109,7 +109,7 @@ pub fn run(device: &Device, options: &Sample) -> Result<()> {
     sheet.check(shape.n_visible())?;
 
     let resident: Resident = rbm.on(device)?;
-    let rows = start.as_ref().map(|(_, images)| &images.rows);
+    let rows = start.as_ref().map(|(_, images)| &images.rows as &dyn Source);
     let mut walk = Walk::begin(&resident, rows, sheet, options.seed)?;
     if let (Walk::Alone(chains), Some(held)) = (&mut walk, &held) {
         let row = |m: usize| if held.len() == 1 { 0 } else { m };
@@ -218,7 +218,7 @@ fn told(chains: &Tempered) -> String {
 /// Starts chains at rows from all over the data and shows their visible means after every `sheet.steps` Gibbs steps; they go
 /// on from samples. (The tutorial's start at rows side by side, which in MNIST are of all classes.)
 pub fn draw(
-    device: &Device, rbm: &Rbm, rows: &Dataset, sides: (usize, usize), sheet: Sheet, seed: u64, progress: &Progress,
+    device: &Device, rbm: &Rbm, rows: &dyn Source, sides: (usize, usize), sheet: Sheet, seed: u64, progress: &Progress,
 ) -> Result<Raster<u8>> {
     sheet.check(rbm.shape().n_visible())?;
     let resident = rbm.on(device)?;
@@ -254,7 +254,7 @@ const LADDER_ROUNDS: usize = 1000;
 
 impl Walk {
     /// Chains at rows from all over the data, or where there are none at random hidden states.
-    fn begin(resident: &Resident, rows: Option<&Dataset>, sheet: Sheet, seed: u64) -> Result<Self> {
+    fn begin(resident: &Resident, rows: Option<&dyn Source>, sheet: Sheet, seed: u64) -> Result<Self> {
         let draws = Uniforms::new(seed, Purpose::Sampling);
         let chains = match rows {
             Some(rows) => {

@@ -4,10 +4,11 @@ use crate::{
     arguments::{Compute, DATA, at_least, named},
     console::Progress,
     data,
+    in_place::ForModel,
     numbers::Format,
 };
 use clap::Args;
-use harmonium::{Activations, Device, Purpose, Result, Uniforms, model};
+use harmonium::{Activations, Dataset, Device, Purpose, Result, Uniforms, model};
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -19,6 +20,10 @@ pub struct Transform {
     pub data: PathBuf,
     #[command(flatten)]
     pub selection: data::Selection,
+    /// Leave the rows of an npy file on disk and read them as they are needed [default: where they would take more than half of
+    /// the free memory].
+    #[arg(long)]
+    pub in_place: bool,
     /// Which rows of a folder: its first 50 000 training rows, those behind them, or its test rows.
     #[arg(long, value_name = "NAME", default_value = "test", value_parser = named(data::Split::ALL))]
     pub split: data::Split,
@@ -43,14 +48,29 @@ pub struct Transform {
 pub fn run(device: &Device, options: &Transform) -> Result<()> {
     let format = Format::of_out(&options.out)?;
     let (rbm, extras) = model::load_with(&options.model)?;
-    let read = |path: &std::path::Path, how: &_| data::split(path, "--data", options.split, how);
-    let images = data::fitting((&rbm, &extras), &options.model, (&options.data, &options.selection), read)?;
-    let (rows, resident) = (images.rows, rbm.on(device)?);
+    let (model, from) = ((&rbm, &extras), (options.data.as_path(), &options.selection));
+    let on_disk = ForModel::open(model, &options.model, from, options.in_place)?;
+    let in_memory = match &on_disk {
+        Some(_) => None,
+        None => {
+            let read = |path: &std::path::Path, how: &_| data::split(path, "--data", options.split, how);
+            Some(data::fitting(model, &options.model, from, read)?.rows)
+        }
+    };
+    let len = on_disk.as_ref().map(ForModel::len).or(in_memory.as_ref().map(Dataset::len)).unwrap_or(0);
+    let resident = rbm.on(device)?;
     let mut draws = Uniforms::new(options.seed, Purpose::Sampling);
-    let mut hidden = Activations::default();
-    let progress = Progress::new(rows.len() as u64, "rows", false);
-    let parts = rows.batches(options.batch_size).map(|part| {
-        let v = rows.rows().range(part.clone());
+    let (mut hidden, mut outside) = (Activations::default(), 0);
+    let progress = Progress::new(len as u64, "rows", false);
+    let parts = (0..len).step_by(options.batch_size).map(|first| {
+        let part = first..len.min(first.saturating_add(options.batch_size));
+        let read = on_disk.as_ref().map(|file| file.rows(part.clone())).transpose()?;
+        outside += read.as_ref().map_or(0, |(_, outside)| *outside);
+        let v = match (&read, &in_memory) {
+            (Some((read, _)), _) => read.rows(),
+            (None, Some(rows)) => rows.rows().range(part.clone()),
+            (None, None) => return Ok(Vec::new()),
+        };
         match options.sample {
             true => resident.sample_h_given_v(v, &mut draws, &mut hidden)?,
             false => resident.propup(v, &mut hidden)?,
@@ -59,5 +79,9 @@ pub fn run(device: &Device, options: &Transform) -> Result<()> {
         Ok(if options.sample { hidden.sample.clone() } else { hidden.mean.clone() })
     });
     let what = if options.sample { "rows of hidden bits" } else { "rows of hidden means" };
-    format.save_parts(parts, rows.len(), rbm.shape().n_hidden(), &options.out, what)
+    format.save_parts(parts, len, rbm.shape().n_hidden(), &options.out, what)?;
+    if let Some(file) = &on_disk {
+        file.tell_outside(outside);
+    }
+    Ok(())
 }

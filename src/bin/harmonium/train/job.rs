@@ -2,6 +2,7 @@
 
 use super::{
     Train,
+    rows::{InPlace, Rows},
     values::{Init, Scaling, Switch, Validation},
 };
 use crate::{
@@ -11,24 +12,25 @@ use crate::{
     resume, sample,
 };
 use harmonium::{
-    Algorithm, Binarise, Chains, Checkpoint, Dataset, Device, Epochs, Error, Monitor, Purpose, Rbm, Resident, Result,
-    Scale, Segment, Segments, Settings, Shape, Trainer, Uniforms, Values,
-    checkpoint::{Place, fingerprint},
+    Algorithm, Binarise, Chains, Checkpoint, Columns, Dataset, Device, Epochs, Error, Monitor, Purpose, Rbm, Resident,
+    Result, Scale, Segment, Segments, Settings, Shape, Trainer, Uniforms, Values,
+    checkpoint::Place,
     formats::{Images, LabelSource, Reading, labels::with_labels},
     model::{self, Extras},
-    scale::{as_numbers, without_variance},
+    scale::as_numbers,
     storage,
 };
 use std::{
     fs::File,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 /// What a run needs besides its options; everything that can be wrong with them has been found.
 pub struct Job {
     pub options: Train,
-    pub rows: Dataset,
-    /// The rows that are not trained on.
+    pub rows: Rows,
+    /// The rows that are not trained on; of those of a file that stay there, the ones that are looked at.
     pub validation: Option<Dataset>,
     /// Height and width of the rows' images, where there is one.
     pub sides: Option<(usize, usize)>,
@@ -43,6 +45,8 @@ pub struct Job {
     /// Where the run goes on, if it does not begin.
     pub resumed: Option<Checkpoint>,
     pub progress: Progress,
+    /// Sums over what the first epoch shows, once they are known.
+    pub first_columns: OnceLock<Columns>,
     /// Keeps other runs out of the folder that is written to.
     _held: Option<File>,
 }
@@ -69,9 +73,18 @@ impl Job {
             None => options.visible,
         };
         let mut reading = Reading { as_numbers: is_scaled_now, ..options.selection.reading(laws)? };
-        let images = data::training(&options.data, &reading)?;
-        notice(&options, &options.data, &images);
-        let Images { mut rows, img_shape: sides, labels, .. } = images;
+        let in_place = InPlace::open(&options, &reading, known.as_ref().map(|(_, extras)| extras))?;
+        let (mut rows, sides, labels) = match in_place {
+            Some(rows) => {
+                let sides = rows.img_shape();
+                (Rows::InPlace(Box::new(rows)), sides, None)
+            }
+            None => {
+                let images = data::training(&options.data, &reading)?;
+                notice(&options, &options.data, &images);
+                (Rows::InMemory(images.rows), images.img_shape, images.labels)
+            }
+        };
         reading.visible = data::laws(rows.segments());
         // The laws of the model's units: what is scaled to [0, 1] is read as numbers.
         let laws = match options.visible {
@@ -93,7 +106,7 @@ impl Job {
             let found = labels.map_or(0, |labels| labels.names().len()).to_string();
             return Err(Error::Format { source_name: options.data.display().to_string(), expected, found });
         }
-        rows = data::labelled(rows, labels.as_ref(), &extras.labels, &options.data)?;
+        rows = rows.map(|rows| data::labelled(rows, labels.as_ref(), &extras.labels, &options.data))?;
         let laws = if extras.labels.is_empty() { laws } else { with_labels(laws, extras.labels.len())? };
         let path = options.data.display().to_string();
         let at_most = |what, limit: usize, why: &str, found: usize| {
@@ -102,15 +115,18 @@ impl Job {
         };
         if let Some(limit) = options.limit {
             at_most("--limit", rows.len(), "the training rows of", limit)?;
-            rows.keep(0..limit)?;
+            rows.keep_first(limit)?;
         }
         let mut validation = validation(&options, &mut rows, &reading, &extras)?;
+        if let Rows::InPlace(rows) = &mut rows {
+            rows.look()?;
+        }
         let known = known.map(|(visible, _)| visible).filter(|visible| visible.units() == rows.units());
         let visible = known.unwrap_or(laws);
         if resumed.is_none() {
             options.settle(rows.len(), visible);
         }
-        if [Some(&rows), validation.as_ref()].iter().flatten().any(|rows| rows.rows().has_missing()) {
+        if rows.has_missing() || validation.as_ref().is_some_and(|rows| rows.rows().has_missing()) {
             options.follow_no_likelihood()?;
         }
         if first.is_none() && resumed.is_none() {
@@ -141,7 +157,7 @@ impl Job {
             clamped.iter().filter(|_| !options.quiet).for_each(|clamped| complain(clamped));
             Ok(rows)
         };
-        rows = as_model(rows, &options.data)?;
+        rows = rows.map(|rows| as_model(rows, &options.data))?;
         validation = validation.map(|rows| as_model(rows, options.validation_path())).transpose()?;
         let shape = Shape::with_visible(visible, hidden).map_err(|problem| match problem {
             Error::Argument { expected, found, .. } => Error::Argument { what: "--hidden", expected, found },
@@ -188,13 +204,13 @@ impl Job {
         }
         let (is_watched, is_shuffled) = (options.likelihood == Some(Switch::On), options.shuffle == Some(Switch::On));
         let kept = [options.average.0.is_some(), options.momentum.0.is_some(), is_watched];
-        let bytes = match (options.binarise, rows.rows().values()) {
+        let bytes = match (options.binarise, &rows) {
             (Binarise::None, _) if !is_shuffled => 0,
-            (Binarise::None, Values::F32(_)) => 4,
+            (Binarise::None, Rows::InMemory(rows)) if matches!(rows.rows().values(), Values::F32(_)) => 4,
             _ => 1,
         };
         let models = kept.into_iter().filter(|&is_kept| is_kept).count();
-        let besides = Besides { models, values: rows.len() * rows.units(), bytes };
+        let besides = Besides { models, values: rows.besides(bytes, options.batch_size), bytes: 1 };
         memory::check(shape, n_chains, options.batch_size, besides)?;
         storage::create_folder(&options.out)?;
         storage::check_writable(&options.out)?;
@@ -226,6 +242,7 @@ impl Job {
             settings,
             resumed,
             progress,
+            first_columns: OnceLock::new(),
             _held: held,
         })
     }
@@ -261,10 +278,7 @@ impl Job {
         Ok(match (&self.first, &self.options.init) {
             (Some(first), _) => first.clone(),
             (None, Init::Tutorial) => Rbm::new(self.shape, self.options.seed),
-            _ => {
-                let shown = epochs.show(&self.rows, 0)?;
-                Rbm::from_data(shown.rows(), self.shape.n_hidden(), self.options.seed)?
-            }
+            _ => Rbm::from_columns(&self.first_columns(epochs)?, self.shape.n_hidden(), self.options.seed)?,
         })
     }
 
@@ -277,14 +291,14 @@ impl Job {
             trainer.set_chains(Chains::from_hidden_bias(rbm, trainer.chains().len(), draws)?)?;
         }
         if self.settings.descent.centring.is_some() {
-            trainer.centre_at(&epochs.show(&self.rows, 0)?.rows().clipped_means())?;
+            trainer.centre_at(&self.first_columns(epochs)?.clipped_means())?;
         }
         Ok(trainer)
     }
 
     /// What tells the data apart; fails where it is not what the run began with, or the checkpoint does not fit it.
     pub fn fingerprint(&self) -> Result<String> {
-        let found = fingerprint(self.rows.rows());
+        let found = self.rows.fingerprint()?;
         let path = resume::path(&self.options.out);
         let Some(checkpoint) = &self.resumed else { return Ok(found) };
         if let Some(warning) = resume::other_version(checkpoint) {
@@ -331,7 +345,7 @@ fn notice(options: &Train, path: &Path, images: &Images) {
 
 /// What the columns are scaled by for units of these laws, where that is wanted; without it those of Gaussian units must each have a
 /// variance.
-fn scale(options: &Train, rows: &Dataset, visible: Segments) -> Result<Option<Scale>> {
+fn scale(options: &Train, all: &Rows, visible: Segments) -> Result<Option<Scale>> {
     let source_name = options.data.display().to_string();
     let has = |is: fn(Segment) -> bool| visible.iter().any(|(segment, _)| is(segment));
     let (can, law) = match options.scale {
@@ -346,10 +360,11 @@ fn scale(options: &Train, rows: &Dataset, visible: Segments) -> Result<Option<Sc
             found: options.scale.to_string(),
         });
     }
-    match options.scale {
-        Scaling::Standard => return Ok(Some(Scale::standard(rows.rows()))),
-        Scaling::Minmax => return Ok(Some(Scale::min_max(rows.rows(), visible))),
-        Scaling::Max => {
+    match (options.scale, all) {
+        (Scaling::None, _) | (_, Rows::InPlace(_)) => {}
+        (Scaling::Standard, Rows::InMemory(rows)) => return Ok(Some(Scale::standard(rows.rows()))),
+        (Scaling::Minmax, Rows::InMemory(rows)) => return Ok(Some(Scale::min_max(rows.rows(), visible))),
+        (Scaling::Max, Rows::InMemory(rows)) => {
             return Scale::max(rows.rows(), visible).map(Some).map_err(|problem| match problem {
                 Error::Law { row, column, found, .. } => Error::Format {
                     source_name,
@@ -359,9 +374,8 @@ fn scale(options: &Train, rows: &Dataset, visible: Segments) -> Result<Option<Sc
                 other => other,
             });
         }
-        Scaling::None => {}
     }
-    match without_variance(rows.rows()) {
+    match all.without_variance()? {
         None => Ok(None),
         Some((column, value)) => Err(Error::Format {
             source_name,
@@ -372,7 +386,7 @@ fn scale(options: &Train, rows: &Dataset, visible: Segments) -> Result<Option<Sc
 }
 
 /// The rows that are not trained on, before they are scaled; a part of the rows is taken out of them.
-fn validation(options: &Train, rows: &mut Dataset, how: &Reading, extras: &Extras) -> Result<Option<Dataset>> {
+fn validation(options: &Train, rows: &mut Rows, how: &Reading, extras: &Extras) -> Result<Option<Dataset>> {
     let fitting = |images: Images, path: &Path| {
         let (expected, found) = (rows.units() - extras.labels.len(), images.rows.units());
         if found == expected {
@@ -417,9 +431,7 @@ fn validation(options: &Train, rows: &mut Dataset, how: &Reading, extras: &Extra
                 let expected = format!("a part that leaves rows of {} on either side", rows.len());
                 return Err(Error::Argument { what: "--validation", expected, found: part.to_string() });
             }
-            let (others, taken) = data::without_some(rows, n, options.seed)?;
-            *rows = others;
-            Ok(Some(taken))
+            rows.take(n, options.seed).map(Some)
         }
     }
 }

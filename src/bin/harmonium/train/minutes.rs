@@ -16,10 +16,12 @@ pub fn epochs_within(job: &Job, device: &Device, minutes: f64) -> Result<usize> 
     let mut rbm = job.beginning(&mut epochs)?.on(device)?;
     let mut trainer = job.trainer(device, &rbm, &mut epochs)?;
     let began = Instant::now();
-    let shown = epochs.show(&job.rows, 0)?;
-    let (data, mut learner) = (device.load(shown.rows())?, Learner::new(&job.options)?);
-    let an_epoch = began.elapsed().as_secs_f64();
-    let batches: Vec<_> = job.rows.batches(job.options.batch_size).collect();
+    let window = job.window(0);
+    let shown = job.show(&mut epochs, 0, window.clone())?;
+    let (data, mut learner) = (device.load(shown.rows.rows())?, Learner::new(&job.options)?);
+    let windows = job.in_epoch().div_ceil(window.end);
+    let an_epoch = began.elapsed().as_secs_f64() * windows as f64;
+    let batches: Vec<_> = window.map(|n| job.batch(n)).collect();
     let seconds = (TRIAL * 60.0 * minutes).min(MOST_SECONDS);
     let mut turn = batches.iter().cycle();
     let (mut per_update, mut done) = (0.0, 0_u64);
@@ -30,7 +32,7 @@ pub fn epochs_within(job: &Job, device: &Device, minutes: f64) -> Result<usize> 
         let mut n = 0_u64;
         while begin.elapsed().as_secs_f64() < seconds * part || n < 4 {
             if let Some(range) = turn.next() {
-                let rows = shown.rows().range(range.clone());
+                let rows = shown.rows.rows().range(range.clone());
                 learner.step(&mut trainer, &mut rbm, data.range(range.clone()), rows, job.options.lr)?;
             }
             (n, done) = (n + 1, done + 1);
@@ -47,6 +49,6 @@ pub fn epochs_within(job: &Job, device: &Device, minutes: f64) -> Result<usize> 
         per_update += part * from.elapsed().as_secs_f64() / (n - before) as f64;
     }
     let left = (60.0 * minutes - seconds) * (1.0 - BESIDES);
-    let epoch = an_epoch + per_update * batches.len() as f64;
+    let epoch = an_epoch + per_update * job.in_epoch() as f64;
     Ok(((left / epoch) as usize).max(1))
 }

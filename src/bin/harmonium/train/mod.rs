@@ -6,6 +6,7 @@ mod minutes;
 mod options;
 mod recipes;
 mod results;
+mod rows;
 mod values;
 mod watch;
 mod words;
@@ -22,15 +23,16 @@ use crate::{
     resume,
 };
 use harmonium::{
-    Average, Binarise, Chains, Checkpoint, Data, Dataset, Device, Epochs, Error, Lent, Purpose, Rbm, Resident, Result,
-    Trainer, Uniforms,
+    Average, Chains, Checkpoint, Data, Dataset, Device, Epochs, Error, Lent, Purpose, Rbm, Resident, Result, Trainer,
+    Uniforms,
     checkpoint::{Epoch, Figures, Place},
     diagnostics::{CheckUp, check_up},
     model,
 };
 use job::Job;
 use learner::Learner;
-use std::time::Instant;
+use rows::{Rows, Shown};
+use std::{ops::Range, time::Instant};
 use values::{Keep, Switch};
 use watch::Watch;
 
@@ -107,16 +109,12 @@ impl Job {
         let is_over = |run: &Run<'_>| run.place.epoch >= self.options.epochs as u64;
         let mut stop = done.filter(|_| !is_over(&run)).and_then(|updates| checkpoints.stop(updates));
         self.progress.advance(run.place.epoch * self.in_epoch() + run.place.batch);
-        let is_shown_as_it_is = self.options.shuffle != Some(Switch::On) && self.options.binarise == Binarise::None;
-        let whole = is_shown_as_it_is.then(|| device.load(self.rows.rows())).transpose()?;
+        let whole = match &self.rows {
+            Rows::InMemory(rows) if self.shows_as_it_is() => Some(device.load(rows.rows())?),
+            _ => None,
+        };
         while !is_over(&run) && stop.is_none() && !self.has_stalled(&run.log) {
-            stop = match &whole {
-                Some(data) => self.epoch(&mut run, data, &self.rows, checkpoints)?,
-                None => {
-                    let shown = epochs.show(&self.rows, run.place.epoch)?;
-                    self.epoch(&mut run, &device.load(shown.rows())?, shown, checkpoints)?
-                }
-            };
+            stop = self.epoch(&mut run, &mut epochs, whole.as_ref(), checkpoints)?;
         }
         let kept = run.kept().to_rbm()?;
         run.lent.finish()?;
@@ -139,31 +137,58 @@ impl Job {
         let mut starts = None;
         if self.options.health_every.is_some() {
             write_health(&self.out("health.csv"), &log.health)?;
-            starts = Some(data::from_all_over(&self.rows, trainer.chains().len(), self.options.seed)?);
+            starts = Some(data::from_all_over(self.rows.source(), trainer.chains().len(), self.options.seed)?);
         }
         let watch = Watch::new(self, &lent)?;
         Ok(Run { trainer, learner: Learner::new(&self.options)?, lent, place, log, average, watch, starts })
     }
 
-    /// The rest of an epoch, and what is written after it.
+    /// The rest of an epoch, and what is written after it. `whole`: the rows, where they are shown as they are.
     fn epoch(
-        &self, run: &mut Run<'_>, data: &Data<'_>, shown_rows: &Dataset, checkpoints: &mut Checkpoints<'_>,
+        &self, run: &mut Run<'_>, epochs: &mut Epochs, whole: Option<&Data<'_>>, checkpoints: &mut Checkpoints<'_>,
+    ) -> Result<Option<Stop>> {
+        let number = run.place.epoch;
+        self.progress.title(self.title(number, &run.log));
+        while run.place.epoch == number {
+            let begin = Instant::now();
+            let batches = self.window(run.place.batch);
+            let shown = self.show(epochs, number, batches.clone())?;
+            let loaded = match whole {
+                Some(_) => None,
+                None => Some(run.lent.device().load(shown.rows.rows())?),
+            };
+            if let Some(data) = whole.or(loaded.as_ref()) {
+                let stop = self.batches(run, batches, &shown, data, begin, checkpoints)?;
+                if stop.is_some() {
+                    return Ok(stop);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Some batches of an epoch, and after the last one what is written then. `data`: what is shown, on the device; the time is
+    /// counted from `begin`.
+    fn batches(
+        &self, run: &mut Run<'_>, batches: Range<u64>, what: &Shown<'_>, data: &Data<'_>, mut begin: Instant,
+        checkpoints: &mut Checkpoints<'_>,
     ) -> Result<Option<Stop>> {
         let number = run.place.epoch;
         let (in_epoch, total) = (self.in_epoch(), self.updates());
         let averaged_from = self.options.averaged_from(total);
-        self.progress.title(self.title(number, &run.log));
-        let batches: Vec<_> = self.rows.batches(self.options.batch_size).collect();
-        let mut begin = Instant::now();
-        let mut shown = run.place.batch;
-        for (n, range) in (1..).zip(&batches).skip(run.place.batch as usize) {
+        let end = batches.end;
+        let mut shown = batches.start;
+        let mut range = 0..0;
+        for n in batches.map(|batch| batch + 1) {
+            range = self.batch(n - 1);
+            range = range.start - what.first..range.end - what.first;
             let updates = number * in_epoch + n;
             let lr = self.options.schedule.at(self.options.lr, updates - 1, total);
             run.trainer.set_k(self.options.k.at(updates - 1, total))?;
             if n == in_epoch && self.is_line(number + 1) {
                 run.watch.as_mut().map_or(Ok(()), |watch| watch.before_last_update(&run.lent))?;
             }
-            let rows = shown_rows.rows().range(range.clone());
+            let rows = what.rows.rows().range(range.clone());
             run.learner.step(&mut run.trainer, &mut run.lent, data.range(range.clone()), rows, lr)?;
             let is_averaged = averaged_from.is_some_and(|from| updates > from);
             if is_averaged && updates.is_multiple_of(AVERAGE_STRIDE) {
@@ -177,7 +202,7 @@ impl Job {
             if let Some(watch) = &mut run.watch {
                 watch.after_update(&run.lent, updates, &self.progress)?;
             }
-            if n % STRIDE == 0 || n == in_epoch {
+            if n % STRIDE == 0 || n == end {
                 self.progress.advance(n - shown);
                 shown = n;
             }
@@ -205,17 +230,21 @@ impl Job {
                 return Ok(stop);
             }
         }
-        run.place = Place::new(number + 1, 0, run.place.seconds + begin.elapsed().as_secs_f64());
-        let last = batches.last().cloned().unwrap_or_default();
+        let seconds = run.place.seconds + begin.elapsed().as_secs_f64();
+        if end < in_epoch {
+            run.place = Place::new(number, end, seconds);
+            return Ok(None);
+        }
+        run.place = Place::new(number + 1, 0, seconds);
         let updates = run.place.epoch * in_epoch;
         let is_last = run.place.epoch == self.options.epochs as u64;
         if self.is_line(run.place.epoch) {
-            self.write_line(run, data.range(last.clone()), checkpoints)?;
+            self.write_line(run, data.range(range.clone()), checkpoints)?;
         }
         let stop = checkpoints.stop(updates).filter(|_| !is_last);
         let ends = stop.is_some() || is_last || self.has_stalled(&run.log);
         if ends || checkpoints.is_due(updates, Some(run.place.epoch)) {
-            self.save(run, data.range(last), checkpoints)?;
+            self.save(run, data.range(range), checkpoints)?;
         }
         Ok(stop)
     }

@@ -44,6 +44,11 @@ pub struct Train {
     #[command(flatten, next_help_heading = "What to train")]
     #[serde(flatten)]
     pub selection: Selection,
+    /// Leave the rows of an npy file on disk and read them as they are needed, to the same model [default: where they would take
+    /// more than half of the free memory].
+    #[arg(long, help_heading = "What to train")]
+    #[serde(skip)]
+    pub in_place: bool,
     /// The laws of the visible units, in the order of the columns: binary:N for values in [0, 1], potts:SITESxSTATES for
     /// categories, as one-hot values or a column of state numbers a site, gaussian:N for real numbers; joined by commas
     /// [default: binary, but potts for a FASTA file]. With one unit more than pixels, MNIST's labels are the last column:
@@ -120,8 +125,8 @@ pub struct Train {
     #[serde(skip)]
     pub stop_after: Option<usize>,
     /// Go on, to the bit, where DIR/checkpoint.safetensors stands, with the options it was made with; only --epochs,
-    /// --threads, --device, --samples, --quiet, --checkpoint-every, --stop-after and the place of the same data may be
-    /// others.
+    /// --threads, --device, --samples, --quiet, --checkpoint-every, --stop-after, --in-place and the place of the same data may
+    /// be others.
     #[arg(long, value_name = "DIR", help_heading = "How long")]
     #[serde(skip)]
     pub resume: Option<PathBuf>,

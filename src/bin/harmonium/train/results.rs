@@ -59,7 +59,7 @@ impl Job {
             Ok::<_, harmonium::Error>(data::scaled(rows, &self.extras, self.shape.visible(), path)?.0)
         });
         let test = test.transpose()?;
-        let start = test.as_ref().unwrap_or(&self.rows);
+        let start = test.as_ref().map_or(self.rows.source(), |rows| rows);
         let chains = sample::TUTORIAL.chains.min(start.len());
         let sheet = sample::Sheet { chains, rows: self.options.samples, ..sample::TUTORIAL };
         let progress = Progress::new(sheet.rows as u64, "rows of samples", self.options.quiet);

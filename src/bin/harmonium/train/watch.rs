@@ -5,7 +5,7 @@ use super::{
     job::{Job, bits},
     values::{Init, Switch},
 };
-use crate::{console::Progress, data};
+use crate::console::Progress;
 use harmonium::{
     Algorithm, Dataset, Error, Rbm, Resident, Result, Summary,
     checkpoint::Figures,
@@ -35,8 +35,6 @@ const LEAST_ON_THE_WAY: u64 = 100;
 /// The running mean of the parameters takes a new one after so many updates, and this share of it.
 const STRIDE: u64 = 10;
 const SMOOTH: f32 = 0.01;
-/// So many rows are looked at, of those to train on and of others.
-const MOST_ROWS: usize = 5000;
 /// So many are asked whether hidden units change with them.
 const SOME_ROWS: usize = 1000;
 /// Epochs whose random numbers no run comes to: bits of the rows that are looked at.
@@ -77,11 +75,10 @@ impl Watch {
         if options.likelihood != Some(Switch::On) {
             return Ok(None);
         }
-        let some = |rows: &Dataset| data::from_all_over(rows, MOST_ROWS, options.seed);
-        let train = bits(&some(&job.rows)?, options.binarise, options.seed, FAR)?;
-        let validation =
-            job.validation.as_ref().map(|rows| bits(&some(rows)?, options.binarise, options.seed, FAR + 1));
-        let base_rate = BaseRate::fit(job.rows.rows());
+        let (train, validation) = job.rows.looked_at(job.validation.as_ref(), options.seed)?;
+        let train = bits(&train, options.binarise, options.seed, FAR)?;
+        let validation = validation.map(|rows| bits(&rows, options.binarise, options.seed, FAR + 1));
+        let base_rate = BaseRate::of_columns(&job.rows.columns()?);
         let independent = Summary::of(&base_rate.log_likelihoods(train.rows())?).mean;
         let tracker = match &job.resumed {
             Some(checkpoint) => {
