@@ -178,34 +178,51 @@ fn labels_are_told() {
     assert_eq!((status, stderr.as_str()), (1, expected));
 }
 
-/// `--hybrid` is a step of the trainer with a part of the rate and one of a [`Discriminator`], batch by batch.
+/// `--hybrid` is a step of the trainer with a part of the rate and one of a [`Discriminator`], batch by batch; of batches without a
+/// label the first one alone.
 #[test]
 fn a_hybrid_run_is_both_steps() {
     use harmonium::{Algorithm, Chains, Monitor, Rbm, Settings, Shape, Trainer};
     let folder = trained("hybrid");
     let (values, labels) = rows(60);
-    let row = |(row, &label): (&[f32], &usize)| [row, &[[1.0, 0.0], [0.0, 1.0]][label]].concat();
-    let complete: Vec<f32> = values.chunks_exact(12).zip(&labels).flat_map(row).collect();
     let shape = Shape::with_visible("binary:12,potts:1x2".parse().expect("laws"), 3).expect("a shape");
-    let data = Dataset::of_numbers(complete, shape.visible()).expect("right rows");
-    let cpu = Cpu::detect().expect("a CPU");
-    let mut rbm = Rbm::from_data(data.rows(), 3, 9).expect("a model").on(cpu).expect("a resident");
-    let settings = Settings { algorithm: Algorithm::Cd, k: 1, monitor: Monitor::None, seed: 9, ..Settings::default() };
-    let mut trainer = Trainer::new(cpu, shape, settings).expect("a trainer");
-    let draws = Uniforms::new(9, Purpose::Training);
-    let chains = Chains::from_hidden_bias(&rbm, trainer.chains().len(), draws).expect("chains");
-    trainer.set_chains(chains).expect("set");
-    let mut discriminator = Discriminator::new().expect("a CPU");
-    for batch in data.batches(20) {
-        let batch = data.rows().range(batch);
-        trainer.step(&mut rbm, batch, 0.5 * 0.25).expect("a step");
-        discriminator.step(&mut rbm, batch, 0.5).expect("a step");
+    for labelled in [60, 20] {
+        let states = |r: usize| match labels[r] {
+            _ if r >= labelled => [f32::NAN; 2],
+            0 => [1.0, 0.0],
+            _ => [0.0, 1.0],
+        };
+        let complete = values.chunks_exact(12).enumerate().flat_map(|(r, row)| [row, &states(r)].concat()).collect();
+        let data = Dataset::with_missing(complete, shape.visible()).expect("right rows");
+        let cpu = Cpu::detect().expect("a CPU");
+        let mut rbm = Rbm::from_data(data.rows(), 3, 9).expect("a model").on(cpu).expect("a resident");
+        let settings =
+            Settings { algorithm: Algorithm::Cd, k: 1, monitor: Monitor::None, seed: 9, ..Settings::default() };
+        let mut trainer = Trainer::new(cpu, shape, settings).expect("a trainer");
+        let draws = Uniforms::new(9, Purpose::Training);
+        let chains = Chains::from_hidden_bias(&rbm, trainer.chains().len(), draws).expect("chains");
+        trainer.set_chains(chains).expect("set");
+        let mut discriminator = Discriminator::new().expect("a CPU");
+        let mut logs = Vec::new();
+        for batch in data.batches(20) {
+            let has_labels = batch.start < labelled;
+            let batch = data.rows().range(batch);
+            trainer.step(&mut rbm, batch, 0.5 * 0.25).expect("a step");
+            if has_labels {
+                logs.push(discriminator.step(&mut rbm, batch, 0.5).expect("a step"));
+            }
+        }
+        let name = |r: usize| if r < labelled { ["left", "right"][labels[r]] } else { "NA" };
+        let text: String = (0..60).map(|r| format!("{}\n", name(r))).collect();
+        fs::write(folder.join("some.csv"), text).expect("written");
+        let (said, _) = fine(
+            &folder,
+            "train --data x.npy --labels some.csv --hidden 3 --epochs 1 --batch-size 20 --hybrid 0.25 --lr 0.5 --seed 9 \
+             --algorithm cd --k 1 --monitor none --likelihood off --shuffle off --validation none --samples 0 --out both",
+        );
+        let written = model::load(&folder.join("both/model.safetensors")).expect("a model");
+        assert_eq!(written, rbm.to_rbm().expect("a model"), "{labelled}");
+        let mean = logs.iter().sum::<f64>() / logs.len() as f64;
+        assert!(said.contains(&format!("epoch 0: log P(label|v) {mean:.4}, 3 updates")), "{mean}: {said}");
     }
-    fine(
-        &folder,
-        "train --quiet --data x.npy --labels labels.csv --hidden 3 --epochs 1 --batch-size 20 --hybrid 0.25 --lr 0.5 --seed 9 \
-         --algorithm cd --k 1 --monitor none --shuffle off --validation none --samples 0 --out both",
-    );
-    let written = model::load(&folder.join("both/model.safetensors")).expect("a model");
-    assert_eq!(written, rbm.to_rbm().expect("a model"));
 }

@@ -7,12 +7,14 @@ use harmonium::{Batch, Resident, Result, Rows, Trainer, labels::Discriminator};
 pub struct Learner {
     /// How much the likelihood of rows and labels together counts beside that of labels, where these are to be told.
     hybrid: Option<(f32, Discriminator)>,
+    /// Σ log P(label|v) over the updates since the last line of this process, and their number.
+    labels: (f64, u64),
 }
 
 impl Learner {
     pub fn new(options: &Train) -> Result<Self> {
         let hybrid = options.hybrid.0.map(|alpha| Ok((alpha, Discriminator::new()?)));
-        Ok(Self { hybrid: hybrid.transpose()? })
+        Ok(Self { hybrid: hybrid.transpose()?, labels: (0.0, 0) })
     }
 
     /// One update by a batch, which is on the trainer's device and, as `rows`, on the host.
@@ -21,6 +23,17 @@ impl Learner {
     ) -> Result<()> {
         let Some((alpha, discriminator)) = &mut self.hybrid else { return trainer.step(rbm, batch, lr) };
         trainer.step(rbm, batch, lr * *alpha)?;
-        discriminator.step(rbm, rows, lr).map(|_| ())
+        let label = rbm.shape().label();
+        if label.is_some_and(|label| (0..rows.len()).any(|r| !rows.is_missing(r, label.start))) {
+            self.labels.0 += discriminator.step(rbm, rows, lr)?;
+            self.labels.1 += 1;
+        }
+        Ok(())
+    }
+
+    /// The mean log P(label|v) of the batches since the last call, where labels are learnt.
+    pub fn take_labels(&mut self) -> Option<f64> {
+        let (sum, updates) = std::mem::take(&mut self.labels);
+        (updates > 0).then(|| sum / updates as f64)
     }
 }

@@ -275,9 +275,11 @@ impl Job {
         run.log.epochs.push(line);
         let watched = report.monitor.map_or(String::new(), |monitor| format!("{title} {monitor:.2}, "));
         let likelihood = figures.and_then(|figures| watch::in_words(&figures)).unwrap_or_default();
+        let labels = run.learner.take_labels().map_or(String::new(), |mean| format!("log P(label|v) {mean:.4}, "));
         let (seconds, updates) = (run.place.seconds - before, report.since_last);
         let (time, rate) = (duration(seconds), significant(updates as f64 / seconds));
-        self.progress.line(&format!("epoch {number}: {watched}{likelihood}{updates} updates in {time}, {rate}/s"));
+        self.progress
+            .line(&format!("epoch {number}: {watched}{labels}{likelihood}{updates} updates in {time}, {rate}/s"));
         if let Some(warning) = run.log.warning(title, self.shape.visible()) {
             self.progress.warn(&format!("{warning}: the model does not learn with --lr {:?}", self.options.lr));
         }
