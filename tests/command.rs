@@ -109,7 +109,7 @@ fn train_writes_everything() {
         "filters_at_epoch_1.png", "log.csv", "model.safetensors", "samples.png",
     ];
     assert_eq!(names(&out), expected);
-    assert_eq!(size(out.join("filters_at_epoch_1.png")), (49, 49));
+    assert_eq!(size(out.join("filters_at_epoch_1.png")), (9, 19), "8 filters on 2 × 4 tiles");
     assert_eq!(size(out.join("chains_at_epoch_0.png")), (9, 14), "5 chains on 2 × 3 tiles");
     assert_eq!(size(out.join("samples.png")), (51, 99));
 
@@ -274,7 +274,7 @@ fn rows_that_are_no_square() {
     run(&folder, "sample out/model.safetensors --data flat --steps 1").fails(1, &["--image", "6 values"]);
     run(&folder, &format!("{small} --image 2x4")).fails(1, &["--image", "6 pixels", "found 2x4"]);
     run(&folder, &format!("{small} --image 2x3")).fine();
-    assert_eq!(size(folder.join("out/filters_at_epoch_1.png")), (29, 39));
+    assert_eq!(size(folder.join("out/filters_at_epoch_1.png")), (2, 11), "3 filters on 1 × 3 tiles");
     run(&folder, "filters out/model.safetensors --image 3x2 --tile 1x2 --out f.png").fine();
     assert_eq!(size(folder.join("f.png")), (3, 5));
     run(&folder, "sample out/model.safetensors --data flat --image 1x6 --chains 3 --rows 2 --steps 5 --out s.png")
@@ -396,7 +396,7 @@ fn help_and_version() {
             "sample --help",
             &["--data", "--chains", "--rows", "--steps", "--seed", "--threads", "--out", "[default: 1000]"],
         ),
-        ("filters --help", &["--image", "--tile", "--out", "--scale <own|common>", "[default: 10x10]"]),
+        ("filters --help", &["--image", "--tile", "--out", "--scale <own|common>", "[default: 10x10, or"]),
         ("info --help", &["--json"]),
     ] {
         let said = run(&folder, command).fine();

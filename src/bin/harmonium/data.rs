@@ -284,6 +284,12 @@ fn with_advice(path: &Path, option: &str, problem: Error) -> Error {
     }
 }
 
+/// Rows and columns of so many tiles, as near to each other as they can be with no row missing: 20 tiles are 4 × 5.
+pub fn grid(tiles: usize) -> (usize, usize) {
+    let rows = tiles.isqrt().max(1);
+    (rows, tiles.div_ceil(rows))
+}
+
 /// Height and width of images of `units` pixels: as asked for, as the file says, or square.
 pub fn sides(asked: Option<(usize, usize)>, said: Option<(usize, usize)>, units: usize) -> Result<(usize, usize)> {
     let fits = |&(height, width): &(usize, usize)| height.checked_mul(width) == Some(units);

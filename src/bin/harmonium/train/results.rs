@@ -26,8 +26,8 @@ const TUTORIAL_CURVE: [f64; 15] = [
 ];
 /// What the end of the tutorial's run says.
 const DENSITY: &str = "a better model of the same data: harmonium train --recipe density --minutes 1";
-/// How many filters are shown, from top to bottom and from left to right.
-const FILTERS: (usize, usize) = (10, 10);
+/// How many filters are shown at most.
+const MOST_FILTERS: usize = 100;
 /// How many chains are shown at most.
 const MOST_CHAINS: usize = 400;
 impl Job {
@@ -35,11 +35,12 @@ impl Job {
     pub fn draw_epoch(&self, number: u64, rbm: &Rbm, resident: &Resident, trainer: &Trainer) -> Result<()> {
         let out = &self.options.out;
         let Some(sides) = self.sides else { return Ok(()) };
-        let filters = raster::filters(data::pictured_part(rbm)?.view(), sides, FILTERS, FilterScale::Own)?;
+        let tiles = data::grid(self.shape.n_hidden().min(MOST_FILTERS));
+        let filters = raster::filters(data::pictured_part(rbm)?.view(), sides, tiles, FilterScale::Own)?;
         raster::write_png(&filters, &out.join(format!("filters_at_epoch_{number}.png")))?;
         let mut visible = Activations::default();
         trainer.chains().visible(resident, &mut visible)?;
-        let tiling = Tiling::new(sides, grid(trainer.chains().len().min(MOST_CHAINS))).spaced();
+        let tiling = Tiling::new(sides, data::grid(trainer.chains().len().min(MOST_CHAINS))).spaced();
         let shown = visible.mean.len().min(MOST_CHAINS * self.shape.n_visible());
         let laws = self.shape.visible();
         let shown = data::columns(&visible.mean[..shown], self.shape.n_visible(), data::pictured(laws));
@@ -149,10 +150,4 @@ impl Job {
             && self.settings.algorithm == Algorithm::Pcd { n_chains: 20 }
             && (self.rows.len(), self.rows.units()) == (50_000, 784)
     }
-}
-
-/// Rows and columns, as near to each other as they can be with no row missing: 20 tiles are 4 × 5.
-fn grid(tiles: usize) -> (usize, usize) {
-    let rows = tiles.isqrt().max(1);
-    (rows, tiles.div_ceil(rows))
 }
