@@ -297,7 +297,7 @@ fn what_has_no_format_is_refused() {
         (b"\x93NUM", "a file that begins with [93, 4e, 55, 4d]"),
         (b"\x89PNG\r\n\x1a\n", "a file that begins with [89, 50, 4e, 47, 0d, 0a]"),
     ] {
-        let expected = "file.x: expected an IDX file, or an npy file, or an npz file, or a FASTA file, or text named \
+        let expected = "file.x: expected an IDX file, or an npy file, or an npz file, or a Parquet file, or a FASTA file, or text named \
                         *.csv, *.tsv, *.txt or *.data, or *.svm, *.svmlight or *.libsvm, gzipped or not, found ";
         let text = formats::read_within(bytes, "file.x", 100).unwrap_err().to_string();
         assert_eq!(text, format!("{expected}{found}"));

@@ -211,7 +211,6 @@ fn what_is_refused() {
         ("--data grey.npy --scale max", "--in-place: expected --scale none, as values stay as they are on disk, found --scale max"),
         ("--data t.csv", "t.csv: expected an npy file, which begins with 93 4e 55 4d 50 59, found [31, 2c, 30, 0a, 30, 2c]"),
         ("--data grey.npy --limit 104", "--limit: expected at most 103, the training rows of grey.npy, found 104"),
-        ("--data grey.npy --batch-size 104", "--batch-size: expected at most 103, the training rows taken from grey.npy, found 104"),
         ("--data grey.npy --validation 0.001", "--validation: expected a part that leaves rows of 103 on either side, found 0.001"),
         ("--data grey.npy --validation rest", "--validation: expected a part of the rows, a file or none, as grey.npy has no rest, found rest"),
         ("--data grey.npy --visible binary:14", "grey.npy: expected rows of 14 values, the visible units binary:14, found rows of 15"),
@@ -219,6 +218,8 @@ fn what_is_refused() {
         let train = if options.contains("--batch-size") { train.replace("--batch-size 10 ", "") } else { train.clone() };
         fails(&folder, &format!("{train} {options}"), 1, message);
     }
+    fails(&folder, "train --in-place --quiet --data grey.npy --batch-size 104", 1,
+        "--batch-size: expected at most 103, the training rows taken from grey.npy, found 104");
     // Another file than the run began with, and a shorter one.
     fine(&folder, &format!("{train} --data grey.npy --stop-after 3 --out parts"));
     let (status, _, stderr) = run(&folder, "train --resume parts --quiet --in-place --data bits.npy");

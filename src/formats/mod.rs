@@ -6,6 +6,7 @@
 //! | [`idx`] | IDX | the first dimension counts them |
 //! | [`npy`] | NumPy's arrays | the first dimension counts them |
 //! | [`npz`] | NumPy's archives of arrays, with feature `npz` | those of one array |
+//! | [`parquet`] | Parquet, with feature `parquet` | those of the table |
 //! | [`text`] | `.csv`, `.tsv`, `.txt`, `.data`: numbers between commas, tabs, semicolons or blanks, with feature `csv` | the lines |
 //! | [`svmlight`] | `.svm`, `.svmlight`, `.libsvm`: a label and the values that are not 0 | the lines |
 //! | [`fasta`] | aligned sequences of RNA, DNA or proteins | a sequence each, a unit for each letter of each site |
@@ -21,6 +22,7 @@ pub mod labels;
 pub mod mnist;
 pub mod npy;
 pub mod npz;
+pub mod parquet;
 pub mod svmlight;
 mod table;
 pub mod text;
@@ -57,10 +59,11 @@ enum By {
     Ending(&'static [&'static str]),
 }
 
-const FORMATS: [Format; 6] = [
+const FORMATS: [Format; 7] = [
     Format { name: "an IDX file", by: By::Start(&[0, 0]), read: idx::read_table },
     Format { name: "an npy file", by: By::Start(&npy::MAGIC), read: npy::read_table },
     Format { name: "an npz file", by: By::Start(&npz::START), read: npz::read_table },
+    Format { name: "a Parquet file", by: By::Start(b"PAR1"), read: parquet::read_table },
     Format { name: "a FASTA file", by: By::Start(&fasta::START), read: fasta::read_table },
     Format { name: "text named *.csv, *.tsv, *.txt or *.data", by: By::Ending(&text::ENDINGS), read: text::read_table },
     Format { name: "*.svm, *.svmlight or *.libsvm", by: By::Ending(&svmlight::ENDINGS), read: svmlight::read_table },
@@ -223,12 +226,7 @@ fn read_table(reader: impl Read, source_name: &str, how: &Reading) -> Result<Tab
         let start = beginning(&mut reader, longest, source_name)?;
         let Some(format) = FORMATS.iter().find(|format| format.by.knows(&start, source_name)) else {
             let expected = format!("{}, gzipped or not", FORMATS.map(|format| format.name).join(", or "));
-            let found = match start.starts_with(b"PAR1") {
-                true => {
-                    "a Parquet file; pandas.read_parquet(x).to_numpy() and numpy.save make an npy file of it".into()
-                }
-                false => format!("a file that begins with {start:02x?}"),
-            };
+            let found = format!("a file that begins with {start:02x?}");
             return Err(format_error(source_name, expected, found));
         };
         if let Some(array) = how.array.as_ref().filter(|_| format.by.start() != npz::START) {

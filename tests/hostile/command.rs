@@ -109,7 +109,7 @@ fn command_lines() {
         ("train --data empty", 1, format!("empty: expected {missing}, found no training images; put them there or say --data PATH")),
         ("train --data nowhere", 1, format!("nowhere: expected {missing}, found nothing; put them there or say --data PATH")),
         ("train --data none", 1, "none: expected at least one row, found none".into()),
-        ("train --data text", 1, "text: expected an IDX file, or an npy file, or an npz file, or a FASTA file, or text named *.csv, *.tsv, *.txt or *.data, or *.svm, *.svmlight or *.libsvm, gzipped or not, found a file that begins with [68, 65, 6c, 6c, 6f]".into()),
+        ("train --data text", 1, "text: expected an IDX file, or an npy file, or an npz file, or a Parquet file, or a FASTA file, or text named *.csv, *.tsv, *.txt or *.data, or *.svm, *.svmlight or *.libsvm, gzipped or not, found a file that begins with [68, 65, 6c, 6c, 6f]".into()),
         ("train --data 4GiB", 1, "4GiB: expected 4294967296 bytes of IDX values, found 9".into()),
         ("train --data bomb", 1, "bomb: expected at most 4294967296 values, found 2147483648 × 1024".into()),
         ("train --data data/below", 1, "data/below: Not a directory (os error 20)".into()),
