@@ -215,7 +215,6 @@ fn what_is_refused() {
         ("--data grey.npy --validation rest", "--validation: expected a part of the rows, a file or none, as grey.npy has no rest, found rest"),
         ("--data grey.npy --visible binary:14", "grey.npy: expected rows of 14 values, the visible units binary:14, found rows of 15"),
     ] {
-        let train = if options.contains("--batch-size") { train.replace("--batch-size 10 ", "") } else { train.clone() };
         fails(&folder, &format!("{train} {options}"), 1, message);
     }
     fails(&folder, "train --in-place --quiet --data grey.npy --batch-size 104", 1,
