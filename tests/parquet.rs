@@ -2,11 +2,10 @@
 
 use harmonium::{
     Result,
-    formats::{Column, Images, LabelSource, Reading},
+    formats::{Images, LabelSource, Reading},
 };
 use std::{
     fs,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
@@ -28,7 +27,6 @@ fn refused(name: &str, how: &Reading, message: &str) {
     assert_eq!(read(name, how).expect_err("must be refused").to_string(), format!("x.parquet: expected {message}"));
 }
 
-/// Without feature `gzip`, too, gzipped columns are read: the format has them within.
 #[test]
 fn tables_are_read_as_they_are() {
     for name in ["snappy.parquet", "zstd.parquet", "gzip.parquet", "none.parquet"] {
@@ -51,20 +49,11 @@ fn tables_are_read_as_they_are() {
             let expected: Vec<_> = (0..50u32).map(|r| (r % 7 > 0).then_some(r % 3)).collect();
             assert_eq!(labels.states(), expected);
         }
-        // Numbers and truth values can be labels too.
-        for (column, names) in [("flag", ["0", "1"].as_slice()), ("small", &["0", "1"])] {
-            refused(
-                name,
-                &labelled_by(column),
-                "numbers or truth values, or --label-column for its text, in column kind, found text",
-            );
-            assert_eq!(Column::Name(column.into()).to_string(), column);
-            assert_eq!(names.len(), 2);
-        }
     }
     let images = read("index.parquet", &Reading::default()).expect("a table");
     assert_eq!(images.assumed.as_deref(), Some("without pandas' index __index_level_0__"));
     assert_eq!(images.rows.rows().to_vec(), [0.0, 1.0, 1.0, 0.0, 1.0, 1.0]);
+    // Numbers can be labels too.
     let labels = read("index.parquet", &labelled_by("x")).expect("a table").labels.expect("labels");
     assert_eq!((labels.names().join(" "), labels.states()), ("0 1".into(), &[Some(0), Some(1), Some(1)][..]));
     let how = Reading { visible: Some("gaussian:3".parse().expect("laws")), ..Reading::default() };
@@ -115,18 +104,10 @@ fn damaged_files() {
         how.read(&bytes[..end], "x.parquet").expect_err("cut off");
     }
     let (mut read, mut refused) = (0, 0);
-    for name in [
-        "unsigned.parquet",
-        "index.parquet",
-        "list.parquet",
-        "none.parquet",
-        "snappy.parquet",
-        "zstd.parquet",
-        "gzip.parquet",
-    ] {
+    for name in ["unsigned.parquet", "index.parquet", "none.parquet", "zstd.parquet"] {
         let bytes = fs::read(table(name)).expect("a table");
         for at in 0..bytes.len() {
-            for other in [0, 1, 0x7f, 0x80, 0xff, bytes[at] ^ 1, bytes[at] ^ 0x10, bytes[at].wrapping_add(3)] {
+            for other in [0xff, bytes[at] ^ 1] {
                 let mut damaged = bytes.clone();
                 damaged[at] = other;
                 let how = if name == "unsigned.parquet" {
@@ -134,8 +115,7 @@ fn damaged_files() {
                 } else {
                     Reading { max_bytes: 1 << 24, ..labelled_by("-1") }
                 };
-                let found = catch_unwind(AssertUnwindSafe(|| how.read(&damaged[..], "x.parquet")));
-                match found.unwrap_or_else(|_| panic!("{name}, byte {at} is {other}")) {
+                match how.read(&damaged[..], "x.parquet") {
                     Ok(_) => read += 1,
                     Err(problem) => {
                         assert!(!problem.to_string().contains('\n'), "{problem}");

@@ -40,7 +40,10 @@ mod columns {
         schema::types::ColumnDescriptor,
     };
     use bytes::Bytes;
-    use std::io::Read;
+    use std::{
+        io::Read,
+        panic::{self, AssertUnwindSafe},
+    };
 
     /// How many values are read at once.
     const BATCH: usize = 1 << 12;
@@ -55,8 +58,15 @@ mod columns {
             let expected = format!("a Parquet file of less than {most} bytes of memory");
             return Err(format_error(source_name, expected, "a longer one"));
         }
-        let wrong = |problem: ParquetError| format_error(source_name, "a Parquet file", shown(&problem.to_string()));
         let left = most - bytes.len() as u64;
+        // The crate panics at some files that are damaged.
+        let table = panic::catch_unwind(AssertUnwindSafe(|| table(bytes, source_name, how, left)));
+        table.unwrap_or_else(|_| Err(format_error(source_name, "a Parquet file", "a damaged one")))
+    }
+
+    /// What is in a file, of which so many bytes may be made.
+    fn table(bytes: Vec<u8>, source_name: &str, how: &Reading, left: u64) -> Result<Table> {
+        let wrong = |problem: ParquetError| format_error(source_name, "a Parquet file", shown(&problem.to_string()));
         let file = SerializedFileReader::new(Bytes::from(bytes)).map_err(wrong)?;
         let schema = file.metadata().file_metadata().schema_descr();
         let all = 0..schema.num_columns();
@@ -84,6 +94,13 @@ mod columns {
         if rows == 0 || columns.is_empty() {
             let expected = "at least one row and one column";
             return Err(format_error(source_name, expected, format!("{rows} × {}", columns.len())));
+        }
+        let chunks = file.metadata().row_groups().iter().flat_map(RowGroupMetaData::columns);
+        let mut places = chunks.flat_map(|chunk| {
+            [chunk.dictionary_page_offset().unwrap_or(0), chunk.data_page_offset(), chunk.compressed_size()]
+        });
+        if let Some(place) = places.find(|&place| place < 0) {
+            return Err(format_error(source_name, "columns within the Parquet file", format!("one at byte {place}")));
         }
         let mut values: Vec<Vec<f32>> = Vec::new();
         let mut names_of_rows = labels::Builder::default();

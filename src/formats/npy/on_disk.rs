@@ -348,7 +348,10 @@ fn read_exact_at(file: &File, mut into: &mut [u8], mut at: u64) -> io::Result<()
     while !into.is_empty() {
         match std::os::windows::fs::FileExt::seek_read(file, into, at) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => (into, at) = (&mut into[n..], at + n as u64),
+            Ok(n) => {
+                into = &mut into[n..];
+                at += n as u64;
+            }
             Err(problem) if problem.kind() == io::ErrorKind::Interrupted => {}
             Err(problem) => return Err(problem),
         }
