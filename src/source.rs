@@ -12,9 +12,9 @@ use crate::{
 ///
 /// [`Epochs::show_part`](crate::Epochs::show_part) shows a part of an epoch of either. One of your own reads rows with the same
 /// values whenever it is asked for them, and says `*into = `[`Dataset::from_u8`]`(…)?` or the like.
+#[allow(clippy::len_without_is_empty)]
 pub trait Source {
     /// How many rows there are.
-    #[allow(clippy::len_without_is_empty)]
     fn len(&self) -> usize;
 
     /// The laws that the values keep to.

@@ -3,7 +3,7 @@
 
 mod oracle;
 
-use harmonium::Checkpoint;
+use harmonium::{Checkpoint, Dataset, npy};
 use oracle::{
     device::cuda,
     places,
@@ -96,6 +96,23 @@ fn recipes_are_the_same_and_go_on_on_either() {
         fine(&folder, "train --quiet --resume parts --samples 0 --stop-after 9 --device cpu");
         fine(&folder, "train --quiet --resume parts --samples 0 --device cuda");
         same(&folder.join("parts"), &folder.join("whole"), recipe);
+    }
+}
+
+/// Rows that stay on disk are carried to the device a part at a time.
+#[test]
+fn rows_on_disk_train_the_same() {
+    if cuda().is_none() {
+        return;
+    }
+    let folder = folder("on-disk");
+    let rows = Dataset::open(folder.join("data")).expect("rows").rows().to_vec();
+    npy::save(&rows, 20, &folder.join("data.npy")).expect("an array");
+    for more in ["--shuffle off", "--binarise sample --init data --validation 0.2"] {
+        let options = format!("{SMALL} {more}").replace("--data data", "--data data.npy");
+        fine(&folder, &format!("{options} --out whole"));
+        fine(&folder, &format!("{options} --device cuda --in-place --out there"));
+        same(&folder.join("there"), &folder.join("whole"), more);
     }
 }
 
