@@ -198,7 +198,7 @@ fn what_is_refused() {
     real(0, f32::INFINITY);
     fails(&folder, &format!("{train} --data x.npy --visible gaussian:15"), 1, "x.npy: expected a finite number in column 0 (gaussian), found inf in row 0");
     write(&folder.join("x.npy"), "<f4", 2, &[[0.5f32, 7.0]; 30].concat().iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>());
-    fails(&folder, &format!("train --in-place --quiet --data x.npy --visible gaussian:2"), 1,
+    fails(&folder, "train --in-place --quiet --data x.npy --visible gaussian:2", 1,
         "x.npy: expected columns of Gaussian units whose values differ; --scale standard takes one that does not, found 0.5 in all rows of column 0");
     fs::write(folder.join("labels.txt"), "0\n1\n").expect("labels");
     fs::write(folder.join("t.csv"), "1,0\n0,1\n").expect("a table");

@@ -133,7 +133,7 @@ fn command_lines() {
         ("sample text", 1, "text: expected a safetensors file, found a header that goes beyond the end".into()),
         ("sample run/model.safetensors --data data --chains 21", 1, "--chains: expected at most 20, the rows of data to start from, found 21".into()),
         ("sample run/model.safetensors --start data", 1, "data/mnist: Not a directory (os error 20)".into()),
-        ("sample run/model.safetensors --start nowhere", 1, format!("nowhere: expected {missing}, found nothing; put them there or say --data PATH")),
+        ("sample run/model.safetensors --start nowhere", 1, format!("nowhere: expected {missing}, found nothing; put them there or say --start PATH")),
         ("sample run/model.safetensors --start random --data data", 1, "--data: expected none with --start random, found data".into()),
         ("sample run/model.safetensors --start data --data data --chains 21", 1, "--chains: expected at most 20, the rows of data to start from, found 21".into()),
         ("sample run/model.safetensors --temper 1", 2, "invalid value '1' for '--temper <N>': expected a whole number of at least 2".into()),
