@@ -1,5 +1,6 @@
 //! The CPU as a device: an instruction set, and how sums are made.
 
+use super::grid::Drawing;
 use crate::{
     error::{Error, Result},
     lanes::{isa::Isa, uniforms},
@@ -20,6 +21,7 @@ pub struct Cpu {
     pub(super) isa: Isa,
     /// Whether a matrix library makes the sums.
     pub(super) gemm: bool,
+    pub(super) drawing: Drawing,
 }
 
 impl Cpu {
@@ -33,7 +35,7 @@ impl Cpu {
 
     /// The CPU with a given instruction set.
     pub fn with_isa(isa: Isa) -> Self {
-        Self { isa, gemm: false }
+        Self { isa, gemm: false, drawing: Drawing::default() }
     }
 
     /// The CPU with other sums. [`Sums::Auto`] is canonical here.

@@ -21,6 +21,7 @@ mod conditionals;
 mod descend;
 mod energies;
 mod gemm;
+mod grid;
 mod groups;
 mod held;
 mod host;

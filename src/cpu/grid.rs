@@ -1,0 +1,568 @@
+//! Samples without their sums: the weights once more, rounded to a grid of 16 bits, on which almost every unit is decided.
+//!
+//! Where nobody wants the means of a layer, a unit is one bit: whether u < σ(a). A pre-activation a' that is off by no more than ε
+//! tells it, unless u lies between σ(a' - ε) and σ(a' + ε). Here a' is a sum of whole numbers q, the weights rounded to multiples of
+//! 2^-s. Whole numbers have the same sum in any order: each chain keeps its sums from step to step, and only the units that
+//! *changed* are added or taken away, less than half of those that are on, in rows half as long. The few units that ε leaves open,
+//! less than one in a thousand, get their canonical sum, each along its own row of weights. So all bits are the canonical ones, and
+//! nothing in a result tells how it was made.
+//!
+//! # Why the bits are right
+//!
+//! Let n units be on, with weights w to the unit in question and |w| ≤ 2^(15-s); S their canonical sum, S' = 2^-s·Σq as `f32`; b and
+//! b₀ the unit's bias and reference, no larger than B and B₀; a the pre-activation that S gives at inverse temperature β.
+//!
+//! 1. *S' - S.* Each w is off by 2^-(s+1) at most. The k-th addition of S rounds a number below 1.01·k·2^(15-s), and so does the
+//!    conversion of Σq for k = n; each is off by 2^-24 of it, and the factor 2^-s by nothing. Together no more than
+//!    n·2^-(s+1)·(1 + (n + 3)/500).
+//! 2. *From S' to an exponent.* a is β·S plus what biases give, rounded once. The same of S', times -log₂e, is t, with no more than four
+//!    roundings and an error of log₂e below half of one. All of them amount to 5·2^-24·(1.01·|β|·n·2^(15-s) + |β|·B + |1-β|·B₀). So
+//!
+//!    > |-t·ln 2 - a| ≤ ε = |β|·n·2^-(s+1)·(1 + (n + 13)/500) + 2^-21·(|β|·B + |1-β|·B₀).
+//! 3. *The bit.* Let e = e^-a and Λ = ln(u/(1-u)): the exact answer is "on" iff u·e < 1-u, or Λ < a. e' is 2^t with 2^-13.5 of it for
+//!    the error of [`exp2_roughly`], and u lies within [U, U + δ], δ = 2^-24, both ends of which are numbers of `f32`, as their
+//!    distances to 1 are. With κ = ε + 2^-13 the unit is taken to be on where (U + δ)·e' < (1-U-δ)·(1-κ), which is below (1-u)·e^-κ;
+//!    and off where (1-U)·(1+κ+κ²) < U·e', as e^κ is below 1+κ+κ² for κ ≤ 1. So on means Λ < a - 2^-14.5, and off Λ > a + 2^-14.5: what
+//!    is left of 2^-13 covers the roundings of these products.
+//! 4. *The canonical bit.* Let D be the distance of u to the end of the unit interval at which the rarer state is, ½ if it is more. That
+//!    state is taken iff D·(1 + e) < min(e, 1), with roundings that amount to less than 2^-22 of the product; that moves Λ by less than
+//!    2^-20, and 1.7 ulp of e move it by less than 2^-22. So wherever Λ is 2^-19 or more away from a, the canonical bit is
+//!    the exact answer. Where e ends at e^±87.3, and 2^t at 2^±126, nothing changes, as |Λ| < 23.
+//!
+//! All other units are open: also where κ is above 1, or something is not a number.
+//!
+//! Whole numbers do not overflow: a change adds a unit or takes it away, so that any sum is one over a set of units, no more than
+//! 2^16 of them, each with |q| < 2^15.
+
+use super::{
+    groups::Tempered,
+    host::Cpu,
+    tiles::{CpuParameters, LANE, Row, TILE, VECTORS, lanes_used, tiles, vectors},
+};
+use crate::{
+    elementary::odds_off_lanes,
+    lanes::{
+        LANES, Lanes, One, Small, dispatch,
+        isa::Isa,
+        threads::{RowsMut, Split},
+    },
+    shape::Layer,
+    uniforms::{Jump, end_distance, output},
+    units::{binary::is_rare, pre_activation},
+};
+use std::{
+    f32::consts::LOG2_E,
+    ops::RangeInclusive,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+/// From how many steps of a chain an update, or a sweep, rounding the weights pays.
+const WORTH: usize = 32;
+/// The most units of a layer.
+const MOST_UNITS: usize = 1 << 16;
+/// No |w|·2^s is as large, and so no |q| is larger.
+const LIMIT: f32 = 32_767.0;
+/// A small number has so many halves of a tile.
+const HALVES: usize = VECTORS / 2;
+
+/// How samples are drawn whose means are not wanted: all ways give the same bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum Drawing {
+    /// As is the fastest.
+    #[default]
+    Fastest,
+    /// By sums, whatever it costs.
+    #[cfg(test)]
+    Sums,
+    /// On a grid, whatever it costs, that is no finer than 2^-`finest`, with so much of ε.
+    #[cfg(test)]
+    Grid { finest: i32, percent: u32 },
+}
+
+impl Drawing {
+    /// What s may be; how large the mean of ε over some chains may be; how much of ε is heeded. None where there is no grid.
+    fn rules(self, steps: usize) -> Option<(RangeInclusive<i32>, f64, f64)> {
+        match self {
+            // A finer grid has no use; on a coarser one most chains would leave too many units open.
+            Drawing::Fastest => (steps >= WORTH).then_some((8..=16, 0.1, 1.0)),
+            #[cfg(test)]
+            Drawing::Sums => None,
+            #[cfg(test)]
+            Drawing::Grid { finest, percent } => Some((-100..=finest, f64::INFINITY, f64::from(percent) / 100.0)),
+        }
+    }
+}
+
+/// A tile of a row of weights on the grid.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(super) struct GridRow([Small; HALVES]);
+
+/// A tile of sums.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Whole([[i32; LANES]; VECTORS]);
+
+/// The weights on a grid, in the blocks that [`tiles`](super::tiles) tells of.
+#[derive(Debug)]
+pub(super) struct Grid {
+    /// Whose order of small numbers it is.
+    isa: Isa,
+    rules: (RangeInclusive<i32>, f64, f64),
+    /// s; none where the weights have no place on any grid, which then stays so.
+    shift: Option<i32>,
+    weights: Vec<GridRow>,
+    transposed: Vec<GridRow>,
+    /// Whether an update made weights that have no place on it.
+    outgrown: AtomicBool,
+}
+
+/// The grid of a model, once somebody asks for it.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    grid: OnceLock<Grid>,
+    /// Whether somebody did since the last update.
+    used: AtomicBool,
+}
+
+impl Clone for Kept {
+    /// A copy of the model makes its own.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// The parts of a grid that belong to some visible tiles.
+pub(super) struct GridPart<'a> {
+    isa: Isa,
+    scale: f32,
+    outgrown: &'a AtomicBool,
+    weights: RowsMut<'a, GridRow>,
+    transposed: RowsMut<'a, GridRow>,
+}
+
+impl CpuParameters {
+    /// The grid for so many steps of chains, if it pays.
+    pub(super) fn grid(&self, cpu: Cpu, steps: usize) -> Option<&Grid> {
+        let most = self.shape.n_visible().max(self.shape.n_hidden());
+        let rules = cpu.drawing.rules(steps)?;
+        if cpu.gemm || most > MOST_UNITS || !self.shape.visible().is_discrete() {
+            return None;
+        }
+        self.grid.used.store(true, Relaxed);
+        let make = || Grid::of(cpu.isa, rules, &self.weights, &self.transposed);
+        Some(self.grid.grid.get_or_init(make)).filter(|grid| grid.shift.is_some())
+    }
+
+    /// After an update that rounded its weights by parts: rounds all of them where some had no place on the grid.
+    pub(super) fn renew_grid(&mut self) {
+        if let Some(grid) = self.grid.grid.get_mut().filter(|grid| grid.outgrown.load(Relaxed)) {
+            grid.renew(&self.weights, &self.transposed);
+        }
+    }
+}
+
+impl Kept {
+    /// What an update has to round, `rows` rows for each visible tile. A grid that nobody asked for since the last update is dropped.
+    pub fn parts(&mut self, rows: usize) -> Option<GridPart<'_>> {
+        if !std::mem::take(self.used.get_mut()) {
+            self.grid = OnceLock::new();
+        }
+        let Grid { isa, shift, weights, transposed, outgrown, .. } = self.grid.get_mut()?;
+        Some(GridPart {
+            isa: *isa,
+            scale: power(*shift.as_ref()?),
+            outgrown,
+            weights: RowsMut::new(rows, weights),
+            transposed: RowsMut::new(rows, transposed),
+        })
+    }
+}
+
+impl Split for GridPart<'_> {
+    fn pieces(&self) -> usize {
+        self.weights.pieces()
+    }
+
+    fn split(self, pieces: usize) -> (Self, Self) {
+        let (weights, others) = self.weights.split(pieces);
+        let (transposed, other_transposed) = self.transposed.split(pieces);
+        (Self { weights, transposed, ..self }, Self { weights: others, transposed: other_transposed, ..self })
+    }
+}
+
+impl GridPart<'_> {
+    /// Rounds the weights of a block with tile `hidden` and their transposes, but for idle visible units.
+    pub fn round(&mut self, hidden: usize, weights: &[Row], transposed: &[Row], idle: u64) {
+        let rows = hidden * TILE..(hidden + 1) * TILE;
+        let half = |h: usize| (idle >> (h * 2 * LANES)) as u32 == u32::MAX;
+        let (own, other) = (&mut self.weights.values[rows.clone()], &mut self.transposed.values[rows]);
+        let fit = round(self.isa, &weights[..TILE], self.scale, idle, [false; HALVES], own)
+            && round(self.isa, transposed, self.scale, 0, std::array::from_fn(half), other);
+        if !fit {
+            self.outgrown.store(true, Relaxed);
+        }
+    }
+}
+
+/// 2^n.
+fn power(n: i32) -> f32 {
+    libm::scalbnf(1.0, n)
+}
+
+impl Grid {
+    fn of(isa: Isa, rules: (RangeInclusive<i32>, f64, f64), weights: &[Row], transposed: &[Row]) -> Self {
+        let (shift, outgrown) = (None, AtomicBool::new(false));
+        let mut new = Self { isa, rules, shift, weights: Vec::new(), transposed: Vec::new(), outgrown };
+        new.renew(weights, transposed);
+        new
+    }
+
+    /// Rounds all weights, to the finest grid that has room for them.
+    fn renew(&mut self, weights: &[Row], transposed: &[Row]) {
+        let largest = largest(self.isa, weights);
+        self.shift = self.rules.0.clone().rev().find(|&shift| largest * power(shift) < LIMIT);
+        *self.outgrown.get_mut() = false;
+        let Some(shift) = self.shift else { return };
+        for (from, to) in [(weights, &mut self.weights), (transposed, &mut self.transposed)] {
+            to.resize(from.len(), GridRow([[0; 2 * LANES]; HALVES]));
+            round(self.isa, from, power(shift), 0, [false; HALVES], to);
+        }
+    }
+
+    /// ε for a chain with `n` units on, where the biases and those of the reference are no larger than `biases`.
+    fn epsilon(&self, n: u32, beta: f32, biases: [f32; 2]) -> f64 {
+        let (n, beta, [own, reference]) = (f64::from(n), f64::from(beta), biases.map(f64::from));
+        let half = 0.5 / f64::from(power(self.shift.unwrap_or(0)));
+        let biases = beta.abs() * own + (1.0 - beta).abs() * reference;
+        self.rules.2 * (beta.abs() * n * half * (1.0 + (n + 13.0) / 500.0) + biases / 2_097_152.0)
+    }
+}
+
+/// 1 - κ and 1 + κ + κ² of ε, or infinities, with which no comparison holds.
+fn factors(epsilon: f64) -> [f32; 2] {
+    let kappa = epsilon + 1.0 / 8192.0;
+    let factors = if kappa <= 1.0 { [1.0 - kappa, 1.0 + kappa + kappa * kappa] } else { [f64::INFINITY; 2] };
+    factors.map(|factor| factor as f32)
+}
+
+/// 2^f on [-½, ½], minimax in relative error, which is 7.5e-5.
+const EXP2: [f32; 4] = [0.999_928_06, 0.693_260_97, 0.242_611_13, 0.055_171_66];
+/// The bits of 1.5·2^23 + 127 + n end in 127 + n, the biased exponent of 2^n.
+const ROUND: f32 = 12_582_912.0 + 127.0;
+
+/// 2^t within 2^-13.5 of it, for t as near to 0 as ±126.
+#[inline(always)]
+fn exp2_roughly<L: Lanes>(l: L, t: L::F) -> L::F {
+    let t = l.larger(l.splat(-126.0), l.smaller(l.splat(126.0), t));
+    let shifted = l.add(t, l.splat(ROUND));
+    let f = l.mul_add(l.add(shifted, l.splat(-ROUND)), l.splat(-1.0), t);
+    let mut sum = l.splat(EXP2[3]);
+    for &c in EXP2[..3].iter().rev() {
+        sum = l.mul_add(sum, f, l.splat(c));
+    }
+    l.mul(sum, l.shift_to_exponent(shifted))
+}
+
+/// What a group of chains keeps on the grid while it sweeps, for either layer that is given.
+#[derive(Default)]
+pub(crate) struct GridSums {
+    given: [LayerSums; 2],
+    changes: Changes,
+    /// Of each chain: 1 - κ and 1 + κ + κ², its word in the tile that is made, and which units of it are open.
+    factors: Vec<[f32; 2]>,
+    words: Vec<u64>,
+    open: Vec<u64>,
+}
+
+#[derive(Default)]
+struct LayerSums {
+    /// The states that the sums are of, chains × tiles.
+    states: Vec<u64>,
+    /// The sums for the other layer, all chains of a tile, then those of the next one.
+    sums: Vec<Whole>,
+    /// The largest sizes of the other layer's biases, own and reference.
+    biases: [f32; 2],
+}
+
+/// The units that changed, for each chain.
+#[derive(Default)]
+struct Changes {
+    /// From `chain·stride` on: where their rows stand in a strip, and 1 for what came on, -1 for what went off. 0 makes the last one up
+    /// to a pair.
+    places: Vec<u32>,
+    signs: Vec<i16>,
+    /// How long each list is, an even number.
+    lengths: Vec<usize>,
+    stride: usize,
+}
+
+impl GridSums {
+    /// For chains that begin a sweep.
+    pub fn begin(&mut self, model: Tempered<'_>) {
+        let (parameters, rows) = (model.parameters, model.betas.len());
+        for given in [Layer::Visible, Layer::Hidden] {
+            let LayerSums { states, sums, biases } = &mut self.given[given as usize];
+            let width = |layer| rows * tiles(parameters.shape.units(layer));
+            states.clear();
+            states.resize(width(given), 0);
+            sums.clear();
+            sums.resize(width(given.other()), Whole([[0; LANES]; VECTORS]));
+            let reference = if given == Layer::Hidden { model.reference } else { &[] };
+            *biases = [parameters.bias(given.other()), reference].map(|rows| largest(model.cpu.isa, rows));
+        }
+    }
+
+    /// Draws the layer other than `given`, whose bits are `states`, on the grid, with the generator's states for the first unit of
+    /// each row, into `to`. Does nothing and gives false where there is no grid or sums are as fast.
+    pub fn draw(
+        &mut self, model: Tempered<'_>, grid: Option<&Grid>, given: Layer, states: &[u64], draws: &mut [u64],
+        to: &mut [u64],
+    ) -> bool {
+        let (shape, made) = (model.parameters.shape, given.other());
+        let Some(grid) = grid.filter(|_| shape.segments(made).is_binary()) else { return false };
+        let Self { given: layers, changes, factors: of_chains, words, open } = self;
+        let LayerSums { states: before, sums, biases } = &mut layers[given as usize];
+        let (units, rows, width) = (shape.units(made), model.betas.len(), tiles(shape.units(given)));
+        let mut total = 0.0;
+        of_chains.clear();
+        for (word, &beta) in states.chunks_exact(width).zip(model.betas) {
+            let n = word.iter().map(|word| word.count_ones()).sum();
+            let epsilon = grid.epsilon(n, beta, *biases);
+            of_chains.push(factors(epsilon));
+            total += epsilon;
+        }
+        // Never where it is not a number.
+        if !(total <= grid.rules.1 * rows as f64) {
+            return false;
+        }
+        changes.take(grid.isa, before, states, shape.units(given), model.parameters.skip(given));
+        words.resize(rows, 0);
+        open.resize(rows, 0);
+        for (number, sums) in sums.chunks_exact_mut(rows).enumerate() {
+            let tile = GridTile {
+                rows: grid.strip(model.parameters, given, number),
+                changes,
+                step: power(-grid.shift.unwrap_or(0)) * -LOG2_E,
+                bias: &model.parameters.bias(made)[number],
+                reference: model.reference_of(made, number),
+                betas: model.betas,
+                factors: of_chains,
+                last: lanes_used(units, number, vectors(units, number) - 1),
+            };
+            match vectors(units, number) {
+                1 => draw_tile::<1>(grid.isa, tile, sums, draws, words, open),
+                2 => draw_tile::<2>(grid.isa, tile, sums, draws, words, open),
+                3 => draw_tile::<3>(grid.isa, tile, sums, draws, words, open),
+                _ => draw_tile::<VECTORS>(grid.isa, tile, sums, draws, words, open),
+            }
+            for (r, draws) in draws.iter_mut().enumerate() {
+                while open[r] != 0 {
+                    let place = open[r].trailing_zeros() as usize;
+                    let is_on = settle(
+                        model.cpu.isa,
+                        model,
+                        made,
+                        &states[r * width..][..width],
+                        number * TILE + place,
+                        r,
+                        *draws,
+                    );
+                    words[r] = words[r] & !(1 << place) | u64::from(is_on) << place;
+                    open[r] &= open[r] - 1;
+                }
+                to[r * tiles(units) + number] = words[r];
+                *draws = OVER_TILE.from(*draws);
+            }
+        }
+        true
+    }
+}
+
+/// δ: how far the numbers of [`unit_interval`](crate::uniforms::unit_interval) are apart.
+const STEP: f32 = 1.0 / 16_777_216.0;
+/// What leads over the draws of a tile.
+const OVER_TILE: Jump = Jump::over(TILE as u64);
+
+impl Grid {
+    /// What [`CpuParameters::strip`] has, on the grid.
+    fn strip(&self, parameters: &CpuParameters, given: Layer, tile: usize) -> &[GridRow] {
+        match given {
+            Layer::Visible => &self.weights[tile * TILE..],
+            Layer::Hidden => &self.transposed[tile * parameters.block_rows()..][..parameters.block_rows()],
+        }
+    }
+}
+
+impl Changes {
+    /// Takes the units in which `now` differs from `before`; what is now becomes what was before.
+    fn take(&mut self, isa: Isa, before: &mut [u64], now: &[u64], units: usize, skip: usize) {
+        let (width, chains) = (tiles(units), now.len() / tiles(units));
+        self.stride = units.next_multiple_of(2);
+        let room = self.places.len().max(chains * self.stride);
+        self.places.resize(room, 0);
+        self.signs.resize(room, 0);
+        self.lengths.resize(chains, 0);
+        let words = before.chunks_exact_mut(width).zip(now.chunks_exact(width));
+        let lists = self.places.chunks_exact_mut(self.stride).zip(self.signs.chunks_exact_mut(self.stride));
+        for (((before, now), (places, signs)), length) in words.zip(lists).zip(&mut self.lengths) {
+            *length = list(isa, before, now, skip, places, signs);
+        }
+    }
+
+    /// Pairs of places and of signs.
+    #[inline(always)]
+    fn of(&self, chain: usize) -> impl Iterator<Item = (&[u32; 2], &[i16; 2])> {
+        let part = chain * self.stride..chain * self.stride + self.lengths[chain];
+        self.places[part.clone()].as_chunks().0.iter().zip(self.signs[part].as_chunks().0)
+    }
+}
+
+/// What all chains share in a tile that is made.
+#[derive(Clone, Copy)]
+struct GridTile<'a> {
+    rows: &'a [GridRow],
+    changes: &'a Changes,
+    /// -2^-s·log₂e.
+    step: f32,
+    bias: &'a Row,
+    reference: &'a Row,
+    betas: &'a [f32],
+    factors: &'a [[f32; 2]],
+    /// How many lanes of the last vector hold units.
+    last: f32,
+}
+
+dispatch! {
+    /// The largest size of a number; not a number where there is one that is none.
+    fn largest(|_l| rows: &[Row]) -> f32 {
+        let mut largest = [0; LANES];
+        for vector in rows.iter().flat_map(|row| &row.0) {
+            for lane in 0..LANES {
+                largest[lane] = largest[lane].max(vector[lane].to_bits() & 0x7fff_ffff);
+            }
+        }
+        f32::from_bits(largest.into_iter().fold(0, u32::max))
+    }
+
+    /// Rounds rows of weights times `scale`, but for idle rows and halves of rows; whether all of them have a place on the grid.
+    fn round(
+        |l| from: &[Row], scale: f32, idle: u64, idle_halves: [bool; HALVES], to: &mut [GridRow]
+    ) -> bool {
+        let (scale, limit) = (l.splat(scale), l.splat(LIMIT * LIMIT));
+        let mut fit = u16::MAX;
+        for (i, (from, to)) in from.iter().zip(to).enumerate() {
+            if idle >> (i % TILE) & 1 == 1 {
+                continue;
+            }
+            for (h, to) in to.0.iter_mut().enumerate() {
+                if !idle_halves[h] {
+                    let a = l.mul(l.load(&from.0[2 * h]), scale);
+                    let b = l.mul(l.load(&from.0[2 * h + 1]), scale);
+                    fit &= l.bits(l.less(l.mul(a, a), limit)) & l.bits(l.less(l.mul(b, b), limit));
+                    l.round([a, b], to);
+                }
+            }
+        }
+        fit == u16::MAX
+    }
+
+    /// One chain's changes: the places of their rows in a strip, and signs; gives their number. What is now becomes what was before.
+    fn list(|_l| before: &mut [u64], now: &[u64], skip: usize, places: &mut [u32], signs: &mut [i16]) -> usize {
+        let mut n = 0;
+        for (tile, (before, &now)) in before.iter_mut().zip(now).enumerate() {
+            let mut changed = *before ^ now;
+            while changed != 0 {
+                let unit = changed.trailing_zeros();
+                places[n] = (tile * (TILE + skip)) as u32 + unit;
+                signs[n] = 2 * (now >> unit & 1) as i16 - 1;
+                changed &= changed - 1;
+                n += 1;
+            }
+            *before = now;
+        }
+        if n % 2 == 1 {
+            (places[n], signs[n]) = (0, 0);
+            n += 1;
+        }
+        n
+    }
+
+    /// Brings the sums of a tile up to date, and draws it: the word of each chain, and its units that are open. `draws` are the
+    /// generator's states for the first unit of each chain.
+    fn draw_tile<const V: usize>(
+        |l| tile: GridTile<'_>, sums: &mut [Whole], draws: &[u64], words: &mut [u64], open: &mut [u64],
+    ) {
+        let used = l.bits(l.less(l.load(&LANE), l.splat(tile.last)));
+        let mut rest = [l.splat(0.0); V];
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let mut now = [[l.load_whole(&sums.0[0]); 2]; HALVES];
+            for h in 0..V.div_ceil(2) {
+                now[h] = [l.load_whole(&sums.0[2 * h]), l.load_whole(&sums.0[2 * h + 1])];
+            }
+            for (places, &[first, second]) in tile.changes.of(r) {
+                let [a, b] = places.map(|place| &tile.rows[place as usize]);
+                let signs = i32::from(first) & 0xffff | i32::from(second) << 16;
+                for h in 0..V.div_ceil(2) {
+                    now[h] = l.add_small(now[h], [&a.0[h], &b.0[h]], signs);
+                }
+            }
+            for h in 0..V.div_ceil(2) {
+                l.store_whole(now[h][0], &mut sums.0[2 * h]);
+                l.store_whole(now[h][1], &mut sums.0[2 * h + 1]);
+            }
+            if r == 0 || tile.betas[r] != tile.betas[r - 1] {
+                for v in 0..V {
+                    let (bias, reference) = (l.load(&tile.bias.0[v]), l.load(&tile.reference.0[v]));
+                    let alone = pre_activation(l, l.splat(0.0), bias, reference, l.splat(tile.betas[r]));
+                    rest[v] = l.mul(alone, l.splat(-LOG2_E));
+                }
+            }
+            let step = l.splat(tile.betas[r] * tile.step);
+            let [below, above] = tile.factors[r];
+            let (below, above) = (l.splat(below), l.splat(above));
+            let (minus_below, minus_above) = (l.negate(below), l.negate(above));
+            let mut numbers = l.states(draws[r]);
+            let mut bits = [[0; VECTORS]; 2];
+            for v in 0..V {
+                let low = l.unit_interval(l.draw(&mut numbers));
+                let high = l.add(low, l.splat(STEP));
+                let odds = exp2_roughly(l, l.mul_add(l.number(now[v / 2][v % 2]), step, rest[v]));
+                let is_on = l.less(l.mul(high, odds), l.mul_add(high, minus_below, below));
+                let is_off = l.less(l.mul_add(low, minus_above, above), l.mul(low, odds));
+                bits[0][v] = l.bits(is_on);
+                bits[1][v] = !(l.bits(is_on) | l.bits(is_off));
+            }
+            for (bits, to) in bits.iter_mut().zip([&mut words[r], &mut open[r]]) {
+                bits[V - 1] &= used;
+                *to = bits.iter().rev().fold(0, |word, &bits| word << LANES | u64::from(bits));
+            }
+        }
+    }
+
+    /// Whether a unit of row `r` is on by its canonical sum over the bits of the other layer; `draws` is the generator's state for
+    /// the first unit of its tile.
+    fn settle(|_l| model: Tempered<'_>, layer: Layer, on: &[u64], unit: usize, r: usize, draws: u64) -> bool {
+        let (parameters, tile, place) = (model.parameters, unit / TILE, unit % TILE);
+        let mut sum = 0.0;
+        for (number, &word) in on.iter().enumerate() {
+            let (weights, mut word) = (parameters.row_of(layer, unit, number).units(), word);
+            while word != 0 {
+                sum += weights[word.trailing_zeros() as usize];
+                word &= word - 1;
+            }
+        }
+        let bias = parameters.bias(layer)[tile].units()[place];
+        let reference = model.reference_of(layer, tile).units()[place];
+        let odds = odds_off_lanes(One, pre_activation(One, sum, bias, reference, model.betas[r]));
+        let upper = odds < 1.0;
+        let number = output(Jump::over(place as u64).from(draws));
+        is_rare(One, odds, end_distance(number, upper)) ^ upper
+    }
+}
+
+#[cfg(test)]
+mod tests;
