@@ -107,7 +107,7 @@ impl CpuChains {
             RowsMut::new(hidden, &mut self.hidden_mean),
             has_numbers.then(|| RowsMut::new(self.shape.n_visible(), &mut self.numbers)),
         );
-        (part, Sweep { state, k, chains, held: self.held.as_ref(), grid: None })
+        (part, Sweep { state, k, chains, held: self.held.as_ref(), grid: None, means: true })
     }
 }
 
@@ -120,8 +120,10 @@ pub(super) struct Sweep<'a> {
     pub chains: usize,
     /// What chains keep of their visible states.
     pub held: Option<&'a Held>,
-    /// What steps but the last one are drawn on.
+    /// What layers are drawn on whose pre-activations and means are not wanted.
     pub grid: Option<&'a Grid>,
+    /// Whether the hidden means of the last step are.
+    pub means: bool,
 }
 
 impl Sweep<'_> {
@@ -141,13 +143,14 @@ impl Sweep<'_> {
         }
         for step in 1..=self.k {
             let last = step == self.k;
-            let grid = self.grid.filter(|_| !last);
+            let wanted = last && self.means;
             let states = places.layer(0, draws);
             let to = VisibleStates {
                 words: visible.values,
                 numbers: numbers.as_mut().map(|numbers| &mut *numbers.values),
                 pre: last.then_some(&mut *visible_pre.values),
             };
+            let grid = self.grid.filter(|_| !last);
             if !on_grid.draw(model, grid, Layer::Hidden, hidden.values, states, to.words) {
                 draw_visible(model, hidden.values, states, sums, layer, to);
             }
@@ -156,14 +159,15 @@ impl Sweep<'_> {
                 held.write(hidden.first, shape.n_visible(), visible.values, numbers);
             }
             let states = places.layer(1, draws);
+            let grid = self.grid.filter(|_| !wanted);
             if on_grid.draw(model, grid, Layer::Visible, visible.values, states, hidden.values) {
                 continue;
             }
             take_visible(model, visible.values, numbers.as_ref().map(|numbers| &*numbers.values), sums);
             model.make(Layer::Visible, sums, |tile, vectors, pre| {
                 let words = &mut hidden.values[tile..];
-                layers::draw(cpu.isa, pre, shape.n_hidden(), tile, vectors, states, words, hidden.width, last);
-                if last {
+                layers::draw(cpu.isa, pre, shape.n_hidden(), tile, vectors, states, words, hidden.width, wanted);
+                if wanted {
                     put(tile, hidden_mean.width, pre, hidden_mean.values);
                 }
             });
@@ -188,6 +192,7 @@ impl Sampling for Cpu {
 
     fn sweep(&self, parameters: &CpuParameters, chains: &mut CpuChains, k: usize) -> Result<()> {
         let (part, mut sweep) = chains.sweep(k);
+        sweep.means = false;
         sweep.grid = parameters.grid(*self, sweep.chains * k.saturating_sub(1));
         share(part, &|part| sweep.run(*self, parameters, part));
         Ok(())

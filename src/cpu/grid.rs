@@ -7,6 +7,9 @@
 //! less than one in a thousand, get their canonical sum, each along its own row of weights. So all bits are the canonical ones, and
 //! nothing in a result tells how it was made.
 //!
+//! The grid takes half the memory of the weights and their transposes. The first sweep of enough steps makes it, updates keep it
+//! current as long as sweeps use it between them, and a model with weights that are too large for a useful one goes without.
+//!
 //! # Why the bits are right
 //!
 //! Let n units be on, with weights w to the unit in question and |w| ≤ 2^(15-s); S their canonical sum, S' = 2^-s·Σq as `f32`; b and
@@ -22,8 +25,8 @@
 //! 3. *The bit.* Let e = e^-a and Λ = ln(u/(1-u)): the exact answer is "on" iff u·e < 1-u, or Λ < a. e' is 2^t with 2^-13.5 of it for
 //!    the error of [`exp2_roughly`], and u lies within [U, U + δ], δ = 2^-24, both ends of which are numbers of `f32`, as their
 //!    distances to 1 are. With κ = ε + 2^-13 the unit is taken to be on where (U + δ)·e' < (1-U-δ)·(1-κ), which is below (1-u)·e^-κ;
-//!    and off where (1-U)·(1+κ+κ²) < U·e', as e^κ is below 1+κ+κ² for κ ≤ 1. So on means Λ < a - 2^-14.5, and off Λ > a + 2^-14.5: what
-//!    is left of 2^-13 covers the roundings of these products.
+//!    and off where (1-U)·(1+κ+κ²) < U·e', as e^κ is below 1+κ+κ² for κ ≤ 1. With the roundings of these products on means Λ < a - 2^-15,
+//!    and off Λ > a + 2^-15.
 //! 4. *The canonical bit.* Let D be the distance of u to the end of the unit interval at which the rarer state is, ½ if it is more. That
 //!    state is taken iff D·(1 + e) < min(e, 1), with roundings that amount to less than 2^-22 of the product; that moves Λ by less than
 //!    2^-20, and 1.7 ulp of e move it by less than 2^-22. So wherever Λ is 2^-19 or more away from a, the canonical bit is
@@ -36,7 +39,7 @@
 
 use super::{
     groups::Tempered,
-    host::Cpu,
+    host::{Cpu, Drawing},
     tiles::{CpuParameters, LANE, Row, TILE, VECTORS, lanes_used, tiles, vectors},
 };
 use crate::{
@@ -59,28 +62,14 @@ use std::{
     },
 };
 
-/// From how many steps of a chain an update, or a sweep, rounding the weights pays.
-const WORTH: usize = 32;
+/// From how many steps of a chain in a sweep on rounding the weights pays.
+const WORTH: usize = 64;
 /// The most units of a layer.
 const MOST_UNITS: usize = 1 << 16;
 /// No |w|·2^s is as large, and so no |q| is larger.
 const LIMIT: f32 = 32_767.0;
 /// A small number has so many halves of a tile.
 const HALVES: usize = VECTORS / 2;
-
-/// How samples are drawn whose means are not wanted: all ways give the same bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) enum Drawing {
-    /// As is the fastest.
-    #[default]
-    Fastest,
-    /// By sums, whatever it costs.
-    #[cfg(test)]
-    Sums,
-    /// On a grid, whatever it costs, that is no finer than 2^-`finest`, with so much of ε.
-    #[cfg(test)]
-    Grid { finest: i32, percent: u32 },
-}
 
 impl Drawing {
     /// What s may be; how large the mean of ε over some chains may be; how much of ε is heeded. None where there is no grid.
@@ -329,9 +318,8 @@ impl GridSums {
         let (units, rows, width) = (shape.units(made), model.betas.len(), tiles(shape.units(given)));
         let mut total = 0.0;
         of_chains.clear();
-        for (word, &beta) in states.chunks_exact(width).zip(model.betas) {
-            let n = word.iter().map(|word| word.count_ones()).sum();
-            let epsilon = grid.epsilon(n, beta, *biases);
+        for (words, &beta) in states.chunks_exact(width).zip(model.betas) {
+            let epsilon = grid.epsilon(count(grid.isa, words), beta, *biases);
             of_chains.push(factors(epsilon));
             total += epsilon;
         }
@@ -470,6 +458,11 @@ dispatch! {
         fit == u16::MAX
     }
 
+    /// How many units are on.
+    fn count(|_l| words: &[u64]) -> u32 {
+        words.iter().map(|word| word.count_ones()).sum()
+    }
+
     /// One chain's changes: the places of their rows in a strip, and signs; gives their number. What is now becomes what was before.
     fn list(|_l| before: &mut [u64], now: &[u64], skip: usize, places: &mut [u32], signs: &mut [i16]) -> usize {
         let mut n = 0;
@@ -505,9 +498,9 @@ dispatch! {
             }
             for (places, &[first, second]) in tile.changes.of(r) {
                 let [a, b] = places.map(|place| &tile.rows[place as usize]);
-                let signs = i32::from(first) & 0xffff | i32::from(second) << 16;
+                let signs = u32::from(first as u16) | u32::from(second as u16) << 16;
                 for h in 0..V.div_ceil(2) {
-                    now[h] = l.add_small(now[h], [&a.0[h], &b.0[h]], signs);
+                    now[h] = l.add_small(now[h], [&a.0[h], &b.0[h]], signs as i32);
                 }
             }
             for h in 0..V.div_ceil(2) {

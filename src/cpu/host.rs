@@ -1,6 +1,5 @@
 //! The CPU as a device: an instruction set, and how sums are made.
 
-use super::grid::Drawing;
 use crate::{
     error::{Error, Result},
     lanes::{isa::Isa, uniforms},
@@ -22,6 +21,20 @@ pub struct Cpu {
     /// Whether a matrix library makes the sums.
     pub(super) gemm: bool,
     pub(super) drawing: Drawing,
+}
+
+/// How samples are drawn whose means are not wanted ([`grid`](super::grid)): all ways give the same bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum Drawing {
+    /// As is the fastest.
+    #[default]
+    Fastest,
+    /// By sums, whatever it costs.
+    #[cfg(test)]
+    Sums,
+    /// On a grid, whatever it costs, that is no finer than 2^-`finest`, with so much of its bound.
+    #[cfg(test)]
+    Grid { finest: i32, percent: u32 },
 }
 
 impl Cpu {

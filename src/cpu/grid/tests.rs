@@ -211,7 +211,7 @@ fn trained(
 ) -> (Vec<Vec<u32>>, Vec<u64>, Option<Option<i32>>) {
     let mut resident = rbm.on(cpu).expect("resident");
     let mut trainer = Trainer::new(cpu, rbm.shape(), settings).expect("a trainer");
-    for batch in (0..6).flat_map(|_| data.batches(10)) {
+    for batch in (0..10).flat_map(|_| data.batches(20)) {
         trainer.step(&mut resident, data.rows().range(batch), lr).expect("a step");
     }
     let numbers = resident.to_rbm().expect("an RBM").into_parts();
@@ -239,19 +239,19 @@ fn training_gives_the_bits_of_sums() {
     let rbm = model(shape, 15, |x| 0.01 * x, |x| x);
     let mut numbers = Numbers::new(16);
     // A quarter of the units is idle; most others are off.
-    let values: Vec<f32> = (0..70 * 150).map(|i| f32::from(numbers.next() > 0.6 && i % 150 > 40)).collect();
+    let values: Vec<f32> = (0..80 * 150).map(|i| f32::from(numbers.next() > 0.6 && i % 150 > 40)).collect();
     let complete = Dataset::from_f32(values.clone(), 150).expect("rows");
     let holes = values.iter().enumerate().map(|(i, &x)| if i % 31 == 0 { f32::NAN } else { x }).collect();
     let holes = Dataset::with_missing(holes, shape.visible()).expect("rows");
     let plain = Descent::default();
     let rules = Descent { centring: Some(Centring::default()), momentum: 0.5, l2: 1e-3, ..plain };
     for (data, algorithm, descent, lr) in [
-        (&complete, Algorithm::Pcd { n_chains: 12 }, plain, 0.1),
+        (&complete, Algorithm::Pcd { n_chains: 20 }, plain, 0.1),
         (&complete, Algorithm::Pcd { n_chains: 70 }, plain, 3.0),
         (&complete, Algorithm::Cd, plain, 0.1),
-        (&complete, Algorithm::Pcd { n_chains: 12 }, rules, 0.1),
+        (&complete, Algorithm::Pcd { n_chains: 20 }, rules, 0.1),
         (&holes, Algorithm::Cd, plain, 0.1),
-        (&holes, Algorithm::Pcd { n_chains: 12 }, plain, -0.1),
+        (&holes, Algorithm::Pcd { n_chains: 20 }, plain, -0.1),
     ] {
         let settings = Settings { algorithm, k: 5, monitor: Monitor::Reconstruction, descent, ..Settings::default() };
         for isa in Isa::available() {
