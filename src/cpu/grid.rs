@@ -23,7 +23,7 @@
 //!
 //!    > |-t·ln 2 - a| ≤ ε = |β|·n·2^-(s+1)·(1 + (n + 13)/500) + 2^-21·(|β|·B + |1-β|·B₀).
 //! 3. *The bit.* Let e = e^-a and Λ = ln(u/(1-u)): the exact answer is "on" iff u·e < 1-u, or Λ < a. e' is 2^t with 2^-13.5 of it for
-//!    the error of [`exp2_roughly`], and u lies within [U, U + δ], δ = 2^-24, both ends of which are numbers of `f32`, as their
+//!    the error of `exp2_roughly`, and u lies within [U, U + δ], δ = 2^-24, both ends of which are numbers of `f32`, as their
 //!    distances to 1 are. With κ = ε + 2^-13 the unit is taken to be on where (U + δ)·e' < (1-U-δ)·(1-κ), which is below (1-u)·e^-κ;
 //!    and off where (1-U)·(1+κ+κ²) < U·e', as e^κ is below 1+κ+κ² for κ ≤ 1. With the roundings of these products on means Λ < a - 2^-15,
 //!    and off Λ > a + 2^-15.
@@ -37,24 +37,23 @@
 //! Whole numbers do not overflow: a change adds a unit or takes it away, so that any sum is one over a set of units, no more than
 //! 2^16 of them, each with |q| < 2^15.
 
+mod samples;
+
+pub(crate) use samples::GridSums;
+
 use super::{
-    groups::Tempered,
     host::{Cpu, Drawing},
-    tiles::{CpuParameters, LANE, Row, TILE, VECTORS, lanes_used, tiles, vectors},
+    tiles::{CpuParameters, Row, TILE, VECTORS},
 };
 use crate::{
-    elementary::odds_off_lanes,
     lanes::{
-        LANES, Lanes, One, Small, dispatch,
+        LANES, Small, dispatch,
         isa::Isa,
         threads::{RowsMut, Split},
     },
     shape::Layer,
-    uniforms::{Jump, end_distance, output},
-    units::{binary::is_rare, pre_activation},
 };
 use std::{
-    f32::consts::LOG2_E,
     ops::RangeInclusive,
     sync::{
         OnceLock,
@@ -71,16 +70,29 @@ const LIMIT: f32 = 32_767.0;
 /// A small number has so many halves of a tile.
 const HALVES: usize = VECTORS / 2;
 
+/// When a grid is of use.
+#[derive(Clone, Debug)]
+struct Rules {
+    /// What s may be.
+    shifts: RangeInclusive<i32>,
+    /// How large the mean of ε over some chains may be.
+    most: f64,
+    /// How much of ε is heeded.
+    share: f64,
+}
+
 impl Drawing {
-    /// What s may be; how large the mean of ε over some chains may be; how much of ε is heeded. None where there is no grid.
-    fn rules(self, steps: usize) -> Option<(RangeInclusive<i32>, f64, f64)> {
+    /// The rules for so many steps of chains; none where there is no grid.
+    fn rules(self, steps: usize) -> Option<Rules> {
         match self {
-            // A finer grid has no use; on a coarser one most chains would leave too many units open.
-            Drawing::Fastest => (steps >= WORTH).then_some((8..=16, 0.1, 1.0)),
+            // A finer grid is of no use; a coarser one, and a larger ε, would leave too many units open.
+            Drawing::Fastest => (steps >= WORTH).then_some(Rules { shifts: 8..=16, most: 0.1, share: 1.0 }),
             #[cfg(test)]
             Drawing::Sums => None,
             #[cfg(test)]
-            Drawing::Grid { finest, percent } => Some((-100..=finest, f64::INFINITY, f64::from(percent) / 100.0)),
+            Drawing::Grid { finest, percent } => {
+                Some(Rules { shifts: -100..=finest, most: f64::INFINITY, share: f64::from(percent) / 100.0 })
+            }
         }
     }
 }
@@ -90,17 +102,12 @@ impl Drawing {
 #[repr(C, align(64))]
 pub(super) struct GridRow([Small; HALVES]);
 
-/// A tile of sums.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Whole([[i32; LANES]; VECTORS]);
-
 /// The weights on a grid, in the blocks that [`tiles`](super::tiles) tells of.
 #[derive(Debug)]
 pub(super) struct Grid {
     /// Whose order of small numbers it is.
     isa: Isa,
-    rules: (RangeInclusive<i32>, f64, f64),
+    rules: Rules,
     /// s; none where the weights have no place on any grid, which then stays so.
     shift: Option<i32>,
     weights: Vec<GridRow>,
@@ -203,7 +210,7 @@ fn power(n: i32) -> f32 {
 }
 
 impl Grid {
-    fn of(isa: Isa, rules: (RangeInclusive<i32>, f64, f64), weights: &[Row], transposed: &[Row]) -> Self {
+    fn of(isa: Isa, rules: Rules, weights: &[Row], transposed: &[Row]) -> Self {
         let (shift, outgrown) = (None, AtomicBool::new(false));
         let mut new = Self { isa, rules, shift, weights: Vec::new(), transposed: Vec::new(), outgrown };
         new.renew(weights, transposed);
@@ -213,7 +220,7 @@ impl Grid {
     /// Rounds all weights, to the finest grid that has room for them.
     fn renew(&mut self, weights: &[Row], transposed: &[Row]) {
         let largest = largest(self.isa, weights);
-        self.shift = self.rules.0.clone().rev().find(|&shift| largest * power(shift) < LIMIT);
+        self.shift = self.rules.shifts.clone().rev().find(|&shift| largest * power(shift) < LIMIT);
         *self.outgrown.get_mut() = false;
         let Some(shift) = self.shift else { return };
         for (from, to) in [(weights, &mut self.weights), (transposed, &mut self.transposed)] {
@@ -227,155 +234,9 @@ impl Grid {
         let (n, beta, [own, reference]) = (f64::from(n), f64::from(beta), biases.map(f64::from));
         let half = 0.5 / f64::from(power(self.shift.unwrap_or(0)));
         let biases = beta.abs() * own + (1.0 - beta).abs() * reference;
-        self.rules.2 * (beta.abs() * n * half * (1.0 + (n + 13.0) / 500.0) + biases / 2_097_152.0)
-    }
-}
-
-/// 1 - κ and 1 + κ + κ² of ε, or infinities, with which no comparison holds.
-fn factors(epsilon: f64) -> [f32; 2] {
-    let kappa = epsilon + 1.0 / 8192.0;
-    let factors = if kappa <= 1.0 { [1.0 - kappa, 1.0 + kappa + kappa * kappa] } else { [f64::INFINITY; 2] };
-    factors.map(|factor| factor as f32)
-}
-
-/// 2^f on [-½, ½], minimax in relative error, which is 7.5e-5.
-const EXP2: [f32; 4] = [0.999_928_06, 0.693_260_97, 0.242_611_13, 0.055_171_66];
-/// The bits of 1.5·2^23 + 127 + n end in 127 + n, the biased exponent of 2^n.
-const ROUND: f32 = 12_582_912.0 + 127.0;
-
-/// 2^t within 2^-13.5 of it, for t as near to 0 as ±126.
-#[inline(always)]
-fn exp2_roughly<L: Lanes>(l: L, t: L::F) -> L::F {
-    let t = l.larger(l.splat(-126.0), l.smaller(l.splat(126.0), t));
-    let shifted = l.add(t, l.splat(ROUND));
-    let f = l.mul_add(l.add(shifted, l.splat(-ROUND)), l.splat(-1.0), t);
-    let mut sum = l.splat(EXP2[3]);
-    for &c in EXP2[..3].iter().rev() {
-        sum = l.mul_add(sum, f, l.splat(c));
-    }
-    l.mul(sum, l.shift_to_exponent(shifted))
-}
-
-/// What a group of chains keeps on the grid while it sweeps, for either layer that is given.
-#[derive(Default)]
-pub(crate) struct GridSums {
-    given: [LayerSums; 2],
-    changes: Changes,
-    /// Of each chain: 1 - κ and 1 + κ + κ², its word in the tile that is made, and which units of it are open.
-    factors: Vec<[f32; 2]>,
-    words: Vec<u64>,
-    open: Vec<u64>,
-}
-
-#[derive(Default)]
-struct LayerSums {
-    /// The states that the sums are of, chains × tiles.
-    states: Vec<u64>,
-    /// The sums for the other layer, all chains of a tile, then those of the next one.
-    sums: Vec<Whole>,
-    /// The largest sizes of the other layer's biases, own and reference.
-    biases: [f32; 2],
-}
-
-/// The units that changed, for each chain.
-#[derive(Default)]
-struct Changes {
-    /// From `chain·stride` on: where their rows stand in a strip, and 1 for what came on, -1 for what went off. 0 makes the last one up
-    /// to a pair.
-    places: Vec<u32>,
-    signs: Vec<i16>,
-    /// How long each list is, an even number.
-    lengths: Vec<usize>,
-    stride: usize,
-}
-
-impl GridSums {
-    /// For chains that begin a sweep.
-    pub fn begin(&mut self, model: Tempered<'_>) {
-        let (parameters, rows) = (model.parameters, model.betas.len());
-        for given in [Layer::Visible, Layer::Hidden] {
-            let LayerSums { states, sums, biases } = &mut self.given[given as usize];
-            let width = |layer| rows * tiles(parameters.shape.units(layer));
-            states.clear();
-            states.resize(width(given), 0);
-            sums.clear();
-            sums.resize(width(given.other()), Whole([[0; LANES]; VECTORS]));
-            let reference = if given == Layer::Hidden { model.reference } else { &[] };
-            *biases = [parameters.bias(given.other()), reference].map(|rows| largest(model.cpu.isa, rows));
-        }
+        self.rules.share * (beta.abs() * n * half * (1.0 + (n + 13.0) / 500.0) + biases / 2_097_152.0)
     }
 
-    /// Draws the layer other than `given`, whose bits are `states`, on the grid, with the generator's states for the first unit of
-    /// each row, into `to`. Does nothing and gives false where there is no grid or sums are as fast.
-    pub fn draw(
-        &mut self, model: Tempered<'_>, grid: Option<&Grid>, given: Layer, states: &[u64], draws: &mut [u64],
-        to: &mut [u64],
-    ) -> bool {
-        let (shape, made) = (model.parameters.shape, given.other());
-        let Some(grid) = grid.filter(|_| shape.segments(made).is_binary()) else { return false };
-        let Self { given: layers, changes, factors: of_chains, words, open } = self;
-        let LayerSums { states: before, sums, biases } = &mut layers[given as usize];
-        let (units, rows, width) = (shape.units(made), model.betas.len(), tiles(shape.units(given)));
-        let mut total = 0.0;
-        of_chains.clear();
-        for (words, &beta) in states.chunks_exact(width).zip(model.betas) {
-            let epsilon = grid.epsilon(count(grid.isa, words), beta, *biases);
-            of_chains.push(factors(epsilon));
-            total += epsilon;
-        }
-        // Never where it is not a number.
-        if !(total <= grid.rules.1 * rows as f64) {
-            return false;
-        }
-        changes.take(grid.isa, before, states, shape.units(given), model.parameters.skip(given));
-        words.resize(rows, 0);
-        open.resize(rows, 0);
-        for (number, sums) in sums.chunks_exact_mut(rows).enumerate() {
-            let tile = GridTile {
-                rows: grid.strip(model.parameters, given, number),
-                changes,
-                step: power(-grid.shift.unwrap_or(0)) * -LOG2_E,
-                bias: &model.parameters.bias(made)[number],
-                reference: model.reference_of(made, number),
-                betas: model.betas,
-                factors: of_chains,
-                last: lanes_used(units, number, vectors(units, number) - 1),
-            };
-            match vectors(units, number) {
-                1 => draw_tile::<1>(grid.isa, tile, sums, draws, words, open),
-                2 => draw_tile::<2>(grid.isa, tile, sums, draws, words, open),
-                3 => draw_tile::<3>(grid.isa, tile, sums, draws, words, open),
-                _ => draw_tile::<VECTORS>(grid.isa, tile, sums, draws, words, open),
-            }
-            for (r, draws) in draws.iter_mut().enumerate() {
-                while open[r] != 0 {
-                    let place = open[r].trailing_zeros() as usize;
-                    let is_on = settle(
-                        model.cpu.isa,
-                        model,
-                        made,
-                        &states[r * width..][..width],
-                        number * TILE + place,
-                        r,
-                        *draws,
-                    );
-                    words[r] = words[r] & !(1 << place) | u64::from(is_on) << place;
-                    open[r] &= open[r] - 1;
-                }
-                to[r * tiles(units) + number] = words[r];
-                *draws = OVER_TILE.from(*draws);
-            }
-        }
-        true
-    }
-}
-
-/// δ: how far the numbers of [`unit_interval`](crate::uniforms::unit_interval) are apart.
-const STEP: f32 = 1.0 / 16_777_216.0;
-/// What leads over the draws of a tile.
-const OVER_TILE: Jump = Jump::over(TILE as u64);
-
-impl Grid {
     /// What [`CpuParameters::strip`] has, on the grid.
     fn strip(&self, parameters: &CpuParameters, given: Layer, tile: usize) -> &[GridRow] {
         match given {
@@ -383,45 +244,6 @@ impl Grid {
             Layer::Hidden => &self.transposed[tile * parameters.block_rows()..][..parameters.block_rows()],
         }
     }
-}
-
-impl Changes {
-    /// Takes the units in which `now` differs from `before`; what is now becomes what was before.
-    fn take(&mut self, isa: Isa, before: &mut [u64], now: &[u64], units: usize, skip: usize) {
-        let (width, chains) = (tiles(units), now.len() / tiles(units));
-        self.stride = units.next_multiple_of(2);
-        let room = self.places.len().max(chains * self.stride);
-        self.places.resize(room, 0);
-        self.signs.resize(room, 0);
-        self.lengths.resize(chains, 0);
-        let words = before.chunks_exact_mut(width).zip(now.chunks_exact(width));
-        let lists = self.places.chunks_exact_mut(self.stride).zip(self.signs.chunks_exact_mut(self.stride));
-        for (((before, now), (places, signs)), length) in words.zip(lists).zip(&mut self.lengths) {
-            *length = list(isa, before, now, skip, places, signs);
-        }
-    }
-
-    /// Pairs of places and of signs.
-    #[inline(always)]
-    fn of(&self, chain: usize) -> impl Iterator<Item = (&[u32; 2], &[i16; 2])> {
-        let part = chain * self.stride..chain * self.stride + self.lengths[chain];
-        self.places[part.clone()].as_chunks().0.iter().zip(self.signs[part].as_chunks().0)
-    }
-}
-
-/// What all chains share in a tile that is made.
-#[derive(Clone, Copy)]
-struct GridTile<'a> {
-    rows: &'a [GridRow],
-    changes: &'a Changes,
-    /// -2^-s·log₂e.
-    step: f32,
-    bias: &'a Row,
-    reference: &'a Row,
-    betas: &'a [f32],
-    factors: &'a [[f32; 2]],
-    /// How many lanes of the last vector hold units.
-    last: f32,
 }
 
 dispatch! {
@@ -456,104 +278,6 @@ dispatch! {
             }
         }
         fit == u16::MAX
-    }
-
-    /// How many units are on.
-    fn count(|_l| words: &[u64]) -> u32 {
-        words.iter().map(|word| word.count_ones()).sum()
-    }
-
-    /// One chain's changes: the places of their rows in a strip, and signs; gives their number. What is now becomes what was before.
-    fn list(|_l| before: &mut [u64], now: &[u64], skip: usize, places: &mut [u32], signs: &mut [i16]) -> usize {
-        let mut n = 0;
-        for (tile, (before, &now)) in before.iter_mut().zip(now).enumerate() {
-            let mut changed = *before ^ now;
-            while changed != 0 {
-                let unit = changed.trailing_zeros();
-                places[n] = (tile * (TILE + skip)) as u32 + unit;
-                signs[n] = 2 * (now >> unit & 1) as i16 - 1;
-                changed &= changed - 1;
-                n += 1;
-            }
-            *before = now;
-        }
-        if n % 2 == 1 {
-            (places[n], signs[n]) = (0, 0);
-            n += 1;
-        }
-        n
-    }
-
-    /// Brings the sums of a tile up to date, and draws it: the word of each chain, and its units that are open. `draws` are the
-    /// generator's states for the first unit of each chain.
-    fn draw_tile<const V: usize>(
-        |l| tile: GridTile<'_>, sums: &mut [Whole], draws: &[u64], words: &mut [u64], open: &mut [u64],
-    ) {
-        let used = l.bits(l.less(l.load(&LANE), l.splat(tile.last)));
-        let mut rest = [l.splat(0.0); V];
-        for (r, sums) in sums.iter_mut().enumerate() {
-            let mut now = [[l.load_whole(&sums.0[0]); 2]; HALVES];
-            for h in 0..V.div_ceil(2) {
-                now[h] = [l.load_whole(&sums.0[2 * h]), l.load_whole(&sums.0[2 * h + 1])];
-            }
-            for (places, &[first, second]) in tile.changes.of(r) {
-                let [a, b] = places.map(|place| &tile.rows[place as usize]);
-                let signs = u32::from(first as u16) | u32::from(second as u16) << 16;
-                for h in 0..V.div_ceil(2) {
-                    now[h] = l.add_small(now[h], [&a.0[h], &b.0[h]], signs as i32);
-                }
-            }
-            for h in 0..V.div_ceil(2) {
-                l.store_whole(now[h][0], &mut sums.0[2 * h]);
-                l.store_whole(now[h][1], &mut sums.0[2 * h + 1]);
-            }
-            if r == 0 || tile.betas[r] != tile.betas[r - 1] {
-                for v in 0..V {
-                    let (bias, reference) = (l.load(&tile.bias.0[v]), l.load(&tile.reference.0[v]));
-                    let alone = pre_activation(l, l.splat(0.0), bias, reference, l.splat(tile.betas[r]));
-                    rest[v] = l.mul(alone, l.splat(-LOG2_E));
-                }
-            }
-            let step = l.splat(tile.betas[r] * tile.step);
-            let [below, above] = tile.factors[r];
-            let (below, above) = (l.splat(below), l.splat(above));
-            let (minus_below, minus_above) = (l.negate(below), l.negate(above));
-            let mut numbers = l.states(draws[r]);
-            let mut bits = [[0; VECTORS]; 2];
-            for v in 0..V {
-                let low = l.unit_interval(l.draw(&mut numbers));
-                let high = l.add(low, l.splat(STEP));
-                let odds = exp2_roughly(l, l.mul_add(l.number(now[v / 2][v % 2]), step, rest[v]));
-                let is_on = l.less(l.mul(high, odds), l.mul_add(high, minus_below, below));
-                let is_off = l.less(l.mul_add(low, minus_above, above), l.mul(low, odds));
-                bits[0][v] = l.bits(is_on);
-                bits[1][v] = !(l.bits(is_on) | l.bits(is_off));
-            }
-            for (bits, to) in bits.iter_mut().zip([&mut words[r], &mut open[r]]) {
-                bits[V - 1] &= used;
-                *to = bits.iter().rev().fold(0, |word, &bits| word << LANES | u64::from(bits));
-            }
-        }
-    }
-
-    /// Whether a unit of row `r` is on by its canonical sum over the bits of the other layer; `draws` is the generator's state for
-    /// the first unit of its tile.
-    fn settle(|_l| model: Tempered<'_>, layer: Layer, on: &[u64], unit: usize, r: usize, draws: u64) -> bool {
-        let (parameters, tile, place) = (model.parameters, unit / TILE, unit % TILE);
-        let mut sum = 0.0;
-        for (number, &word) in on.iter().enumerate() {
-            let (weights, mut word) = (parameters.row_of(layer, unit, number).units(), word);
-            while word != 0 {
-                sum += weights[word.trailing_zeros() as usize];
-                word &= word - 1;
-            }
-        }
-        let bias = parameters.bias(layer)[tile].units()[place];
-        let reference = model.reference_of(layer, tile).units()[place];
-        let odds = odds_off_lanes(One, pre_activation(One, sum, bias, reference, model.betas[r]));
-        let upper = odds < 1.0;
-        let number = output(Jump::over(place as u64).from(draws));
-        is_rare(One, odds, end_distance(number, upper)) ^ upper
     }
 }
 

@@ -1,15 +1,22 @@
 //! A grid gives the bits of sums, however coarse it is; and it is the bound that sees to it.
 
-use super::*;
+use super::{
+    samples::{STEP, exp2_roughly},
+    *,
+};
 use crate::{
     Activations, Algorithm, ChainState, Chains, Dataset, Monitor, Purpose, Rbm, Rows, Settings, Shape, Trainer,
     Uniforms, Values,
+    cpu::tiles::tiles,
     descent::{Centring, Descent},
+    lanes::One,
     log_partition::{Annealing, BaseRate, Schedule, ais},
     uniforms::unit_interval,
+    units::pre_activation,
 };
 use rand_core::Rng;
 use rand_pcg::Pcg32;
+use std::f32::consts::LOG2_E;
 
 /// A CPU that draws in this way.
 fn cpu(isa: Isa, drawing: Drawing) -> Cpu {
@@ -223,7 +230,7 @@ fn trained(
         // What updates made of it is what it would be from scratch.
         let mut fresh = Grid::of(grid.isa, grid.rules.clone(), &parameters.weights, &parameters.transposed);
         assert!(fresh.shift >= grid.shift);
-        fresh.rules.0 = -100..=grid.shift.unwrap_or(0);
+        fresh.rules.shifts = -100..=grid.shift.unwrap_or(0);
         fresh.renew(&parameters.weights, &parameters.transposed);
         let numbers = |rows: &[GridRow]| rows.iter().flat_map(|row| row.0).collect::<Vec<_>>();
         assert!(numbers(&fresh.weights) == numbers(&grid.weights), "weights");
@@ -323,7 +330,7 @@ fn the_bound_holds_and_is_not_idle() {
             let weights: Vec<f32> = (0..n).map(|_| ((size * numbers.next() / step).round() + offset) * step).collect();
             let mut row = vec![Row::ZERO; n.div_ceil(TILE)];
             row.iter_mut().flat_map(Row::units_mut).zip(&weights).for_each(|(to, &w)| *to = w);
-            let grid = Grid::of(Isa::available()[0], (shift..=shift, 0.0, 1.0), &row, &[]);
+            let grid = Grid::of(Isa::available()[0], Rules { shifts: shift..=shift, most: 0.0, share: 1.0 }, &row, &[]);
             assert_eq!(grid.shift, Some(shift));
             let whole: i32 = grid.weights.iter().flat_map(|row| row.0.as_flattened()).map(|&q| i32::from(q)).sum();
             let sum = weights.iter().fold(0.0, |sum, w| sum + w);
