@@ -16,12 +16,13 @@ use harmonium::{
 
 /// The differential fuzzer's bytes: how many weights at most, then visible, hidden, rows, chains and k less 1, density, size of
 /// the parameters, kind. Less than a tile, a whole one, a little more than one.
-const SMALL: [[u8; 9]; 5] = [
+const SMALL: [[u8; 9]; 6] = [
     [0, 0, 0, 0, 0, 0, 255, 3, 0],
     [0, 4, 2, 3, 2, 1, 128, 3, 1],
     [3, 16, 64, 1, 0, 0, 60, 3, 4],
     [0, 66, 3, 2, 1, 0, 200, 3, 2],
     [0, 3, 17, 5, 5, 0, 100, 5, 7],
+    [0, 3, 17, 1, 1, 0, 128, 3, 12],
 ];
 
 /// The laws fuzzer's bytes: segments less 1, law and sizes of each, then hidden units, chains, k, size and seed.

@@ -44,7 +44,8 @@ impl verbs::Tempering for Cpu {
         let slopes: Vec<f64> = bias.iter().zip(reference[0]).map(|(&b, &a)| f64::from(b) - f64::from(a)).collect();
         let (references, reference) = (reference, spread(reference[0], units));
         chains.betas.fill(last);
-        let (part, sweep) = chains.sweep(betas.len() - 1);
+        let (part, mut sweep) = chains.sweep(betas.len() - 1);
+        sweep.grid = parameters.grid(*self, sweep.chains * (betas.len() - 1));
         let all = AllRuns {
             cpu: *self,
             parameters,
@@ -69,7 +70,7 @@ impl AllRuns<'_> {
         let Self { cpu, parameters, reference, .. } = *self;
         let (betas, hidden, visible, visible_pre, hidden_mean, mut numbers) = part;
         let (shape, n) = (parameters.shape, betas.len());
-        let Scratch { sums, draws, partials, visible: layer, .. } = scratch;
+        let Scratch { sums, on_grid, draws, partials, visible: layer, .. } = scratch;
         let mut places = SweepDraws::new(self.sweep.state, shape, self.sweep.chains, hidden.first, n, draws);
         let mut at = [0.0; MOST_ROWS];
         for (step, pair) in self.betas.windows(2).enumerate() {
@@ -78,13 +79,19 @@ impl AllRuns<'_> {
             at.fill(from);
             let reference_precision = self.references[1];
             let model = Tempered { cpu, parameters, reference, reference_precision, betas: &at[..n] };
+            if step == 0 && self.sweep.grid.is_some() {
+                on_grid.begin(model);
+            }
             let states = places.layer(0, draws);
             let to = VisibleStates {
                 words: visible.values,
                 numbers: numbers.as_mut().map(|numbers| &mut *numbers.values),
                 pre: last.then_some(&mut *visible_pre.values),
             };
-            draw_visible(model, hidden.values, states, sums, layer, to);
+            let grid = self.sweep.grid.filter(|_| !last);
+            if !on_grid.draw(model, grid, Layer::Hidden, hidden.values, states, to.words) {
+                draw_visible(model, hidden.values, states, sums, layer, to);
+            }
             let states = places.layer(1, draws);
             empty(partials, n);
             take_visible(model, visible.values, numbers.as_ref().map(|numbers| &*numbers.values), sums);

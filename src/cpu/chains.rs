@@ -1,6 +1,7 @@
 //! Chains on the CPU: packed bits, each worker carrying its chains through all k steps.
 
 use super::{
+    grid::Grid,
     groups::{LayerDraws, LayerScratch, Scratch, SweepDraws, Tempered, VisibleLayer, in_groups, put, with_scratch},
     held::Held,
     host::Cpu,
@@ -106,7 +107,7 @@ impl CpuChains {
             RowsMut::new(hidden, &mut self.hidden_mean),
             has_numbers.then(|| RowsMut::new(self.shape.n_visible(), &mut self.numbers)),
         );
-        (part, Sweep { state, k, chains, held: self.held.as_ref() })
+        (part, Sweep { state, k, chains, held: self.held.as_ref(), grid: None, means: true })
     }
 }
 
@@ -119,6 +120,10 @@ pub(super) struct Sweep<'a> {
     pub chains: usize,
     /// What chains keep of their visible states.
     pub held: Option<&'a Held>,
+    /// What layers are drawn on whose pre-activations and means are not wanted.
+    pub grid: Option<&'a Grid>,
+    /// Whether the hidden means of the last step are.
+    pub means: bool,
 }
 
 impl Sweep<'_> {
@@ -131,27 +136,38 @@ impl Sweep<'_> {
         let (betas, hidden, visible, visible_pre, hidden_mean, mut numbers) = group;
         let shape = parameters.shape;
         let model = Tempered { betas, ..Tempered::cold(cpu, parameters, 0) };
-        let Scratch { sums, draws, visible: layer, .. } = scratch;
+        let Scratch { sums, on_grid, draws, visible: layer, .. } = scratch;
         let mut places = SweepDraws::new(self.state, shape, self.chains, hidden.first, betas.len(), draws);
+        if self.grid.is_some() {
+            on_grid.begin(model);
+        }
         for step in 1..=self.k {
             let last = step == self.k;
+            let wanted = last && self.means;
             let states = places.layer(0, draws);
             let to = VisibleStates {
                 words: visible.values,
                 numbers: numbers.as_mut().map(|numbers| &mut *numbers.values),
                 pre: last.then_some(&mut *visible_pre.values),
             };
-            draw_visible(model, hidden.values, states, sums, layer, to);
+            let grid = self.grid.filter(|_| !last);
+            if !on_grid.draw(model, grid, Layer::Hidden, hidden.values, states, to.words) {
+                draw_visible(model, hidden.values, states, sums, layer, to);
+            }
             if let Some(held) = self.held {
                 let numbers = numbers.as_mut().map(|numbers| &mut *numbers.values);
                 held.write(hidden.first, shape.n_visible(), visible.values, numbers);
             }
             let states = places.layer(1, draws);
+            let grid = self.grid.filter(|_| !wanted);
+            if on_grid.draw(model, grid, Layer::Visible, visible.values, states, hidden.values) {
+                continue;
+            }
             take_visible(model, visible.values, numbers.as_ref().map(|numbers| &*numbers.values), sums);
             model.make(Layer::Visible, sums, |tile, vectors, pre| {
                 let words = &mut hidden.values[tile..];
-                layers::draw(cpu.isa, pre, shape.n_hidden(), tile, vectors, states, words, hidden.width, last);
-                if last {
+                layers::draw(cpu.isa, pre, shape.n_hidden(), tile, vectors, states, words, hidden.width, wanted);
+                if wanted {
                     put(tile, hidden_mean.width, pre, hidden_mean.values);
                 }
             });
@@ -175,7 +191,9 @@ impl Sampling for Cpu {
     }
 
     fn sweep(&self, parameters: &CpuParameters, chains: &mut CpuChains, k: usize) -> Result<()> {
-        let (part, sweep) = chains.sweep(k);
+        let (part, mut sweep) = chains.sweep(k);
+        sweep.means = false;
+        sweep.grid = parameters.grid(*self, sweep.chains * k.saturating_sub(1));
         share(part, &|part| sweep.run(*self, parameters, part));
         Ok(())
     }

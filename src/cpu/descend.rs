@@ -5,6 +5,7 @@
 
 use super::{
     chains::CpuChains,
+    grid::Kept,
     groups::{self, spread_row},
     host::Cpu,
     layers::{self, total},
@@ -232,10 +233,11 @@ impl Cpu {
                 RowsMut::new(rows, &mut parameters.weights),
                 RowsMut::new(rows, &mut parameters.transposed),
                 weights_velocity.map(|weights| RowsMut::new(rows, weights)),
+                parameters.grid.parts(rows),
             ),
         );
         share(job, &|job| {
-            in_parts(job, 1, |((bias, offset, of_bias), (weights, transposed, mut of_weights))| {
+            in_parts(job, 1, |((bias, offset, of_bias), (weights, transposed, mut of_weights, mut grid))| {
                 with_scratch(|scratch| {
                     let tile = bias.first;
                     scratch.take(self, statistics, shape, tile);
@@ -267,10 +269,14 @@ impl Cpu {
                             _ => descend_block::<VECTORS>(isa, weights, velocity, step, transposed, terms, how),
                         }
                         transpose_block(isa, weights, transposed, vectors, idle);
+                        if let Some(grid) = &mut grid {
+                            grid.round(hidden, weights, transposed, idle);
+                        }
                     });
                 });
             });
         });
+        parameters.renew_grid();
         parameters.precision = precision;
     }
 }
@@ -450,6 +456,7 @@ fn combine<L: Wide>(l: L, scales: Scales, positive: L::F, negative: L::F) -> L::
 impl Cpu {
     /// θ ← θ + share·(to - θ), both forms of the weights alike.
     pub(super) fn approach_parameters(self, parameters: &mut CpuParameters, to: &CpuParameters, part: f32) {
+        parameters.grid = Kept::default();
         let rows = parameters.block_rows();
         let pairs = [
             (&mut parameters.weights, &to.weights, rows),

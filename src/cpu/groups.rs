@@ -5,6 +5,7 @@
 //! once what becomes of them.
 
 use super::{
+    grid::GridSums,
     host::Cpu,
     inputs::Inputs,
     layers::{self, Partial},
@@ -43,6 +44,7 @@ pub(crate) fn in_groups<W: Split>(cpu: Cpu, work: W, run: impl FnMut(W)) {
 #[derive(Default)]
 pub(crate) struct Scratch {
     pub sums: LayerScratch,
+    pub on_grid: GridSums,
     pub visible: VisibleLayer,
     pub draws: [LayerDraws; 2],
     pub base: Vec<Row>,
@@ -111,6 +113,15 @@ impl<'a> Tempered<'a> {
         Self { cpu, parameters, reference: &[], reference_precision: &[], betas: &COLD[..rows] }
     }
 
+    /// A tile of the bias of the model at β = 0.
+    #[inline(always)]
+    pub fn reference_of(&self, layer: Layer, tile: usize) -> &'a Row {
+        match layer {
+            Layer::Visible => self.reference.get(tile).unwrap_or(&Row::ZERO),
+            Layer::Hidden => &Row::ZERO,
+        }
+    }
+
     /// Makes the layer other than `given` from the states in `scratch`: `take` gets each tile's number, its number of vectors
     /// and the sums of its rows.
     pub fn sums(&self, given: Layer, scratch: &mut LayerScratch, mut take: impl FnMut(usize, usize, &mut [Row])) {
@@ -130,10 +141,7 @@ impl<'a> Tempered<'a> {
     /// The same with pre-activations instead of sums.
     pub fn make(&self, given: Layer, scratch: &mut LayerScratch, mut take: impl FnMut(usize, usize, &mut [Row])) {
         self.sums(given, scratch, |tile, vectors, rows| {
-            let reference = match given {
-                Layer::Hidden => self.reference.get(tile).unwrap_or(&Row::ZERO),
-                Layer::Visible => &Row::ZERO,
-            };
+            let reference = self.reference_of(given.other(), tile);
             let bias = &self.parameters.bias(given.other())[tile];
             layers::pre_activations(self.cpu.isa, rows, bias, reference, self.betas, vectors);
             take(tile, vectors, rows);

@@ -20,6 +20,21 @@ pub struct Cpu {
     pub(super) isa: Isa,
     /// Whether a matrix library makes the sums.
     pub(super) gemm: bool,
+    pub(super) drawing: Drawing,
+}
+
+/// How samples are drawn whose means are not wanted ([`grid`](super::grid)): all ways give the same bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum Drawing {
+    /// As is the fastest.
+    #[default]
+    Fastest,
+    /// By sums, whatever it costs.
+    #[cfg(test)]
+    Sums,
+    /// On a grid, whatever it costs, that is no finer than 2^-`finest`, with so much of its bound.
+    #[cfg(test)]
+    Grid { finest: i32, percent: u32 },
 }
 
 impl Cpu {
@@ -33,7 +48,7 @@ impl Cpu {
 
     /// The CPU with a given instruction set.
     pub fn with_isa(isa: Isa) -> Self {
-        Self { isa, gemm: false }
+        Self { isa, gemm: false, drawing: Drawing::default() }
     }
 
     /// The CPU with other sums. [`Sums::Auto`] is canonical here.

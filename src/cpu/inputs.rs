@@ -162,8 +162,7 @@ impl Inputs {
         } else {
             Form::OneByOne
         };
-        // Behind the last list there is something to be asked for ahead.
-        let size = rows * stride(units).max(tiles(units) * TILE) + LANES;
+        let size = rows * stride(units).max(tiles(units) * TILE);
         if self.places.len() < size {
             self.places.resize(size, 0);
             self.values.resize(size, 0.0);

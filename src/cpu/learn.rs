@@ -124,18 +124,23 @@ impl Learning for Cpu {
         let (panels, blocks, rows) = (&work.panels, parameters.blocks, parameters.block_rows());
         let weights = RowsMut::new(rows, &mut parameters.weights);
         let transposed = RowsMut::new(rows, &mut parameters.transposed);
-        share((RowsMut::new(1, &mut parameters.visible_bias), weights, transposed), &|job| {
-            in_parts(job, 1, |(bias, weights, transposed)| {
+        let grid = parameters.grid.parts(rows);
+        share((RowsMut::new(1, &mut parameters.visible_bias), weights, transposed, grid), &|job| {
+            in_parts(job, 1, |(bias, weights, transposed, mut grid)| {
                 with_scratch(|scratch| {
                     let tile = VisibleTile { cpu: *self, shape, tile: bias.first, statistics, panels, target };
                     let idle = tile.prepare(scratch, bias.values[0].units_mut());
                     blocks.each(weights.values, transposed.values, |hidden, weights, step, transposed| {
                         tile.learn(scratch, hidden, idle, weights, step, transposed);
                         transpose_block(self.isa, weights, transposed, vectors(shape.n_hidden(), hidden), idle);
+                        if let Some(grid) = &mut grid {
+                            grid.round(hidden, weights, transposed, idle);
+                        }
                     });
                 });
             });
         });
+        parameters.renew_grid();
         parameters.precision = precision;
         Ok(())
     }
@@ -165,8 +170,9 @@ impl Learning for Cpu {
             parameters.zip(gradient).for_each(|(parameter, &g)| *parameter = target.of(*parameter, g));
         }
         let weights = RowsMut::new(rows, &mut parameters.weights);
-        share((weights, RowsMut::new(rows, &mut parameters.transposed)), &|job| {
-            in_parts(job, 1, |(weights, transposed)| {
+        let grid = parameters.grid.parts(rows);
+        share((weights, RowsMut::new(rows, &mut parameters.transposed), grid), &|job| {
+            in_parts(job, 1, |(weights, transposed, mut grid)| {
                 let rows = gradient.weights[weights.first * TILE * units..].chunks_exact(units).take(TILE);
                 blocks.each(weights.values, transposed.values, |hidden, weights, step, transposed| {
                     let columns = hidden * TILE..units.min((hidden + 1) * TILE);
@@ -174,9 +180,13 @@ impl Learning for Cpu {
                         descend(self.isa, row, &gradient[columns.clone()], lr);
                     }
                     transpose_block(self.isa, weights, transposed, vectors(units, hidden), 0);
+                    if let Some(grid) = &mut grid {
+                        grid.round(hidden, weights, transposed, 0);
+                    }
                 });
             });
         });
+        parameters.renew_grid();
         Ok(())
     }
 }

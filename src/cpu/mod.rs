@@ -5,6 +5,7 @@
 //! | call | how it is made |
 //! |---|---|
 //! | chains, `sample_*`, `gibbs_*`, `propup`, `propdown` | sum of active rows, with a factor each where states are real; dense product in the same order where more than seven tenths of the units are not 0 |
+//! | samples of chains whose means are not wanted | whole numbers, the weights rounded to 16 bits; where these leave a unit open, its sum |
 //! | free energies, the pseudo-likelihood of one bit, cross-entropies | the same sums, then softplus terms added up in `f64` |
 //! | the exact pseudo-likelihood | the same sums, then products of the factors by which a flip changes P |
 //! | gradients and updates | the same sums over rows instead of units, then the step and the transposition of each block |
@@ -13,7 +14,7 @@
 //!
 //! The order of the files is that of the data: `host` (the device), `tiles` (how numbers are kept), `inputs` (which units are
 //! on), `sums` and `gemm` (from one layer to the other), `layers` (bias, sigmoid, sample), `groups` (all of them for a group of
-//! rows), `visible` (visible layers of several laws), `conditionals`, `chains`, `anneal`, `pseudo_likelihood`, `statistics`, `learn`, `descend`, `energies`, `phases`.
+//! rows), `grid` (samples without these sums), `visible` (visible layers of several laws), `conditionals`, `chains`, `anneal`, `pseudo_likelihood`, `statistics`, `learn`, `descend`, `energies`, `phases`.
 
 mod anneal;
 mod chains;
@@ -21,6 +22,7 @@ mod conditionals;
 mod descend;
 mod energies;
 mod gemm;
+mod grid;
 mod groups;
 mod held;
 mod host;

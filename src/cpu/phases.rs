@@ -30,6 +30,7 @@ impl verbs::Contrasting for Cpu {
             chains.take_draws(rows as u64 * parameters.shape.n_hidden() as u64)
         });
         let (part, mut sweep) = chains.sweep(plan.k);
+        sweep.grid = parameters.grid(*self, sweep.chains * plan.k.saturating_sub(1));
         if batch.has_missing() {
             work.left_out.leave_out(batch);
             sweep.held = Some(&work.left_out);

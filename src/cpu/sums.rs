@@ -7,8 +7,8 @@
 //! [`Inputs`](super::inputs::Inputs) chooses among them. Lanes and rows only ever hold different sums.
 //!
 //! Where each row of weights is used several times, lists are taken block by block ([`in_blocks`]): a block of 64 × 64
-//! weights stays in the first-level cache for all rows of the group. Else a list is taken whole ([`one_by_one`]), each row
-//! of weights asked for ahead of its turn.
+//! weights stays in the first-level cache for all rows of the group. Else a list is taken whole ([`one_by_one`]): the
+//! loads of its rows do not wait for each other, and asking for them ahead of their turn costs more than it saves.
 
 use super::tiles::{Row, Strip, TILE, VECTORS, tiles};
 use crate::lanes::{Wide, dispatch};
@@ -17,9 +17,6 @@ use std::ops::Range;
 /// How many rows the dense product takes at once: with a tile's vectors they fill the registers. Fewer rows than half of
 /// that are better off without it.
 pub(super) const DENSE_ROWS: usize = 5;
-/// How many rows ahead of its turn a row of weights is asked for; no more than [`Inputs`](super::inputs::Inputs) has
-/// room for behind the last list.
-const AHEAD: usize = 6;
 
 /// Sums that need not have been made yet: what [`Inputs::terms`](super::inputs::Inputs::terms) gives.
 #[derive(Clone, Copy)]
@@ -37,7 +34,7 @@ impl Terms<'_> {
         match self {
             Terms::Lists(lists, weights, lengths) => {
                 let first = r * lists.stride;
-                add_rows::<L, V, false>(l, weights, lists, first..first + lengths[r] as usize, &mut sums);
+                add_rows::<L, V>(l, weights, lists, first..first + lengths[r] as usize, &mut sums);
             }
             Terms::Sums(made) => {
                 for v in 0..V {
@@ -67,19 +64,13 @@ fn prefetch<L: Wide>(l: L, rows: &[Row], place: usize) {
     }
 }
 
-/// Adds the rows of weights that stand in a part of a list; `ASK` for those that come soon.
+/// Adds the rows of weights that stand in a part of a list.
 #[inline(always)]
-fn add_rows<L: Wide, const V: usize, const ASK: bool>(
-    l: L, strip: &[Row], lists: Lists<'_>, part: Range<usize>, sums: &mut [L::F; V],
-) {
+fn add_rows<L: Wide, const V: usize>(l: L, strip: &[Row], lists: Lists<'_>, part: Range<usize>, sums: &mut [L::F; V]) {
     let places = &lists.places[part.clone()];
-    let ahead = &lists.places[part.start + AHEAD..][..places.len()];
     match lists.values {
         None => {
-            for (&place, &ahead) in places.iter().zip(ahead) {
-                if ASK {
-                    prefetch(l, strip, ahead as usize);
-                }
+            for &place in places {
                 let row = &strip[place as usize];
                 for v in 0..V {
                     sums[v] = l.add(sums[v], l.load(&row.0[v]));
@@ -87,10 +78,7 @@ fn add_rows<L: Wide, const V: usize, const ASK: bool>(
             }
         }
         Some(values) => {
-            for ((&place, &ahead), &x) in places.iter().zip(ahead).zip(&values[part]) {
-                if ASK {
-                    prefetch(l, strip, ahead as usize);
-                }
+            for (&place, &x) in places.iter().zip(&values[part]) {
                 let (row, x) = (&strip[place as usize], l.splat(x));
                 for v in 0..V {
                     sums[v] = l.mul_add(x, l.load(&row.0[v]), sums[v]);
@@ -106,7 +94,7 @@ dispatch! {
         for (r, (&n, out)) in lengths.iter().zip(out).enumerate() {
             let first = r * lists.stride;
             let mut sums = [l.splat(0.0); V];
-            add_rows::<L, V, true>(l, strip, lists, first..first + n as usize, &mut sums);
+            add_rows::<L, V>(l, strip, lists, first..first + n as usize, &mut sums);
             for v in 0..V {
                 l.store(sums[v], &mut out.0[v]);
             }
@@ -132,7 +120,7 @@ dispatch! {
                         sums[v] = l.load(&out[r].0[v]);
                     }
                 }
-                add_rows::<L, V, false>(l, strip.rows, lists, first + from..first + to, &mut sums);
+                add_rows::<L, V>(l, strip.rows, lists, first + from..first + to, &mut sums);
                 for v in 0..V {
                     l.store(sums[v], &mut out[r].0[v]);
                 }

@@ -12,6 +12,7 @@
 //!
 //! What lies beyond the last unit of a layer is 0 and stays 0.
 
+use super::grid::Kept;
 use crate::{
     elementary::exp,
     lanes::{LANES, Vector},
@@ -128,6 +129,7 @@ pub struct CpuParameters {
     /// ln σ² and s = 1/σ² of the visible units, n_visible; empty where there is no Gaussian unit.
     pub(crate) log_variance: Vec<f32>,
     pub(crate) precision: Vec<f32>,
+    pub(super) grid: Kept,
 }
 
 impl CpuParameters {
@@ -144,6 +146,7 @@ impl CpuParameters {
             hidden_bias: spread(rbm.hidden_bias(), shape.n_hidden()),
             log_variance: Vec::new(),
             precision: Vec::new(),
+            grid: Kept::default(),
         };
         if !shape.visible().is_discrete() {
             let mut log_variance = rbm.visible_log_variance().to_vec();
@@ -194,6 +197,15 @@ impl CpuParameters {
     pub(crate) fn row(&self, i: usize, hidden: usize) -> usize {
         let (first, step) = self.blocks.block(hidden);
         i / TILE * self.block_rows() + first + i % TILE * step
+    }
+
+    /// The weights of a unit of `layer` with tile `other` of the other layer; the transposed ones must be there.
+    #[inline(always)]
+    pub(super) fn row_of(&self, layer: Layer, unit: usize, other: usize) -> &Row {
+        match layer {
+            Layer::Visible => &self.weights[self.row(unit, other)],
+            Layer::Hidden => &self.transposed[other * self.block_rows() + unit],
+        }
     }
 
     /// The bias of a layer.

@@ -13,6 +13,9 @@ pub(crate) const LANES: usize = 16;
 /// A vector in memory, on a cache line of its own.
 pub(crate) type Vector = [f32; LANES];
 
+/// Two vectors of small whole numbers, in an order that belongs to the instruction set ([`Wide::round`] chooses it).
+pub(crate) type Small = [i16; 2 * LANES];
+
 /// The operations. An implementor is a token: who holds one knows that the processor has its instructions.
 pub(crate) trait Lanes: Copy {
     /// Numbers.
@@ -55,6 +58,8 @@ pub(crate) trait Wide: Lanes {
     type S: Copy;
     /// Its numbers.
     type X: Copy;
+    /// Whole numbers of 32 bits.
+    type I: Copy;
     /// Whether there are registers for 24 sums at a time, or for 12 half as wide.
     const MANY_REGISTERS: bool;
 
@@ -77,6 +82,14 @@ pub(crate) trait Wide: Lanes {
     fn unit_interval(self, x: Self::X) -> Self::F;
     /// [`end_distance`] of each.
     fn end_distance(self, x: Self::X, upper: Self::M) -> Self::F;
+    /// Both vectors rounded to the nearest whole numbers, which must have a place in 16 bits, else they come out as any.
+    fn round(self, both: [Self::F; 2], to: &mut Small);
+    fn load_whole(self, from: &[i32; LANES]) -> Self::I;
+    fn store_whole(self, a: Self::I, to: &mut [i32; LANES]);
+    /// sums + signs₀·rows₀ + signs₁·rows₁, the signs being 1, 0 or -1, rows₀'s in the lower half of `signs`.
+    fn add_small(self, sums: [Self::I; 2], rows: [&Small; 2], signs: i32) -> [Self::I; 2];
+    /// Whole numbers as numbers, rounded.
+    fn number(self, a: Self::I) -> Self::F;
     /// a and b in turn, a₀ b₀ a₁ b₁ …: the first half of it and the second.
     fn zip(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
 
@@ -234,6 +247,7 @@ impl Lanes for Portable {
 impl Wide for Portable {
     type S = [u64; LANES];
     type X = [u32; LANES];
+    type I = [i32; LANES];
     const MANY_REGISTERS: bool = false;
 
     #[inline(always)]
@@ -273,6 +287,28 @@ impl Wide for Portable {
     #[inline(always)]
     fn end_distance(self, x: [u32; LANES], upper: [bool; LANES]) -> Vector {
         each(|l| end_distance(x[l], upper[l]))
+    }
+    #[inline(always)]
+    fn round(self, both: [Vector; 2], to: &mut Small) {
+        to.iter_mut().zip(both.as_flattened()).for_each(|(to, x)| *to = x.round_ties_even() as i16);
+    }
+    #[inline(always)]
+    fn load_whole(self, from: &[i32; LANES]) -> [i32; LANES] {
+        *from
+    }
+    #[inline(always)]
+    fn store_whole(self, a: [i32; LANES], to: &mut [i32; LANES]) {
+        *to = a;
+    }
+    #[inline(always)]
+    fn add_small(self, sums: [[i32; LANES]; 2], rows: [&Small; 2], signs: i32) -> [[i32; LANES]; 2] {
+        let [first, second] = [signs as i16, (signs >> 16) as i16].map(i32::from);
+        let term = |n: usize| first * i32::from(rows[0][n]) + second * i32::from(rows[1][n]);
+        [each(|l| sums[0][l] + term(l)), each(|l| sums[1][l] + term(LANES + l))]
+    }
+    #[inline(always)]
+    fn number(self, a: [i32; LANES]) -> Vector {
+        each(|l| a[l] as f32)
     }
     #[inline(always)]
     fn zip(self, a: Vector, b: Vector) -> (Vector, Vector) {
@@ -338,5 +374,56 @@ dispatch! {
         let mut vector = [0.0; LANES];
         l.store(l.unit_interval(l.draw(&mut draws)), &mut vector);
         rest.copy_from_slice(&vector[..rest.len()]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{isa::Isa, *};
+    use rand_core::Rng;
+    use rand_pcg::Pcg32;
+
+    dispatch! {
+        fn round(|l| numbers: &[Vector; 2], to: &mut Small) {
+            l.round([l.load(&numbers[0]), l.load(&numbers[1])], to);
+        }
+
+        fn add_small(|l| sums: &mut [[i32; LANES]; 2], rows: [&Small; 2], signs: i32, numbers: &mut [Vector; 2]) {
+            let made = l.add_small([l.load_whole(&sums[0]), l.load_whole(&sums[1])], rows, signs);
+            for v in 0..2 {
+                l.store_whole(made[v], &mut sums[v]);
+                l.store(l.number(made[v]), &mut numbers[v]);
+            }
+        }
+    }
+
+    /// Rounded and added up in any instruction set's own order, rows of numbers come out in theirs.
+    #[test]
+    fn sums_of_small_whole_numbers_are_exact() {
+        let mut generator = Pcg32::new(1, 2);
+        for isa in Isa::available() {
+            for signs in [[1, 1], [1, -1], [-1, 1], [-1, -1], [1, 0], [-1, 0]] {
+                for largest in [1.0, 500.0, 32_767.0] {
+                    let mut number = || (2.0 * (generator.next_u32() as f32 / u32::MAX as f32) - 1.0) * largest;
+                    let mut rows: [[Vector; 2]; 2] = std::array::from_fn(|_| [each(|_| number()), each(|_| number())]);
+                    (rows[0][0][3], rows[1][0][3], rows[0][1][15]) = (largest, -largest, largest - 0.5);
+                    let before = [each(|l| number() as i32 * 60_000 - l as i32), each(|l| l as i32 - 20)];
+                    let mut small = [[0; 2 * LANES]; 2];
+                    rows.iter().zip(&mut small).for_each(|(row, small)| round(isa, row, small));
+                    let (mut sums, mut numbers) = (before, [[0.0; LANES]; 2]);
+                    let both = signs[0] & 0xffff | signs[1] << 16;
+                    add_small(isa, &mut sums, [&small[0], &small[1]], both, &mut numbers);
+                    for (v, l) in (0..2).flat_map(|v| (0..LANES).map(move |l| (v, l))) {
+                        let term = |row: usize| signs[row] * rows[row][v][l].round_ties_even() as i32;
+                        let expected = before[v][l] + term(0) + term(1);
+                        assert_eq!(
+                            (sums[v][l], numbers[v][l]),
+                            (expected, expected as f32),
+                            "{isa}, {signs:?}: {v}, {l}"
+                        );
+                    }
+                }
+            }
+        }
     }
 }

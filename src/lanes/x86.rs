@@ -4,7 +4,7 @@
 //! processor has the instructions; that promise is what the one `unsafe` block below (`methods!`) rests on.
 #![allow(unsafe_code)]
 
-use super::{LANES, Lanes, TO_LANE, TO_NEXT, Vector, Wide};
+use super::{LANES, Lanes, Small, TO_LANE, TO_NEXT, Vector, Wide};
 use crate::uniforms::END_STEP;
 use std::arch::x86_64::*;
 
@@ -59,8 +59,8 @@ macro_rules! methods {
         #[inline(always)]
         fn $name($self $(, $argument: $of)*) $(-> $gives)? {
             // SAFETY: `self` exists only where the processor has the instructions (`assume`). Loads and stores stay within
-            // arrays of 16 numbers: they move all 16, or one of the equal parts that an index of a fixed range selects, or
-            // (`list` of AVX2) 8 numbers at place 0 and then 8 numbers at place 8 at most.
+            // arrays of 16 numbers, or of 32 small ones: they move all of them, or one of the equal parts that an index of a
+            // fixed range selects, or (`list` of AVX2) 8 numbers at place 0 and then 8 numbers at place 8 at most.
             unsafe { $($body)* }
         }
     )*};
@@ -117,6 +117,7 @@ impl Lanes for Avx512 {
 impl Wide for Avx512 {
     type S = [__m512i; 2];
     type X = __m512i;
+    type I = __m512i;
     const MANY_REGISTERS: bool = true;
 
     #[inline(always)]
@@ -164,6 +165,23 @@ impl Wide for Avx512 {
             let steps = _mm512_cvtepi32_ps(_mm512_min_epu32(steps, _mm512_set1_epi32(i32::MAX)));
             _mm512_fmadd_ps(steps, _mm512_set1_ps(END_STEP), _mm512_set1_ps(END_STEP / 2.0))
         }
+        fn round(self, both: [__m512; 2], to: &mut Small) {
+            // The instruction works within 128 bits: four numbers of the one vector, four of the other, and so on, which
+            // `add_small` parts again.
+            let packed = _mm512_packs_epi32(_mm512_cvtps_epi32(both[0]), _mm512_cvtps_epi32(both[1]));
+            _mm512_storeu_si512(to.as_mut_ptr().cast(), packed);
+        }
+        fn load_whole(self, from: &[i32; LANES]) -> __m512i { _mm512_loadu_si512(from.as_ptr().cast()) }
+        fn store_whole(self, a: __m512i, to: &mut [i32; LANES]) { _mm512_storeu_si512(to.as_mut_ptr().cast(), a) }
+        fn add_small(self, sums: [__m512i; 2], rows: [&Small; 2], signs: i32) -> [__m512i; 2] {
+            let signs = _mm512_set1_epi32(signs);
+            let (a, b) = (_mm512_loadu_si512(rows[0].as_ptr().cast()), _mm512_loadu_si512(rows[1].as_ptr().cast()));
+            [
+                _mm512_add_epi32(sums[0], _mm512_madd_epi16(_mm512_unpacklo_epi16(a, b), signs)),
+                _mm512_add_epi32(sums[1], _mm512_madd_epi16(_mm512_unpackhi_epi16(a, b), signs)),
+            ]
+        }
+        fn number(self, a: __m512i) -> __m512 { _mm512_cvtepi32_ps(a) }
         fn zip(self, a: __m512, b: __m512) -> (__m512, __m512) {
             let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
             let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
@@ -233,6 +251,7 @@ impl Avx2 {
 impl Wide for Avx2 {
     type S = [__m256i; 4];
     type X = [__m256i; 2];
+    type I = [__m256i; 2];
     const MANY_REGISTERS: bool = false;
 
     methods! {
@@ -300,6 +319,32 @@ impl Wide for Avx2 {
                 _mm256_fmadd_ps(steps, _mm256_set1_ps(END_STEP), _mm256_set1_ps(END_STEP / 2.0))
             })
         }
+        fn round(self, both: [[__m256; 2]; 2], to: &mut Small) {
+            // As for AVX-512, for each half of both vectors.
+            for i in 0..2 {
+                let packed = _mm256_packs_epi32(_mm256_cvtps_epi32(both[0][i]), _mm256_cvtps_epi32(both[1][i]));
+                _mm256_storeu_si256(to.as_mut_ptr().add(16 * i).cast(), packed);
+            }
+        }
+        fn load_whole(self, from: &[i32; LANES]) -> [__m256i; 2] {
+            both!(I => _mm256_loadu_si256(from.as_ptr().add(8 * I).cast()))
+        }
+        fn store_whole(self, a: [__m256i; 2], to: &mut [i32; LANES]) {
+            for i in 0..2 {
+                _mm256_storeu_si256(to.as_mut_ptr().add(8 * i).cast(), a[i]);
+            }
+        }
+        fn add_small(self, sums: [[__m256i; 2]; 2], rows: [&Small; 2], signs: i32) -> [[__m256i; 2]; 2] {
+            let (signs, mut sums) = (_mm256_set1_epi32(signs), sums);
+            for i in 0..2 {
+                let a = _mm256_loadu_si256(rows[0].as_ptr().add(16 * i).cast());
+                let b = _mm256_loadu_si256(rows[1].as_ptr().add(16 * i).cast());
+                sums[0][i] = _mm256_add_epi32(sums[0][i], _mm256_madd_epi16(_mm256_unpacklo_epi16(a, b), signs));
+                sums[1][i] = _mm256_add_epi32(sums[1][i], _mm256_madd_epi16(_mm256_unpackhi_epi16(a, b), signs));
+            }
+            sums
+        }
+        fn number(self, a: [__m256i; 2]) -> [__m256; 2] { both!(I => _mm256_cvtepi32_ps(a[I])) }
         fn zip(self, a: [__m256; 2], b: [__m256; 2]) -> ([__m256; 2], [__m256; 2]) {
             // The instruction works within 128 bits: quarters 0 and 2 come from the one, 1 and 3 from the other.
             let low = both!(I => _mm256_unpacklo_ps(a[I], b[I]));

@@ -47,6 +47,8 @@ pub fn run(bytes: &[u8]) {
     // From what is hardly a number to what a sum of can still be one.
     let size = [1e-40, 1e-3, 0.1, 1.0, 30.0, 1e4, 1e20, 1e30][usize::from(source.byte()) % 8];
     let (kind, seed) = (source.byte(), source.word());
+    // So many steps of so many chains that samples are decided on a grid.
+    let (chains, k) = if kind & 8 != 0 && nv * nh <= 400 { (chains + 15, k + 4) } else { (chains, k) };
     let mut generator = Pcg32::new(u64::from(seed), 7);
     let mut uniform = || f64::from(generator.next_u32()) / 2f64.powi(32);
     let parameters: Vec<f32> = (0..nv * nh + nv + nh)
