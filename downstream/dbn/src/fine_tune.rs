@@ -25,7 +25,7 @@ pub struct FineTuning {
 
 impl Default for FineTuning {
     fn default() -> Self {
-        Self { epochs: 60, batch: 100, lr: 0.3, momentum: 0.9, dropout: Dropout { inputs: 0.2, hidden: 0.5 } }
+        Self { epochs: 50, batch: 100, lr: 0.3, momentum: 0.9, dropout: Dropout { inputs: 0.2, hidden: 0.3 } }
     }
 }
 
