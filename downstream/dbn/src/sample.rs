@@ -4,7 +4,7 @@ use crate::net::{Layer, Net};
 use harmonium::{Activations, Chains, Dataset, Device, Error, Purpose, Result, Rows, Uniforms, Values};
 
 /// The means of the bottom units, `times` × chains × units: `steps` Gibbs steps lie between two times. There is a chain for each of
-/// `classes`, in which the label is held at it. It starts with all other units drawn by the model's biases.
+/// `classes`, in which the label is held at it; its first hidden units are drawn given the label alone.
 ///
 /// # Errors
 /// [`Error::Argument`] where the net has no layer with a label or not so many classes, and those of [`Chains`].
