@@ -69,6 +69,18 @@ pub enum Purpose {
     Tracking = 8,
     /// Which chains of different temperatures change places.
     Exchanging = 9,
+    /// What a program draws for itself, beside all that harmonium draws for it with the same seed: noise on data, the units that
+    /// dropout leaves out.
+    ///
+    /// ```
+    /// use harmonium::{Cpu, Purpose, Uniforms};
+    ///
+    /// let (mut draws, mut noise) = (Uniforms::new(123, Purpose::Other), [1.0; 3]);
+    /// Cpu::detect()?.uniforms(&mut draws, &mut noise);
+    /// assert!(draws.position() == 3 && noise.iter().all(|u| (0.0..1.0).contains(u)));
+    /// # Ok::<(), harmonium::Error>(())
+    /// ```
+    Other = 10,
 }
 
 /// A place in the sequence of random numbers of one seed and one purpose.

@@ -88,7 +88,8 @@ impl Column {
     }
 }
 
-/// The labels of rows: of each the number of its name, if it has one. Names are in ascending order, whole numbers first.
+/// The labels of rows: of each the number of its name, if it has one. Those of a file have their names in ascending order, whole
+/// numbers first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Labels {
     names: Vec<String>,
@@ -96,6 +97,29 @@ pub struct Labels {
 }
 
 impl Labels {
+    /// The labels of rows that no file of this crate brought: each the number of a name, if it has one.
+    ///
+    /// ```
+    /// use harmonium::formats::Labels;
+    ///
+    /// let names = ["cat", "dog"].map(String::from).to_vec();
+    /// assert_eq!(Labels::new(names.clone(), vec![Some(1), None])?.states(), [Some(1), None]);
+    /// assert!(Labels::new(names, vec![Some(2)]).is_err());
+    /// # Ok::<(), harmonium::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where a number is not below that of the names.
+    pub fn new(names: Vec<String>, states: Vec<Option<u32>>) -> Result<Self> {
+        match states.iter().flatten().find(|&&state| state as usize >= names.len()) {
+            Some(state) => {
+                let expected = format!("numbers below {}, that of the names", names.len());
+                Err(Error::Argument { what: "states", expected, found: state.to_string() })
+            }
+            None => Ok(Self { names, states }),
+        }
+    }
+
     /// The names, in the order of their numbers.
     pub fn names(&self) -> &[String] {
         &self.names

@@ -1,0 +1,82 @@
+//! Rows with their labels.
+
+use harmonium::{
+    Dataset, Error, Result,
+    formats::{
+        LabelSource, Labels, Reading,
+        mnist::{self, Split},
+    },
+};
+use std::path::Path;
+
+/// Rows, and the class of each.
+#[derive(Clone, Debug)]
+pub struct Digits {
+    rows: Dataset,
+    labels: Labels,
+    /// The numbers of the labels' names.
+    classes: Vec<usize>,
+}
+
+impl Digits {
+    /// Rows and as many labels, none of which is missing.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where there are more or fewer labels than rows, [`Error::Argument`] where one is missing.
+    pub fn new(rows: Dataset, labels: Labels) -> Result<Self> {
+        let (expected, found) = (rows.len(), labels.states().len());
+        if expected != found {
+            return Err(Error::Length { what: "labels", expected, found });
+        }
+        let classes: Vec<usize> = labels.states().iter().flatten().map(|&class| class as usize).collect();
+        if classes.len() != expected {
+            let (expected, found) = ("a label for each row".into(), format!("{} missing", expected - classes.len()));
+            return Err(Error::Argument { what: "labels", expected, found });
+        }
+        Ok(Self { rows, labels, classes })
+    }
+
+    /// A part of a folder of MNIST's files. The classes are those of the training rows.
+    ///
+    /// # Errors
+    /// Those of [`mnist::open_with`].
+    pub fn open(folder: &Path, split: Split) -> Result<Self> {
+        let how = Reading { labels: LabelSource::Own, ..Reading::default() };
+        let images = mnist::open_with(folder, split, &how)?;
+        Self::new(images.rows, images.labels.unwrap_or_default())
+    }
+
+    /// The same, by the numbers of the classes of `training`.
+    ///
+    /// # Errors
+    /// [`Error::Format`] with the first label that is none of them; `source_name` stands for the rows in it.
+    pub fn like(self, training: &Digits, source_name: &str) -> Result<Self> {
+        Self::new(self.rows, self.labels.by(training.labels.names(), source_name)?)
+    }
+
+    /// What stands in the rows.
+    pub fn rows(&self) -> &Dataset {
+        &self.rows
+    }
+
+    /// The labels with their names.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// The class of each row, below [`n_classes`](Self::n_classes).
+    pub fn classes(&self) -> &[usize] {
+        &self.classes
+    }
+
+    /// How many classes there are.
+    pub fn n_classes(&self) -> usize {
+        self.labels.names().len()
+    }
+
+    /// How many rows there are.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.classes.len()
+    }
+}
