@@ -14,7 +14,8 @@
 //!
 //! The order of the files is that of the data: `host` (the device), `tiles` (how numbers are kept), `inputs` (which units are
 //! on), `sums` and `gemm` (from one layer to the other), `layers` (bias, sigmoid, sample), `groups` (all of them for a group of
-//! rows), `grid` (samples without these sums), `visible` (visible layers of several laws), `conditionals`, `chains`, `anneal`, `pseudo_likelihood`, `statistics`, `learn`, `descend`, `energies`, `phases`.
+//! rows), `grid` (samples without these sums), `visible` (visible layers of several laws), `conditionals`, `chains`, `anneal`,
+//! `pseudo_likelihood`, `statistics`, `learn`, `descend`, `energies`, `phases`.
 
 mod anneal;
 mod chains;
