@@ -82,7 +82,7 @@ fn one_archive_has_all_parts() {
         ("y_train", labels(0, 40)),
         ("x_test", part(40, 20)),
         ("y_test", labels(40, 20)),
-        ("more_data", part(60, 10)),
+        ("more_data", part(60, 40)),
     ];
     npz::save(&arrays, &folder.join("all.npz")).expect("written");
     npz::save(&[("a", part(0, 40)), ("y", labels(0, 40))], &folder.join("train.npz")).expect("written");
@@ -103,8 +103,11 @@ fn one_archive_has_all_parts() {
     let (all, test) = (classify("all.npz:x_test"), classify("test.npz:a"));
     assert_eq!(all.replace("all.npz:x_test", "FILE"), test.replace("test.npz:a", "FILE"));
     assert!(all.contains("accuracy"), "{all}");
-    // As many labels as other rows have are nobody's.
+    // Labels of as many other rows are nobody's.
     fine(&folder, "transform out/model.safetensors --data all.npz:more_data --out h.npy");
+    let message =
+        "all.npz: expected an array of labels, more_labels, found x_train, y_train, x_test, y_test, more_data";
+    fails(&folder, "train --data all.npz:more_data --labels own --out out", 1, message);
     fails(
         &folder,
         "train --data all.npz:x --out out",

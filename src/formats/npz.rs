@@ -2,7 +2,8 @@
 //!
 //! Read is the array of the name that is asked for, else the only one, else `x_train`, `X` or `data`, the first of them that is
 //! there. Its labels, where they are asked for, are the array that is called as it is with `y` for `x`, or `labels` for `data` or
-//! `images`: `y_test` for `x_test`, `train_labels` for `train_data`; else `y_train`, `y`, `labels` or `target`. With feature `npz`; a
+//! `images`: `y_test` for `x_test`, `train_labels` for `train_data`; else, of a usual or only array, `y_train`, `y`, `labels` or `target`.
+//! With feature `npz`; a
 //! build without it says so.
 //!
 //! An [`Archive`] has its arrays as they are, by their names, for what is no data: the parameters of other programs' models.
@@ -181,9 +182,9 @@ mod archive {
         if ![LabelSource::Own, LabelSource::IfOwn].contains(&how.labels) {
             return Ok(table);
         }
-        let of_name = names_of_labels(name).into_iter().find(|labels| names.contains(labels));
-        match of_name.or_else(|| first_of(&LABELS).cloned()) {
-            None if how.labels == LabelSource::Own => fail(format!("an array of labels, {}", LABELS.join(" or "))),
+        let candidates = names_of_labels(name, &names);
+        match candidates.iter().find(|labels| names.contains(labels)).cloned() {
+            None if how.labels == LabelSource::Own => fail(format!("an array of labels, {}", candidates.join(" or "))),
             None => Ok(table),
             Some(labels) => {
                 let within = Reading { is_labels: true, ..within };
@@ -201,12 +202,20 @@ mod archive {
         }
     }
 
-    /// What the labels of an array may be called: y_test for x_test, train_labels for train_data or train_images.
-    fn names_of_labels(name: &str) -> Vec<String> {
+    /// What the labels of an array may be called: y_test for x_test, train_labels for train_data or train_images. The usual names are
+    /// those of the usual arrays and of an only one: beside others they would be taken for labels of other rows.
+    fn names_of_labels(name: &str, names: &[String]) -> Vec<String> {
+        let is_label = |name: &str| LABELS.contains(&name);
+        let is_only = names.iter().all(|other| other == name || is_label(other));
+        let usual = if is_only || DATA.contains(&name) { &LABELS[..] } else { &[] };
         let of_letter = name.strip_prefix(['x', 'X']).map(|rest| format!("y{rest}"));
         let of_word =
             ["data", "images"].iter().filter(|word| name.contains(*word)).map(|word| name.replace(word, "labels"));
-        of_letter.into_iter().chain(of_word).collect()
+        let of_name: Vec<String> = of_letter.into_iter().chain(of_word).collect();
+        let others = usual.iter().map(|&usual| usual.to_string()).filter(|usual| !of_name.contains(usual));
+        let all: Vec<String> = of_name.iter().cloned().chain(others).collect();
+        // There is always something to ask for.
+        if all.is_empty() { vec![format!("{name}_labels")] } else { all }
     }
 
     type Zip = ZipArchive<Cursor<Vec<u8>>>;
