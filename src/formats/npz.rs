@@ -3,8 +3,7 @@
 //! Read is the array of the name that is asked for, else the only one, else `x_train`, `X` or `data`, the first of them that is
 //! there. Its labels, where they are asked for, are the array that is called as it is with `y` for `x`, or `labels` for `data` or
 //! `images`: `y_test` for `x_test`, `train_labels` for `train_data`; else, of a usual or only array, `y_train`, `y`, `labels` or `target`.
-//! With feature `npz`; a
-//! build without it says so.
+//! With feature `npz`; a build without it says so.
 //!
 //! An [`Archive`] has its arrays as they are, by their names, for what is no data: the parameters of other programs' models.
 //! [`save`] writes one.
