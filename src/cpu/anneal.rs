@@ -6,10 +6,12 @@
 
 use super::{
     chains::{CpuChains, SomeChains, Sweep, VisibleStates, draw_visible, take_visible},
-    groups::{MOST_ROWS, Scratch, SweepDraws, Tempered, empty, in_groups, put, with_scratch},
+    groups::{Scratch, SweepDraws, empty, in_groups, put, with_scratch},
     host::Cpu,
     layers::{self, total},
-    tiles::{CpuParameters, Row, TILE, gather, spread},
+    parameters::CpuParameters,
+    tempered::{MOST_ROWS, Tempered},
+    tiles::{Row, TILE, gather, spread},
 };
 use crate::{
     error::Result,

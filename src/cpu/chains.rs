@@ -2,11 +2,13 @@
 
 use super::{
     grid::Grid,
-    groups::{LayerDraws, LayerScratch, Scratch, SweepDraws, Tempered, VisibleLayer, in_groups, put, with_scratch},
+    groups::{LayerDraws, Scratch, SweepDraws, VisibleLayer, in_groups, put, with_scratch},
     held::Held,
     host::Cpu,
     layers,
-    tiles::{CpuParameters, Row, gather, spread_into, tiles},
+    parameters::CpuParameters,
+    tempered::{LayerScratch, Tempered},
+    tiles::{Row, gather, spread_into, tiles},
     visible,
 };
 use crate::{

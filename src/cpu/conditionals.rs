@@ -1,10 +1,12 @@
 //! One layer given the other, for rows of any kind, into flat buffers.
 
 use super::{
-    groups::{LayerDraws, Scratch, Tempered, in_groups, with_scratch},
+    groups::{LayerDraws, Scratch, in_groups, with_scratch},
     host::Cpu,
     layers,
-    tiles::{CpuParameters, Row, TILE},
+    parameters::CpuParameters,
+    tempered::Tempered,
+    tiles::{Row, TILE},
 };
 use crate::{
     error::Result,

@@ -4,15 +4,16 @@
 //! numbers for each row; over the hidden tiles; and over the visible tiles with all their weights, as a plain update does it.
 
 use super::{
+    blocks::{TileScratch, transpose_block, with_scratch},
     chains::CpuChains,
     grid::Kept,
     groups::{self, spread_row},
     host::Cpu,
     layers::{self, total},
-    learn::{TileScratch, transpose_block, with_scratch},
+    parameters::CpuParameters,
     statistics::{CpuWork, Panels, Scales, Statistics},
     sums::Terms,
-    tiles::{CpuParameters, Row, TILE, VECTORS, gather, spread, tiles, vectors},
+    tiles::{Row, TILE, VECTORS, gather, spread, tiles, vectors},
 };
 use crate::{
     descent::{

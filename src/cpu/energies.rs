@@ -3,13 +3,15 @@
 //! Terms are `f32`; they are added up in `f64`, one partial sum a lane.
 
 use super::{
-    groups::{Scratch, Tempered, empty, in_groups, put, spread_row, with_scratch},
+    groups::{Scratch, empty, in_groups, put, spread_row, with_scratch},
     host::Cpu,
     layers::{self, total},
     learn,
+    parameters::CpuParameters,
     pseudo_likelihood::{pseudo_log_likelihood, pseudo_log_likelihood_of_site},
     statistics::{CpuWork, Panels, Statistics, own_gradients, squares_about},
-    tiles::{CpuParameters, Row, TILE, gather, spread_into, tiles},
+    tempered::Tempered,
+    tiles::{Row, TILE, gather, spread_into, tiles},
 };
 use crate::{
     elementary::softplus,

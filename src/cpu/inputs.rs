@@ -9,8 +9,9 @@
 use super::{
     gemm::{Matrix, sgemm},
     host::Cpu,
+    parameters::{CpuParameters, Strip},
     sums::{DENSE_ROWS, Lists, Terms, dense, in_blocks, one_by_one},
-    tiles::{CpuParameters, Row, Strip, TILE, VECTORS, tiles},
+    tiles::{Row, TILE, VECTORS, tiles},
 };
 use crate::{
     lanes::{LANES, dispatch, isa::Isa},

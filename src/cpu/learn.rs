@@ -7,13 +7,14 @@
 //! weight). A worker has all of a visible tile's weights in both forms, so that it also writes the transposed ones.
 
 use super::{
+    blocks::{TileScratch, transpose_block, with_scratch},
     chains::CpuChains,
     descend::CpuRule,
     host::Cpu,
-    inputs::Inputs,
+    parameters::CpuParameters,
     statistics::{CpuWork, Panels, Scales, Statistics, own_gradients, squares_about},
     sums::Terms,
-    tiles::{CpuParameters, Row, TILE, VECTORS, tiles, vectors},
+    tiles::{Row, TILE, VECTORS, tiles, vectors},
 };
 use crate::{
     descent::Pace,
@@ -28,7 +29,6 @@ use crate::{
     units::gaussian,
     verbs::{BatchMeans, Learning},
 };
-use std::cell::RefCell;
 
 /// What happens to the parameters.
 #[derive(Clone, Copy)]
@@ -223,50 +223,6 @@ pub(super) fn gradient(cpu: Cpu, shape: Shape, statistics: Statistics<'_>, panel
     });
 }
 
-/// What a worker needs for its visible tiles.
-#[derive(Default)]
-pub(super) struct TileScratch {
-    /// The units of a visible tile in the rows and in the chains.
-    pub rows: Inputs,
-    pub chains: Inputs,
-    /// Both sums for a block.
-    sums: [Vec<Row>; 2],
-}
-
-impl TileScratch {
-    /// Takes the units of a visible tile in the rows and in the chains.
-    pub fn take(&mut self, cpu: Cpu, statistics: Statistics<'_>, shape: Shape, tile: usize) {
-        let Self { rows, chains, sums } = self;
-        let (units, width) = (TILE.min(shape.n_visible() - tile * TILE), tiles(shape.n_hidden()));
-        rows.take_columns(cpu, statistics.batch, tile, statistics.precision, statistics.row_weights);
-        match statistics.numbers {
-            None => chains.take_bit_columns(cpu, statistics.visible, tiles(shape.n_visible()), tile, units),
-            Some(numbers) => chains.take_columns(cpu, numbers, tile, statistics.precision, None),
-        }
-        rows.multiply_rows(statistics.positive, width);
-        chains.multiply_rows(statistics.negative, width);
-        sums.iter_mut().for_each(|sums| sums.resize(TILE, Row::ZERO));
-    }
-
-    /// The sums over the rows and over the chains for the block with tile `hidden`.
-    pub fn terms<'a>(&'a mut self, cpu: Cpu, shape: Shape, panels: &'a Panels, hidden: usize) -> [Terms<'a>; 2] {
-        let Self { rows, chains, sums: [made, others] } = self;
-        let vectors = vectors(shape.n_hidden(), hidden);
-        [(&*rows, &panels.positive, made), (&*chains, &panels.negative, others)].map(|(inputs, panels, room)| {
-            let panel = panels.len() / tiles(shape.n_hidden());
-            inputs.terms(cpu.isa, &panels[hidden * panel..][..panel], hidden, vectors, room)
-        })
-    }
-}
-
-thread_local! {
-    static SCRATCH: RefCell<TileScratch> = RefCell::default();
-}
-
-pub(super) fn with_scratch<T>(f: impl FnOnce(&mut TileScratch) -> T) -> T {
-    SCRATCH.with_borrow_mut(f)
-}
-
 /// All weights of a tile of visible units, and how they learn.
 struct VisibleTile<'a> {
     cpu: Cpu,
@@ -333,18 +289,6 @@ dispatch! {
         }
     }
 
-    /// Writes the transpose of a block, if there is to be one, but for idle units.
-    pub(super) fn transpose_block(|l| weights: &[Row], transposed: &mut [Row], vectors: usize, idle: u64) {
-        for (group, rows) in weights.as_chunks().0.iter().enumerate().take(transposed.len() / LANES) {
-            if (idle >> (group * LANES)) as u16 == u16::MAX {
-                continue;
-            }
-            for (v, columns) in transposed.as_chunks_mut().0.iter_mut().enumerate().take(vectors) {
-                transpose(l, rows, v, columns, group);
-            }
-        }
-    }
-
     /// weights ← weights - lr·gradient, for one row of a tile.
     fn descend(|l| weights: &mut Row, gradient: &[f32], lr: f32) {
         let mut room = Row::ZERO;
@@ -394,17 +338,4 @@ fn store<L: Wide>(l: L, positive: L::F, negative: L::F, scales: Scales, target: 
         Target::Update { lr } => l.mul_add(l.splat(-lr), gradient, l.load(to)),
     };
     l.store(value, to);
-}
-
-/// Vector `v` of 16 rows becomes vector `group` of 16 rows.
-#[inline(always)]
-fn transpose<L: Wide>(l: L, from: &[Row; LANES], v: usize, to: &mut [Row; LANES], group: usize) {
-    let mut rows = [l.splat(0.0); LANES];
-    for i in 0..LANES {
-        rows[i] = l.load(&from[i].0[v]);
-    }
-    let columns = l.transpose(rows);
-    for i in 0..LANES {
-        l.store(columns[i], &mut to[i].0[group]);
-    }
 }

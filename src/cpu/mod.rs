@@ -12,12 +12,14 @@
 //!
 //! With [`Sums::Gemm`](crate::Sums::Gemm) a matrix library makes these sums (`gemm`), and nothing else changes.
 //!
-//! The order of the files is that of the data: `host` (the device), `tiles` (how numbers are kept), `inputs` (which units are
-//! on), `sums` and `gemm` (from one layer to the other), `layers` (bias, sigmoid, sample), `groups` (all of them for a group of
-//! rows), `grid` (samples without these sums), `visible` (visible layers of several laws), `conditionals`, `chains`, `anneal`,
-//! `pseudo_likelihood`, `statistics`, `learn`, `descend`, `energies`, `phases`.
+//! The order of the files is that of the data: `host` (the device), `tiles` (how numbers are kept), `grid` (weights in 16 bits),
+//! `parameters`, `sums` and `gemm` (from one layer to the other), `inputs` (which units are on, and how their sums are made),
+//! `layers` (bias, sigmoid, sample), `tempered` (all of them for a group of rows), `samples` (samples without these sums), `groups`
+//! (what a worker needs for its rows), `visible` (visible layers of several laws), `conditionals`, `chains`, `held`, `anneal`,
+//! `pseudo_likelihood`, `statistics`, `blocks`, `descend`, `learn`, `energies`, `phases`. Each uses only those before it.
 
 mod anneal;
+mod blocks;
 mod chains;
 mod conditionals;
 mod descend;
@@ -30,10 +32,13 @@ mod host;
 mod inputs;
 mod layers;
 mod learn;
+mod parameters;
 mod phases;
 mod pseudo_likelihood;
+mod samples;
 mod statistics;
 mod sums;
+mod tempered;
 mod tiles;
 mod visible;
 
@@ -49,8 +54,8 @@ use crate::{
 };
 use chains::CpuChains;
 use descend::CpuRule;
+use parameters::CpuParameters;
 use statistics::CpuWork;
-use tiles::CpuParameters;
 
 impl Memory for Cpu {
     type Parameters = CpuParameters;

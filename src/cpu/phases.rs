@@ -3,12 +3,14 @@
 use super::{
     chains::{CpuChains, SomeChains, Sweep, start_group},
     energies,
-    groups::{Scratch, Tempered, put, with_scratch},
+    groups::{Scratch, put, with_scratch},
     host::Cpu,
     layers,
+    parameters::CpuParameters,
     pseudo_likelihood::{pseudo_log_likelihood, pseudo_log_likelihood_of_site},
     statistics::CpuWork,
-    tiles::{CpuParameters, Row, tiles},
+    tempered::Tempered,
+    tiles::{Row, tiles},
 };
 use crate::{
     error::Result,

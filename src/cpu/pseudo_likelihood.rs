@@ -12,8 +12,9 @@
 //! is for units whose weights are all within ±[`MAX_WEIGHT`]; the others' terms come from softplus, unit by unit.
 
 use super::{
-    groups::{Scratch, Tempered, empty, round},
+    groups::{Scratch, empty, round},
     layers::{self, total},
+    tempered::Tempered,
     tiles::{LANE, Row, TILE, VECTORS, lanes_used, tiles, vectors},
 };
 use crate::{

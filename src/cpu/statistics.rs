@@ -3,7 +3,8 @@
 use super::{
     chains::CpuChains,
     held::Held,
-    tiles::{CpuParameters, Row, TILE},
+    parameters::CpuParameters,
+    tiles::{Row, TILE},
 };
 use crate::{lanes::threads::RowsMut, rbm::Gradient, rows::Rows};
 

@@ -10,7 +10,10 @@
 //! weights stays in the first-level cache for all rows of the group. Else a list is taken whole ([`one_by_one`]): the
 //! loads of its rows do not wait for each other, and asking for them ahead of their turn costs more than it saves.
 
-use super::tiles::{Row, Strip, TILE, VECTORS, tiles};
+use super::{
+    parameters::Strip,
+    tiles::{Row, TILE, VECTORS, tiles},
+};
 use crate::lanes::{Wide, dispatch};
 use std::ops::Range;
 

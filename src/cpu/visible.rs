@@ -3,7 +3,8 @@
 //! A layer of binary units needs none of this: its tiles become bits one by one, while they are in the first-level cache.
 
 use super::{
-    groups::{LayerScratch, Tempered, VisibleLayer},
+    groups::VisibleLayer,
+    tempered::{LayerScratch, Tempered},
     tiles::{TILE, gather, tiles},
 };
 use crate::{

@@ -1,11 +1,45 @@
-//! A group of chains on the grid: what changed, the sums, the bits.
+//! Samples without their sums: whole numbers on a grid of 16 bits, by which almost every unit is decided.
+//!
+//! Where nobody wants the means of a layer, a unit is one bit: whether u < σ(a). A pre-activation a' that is off by no more than ε
+//! tells it, unless u lies between σ(a' - ε) and σ(a' + ε). Here a' is a sum of whole numbers q, the weights rounded to multiples of
+//! 2^-s. Whole numbers have the same sum in any order: each chain keeps its sums from step to step, and only the units that
+//! *changed* are added or taken away, less than half of those that are on, in rows half as long. The few units that ε leaves open,
+//! less than one in a thousand, get their canonical sum, each along its own row of weights. So all bits are the canonical ones, and
+//! nothing in a result tells how it was made.
+//!
+//! # Why the bits are right
+//!
+//! Let n units be on, with weights w to the unit in question and |w| ≤ 2^(15-s); S their canonical sum, S' = 2^-s·Σq as `f32`; b and
+//! b₀ the unit's bias and reference, no larger than B and B₀; a the pre-activation that S gives at inverse temperature β.
+//!
+//! 1. *S' - S.* Each w is off by 2^-(s+1) at most. The k-th addition of S rounds a number below 1.01·k·2^(15-s), and so does the
+//!    conversion of Σq for k = n; each is off by 2^-24 of it, and the factor 2^-s by nothing. Together no more than
+//!    n·2^-(s+1)·(1 + (n + 3)/500).
+//! 2. *From S' to an exponent.* a is β·S plus what biases give, rounded once. The same of S', times -log₂e, is t, with no more than four
+//!    roundings and an error of log₂e below half of one. All of them amount to 5·2^-24·(1.01·|β|·n·2^(15-s) + |β|·B + |1-β|·B₀). So
+//!
+//!    > |-t·ln 2 - a| ≤ ε = |β|·n·2^-(s+1)·(1 + (n + 13)/500) + 2^-21·(|β|·B + |1-β|·B₀).
+//! 3. *The bit.* Let e = e^-a and Λ = ln(u/(1-u)): the exact answer is "on" iff u·e < 1-u, or Λ < a. e' is 2^t with 2^-13.5 of it for
+//!    the error of `exp2_roughly`, and u lies within [U, U + δ], δ = 2^-24, both ends of which are numbers of `f32`, as their
+//!    distances to 1 are. With κ = ε + 2^-13 the unit is taken to be on where (U + δ)·e' < (1-U-δ)·(1-κ), which is below (1-u)·e^-κ;
+//!    and off where (1-U)·(1+κ+κ²) < U·e', as e^κ is below 1+κ+κ² for κ ≤ 1. With the roundings of these products on means Λ < a - 2^-15,
+//!    and off Λ > a + 2^-15.
+//! 4. *The canonical bit.* Let D be the distance of u to the end of the unit interval at which the rarer state is, ½ if it is more. That
+//!    state is taken iff D·(1 + e) < min(e, 1), with roundings that amount to less than 2^-22 of the product; that moves Λ by less than
+//!    2^-20, and 1.7 ulp of e move it by less than 2^-22. So wherever Λ is 2^-19 or more away from a, the canonical bit is
+//!    the exact answer. Where e ends at e^±87.3, and 2^t at 2^±126, nothing changes, as |Λ| < 23.
+//!
+//! All other units are open: also where κ is above 1, or something is not a number.
+//!
+//! Whole numbers do not overflow: a change adds a unit or takes it away, so that any sum is one over a set of units, no more than
+//! 2^16 of them, each with |q| < 2^15.
 
-use super::{Grid, GridRow, HALVES, largest, power};
+use super::{
+    grid::{Grid, GridRow, HALVES, largest, power},
+    tempered::Tempered,
+    tiles::{LANE, Row, TILE, VECTORS, lanes_used, tiles, vectors},
+};
 use crate::{
-    cpu::{
-        groups::Tempered,
-        tiles::{LANE, Row, TILE, VECTORS, lanes_used, tiles, vectors},
-    },
     elementary::odds_off_lanes,
     lanes::{LANES, Lanes, One, dispatch, isa::Isa},
     shape::Layer,
@@ -121,7 +155,7 @@ impl GridSums {
         open.resize(rows, 0);
         for (number, sums) in sums.chunks_exact_mut(rows).enumerate() {
             let tile = GridTile {
-                rows: grid.strip(model.parameters, given, number),
+                rows: model.parameters.grid_strip(grid, given, number),
                 changes,
                 step: power(-grid.shift.unwrap_or(0)) * -LOG2_E,
                 bias: &model.parameters.bias(made)[number],
@@ -302,3 +336,6 @@ dispatch! {
         is_rare(One, odds, end_distance(number, upper)) ^ upper
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,14 @@
 //! A grid gives the bits of sums, however coarse it is; and it is the bound that sees to it.
 
-use super::{
-    samples::{STEP, exp2_roughly},
-    *,
+use super::*;
+use crate::cpu::{
+    grid::{Kept, Rules, WORTH},
+    host::{Cpu, Drawing},
+    parameters::CpuParameters,
 };
 use crate::{
     Activations, Algorithm, ChainState, Chains, Dataset, Monitor, Purpose, Rbm, Rows, Settings, Shape, Trainer,
     Uniforms, Values,
-    cpu::tiles::tiles,
     descent::{Centring, Descent},
     lanes::One,
     log_partition::{Annealing, BaseRate, Schedule, ais},
@@ -297,6 +298,26 @@ fn a_grid_without_use_is_dropped() {
         assert!(parameters.grid(cpu, WORTH).is_none());
         assert!(parameters.grid.parts(1).is_none() && parameters.grid.grid.get().is_some());
         parameters.grid = Kept::default();
+    }
+}
+
+/// The mean of a run's models moves without an update, under the feet of the chains that sweep by it.
+#[test]
+fn a_model_that_approaches_another_makes_a_new_grid() {
+    let shape = Shape::new(90, 70).expect("a shape");
+    let (rbm, other) = (model(shape, 19, |x| 0.5 * x, |x| x), model(shape, 20, |x| 0.5 * x, |x| x));
+    let state = start(shape, 30, 0.4, 21);
+    for isa in Isa::available() {
+        let [expected, found] = [Drawing::Sums, Drawing::Fastest].map(|drawing| {
+            let cpu = cpu(isa, drawing);
+            let mut resident = rbm.on(cpu).expect("resident");
+            let mut chains = Chains::from_state(cpu, shape, &state).expect("chains");
+            chains.sweep(&resident, 10).expect("a sweep");
+            resident.approach(&other.on(cpu).expect("resident"), 0.5).expect("parameters between both");
+            chains.sweep(&resident, 10).expect("a sweep");
+            (chains.state().expect("a state").hidden, bits(&resident.to_rbm().expect("an RBM").into_parts().0))
+        });
+        assert!(expected == found, "{isa}");
     }
 }
 
