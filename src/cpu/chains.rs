@@ -186,7 +186,10 @@ impl Sampling for Cpu {
         share((rows, &*chains.betas, hidden), &|part| {
             in_groups(*self, part, |(rows, betas, hidden)| {
                 let model = Tempered { betas, ..Tempered::cold(*self, parameters, 0) };
-                with_scratch(|scratch| start_group(model, rows, state, hidden, scratch, |_, _| {}));
+                with_scratch(|scratch| {
+                    model.take_rows(Layer::Visible, rows, &mut scratch.sums);
+                    start_group(model, state, hidden, scratch, |_, _, _| {}, |_, _| {});
+                });
             });
         });
         Ok(())
@@ -270,17 +273,19 @@ pub(super) fn take_visible(model: Tempered<'_>, words: &[u64], numbers: Option<&
     }
 }
 
-/// h ~ P(h|v) for a group, with the draws of all rows that begin at `state`; `keep` gets the means of each tile.
+/// h ~ P(h|v) for a group whose visible states are in `scratch`, with the draws of all rows that begin at `state`. Of each tile
+/// `see` gets the number of vectors and the pre-activations, `keep` the means.
 pub(super) fn start_group(
-    model: Tempered<'_>, rows: Rows<'_>, state: u64, hidden: RowsMut<'_, u64>, scratch: &mut Scratch,
-    mut keep: impl FnMut(usize, &[Row]),
+    model: Tempered<'_>, state: u64, hidden: RowsMut<'_, u64>, scratch: &mut Scratch,
+    mut see: impl FnMut(usize, usize, &[Row]), mut keep: impl FnMut(usize, &[Row]),
 ) {
     let units = model.parameters.shape.n_hidden();
     let Scratch { sums, draws: [_, draws], .. } = scratch;
-    draws.prepare(units, hidden.first, rows.len());
+    draws.prepare(units, hidden.first, model.betas.len());
     draws.begin(state);
     let LayerDraws { states, .. } = draws;
-    model.make_from_rows(Layer::Visible, rows, sums, |tile, vectors, pre| {
+    model.make(Layer::Visible, sums, |tile, vectors, pre| {
+        see(tile, vectors, pre);
         let words = &mut hidden.values[tile..];
         layers::draw(model.cpu.isa, pre, units, tile, vectors, states, words, hidden.width, true);
         keep(tile, pre);

@@ -5,7 +5,9 @@
 //! once what becomes of them.
 
 use super::{
+    flip::Flip,
     host::Cpu,
+    inputs,
     layers::Partial,
     samples::GridSums,
     tempered::LayerScratch,
@@ -40,6 +42,7 @@ pub(crate) struct Scratch {
     pub flat: Vec<f32>,
     pub bits: Vec<u64>,
     pub partials: Vec<Partial>,
+    pub flip: Flip,
     pub changes: Vec<f32>,
     /// e^±W of one visible tile; log P(x_i|x_-i) of the group; which units have weights too large for a product.
     pub factors: Vec<Row>,
@@ -135,8 +138,8 @@ pub(crate) fn round(rows: Rows<'_>, bits: &mut Vec<u64>) {
     bits.clear();
     bits.resize(rows.len() * words, 0);
     for (r, bits) in bits.chunks_exact_mut(words).enumerate() {
-        for i in 0..rows.units() {
-            bits[i / TILE] |= u64::from(rows.bit(r, i)) << (i % TILE);
+        for (word, first) in bits.iter_mut().zip((0..rows.units()).step_by(TILE)) {
+            *word = inputs::rounded(rows, r, first..rows.units().min(first + TILE));
         }
     }
 }

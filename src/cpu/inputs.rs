@@ -71,14 +71,18 @@ impl Inputs {
     /// Takes rows of real numbers, times the precisions of their units where there are some.
     pub fn take_rows(&mut self, cpu: Cpu, rows: Rows<'_>, skip: usize, precision: &[f32]) {
         let units = rows.units();
-        let mut words = take(&mut self.words);
+        let (mut words, mut bits) = (take(&mut self.words), precision.is_empty());
         words.clear();
         for r in 0..rows.len() {
             for first in (0..units).step_by(TILE) {
-                words.push(active(rows, r, first..units.min(first + TILE)));
+                let units = first..units.min(first + TILE);
+                words.push(active(rows, r, units.clone()));
+                bits = bits && are_bits(rows, r, units);
             }
         }
-        if precision.is_empty() {
+        if bits {
+            self.take_words(cpu, rows.len(), &words, units, skip);
+        } else if precision.is_empty() {
             self.take_values(cpu, rows.len(), &words, units, skip, |r, i| rows.value(r, i));
         } else {
             self.take_values(cpu, rows.len(), &words, units, skip, |r, i| precision[i] * rows.value(r, i));
@@ -94,7 +98,10 @@ impl Inputs {
         let weight = |r: usize| weights.map_or(1.0, |weights| weights[r]);
         let mut words = take(&mut self.words);
         columns(units, (0..rows.len()).map(|r| active(rows, r, first..first + units)), &mut words);
-        if precision.is_empty() {
+        let bits = || (0..rows.len()).all(|r| are_bits(rows, r, first..first + units));
+        if precision.is_empty() && weights.is_none() && bits() {
+            self.take_words(cpu, units, &words, rows.len(), 0);
+        } else if precision.is_empty() {
             self.take_values(cpu, units, &words, rows.len(), 0, |i, r| weight(r) * rows.value(r, first + i));
         } else {
             let value = |i: usize, r: usize| weight(r) * (precision[first + i] * rows.value(r, first + i));
@@ -280,35 +287,67 @@ impl Inputs {
         Lists { places: &self.places, values, stride: stride(self.units) }
     }
 
+    /// Whether all values are known to be 0 or 1.
+    pub fn are_bits(&self) -> bool {
+        self.bits
+    }
+
     /// How long each row's list is.
     fn list_lengths(&self) -> &[u32] {
         &self.lengths[tiles(self.units) * self.rows..]
     }
 }
 
+/// The lowest bit of each of eight bytes.
+const LOWEST: u64 = 0x0101_0101_0101_0101;
+
 /// Which units of row `r` are not 0, of a tile's.
 #[inline(always)]
 fn active(rows: Rows<'_>, r: usize, units: Range<usize>) -> u64 {
+    let of_bytes = |bytes: u64| [4, 2, 1].into_iter().fold(bytes, |bytes, shift| bytes | bytes >> shift);
+    word(rows, r, units, of_bytes, |x| x != 0.0)
+}
+
+/// Which units of row `r` count as 1 where only 0 and 1 will do, of a tile's: x ≥ 0.5.
+#[inline(always)]
+pub(super) fn rounded(rows: Rows<'_>, r: usize, units: Range<usize>) -> u64 {
+    word(rows, r, units, |bytes| bytes >> 7, |x| x >= 0.5)
+}
+
+/// A tile's word of row `r`: for eight values of eight bits the lowest bit of each byte that `of_bytes` gives.
+#[inline(always)]
+fn word(
+    rows: Rows<'_>, r: usize, units: Range<usize>, of_bytes: impl Fn(u64) -> u64, of_number: impl Fn(f32) -> bool,
+) -> u64 {
     let span = r * rows.units() + units.start..r * rows.units() + units.end;
     match rows.values() {
         Values::U8(x) => {
-            let (eights, rest) = x[span].as_chunks::<8>();
-            let rest = rest.iter().enumerate().fold(0, |word, (i, &x)| word | u64::from(x != 0) << i);
-            let last = rest << (8 * eights.len() as u32 % 64);
-            eights.iter().enumerate().fold(last, |word, (i, x)| word | active_bytes(*x) << (8 * i))
+            // One product brings the bits of all bytes into the topmost one.
+            let eight = |x: u64| (of_bytes(x) & LOWEST).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+            bytes(&x[span]).enumerate().fold(0, |word, (i, x)| word | eight(x) << (8 * i))
         }
-        Values::F32(x) => x[span].iter().enumerate().fold(0, |word, (i, &x)| word | u64::from(x != 0.0) << i),
+        Values::F32(x) => x[span].iter().enumerate().fold(0, |word, (i, &x)| word | u64::from(of_number(x)) << i),
     }
 }
 
-/// Which of eight bytes are not 0: each byte becomes 0 or 1, and one product brings them all into the topmost byte.
+/// Whether these units of row `r` are all 0 or 1.
 #[inline(always)]
-fn active_bytes(x: [u8; 8]) -> u64 {
-    let mut x = u64::from_le_bytes(x);
-    for shift in [4, 2, 1] {
-        x |= x >> shift;
+fn are_bits(rows: Rows<'_>, r: usize, units: Range<usize>) -> bool {
+    let span = r * rows.units() + units.start..r * rows.units() + units.end;
+    match rows.values() {
+        Values::U8(x) => bytes(&x[span]).all(|x| (x & LOWEST).wrapping_mul(255) == x),
+        Values::F32(x) => x[span].iter().all(|&x| x == 0.0 || x == 1.0),
     }
-    (x & 0x0101_0101_0101_0101).wrapping_mul(0x0102_0408_1020_4080) >> 56
+}
+
+/// Eight bytes at a time, 0 behind the last one.
+#[inline(always)]
+fn bytes(x: &[u8]) -> impl Iterator<Item = u64> {
+    let (eights, rest) = x.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let last = (!rest.is_empty()).then_some(u64::from_le_bytes(last));
+    eights.iter().map(|x| u64::from_le_bytes(*x)).chain(last)
 }
 
 /// A tile's word of each row becomes words for each of its units: bit r of them is what the unit is in row r.

@@ -14,8 +14,8 @@
 //!
 //! The order of the files is that of the data: `host` (the device), `tiles` (how numbers are kept), `grid` (weights in 16 bits),
 //! `parameters`, `sums` and `gemm` (from one layer to the other), `inputs` (which units are on, and how their sums are made),
-//! `layers` (bias, sigmoid, sample), `tempered` (all of them for a group of rows), `samples` (samples without these sums), `groups`
-//! (what a worker needs for its rows), `visible` (visible layers of several laws), `conditionals`, `chains`, `held`, `anneal`,
+//! `layers` (bias, sigmoid, sample), `tempered` (all of them for a group of rows), `samples` (samples without these sums), `flip` (one
+//! bit that changes), `groups` (what a worker needs for its rows), `visible` (visible layers of several laws), `conditionals`, `chains`, `held`, `anneal`,
 //! `pseudo_likelihood`, `statistics`, `blocks`, `descend`, `learn`, `energies`, `phases`. Each uses only those before it.
 
 mod anneal;
@@ -24,6 +24,7 @@ mod chains;
 mod conditionals;
 mod descend;
 mod energies;
+mod flip;
 mod gemm;
 mod grid;
 mod groups;

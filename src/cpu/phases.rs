@@ -7,7 +7,7 @@ use super::{
     host::Cpu,
     layers,
     parameters::CpuParameters,
-    pseudo_likelihood::{pseudo_log_likelihood, pseudo_log_likelihood_of_site},
+    pseudo_likelihood::{begin_flip, end_flip, pseudo_log_likelihood, pseudo_log_likelihood_of_site},
     statistics::CpuWork,
     tempered::Tempered,
     tiles::{Row, tiles},
@@ -19,6 +19,7 @@ use crate::{
     shape::Layer,
     verbs::{self, Plan, Watch},
 };
+use std::mem::take;
 
 impl verbs::Contrasting for Cpu {
     fn phases(
@@ -106,8 +107,10 @@ impl BothPhases<'_> {
             let hidden = self.start.map(|state| (state, chains.1.part(group.clone())));
             let (rows, positive) = (rows.range(group.clone()), positive.part(group.clone()).values);
             with_scratch(|scratch| {
-                self.positive(rows, hidden, positive, scratch);
-                self.watch(rows, positive, values.part(group.clone()).values, scratch);
+                let values = values.part(group.clone()).values;
+                if !self.positive(rows, hidden, positive, values, scratch) {
+                    self.watch(rows, positive, values, scratch);
+                }
             });
         }
         let (betas, hidden, visible, visible_pre, hidden_mean, numbers) = &mut chains;
@@ -122,19 +125,39 @@ impl BothPhases<'_> {
         }
     }
 
-    /// P of a group, and the start of its chains.
+    /// P of a group, and the start of its chains. Gives whether `values` have what is watched: where rows are bits, a flip of one
+    /// of them has the pre-activations that are made here.
     fn positive(
-        &self, rows: Rows<'_>, hidden: Option<(u64, RowsMut<'_, u64>)>, positive: &mut [Row], scratch: &mut Scratch,
-    ) {
+        &self, rows: Rows<'_>, hidden: Option<(u64, RowsMut<'_, u64>)>, positive: &mut [Row], values: &mut [f64],
+        scratch: &mut Scratch,
+    ) -> bool {
         let (model, units) = (self.model(rows), self.parameters.shape.n_hidden());
+        model.take_rows(Layer::Visible, rows, &mut scratch.sums);
+        let mut flip = take(&mut scratch.flip);
+        let site = match self.plan.watch {
+            Watch::Site(site) if scratch.sums.holds_bits() => Some(site),
+            _ => None,
+        };
+        let flips = site.is_some_and(|site| begin_flip(model, rows, site, &mut flip));
+        let mut see = |tile: usize, vectors: usize, pre: &[Row]| {
+            if flips {
+                flip.add(model, tile, vectors, pre);
+            }
+        };
         let mut keep = |tile: usize, means: &[Row]| put(tile, tiles(units), means, positive);
         match hidden {
-            Some((state, hidden)) => start_group(model, rows, state, hidden, scratch, keep),
-            None => model.make_from_rows(Layer::Visible, rows, &mut scratch.sums, |tile, vectors, pre| {
+            Some((state, hidden)) => start_group(model, state, hidden, scratch, see, keep),
+            None => model.make(Layer::Visible, &mut scratch.sums, |tile, vectors, pre| {
+                see(tile, vectors, pre);
                 layers::means(self.cpu.isa, pre, units, tile, vectors);
                 keep(tile, pre);
             }),
         }
+        if flips {
+            end_flip(model, rows, &flip, values);
+        }
+        scratch.flip = flip;
+        flips
     }
 
     /// What of a group is watched before the chains move.

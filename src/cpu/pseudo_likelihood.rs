@@ -12,13 +12,14 @@
 //! is for units whose weights are all within ±[`MAX_WEIGHT`]; the others' terms come from softplus, unit by unit.
 
 use super::{
+    flip::Flip,
     groups::{Scratch, empty, round},
     layers::{self, total},
     tempered::Tempered,
     tiles::{LANE, Row, TILE, VECTORS, lanes_used, tiles, vectors},
 };
 use crate::{
-    elementary::{exp, exp_lanes, ln, ln_1p_lanes, sigmoid_lanes, softplus, softplus_lanes},
+    elementary::{exp, exp_lanes, ln, ln_1p_lanes, sigmoid_lanes, softplus_lanes},
     lanes::{LANES, dispatch},
     rows::Rows,
     shape::Layer,
@@ -32,12 +33,6 @@ pub(super) const MAX_WEIGHT: f32 = 20.0;
 const MAX_LOG: f32 = 86.0;
 /// As many products side by side keep the multipliers busy.
 const SIDE_BY_SIDE: usize = 4;
-
-/// log P(x_i|x_-i) = -sp(-(F(x̃_i) - F(x))), from the sum that flipping bit i adds to the softplus.
-fn of_bit(x: bool, bias: f32, added: f64) -> f64 {
-    let difference = f64::from(if x { bias } else { -bias }) - added;
-    -f64::from(softplus(-difference as f32))
-}
 
 /// log P(x_g|x_-g) of each row for one variable g, a binary unit or a Potts site, times the number of variables.
 pub(super) fn pseudo_log_likelihood_of_site(
@@ -53,11 +48,32 @@ pub(super) fn pseudo_log_likelihood_of_site(
         }
         (_, units) => {
             log_conditionals_of_bit(model, units.start, out, scratch);
-            let missing = |r: &usize| rows.is_missing(*r, units.start);
-            (0..out.len()).filter(missing).for_each(|r| out[r] = 0.0);
+            leave_out(rows, units.start, out);
         }
     }
     out.iter_mut().for_each(|log| *log *= visible.sites() as f64);
+}
+
+/// Begins the flip of a variable of rows that are bits, if it is one unit.
+pub(super) fn begin_flip(model: Tempered<'_>, rows: Rows<'_>, site: usize, flip: &mut Flip) -> bool {
+    let (segment, units) = model.parameters.shape.visible().site(site);
+    let is_bit = matches!(segment, Segment::Binary(_));
+    if is_bit {
+        flip.begin(units.start, (0..rows.len()).map(|r| rows.bit(r, units.start)));
+    }
+    is_bit
+}
+
+/// [`pseudo_log_likelihood_of_site`] from such a flip, to which all hidden units are added.
+pub(super) fn end_flip(model: Tempered<'_>, rows: Rows<'_>, flip: &Flip, out: &mut [f64]) {
+    flip.log_conditionals(model, out);
+    leave_out(rows, flip.unit, out);
+    out.iter_mut().for_each(|log| *log *= model.parameters.shape.visible().sites() as f64);
+}
+
+/// A unit that a row lacks gives 0.
+fn leave_out(rows: Rows<'_>, unit: usize, out: &mut [f64]) {
+    (0..out.len()).filter(|&r| rows.is_missing(r, unit)).for_each(|r| out[r] = 0.0);
 }
 
 /// The hidden pre-activations that the bits in `scratch.bits` give, in `scratch.row`, tile by tile of all rows.
@@ -109,19 +125,11 @@ fn add_log_conditionals_of_site(
 
 /// log P(x_i|x_-i) for one bit i of each row that is packed in `scratch.bits`, an `f32`.
 pub(super) fn log_conditionals_of_bit(model: Tempered<'_>, bit: usize, out: &mut [f64], scratch: &mut Scratch) {
-    let shape = model.parameters.shape;
-    let Scratch { sums, bits, partials, changes, .. } = scratch;
-    let words = bits[bit / TILE..].iter().step_by(tiles(shape.n_visible()));
-    let on = words.map(|word| word >> (bit % TILE) & 1 == 1);
-    empty(partials, out.len());
-    changes.clear();
-    changes.extend(on.clone().map(|on| if on { -1.0 } else { 1.0 }));
-    model.make_from_bits(Layer::Visible, bits, sums, |tile, vectors, pre| {
-        let weights = &model.parameters.weights[model.parameters.row(bit, tile)];
-        layers::add_flip(model.cpu.isa, pre, weights, changes, shape.n_hidden(), tile, vectors, partials);
-    });
-    let bias = model.parameters.visible_bias[bit / TILE].units()[bit % TILE];
-    out.iter_mut().zip(partials).zip(on).for_each(|((out, partial), on)| *out = of_bit(on, bias, total(*partial)));
+    let Scratch { sums, bits, flip, .. } = scratch;
+    let words = bits[bit / TILE..].iter().step_by(tiles(model.parameters.shape.n_visible()));
+    flip.begin(bit, words.map(|word| word >> (bit % TILE) & 1 == 1));
+    model.make_from_bits(Layer::Visible, bits, sums, |tile, vectors, pre| flip.add(model, tile, vectors, pre));
+    flip.log_conditionals(model, out);
 }
 
 /// Σ log P(x_g|x_-g) of each row over all variables g, binary units first.

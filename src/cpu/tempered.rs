@@ -29,6 +29,13 @@ pub(crate) struct LayerScratch {
     tile: Vec<Row>,
 }
 
+impl LayerScratch {
+    /// Whether the states to sum over are known to be bits.
+    pub fn holds_bits(&self) -> bool {
+        self.inputs.are_bits()
+    }
+}
+
 /// A model at the inverse temperatures of the rows of a group.
 #[derive(Clone, Copy)]
 pub(crate) struct Tempered<'a> {
