@@ -13,7 +13,7 @@
 //! | [`normal`] | [`NORMAL_ERROR`] times the greater one of 1 and \|z\| | not promised |
 //!
 //! Where the true value is below e^-87.3 = 1.215e-38, just above the smallest normal number, the result is exactly 0: no
-//! subnormal number is ever made. NaN goes in and comes out. `tests/elementary.rs` holds them to these bounds.
+//! subnormal number is ever made. NaN goes in and comes out. `tests/library/elementary.rs` holds them to these bounds.
 
 use crate::{
     lanes::{Lanes, One},

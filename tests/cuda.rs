@@ -259,7 +259,7 @@ fn every_monitor_of_either_algorithm() {
     }
 }
 
-/// What `tests/golden.rs` has of the CPU's CD-3 at ragged sizes.
+/// What `tests/library/golden.rs` has of the CPU's CD-3 at ragged sizes.
 #[test]
 fn the_golden_digest() {
     const DIGEST: &str = "44eeb6607e0a2b0dd179561f3a83b6f8e8b7b9dfb555697d8804fe33d72a8c6f";

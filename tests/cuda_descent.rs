@@ -412,7 +412,7 @@ fn updates_by_rules_with_products_are_the_cpus() {
 fn is_near(cpu: &Device, gemm: &Device, shape: Shape, settings: Settings, data: &Dataset) -> bool {
     let mut resident = model(shape, settings.seed).on(gemm).expect("resident");
     let mut trainer = with_offsets(gemm, shape, settings);
-    // Rounding as in tests/descent.rs, on either side.
+    // Rounding as in tests/library/descent.rs, on either side.
     let unit = f64::from(f32::EPSILON);
     let size = (shape.n_visible() + shape.n_hidden()) as f64;
     let bound = 2.0 * (f64::from(LR) * unit * 16.0 * (1.0 + size / 8.0) + 4.0 * unit);

@@ -18,7 +18,7 @@ use oracle::{
     generator, uniform,
 };
 
-/// Those of `tests/missing.rs`.
+/// Those of `tests/library/missing.rs`.
 const LAYERS: [(&str, usize); 5] = [
     ("binary:150", 37),
     ("potts:31x5", 70),

@@ -402,7 +402,7 @@ mod tests {
     use crate::{Cpu, Isa, Rbm, Shape};
     use sha2::{Digest, Sha256};
 
-    /// The log-weights themselves, which no estimate shows; see tests/golden.rs on digests.
+    /// The log-weights themselves, which no estimate shows; see tests/library/golden.rs on digests.
     #[test]
     fn golden_log_weights() {
         let rbm = Rbm::new(Shape::new(97, 131).expect("a shape"), 5);

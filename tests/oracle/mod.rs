@@ -77,11 +77,11 @@ macro_rules! for_each_device {
     };
     ($($tests:tt)*) => {
         for_each_device! { @device cpu, Some(harmonium::Device::from(harmonium::Cpu::detect().expect("a CPU"))), $($tests)* }
-        for_each_device! { @device gemm, Some(oracle::gemm()), $($tests)* }
+        for_each_device! { @device gemm, Some(crate::oracle::gemm()), $($tests)* }
         #[cfg(feature = "cuda")]
-        for_each_device! { @device cuda, oracle::device::cuda().map(harmonium::Device::from), $($tests)* }
+        for_each_device! { @device cuda, crate::oracle::device::cuda().map(harmonium::Device::from), $($tests)* }
         #[cfg(feature = "cuda")]
-        for_each_device! { @device cuda_gemm, oracle::device::cuda_gemm().map(harmonium::Device::from), $($tests)* }
+        for_each_device! { @device cuda_gemm, crate::oracle::device::cuda_gemm().map(harmonium::Device::from), $($tests)* }
     };
 }
 pub(crate) use for_each_device;
@@ -90,7 +90,7 @@ pub(crate) use for_each_device;
 macro_rules! for_each_host_device {
     ($($tests:tt)*) => {
         for_each_device! { @device cpu, Some(harmonium::Device::from(harmonium::Cpu::detect().expect("a CPU"))), $($tests)* }
-        for_each_device! { @device gemm, Some(oracle::gemm()), $($tests)* }
+        for_each_device! { @device gemm, Some(crate::oracle::gemm()), $($tests)* }
     };
 }
 pub(crate) use for_each_host_device;

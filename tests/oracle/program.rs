@@ -3,7 +3,9 @@
 use super::{places, random_bytes};
 use harmonium::Checkpoint;
 use std::{
+    ffi::OsStr,
     fs,
+    panic::Location,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -24,9 +26,12 @@ pub fn write_data(path: &Path, sizes: &[u32], seed: u64) {
     fs::write(path, bytes).expect("data");
 }
 
-/// A folder of a test's own with `data`, 50 rows of 15 values, below one of the test program's own.
+/// A folder of a test's own with `data`, 50 rows of 15 values, below one of its file's own.
+#[track_caller]
 pub fn folder(name: &str) -> PathBuf {
-    let folder = empty_folder(&[env!("CARGO_CRATE_NAME"), name]);
+    // Each file of tests has names of its own.
+    let file = Path::new(Location::caller().file()).file_stem().and_then(OsStr::to_str).expect("a file's name");
+    let folder = empty_folder(&[file, name]);
     write_data(&folder.join("data"), &[50, 15], 1);
     folder
 }

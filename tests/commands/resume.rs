@@ -1,0 +1,349 @@
+//! Training that was stopped goes on to the bit, by the command: at every update, for every algorithm and monitor, on
+//! other numbers of threads. What contradicts the checkpoint or does not fit it is refused.
+
+use crate::oracle::program::{SMALL, UPDATES, fine, folder, outcome, run, write_data};
+use harmonium::Checkpoint;
+use std::{fs, path::Path};
+
+/// It fails with this status and this message, to the letter.
+#[track_caller]
+fn fails(folder: &Path, arguments: &str, status: i32, message: &str) {
+    assert_eq!(run(folder, arguments), (status, String::new(), format!("error: {message}\n")), "{arguments}");
+}
+
+/// Stops and resumes at every update, with other numbers of threads before and after.
+fn at_every_update(algorithm: &str) {
+    let folder = folder(algorithm);
+    for monitor in ["pl", "pl-exact", "reconstruction", "none"] {
+        let options = format!("{SMALL} --algorithm {algorithm} --monitor {monitor}");
+        fine(&folder, &format!("{options} --threads 2 --out whole"));
+        let whole = outcome(&folder.join("whole"));
+        assert_eq!(whole.2.lines().count(), 5, "{}", whole.2);
+        for stop in 1..=UPDATES {
+            let (before, after) = if stop % 2 == 0 { (1, 3) } else { (3, 1) };
+            fine(&folder, &format!("{options} --threads {before} --stop-after {stop} --out parts"));
+            let stopped = Checkpoint::load(&folder.join("parts/checkpoint.safetensors")).expect("a checkpoint");
+            let (epoch, batch) = (stop / 5, stop % 5);
+            assert_eq!((stopped.trainer.updates, stopped.place.epoch, stopped.place.batch), (stop, epoch, batch));
+            fine(&folder, &format!("train --quiet --resume parts --threads {after}"));
+            assert!(outcome(&folder.join("parts")) == whole, "{algorithm}, {monitor}, stopped after {stop}");
+        }
+    }
+}
+
+#[test]
+fn contrastive_divergence_at_every_update() {
+    at_every_update("cd");
+}
+
+#[test]
+fn persistent_chains_at_every_update() {
+    at_every_update("pcd");
+}
+
+/// Rows that are left over are a short batch at the end of each epoch: 50 rows are 4 updates of up to 15.
+#[test]
+fn no_row_is_left_over() {
+    let folder = folder("left-over");
+    for algorithm in ["cd", "pcd"] {
+        let options = SMALL.replace("--batch-size 10", "--batch-size 15") + " --algorithm " + algorithm;
+        fine(&folder, &format!("{options} --out whole"));
+        let whole = outcome(&folder.join("whole"));
+        let finished = Checkpoint::load(&folder.join("whole/checkpoint.safetensors")).expect("a checkpoint");
+        assert_eq!((finished.trainer.updates, finished.place.epoch), (16, 4));
+        for stop in 1..=16 {
+            fine(&folder, &format!("{options} --stop-after {stop} --out parts"));
+            let stopped = Checkpoint::load(&folder.join("parts/checkpoint.safetensors")).expect("a checkpoint");
+            assert_eq!((stopped.place.epoch, stopped.place.batch), (stop / 4, stop % 4));
+            fine(&folder, "train --quiet --resume parts");
+            assert!(outcome(&folder.join("parts")) == whole, "{algorithm}, stopped after {stop}");
+        }
+        // The rows that are left over are learnt from: others in their place, another model.
+        let mut bytes = fs::read(folder.join("data")).expect("data");
+        let last = bytes.len() - 1;
+        bytes[last] = !bytes[last];
+        fs::write(folder.join("other"), bytes).expect("data");
+        fine(&folder, &format!("{} --out other-run", options.replace("--data data", "--data other")));
+        assert!(outcome(&folder.join("other-run")).0 != whole.0, "{algorithm}: the last row changes nothing");
+    }
+}
+
+/// Check-ups are logged as if the run had never stopped, and change nothing in what is learnt.
+#[test]
+fn the_health_of_the_chains_is_looked_at_without_touching_them() {
+    let folder = folder("health");
+    let options = format!("{SMALL} --health-every 3");
+    fine(&folder, &format!("{SMALL} --out without"));
+    fine(&folder, &format!("{options} --threads 2 --out whole"));
+    let (whole, without) = (outcome(&folder.join("whole")), outcome(&folder.join("without")));
+    assert!((&whole.0, &whole.2) == (&without.0, &without.2), "the model or the log is another one");
+    let read = |out: &str| fs::read_to_string(folder.join(out).join("health.csv")).expect("health.csv");
+    let health = read("whole");
+    assert!(health.starts_with(
+        "updates,r_hat,bulk_effective_sample_size,autocorrelation_time,visible_flip_rate,hidden_flip_rate,\
+         persistent_free_energy,fresh_free_energy,equilibrium_gap,standard_error,lag\n3,"
+    ));
+    let updates: Vec<u64> =
+        health.lines().skip(1).map(|line| line.split(',').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(updates, [3, 6, 9, 12, 15, 18]);
+    for stop in 1..=UPDATES {
+        let (before, after) = if stop % 2 == 0 { (1, 3) } else { (3, 1) };
+        fine(&folder, &format!("{options} --threads {before} --stop-after {stop} --out parts"));
+        let so_far = read("parts");
+        assert!(health.starts_with(&so_far) && so_far.lines().count() as u64 == 1 + stop / 3, "{so_far}");
+        // The file is a copy for people: what counts stands in the checkpoint.
+        fs::remove_file(folder.join("parts/health.csv")).expect("removed");
+        fine(&folder, &format!("train --quiet --resume parts --threads {after}"));
+        assert!(outcome(&folder.join("parts")) == whole && read("parts") == health, "stopped after {stop}");
+    }
+    fails(
+        &folder,
+        "train --quiet --resume parts --health-every 4",
+        2,
+        "--health-every: expected 3, as parts/checkpoint.safetensors has it, found 4",
+    );
+    fails(
+        &folder,
+        &format!("{options} --algorithm cd --out cd"),
+        2,
+        "--health-every: expected only with --algorithm pcd (cd has no chains that last), found 3",
+    );
+}
+
+#[test]
+fn many_stops_and_pictures() {
+    let folder = folder("pictures");
+    write_data(&folder.join("data"), &[50, 16], 2);
+    fine(&folder, &format!("{SMALL} --out whole"));
+    fine(&folder, &format!("{SMALL} --out parts --checkpoint-every 3updates --stop-after 1"));
+    for stop in [2, 5, 6, 11, 15] {
+        fine(&folder, &format!("train --quiet --resume parts --stop-after {stop}"));
+    }
+    // What was stopped where it had to stop anyway.
+    fine(&folder, "train --quiet --resume parts --stop-after 15");
+    fine(&folder, "train --quiet --resume parts --checkpoint-every 1epochs");
+    assert!(outcome(&folder.join("parts")) == outcome(&folder.join("whole")));
+    let mut names: Vec<_> = fs::read_dir(folder.join("whole"))
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names.len(), 13, "{names:?}");
+    for name in
+        names.iter().filter(|name| !["log.csv", "checkpoint.safetensors"].contains(&name.to_str().expect("text")))
+    {
+        let read = |out: &str| fs::read(folder.join(out).join(name)).expect("a file");
+        assert!(read("parts") == read("whole"), "{}", name.display());
+    }
+}
+
+#[test]
+fn dense_checkpoints_do_not_disturb() {
+    let folder = folder("dense");
+    fine(&folder, &format!("{SMALL} --out whole"));
+    fine(&folder, &format!("{SMALL} --out dense --checkpoint-every 1update"));
+    let (whole, dense) = (outcome(&folder.join("whole")), outcome(&folder.join("dense")));
+    assert!(whole.0 == dense.0 && whole.2 == dense.2);
+    // Minutes have not gone by, but the end has come.
+    fine(&folder, &format!("{SMALL} --out rare --checkpoint-every 5minutes"));
+    assert!(outcome(&folder.join("rare")).0 == whole.0);
+}
+
+#[test]
+fn a_longer_run_is_a_run_that_goes_on() {
+    let folder = folder("longer");
+    fine(&folder, &format!("{SMALL} --out whole"));
+    fine(&folder, &format!("{} --out parts", SMALL.replace("--epochs 4", "--epochs 1")));
+    fine(&folder, "train --quiet --resume parts --epochs 4");
+    assert!(outcome(&folder.join("parts")) == outcome(&folder.join("whole")));
+    // Nothing is left to do.
+    fine(&folder, "train --quiet --resume parts");
+    assert!(outcome(&folder.join("parts")) == outcome(&folder.join("whole")));
+}
+
+#[test]
+fn what_contradicts_the_checkpoint() {
+    let folder = folder("contradictions");
+    fine(&folder, &format!("{SMALL} --out run --stop-after 7"));
+    let before = fs::read(folder.join("run/checkpoint.safetensors")).expect("a checkpoint");
+    for (option, expected, found) in [
+        ("--hidden 9", "8", "9"),
+        ("--batch-size 20", "10", "20"),
+        ("--lr 0.2", "0.1", "0.2"),
+        ("--algorithm cd", "pcd", "cd"),
+        ("--k 1", "2", "1"),
+        ("--chains 11", "10", "11"),
+        ("--monitor none", "pl", "none"),
+        ("--limit 40", "none", "40"),
+        ("--seed 5", "123", "5"),
+        ("--image 3x5", "none", "3x5"),
+    ] {
+        let name = option.split(' ').next().expect("a name");
+        let message = format!("{name}: expected {expected}, as run/checkpoint.safetensors has it, found {found}");
+        fails(&folder, &format!("train --resume run {option}"), 2, &message);
+    }
+    fails(&folder, "train --resume run --out other", 2, "--out: expected run, as --resume says, found other");
+    let message = "--epochs: expected at least 2, as run/checkpoint.safetensors has begun so many, found 1";
+    fails(&folder, "train --resume run --epochs 1", 2, message);
+    let message = "other/checkpoint.safetensors: No such file or directory (os error 2)";
+    fails(&folder, "train --resume other", 1, message);
+
+    write_data(&folder.join("other-data"), &[50, 15], 3);
+    let (status, _, stderr) = run(&folder, "train --quiet --resume run --data other-data");
+    let says = "error: --data: expected the rows of run/checkpoint.safetensors, fingerprint ";
+    assert!(
+        status == 1 && stderr.starts_with(says) && stderr.contains(", found those of other-data, fingerprint "),
+        "{stderr}"
+    );
+    assert!(fs::read(folder.join("run/checkpoint.safetensors")).expect("a checkpoint") == before, "it was changed");
+
+    // What says the same is no contradiction, nor is the same data in another place.
+    fs::rename(folder.join("data"), folder.join("moved")).expect("moved");
+    fails(&folder, "train --quiet --resume run", 1, run(&folder, "train --data data").2["error: ".len()..].trim_end());
+    let same = "--hidden 8 --lr 0.10 --batch-size 10 --chains 10 --algorithm pcd --monitor pl --out run --data moved";
+    fine(&folder, &format!("train --quiet --resume run --stop-after 8 --threads 1 --device cpu {same}"));
+}
+
+#[test]
+fn what_an_earlier_run_left() {
+    let folder = folder("left");
+    fs::create_dir(folder.join("out")).expect("a folder");
+    for name in [".harmonium-1-0.tmp", ".harmonium-99999-12.tmp", "harmonium-1-0.tmp", ".other.tmp"] {
+        fs::write(folder.join("out").join(name), "half").expect("a file");
+    }
+    fine(&folder, &format!("{SMALL} --out out"));
+    let left = |name: &str| folder.join("out").join(name).exists();
+    assert!(!left(".harmonium-1-0.tmp") && !left(".harmonium-99999-12.tmp"));
+    assert!(left("harmonium-1-0.tmp") && left(".other.tmp"), "what is somebody else's was removed");
+    let said = fine(&folder, &format!("{SMALL} --out out").replace("--quiet ", ""));
+    assert!(said.contains("out/checkpoint.safetensors of an earlier run will be replaced"), "{said}");
+}
+
+#[test]
+fn two_runs_do_not_write_to_one_folder() {
+    let folder = folder("two");
+    fine(&folder, &format!("{SMALL} --out out --stop-after 7"));
+    let out = folder.join("out");
+    let before = fs::read(out.join("checkpoint.safetensors")).expect("a checkpoint");
+    let held = harmonium::storage::hold_folder(&out).expect("nobody else").expect("locks");
+    // What somebody else is about to give its name.
+    fs::write(out.join(".harmonium-1-0.tmp"), "half").expect("a file");
+    let message = "out: expected a folder that no other run writes to, found one that does";
+    fails(&folder, &format!("{SMALL} --out out"), 1, message);
+    fails(&folder, "train --quiet --resume out", 1, message);
+    assert!(out.join(".harmonium-1-0.tmp").exists());
+    assert!(fs::read(out.join("checkpoint.safetensors")).expect("a checkpoint") == before, "it was changed");
+    drop(held);
+    fine(&folder, "train --quiet --resume out");
+}
+
+#[test]
+fn divergence_is_told_and_the_last_checkpoint_stays() {
+    let folder = folder("divergence");
+    fine(&folder, &format!("{SMALL} --out run --stop-after 7"));
+    let path = folder.join("run/checkpoint.safetensors");
+    let good = fs::read(&path).expect("a checkpoint");
+    // The same place at another rate, as if it had been so from the beginning.
+    let mut checkpoint = Checkpoint::load(&path).expect("a checkpoint");
+    checkpoint.options.insert("lr".into(), "3e38".into());
+    checkpoint.save(&path).expect("saved");
+    let poor = fs::read(&path).expect("a checkpoint");
+    let (status, stdout, stderr) = run(&folder, "train --quiet --resume run --checkpoint-every 1updates");
+    assert_eq!((status, stdout.as_str()), (1, ""));
+    let says = "error: --lr: expected a learning rate small enough for training to stay finite, found 3e38: in epoch 1, at \
+                the latest at update ";
+    assert!(stderr.starts_with(says), "{stderr}");
+    assert!(stderr.contains("run/checkpoint.safetensors stays, of update ") && stderr.lines().count() == 1, "{stderr}");
+    let last = Checkpoint::load(&path).expect("the last good one");
+    assert!(last.trainer.updates >= 7 && (last.trainer.updates > 7 || fs::read(&path).expect("it") == poor));
+    assert!(good != poor);
+}
+
+#[test]
+fn checkpoints_that_do_not_fit_the_run() {
+    let folder = folder("misfits");
+    fine(&folder, &format!("{SMALL} --out run --stop-after 7"));
+    let path = folder.join("run/checkpoint.safetensors");
+    let good = Checkpoint::load(&path).expect("a checkpoint");
+    let with = |change: &dyn Fn(&mut Checkpoint), message: &str| {
+        let mut checkpoint = good.clone();
+        change(&mut checkpoint);
+        checkpoint.save(&path).expect("saved");
+        fails(&folder, "train --quiet --resume run", 1, &format!("run/checkpoint.safetensors: {message}"));
+    };
+    let options = "expected options of harmonium train, found ";
+    let set = |name: &'static str, value: &'static str| {
+        move |c: &mut Checkpoint| drop(c.options.insert(name.into(), value.into()))
+    };
+    with(&set("out", "/"), &format!("{options}--out"));
+    with(&set("resume", "x"), &format!("{options}--resume"));
+    with(&set("help", ""), &format!("{options}--help"));
+    let message = "invalid value '0' for '--hidden <N>': expected a whole number of at least 1";
+    with(&set("hidden", "0"), &format!("{options}{message}"));
+    let settings = "Settings { algorithm: Pcd { n_chains: 10 }, k: 2, monitor: PseudoLikelihood, seed: 123, \
+                    descent: Descent { centring: None, momentum: 0.0, l2: 0.0, l1: 0.0, sparsity: None }, variance: 0.0 }";
+    let message = format!("expected 15 × 9 units, {settings}, found 15 × 8 units, {settings}");
+    with(&set("hidden", "9"), &message);
+    let place = "expected a place within epochs of 5 batches, found ";
+    with(&|c| c.place.batch = 5, &format!("{place}epoch 1, batch 5, update 7, 1 rows of the log"));
+    with(&|c| c.place.epoch = 2, &format!("{place}epoch 2, batch 2, update 7, 1 rows of the log"));
+    with(&|c| c.trainer.updates = 8, &format!("{place}epoch 1, batch 2, update 8, 1 rows of the log"));
+    with(&|c| c.log.clear(), &format!("{place}epoch 1, batch 2, update 7, 0 rows of the log"));
+    let mut checkpoint = good.clone();
+    checkpoint.place.epoch = u64::MAX;
+    checkpoint.save(&path).expect("saved");
+    let message =
+        format!("--epochs: expected at least {}, as run/checkpoint.safetensors has begun so many, found 4", u64::MAX);
+    fails(&folder, "train --resume run", 2, &message);
+
+    // Another version's is gone on from, with a warning.
+    let mut checkpoint = good.clone();
+    checkpoint.version = "0.0.1".into();
+    checkpoint.save(&path).expect("saved");
+    let (status, _, stderr) = run(&folder, "train --resume run --stop-after 8");
+    assert_eq!(status, 0);
+    assert!(stderr.contains("warning: the checkpoint is of version 0.0.1: version"), "{stderr}");
+}
+
+/// Runs that an earlier release stopped, and what it would have made of them.
+#[test]
+fn old_checkpoints_end_where_the_old_program_would_have_ended() {
+    let folder = folder("old");
+    for (name, check_ups) in [("cd", 0), ("pcd", 6)] {
+        let old = |state: &str| {
+            let name = format!("tests/checkpoints/{name}-{state}.safetensors");
+            fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a checkpoint")
+        };
+        for bytes in [old("stopped"), old("finished")] {
+            let read = Checkpoint::from_bytes(&bytes, name).expect("a checkpoint");
+            assert!(read.to_bytes().expect("bytes") == bytes, "{name} is written in another way");
+        }
+        fs::create_dir(folder.join(name)).expect("a folder");
+        let path = folder.join(name).join("checkpoint.safetensors");
+        fs::write(&path, old("stopped")).expect("a checkpoint");
+        fine(&folder, &format!("train --quiet --resume {name} --samples 1"));
+        let mut found = Checkpoint::load(&path).expect("a checkpoint");
+        let mut expected = Checkpoint::from_bytes(&old("finished"), name).expect("a checkpoint");
+        // Check-ups draw other numbers now.
+        assert_eq!((found.health.len(), expected.health.len()), (check_ups, check_ups));
+        found.health.clone_from(&expected.health);
+        for checkpoint in [&mut found, &mut expected] {
+            checkpoint.place.seconds = 0.0;
+            checkpoint.log.iter_mut().for_each(|epoch| epoch.seconds = 0.0);
+        }
+        assert_eq!(found, expected);
+        let model = harmonium::model::load(&folder.join(name).join("model.safetensors")).expect("a model");
+        assert_eq!(model, expected.rbm);
+    }
+}
+
+#[test]
+fn a_run_that_is_far_enough_makes_no_update() {
+    let folder = folder("enough");
+    fine(&folder, &format!("{SMALL} --out out --stop-after 7"));
+    let before = outcome(&folder.join("out"));
+    for stop in [3, 7] {
+        fine(&folder, &format!("train --quiet --resume out --stop-after {stop}"));
+        assert!(outcome(&folder.join("out")) == before, "--stop-after {stop}");
+    }
+}
