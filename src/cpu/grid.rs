@@ -32,14 +32,22 @@
 //!    2^-20, and 1.7 ulp of e move it by less than 2^-22. So wherever Λ is 2^-19 or more away from a, the canonical bit is
 //!    the exact answer. Where e ends at e^±87.3, and 2^t at 2^±126, nothing changes, as |Λ| < 23.
 //!
-//! All other units are open: also where κ is above 1, or something is not a number.
+//! All other units are open: also where κ is 1 or more, or something is not a number.
+//!
+//! ε itself and the factors of κ come of a few operations in `f32`, each off by 2^-24 of its result. ε has room for them: of its first
+//! term at least 3·10^-4, as 5·1.01/2^8 is that much less than 10/500 and 1.01/2^9 less than 1/500; of the second three eighths. So have
+//! the factors: 1-κ is below e^-κ by κ²/3, which where κ is above 0.01 is hundreds of such errors, and below it an error of 1-κ is
+//! 1.02·2^-24 of it, one more among the roundings of point 3.
 //!
 //! Whole numbers do not overflow: a change adds a unit or takes it away, so that any sum is one over a set of units, no more than
 //! 2^16 of them, each with |q| < 2^15.
 
+mod decision;
 mod samples;
 
 pub(crate) use samples::GridSums;
+
+use decision::error_bound;
 
 use super::{
     host::{Cpu, Drawing},
@@ -47,7 +55,7 @@ use super::{
 };
 use crate::{
     lanes::{
-        LANES, Small, dispatch,
+        LANES, One, Small, dispatch,
         isa::Isa,
         threads::{RowsMut, Split},
     },
@@ -78,7 +86,7 @@ struct Rules {
     /// How large the mean of ε over some chains may be.
     most: f64,
     /// How much of ε is heeded.
-    share: f64,
+    share: f32,
 }
 
 impl Drawing {
@@ -91,7 +99,7 @@ impl Drawing {
             Drawing::Sums => None,
             #[cfg(test)]
             Drawing::Grid { finest, percent } => {
-                Some(Rules { shifts: -100..=finest, most: f64::INFINITY, share: f64::from(percent) / 100.0 })
+                Some(Rules { shifts: -100..=finest, most: f64::INFINITY, share: percent as f32 / 100.0 })
             }
         }
     }
@@ -230,11 +238,9 @@ impl Grid {
     }
 
     /// ε for a chain with `n` units on, where the biases and those of the reference are no larger than `biases`.
-    fn epsilon(&self, n: u32, beta: f32, biases: [f32; 2]) -> f64 {
-        let (n, beta, [own, reference]) = (f64::from(n), f64::from(beta), biases.map(f64::from));
-        let half = 0.5 / f64::from(power(self.shift.unwrap_or(0)));
-        let biases = beta.abs() * own + (1.0 - beta).abs() * reference;
-        self.rules.share * (beta.abs() * n * half * (1.0 + (n + 13.0) / 500.0) + biases / 2_097_152.0)
+    fn epsilon(&self, n: u32, beta: f32, [own, reference]: [f32; 2]) -> f32 {
+        let half = 0.5 * power(-self.shift.unwrap_or(0));
+        self.rules.share * error_bound(One, n as f32, half, beta, own, reference)
     }
 
     /// What [`CpuParameters::strip`] has, on the grid.

@@ -1,13 +1,17 @@
 //! A group of chains on the grid: what changed, the sums, the bits.
 
-use super::{Grid, GridRow, HALVES, largest, power};
+use super::{
+    Grid, GridRow, HALVES,
+    decision::{above, below, exponent_alone, rough_odds, surely_off, surely_on},
+    largest, power,
+};
 use crate::{
     cpu::{
         groups::Tempered,
         tiles::{LANE, Row, TILE, VECTORS, lanes_used, tiles, vectors},
     },
     elementary::odds_off_lanes,
-    lanes::{LANES, Lanes, One, dispatch, isa::Isa},
+    lanes::{LANES, One, dispatch, isa::Isa},
     shape::Layer,
     uniforms::{Jump, end_distance, output},
     units::{binary::is_rare, pre_activation},
@@ -18,31 +22,6 @@ use std::f32::consts::LOG2_E;
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 struct Whole([[i32; LANES]; VECTORS]);
-
-/// 1 - κ and 1 + κ + κ² of ε, or infinities, with which no comparison holds.
-fn factors(epsilon: f64) -> [f32; 2] {
-    let kappa = epsilon + 1.0 / 8192.0;
-    let factors = if kappa <= 1.0 { [1.0 - kappa, 1.0 + kappa + kappa * kappa] } else { [f64::INFINITY; 2] };
-    factors.map(|factor| factor as f32)
-}
-
-/// 2^f on [-½, ½], minimax in relative error, which is 7.5e-5.
-const EXP2: [f32; 4] = [0.999_928_06, 0.693_260_97, 0.242_611_13, 0.055_171_66];
-/// The bits of 1.5·2^23 + 127 + n end in 127 + n, the biased exponent of 2^n.
-const ROUND: f32 = 12_582_912.0 + 127.0;
-
-/// 2^t within 2^-13.5 of it, for t as near to 0 as ±126.
-#[inline(always)]
-pub(super) fn exp2_roughly<L: Lanes>(l: L, t: L::F) -> L::F {
-    let t = l.larger(l.splat(-126.0), l.smaller(l.splat(126.0), t));
-    let shifted = l.add(t, l.splat(ROUND));
-    let f = l.mul_add(l.add(shifted, l.splat(-ROUND)), l.splat(-1.0), t);
-    let mut sum = l.splat(EXP2[3]);
-    for &c in EXP2[..3].iter().rev() {
-        sum = l.mul_add(sum, f, l.splat(c));
-    }
-    l.mul(sum, l.shift_to_exponent(shifted))
-}
 
 /// What a group of chains keeps on the grid while it sweeps, for either layer that is given.
 #[derive(Default)]
@@ -108,8 +87,8 @@ impl GridSums {
         of_chains.clear();
         for (words, &beta) in states.chunks_exact(width).zip(model.betas) {
             let epsilon = grid.epsilon(count(grid.isa, words), beta, *biases);
-            of_chains.push(factors(epsilon));
-            total += epsilon;
+            of_chains.push([below(One, epsilon), above(One, epsilon)]);
+            total += f64::from(epsilon);
         }
         // Not where it is not a number.
         let pays = total <= grid.rules.most * rows as f64;
@@ -159,8 +138,6 @@ impl GridSums {
     }
 }
 
-/// δ: how far the numbers of [`unit_interval`](crate::uniforms::unit_interval) are apart.
-pub(super) const STEP: f32 = 1.0 / 16_777_216.0;
 /// What leads over the draws of a tile.
 const OVER_TILE: Jump = Jump::over(TILE as u64);
 
@@ -256,24 +233,18 @@ dispatch! {
             if r == 0 || tile.betas[r] != tile.betas[r - 1] {
                 for v in 0..V {
                     let (bias, reference) = (l.load(&tile.bias.0[v]), l.load(&tile.reference.0[v]));
-                    let alone = pre_activation(l, l.splat(0.0), bias, reference, l.splat(tile.betas[r]));
-                    rest[v] = l.mul(alone, l.splat(-LOG2_E));
+                    rest[v] = exponent_alone(l, bias, reference, l.splat(tile.betas[r]));
                 }
             }
             let step = l.splat(tile.betas[r] * tile.step);
-            let [below, above] = tile.factors[r];
-            let (below, above) = (l.splat(below), l.splat(above));
-            let (minus_below, minus_above) = (l.negate(below), l.negate(above));
+            let [below, above] = tile.factors[r].map(|factor| l.splat(factor));
             let mut numbers = l.states(draws[r]);
             let mut bits = [[0; VECTORS]; 2];
             for v in 0..V {
                 let low = l.unit_interval(l.draw(&mut numbers));
-                let high = l.add(low, l.splat(STEP));
-                let odds = exp2_roughly(l, l.mul_add(l.number(now[v / 2][v % 2]), step, rest[v]));
-                let is_on = l.less(l.mul(high, odds), l.mul_add(high, minus_below, below));
-                let is_off = l.less(l.mul_add(low, minus_above, above), l.mul(low, odds));
-                bits[0][v] = l.bits(is_on);
-                bits[1][v] = !(l.bits(is_on) | l.bits(is_off));
+                let odds = rough_odds(l, l.number(now[v / 2][v % 2]), step, rest[v]);
+                bits[0][v] = l.bits(surely_on(l, low, odds, below));
+                bits[1][v] = !(bits[0][v] | l.bits(surely_off(l, low, odds, above)));
             }
             for (bits, to) in bits.iter_mut().zip([&mut words[r], &mut open[r]]) {
                 bits[V - 1] &= used;
