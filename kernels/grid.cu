@@ -77,7 +77,10 @@ extern "C" __global__ void __launch_bounds__(256) largest_sizes(Side up, const f
 extern "C" __global__ void __launch_bounds__(GRID_PARTS)
     put_on_grid(Side up, Side down, const u32* parts, OnGrid* grids, uint4* planes) {
     __shared__ u32 room[GRID_PARTS / 32];
-    const Side& side = blockIdx.y == 0 ? up : down;
+    bool is_down = blockIdx.y != 0;
+    const float* weights = is_down ? down.weights : up.weights;
+    u32 given_units = is_down ? down.given : up.given, made_units = is_down ? down.made : up.made;
+    u32 stride = is_down ? down.stride : up.stride;
     float largest = __uint_as_float(greatest_of_block(parts[threadIdx.x], room));
     u32 bias = greatest_of_block(parts[(1 + blockIdx.y) * GRID_PARTS + threadIdx.x], room);
     int s = GRID_FINEST;
@@ -88,15 +91,15 @@ extern "C" __global__ void __launch_bounds__(GRID_PARTS)
         grids[blockIdx.y] = {usable, __fmul_rn(step, -1.442695f), __fmul_rn(step, 0.5f), __uint_as_float(bias)};
     }
     if (!usable) return;
-    u32 words = words_of(side.given), product = threadIdx.x / 32, lane = threadIdx.x % 32;
+    u32 words = words_of(given_units), product = threadIdx.x / 32, lane = threadIdx.x % 32;
     u32 column = lane / 4, unit = blockIdx.x / words * 32 + column / 2 * 8 + 2 * product + column % 2;
     u32 high[2] = {}, low[2] = {};
     float scale = power_of_two(s);
 #pragma unroll
     for (u32 i = 0; i < 8; i++) {
         u32 given = blockIdx.x % words * 32 + lane % 4 + i / 4 * 4 + i % 4 * 8;
-        bool exists = given < side.given && unit < side.made;
-        int q = exists ? __float2int_rn(__fmul_rn(side.weights[(u64)given * side.stride + unit], scale)) : 0;
+        bool exists = given < given_units && unit < made_units;
+        int q = exists ? __float2int_rn(__fmul_rn(weights[(u64)given * stride + unit], scale)) : 0;
         high[i / 4] |= (u32)(q >> 8 & 255) << (i % 4 * 8);
         low[i / 4] |= (u32)(q & 255) << (i % 4 * 8);
     }
@@ -110,11 +113,8 @@ struct Stage {
     u32 bits[GRID_CHAINS][GRID_DEEP];
 };
 
-/// The products of a warp: 32 chains times 32 units, of two sixteens of chains and four eights of units.
-struct GridSums {
-    int high[2][4][4];
-    int low[2][4][4];
-};
+/// The sums of a warp, 32 chains times 32 units: two sixteens of chains, four eights of units, four of them in each lane.
+typedef int GridSums[2][4][4];
 
 /// Sixteen rows of bytes 0 and 1 times eight columns of a plane, added to the sums of the lane.
 __device__ inline void add_high(int (&sums)[4], const u32 (&bits)[4], u32 first, u32 second) {
@@ -162,6 +162,7 @@ __device__ inline void begin_stage(Stage& stage, const GridTile& tile, const uin
 /// Makes the sums of a tile, and counts the given units that are on, which are there after a barrier.
 __device__ inline void add_on_grid(GridSums& sums, Stage (&stages)[2], u32* active, const GridTile& tile, const uint4* planes) {
     u32 lane = threadIdx.x % 32, half = threadIdx.x / 32 % 2, row = threadIdx.x / 64 * 32 + lane / 4, on = 0;
+    GridSums high = {}, low = {};
     begin_stage(stages[0], tile, planes, 0);
     asm volatile("cp.async.commit_group;" ::: "memory");
     for (u32 word = 0; word < tile.words; word += GRID_DEEP) {
@@ -189,14 +190,16 @@ __device__ inline void add_on_grid(GridSums& sums, Stage (&stages)[2], u32* acti
                 uint4 q = stage.planes[half][d][p][lane];
 #pragma unroll
                 for (u32 m = 0; m < 2; m++) {
-                    add_high(sums.high[m][p], bits[m], q.x, q.y);
-                    add_low(sums.low[m][p], bits[m], q.z, q.w);
+                    add_high(high[m][p], bits[m], q.x, q.y);
+                    add_low(low[m][p], bits[m], q.z, q.w);
                 }
             }
         }
         // The next stage but one takes this one's place.
         __syncthreads();
     }
+#pragma unroll
+    for (u32 n = 0; n < 32; n++) sums[n / 16][n / 4 % 4][n % 4] = 256 * high[n / 16][n / 4 % 4][n % 4] + low[n / 16][n / 4 % 4][n % 4];
     on += __shfl_xor_sync(FULL_WARP, on, 1);
     if (threadIdx.x % 2 == 0) active[threadIdx.x / 2] = on;
 }
@@ -229,62 +232,70 @@ __device__ inline float sum_in_order(const float* weights, const u32* given, u32
     return sum;
 }
 
-/// Draws what the sums decide, then what they leave open by canonical sums. `rows` are the weights of each made unit, `stride` apart;
-/// `state` is the generator's state for the first chain and unit of the warp.
-__device__ inline void draw_decided(const GridSums& sums, const u32* active, const OnGrid& grid, const Side& side, const float* rows,
-                                    u32 stride, const GridTile& tile, const float* betas, u64 state, u32* bits) {
-    u32 lane = threadIdx.x % 32, row = threadIdx.x / 64 * 32 + lane / 4, first = tile.first_unit + threadIdx.x / 32 % 2 * 32;
+/// Whether a unit is on by its canonical sum, asked by a whole warp. `weights` is its row; `number` the generator's output for it.
+__device__ inline bool settle(const Side& side, const float* weights, const u32* given, u32 unit, float beta, u32 number) {
+    float odds = odds_off(pre_activation(side, unit, sum_in_order(weights, given, side.given), beta));
+    bool is_likely = odds < 1.0f;
+    return is_rare(odds, end_distance(number, is_likely)) != is_likely;
+}
+
+/// Draws what the sums decide, then what they leave open. `rows` are the weights of each made unit, `stride` apart; `begin` is the
+/// generator's state for the first chain and unit of the warp. `drawn`: for each chain of the warp its word and what of it is open.
+__device__ inline void draw_decided(const GridSums& sums, const u32* active, uint2* drawn, const OnGrid& grid, const Side& side,
+                                    const float* rows, u32 stride, const GridTile& tile, const float* betas, u64 begin, u32* bits) {
+    u32 lane = threadIdx.x % 32, warps_first = threadIdx.x / 64 * 32, first = tile.first_unit + threadIdx.x / 32 % 2 * 32;
     u32 own = first + lane % 4 * 8, here = own < side.made ? min(side.made - own, 8u) : 0, exist = (1u << here) - 1;
     Jump over_8_chains = jump_over(8ull * side.made);
     const Jump over_one = {6364136223846793005ull, 1442695040888963407ull};
-    state = state_behind(state, lane / 4 * side.made + lane % 4 * 8);
+    u64 state = state_behind(begin, lane / 4 * side.made + lane % 4 * 8);
     float bias[8];
 #pragma unroll
     for (u32 j = 0; j < 8; j++) bias[j] = j < here ? side.bias[own + j] : 0.0f;
 #pragma unroll
     for (u32 q = 0; q < 4; q++) {
-        u32 local = row + 8 * q;
-        u64 chain = tile.first_chain + local;
-        bool is_there = local < tile.chains;
-        float beta = is_there ? betas[chain] : 0.0f, step = __fmul_rn(beta, grid.step);
+        u32 local = warps_first + 8 * q + lane / 4;
+        float beta = local < tile.chains ? betas[tile.first_chain + local] : 0.0f, step = __fmul_rn(beta, grid.step);
         float epsilon = __fmul_rn(GRID_SHARE, error_bound((float)active[local], grid.half, beta, grid.bias, 0.0f));
         float lower = below(epsilon), upper = above(epsilon);
-        u32 on = 0, open = 0;
+        uint2 word = {0, 0};
         u64 draw = state;
 #pragma unroll
         for (u32 j = 0; j < 8; j++) {
             u32 p = j / 2, c = 2 * (q % 2) + j % 2;
-            int sum = 256 * sums.high[q / 2][p][c] + sums.low[q / 2][p][c];
-            float odds = rough_odds((float)sum, step, exponent_alone(bias[j], 0.0f, beta));
+            float odds = rough_odds((float)sums[q / 2][p][c], step, exponent_alone(bias[j], 0.0f, beta));
             float u = unit_interval(output(draw));
             bool is_on = surely_on(u, odds, lower), is_off = surely_off(u, odds, upper);
-            on |= (u32)is_on << j;
-            open |= (u32)!(is_on || is_off) << j;
+            word.x |= (u32)is_on << j;
+            word.y |= (u32)!(is_on || is_off) << j;
             draw = over_one.from(draw);
         }
-        on = (on & exist) << (lane % 4 * 8);
-        open = is_there ? (open & exist) << (lane % 4 * 8) : 0;
+        word = {(word.x & exist) << (lane % 4 * 8), (word.y & exist) << (lane % 4 * 8)};
 #pragma unroll
-        for (u32 step = 1; step < 4; step *= 2) {
-            on |= __shfl_xor_sync(FULL_WARP, on, step);
-            open |= __shfl_xor_sync(FULL_WARP, open, step);
+        for (u32 n = 1; n < 4; n *= 2) {
+            word.x |= __shfl_xor_sync(FULL_WARP, word.x, n);
+            word.y |= __shfl_xor_sync(FULL_WARP, word.y, n);
         }
-        for (u32 left = __ballot_sync(FULL_WARP, open != 0 && lane % 4 == 0); left != 0; left &= left - 1) {
-            u32 owner = __ffs(left) - 1, at = __shfl_sync(FULL_WARP, local, owner);
-            u64 its_state = __shfl_sync(FULL_WARP, state, owner);
-            float its_beta = __shfl_sync(FULL_WARP, beta, owner);
-            for (u32 word = __shfl_sync(FULL_WARP, open, owner); word != 0; word &= word - 1) {
-                u32 place = __ffs(word) - 1, unit = first + place;
-                float sum = sum_in_order(rows + (u64)unit * stride, tile.given + at * (u64)tile.words, side.given);
-                float odds = odds_off(pre_activation(side, unit, sum, its_beta));
-                bool is_likely = odds < 1.0f;
-                bool is_on = is_rare(odds, end_distance(output(state_behind(its_state, place)), is_likely)) != is_likely;
-                if (lane / 4 == owner / 4) on |= (u32)is_on << place;
-            }
-        }
-        if (is_there && lane % 4 == 0) bits[chain * words_of(side.made) + first / 32] = on;
+        if (lane % 4 == 0) drawn[8 * q + lane / 4] = word;
         state = over_8_chains.from(state);
     }
+    __syncwarp();
+    // From here on a lane has a chain.
+    u32 local = warps_first + lane;
+    bool is_there = local < tile.chains;
+    uint2 word = drawn[lane];
+    float beta = is_there ? betas[tile.first_chain + local] : 0.0f;
+    for (u32 left = __ballot_sync(FULL_WARP, is_there && word.y != 0); left != 0; left &= left - 1) {
+        u32 owner = __ffs(left) - 1;
+        const u32* its_given = tile.given + (warps_first + owner) * (u64)tile.words;
+        float its_beta = __shfl_sync(FULL_WARP, beta, owner);
+        for (u32 open = __shfl_sync(FULL_WARP, word.y, owner); open != 0; open &= open - 1) {
+            u32 place = __ffs(open) - 1, unit = first + place;
+            u32 number = output(state_behind(begin, owner * side.made + place));
+            bool is_on = settle(side, rows + (u64)unit * stride, its_given, unit, its_beta, number);
+            if (lane == owner) word.x |= (u32)is_on << place;
+        }
+    }
+    if (is_there) bits[(tile.first_chain + local) * words_of(side.made) + first / 32] = word.x;
 }
 
 /// Draws a tile by canonical sums alone, as `layer_by_strips` does, 128 rows of weights at a time in `room`.
@@ -300,31 +311,40 @@ __device__ inline void draw_by_sums(const Side& side, const GridTile& tile, floa
             u64 at = (u64)(row + r) * side.stride;
             room[r * 32 + lane] = {weights[at], tile.first_unit + 32 < side.stride ? weights[at + 32] : 0.0f};
         }
+        // Word lane%4 of the warp's chains lane/4 and lane/4 + 8.
+        u32 own[2];
+#pragma unroll
+        for (u32 i = 0; i < 2; i++) {
+            u32 c = warp + 8 * (lane / 4 + 8 * i), w = row / 32 + lane % 4;
+            own[i] = c < tile.chains && w < tile.words ? tile.given[c * (u64)tile.words + w] : 0;
+        }
         __syncthreads();
 #pragma unroll
         for (u32 c = 0; c < GRID_CHAINS / 8; c++) {
-            bool is_there = warp + 8 * c < tile.chains && lane < min(GRID_DEEP, tile.words - row / 32);
-            u32 own = is_there ? tile.given[(warp + 8 * c) * (u64)tile.words + row / 32 + lane] : 0;
-#pragma unroll
+#pragma unroll 1
             for (u32 d = 0; d < GRID_DEEP; d++) {
-                for (u32 word = __shfl_sync(FULL_WARP, own, d); word != 0; word &= word - 1) {
+                for (u32 word = __shfl_sync(FULL_WARP, own[c / 8], c % 8 * 4 + d); word != 0; word &= word - 1) {
                     float2 w = room[(32 * d + __ffs(word) - 1) * 32 + lane];
                     sums[c] = {__fadd_rn(sums[c].x, w.x), __fadd_rn(sums[c].y, w.y)};
                 }
             }
         }
     }
+    // Nobody looks at the rows any more: in their place each thread keeps its own sums.
+    __syncthreads();
+#pragma unroll
+    for (u32 c = 0; c < GRID_CHAINS / 8; c++) room[(warp + 8 * c) * 32 + lane] = sums[c];
     u64 state = state_of_lane(generator, first + (tile.first_chain + warp) * side.made + tile.first_unit);
     Jump over_8_chains = jump_over(8ull * side.made), over_32 = jump_over(32);
-#pragma unroll
-    for (u32 c = 0; c < GRID_CHAINS / 8; c++) {
-        if (warp + 8 * c >= tile.chains) return;
-        u64 chain = tile.first_chain + warp + 8 * c, draw = state;
+#pragma unroll 1
+    for (u32 c = warp; c < tile.chains; c += 8) {
+        u64 chain = tile.first_chain + c, draw = state;
         float beta = betas[chain];
+        float2 sum = room[c * 32 + lane];
 #pragma unroll
         for (u32 half = 0; half < 2; half++) {
             u32 unit = tile.first_unit + 32 * half + lane;
-            float pre = pre_activation(side, unit, half ? sums[c].y : sums[c].x, beta);
+            float pre = pre_activation(side, unit, half ? sum.y : sum.x, beta);
             u32 word = fire(unit < side.made, odds_off(pre), output(draw));
             if (lane == 0) bits[chain * words_of(side.made) + unit / 32] = word;
             draw = over_32.from(draw);
@@ -343,6 +363,7 @@ extern "C" __global__ void __launch_bounds__(GRID_THREADS, 2)
                  const float* betas, const u64* generator, u64 first, u32* bits) {
     __shared__ Stage stages[2];
     __shared__ u32 active[GRID_CHAINS];
+    __shared__ uint2 drawn[GRID_THREADS / 32][32];
     __shared__ float bounds[GRID_CHAINS / 32];
     u32 strips = (side.made + GRID_UNITS - 1) / GRID_UNITS;
     GridTile tile = {given, words_of(side.given), (u64)(blockIdx.x / strips) * GRID_CHAINS, 0, blockIdx.x % strips * GRID_UNITS};
@@ -350,7 +371,7 @@ extern "C" __global__ void __launch_bounds__(GRID_THREADS, 2)
     tile.given += tile.first_chain * tile.words;
     OnGrid grid = *grids;
     if (grid.usable) {
-        GridSums sums = {};
+        GridSums sums;
         add_on_grid(sums, stages, active, tile, planes);
         __syncthreads();
         if (threadIdx.x < GRID_CHAINS) {
@@ -368,7 +389,8 @@ extern "C" __global__ void __launch_bounds__(GRID_THREADS, 2)
         if (all <= __fmul_rn(GRID_MOST, (float)tile.chains)) {
             u64 chain = tile.first_chain + threadIdx.x / 64 * 32;
             u64 state = jump_over(first + chain * side.made + tile.first_unit + threadIdx.x / 32 % 2 * 32).from(*generator);
-            return draw_decided(sums, active, grid, side, rows, stride, tile, betas, state, bits);
+            uint2* of_warp = drawn[threadIdx.x / 32];
+            return draw_decided(sums, active, of_warp, grid, side, rows, stride, tile, betas, state, bits);
         }
     }
     draw_by_sums(side, tile, (float2*)stages, betas, *generator, first, bits);
