@@ -5,7 +5,7 @@
 use std::{env, fs, path::Path};
 
 /// In the order in which they use each other; `kernels/compile.py` has the same list.
-const FILES: [&str; 14] = [
+const FILES: [&str; 16] = [
     "uniforms.cuh",
     "elementary.cuh",
     "units.cuh",
@@ -20,6 +20,8 @@ const FILES: [&str; 14] = [
     "descend.cu",
     "gemm.cu",
     "visible.cu",
+    "grid.cuh",
+    "grid.cu",
 ];
 
 fn main() {
@@ -41,7 +43,7 @@ fn main() {
         }
     }
     let hash = format!("{:016x}", fnv(&source));
-    for ptx in ["ptx/compute_70.ptx", "ptx/compute_90.ptx"] {
+    for ptx in ["ptx/compute_70.ptx", "ptx/compute_80.ptx", "ptx/compute_90.ptx"] {
         if !read(ptx).starts_with(&format!("// harmonium kernels {hash}\n")) {
             println!("cargo::warning=kernels/{ptx} is older than the kernels and will not be used: run .ci/cuda");
         }

@@ -1,7 +1,8 @@
-"""Compiles the kernels to PTX: python compile.py 70|90 path/to/libnvrtc.so.12 [out.ptx]
+"""Compiles the kernels to PTX: python compile.py 70|80|90 path/to/libnvrtc.so.12 [out.ptx]
 
-The number is that of the compute capability. The committed PTX for 7.0 is made by NVRTC 12.0.140, that for 9.0 by 12.1.105, the
-first one that knows all instructions of clusters: a driver refuses PTX of a compiler that is newer than itself. Sources are put
+The number is that of the compute capability. The committed PTX for 7.0 and 8.0 is made by NVRTC 12.0.140, that for 9.0 by
+12.1.105, the first one that knows all instructions of clusters: a driver refuses PTX of a compiler that is newer than itself. That
+for 8.0 has the kernels of grid.cu alone, which the others leave out: a device takes them beside its other kernels. Sources are put
 together and hashed as build.rs does; the hash stands in the first line, and PTX with another one is never loaded.
 """
 
@@ -10,13 +11,15 @@ import pathlib
 import sys
 
 FOLDER = pathlib.Path(__file__).parent
-FILES = ["uniforms.cuh", "elementary.cuh", "units.cuh", "layers.cuh", "chains.cu", "clusters.cu", "strips.cu", "phases.cu", "energies.cu", "learn.cu", "rules.cuh", "descend.cu", "gemm.cu", "visible.cu"]
+FILES = ["uniforms.cuh", "elementary.cuh", "units.cuh", "layers.cuh", "chains.cu", "clusters.cu", "strips.cu", "phases.cu", "energies.cu", "learn.cu", "rules.cuh", "descend.cu", "gemm.cu", "visible.cu", "grid.cuh", "grid.cu"]
+# The kernels of matrix units, and what they use.
+GRID = ["uniforms.cuh", "elementary.cuh", "units.cuh", "layers.cuh", "grid.cuh", "grid.cu"]
 OPTIONS = [b"--fmad=false", b"--std=c++17"]
 
 
-def source():
-    """All files in one, without the lines that join them."""
-    lines = (line for name in FILES for line in (FOLDER / name).read_text().splitlines())
+def source(files):
+    """Files in one, without the lines that join them."""
+    lines = (line for name in files for line in (FOLDER / name).read_text().splitlines())
     return "".join(f"{line}\n" for line in lines if not line.startswith(('#include "', "#pragma once")))
 
 
@@ -46,6 +49,7 @@ def compile(capability, library, text):
 
 
 if __name__ == "__main__":
-    text, capability, library = source(), *sys.argv[1:3]
+    capability, library = sys.argv[1:3]
+    text = source(GRID if capability == "80" else [name for name in FILES if not name.startswith("grid")])
     out = pathlib.Path(sys.argv[3] if len(sys.argv) > 3 else FOLDER / "ptx" / f"compute_{capability}.ptx")
-    out.write_text(f"// harmonium kernels {fnv(text):016x}\n{compile(capability, library, text)}")
+    out.write_text(f"// harmonium kernels {fnv(source(FILES)):016x}\n{compile(capability, library, text)}")

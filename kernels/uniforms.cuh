@@ -59,12 +59,23 @@ __device__ inline u64 state_of_lane(u64 state, u64 n) {
     return state;
 }
 
+/// The state n numbers behind `state`; n may be another one in each thread.
+__device__ inline u64 state_behind(u64 state, u32 n) {
+    for (u32 i = 0; n != 0; i++, n >>= 1) {
+        if (n & 1) state = POWERS.of[i].from(state);
+    }
+    return state;
+}
+
 /// The output of the generator in state s: PCG's XSH RR.
 __device__ inline u32 output(u64 s) {
     u32 x = (u32)(((s >> 18) ^ s) >> 27);
     u32 turn = (u32)(s >> 59);
     return (x >> turn) | (x << ((32 - turn) & 31));
 }
+
+/// The number of `float` next below u = (x + 1/2) 2^-32, of those that are 2^-24 apart.
+__device__ inline float unit_interval(u32 x) { return __fmul_rn((float)(int)(x >> 8), 1.0f / 16777216.0f); }
 
 /// How far u = (x + 1/2) 2^-32 is from 0 or, where `upper` holds, from 1; 1/2 where it is more.
 __device__ inline float end_distance(u32 x, bool upper) {

@@ -44,14 +44,6 @@ struct Laws {
     __device__ float reference_of(u32 unit) const { return reference_precision ? reference_precision[unit] : 0.0f; }
 };
 
-/// The state n numbers behind `state`; n may be another one in each thread.
-__device__ inline u64 state_behind(u64 state, u32 n) {
-    for (u32 i = 0; n != 0; i++, n >>= 1) {
-        if (n & 1) state = POWERS.of[i].from(state);
-    }
-    return state;
-}
-
 /// A number of each lane of a warp added to a sum, lane after lane.
 __device__ inline double add_in_order(double sum, double term) {
 #pragma unroll

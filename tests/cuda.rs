@@ -124,8 +124,8 @@ fn chains() {
     let Some(cuda) = cuda() else { return };
     let cpu = Cpu::detect().expect("a CPU").into();
     let ways: &[_] = match cuda.has_clusters() {
-        true => &[Sweeps::Blocks, Sweeps::Strips, Sweeps::Clusters],
-        false => &[Sweeps::Blocks, Sweeps::Strips],
+        true => &[Sweeps::Blocks, Sweeps::Strips, Sweeps::Grid, Sweeps::Clusters],
+        false => &[Sweeps::Blocks, Sweeps::Strips, Sweeps::Grid],
     };
     // More chains than a block of a strip takes at a time; more units than one has room for, or a cluster makes in a turn.
     let more = [(shape(70, 130), 100, 1), (shape(430, 40), 3, 2), (shape(2100, 40), 1, 1), (shape(40, 2100), 1, 1)];

@@ -4,12 +4,13 @@
 //! current as long as sweeps use it between them, and a model with weights that are too large for a useful one goes without.
 
 use super::{
+    decision::error_bound,
     host::{Cpu, Drawing},
     tiles::{Row, TILE, VECTORS},
 };
 use crate::{
     lanes::{
-        LANES, Small, dispatch,
+        LANES, One, Small, dispatch,
         isa::Isa,
         threads::{RowsMut, Split},
     },
@@ -40,7 +41,7 @@ pub(super) struct Rules {
     /// How large the mean of ε over some chains may be.
     pub most: f64,
     /// How much of ε is heeded.
-    pub share: f64,
+    pub share: f32,
 }
 
 impl Drawing {
@@ -53,7 +54,7 @@ impl Drawing {
             Drawing::Sums => None,
             #[cfg(test)]
             Drawing::Grid { finest, percent } => {
-                Some(Rules { shifts: -100..=finest, most: f64::INFINITY, share: f64::from(percent) / 100.0 })
+                Some(Rules { shifts: -100..=finest, most: f64::INFINITY, share: percent as f32 / 100.0 })
             }
         }
     }
@@ -190,12 +191,11 @@ impl Grid {
         }
     }
 
-    /// ε of [`samples`](super::samples) for a chain with `n` units on, where the biases and those of the reference are no larger than `biases`.
-    pub fn epsilon(&self, n: u32, beta: f32, biases: [f32; 2]) -> f64 {
-        let (n, beta, [own, reference]) = (f64::from(n), f64::from(beta), biases.map(f64::from));
-        let half = 0.5 / f64::from(power(self.shift.unwrap_or(0)));
-        let biases = beta.abs() * own + (1.0 - beta).abs() * reference;
-        self.rules.share * (beta.abs() * n * half * (1.0 + (n + 13.0) / 500.0) + biases / 2_097_152.0)
+    /// ε of [`decision`](super::decision) for a chain with `n` units on, where the biases and those of the reference are no larger
+    /// than these.
+    pub fn epsilon(&self, n: u32, beta: f32, [own, reference]: [f32; 2]) -> f32 {
+        let half = 0.5 * power(-self.shift.unwrap_or(0));
+        self.rules.share * error_bound(One, n as f32, half, beta, own, reference)
     }
 }
 

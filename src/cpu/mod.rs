@@ -12,7 +12,8 @@
 //!
 //! With [`Sums::Gemm`](crate::Sums::Gemm) a matrix library makes these sums (`gemm`), and nothing else changes.
 //!
-//! The order of the files is that of the data: `host` (the device), `tiles` (how numbers are kept), `grid` (weights in 16 bits),
+//! The order of the files is that of the data: `host` (the device), `tiles` (how numbers are kept), `decision` (bits
+//! from whole numbers), `grid` (weights in 16 bits),
 //! `parameters`, `sums` and `gemm` (from one layer to the other), `inputs` (which units are on, and how their sums are made),
 //! `layers` (bias, sigmoid, sample), `tempered` (all of them for a group of rows), `samples` (samples without these sums), `flip` (one
 //! bit that changes), `groups` (what a worker needs for its rows), `visible` (visible layers of several laws), `conditionals`, `chains`, `held`, `anneal`,
@@ -22,6 +23,7 @@ mod anneal;
 mod blocks;
 mod chains;
 mod conditionals;
+mod decision;
 mod descend;
 mod energies;
 mod flip;

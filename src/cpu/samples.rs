@@ -6,42 +6,17 @@
 //! *changed* are added or taken away, less than half of those that are on, in rows half as long. The few units that ε leaves open,
 //! less than one in a thousand, get their canonical sum, each along its own row of weights. So all bits are the canonical ones, and
 //! nothing in a result tells how it was made.
-//!
-//! # Why the bits are right
-//!
-//! Let n units be on, with weights w to the unit in question and |w| ≤ 2^(15-s); S their canonical sum, S' = 2^-s·Σq as `f32`; b and
-//! b₀ the unit's bias and reference, no larger than B and B₀; a the pre-activation that S gives at inverse temperature β.
-//!
-//! 1. *S' - S.* Each w is off by 2^-(s+1) at most. The k-th addition of S rounds a number below 1.01·k·2^(15-s), and so does the
-//!    conversion of Σq for k = n; each is off by 2^-24 of it, and the factor 2^-s by nothing. Together no more than
-//!    n·2^-(s+1)·(1 + (n + 3)/500).
-//! 2. *From S' to an exponent.* a is β·S plus what biases give, rounded once. The same of S', times -log₂e, is t, with no more than four
-//!    roundings and an error of log₂e below half of one. All of them amount to 5·2^-24·(1.01·|β|·n·2^(15-s) + |β|·B + |1-β|·B₀). So
-//!
-//!    > |-t·ln 2 - a| ≤ ε = |β|·n·2^-(s+1)·(1 + (n + 13)/500) + 2^-21·(|β|·B + |1-β|·B₀).
-//! 3. *The bit.* Let e = e^-a and Λ = ln(u/(1-u)): the exact answer is "on" iff u·e < 1-u, or Λ < a. e' is 2^t with 2^-13.5 of it for
-//!    the error of `exp2_roughly`, and u lies within [U, U + δ], δ = 2^-24, both ends of which are numbers of `f32`, as their
-//!    distances to 1 are. With κ = ε + 2^-13 the unit is taken to be on where (U + δ)·e' < (1-U-δ)·(1-κ), which is below (1-u)·e^-κ;
-//!    and off where (1-U)·(1+κ+κ²) < U·e', as e^κ is below 1+κ+κ² for κ ≤ 1. With the roundings of these products on means Λ < a - 2^-15,
-//!    and off Λ > a + 2^-15.
-//! 4. *The canonical bit.* Let D be the distance of u to the end of the unit interval at which the rarer state is, ½ if it is more. That
-//!    state is taken iff D·(1 + e) < min(e, 1), with roundings that amount to less than 2^-22 of the product; that moves Λ by less than
-//!    2^-20, and 1.7 ulp of e move it by less than 2^-22. So wherever Λ is 2^-19 or more away from a, the canonical bit is
-//!    the exact answer. Where e ends at e^±87.3, and 2^t at 2^±126, nothing changes, as |Λ| < 23.
-//!
-//! All other units are open: also where κ is above 1, or something is not a number.
-//!
-//! Whole numbers do not overflow: a change adds a unit or takes it away, so that any sum is one over a set of units, no more than
-//! 2^16 of them, each with |q| < 2^15.
+//! [`decision`](super::decision) has the proof.
 
 use super::{
+    decision::{above, below, exponent_alone, rough_odds, surely_off, surely_on},
     grid::{Grid, GridRow, HALVES, largest, power},
     tempered::Tempered,
     tiles::{LANE, Row, TILE, VECTORS, lanes_used, tiles, vectors},
 };
 use crate::{
     elementary::odds_off_lanes,
-    lanes::{LANES, Lanes, One, dispatch, isa::Isa},
+    lanes::{LANES, One, dispatch, isa::Isa},
     shape::Layer,
     uniforms::{Jump, end_distance, output},
     units::{binary::is_rare, pre_activation},
@@ -52,31 +27,6 @@ use std::f32::consts::LOG2_E;
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 struct Whole([[i32; LANES]; VECTORS]);
-
-/// 1 - κ and 1 + κ + κ² of ε, or infinities, with which no comparison holds.
-fn factors(epsilon: f64) -> [f32; 2] {
-    let kappa = epsilon + 1.0 / 8192.0;
-    let factors = if kappa <= 1.0 { [1.0 - kappa, 1.0 + kappa + kappa * kappa] } else { [f64::INFINITY; 2] };
-    factors.map(|factor| factor as f32)
-}
-
-/// 2^f on [-½, ½], minimax in relative error, which is 7.5e-5.
-const EXP2: [f32; 4] = [0.999_928_06, 0.693_260_97, 0.242_611_13, 0.055_171_66];
-/// The bits of 1.5·2^23 + 127 + n end in 127 + n, the biased exponent of 2^n.
-const ROUND: f32 = 12_582_912.0 + 127.0;
-
-/// 2^t within 2^-13.5 of it, for t as near to 0 as ±126.
-#[inline(always)]
-pub(super) fn exp2_roughly<L: Lanes>(l: L, t: L::F) -> L::F {
-    let t = l.larger(l.splat(-126.0), l.smaller(l.splat(126.0), t));
-    let shifted = l.add(t, l.splat(ROUND));
-    let f = l.mul_add(l.add(shifted, l.splat(-ROUND)), l.splat(-1.0), t);
-    let mut sum = l.splat(EXP2[3]);
-    for &c in EXP2[..3].iter().rev() {
-        sum = l.mul_add(sum, f, l.splat(c));
-    }
-    l.mul(sum, l.shift_to_exponent(shifted))
-}
 
 /// What a group of chains keeps on the grid while it sweeps, for either layer that is given.
 #[derive(Default)]
@@ -142,8 +92,8 @@ impl GridSums {
         of_chains.clear();
         for (words, &beta) in states.chunks_exact(width).zip(model.betas) {
             let epsilon = grid.epsilon(count(grid.isa, words), beta, *biases);
-            of_chains.push(factors(epsilon));
-            total += epsilon;
+            of_chains.push([below(One, epsilon), above(One, epsilon)]);
+            total += f64::from(epsilon);
         }
         // Not where it is not a number.
         let pays = total <= grid.rules.most * rows as f64;
@@ -193,8 +143,6 @@ impl GridSums {
     }
 }
 
-/// δ: how far the numbers of [`unit_interval`](crate::uniforms::unit_interval) are apart.
-pub(super) const STEP: f32 = 1.0 / 16_777_216.0;
 /// What leads over the draws of a tile.
 const OVER_TILE: Jump = Jump::over(TILE as u64);
 
@@ -290,24 +238,18 @@ dispatch! {
             if r == 0 || tile.betas[r] != tile.betas[r - 1] {
                 for v in 0..V {
                     let (bias, reference) = (l.load(&tile.bias.0[v]), l.load(&tile.reference.0[v]));
-                    let alone = pre_activation(l, l.splat(0.0), bias, reference, l.splat(tile.betas[r]));
-                    rest[v] = l.mul(alone, l.splat(-LOG2_E));
+                    rest[v] = exponent_alone(l, bias, reference, l.splat(tile.betas[r]));
                 }
             }
             let step = l.splat(tile.betas[r] * tile.step);
-            let [below, above] = tile.factors[r];
-            let (below, above) = (l.splat(below), l.splat(above));
-            let (minus_below, minus_above) = (l.negate(below), l.negate(above));
+            let [below, above] = tile.factors[r].map(|factor| l.splat(factor));
             let mut numbers = l.states(draws[r]);
             let mut bits = [[0; VECTORS]; 2];
             for v in 0..V {
                 let low = l.unit_interval(l.draw(&mut numbers));
-                let high = l.add(low, l.splat(STEP));
-                let odds = exp2_roughly(l, l.mul_add(l.number(now[v / 2][v % 2]), step, rest[v]));
-                let is_on = l.less(l.mul(high, odds), l.mul_add(high, minus_below, below));
-                let is_off = l.less(l.mul_add(low, minus_above, above), l.mul(low, odds));
-                bits[0][v] = l.bits(is_on);
-                bits[1][v] = !(l.bits(is_on) | l.bits(is_off));
+                let odds = rough_odds(l, l.number(now[v / 2][v % 2]), step, rest[v]);
+                bits[0][v] = l.bits(surely_on(l, low, odds, below));
+                bits[1][v] = !(bits[0][v] | l.bits(surely_off(l, low, odds, above)));
             }
             for (bits, to) in bits.iter_mut().zip([&mut words[r], &mut open[r]]) {
                 bits[V - 1] &= used;

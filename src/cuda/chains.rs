@@ -1,5 +1,6 @@
 //! Chains on the device, canonical in three ways: a block carries one chain through all k steps; a cluster of blocks does, where
-//! chains are few; or all chains make one layer after the other by blocks that keep strips of the weights, where they are many.
+//! chains are few; or all chains make one layer after the other by blocks that keep strips of the weights, where they are many, and
+//! all but the last step on a [grid](super::grid).
 //! Or all chains make a step together: by products, or where visible units follow several laws by either kind of sums.
 
 use super::{
@@ -7,6 +8,7 @@ use super::{
     blas::Blas,
     buffer::{Buffer, Ptr},
     data::{Batch, Cursor},
+    grid::MOST_UNITS,
     handle::{Cuda, Sweeps},
     launch::Grid,
     layers::{Given, Outcome},
@@ -85,6 +87,7 @@ impl Sampling for Cuda {
     fn sweep(&self, parameters: &CudaParameters, chains: &mut CudaChains, k: usize) -> Result<()> {
         let (blas, kept) = (self.blas_for_chains(), chains.kept()?);
         chains.own(self.stream(), blas.is_some() || kept.is_some())?;
+        self.make_room_for_grid(chains, k)?;
         self.launch_sweep(self.stream(), blas, parameters, chains, kept, 0, k)?;
         self.advance(chains, chains.drawn(k))
     }
@@ -165,13 +168,16 @@ impl Tempering for Cuda {
 
 impl Cuda {
     /// How so many chains of a model move fastest.
-    fn sweeps_of(&self, chains: usize, shape: Shape) -> Sweeps {
+    pub(super) fn sweeps_of(&self, chains: usize, shape: Shape) -> Sweeps {
+        let grid = self.has_grid() && shape.n_visible().max(shape.n_hidden()) <= MOST_UNITS;
         let (clusters, at_once) = (self.has_clusters(), 2 * self.opened().multiprocessors as usize / CLUSTER as usize);
         let smaller = shape.n_visible().min(shape.n_hidden());
         let passed = chains.saturating_mul(shape.n_visible()).saturating_mul(shape.n_hidden());
         match self.sweeps() {
             Sweeps::Clusters if !clusters => Sweeps::Blocks,
             Sweeps::Auto if clusters && chains <= at_once && smaller >= LEAST_UNITS => Sweeps::Clusters,
+            Sweeps::Grid if !grid => Sweeps::Strips,
+            Sweeps::Auto if chains >= LEAST_STRIPS && passed >= LEAST_WEIGHTS && grid => Sweeps::Grid,
             Sweeps::Auto if chains >= LEAST_STRIPS && passed >= LEAST_WEIGHTS => Sweeps::Strips,
             Sweeps::Auto => Sweeps::Blocks,
             told => told,
@@ -192,8 +198,11 @@ impl Cuda {
         }
         let (generator, argument) = (chains.states.generator.ptr(), chains.argument());
         let sweeps = self.sweeps_of(chains.len(), chains.shape);
-        if sweeps == Sweeps::Strips {
-            return self.launch_strips(stream, [down, up], chains, first, k);
+        if matches!(sweeps, Sweeps::Strips | Sweeps::Grid) {
+            // Somebody may want to know the pre-activations and means of the last step.
+            let on_grid = if sweeps == Sweeps::Grid { k.saturating_sub(1) } else { 0 };
+            self.launch_on_grid(stream, [down, up], chains, first, on_grid)?;
+            return self.launch_strips(stream, [down, up], chains, first + chains.drawn(on_grid), k - on_grid);
         }
         let (grid, k) = (chains.grid()?, count("k", k)?);
         if sweeps == Sweeps::Blocks {

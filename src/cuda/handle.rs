@@ -28,6 +28,8 @@ pub enum Sweeps {
     Clusters,
     /// All chains a layer at a time, by blocks that keep strips of the weights.
     Strips,
+    /// The same, but all steps except the last on a grid of 16 bits, where the device has matrix units for it.
+    Grid,
 }
 
 /// An NVIDIA GPU.
@@ -96,6 +98,12 @@ impl Cuda {
     #[doc(hidden)]
     pub fn has_clusters(&self) -> bool {
         self.run().have_clusters()
+    }
+
+    /// Whether the device and its kernels draw on a grid.
+    #[doc(hidden)]
+    pub fn has_grid(&self) -> bool {
+        self.run().have_grid()
     }
 
     /// The kernels' source, and the PTX that comes with the crate.

@@ -26,7 +26,9 @@ use std::{fmt, sync::Arc};
 pub(super) const SOURCE: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.cu"));
 /// The same, compiled once by an old NVRTC, for hosts that have a driver and nothing else.
 pub(super) const PTX: &str = include_str!("../../kernels/ptx/compute_70.ptx");
-/// The same for devices with clusters, from compute capability 9.0 on.
+/// The kernels of matrix units alone, for devices from compute capability 8.0 on.
+pub(super) const PTX_OF_GRID: &str = include_str!("../../kernels/ptx/compute_80.ptx");
+/// All other kernels for devices with clusters, from compute capability 9.0 on.
 pub(super) const PTX_OF_CLUSTERS: &str = include_str!("../../kernels/ptx/compute_90.ptx");
 
 /// Marks types that stand among a kernel's parameters byte for byte as they stand here.
@@ -81,27 +83,34 @@ impl Grid {
     }
 }
 
-/// Makes [`Kernels`]: the loaded functions, and for each a method that launches it. Some only exist for devices with clusters.
+/// Makes [`Kernels`]: the loaded functions, and for each a method that launches it. Some only exist for newer devices.
 macro_rules! kernels {
     (
         $(fn $name:ident($($argument:ident: $type:ty),* $(,)?);)*
-        where clusters { $(fn $cluster_name:ident($($cluster_argument:ident: $cluster_type:ty),* $(,)?);)* }
+        newer { $(fn $newer_name:ident($($newer_argument:ident: $newer_type:ty),* $(,)?);)* }
     ) => {
         /// The kernels, loaded.
         pub(super) struct Kernels {
             $($name: CudaFunction,)*
-            $($cluster_name: Option<CudaFunction>,)*
+            $($newer_name: Option<CudaFunction>,)*
         }
 
         impl Kernels {
-            pub fn load(module: &Arc<CudaModule>) -> std::result::Result<Self, DriverError> {
-                let optional = |name| match module.load_function(name) {
+            /// From a module that has all of them but newer ones, which may be in either.
+            pub fn load(
+                module: &Arc<CudaModule>, other: Option<&Arc<CudaModule>>,
+            ) -> std::result::Result<Self, DriverError> {
+                let found = |module: &Arc<CudaModule>, name| match module.load_function(name) {
                     Err(DriverError(sys::cudaError_enum::CUDA_ERROR_NOT_FOUND)) => Ok(None),
                     loaded => loaded.map(Some),
                 };
+                let optional = |name| match (found(module, name)?, other) {
+                    (None, Some(other)) => found(other, name),
+                    (function, _) => Ok(function),
+                };
                 Ok(Self {
                     $($name: module.load_function(stringify!($name))?,)*
-                    $($cluster_name: optional(stringify!($cluster_name))?,)*
+                    $($newer_name: optional(stringify!($newer_name))?,)*
                 })
             }
 
@@ -117,15 +126,15 @@ macro_rules! kernels {
             )*
             $(
                 #[allow(clippy::too_many_arguments)]
-                pub fn $cluster_name(
-                    &self, stream: &CudaStream, grid: Grid, $($cluster_argument: $cluster_type),*
+                pub fn $newer_name(
+                    &self, stream: &CudaStream, grid: Grid, $($newer_argument: $newer_type),*
                 ) -> Result<()> {
                     let absent = DriverError(sys::cudaError_enum::CUDA_ERROR_NOT_FOUND);
-                    let kernel = self.$cluster_name.as_ref().ok_or_else(|| failed("cuModuleGetFunction")(absent))?;
+                    let kernel = self.$newer_name.as_ref().ok_or_else(|| failed("cuModuleGetFunction")(absent))?;
                     let mut launch = stream.launch_builder(kernel);
-                    $(launch.arg(&$cluster_argument);)*
+                    $(launch.arg(&$newer_argument);)*
                     // SAFETY: as above.
-                    unsafe { grid.launch(&mut launch, concat!("kernel ", stringify!($cluster_name))) }
+                    unsafe { grid.launch(&mut launch, concat!("kernel ", stringify!($newer_name))) }
                 }
             )*
         }
@@ -134,7 +143,7 @@ macro_rules! kernels {
         #[cfg(test)]
         const SIGNATURES: &[(&str, &[usize])] = &[
             $((stringify!($name), &[$(size_of::<$type>()),*]),)*
-            $((stringify!($cluster_name), &[$(size_of::<$cluster_type>()),*]),)*
+            $((stringify!($newer_name), &[$(size_of::<$newer_type>()),*]),)*
         ];
     };
 }
@@ -220,9 +229,15 @@ kernels! {
     fn pseudo_likelihood_of_sites(
         rows: RowsArgument, laws: LawsArgument, place_of_site: Ptr<u32>, terms: Ptr<f64>, units: u32, out: Ptr<f64>,
     );
-    where clusters {
+    newer {
         fn sweep_in_clusters(
             down: SideArgument, up: SideArgument, chains: ChainsArgument, generator: Ptr<u64>, first: u64, k: u32, room: u32,
+        );
+        fn largest_sizes(up: SideArgument, visible_bias: Ptr<f32>, parts: Ptr<u32>);
+        fn put_on_grid(up: SideArgument, down: SideArgument, parts: Ptr<u32>, grids: Ptr<u32>, planes: Ptr<u32>);
+        fn draw_on_grid(
+            side: SideArgument, rows: Ptr<f32>, stride: u32, grid: Ptr<u32>, planes: Ptr<u32>, given: Ptr<u32>, chains: u32,
+            betas: Ptr<f32>, generator: Ptr<u64>, first: u64, bits: Ptr<u32>,
         );
     }
 }
@@ -231,6 +246,11 @@ impl Kernels {
     /// Whether there are kernels for clusters of blocks.
     pub fn have_clusters(&self) -> bool {
         self.sweep_in_clusters.is_some()
+    }
+
+    /// Whether there are kernels that draw on a grid.
+    pub fn have_grid(&self) -> bool {
+        self.draw_on_grid.is_some()
     }
 
     /// Lets blocks of `layer_by_strips` have so many bytes of shared memory.
@@ -389,14 +409,16 @@ mod tests {
 
     #[test]
     fn wrappers_have_the_parameters_of_the_kernels() {
-        let (mut kernels, mut without) = (signatures(PTX_OF_CLUSTERS), signatures(PTX));
-        let mut wrappers: Vec<_> = SIGNATURES.iter().map(|(name, sizes)| (name.to_string(), sizes.to_vec())).collect();
-        kernels.sort();
-        without.sort();
-        wrappers.sort();
-        assert_eq!(kernels, wrappers);
-        wrappers.retain(|(name, _)| !name.ends_with("in_clusters"));
-        assert_eq!(without, wrappers);
+        let [of_all, of_clusters, of_grid] = [PTX, PTX_OF_CLUSTERS, PTX_OF_GRID].map(signatures);
+        let wrappers: Vec<_> = SIGNATURES.iter().map(|(name, sizes)| (name.to_string(), sizes.to_vec())).collect();
+        let sorted = |lists: &[&Vec<(String, Vec<usize>)>]| {
+            let mut all: Vec<_> = lists.iter().flat_map(|list| list.iter().cloned()).collect();
+            all.sort();
+            all
+        };
+        assert_eq!(sorted(&[&of_clusters, &of_grid]), sorted(&[&wrappers]));
+        let clusters: Vec<_> = wrappers.into_iter().filter(|(name, _)| name.ends_with("in_clusters")).collect();
+        assert_eq!(sorted(&[&of_all, &clusters]), sorted(&[&of_clusters]));
     }
 
     #[test]

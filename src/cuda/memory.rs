@@ -234,6 +234,8 @@ pub(super) struct States {
     /// Visible and hidden states as numbers, as the other layer reads them, where layers are made from numbers: room for one
     /// sweep, nothing that lasts.
     pub numbers: [Buffer<f32>; 2],
+    /// The weights on a grid, for the same time.
+    pub grid: Buffer<u32>,
     /// Where rows of either are, for kernels that read them as rows.
     pub places: Buffer<u64>,
 }
@@ -249,6 +251,7 @@ impl Copied for States {
             visible_pre: self.visible_pre.copy(stream)?,
             hidden_mean: self.hidden_mean.copy(stream)?,
             numbers: [Buffer::EMPTY, Buffer::EMPTY],
+            grid: Buffer::EMPTY,
             places: Buffer::EMPTY,
         })
     }
@@ -306,6 +309,7 @@ impl CudaChains {
             visible_pre: Buffer::zeros(stream, chains * stride(nv))?,
             hidden_mean: Buffer::zeros(stream, chains * stride(nh))?,
             numbers: [Buffer::EMPTY, Buffer::EMPTY],
+            grid: Buffer::EMPTY,
             places: Buffer::EMPTY,
         };
         let (uniforms, betas) = (state.uniforms.clone(), state.betas.clone());

@@ -162,6 +162,7 @@ mod data;
 mod descend;
 mod energies;
 mod failure;
+mod grid;
 mod handle;
 mod launch;
 mod layers;

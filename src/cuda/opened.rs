@@ -2,7 +2,7 @@
 
 use super::{
     failure::{failed, message},
-    launch::{self, Kernels, PTX, PTX_OF_CLUSTERS, SOURCE},
+    launch::{self, Kernels, PTX, PTX_OF_CLUSTERS, PTX_OF_GRID, SOURCE},
 };
 use crate::error::{CudaError, Error, Result};
 use cudarc::{
@@ -26,6 +26,8 @@ const FIRST_LINE: &str = concat!("// harmonium kernels ", env!("HARMONIUM_KERNEL
 /// The oldest driver that takes the PTX, as the driver gives it, and the oldest device.
 const OLDEST_DRIVER: i32 = 12000;
 const OLDEST_DEVICE: (i32, i32) = (7, 0);
+/// The oldest device whose matrix units take bytes as the kernels give them.
+const OLDEST_GRID: (i32, i32) = (8, 0);
 /// The oldest device with clusters of blocks.
 const OLDEST_CLUSTERS: (i32, i32) = (9, 0);
 
@@ -105,14 +107,18 @@ impl Opened {
 }
 
 fn load(context: &Arc<CudaContext>, capability: (i32, i32), program: Program<'_>) -> Result<Kernels> {
-    let module = |ptx: Ptx| {
-        let loaded = context.load_module(ptx).and_then(|module| Kernels::load(&module));
+    let kernels = |ptx: Ptx, grid: Option<&str>| {
+        // What the driver does not take of it is left out.
+        let grid = grid.and_then(|ptx| context.load_module(Ptx::from_src(ptx)).ok());
+        let loaded = context.load_module(ptx).and_then(|module| Kernels::load(&module, grid.as_ref()));
         loaded.map_err(|error| message(&error))
     };
-    let compiled = |source: &str| compile(source, capability).and_then(module);
-    let given = |ptx: &str| match ptx.lines().next() {
-        Some(FIRST_LINE) => module(Ptx::from_src(ptx)),
-        _ => Err("it was made from another source".to_owned()),
+    let compiled = |source: &str| compile(source, capability).and_then(|ptx| kernels(ptx, None));
+    let is_current = |ptx: &str| ptx.lines().next() == Some(FIRST_LINE);
+    let grid = Some(PTX_OF_GRID).filter(|ptx| capability >= OLDEST_GRID && is_current(ptx));
+    let given = |ptx: &str| match is_current(ptx) {
+        true => kernels(Ptx::from_src(ptx), grid),
+        false => Err("it was made from another source".to_owned()),
     };
     // The driver may be older than the PTX for clusters.
     let own_ptx = || {

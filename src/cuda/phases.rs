@@ -34,6 +34,7 @@ impl verbs::Contrasting for Cuda {
         let rows = batch.argument(&work.cursor)?;
         let kept = if batch.has_missing() { Some(Kept { rows, left_out: true }) } else { chains.kept()? };
         chains.own(stream, of_chains.is_some() || kept.is_some())?;
+        self.make_room_for_grid(chains, plan.k)?;
         let phases = BothPhases { cuda: self, parameters, rows, chains, kept, plan, work, of_rows, of_chains };
         let (key, drawn) = (phases.key(), phases.drawn());
         let graph = match captured.filter(|captured| captured.key == key) {
@@ -78,7 +79,7 @@ struct BothPhases<'a> {
 
 impl BothPhases<'_> {
     /// What a graph freezes: as long as these are the same it can be repeated.
-    fn key(&self) -> [u64; 34] {
+    fn key(&self) -> [u64; 35] {
         let Self { rows, plan, work, .. } = self;
         let (numbers, states, scratch) = (&self.parameters.numbers, &self.chains.states, &work.scratch);
         let watch = match plan.watch {
@@ -112,6 +113,7 @@ impl BothPhases<'_> {
             states.numbers[1].ptr().address,
             states.values.ptr().address,
             states.places.ptr().address,
+            states.grid.ptr().address,
             self.laws().map_or(0, |laws| laws.segments.address),
             self.laws().map_or(0, |laws| laws.precision.address),
             work.scaled.numbers.ptr().address,

@@ -51,7 +51,7 @@ impl Scratch {
 /// A captured update, and what it was captured with: sizes and addresses. Where those are the same it can be repeated.
 #[derive(Debug)]
 pub(super) struct Captured {
-    pub key: [u64; 34],
+    pub key: [u64; 35],
     /// None where the launches were made once, but not recorded yet.
     pub graph: Option<Graph>,
 }

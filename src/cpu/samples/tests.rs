@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cpu::{
+    decision::{STEP, exp2_roughly},
     grid::{Kept, Rules, WORTH},
     host::{Cpu, Drawing},
     parameters::CpuParameters,
@@ -360,7 +361,7 @@ fn the_bound_holds_and_is_not_idle() {
                 let alone = pre_activation(One, 0.0, bias, reference, beta) * -LOG2_E;
                 let t = (whole as f32).mul_add(beta * (step * -LOG2_E), alone);
                 let error = (f64::from(t) * -std::f64::consts::LN_2 - f64::from(a)).abs();
-                let epsilon = grid.epsilon(n as u32, beta, [bias, reference].map(f32::abs));
+                let epsilon = f64::from(grid.epsilon(n as u32, beta, [bias, reference].map(f32::abs)));
                 assert!(error <= epsilon, "{n} weights to {size}, β {beta}: {error} > {epsilon}");
                 let least = if offset > 0.0 && (30..1000).contains(&n) && beta == 1.0 { 0.6 } else { 0.0 };
                 assert!(error >= least * epsilon, "{n} weights to {size}: {error} of {epsilon}");

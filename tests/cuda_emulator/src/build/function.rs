@@ -247,6 +247,7 @@ impl<'m> Builder<'m> {
             "bra" | "brx" | "ret" | "exit" | "trap" | "call" | "bar" | "barrier" | "membar" | "fence"
             | "griddepcontrol" => self.control(form, operands),
             "shfl" | "vote" | "match" | "redux" | "activemask" => self.warp(form, operands),
+            "mma" => self.matrix(form, operands),
             _ => self.integer(form, operands),
         }
     }

@@ -14,6 +14,7 @@ mod float;
 mod form;
 mod function;
 mod integer;
+mod matrix;
 mod mbarrier;
 mod memory;
 mod moves;

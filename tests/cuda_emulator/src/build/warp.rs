@@ -31,7 +31,8 @@ impl Builder<'_> {
         }
     }
 
-    fn collective(
+    /// Appends an exchange among the lanes that an operand names.
+    pub fn collective(
         &mut self, members: &Operand, run: impl Fn(&mut Registers, u32) + Send + Sync + 'static,
     ) -> Result<(), String> {
         let members = self.source::<u32>(members)?;

@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod kernels;
+mod matrices;
 mod memory;
 mod threads;
 

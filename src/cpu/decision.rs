@@ -1,0 +1,160 @@
+//! Decides a unit by a sum of whole numbers, where the error bound allows it. CUDA's text of these functions is printed from here.
+//!
+//! # Why the bits are right
+//!
+//! Let n units be on, with weights w to the unit in question and |w| ≤ 2^(15-s); S their canonical sum, S' = 2^-s·Σq as `f32`; b and
+//! b₀ the unit's bias and reference, no larger than B and B₀; a the pre-activation that S gives at inverse temperature β.
+//!
+//! 1. *S' - S.* Each w is off by 2^-(s+1) at most. The k-th addition of S rounds a number below 1.01·k·2^(15-s), and so does the
+//!    conversion of Σq for k = n; each is off by 2^-24 of it, and the factor 2^-s by nothing. Together no more than
+//!    n·2^-(s+1)·(1 + (n + 3)/500).
+//! 2. *From S' to an exponent.* a is β·S plus what biases give, rounded once. The same of S', times -log₂e, is t, with no more than four
+//!    roundings and an error of log₂e below half of one. All of them amount to 5·2^-24·(1.01·|β|·n·2^(15-s) + |β|·B + |1-β|·B₀). So
+//!
+//!    > |-t·ln 2 - a| ≤ ε = |β|·n·2^-(s+1)·(1 + (n + 13)/500) + 2^-21·(|β|·B + |1-β|·B₀).
+//! 3. *The bit.* Let e = e^-a and Λ = ln(u/(1-u)): the exact answer is "on" iff u·e < 1-u, or Λ < a. e' is 2^t with 2^-13.5 of it for
+//!    the error of `exp2_roughly`, and u lies within [U, U + δ], δ = 2^-24, both ends of which are numbers of `f32`, as their
+//!    distances to 1 are. With κ = ε + 2^-13 the unit is taken to be on where (U + δ)·e' < (1-U-δ)·(1-κ), which is below (1-u)·e^-κ;
+//!    and off where (1-U)·(1+κ+κ²) < U·e', as e^κ is below 1+κ+κ² for κ ≤ 1. With the roundings of these products on means Λ < a - 2^-15,
+//!    and off Λ > a + 2^-15.
+//! 4. *The canonical bit.* Let D be the distance of u to the end of the unit interval at which the rarer state is, ½ if it is more. That
+//!    state is taken iff D·(1 + e) < min(e, 1), with roundings that amount to less than 2^-22 of the product; that moves Λ by less than
+//!    2^-20, and 1.7 ulp of e move it by less than 2^-22. So wherever Λ is 2^-19 or more away from a, the canonical bit is
+//!    the exact answer. Where e ends at e^±87.3, and 2^t at 2^±126, nothing changes, as |Λ| < 23.
+//!
+//! All other units are open: also where κ is 1 or more, or something is not a number.
+//!
+//! ε itself and the factors of κ come of a few operations in `f32`, each off by 2^-24 of its result. ε has room for them: of its first
+//! term at least 3·10^-4, as 5·1.01/2^8 is that much less than 10/500 and 1.01/2^9 less than 1/500; of the second three eighths. So have
+//! the factors: 1-κ is below e^-κ by κ²/3, which where κ is above 0.01 is hundreds of such errors, and below it an error of 1-κ is
+//! 1.02·2^-24 of it, one more among the roundings of point 3.
+//!
+//! Whole numbers do not overflow: a change adds a unit or takes it away, so that any sum is one over a set of units, no more than
+//! 2^16 of them, each with |q| < 2^15.
+
+use crate::{lanes::Lanes, units::pre_activation};
+use std::f32::consts::LOG2_E;
+
+/// δ: how far the numbers of [`unit_interval`](crate::uniforms::unit_interval) are apart.
+pub(super) const STEP: f32 = 1.0 / 16_777_216.0;
+
+/// ε of a sum of `n` weights, each off by no more than `half`, where the biases are no larger than `own` and `reference`.
+#[inline(always)]
+pub(super) fn error_bound<L: Lanes>(l: L, n: L::F, half: L::F, beta: L::F, own: L::F, reference: L::F) -> L::F {
+    let size = |x| l.larger(x, l.negate(x));
+    let other = l.add(l.splat(1.0), l.negate(beta));
+    let biases = l.mul_add(size(beta), own, l.mul(size(other), reference));
+    let rounding = l.mul_add(l.add(n, l.splat(13.0)), l.splat(1.0 / 500.0), l.splat(1.0));
+    let grid = l.mul(l.mul(n, half), rounding);
+    l.mul_add(size(beta), grid, l.mul(biases, l.splat(1.0 / 2_097_152.0)))
+}
+
+/// κ of ε, and `found` of it; infinite, so that no comparison holds, unless κ is below 1.
+#[inline(always)]
+fn factor<L: Lanes>(l: L, epsilon: L::F, found: impl FnOnce(L::F) -> L::F) -> L::F {
+    let kappa = l.add(epsilon, l.splat(1.0 / 8192.0));
+    l.select(l.less(kappa, l.splat(1.0)), found(kappa), l.splat(f32::INFINITY))
+}
+
+/// 1 - κ.
+#[inline(always)]
+pub(super) fn below<L: Lanes>(l: L, epsilon: L::F) -> L::F {
+    factor(l, epsilon, |kappa| l.add(l.splat(1.0), l.negate(kappa)))
+}
+
+/// 1 + κ + κ².
+#[inline(always)]
+pub(super) fn above<L: Lanes>(l: L, epsilon: L::F) -> L::F {
+    factor(l, epsilon, |kappa| l.mul_add(kappa, kappa, l.add(l.splat(1.0), kappa)))
+}
+
+/// What t is where the sum is 0.
+#[inline(always)]
+pub(super) fn exponent_alone<L: Lanes>(l: L, bias: L::F, reference: L::F, beta: L::F) -> L::F {
+    l.mul(pre_activation(l, l.splat(0.0), bias, reference, beta), l.splat(-LOG2_E))
+}
+
+/// 2^t, where t is `alone` and the sum of whole numbers times `step`, which is -β·2^-s·log₂e.
+#[inline(always)]
+pub(super) fn rough_odds<L: Lanes>(l: L, sum: L::F, step: L::F, alone: L::F) -> L::F {
+    exp2_roughly(l, l.mul_add(sum, step, alone))
+}
+
+/// Whether the unit is on without doubt: (U + δ)·e' < (1-U-δ)·(1-κ).
+#[inline(always)]
+pub(super) fn surely_on<L: Lanes>(l: L, low: L::F, odds: L::F, below: L::F) -> L::M {
+    let high = l.add(low, l.splat(STEP));
+    l.less(l.mul(high, odds), l.mul_add(high, l.negate(below), below))
+}
+
+/// Whether the unit is off without doubt: (1-U)·(1+κ+κ²) < U·e'.
+#[inline(always)]
+pub(super) fn surely_off<L: Lanes>(l: L, low: L::F, odds: L::F, above: L::F) -> L::M {
+    l.less(l.mul_add(low, l.negate(above), above), l.mul(low, odds))
+}
+
+/// 2^f on [-½, ½], minimax in relative error, which is 7.5e-5.
+const EXP2: [f32; 4] = [0.999_928_06, 0.693_260_97, 0.242_611_13, 0.055_171_66];
+/// The bits of 1.5·2^23 + 127 + n end in 127 + n, the biased exponent of 2^n.
+const ROUND: f32 = 12_582_912.0 + 127.0;
+
+/// 2^t within 2^-13.5 of it, for t as near to 0 as ±126.
+#[inline(always)]
+pub(super) fn exp2_roughly<L: Lanes>(l: L, t: L::F) -> L::F {
+    let t = l.larger(l.splat(-126.0), l.smaller(l.splat(126.0), t));
+    let shifted = l.add(t, l.splat(ROUND));
+    let f = l.mul_add(l.add(shifted, l.splat(-ROUND)), l.splat(-1.0), t);
+    let mut sum = l.splat(EXP2[3]);
+    for &c in EXP2[..3].iter().rev() {
+        sum = l.mul_add(sum, f, l.splat(c));
+    }
+    l.mul(sum, l.shift_to_exponent(shifted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lanes::printed::{check, function};
+
+    #[test]
+    fn the_kernels_have_these_functions() {
+        check(
+            "grid.cuh",
+            "// Printed by the functions of src/cpu/decision.rs, which have the formulas: see src/lanes/printed.rs.\n",
+            &[
+                function(
+                    "error_bound",
+                    "How far a pre-activation from the grid is from the canonical one at most; n weights are each off by half.",
+                    ["n", "half", "beta", "own", "reference"],
+                    |l, [n, half, beta, own, reference]| error_bound(l, n, half, beta, own, reference),
+                ),
+                function("below", "What surely_on compares with.", ["epsilon"], |l, [epsilon]| below(l, epsilon)),
+                function("above", "What surely_off compares with.", ["epsilon"], |l, [epsilon]| above(l, epsilon)),
+                function(
+                    "exponent_alone",
+                    "The exponent of a unit's odds of being off where its sum is 0.",
+                    ["bias", "reference", "beta"],
+                    |l, [bias, reference, beta]| exponent_alone(l, bias, reference, beta),
+                ),
+                function(
+                    "rough_odds",
+                    "The odds of being off of a sum of whole numbers.",
+                    ["sum", "step", "alone"],
+                    |l, [sum, step, alone]| rough_odds(l, sum, step, alone),
+                ),
+                function(
+                    "surely_on",
+                    "Whether a unit whose number is no less than low is on without doubt.",
+                    ["low", "odds", "below"],
+                    |l, [low, odds, below]| surely_on(l, low, odds, below),
+                ),
+                function(
+                    "surely_off",
+                    "Whether a unit whose number is no less than low is off without doubt.",
+                    ["low", "odds", "above"],
+                    |l, [low, odds, above]| surely_off(l, low, odds, above),
+                ),
+            ],
+        );
+    }
+}
