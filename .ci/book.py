@@ -6,11 +6,11 @@
 
 Each page has a folder of its own, in which its blocks run from the top to the bottom:
 
-- `sh` runs in bash. `harmonium` there is the program given, with the lengths of a run cut down (`SHORT`); `curl` makes random data
-  of the shape of the file that it is asked for (`FILES`), as CI reads nothing from the network.
+- `sh` runs in bash. `harmonium`, `cargo` and `curl` there are those of stand_in.py: shorter runs, and random data in place of the
+  network's.
 - `python` is executed; the blocks of a page share their names.
 - `rust` must stand word for word in a file of examples/, which is run once, or in README.md, which is a documentation test.
-- `console` is not run. Each of its commands must be listed in `ELSEWHERE`, with what runs it instead.
+- `console` is not run. Each of its commands must be listed in `ELSEWHERE` of stand_in.py, with what runs it instead.
 - `text`, `toml` and `csv` show output, formulas and files.
 
 Then the layout: every page of docs/ is in SUMMARY.md, every relative link has a target, and pages of the book link to pages and
@@ -31,6 +31,7 @@ import time
 
 import h5py
 import numpy as np
+from stand_in import ELSEWHERE
 
 try:
     import rbms.io
@@ -41,51 +42,6 @@ except ImportError:
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-
-# For each command the options that make it long: the most that they may be, and whether they are added where a page leaves them out.
-SHORT = {
-    "train": {"--limit": 1000, "--epochs": 2, "--updates": 40, "--minutes": 0.01, "--health-every": 20, "--stop-after": 20},
-    "sample": {"--steps": 5, "--temper": 4},
-    "impute": {"--draws": 10, "--burn-in": 5},
-    "evaluate": {"--limit": 200, "--runs": 4, "--temperatures": 50, "--burn-in": 20},
-    "score": {"--runs": 4, "--temperatures": 50, "--burn-in": 20},
-    "diagnose": {"--steps": 20},
-}
-LENGTHS = ["--epochs", "--updates", "--minutes"]
-ALWAYS = {
-    "train": ["--limit"],
-    "sample": ["--steps"],
-    "impute": ["--draws", "--burn-in"],
-    "evaluate": ["--limit", "--runs", "--temperatures", "--burn-in"],
-    "diagnose": ["--steps"],
-}
-# Files that pages fetch: their addresses, their columns, and how many rows CI makes of them.
-DEBD = "https://raw.githubusercontent.com/arranger1044/DEBD/d5e0c95fef9e418a39feccddae5d7a7526c1e8de/datasets/{0}/{0}.{1}.data"
-RNA = "https://raw.githubusercontent.com/spqb/adabmDCApy/52c8b3d5ca00c0ad0bb4b78d291912cf90ff0cdc/example_data/RF00379.fasta"
-PARTS = {"train": 300, "valid": 100, "test": 100}
-FILES = {DEBD.format(name, part): (columns, rows) for name, columns in {"mushrooms": 112, "dna": 180}.items() for part, rows in PARTS.items()}
-FILES[RNA] = (136, 200)
-# Commands that this program does not run, and what does.
-ELSEWHERE = {
-    "cargo add harmonium": "a line of Cargo.toml",
-    "cargo add harmonium --features gzip": "a line of Cargo.toml",
-    "cargo install --path . --features cli": "`cargo package` builds the same",
-    "cargo build --release --features cli": ".ci/run builds it",
-    "cargo build --release --features cli,cuda": ".ci/cuda builds it",
-    "cargo build --release --features cli,parquet": ".ci/run builds it, step \"tests of Parquet\"",
-    "cargo test --features cli": ".ci/run",
-    "cargo test": ".ci/run, with more features",
-    "cargo fmt --all": ".ci/run checks it",
-    "cargo clippy --workspace --all-targets --features cli -- -D warnings": ".ci/run",
-    ".ci/run": "CI is this program",
-    ".ci/cuda": ".ci/run",
-    "HARMONIUM_CUDA=required cargo test --features cli,cuda": "needs a GPU; .ci/cuda runs it on the emulator",
-    "benches/gpu/bundle /tmp/bundle": ".ci/cuda",
-    "/tmp/bundle/run --out /tmp/results": ".ci/cuda, on the emulator",
-    "cargo run --release -p harmonium-dbn -- --data data/mnist": "a small run is a test of downstream/dbn",
-    "cargo bench --features openblas": ".ci/run builds the benches",
-    "mdbook build docs": ".ci/run",
-}
 
 
 def main(command: pathlib.Path, examples: pathlib.Path, wanted: list[str]) -> None:
@@ -158,11 +114,11 @@ def furnish(folder: pathlib.Path, command: pathlib.Path) -> None:
         (folder / name).symlink_to(ROOT / name)
     programs = folder / "bin"
     programs.mkdir()
-    this = [sys.executable, str(pathlib.Path(__file__).resolve())]
+    stand_in = [sys.executable, str(ROOT / ".ci/stand_in.py")]
     for name, words in {
-        "harmonium": [*this, "--short", str(command)],
-        "cargo": [*this, "--cargo", str(command)],
-        "curl": [*this, "--fetch"],
+        "harmonium": [*stand_in, "harmonium", str(command)],
+        "cargo": [*stand_in, "cargo", str(command)],
+        "curl": [*stand_in, "curl"],
         "python3": [sys.executable],
     }.items():
         (programs / name).write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
@@ -170,56 +126,6 @@ def furnish(folder: pathlib.Path, command: pathlib.Path) -> None:
     path = [part for part in os.environ["PATH"].split(os.pathsep) if not part.endswith("/bin-of-a-page")]
     os.environ["PATH"] = os.pathsep.join([str(programs), *path])
     os.chdir(folder)
-
-
-def short(words: list[str]) -> list[str]:
-    """The words of a command whose run takes a second or two."""
-    name = words[0] if words else ""
-    most, given, out = SHORT.get(name, {}), set(), []
-    words = iter(words)
-    for word in words:
-        out.append(word)
-        given.add(word)
-        if word == "--device":
-            # The emulator's turn is in .ci/cuda.
-            assert next(words).startswith("cuda")
-            out.append("cpu")
-        elif word in most:
-            out.append(str(min(most[word], float(next(words)), key=float)).removesuffix(".0"))
-    if "--help" in given or "--resume" in given:
-        return out
-    for option in ALWAYS.get(name, []):
-        if option not in given and not ("exact" in given and option != "--limit"):
-            out += [option, str(most[option])]
-    if name == "train" and not given & set(LENGTHS):
-        out += ["--updates", "40"]
-    if name == "train" and "--samples" not in given:
-        out += ["--samples", "1"]
-    return out
-
-
-def cargo(command: str, words: list[str]) -> None:
-    """`cargo digits …` and `cargo run … -- …`, by the program that is built."""
-    if "--example" in words:
-        # Runs later, as all examples that pages show.
-        assert (ROOT / "examples" / f"{words[words.index('--example') + 1]}.rs").exists()
-        return
-    words = ["train", *words[1:]] if words[0] == "digits" else words[words.index("--") + 1 :]
-    os.execv(command, [command, *short(words)])
-
-
-def fetch(words: list[str]) -> None:
-    """Random bits, as a table of text or as aligned sequences, under the last part of an address."""
-    for address in [word for word in words if not word.startswith("-")]:
-        name = address.rsplit("/", 1)[1]
-        columns, rows = FILES[address]
-        random = np.random.default_rng(columns)
-        if name.endswith(".fasta"):
-            sequences = ["".join(random.choice(list("ACGU-"), columns)) for _ in range(rows)]
-            pathlib.Path(name).write_text("".join(f">{n}\n{sequence}\n" for n, sequence in enumerate(sequences)))
-            continue
-        bits = random.random((rows, columns)) < random.random(columns)
-        np.savetxt(name, bits, fmt="%d", delimiter=",")
 
 
 def anchor(heading: str) -> str:
@@ -298,14 +204,6 @@ def read_rbms(names: dict) -> None:
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["--short", command, *words]:
-            os.execv(command, [command, *short(words)])
-        case ["--cargo", command, *words]:
-            cargo(command, words)
-        case ["--fetch", *words]:
-            fetch(words)
-        case [command, examples, *wanted] if not command.startswith("-"):
-            main(pathlib.Path(command).resolve(), pathlib.Path(examples).resolve(), wanted)
-        case _:
-            sys.exit(f"usage: {sys.argv[0]} HARMONIUM EXAMPLES [PAGE…]")
+    if len(sys.argv) < 3:
+        sys.exit(f"usage: {sys.argv[0]} HARMONIUM EXAMPLES [PAGE…]")
+    main(pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve(), sys.argv[3:])
