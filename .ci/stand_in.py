@@ -13,7 +13,7 @@ EXAMPLES = pathlib.Path(__file__).resolve().parent.parent / "examples"
 
 # For each command the options that make it long: the most that they may be, and whether they are added where a page leaves them out.
 SHORT = {
-    "train": {"--limit": 400, "--epochs": 2, "--updates": 20, "--minutes": 0.01, "--health-every": 10, "--stop-after": 10},
+    "train": {"--limit": 200, "--epochs": 2, "--updates": 20, "--minutes": 0.01, "--health-every": 10, "--stop-after": 10},
     "sample": {"--steps": 5, "--temper": 4},
     "impute": {"--draws": 10, "--burn-in": 5},
     "evaluate": {"--limit": 200, "--runs": 4, "--temperatures": 50, "--burn-in": 20},
@@ -31,9 +31,9 @@ ALWAYS = {
 # Files that pages fetch: their addresses, their columns, and how many rows CI makes of them.
 DEBD = "https://raw.githubusercontent.com/arranger1044/DEBD/d5e0c95fef9e418a39feccddae5d7a7526c1e8de/datasets/{0}/{0}.{1}.data"
 RNA = "https://raw.githubusercontent.com/spqb/adabmDCApy/52c8b3d5ca00c0ad0bb4b78d291912cf90ff0cdc/example_data/RF00379.fasta"
-PARTS = {"train": 400, "valid": 100, "test": 100}
+PARTS = {"train": 300, "valid": 100, "test": 100}
 FILES = {DEBD.format(name, part): (columns, rows) for name, columns in {"mushrooms": 112, "dna": 180}.items() for part, rows in PARTS.items()}
-FILES[RNA] = (136, 400)
+FILES[RNA] = (136, 300)
 # Commands that this program does not run, and what does.
 ELSEWHERE = {
     "cargo add harmonium": "a line of Cargo.toml",
@@ -54,6 +54,7 @@ ELSEWHERE = {
     "cargo run --release -p harmonium-dbn -- --data data/mnist": "a small run is a test of downstream/dbn",
     "cargo bench --features openblas": ".ci/run builds the benches",
     "mdbook build docs": ".ci/run",
+    "python3 .ci/census.py target/release/harmonium --data DIR --out census.txt": ".ci/run, with --small",
 }
 
 
@@ -61,6 +62,8 @@ def short(words: list[str]) -> list[str]:
     """The words of a command whose run takes a second or two."""
     name = words[0] if words else ""
     most, given, out = SHORT.get(name, {}), set(), []
+    data = pathlib.Path(words[words.index("--data") + 1]) if "--data" in words else None
+    is_small = data is not None and data.is_file() and data.stat().st_size < 1_000_000
     words = iter(words)
     for word in words:
         out.append(word)
@@ -74,7 +77,7 @@ def short(words: list[str]) -> list[str]:
     if "--help" in given or "--resume" in given:
         return out
     for option in ALWAYS.get(name, []):
-        if option not in given and not ("exact" in given and option != "--limit"):
+        if option not in given and not (option == "--limit" and is_small):
             out += [option, str(most[option])]
     if name == "train" and not given & set(LENGTHS):
         out += ["--updates", "20"]
