@@ -133,7 +133,7 @@ pub use uniforms::{Purpose, Uniforms};
 pub use units::{MAX_LOG_VARIANCE, Segment, Segments};
 pub use verbs::{Activations, BatchMeans, ChainState, Sums};
 
-/// The README's program is compiled and run with the tests.
-#[cfg(doctest)]
+/// The README's program is compiled and run with the tests; its data are gzipped.
+#[cfg(all(doctest, feature = "gzip"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

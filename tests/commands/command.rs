@@ -405,3 +405,50 @@ fn help_and_version() {
         }
     }
 }
+
+/// Without arguments: what to do next, by what is in the folder.
+#[test]
+fn what_to_do_next() {
+    let folder = folder("next");
+    let without = run(&folder, "").fine();
+    assert!(without.contains("harmonium data [FILE]") && without.contains("Commands: train, sample, "), "{without}");
+    assert!(!without.contains("report harmonium-out") && !without.contains("MNIST"), "{without}");
+    fs::create_dir_all(folder.join("harmonium-out")).unwrap();
+    fs::write(folder.join("harmonium-out/model.safetensors"), "").unwrap();
+    assert!(run(&folder, "").fine().contains("harmonium report harmonium-out"));
+}
+
+/// Public data, and how a file is read.
+#[test]
+fn data_that_there_are() {
+    let folder = folder("sources");
+    assert!(run(&folder, "data").fine().contains("https://github.com/arranger1044/DEBD"));
+    fs::write(folder.join("bits.csv"), "a,b,c\n0,1,0\n1,1,0\n").unwrap();
+    let expected = "bits.csv: 2 rows of 3 values\nread as 2 × 3, commas between fields, the first line names the columns\nunits: binary:3\n";
+    assert_eq!(run(&folder, "data bits.csv").fine(), expected);
+    let labelled = run(&folder, "data bits.csv --label-column a").fine();
+    assert!(labelled.contains("2 rows of 2 values") && labelled.ends_with("labels: 0, 1\n"), "{labelled}");
+    fs::write(folder.join("numbers.csv"), "0.5,-3\n1,2\n").unwrap();
+    let numbers = run(&folder, "data numbers.csv").fine();
+    assert!(numbers.ends_with("use --scale max or minmax, or --visible gaussian:2 --scale standard\n"), "{numbers}");
+}
+
+/// Every command completes in a shell and has a manual page.
+#[test]
+fn completions_and_manual() {
+    let folder = folder("manual");
+    let help = run(&folder, "--help").fine();
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands: Vec<_> =
+        commands.filter_map(|line| line.split_whitespace().next()).filter(|&name| name != "help").collect();
+    assert!(commands.contains(&"train") && commands.contains(&"man"), "{help}");
+    run(&folder, "man --out pages").fine();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = run(&folder, &format!("completions {shell}")).fine();
+        assert!(commands.iter().all(|name| script.contains(name)) && script.contains("recipe"), "{shell}");
+    }
+    for name in commands {
+        let page = fs::read_to_string(folder.join(format!("pages/harmonium-{name}.1"))).unwrap();
+        assert!(page.contains(&format!("harmonium\\-{name}")), "{name}: {page}");
+    }
+}

@@ -64,7 +64,8 @@ fn command_lines() {
     let columns = "expected COLUMNS=VALUES or COLUMNS=FILE, such as 0-9,12=1 or 0-391=upper.npy";
     let (one, rate) = ("expected a whole number of at least 1", "expected a finite number above 0");
     let cases: Vec<(&str, i32, String)> = vec![
-        ("", 2, "expected a command, one of train, sample, impute, evaluate, transform, score, classify, diagnose, filters, report, info, import, export, found none (see --help)".into()),
+        ("--", 2, "expected a command, one of train, sample, impute, evaluate, transform, score, classify, diagnose, filters, report, info, import, export, data, completions, man, found none (see --help)".into()),
+        ("completions tcsh", 2, "invalid value 'tcsh' for '<SHELL>': expected one of bash, elvish, fish, powershell, zsh".into()),
         ("grow", 2, "unrecognized subcommand 'grow'".into()),
         ("train extra", 2, "unexpected argument 'extra' found".into()),
         ("train --frobnicate", 2, "unexpected argument '--frobnicate' found".into()),

@@ -7,12 +7,14 @@ use crate::{
     evaluate::Evaluate,
     exchange::{Export, Import},
     filters::Filters,
+    guide::Guide,
     impute::Impute,
     info::Info,
     pool,
     report::Report,
     sample::Sample,
     score::Score,
+    shell::{Completions, Manual},
     train::Train,
     transform::Transform,
 };
@@ -65,6 +67,12 @@ pub enum Command {
     Import(Import),
     /// Write a model for scikit-learn or rbms.
     Export(Export),
+    /// List public data, or print how a file of data is read.
+    Data(Guide),
+    /// Print a script with which a shell completes commands and options.
+    Completions(Completions),
+    /// Write manual pages, one for each command.
+    Man(Manual),
 }
 
 /// Where and how a command computes.
@@ -170,6 +178,18 @@ fn with_recipe(words: Vec<OsString>) -> Result<(Arguments, Vec<String>), clap::E
     Ok((Arguments::from_arg_matches(&matches)?, said))
 }
 
+/// The whole command line.
+pub fn all() -> clap::Command {
+    Arguments::command()
+}
+
+/// The names of the commands.
+pub fn names() -> String {
+    let all = all();
+    let names: Vec<_> = all.get_subcommands().map(clap::Command::get_name).collect();
+    names.join(", ")
+}
+
 /// The command, or none where the user only wanted to read the help; an error is one line.
 pub fn parse() -> Result<Option<Command>, String> {
     let parsed = with_recipe(env::args_os().collect()).map(|(mut arguments, said)| {
@@ -185,9 +205,7 @@ pub fn parse() -> Result<Option<Command>, String> {
             Ok(None)
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let all = Arguments::command();
-            let names: Vec<_> = all.get_subcommands().map(|command| command.get_name()).collect();
-            Err(format!("expected a command, one of {}, found none (see --help)", names.join(", ")))
+            Err(format!("expected a command, one of {}, found none (see --help)", names()))
         }
         _ => Err(one_line(&problem.to_string())),
     })

@@ -11,6 +11,7 @@ mod diagnose;
 mod evaluate;
 mod exchange;
 mod filters;
+mod guide;
 mod impute;
 mod in_place;
 mod info;
@@ -24,6 +25,7 @@ mod report;
 mod resume;
 mod sample;
 mod score;
+mod shell;
 mod signals;
 mod train;
 mod transform;
@@ -48,7 +50,10 @@ impl From<harmonium::Error> for Failure {
 }
 
 fn main() -> ExitCode {
-    let outcome = arguments::parse().map_err(Failure::Usage).and_then(|command| command.map_or(Ok(()), run));
+    let outcome = match std::env::args_os().len() {
+        0 | 1 => guide::welcome(&arguments::names()).map_err(Failure::Run),
+        _ => arguments::parse().map_err(Failure::Usage).and_then(|command| command.map_or(Ok(()), run)),
+    };
     let (text, status) = match outcome {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Signal(number)) => return ExitCode::from(128 + number),
@@ -77,6 +82,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Filters(options) => filters::run(&options),
         Command::Report(options) => options.compute.run(|device| report::run(device, &options)),
         Command::Info(options) => options.compute.run(|device| info::run(device, &options)),
+        Command::Data(options) => Ok(guide::run(&options)?),
+        Command::Completions(options) => Ok(shell::completions(arguments::all(), &options)?),
+        Command::Man(options) => Ok(shell::manual(arguments::all(), &options)?),
         Command::Import(options) => Ok(exchange::import(&options)?),
         Command::Export(options) => Ok(exchange::export(&options)?),
     }
