@@ -1,15 +1,15 @@
-//! A deep belief net, layer by layer: who owns parameters, and who only borrows them.
+//! Greedy pretraining of a deep belief net, with parameters that the layers own and the RBMs borrow.
 //!
-//! Three sigmoid layers own their weights W and bias b, as they would in any network crate. One after another an RBM trains
-//! them in place: `RbmMut::from_parts` borrows W and b from the layer, and only the visible bias, which the net has no use
-//! for, belongs to the training. Each layer is trained on the mean activations of the one below, which are computed once.
+//! Three sigmoid layers own their weights W and bias b, as in any network crate. An RBM trains each of them in place:
+//! `RbmMut::from_parts` borrows W and b from the layer. Only the visible bias, which the net does not need, belongs to the training.
+//! Each layer is trained on the mean activations of the one below, which are computed once.
 //!
 //! `cargo run --release --features gzip --example dbn_pretraining` takes seconds.
 
 use harmonium::{Activations, Algorithm, Cpu, Dataset, Monitor, Rbm, RbmMut, RbmRef, Result, Settings, Shape, Trainer};
 use std::error::Error;
 
-/// h = σ(vW + b), the layer of a network that knows nothing of RBMs.
+/// h = σ(vW + b), a layer of a network that is independent of RBMs.
 struct SigmoidLayer {
     shape: Shape,
     weights: Vec<f32>,
@@ -23,7 +23,7 @@ impl SigmoidLayer {
         Ok(Self { shape, weights, bias })
     }
 
-    /// CD-1 on this layer's own W and b.
+    /// Trains W and b of this layer by CD-1.
     fn pretrain(&mut self, cpu: &Cpu, data: &Dataset, epochs: usize, seed: u64) -> Result<()> {
         let settings =
             Settings { algorithm: Algorithm::Cd, k: 1, monitor: Monitor::Reconstruction, seed, ..Settings::default() };
@@ -65,8 +65,8 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
         println!("layer {n}: {}", layer.shape);
         let (place, before) = (layer.weights.as_ptr(), layer.weights.clone());
         layer.pretrain(&cpu, &data, 3, n as u64)?;
-        assert_eq!(layer.weights.as_ptr(), place, "the layer still owns the buffer it had");
-        assert_ne!(layer.weights, before, "and it has been trained");
+        assert_eq!(layer.weights.as_ptr(), place, "the layer still owns the same buffer");
+        assert_ne!(layer.weights, before, "the layer has been trained");
         data = layer.forward(&cpu, &data)?;
     }
     println!("{} rows of {} values at the top", data.len(), data.units());

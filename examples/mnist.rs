@@ -1,6 +1,6 @@
-//! The tutorial's run on MNIST by library calls alone: PCD-15, 500 hidden units, then filters and samples as pictures.
+//! The tutorial's run on MNIST with library calls only: PCD-15, 500 hidden units, then filters and samples as images.
 //!
-//! `cargo run --release --features gzip,png --example mnist` takes seconds; `-- --full` makes it the whole run.
+//! `cargo run --release --features gzip,png --example mnist` takes seconds; `-- --full` makes the whole run.
 
 use harmonium::{
     Activations, Chains, Cpu, Purpose, Rbm, Settings, Shape, Trainer, Uniforms,
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     lent.finish()?;
 
-    // Twenty chains start at test images from all over the file; the means of the visible units are shown, the samples go on.
+    // Twenty chains start at test images from all over the file. The images show means; the chains continue from samples.
     let test = mnist::open(MNIST, Split::Test)?.rows.shuffled(123);
     let resident = rbm.on(cpu)?;
     let mut chains = Chains::from_visible(&resident, test.rows().range(0..20), Uniforms::new(123, Purpose::Sampling))?;

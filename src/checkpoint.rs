@@ -1,4 +1,4 @@
-//! Checkpoints: a model and everything else that training needs to go on to the bit.
+//! Checkpoints: a model with all that is needed to resume training with the same bits.
 //!
 //! One safetensors file, so that it opens as a model too ([`crate::model`]):
 //!
@@ -7,7 +7,7 @@
 //! | `weights`, `visible_bias`, `hidden_bias` | as in a model file | F32 |
 //! | `chains` | `[chains, ⌈n_hidden/64⌉]` | U64: the hidden bits, unit j being bit j mod 64 of word j/64 |
 //! | `betas` | `[chains]` | F32: inverse temperatures |
-//! | `visible_offset`, `hidden_offset`, `hidden_mean` | `[n_visible]`, `[n_hidden]`, `[n_hidden]` | F32: what rules of descent keep |
+//! | `visible_offset`, `hidden_offset`, `hidden_mean` | `[n_visible]`, `[n_hidden]`, `[n_hidden]` | F32: the state of rules of descent |
 //! | `velocity_weights`, `velocity_visible_bias`, `velocity_hidden_bias` | as in a model file | F32: with momentum |
 //! | `average_weights`, `average_visible_bias`, `average_hidden_bias` | as in a model file | F32: the mean of the last parameters |
 //! | `smooth_weights`, `smooth_visible_bias`, `smooth_hidden_bias` | as in a model file | F32: the model that a running log Z follows |
@@ -16,13 +16,13 @@
 //! | `visible_log_variance`, `visible_mean`, `visible_deviation` | as in a model file | F32 |
 //! | `tracker_log_weights`, `tracker_free_energies` | `[particles]` | F64 |
 //!
-//! The last eight lines are there where the run has such things.
+//! The last eight lines are present only if the run uses them.
 //!
-//! The metadata has the entry `harmonium`, and `visible` as a model file has it: `checkpoint sha256:`, 64 hexadecimal digits, a space, and a JSON object with
-//! all the rest. It comes first in the header, so that the digits stand at one place in every file. They are SHA-256 of the
-//! *whole* file with 0 in their own place: a checkpoint with one bit changed or one byte missing anywhere is refused. Numbers
-//! with a fraction are strings in JSON, in the shortest decimal form that gives back the same bits. Equal checkpoints make
-//! equal files: the fields of the object stand in alphabetical order.
+//! The metadata has the entry `visible` of a model file, and the entry `harmonium`: `checkpoint sha256:`, 64 hexadecimal digits, a
+//! space, and a JSON object with everything else. The entry comes first in the header, so that the digits are at the same position in
+//! every file. They are SHA-256 of the *whole* file, with zeros in place of the digits. So a checkpoint with one changed bit or one
+//! missing byte is refused. Numbers with a fraction are strings in JSON, in the shortest decimal form that gives back the same bits.
+//! The fields of the object are in alphabetical order, and equal checkpoints give equal files.
 
 mod fingerprint;
 mod log;
@@ -46,48 +46,72 @@ use metadata::{Format, METADATA, Metadata, parse};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, path::Path};
 
-/// What every checkpoint begins with, after the eight bytes that say how long the header is.
+/// The first bytes of every checkpoint, after the eight bytes with the length of the header.
 const START: &[u8] = br#"{"__metadata__":{"harmonium":"checkpoint sha256:"#;
-/// What its metadata begins with.
+/// The beginning of its metadata.
 const ENTRY: &str = "checkpoint sha256:";
-/// Where the digits of the checksum begin, and how many there are.
+/// The position and the number of the checksum's digits.
 const DIGITS_AT: usize = 8 + START.len();
 const DIGITS: usize = 64;
-/// The layout that is written and read.
+/// The current format.
 const FORMAT: u64 = 2;
-/// The one that has the same without rules of descent, averages, running likelihoods and figures: what needs none of them is
-/// still written so.
+/// The format without rules of descent, averages, running likelihoods and figures. It is still written for checkpoints that have none of
+/// them.
 const FIRST_FORMAT: u64 = 1;
 
-/// All that training needs to go on to the bit, and what led there.
+/// All that is needed to resume training with the same bits, and the history of the run.
+///
+/// ```
+/// use harmonium::checkpoint::{Checkpoint, Place, fingerprint};
+/// use harmonium::{Cpu, Dataset, Rbm, Settings, Shape, Trainer};
+///
+/// # fn main() -> harmonium::Result<()> {
+/// let data = Dataset::from_u8(vec![255, 0, 255, 0, 255, 0], 3)?;
+/// let cpu = Cpu::detect()?;
+/// let mut rbm = Rbm::new(Shape::new(3, 2)?, 123).on(cpu)?;
+/// let mut trainer = Trainer::new(cpu, rbm.shape(), Settings::default())?;
+/// trainer.step(&mut rbm, &data, 0.1)?;
+/// let (place, data_id) = (Place::new(0, 1, 0.0), fingerprint(data.rows()));
+/// let saved = Checkpoint::new(rbm.to_rbm()?, trainer.settings(), trainer.state()?, place, data_id);
+/// let bytes = saved.to_bytes()?;
+///
+/// let loaded = Checkpoint::from_bytes(&bytes, "a checkpoint")?;
+/// let mut resumed_rbm = loaded.rbm.on(cpu)?;
+/// let mut resumed = Trainer::from_state(cpu, rbm.shape(), loaded.settings, &loaded.trainer)?;
+/// trainer.step(&mut rbm, &data, 0.1)?;
+/// resumed.step(&mut resumed_rbm, &data, 0.1)?;
+/// assert_eq!(resumed_rbm.to_rbm()?, rbm.to_rbm()?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Checkpoint {
-    /// The parameters, all of them finite.
+    /// The parameters; all of them are finite.
     pub rbm: Rbm,
-    /// What the trainer was made with.
+    /// The settings of the trainer.
     pub settings: Settings,
-    /// Where it stands.
+    /// The state of the trainer.
     pub trainer: TrainerState,
-    /// Where the data stands.
+    /// The position in the data.
     pub place: Place,
-    /// The epochs that are over.
+    /// One entry for each completed epoch.
     pub log: Vec<Epoch>,
-    /// How the chains were now and then, where that is looked at.
+    /// The check-ups of the chains, if there are any.
     pub health: Vec<CheckUp>,
-    /// The mean of the last parameters, and of how many, where it is made.
+    /// The mean of the last parameters, and the number of updates in it, if it is made.
     pub average: Option<(Rbm, u64)>,
-    /// The running log Z, where it is followed.
+    /// The state of the running log Z, if it is tracked.
     pub tracker: Option<TrackerState>,
-    /// The running mean of the parameters that its particles follow.
+    /// The running mean of the parameters that the tracker's particles follow.
     pub smooth: Option<Rbm>,
-    /// What belongs to the data: its scale and the names of its labels.
+    /// Properties of the data: its scale and the names of its labels.
     pub extras: Extras,
     /// The [`fingerprint`] of the training rows.
     pub data: String,
-    /// What else the program that trains wants to find again: learning rate, batch size and so on, under its own names.
+    /// Further options of the program that trains, such as learning rate and batch size, under the program's own names.
     pub options: BTreeMap<String, String>,
-    /// The version of this crate that wrote it; another one need not go on to the same bits.
+    /// The version of this crate that wrote the checkpoint. Another version may not continue with the same bits.
     pub version: String,
 }
 
@@ -98,7 +122,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The checksum of a file: its digits count as 0.
+/// The checksum of a file, computed with zeros in place of its digits.
 fn checksum(bytes: &[u8]) -> String {
     let (before, rest) = bytes.split_at(DIGITS_AT);
     let mut hash = Sha256::new();
@@ -109,9 +133,9 @@ fn checksum(bytes: &[u8]) -> String {
 }
 
 impl Checkpoint {
-    /// A checkpoint by this version of the crate, with neither log nor options.
+    /// Creates a checkpoint of this version of the crate, without log and options.
     ///
-    /// `rbm` and `trainer`: of one shape and one moment; `settings`: what the trainer was made with; `data`: the
+    /// `rbm` and `trainer`: of the same shape and the same moment; `settings`: those of the trainer; `data`: the
     /// [`fingerprint`] of the training rows.
     pub fn new(rbm: Rbm, settings: Settings, trainer: TrainerState, place: Place, data: String) -> Self {
         let (log, health, options, average, tracker, smooth, extras) = Default::default();
@@ -132,10 +156,10 @@ impl Checkpoint {
         }
     }
 
-    /// Writes the file `path` whole or not at all: when this has returned, the checkpoint is there to stay.
+    /// Writes the file `path`, whole or not at all. When `save` returns, the checkpoint is on the disk.
     ///
     /// # Errors
-    /// [`Error::File`] with what the operating system says, and those of [`to_bytes`](Self::to_bytes).
+    /// [`Error::File`] with the operating system's message, and those of [`to_bytes`](Self::to_bytes).
     pub fn save(&self, path: &Path) -> Result<()> {
         let bytes = self.to_bytes()?;
         write_atomically(path, |file| file.write_all(&bytes))
@@ -144,7 +168,7 @@ impl Checkpoint {
     /// Reads the file `path`.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, and those of [`from_bytes`](Self::from_bytes).
+    /// [`Error::File`] if the file cannot be read, and those of [`from_bytes`](Self::from_bytes).
     pub fn load(path: &Path) -> Result<Self> {
         let bytes = read_file(path)?;
         Self::from_bytes(&bytes, &path.display().to_string())
@@ -153,8 +177,8 @@ impl Checkpoint {
     /// The bytes of a file; equal checkpoints give equal bytes.
     ///
     /// # Errors
-    /// [`Error::Value`] where a parameter or an inverse temperature is not finite: such a state cannot be gone on from.
-    /// [`Error::Argument`] where a number that was watched is not, or the chains do not fit the shape.
+    /// [`Error::Value`] if a parameter or an inverse temperature is not finite, because training cannot resume from such a state.
+    /// [`Error::Argument`] if a logged number is not finite, or the chains do not fit the shape.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         self.rbm.view().check_finite()?;
         let chains = &self.trainer.chains;
@@ -181,11 +205,11 @@ impl Checkpoint {
         Ok(bytes)
     }
 
-    /// The checkpoint in the bytes of a file; `source_name` stands for it in errors.
+    /// Reads a checkpoint from the bytes of a file; `source_name` is its name in errors.
     ///
     /// # Errors
-    /// [`Error::Format`] where the bytes are no checkpoint, or not all those that were written, or another version's, or
-    /// do not belong together.
+    /// [`Error::Format`] if the bytes are not a checkpoint, are damaged or incomplete, have another version's format, or are
+    /// inconsistent.
     pub fn from_bytes(bytes: &[u8], source_name: &str) -> Result<Self> {
         let fail = |expected: &str, found: String| Error::Format {
             source_name: source_name.into(),
@@ -203,7 +227,7 @@ impl Checkpoint {
         }
         let file = Tensors::open(bytes, source_name)?;
         let text = file.entry("harmonium").and_then(|entry| entry.get(ENTRY.len() + DIGITS + 1..)).unwrap_or_default();
-        // A later format may have other fields, so its number comes first.
+        // Another format may have other fields, so its number is read first.
         let Format { format } = parse(text).map_err(|found| file.fail(METADATA, found))?;
         if !(FIRST_FORMAT..=FORMAT).contains(&format) {
             return Err(fail(&format!("a checkpoint of format {FIRST_FORMAT} or {FORMAT}"), format.to_string()));

@@ -1,10 +1,10 @@
-//! Sums over the columns of rows, which may come in parts: means of units and what explains them without weights.
+//! Sums over the columns of rows, which may arrive in parts: means of units, and the fit of a model without weights.
 
 use crate::{rows::Rows, units::Segments};
 
-/// For each unit, how many rows have it, and Σ v and Σ v² over them, in `f64`, rows in ascending order.
+/// For each unit, the number of rows that have it, and Σ v and Σ v² over them, in `f64`, rows in ascending order.
 ///
-/// Rows that come in parts give the bits that all of them at once give: each part must follow the one before it.
+/// Rows that are added in parts, in order, give the same bits as all rows at once.
 ///
 /// ```
 /// use harmonium::{Columns, Dataset};
@@ -23,28 +23,28 @@ pub struct Columns {
     rows: usize,
     counts: Vec<usize>,
     sums: Vec<f64>,
-    /// All 0 where there is no Gaussian unit.
+    /// All 0 without Gaussian units.
     squares: Vec<f64>,
 }
 
 impl Columns {
-    /// Of no row yet, for units of these laws.
+    /// Sums without rows, for units with these laws.
     pub fn new(segments: Segments) -> Self {
         let units = segments.units();
         Self { segments, rows: 0, counts: vec![0; units], sums: vec![0.0; units], squares: vec![0.0; units] }
     }
 
-    /// Of these rows.
+    /// Sums over these rows.
     pub(crate) fn of(rows: Rows<'_>) -> Self {
         let mut columns = Self::new(rows.segments());
         columns.add(rows);
         columns
     }
 
-    /// Adds rows of the same laws; a value that is missing does not count.
+    /// Adds rows with the same laws; missing values are ignored.
     ///
     /// # Panics
-    /// Where the rows follow other laws.
+    /// If the rows have other laws.
     pub fn add(&mut self, rows: Rows<'_>) {
         assert_eq!(rows.segments(), self.segments, "rows of other laws");
         let is_discrete = self.segments.is_discrete();
@@ -71,7 +71,7 @@ impl Columns {
         self.segments
     }
 
-    /// How many rows there were.
+    /// The number of rows added.
     pub fn rows(&self) -> usize {
         self.rows
     }
@@ -81,14 +81,14 @@ impl Columns {
         self.clipped_means_f64().into_iter().map(|mean| mean as f32).collect()
     }
 
-    /// The same before they are rounded.
+    /// The same before rounding to `f32`.
     pub(crate) fn clipped_means_f64(&self) -> Vec<f64> {
         let mut means = self.sums.clone();
         self.segments.clipped_means(&mut means, &self.counts);
         means
     }
 
-    /// The biases of units without weights that are near to what explains the rows best, and the precisions of Gaussian units.
+    /// Fits a model without weights: biases near the maximum of the likelihood, and the precisions of Gaussian units.
     pub(crate) fn fit(&self) -> (Vec<f64>, Vec<f64>) {
         self.segments.fit(&self.counts, &self.sums, &self.squares)
     }

@@ -1,4 +1,4 @@
-//! Data: rows that somebody owns, in the width in which they came.
+//! Owned rows of data, in the type in which they came.
 
 use crate::{
     error::{Error, Result},
@@ -8,12 +8,24 @@ use crate::{
 };
 use std::{mem, ops::Range};
 
-/// A row-major matrix of values in [0, 1], or of what other laws allow ([`with_segments`](Self::with_segments)). Eight-bit data
-/// stays eight-bit; x/255 is formed as a batch is taken.
+/// A row-major matrix of values in [0, 1], or of values that other laws permit ([`with_segments`](Self::with_segments)).
+///
+/// Eight-bit data stay eight-bit; x/255 is computed when a batch is taken.
+///
+/// ```
+/// use harmonium::Dataset;
+///
+/// let data = Dataset::from_u8(vec![0, 255, 51, 102, 255, 0], 2)?;
+/// assert_eq!((data.len(), data.units()), (3, 2));
+/// assert_eq!(data.rows().to_vec(), [0.0, 1.0, 0.2, 0.4, 1.0, 0.0]);
+/// assert_eq!(data.batches(2).collect::<Vec<_>>(), [0..2, 2..3]);
+/// assert_eq!(data.binarised().rows().to_vec(), [0.0, 1.0, 0.0, 0.0, 1.0, 0.0]);
+/// # Ok::<(), harmonium::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     values: Owned,
-    /// Which values are missing, ⌈units/64⌉ words a row; empty where none is.
+    /// The mask of missing values, ⌈units/64⌉ words a row; empty if none is missing.
     missing: Vec<u64>,
     units: usize,
     segments: Segments,
@@ -26,10 +38,10 @@ enum Owned {
 }
 
 impl Dataset {
-    /// Rows of `units` eight-bit values, x standing for x/255.
+    /// Rows of `units` eight-bit values, where x stands for x/255.
     ///
     /// # Errors
-    /// [`Error::Length`] if the values are no whole number of rows, [`Error::Argument`] if `units` is 0.
+    /// [`Error::Length`] if the values are not a whole number of rows, [`Error::Argument`] if `units` is 0.
     pub fn from_u8(values: Vec<u8>, units: usize) -> Result<Self> {
         let segments = Rows::new(Values::U8(&values), units)?.segments();
         Ok(Self { values: Owned::U8(values), missing: Vec::new(), units, segments })
@@ -38,14 +50,14 @@ impl Dataset {
     /// Rows of `units` values within [0, 1].
     ///
     /// # Errors
-    /// [`Error::Length`] if the values are no whole number of rows, [`Error::Argument`] if `units` is 0, [`Error::Value`] if a
+    /// [`Error::Length`] if the values are not a whole number of rows, [`Error::Argument`] if `units` is 0, [`Error::Value`] if a
     /// value is not within [0, 1].
     pub fn from_f32(values: Vec<f32>, units: usize) -> Result<Self> {
         let segments = Rows::new(Values::F32(&values), units)?.segments();
         Ok(Self { values: Owned::F32(values), missing: Vec::new(), units, segments })
     }
 
-    /// Rows of numbers that follow these laws.
+    /// Rows of numbers with the given laws.
     ///
     /// # Errors
     /// Those of [`Rows::with_segments`].
@@ -54,11 +66,11 @@ impl Dataset {
         Ok(Self { values: Owned::F32(values), missing: Vec::new(), units: segments.units(), segments })
     }
 
-    /// Rows of numbers that follow these laws, NaN standing for values that are missing: of a Potts site all states or none.
+    /// Rows of numbers with the given laws, where NaN stands for a missing value. Of a Potts site all states are missing, or none.
     ///
-    /// A row is then one of the RBM that has only the visible units whose values are there. Its free energy, its hidden means
-    /// and its pseudo-likelihood are that RBM's, and so are both phases of its gradient: the chain that belongs to the row leaves
-    /// the same units out. Source: R. Salakhutdinov, A. Mnih, G. Hinton, "Restricted Boltzmann machines for collaborative
+    /// The model of a row is the RBM with only the visible units whose values are present. The row's free energy, hidden means and
+    /// pseudo-likelihood are those of this RBM. So are both phases of its gradient: the chain that belongs to the row omits the same
+    /// units. Source: R. Salakhutdinov, A. Mnih, G. Hinton, "Restricted Boltzmann machines for collaborative
     /// filtering", 2007, section 2.
     ///
     /// ```
@@ -91,10 +103,10 @@ impl Dataset {
         Ok(data)
     }
 
-    /// The same rows for units that follow these laws.
+    /// The same rows with other laws.
     ///
     /// # Errors
-    /// [`Error::Argument`] where there are other units in number, [`Error::Law`] with the first value that its law does not allow.
+    /// [`Error::Argument`] if the number of units differs, [`Error::Law`] with the first value that violates its law.
     pub fn with_segments(self, segments: Segments) -> Result<Self> {
         if segments.units() != self.units {
             let (expected, found) = (format!("{} values a row", segments.units()), self.units.to_string());
@@ -104,12 +116,12 @@ impl Dataset {
         Ok(Self { segments, ..self })
     }
 
-    /// No rows yet.
+    /// A dataset without rows.
     pub(crate) fn empty() -> Self {
         Self { values: Owned::U8(Vec::new()), missing: Vec::new(), units: 1, segments: Segments::binary(1) }
     }
 
-    /// Rows of eight-bit values for these laws, `len` values in all, to be written over: in the memory that is here where it
+    /// Makes room for `len` eight-bit values in total with these laws, to be overwritten. Reuses the memory of the current values if it
     /// suffices.
     pub(crate) fn bytes_mut(&mut self, len: usize, segments: Segments) -> &mut [u8] {
         (self.units, self.segments) = (segments.units(), segments);
@@ -122,7 +134,7 @@ impl Dataset {
         values
     }
 
-    /// The same of numbers.
+    /// The same for `f32` values.
     pub(crate) fn numbers_mut(&mut self, len: usize, segments: Segments) -> &mut [f32] {
         (self.units, self.segments) = (segments.units(), segments);
         self.missing.clear();
@@ -134,8 +146,8 @@ impl Dataset {
         values
     }
 
-    /// Leaves out, from rows that have just been written, what is missing of others: row r of these is row number r of `rows` of
-    /// them.
+    /// Copies the mask of missing values to rows that have just been written: row r of these gets the mask of row number r in `rows`
+    /// of the other dataset.
     pub(crate) fn leave_out(&mut self, of: &Dataset, rows: impl Iterator<Item = usize>) {
         self.missing.clear();
         if of.missing.is_empty() {
@@ -153,7 +165,7 @@ impl Dataset {
         }
     }
 
-    /// All rows.
+    /// Borrows all rows.
     pub fn rows(&self) -> Rows<'_> {
         let values = match &self.values {
             Owned::U8(values) => Values::U8(values),
@@ -162,10 +174,10 @@ impl Dataset {
         Rows::of(values, self.segments).without(&self.missing)
     }
 
-    /// Keeps only these rows, in place.
+    /// Keeps only the rows in a range, in place.
     ///
     /// # Errors
-    /// [`Error::Argument`] if the range does not lie within the rows, which then stay as they are.
+    /// [`Error::Argument`] if the range is not within the rows; the rows are then unchanged.
     pub fn keep(&mut self, rows: Range<usize>) -> Result<()> {
         fn keep<T>(values: &mut Vec<T>, span: Range<usize>) {
             values.truncate(span.end);
@@ -188,7 +200,7 @@ impl Dataset {
         Ok(())
     }
 
-    /// Copies of some rows, in any order and any number of times: row r of the result is row `rows[r]`.
+    /// Copies rows in any order and any number of times: row r of the result is row `rows[r]`.
     ///
     /// # Errors
     /// [`Error::Argument`] if a number is not below [`len`](Self::len).
@@ -227,9 +239,10 @@ impl Dataset {
     }
 
     /// A copy with the rows in a random order, the same for the same seed on every machine: [`Uniforms::permutation`] at the
-    /// beginning of the sequence of [`Purpose::Shuffling`].
+    /// start of the sequence of [`Purpose::Shuffling`].
     ///
-    /// For a new order in every epoch, and for labels in the order of their rows, take permutations from one [`Uniforms`]:
+    /// [`Epochs`](crate::Epochs) makes a new order for every epoch. To keep labels in the order of their rows, take permutations from
+    /// one [`Uniforms`]:
     ///
     /// ```
     /// use harmonium::{Dataset, Purpose, Uniforms};
@@ -250,7 +263,7 @@ impl Dataset {
         self.select(&order).expect("a permutation names only rows that there are")
     }
 
-    /// The rows with their binary units as bits, x ≥ 0.5 → 1: what likelihoods are of.
+    /// The rows with their binary units as bits, x ≥ 0.5 → 1. Likelihoods are defined for bits only.
     pub fn binarised(&self) -> Self {
         let (rows, units) = (self.rows(), self.units);
         if self.segments.is_discrete() {
@@ -267,34 +280,35 @@ impl Dataset {
         Self { values: Owned::F32(values), missing: self.missing.clone(), ..*self }
     }
 
-    /// The laws that the values keep to.
+    /// The laws of the values.
     pub fn segments(&self) -> Segments {
         self.segments
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.rows().len()
     }
 
-    /// How many values each row has.
+    /// The number of values in each row.
     pub fn units(&self) -> usize {
         self.units
     }
 
-    /// The row ranges of batches in data order, each row in one of them: ⌈len/batch_size⌉ batches, the last of which is short
-    /// where rows are left over. A gradient is a mean over its rows, so that the rows of a short batch weigh more than others.
-    /// There is no batch if `batch_size` is 0 or there is no row.
+    /// Ranges of rows for minibatches in data order, ⌈len/batch_size⌉ in total; the last one is shorter if rows are left over.
+    ///
+    /// A gradient is a mean over its rows, so the rows of a short minibatch have a greater weight than others. There are no batches if
+    /// `batch_size` is 0 or there are no rows.
     pub fn batches(&self, batch_size: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let len = self.len();
         let batches = if batch_size == 0 { 0 } else { len.div_ceil(batch_size) };
-        // Every batch begins at a row that there is: no product overflows.
+        // Every batch begins at an existing row, so no product overflows.
         (0..batches).map(move |b| b * batch_size..len.min((b * batch_size).saturating_add(batch_size)))
     }
 }
 
-/// Fails where one is not the number of a row, of which there are so many.
+/// Checks that all numbers are below the number of rows.
 pub(crate) fn check_numbers(rows: &[usize], len: usize) -> Result<()> {
     match rows.iter().find(|&&row| row >= len) {
         None => Ok(()),

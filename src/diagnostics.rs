@@ -1,11 +1,13 @@
-//! How chains are: whether they mix, how fast they forget, and whether they have come to the model's distribution.
+//! Diagnostics of Markov chains: mixing, autocorrelation time, and whether they have reached the model's distribution.
 //!
-//! A [`Recorder`] takes, after each sweep or every so many, the free energy F(v) of each chain and its overlaps with a few
-//! fixed patterns, q_m = (1/n_visible)·Σ_i s_mi·(2v_i - 1) with random signs s: the energy says how deep a chain sits, overlaps
-//! tell valleys of equal depth apart. [`Health`] has [`r_hat`], [`bulk_effective_sample_size`] and [`autocorrelation_time`] of
-//! each, and how many units flip. All chains may be wrong in the same way; [`equilibrium_gap`] compares them with chains that
-//! started elsewhere, at data. [`check_up`] does both for chains that must not be disturbed, such as those of training.
-//! [`Activity`] tells of each hidden unit how often it is on over data, which needs no chains.
+//! A [`Recorder`] takes a record after each sweep, or after every few. For each chain it records the free energy F(v) and the
+//! overlaps with a few fixed patterns, q_m = (1/n_visible)·Σ_i s_mi·(2v_i - 1) with random signs s. The free energy shows how
+//! probable a chain's state is; overlaps distinguish modes of equal free energy. [`Health`] has [`r_hat`],
+//! [`bulk_effective_sample_size`] and [`autocorrelation_time`] of each of these numbers, and how often units flip.
+//!
+//! All chains may be wrong in the same way. [`equilibrium_gap`] therefore compares them with chains that start at data.
+//! [`check_up`] does both without disturbing the chains, for example those of training. [`Activity`] needs no chains: it says how
+//! often each hidden unit is on over data.
 
 mod activity;
 mod gap;
@@ -28,23 +30,43 @@ use crate::{
 use gap::gap_to_fresh;
 use rand_core::Rng;
 
-/// The seed of the patterns: they are the same in every run.
+/// The seed of the patterns, so that they are the same in every run.
 const PATTERNS: u64 = 0x6f76_6572_6c61_7073;
-/// Limits that Vehtari et al. give, 2021, section 4.
+/// Limits by Vehtari et al., 2021, section 4.
 const MAX_R_HAT: f64 = 1.01;
 const MIN_EFFECTIVE: f64 = 400.0;
-/// Overlaps that [`check_up`] records.
+/// The number of overlaps that [`check_up`] records.
 pub const CHECK_UP_OVERLAPS: usize = 4;
-/// As many autocorrelation times should a chain last, or the time itself is doubtful.
+/// The least length of a chain, in autocorrelation times, for a reliable estimate of that time.
 const MIN_LENGTH: f64 = 50.0;
 
-/// Records what chains do.
+/// Records free energies, overlaps and flips of chains.
+///
+/// ```
+/// use harmonium::{Chains, Cpu, Purpose, Rbm, Shape, Uniforms, diagnostics::Recorder};
+///
+/// # fn main() -> harmonium::Result<()> {
+/// let rbm = Rbm::new(Shape::new(6, 4)?, 123).on(Cpu::detect()?)?;
+/// let mut chains = Chains::from_hidden_bias(&rbm, 10, Uniforms::new(123, Purpose::Sampling))?;
+/// let mut recorder = Recorder::new(&rbm, &chains, 2);
+/// for _ in 0..200 {
+///     chains.sweep(&rbm, 1)?;
+///     recorder.record(&rbm, &chains)?;
+/// }
+/// let health = recorder.health()?;
+/// assert_eq!((health.chains, health.draws, health.statistics.len()), (10, 200, 3));
+/// // The weights are small, so the chains mix at once.
+/// assert_eq!(health.warning(), None);
+/// assert!(health.longest_autocorrelation_time() < 2.0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Recorder {
     chains: usize,
     /// Signs, patterns × n_visible.
     patterns: Vec<f32>,
-    /// For the free energy and each overlap, the draws of each chain.
+    /// Draws of the free energy and of each overlap: statistics × chains × draws.
     series: Vec<Vec<Vec<f64>>>,
     visible: Activations,
     last_visible: Vec<f32>,
@@ -56,7 +78,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder for chains of RBMs of this shape, with so many overlaps besides the free energy.
+    /// Creates a recorder for chains of this number and RBMs of this shape, with `overlaps` overlaps besides the free energy.
     pub fn new(rbm: &Resident, chains: &Chains, overlaps: usize) -> Self {
         let n_visible = rbm.shape().n_visible();
         let mut generator = Uniforms::new(PATTERNS, Purpose::Sampling).generator();
@@ -75,15 +97,17 @@ impl Recorder {
         }
     }
 
-    /// How many draws of each chain there are.
+    /// The number of records so far, which is the number of draws of each chain.
     pub fn draws(&self) -> usize {
         self.series[0].first().map_or(0, Vec::len)
     }
 
-    /// Takes the state of the chains. O(chains·n_visible·n_hidden), as much as half a Gibbs step.
+    /// Records the current state of the chains.
+    ///
+    /// Costs O(chains·n_visible·n_hidden), about half a Gibbs step.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the chains have not moved yet, are others in number or do not fit the RBM.
+    /// [`Error::Argument`] if the chains have not made a step yet, if their number has changed, or if they do not fit the RBM.
     pub fn record(&mut self, rbm: &Resident, chains: &Chains) -> Result<()> {
         chains.check_belongs(rbm)?;
         if (chains.len(), rbm.shape().n_visible()) != (self.chains, self.n_visible) {
@@ -114,20 +138,20 @@ impl Recorder {
         Ok(())
     }
 
-    /// The free energy of each recorded state, chain after chain.
+    /// The free energies of the recorded states in nats: chains × draws.
     pub fn free_energies(&self) -> &[Vec<f64>] {
         &self.series[0]
     }
 
-    /// The mean of each chain, of the free energy and of each overlap.
+    /// The mean of each chain, for the free energy and for each overlap.
     pub(crate) fn chain_means(&self) -> impl Iterator<Item = Vec<f64>> {
         self.series.iter().map(|series| series.iter().map(|chain| Summary::of(chain).mean).collect())
     }
 
-    /// What has been recorded says.
+    /// Computes the statistics of all records.
     ///
     /// # Errors
-    /// [`Error::Argument`] where there are less than 4 draws.
+    /// [`Error::Argument`] if there are fewer than 4 draws.
     pub fn health(&self) -> Result<Health> {
         let statistic = |(n, series): (usize, &Vec<Vec<f64>>)| {
             let summary = Summary::of(&series.concat());
@@ -152,36 +176,36 @@ impl Recorder {
     }
 }
 
-/// F(v) of rows of bits.
+/// F(v) of rows of bits, in nats.
 fn free_energies(rbm: &Resident, bits: &[f32]) -> Result<Vec<f64>> {
     rbm.free_energy(rbm.rows(Layer::Visible, bits))
 }
 
-/// How chains are, in units of the steps between two records.
+/// Statistics of chains. Times are in units of the interval between two records.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Health {
-    /// How many chains there are.
+    /// The number of chains.
     pub chains: usize,
-    /// How many draws of each.
+    /// The number of draws of each chain.
     pub draws: usize,
-    /// Of the free energy, and of each overlap.
+    /// The statistics of the free energy, and of each overlap.
     pub statistics: Vec<Statistic>,
-    /// The share of visible units that differ from one record to the next.
+    /// The fraction of visible units that differ between two successive records, within [0, 1].
     pub visible_flip_rate: f64,
-    /// The share of hidden units that do.
+    /// The fraction of hidden units that differ between two successive records, within [0, 1].
     pub hidden_flip_rate: f64,
 }
 
-/// What is known of one number over all chains.
+/// Statistics of one number over all chains.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Statistic {
     /// `free energy`, `overlap 1`, …
     pub name: String,
-    /// Over all draws.
+    /// The mean of all draws, in nats for the free energy.
     pub mean: f64,
-    /// Over all draws.
+    /// The standard deviation of all draws.
     pub standard_deviation: f64,
     /// See [`r_hat`].
     pub r_hat: f64,
@@ -192,28 +216,28 @@ pub struct Statistic {
 }
 
 impl Health {
-    /// The greatest R̂; NaN where nothing moves.
+    /// The greatest R̂; NaN if no number changes.
     pub fn worst_r_hat(&self) -> f64 {
         self.worst(|statistic| statistic.r_hat, f64::max)
     }
 
-    /// The least bulk effective sample size; NaN where nothing moves.
+    /// The least bulk effective sample size; NaN if no number changes.
     pub fn least_effective_sample_size(&self) -> f64 {
         self.worst(|statistic| statistic.bulk_effective_sample_size, f64::min)
     }
 
-    /// The greatest autocorrelation time; NaN where nothing moves.
+    /// The greatest autocorrelation time in records; NaN if no number changes.
     pub fn longest_autocorrelation_time(&self) -> f64 {
         self.worst(|statistic| statistic.autocorrelation_time, f64::max)
     }
 
-    /// Numbers that do not move are NaN and do not count, as `max` and `min` have it.
+    /// Chooses among all statistics. Those of a constant number are NaN, which `f64::max` and `f64::min` ignore.
     fn worst(&self, of: impl Fn(&Statistic) -> f64, choose: impl Fn(f64, f64) -> f64) -> f64 {
         self.statistics.iter().map(of).fold(f64::NAN, choose)
     }
 
-    /// What must be said of these chains, if anything: R̂ above 1.01, an effective sample size below 400, or chains of less
-    /// than 50 autocorrelation times.
+    /// One line about problems, if there are any: R̂ above 1.01, an effective sample size below 400, or chains shorter than 50
+    /// autocorrelation times.
     pub fn warning(&self) -> Option<String> {
         let (r_hat, effective, time) =
             (self.worst_r_hat(), self.least_effective_sample_size(), self.longest_autocorrelation_time());
@@ -228,46 +252,51 @@ impl Health {
             all.push(format!("the bulk effective sample size is {effective:.0}, below {MIN_EFFECTIVE}"));
         }
         if time.is_infinite() {
-            all.push("the chains are too short to tell their autocorrelation time".into());
+            all.push("the chains are too short to estimate their autocorrelation time".into());
         } else if (self.draws as f64) < MIN_LENGTH * time {
-            all.push(format!("{} draws are less than {MIN_LENGTH} autocorrelation times of {time:.1}", self.draws));
+            all.push(format!("{} draws are fewer than {MIN_LENGTH} autocorrelation times of {time:.1}", self.draws));
         }
         (!all.is_empty()).then(|| all.join("; "))
     }
 }
 
-/// How chains are at one moment of training.
+/// The state of chains at one moment of training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CheckUp {
-    /// Updates made so far.
+    /// The number of updates so far.
     pub updates: u64,
-    /// The greatest R̂; none where nothing moves.
+    /// The greatest R̂; `None` if no number changes.
     pub r_hat: Option<f64>,
-    /// The least bulk effective sample size; none where nothing moves.
+    /// The least bulk effective sample size; `None` if no number changes.
     pub bulk_effective_sample_size: Option<f64>,
-    /// The greatest autocorrelation time in steps; none where nothing moves or the steps are too few to tell.
+    /// The greatest autocorrelation time in steps; `None` if no number changes or there are too few steps to estimate it.
     pub autocorrelation_time: Option<f64>,
-    /// The share of visible units that a step flips.
+    /// The fraction of visible units that flip in a step, within [0, 1].
     pub visible_flip_rate: f64,
-    /// The share of hidden units that a step flips.
+    /// The fraction of hidden units that flip in a step, within [0, 1].
     pub hidden_flip_rate: f64,
-    /// The chains against fresh ones.
+    /// The comparison with chains that start at data.
     pub gap: EquilibriumGap,
 }
 
-/// Health and equilibrium gap of chains after so many updates, without moving them: what a training log carries.
+/// Measures health and equilibrium gap of chains without moving them, for a training log.
 ///
-/// A copy of the chains makes `steps` steps at the present parameters, each of them recorded with [`CHECK_UP_OVERLAPS`]
-/// overlaps; chains from the rows make as many, and the free energies of the copy's first step are compared with theirs.
-/// `rows`: from all over the data; neighbours in a file that is sorted by class start all fresh chains in one class.
-/// `steps`: at least 4; R̂ and autocorrelation times beyond them cannot be seen, the gap needs no mixing. `draws`: the sequence
-/// of all check-ups of a run; with [`Purpose::Diagnosis`] training goes on as if nobody had asked. Each check-up takes
-/// D = steps·(chains + rows)·(n_visible + n_hidden) + rows·n_hidden numbers, first for the copy and then for the fresh chains,
-/// and begins updates·D after `draws`: it shares none with any other, and does not depend on which others are made. Costs some
-/// 3/2 of the steps of the copy and the steps of the fresh chains.
+/// A copy of the chains makes `steps` steps with the current parameters and records each of them with [`CHECK_UP_OVERLAPS`]
+/// overlaps. Chains that start at `rows` make `steps` steps too; the gap compares their free energies with those of the copy
+/// after its first step.
+///
+/// - `rows`: take them from all over the data. Neighbours in a file that is sorted by class would start all fresh chains in one
+///   class.
+/// - `steps`: at least 4. Longer autocorrelation times than this cannot be seen. The gap does not need mixing.
+/// - `draws`: the sequence of all check-ups of a run. With [`Purpose::Diagnosis`] they do not change the numbers of training.
+/// - `updates`: the number of updates so far.
+///
+/// Each check-up takes D = steps·(chains + rows)·(n_visible + n_hidden) + rows·n_hidden numbers, first for the copy and then for
+/// the fresh chains, beginning updates·D after `draws`. So check-ups share no numbers, and none depends on which others are made.
+/// The cost is about 3/2 of the steps of the copy plus the steps of the fresh chains.
 ///
 /// # Errors
-/// [`Error::Argument`] where chains or rows do not fit the RBM, or there are less than 4 steps.
+/// [`Error::Argument`] if chains or rows do not fit the RBM, or there are fewer than 4 steps.
 pub fn check_up<'a>(
     rbm: &Resident, chains: &Chains, rows: impl Into<Batch<'a>>, steps: usize, mut draws: Uniforms, updates: u64,
 ) -> Result<CheckUp> {

@@ -12,12 +12,21 @@ use crate::{
 };
 
 impl RbmRef<'_> {
-    /// E(v, h) = -b·v - c·h - vᵀWh of each pair of rows, summed in `f64`.
+    /// E(v, h) = -b·v - c·h - vᵀWh of each pair of rows in nats, summed in `f64`.
     ///
     /// `v`: rows × n_visible; `h`: as many rows × n_hidden; values in [0, 1]. O(rows·n_visible·n_hidden).
     ///
+    /// ```
+    /// use harmonium::{Rbm, Rows, Shape, Values};
+    ///
+    /// let rbm = Rbm::from_parts(Shape::new(2, 1)?, vec![3.0, 0.0], vec![1.0, 0.0], vec![-2.0])?;
+    /// let (v, h) = (Rows::new(Values::F32(&[1.0, 1.0]), 2)?, Rows::new(Values::F32(&[1.0]), 1)?);
+    /// assert_eq!(rbm.view().energy(v, h)?, [-1.0 + 2.0 - 3.0]);
+    /// # Ok::<(), harmonium::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::Argument`] where the rows do not fit the shape or each other.
+    /// [`Error::Argument`] if the rows do not fit the shape or each other.
     pub fn energy(&self, v: Rows<'_>, h: Rows<'_>) -> Result<Vec<f64>> {
         let shape = self.shape();
         let expected = (v.len(), shape.n_visible(), shape.n_hidden());
@@ -56,19 +65,30 @@ impl Resident {
     /// `v`: rows × n_visible, values in [0, 1]. The softplus terms are `f32` ([`SOFTPLUS_ULP`](crate::elementary::SOFTPLUS_ULP)),
     /// their sum is `f64`. Canonical on [`Cpu`](crate::Cpu).
     ///
+    /// ```
+    /// use harmonium::{Cpu, Dataset, Rbm, Shape};
+    ///
+    /// # fn main() -> harmonium::Result<()> {
+    /// let rbm = Rbm::from_parts(Shape::new(2, 1)?, vec![3.0, 0.0], vec![1.0, 0.0], vec![-2.0])?.on(Cpu::detect()?)?;
+    /// let free_energy = rbm.free_energy(&Dataset::from_u8(vec![255, 255], 2)?)?[0];
+    /// assert!((free_energy - (-1.0 - (1.0 + 1f64.exp()).ln())).abs() < 1e-6);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::Argument`] where the rows do not fit the shape.
+    /// [`Error::Argument`] if the rows do not fit the shape.
     pub fn free_energy<'a>(&self, v: impl Into<Batch<'a>>) -> Result<Vec<f64>> {
         self.each_row(v.into(), |v, out| self.device.free_energy(&self.parameters, v.0, out))
     }
 
     /// Σ_r w_r ∂F(v_r)/∂θ: -Σ w v_i σ(pre_j) for W_ij, -Σ w v_i for b_i, -Σ w σ(pre_j) for c_j.
     ///
-    /// `v`: rows × n_visible, values in [0, 1]; `weights`: one finite number w for each row. Writes over `out`.
+    /// `v`: rows × n_visible, values in [0, 1]; `weights`: one finite number w for each row. Overwrites `out`.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the rows do not fit the shape, [`Error::Length`] where weights and rows differ in number,
-    /// [`Error::Value`] where a weight is not finite.
+    /// [`Error::Argument`] if the rows do not fit the shape, [`Error::Length`] if the numbers of weights and rows differ,
+    /// [`Error::Value`] if a weight is not finite.
     pub fn free_energy_gradient<'a>(&self, v: impl Into<Batch<'a>>, weights: &[f32], out: &mut Gradient) -> Result<()> {
         self.reading(Layer::Visible, v.into(), |v| {
             check("weights", weights, v.len())?;

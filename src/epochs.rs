@@ -1,6 +1,6 @@
-//! What of the data an epoch shows: the rows in an order of its own, their grey values as bits of its own.
+//! The data as each epoch uses it: the rows in a new order, and their grey values as new bits.
 //!
-//! Everything is a function of the seed and the number of the epoch, so that a run goes on at any epoch without the others.
+//! Both depend only on the seed and the number of the epoch, so that a run can resume at any epoch.
 
 mod bits;
 
@@ -23,9 +23,9 @@ use std::{
     str::FromStr,
 };
 
-/// What becomes of the values in [0, 1] of binary units, which an RBM takes for probabilities; values of other laws stay.
+/// The conversion of binary units' values in [0, 1], which an RBM treats as probabilities, to bits. Other laws keep their values.
 ///
-/// Written and read as `none`, `threshold`, `threshold:LOW-HIGH` and `sample`:
+/// In text `none`, `threshold`, `threshold:LOW-HIGH` and `sample`:
 ///
 /// ```
 /// use harmonium::Binarise;
@@ -36,28 +36,28 @@ use std::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Binarise {
-    /// Nothing: they stay as they are.
+    /// No conversion.
     #[default]
     None,
     /// x ≥ 0.5 → 1, as [`Dataset::binarised`].
     Threshold,
-    /// Each row draws a level from the whole numbers `low` … `high` anew in every epoch; x is on iff it is at least the level.
+    /// Each row draws a level from the whole numbers `low` … `high`, anew in every epoch; x is on iff it is at least the level.
     ///
-    /// An eight-bit value is compared as it is; another one as 255·x, rounded to `f32`, so that x/255 counts as x. Level 0 is
-    /// reached by every value. The level is low + ⌊n·(high - low + 1)/2^32⌋, n being the row's number: the probabilities of
+    /// An eight-bit value is compared directly, any other value as 255·x rounded to `f32`, so that x/255 counts as x. Every value
+    /// reaches level 0. The level is low + ⌊n·(high - low + 1)/2^32⌋, where n is the row's number; the probabilities of
     /// the levels differ by less than 2^-32.
     Levels {
         /// The least level.
         low: u8,
-        /// The greatest level, not below `low`.
+        /// The greatest level, at least `low`.
         high: u8,
     },
     /// Each value is on with probability x, anew in every epoch: 0 never, 1 always.
     ///
-    /// With the value's number n, an eight-bit x is on iff 255·n < 2^32·x, in whole numbers; another one iff n < 2^32·x, where
-    /// both sides are exact in `f64`. So the probability is the least multiple of 2^-32 that is not below x. Source:
-    /// R. Salakhutdinov, I. Murray, "On the quantitative analysis of deep belief networks", 2008, section 5, whose data are
-    /// drawn so.
+    /// With the value's number n, an eight-bit x is on iff 255·n < 2^32·x, in whole numbers. Any other x is on iff n < 2^32·x, where
+    /// both sides are exact in `f64`. So the probability is the least multiple of 2^-32 that is at least x. Source:
+    /// R. Salakhutdinov, I. Murray, "On the quantitative analysis of deep belief networks", 2008, section 5, who binarise their data
+    /// in this way.
     Sample,
 }
 
@@ -76,7 +76,7 @@ impl FromStr for Binarise {
     type Err = Error;
 
     /// # Errors
-    /// [`Error::Argument`] where this is none of them, or no levels are left.
+    /// [`Error::Argument`] if the text is none of these, or the least level is above the greatest.
     fn from_str(text: &str) -> Result<Self> {
         let levels = |range: &str| {
             let (low, high) = range.split_once('-')?;
@@ -110,15 +110,15 @@ impl Binarise {
     }
 }
 
-/// What epochs show of the data: any epoch, from its number alone.
+/// Shuffles and binarises data for each epoch. Every epoch depends on its number alone.
 ///
 /// - With `shuffle` the order of epoch e over n rows is [`Uniforms::permutation`] at position 2·(n - 1)·e of the seed's
 ///   [`Purpose::Shuffling`] sequence. Epoch 0 has the order of [`Dataset::shuffled`].
-/// - Bits draw from the seed's [`Purpose::Binarising`] sequence. Value i of row r *of that order* has number
-///   (e·n + r)·units + i; a row's level number e·n + r.
+/// - Bits draw from the seed's [`Purpose::Binarising`] sequence. Value i of row r *in the epoch's order* has number
+///   (e·n + r)·units + i; the level of a row has number e·n + r.
 ///
-/// Positions are meant modulo 2^64, the period. The bits are the same for any number of threads and any instruction set.
-/// Keeps room for one epoch, so that nothing is allocated after the first.
+/// Positions are modulo 2^64, the period. The bits are the same for any number of threads and any instruction set.
+/// The buffers for one epoch are reused, so that nothing is allocated after the first epoch.
 ///
 /// ```
 /// use harmonium::{Binarise, Dataset, Epochs};
@@ -128,10 +128,14 @@ impl Binarise {
 /// let mut epochs = Epochs::new(true, Binarise::Sample, 123)?;
 /// for epoch in 0..10 {
 ///     let shown = epochs.show(&data, epoch)?;
+///     assert_eq!(shown.len(), 2);
 ///     for batch in shown.batches(20) {
-///         println!("{:?}", shown.rows().range(batch));
+///         // Each row has its own bits in each epoch; 0 stays 0 and 255 stays 255.
+///         assert!(shown.rows().range(batch).to_vec().iter().all(|&x| x == 0.0 || x == 1.0));
 ///     }
 /// }
+/// // The same epoch again has the same bits.
+/// assert_eq!(epochs.show(&data, 3)?.clone(), Epochs::new(true, Binarise::Sample, 123)?.show(&data, 3)?.clone());
 /// # Ok(())
 /// # }
 /// ```
@@ -140,17 +144,17 @@ pub struct Epochs {
     shuffle: bool,
     binarise: Binarise,
     seed: u64,
-    /// Which row of the data each row of an epoch is, and of how many rows and which epoch.
+    /// The order of the current epoch, and the number of rows and the epoch that it is for.
     order: Order,
     ordered: Option<(usize, u64)>,
     shown: Dataset,
-    /// Rows as they were read, where only a part of an epoch is shown.
+    /// Rows as they were read, for a part of an epoch.
     read: Dataset,
-    /// The bits of units of several laws, before they take their places.
+    /// Scratch for the bits of units of several laws.
     bits: Vec<u8>,
 }
 
-/// An order of rows, in as little memory as it needs.
+/// An order of rows, in the smallest type that holds their numbers.
 #[derive(Clone, Debug)]
 enum Order {
     Same,
@@ -159,7 +163,7 @@ enum Order {
 }
 
 impl Order {
-    /// Which row row `r` is.
+    /// The row of the data that is row `r` of the epoch.
     #[inline(always)]
     fn row(&self, r: usize) -> usize {
         match self {
@@ -170,7 +174,7 @@ impl Order {
     }
 }
 
-/// Which rows of an epoch there are: from number `first` on, of `rows` in all.
+/// A part of an epoch: rows from number `first` on, of `rows` in total.
 #[derive(Clone, Copy)]
 struct Part {
     epoch: u64,
@@ -179,17 +183,17 @@ struct Part {
 }
 
 impl Epochs {
-    /// Epochs that show the rows in an order of their own, where `shuffle` holds, and their values as `binarise` says.
+    /// Creates epochs that shuffle the rows if `shuffle` is true, and convert their values by `binarise`.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the least level is above the greatest.
+    /// [`Error::Argument`] if the least level is above the greatest.
     pub fn new(shuffle: bool, binarise: Binarise, seed: u64) -> Result<Self> {
         binarise.check()?;
         let (shown, read, bits) = (Dataset::empty(), Dataset::empty(), Vec::new());
         Ok(Self { shuffle, binarise, seed, order: Order::Same, ordered: None, shown, read, bits })
     }
 
-    /// Which of `rows` rows each row of an epoch is: for labels, in the order of what is shown.
+    /// For each row of an epoch, its number in the data of `rows` rows. Use it to put labels in the epoch's order.
     pub fn order(&self, rows: usize, epoch: u64) -> Vec<usize> {
         let mut order: Vec<usize> = (0..rows).collect();
         if self.shuffle {
@@ -198,14 +202,14 @@ impl Epochs {
         order
     }
 
-    /// The numbers of an epoch's order.
+    /// The random numbers of an epoch's order.
     fn draws(&self, rows: usize, epoch: u64) -> Uniforms {
         let mut draws = Uniforms::new(self.seed, Purpose::Shuffling);
         draws.seek((2 * rows.saturating_sub(1) as u64).wrapping_mul(epoch));
         draws
     }
 
-    /// Keeps the order of an epoch, for as long as no other is asked for.
+    /// Makes the order of an epoch, unless it is the current one.
     fn keep_order(&mut self, rows: usize, epoch: u64) {
         if !self.shuffle || self.ordered == Some((rows, epoch)) {
             return;
@@ -228,10 +232,10 @@ impl Epochs {
         self.ordered = Some((rows, epoch));
     }
 
-    /// What epoch number `epoch` shows: the data itself where nothing is to be done, without a copy.
+    /// The data of epoch number `epoch`. Without shuffling and binarising, this is `data` itself, not a copy.
     ///
-    /// Bits are eight-bit values 0 and 255; they cost one random number a value with [`Binarise::Sample`]. Works on all
-    /// threads of the caller's pool.
+    /// Bits are eight-bit values 0 and 255. [`Binarise::Sample`] costs one random number for each value. Uses all threads of the
+    /// caller's pool.
     ///
     /// # Errors
     /// [`Error::Isa`] as [`Isa::detect`].
@@ -251,11 +255,9 @@ impl Epochs {
         &self.shown
     }
 
-    /// Rows `rows` of what epoch number `epoch` shows, from data that need not be in memory: the same bits as
-    /// [`show`](Self::show) gives there.
+    /// Rows `rows` of epoch number `epoch`, for data that may be larger than memory. Gives the same bits as [`show`](Self::show).
     ///
-    /// Keeps in memory these rows, twice, and the order of the epoch, 4 bytes for each row of the data where there are less
-    /// than 2^32.
+    /// Memory holds these rows twice, and the order of the epoch: 4 bytes for each row of the data, if there are fewer than 2^32.
     ///
     /// ```
     /// use harmonium::{Binarise, Dataset, Epochs};
@@ -268,7 +270,7 @@ impl Epochs {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Argument`] where the range does not lie within the rows, [`Error::Isa`] as [`Isa::detect`], and those of
+    /// [`Error::Argument`] if the range is not within the rows, [`Error::Isa`] as [`Isa::detect`], and those of
     /// [`Source::read`].
     pub fn show_part(&mut self, data: &dyn Source, epoch: u64, rows: Range<usize>) -> Result<&Dataset> {
         let (isa, all) = (Isa::detect()?, data.len());
@@ -291,7 +293,7 @@ impl Epochs {
         outcome.map(|()| &self.shown)
     }
 
-    /// Writes rows of `data`, each `order.row(r)` of it being row number r of this part of an epoch.
+    /// Writes the rows of this part of an epoch: row number r is row `order.row(r)` of `data`.
     fn write(&mut self, isa: Isa, data: &Dataset, order: &Order, part: Part) {
         let (units, len, segments) = (data.units(), data.len() * data.units(), data.segments());
         let mut bits = std::mem::take(&mut self.bits);
@@ -322,13 +324,13 @@ impl Epochs {
     }
 }
 
-/// Room for so many bytes.
+/// Resizes a buffer to `len` bytes.
 fn sized(bytes: &mut Vec<u8>, len: usize) -> &mut [u8] {
     bytes.resize(len, 0);
     bytes
 }
 
-/// Writes the bits of the binary units over their values, where there are bits; values of other laws stay.
+/// Replaces the values of binary units by their bits; other laws keep their values.
 fn put_bits<T>(bits: &[u8], segments: Segments, to: &mut [T], value: impl Fn(u8) -> T) {
     let units = segments.units();
     for (bits, to) in bits.chunks_exact(units).zip(to.chunks_exact_mut(units)) {
@@ -338,7 +340,7 @@ fn put_bits<T>(bits: &[u8], segments: Segments, to: &mut [T], value: impl Fn(u8)
     }
 }
 
-/// Copies rows in that order, on all threads.
+/// Copies rows in the given order, on all threads.
 fn gather<T: Copy + Send + Sync>(values: &[T], order: &Order, out: RowsMut<'_, T>) {
     share(out, &|part: RowsMut<'_, T>| {
         for (r, row) in (part.first..).zip(part.values.chunks_exact_mut(part.width)) {

@@ -1,9 +1,18 @@
-//! What can go wrong, and what is said about it.
+//! Errors and their messages.
 
-/// The result of everything here that can fail.
+/// The result of every function of this crate that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Every failure names the argument or file it is about, what was expected and what was found.
+/// An error. Its message names the argument or file, what was expected, and what was found.
+///
+/// ```
+/// use harmonium::{Error, Shape};
+///
+/// let error = Shape::new(784, 0).unwrap_err();
+/// assert!(matches!(error, Error::Argument { what: "shape", .. }));
+/// let message = "shape: expected at least one visible and one hidden unit, and at most 2147483647 weights, found 784 × 0";
+/// assert_eq!(error.to_string(), message);
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -12,22 +21,22 @@ pub enum Error {
     Length {
         /// The argument.
         what: &'static str,
-        /// How many values it should hold.
+        /// The number of values that it should have.
         expected: usize,
-        /// How many it holds.
+        /// The number of values that it has.
         found: usize,
     },
-    /// An argument is outside of what it may be.
+    /// An argument is out of its range.
     #[error("{what}: expected {expected}, found {found}")]
     Argument {
         /// The argument.
         what: &'static str,
-        /// What it may be.
+        /// The permitted values.
         expected: String,
-        /// What it is.
+        /// The actual value.
         found: String,
     },
-    /// Two objects that should work together belong to different devices.
+    /// Two objects that are used together belong to different devices.
     #[error("{what}: expected on {expected}, found on {found}")]
     Device {
         /// The argument.
@@ -42,14 +51,14 @@ pub enum Error {
     Value {
         /// The buffer.
         what: &'static str,
-        /// Where in it.
+        /// The index in the buffer.
         index: usize,
-        /// What it may be.
+        /// The permitted values.
         expected: &'static str,
-        /// What it is.
+        /// The actual value.
         found: f32,
     },
-    /// A value of a row is none that the law of its unit allows.
+    /// A value of a row violates the law of its unit.
     #[error("rows: row {row}, column {column}, {law}: expected {expected}, found {found}")]
     Law {
         /// The row, counted from 0.
@@ -58,17 +67,17 @@ pub enum Error {
         column: usize,
         /// The law of the unit.
         law: &'static str,
-        /// What it allows.
+        /// The values that the law permits.
         expected: &'static str,
-        /// What is there.
+        /// The actual value.
         found: f32,
     },
-    /// Neither layer is small enough to be enumerated.
+    /// Neither layer is small enough for enumeration.
     #[error("exact log Z: expected at most {limit} units in the smaller layer, found {units}: 2^{units} states")]
     States {
-        /// The greatest number of units that are enumerated.
+        /// The greatest number of units that can be enumerated.
         limit: usize,
-        /// The units of the smaller layer.
+        /// The number of units of the smaller layer.
         units: usize,
     },
     /// A file cannot be opened, read or written.
@@ -76,34 +85,34 @@ pub enum Error {
     File {
         /// The file.
         path: String,
-        /// What the operating system says.
+        /// The operating system's message.
         problem: String,
     },
-    /// A file or stream does not hold what it should.
+    /// A file or stream has unexpected contents.
     #[error("{source_name}: expected {expected}, found {found}")]
     Format {
-        /// The file, or `stream` where it has no name.
+        /// The file, or `stream` if it has no name.
         source_name: String,
-        /// What belongs there.
+        /// The expected contents.
         expected: String,
-        /// What is there.
+        /// The actual contents.
         found: String,
     },
-    /// An instruction set that this machine lacks, or that nobody knows.
-    #[error("{what}: expected scalar, avx2 or avx512, as far as this machine has them, found {name}")]
+    /// An instruction set that is unknown, or that this machine lacks.
+    #[error("{what}: expected scalar, avx2 or avx512, if this machine supports it, found {name}")]
     Isa {
-        /// Who asked for it: the environment variable `HARMONIUM_ISA`, or an argument.
+        /// The source of the request: the environment variable `HARMONIUM_ISA`, or an argument.
         what: &'static str,
-        /// What was asked for.
+        /// The instruction set that was requested.
         name: String,
     },
-    /// CUDA cannot be used here, or failed.
+    /// CUDA is not available, or failed.
     #[cfg(feature = "cuda")]
     #[error("CUDA: {0}")]
     Cuda(CudaError),
 }
 
-/// What stands in a file, or was made of it, fit for a message: one line, without control characters, not too long.
+/// Text from a file, or derived from it, in a form fit for a message: one line, without control characters, of limited length.
 pub(crate) fn shown(text: &str) -> String {
     const MOST: usize = 500;
     let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
@@ -111,8 +120,8 @@ pub(crate) fn shown(text: &str) -> String {
     text.chars().take(MOST).map(escaped).chain([end.to_string()]).collect()
 }
 
-// There is no `From<CudaError>`: it would make `?` ambiguous in code that compiles without the feature.
-/// What CUDA lacks, or what it says.
+// There is no `From<CudaError>`, because it would make `?` ambiguous in code that compiles without the feature.
+/// The reason why CUDA is not available, or failed.
 #[cfg(feature = "cuda")]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -125,56 +134,56 @@ pub enum CudaError {
     NoDevice {
         /// The device that was asked for.
         ordinal: usize,
-        /// How many there are.
+        /// The number of devices.
         found: usize,
     },
-    /// cuBLAS, which all but canonical sums need, cannot be found.
-    #[error("no cuBLAS: libcublas cannot be loaded; canonical sums do without")]
+    /// cuBLAS, which all sums except canonical ones need, cannot be found.
+    #[error("no cuBLAS: libcublas cannot be loaded; canonical sums do not need it")]
     NoCublas,
-    /// The driver is older than what the kernels need.
+    /// The driver is older than the kernels require.
     #[error("the driver is too old: expected CUDA {expected} or later, found {found}")]
     DriverTooOld {
-        /// The oldest version that will do.
+        /// The oldest version that suffices.
         expected: String,
-        /// What the driver says of itself.
+        /// The version that the driver reports.
         found: String,
     },
-    /// The device is older than what the kernels need.
+    /// The device is older than the kernels require.
     #[error("the device is too old: expected compute capability 7.0 or later, found {found}")]
     DeviceTooOld {
         /// The device's compute capability.
         found: String,
     },
-    /// The kernels can neither be compiled nor loaded as they come.
+    /// The kernels can be neither compiled nor loaded.
     #[error("no kernels: NVRTC: {nvrtc}; the kernels that come with this program: {ptx}")]
     NoKernels {
-        /// Why they were not compiled.
+        /// The reason why they were not compiled.
         nvrtc: String,
-        /// Why the compiled ones were not loaded.
+        /// The reason why the precompiled ones were not loaded.
         ptx: String,
     },
     /// Not enough memory on the device.
     #[error("out of device memory: {bytes} bytes more were needed")]
     OutOfMemory {
-        /// How much was asked for.
+        /// The size of the request.
         bytes: usize,
     },
-    /// More units than a chain's bits may have in a block's shared memory, or more rows than a grid has blocks.
+    /// A chain has too many units for a block's shared memory, or there are more rows than a grid has blocks.
     #[error("too large for the device: {what}: expected at most {limit}, found {found}")]
     TooLarge {
-        /// What there is too much of.
+        /// The quantity that is too large.
         what: &'static str,
-        /// How much there may be.
+        /// Its limit.
         limit: usize,
-        /// How much there is.
+        /// Its value.
         found: usize,
     },
-    /// A call failed: a launch, a copy, or, since the device works on its own, anything before it.
+    /// A call failed: a launch or a copy. As the device works asynchronously, the cause may be any earlier call.
     #[error("{call} failed: {problem}")]
     Failed {
-        /// What was called.
+        /// The call.
         call: &'static str,
-        /// What the driver says.
+        /// The driver's message.
         problem: String,
     },
 }

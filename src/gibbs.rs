@@ -1,8 +1,8 @@
-//! The conditionals of either layer, and chains of them.
+//! The conditional distributions of both layers, and Gibbs chains.
 //!
-//! P(h_j = 1|v) = σ(c_j + (vW)_j) and P(v_i = 1|h) = σ(b_i + (hWᵀ)_i): given one layer the units of the other are
-//! independent, so that a step of block Gibbs sampling draws a whole layer at once. A chain always goes on from *samples*;
-//! means come with them for gradients and pictures.
+//! P(h_j = 1|v) = σ(c_j + (vW)_j) and P(v_i = 1|h) = σ(b_i + (hWᵀ)_i). Given one layer, the units of the other are
+//! independent, so a step of block Gibbs sampling draws a whole layer at once. A chain always continues from *samples*;
+//! means are computed as well, for gradients and images.
 
 use crate::{
     dataset::Dataset,
@@ -17,40 +17,40 @@ use crate::{
 };
 
 impl Resident {
-    /// pre = vW + c and P(h|v) = σ(pre), into `hidden`.
+    /// pre = vW + c and P(h|v) = σ(pre), written to `hidden`.
     ///
-    /// `v`: rows × n_visible, values in [0, 1]. Canonical on [`Cpu`](crate::Cpu).
+    /// `v`: rows × n_visible, values in [0, 1]; pre in log-odds. Canonical on [`Cpu`](crate::Cpu).
     ///
     /// # Errors
-    /// [`Error::Argument`] where the rows do not fit the shape.
+    /// [`Error::Argument`] if the rows do not fit the shape.
     pub fn propup<'a>(&self, v: impl Into<Batch<'a>>, hidden: &mut Activations) -> Result<()> {
         self.conditional(Layer::Visible, v, None, hidden)
     }
 
-    /// pre = hWᵀ + b and P(v|h) = σ(pre), into `visible`.
+    /// pre = hWᵀ + b and P(v|h) = σ(pre), written to `visible`.
     ///
-    /// `h`: rows × n_hidden, values in [0, 1]. Canonical on [`Cpu`](crate::Cpu).
+    /// `h`: rows × n_hidden, values in [0, 1]; pre in log-odds. Canonical on [`Cpu`](crate::Cpu).
     ///
     /// # Errors
-    /// [`Error::Argument`] where the rows do not fit the shape.
+    /// [`Error::Argument`] if the rows do not fit the shape.
     pub fn propdown<'a>(&self, h: impl Into<Batch<'a>>, visible: &mut Activations) -> Result<()> {
         self.conditional(Layer::Hidden, h, None, visible)
     }
 
-    /// [`propup`](Self::propup), and h ~ P(h|v): unit (r, j) is on iff its number u < its mean. Draws rows·n_hidden numbers.
+    /// [`propup`](Self::propup), then h ~ P(h|v): unit (r, j) is on iff its number u < its mean. Draws rows·n_hidden numbers.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the rows do not fit the shape.
+    /// [`Error::Argument`] if the rows do not fit the shape.
     pub fn sample_h_given_v<'a>(
         &self, v: impl Into<Batch<'a>>, draws: &mut Uniforms, hidden: &mut Activations,
     ) -> Result<()> {
         self.conditional(Layer::Visible, v, Some(draws), hidden)
     }
 
-    /// [`propdown`](Self::propdown), and v ~ P(v|h). Draws rows·n_visible numbers.
+    /// [`propdown`](Self::propdown), then v ~ P(v|h). Draws rows·n_visible numbers.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the rows do not fit the shape.
+    /// [`Error::Argument`] if the rows do not fit the shape.
     pub fn sample_v_given_h<'a>(
         &self, h: impl Into<Batch<'a>>, draws: &mut Uniforms, visible: &mut Activations,
     ) -> Result<()> {
@@ -60,7 +60,7 @@ impl Resident {
     /// v ~ P(v|h), then h' ~ P(h|v): one step of a chain on the hidden layer.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the rows do not fit the shape.
+    /// [`Error::Argument`] if the rows do not fit the shape.
     pub fn gibbs_hvh<'a>(
         &self, h: impl Into<Batch<'a>>, draws: &mut Uniforms, visible: &mut Activations, hidden: &mut Activations,
     ) -> Result<()> {
@@ -71,7 +71,7 @@ impl Resident {
     /// h ~ P(h|v), then v' ~ P(v|h): one step of a chain on the visible layer.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the rows do not fit the shape.
+    /// [`Error::Argument`] if the rows do not fit the shape.
     pub fn gibbs_vhv<'a>(
         &self, v: impl Into<Batch<'a>>, draws: &mut Uniforms, hidden: &mut Activations, visible: &mut Activations,
     ) -> Result<()> {
@@ -91,24 +91,41 @@ impl Resident {
 
 /// M independent Gibbs chains of one RBM.
 ///
-/// What lasts is the hidden state, as bits, one inverse temperature a chain and the place in the random sequence. The
-/// visible state is made from it in every step. A sweep draws, step after step, M·n_visible numbers for v and M·n_hidden
-/// for h, chain after chain: chain m is the same whatever the number of workers.
+/// The state of the chains is the hidden layer as bits, one inverse temperature for each chain, and the position in the random
+/// sequence. Each step draws the visible layer from it. A sweep draws, step after step, M·n_visible numbers for v and M·n_hidden
+/// for h, chain after chain. So each chain is the same for any number of threads.
+///
+/// ```
+/// use harmonium::{Activations, Chains, Cpu, Purpose, Rbm, Shape, Uniforms};
+///
+/// # fn main() -> harmonium::Result<()> {
+/// // One visible unit with a bias of ln 3, which is on with probability 3/4.
+/// let cpu = Cpu::detect()?;
+/// let rbm = Rbm::from_parts(Shape::new(1, 1)?, vec![0.0], vec![3f32.ln()], vec![0.0])?.on(cpu)?;
+/// let mut chains = Chains::new(cpu, rbm.shape(), 10_000, Uniforms::new(123, Purpose::Sampling))?;
+/// chains.sweep(&rbm, 1)?;
+/// let mut visible = Activations::default();
+/// chains.visible(&rbm, &mut visible)?;
+/// assert!((visible.mean[0] - 0.75).abs() < 1e-6);
+/// assert!((visible.sample.iter().sum::<f32>() / 10_000.0 - 0.75).abs() < 0.03);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Chains {
     device: Device,
     shape: Shape,
     swept: bool,
     state: States,
-    /// What visible units are held at.
+    /// The values of held visible units; other units are missing.
     held: Option<Dataset>,
 }
 
 impl Chains {
-    /// Chains with all hidden units off: the tutorial's start of persistent chains.
+    /// Chains with all hidden units off, as the tutorial starts persistent chains.
     ///
     /// # Errors
-    /// [`Error::Argument`] where `n_chains` is 0.
+    /// [`Error::Argument`] if `n_chains` is 0.
     pub fn new(device: impl Into<Device>, shape: Shape, n_chains: usize, draws: Uniforms) -> Result<Self> {
         check_number("n_chains", 1, shape, n_chains)?;
         let hidden = n_chains * shape.n_hidden().div_ceil(64);
@@ -116,12 +133,12 @@ impl Chains {
         Self::from_state(device, shape, &state)
     }
 
-    /// Chains in a state taken earlier, perhaps on another device.
+    /// Restores chains from a state, perhaps of another device.
     ///
     /// # Errors
-    /// [`Error::Argument`] where there is no chain or too many, [`Error::Length`] where the bits do not fit the number of chains,
-    /// [`Error::Value`] where an inverse temperature is not finite, or not above 0 where there are Gaussian units: at 0 they have
-    /// no distribution.
+    /// [`Error::Argument`] if there are no chains or too many, [`Error::Length`] if the bits do not fit the number of chains,
+    /// [`Error::Value`] if an inverse temperature is not finite, or not above 0 with Gaussian units, which have no distribution
+    /// at 0.
     pub fn from_state(device: impl Into<Device>, shape: Shape, state: &ChainState) -> Result<Self> {
         let len = state.betas.len();
         check_number("n_chains", 1, shape, len)?;
@@ -138,10 +155,10 @@ impl Chains {
         Ok(Self { device, shape, swept: false, state, held: None })
     }
 
-    /// Chains whose hidden states are drawn from P(h|v), one for each row of data.
+    /// Chains with hidden states drawn from P(h|v), one chain for each row of data.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the rows do not fit the shape.
+    /// [`Error::Argument`] if the rows do not fit the shape.
     pub fn from_visible<'a>(rbm: &Resident, v: impl Into<Batch<'a>>, draws: Uniforms) -> Result<Self> {
         rbm.reading(Layer::Visible, v.into(), |rows| {
             let mut chains = Self::new(&rbm.device, rbm.shape, rows.len(), draws)?;
@@ -150,28 +167,27 @@ impl Chains {
         })
     }
 
-    /// Chains whose hidden units are drawn by their biases alone, h_j ~ Bernoulli(σ(c_j)), which is P(h|v) at v = 0.
+    /// Chains with hidden units drawn from their biases alone, h_j ~ Bernoulli(σ(c_j)), which is P(h|v) at v = 0.
     ///
-    /// For persistent chains beside [`Rbm::from_data`](crate::Rbm::from_data): their first step draws visible layers about as
-    /// dense as the data. Draws M·n_hidden numbers, chain after chain; canonical on [`Cpu`](crate::Cpu).
+    /// Use them as persistent chains with [`Rbm::from_data`](crate::Rbm::from_data): their first step draws visible layers about as
+    /// dense as the data. Draws M·n_hidden numbers, chain after chain. Canonical on [`Cpu`](crate::Cpu).
     ///
     /// # Errors
-    /// [`Error::Argument`] where `n_chains` is 0.
+    /// [`Error::Argument`] if `n_chains` is 0.
     pub fn from_hidden_bias(rbm: &Resident, n_chains: usize, draws: Uniforms) -> Result<Self> {
         check_number("n_chains", 1, rbm.shape, n_chains)?;
         let nothing = vec![0; n_chains * rbm.shape.n_visible()];
         Self::from_visible(rbm, Rows::of(Values::U8(&nothing), rbm.shape.visible()), draws)
     }
 
-    /// Holds visible units where they are said to be: from now on chain m leaves those of `v`'s row m that are there at their
-    /// values, and draws the others, those that are missing ([`Dataset::with_missing`]), from P(v|h).
+    /// Holds visible units at given values. From now on chain m keeps the units that are present in row m of `v`, and draws the
+    /// missing ones ([`Dataset::with_missing`]) from P(v|h).
     ///
-    /// `v`: as many rows as chains; binary units have 0 or 1. What is held has no distribution: it is the last step's sample
-    /// and mean too ([`visible`](Self::visible)). All units draw their numbers, held or not, so that the others' do not depend
-    /// on it. The chains then sample P(v_missing, h | v_there): Gibbs sampling of a conditional distribution is that of the
-    /// joint one with the given units fixed.
+    /// `v`: one row for each chain; values of binary units are 0 or 1. The last step's sample and mean of a held unit are its value
+    /// ([`visible`](Self::visible)). All units use their random numbers, held or not, so that those of other units do not change.
     ///
-    /// [`state`](Self::state) has the hidden layer alone, without what is held.
+    /// The chains then sample P(v_missing, h | v_present): Gibbs sampling of a conditional distribution is that of the
+    /// joint distribution with the given units fixed. [`state`](Self::state) contains the hidden layer only, not the held values.
     ///
     /// ```
     /// use harmonium::{Activations, Chains, Cpu, Dataset, Purpose, Rbm, Shape, Uniforms};
@@ -189,9 +205,8 @@ impl Chains {
     /// # }
     /// ```
     ///
-    /// # Errors
-    /// [`Error::Argument`] where there are not as many rows as chains, or rows of other units; [`Error::Law`] where a value is none
-    /// that its law allows, or that of a binary unit neither 0 nor 1; what the device says, on the CPU nothing.
+    /// [`Error::Argument`] if the number of rows differs from that of chains, or rows have other units; [`Error::Law`] if a value
+    /// violates its law, or a held binary unit is neither 0 nor 1; errors of the device (the CPU has none).
     pub fn hold(&mut self, v: Rows<'_>) -> Result<()> {
         let visible = self.shape.visible();
         if (v.len(), v.units()) != (self.len(), visible.units()) {
@@ -206,7 +221,7 @@ impl Chains {
         for i in visible.iter().filter(|(segment, _)| !segment.is_number()).flat_map(|(_, units)| units) {
             let grey = |r: &usize| !matches!(rows.value(*r, i), 0.0 | 1.0);
             if let Some(r) = (0..rows.len()).find(grey) {
-                let (law, expected, found) = ("binary", "0 or 1 where it is held", rows.value(r, i));
+                let (law, expected, found) = ("binary", "0 or 1 for a held unit", rows.value(r, i));
                 return Err(Error::Law { row: r, column: i, law, expected, found });
             }
         }
@@ -215,27 +230,27 @@ impl Chains {
         Ok(())
     }
 
-    /// Lets all visible units move again.
+    /// Releases all held units.
     ///
     /// # Errors
-    /// What the device says; on the CPU none.
+    /// Errors of the device; the CPU has none.
     pub fn release(&mut self) -> Result<()> {
         self.held = None;
         self.device.hold(&mut self.state, None)
     }
 
-    /// How many chains there are.
+    /// The number of chains.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.state.len()
     }
 
-    /// k times: v ~ P(v|h), then h ~ P(h|v).
+    /// Makes k steps: v ~ P(v|h), then h ~ P(h|v).
     ///
     /// Canonical on [`Cpu`](crate::Cpu): the same bits as k calls of [`Resident::gibbs_hvh`].
     ///
     /// # Errors
-    /// [`Error::Argument`] where k is 0 or the RBM has another shape.
+    /// [`Error::Argument`] if k is 0 or the RBM has another shape.
     pub fn sweep(&mut self, rbm: &Resident, k: usize) -> Result<()> {
         check_k(k)?;
         self.check_belongs(rbm)?;
@@ -244,12 +259,12 @@ impl Chains {
         Ok(())
     }
 
-    /// The visible layer of the last step: pre-activations, means and samples, chains × n_visible.
+    /// Writes the visible layer of the last step: pre-activations (log-odds), means and samples, chains × n_visible.
     ///
-    /// Chains that have not moved yet have no last step; what comes then is the layer that their first step is going to draw.
+    /// Before the first step, this is the layer that the first step is going to draw.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the RBM has another shape, [`Error::Device`] where it is on another device.
+    /// [`Error::Argument`] if the RBM has another shape, [`Error::Device`] if it is on another device.
     pub fn visible(&self, rbm: &Resident, out: &mut Activations) -> Result<()> {
         self.check_belongs(rbm)?;
         if !self.swept {
@@ -264,25 +279,25 @@ impl Chains {
     /// The hidden samples as numbers 0 and 1, chains × n_hidden.
     ///
     /// # Errors
-    /// What the device says; on the CPU none.
+    /// Errors of the device; the CPU has none.
     pub fn hidden(&self) -> Result<Vec<f32>> {
         let mut hidden = vec![0.0; self.len() * self.shape.n_hidden()];
         unpack(&self.state()?.hidden, self.shape.n_hidden(), &mut hidden);
         Ok(hidden)
     }
 
-    /// All that lasts of the chains.
+    /// The complete state of the chains, for [`from_state`](Self::from_state).
     ///
     /// # Errors
-    /// What the device says; on the CPU none.
+    /// Errors of the device; the CPU has none.
     pub fn state(&self) -> Result<ChainState> {
         self.device.chain_state(&self.state)
     }
 
-    /// A copy that draws other numbers; it holds what these hold.
+    /// A copy of the chains, held units included, that draws from another sequence of random numbers.
     ///
     /// # Errors
-    /// What the device says; on the CPU none.
+    /// Errors of the device; the CPU has none.
     pub fn drawing(&self, draws: Uniforms) -> Result<Self> {
         let state = ChainState { uniforms: draws, ..self.state()? };
         let mut copy = Self::from_state(&self.device, self.shape, &state)?;
@@ -292,12 +307,12 @@ impl Chains {
         Ok(copy)
     }
 
-    /// Gives each chain another inverse temperature, one that [`from_state`](Self::from_state) would take.
+    /// Sets the inverse temperature of each chain; [`from_state`](Self::from_state) has the permitted values.
     pub(crate) fn temper(&mut self, betas: &[f32]) -> Result<()> {
         self.device.temper(&mut self.state, betas)
     }
 
-    /// What visible units are held at.
+    /// The values of held visible units.
     pub(crate) fn held(&self) -> Option<Rows<'_>> {
         self.held.as_ref().map(Dataset::rows)
     }
@@ -306,18 +321,18 @@ impl Chains {
         self.shape
     }
 
-    /// The device that they are on.
+    /// The device of the chains.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// The states, for a verb that moves them.
+    /// The states, for an operation that changes them.
     pub(crate) fn states_mut(&mut self) -> &mut States {
         self.swept = true;
         &mut self.state
     }
 
-    /// Fails where others are of another shape or on another device.
+    /// Checks that other chains have the same shape and device.
     pub(crate) fn check_like(&self, others: &Chains) -> Result<()> {
         if self.shape != others.shape {
             let (expected, found) = self.shape.told_from(others.shape);
@@ -331,8 +346,8 @@ impl Chains {
     }
 }
 
-/// There must be at least `least` chains, and no more units than a BLAS and the CUDA kernels can index; then no length that is
-/// made of them overflows.
+/// Checks that there are at least `least` chains, and no more units than a BLAS and the CUDA kernels can index, so that no length
+/// computed from them overflows.
 pub(crate) fn check_number(what: &'static str, least: usize, shape: Shape, n: usize) -> Result<()> {
     let units = n.checked_mul(shape.n_visible() + shape.n_hidden());
     if n >= least && units.is_some_and(|units| units <= i32::MAX as usize) {

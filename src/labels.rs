@@ -1,14 +1,14 @@
-//! Labels: a Potts site at the end of the visible layer, told from the other visible units.
+//! Classification: the label is the last Potts site of the visible layer, and is predicted from the other visible units.
 //!
 //! With the hidden pre-activations a of a row without its label, a = c + Σ_i x_i·W_ij over the other units i,
 //!
 //! > log P(y = s|v) = T_s - ln Σ_t e^T_t,  T_s = b_s + Σ_j sp(a_j + W_sj):
 //!
-//! all states from one product, exactly. A [`Discriminator`] follows the gradient of that. Source: H. Larochelle, Y. Bengio,
-//! "Classification using discriminative restricted Boltzmann machines", 2008, equations 2 to 4.
+//! This is exact, and one matrix product serves all states. A [`Discriminator`] descends the gradient of it. Source: H. Larochelle,
+//! Y. Bengio, "Classification using discriminative restricted Boltzmann machines", 2008, equations 2 to 4.
 //!
-//! Canonical on every device: a is the device's, what is made of it the host's, sums over hidden units in `f64`, sixteen
-//! partial sums each, sums over rows and states in ascending order.
+//! Canonical on every device: the device computes a, and the host the rest. Sums over hidden units are in `f64` with sixteen
+//! partial sums each; sums over rows and states are in ascending order.
 
 use crate::{
     cpu::Cpu,
@@ -29,7 +29,7 @@ use crate::{
 use std::ops::Range;
 
 impl Shape {
-    /// The visible units of the label: those of the last Potts site, where the layer ends with one.
+    /// The units of the label, which are those of the last Potts site; `None` if the layer does not end with one.
     ///
     /// ```
     /// use harmonium::Shape;
@@ -46,8 +46,8 @@ impl Shape {
 }
 
 impl Resident {
-    /// log P(y = s|v) of each row for all states s of the label ([`Shape::label`]), in nats, rows × states; whatever the rows say
-    /// of their label.
+    /// log P(y = s|v) of each row for all states s of the label ([`Shape::label`]), in nats, rows × states. Labels within the rows are
+    /// ignored.
     ///
     /// `v`: rows × n_visible. Costs one [`propup`](Self::propup) and a softplus for each row, state and hidden unit.
     ///
@@ -65,7 +65,7 @@ impl Resident {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Argument`] where the model has no label or the rows do not fit the shape.
+    /// [`Error::Argument`] if the model has no label or the rows do not fit the shape.
     pub fn log_label_probabilities(&self, v: Rows<'_>) -> Result<Vec<f64>> {
         let mut discriminator = Discriminator::new()?;
         discriminator.prepare(self, v)?;
@@ -73,9 +73,9 @@ impl Resident {
     }
 }
 
-/// Follows the gradient of -mean log P(y|v): how an RBM learns to tell labels. Keeps its room from call to call.
+/// Descends the gradient of -mean log P(y|v), which trains an RBM as a classifier. Its buffers are reused between calls.
 ///
-/// A hybrid model takes such a step beside one of a [`Trainer`](crate::Trainer) with a smaller rate: that is descent along
+/// For a hybrid model, alternate its steps with those of a [`Trainer`](crate::Trainer) with a smaller rate: together they descend
 /// -log P(y|v) - α·log P(v, y).
 ///
 /// ```
@@ -106,11 +106,11 @@ pub struct Discriminator {
     /// The label's weights, states × n_hidden, and biases.
     weights: Vec<f32>,
     bias: Vec<f32>,
-    /// s of the visible units, where there are Gaussian ones.
+    /// s of the visible units, if any is Gaussian.
     precision: Vec<f32>,
     /// log P(y = s|v), rows × states.
     logs: Vec<f64>,
-    /// δ_sy - P(s|v), rows × states; 0 where there is no label.
+    /// δ_sy - P(s|v), rows × states; 0 if the label is missing.
     errors: Vec<f32>,
     /// Σ_s errors·σ(a_j + W_sj), rows × n_hidden, and the same summed over rows, states × n_hidden.
     pulls: Vec<f32>,
@@ -119,7 +119,7 @@ pub struct Discriminator {
 }
 
 impl Discriminator {
-    /// One with nothing in it.
+    /// Creates a discriminator with empty buffers.
     ///
     /// # Errors
     /// [`Error::Isa`] as [`Isa::detect`].
@@ -141,7 +141,7 @@ impl Discriminator {
         })
     }
 
-    /// The hidden pre-activations without the label, and the logarithms of all labels' probabilities.
+    /// Computes the hidden pre-activations without the label, and the log-probabilities of all labels.
     fn prepare(&mut self, rbm: &Resident, v: Rows<'_>) -> Result<Range<usize>> {
         let shape = rbm.shape();
         let (label, visible, n_hidden) = (label(shape)?, shape.visible(), shape.n_hidden());
@@ -181,15 +181,15 @@ impl Discriminator {
         Ok(label)
     }
 
-    /// The gradient of -mean log P(y|v), over `out`; gives mean log P(y|v) in nats. Rows whose label is missing count for
-    /// nothing; the mean is over the others.
+    /// Writes the gradient of -mean log P(y|v) to `out`, and returns mean log P(y|v) in nats. Rows with a missing label are ignored; the
+    /// mean is over the others.
     ///
-    /// `v`: at least one row of n_visible values. The biases of units that are no label have gradient 0: P(y|v) does not depend on
-    /// them, and it leaves out ln σ².
+    /// `v`: at least one row of n_visible values. P(y|v) does not depend on the biases of units other than the label, so their gradient
+    /// is 0. It does not train ln σ².
     ///
     /// # Errors
-    /// [`Error::Argument`] where the model has no label, the rows do not fit the shape or none has a label;
-    /// [`Error::Length`] where `out` does not fit.
+    /// [`Error::Argument`] if the model has no label, the rows do not fit the shape or all labels are missing;
+    /// [`Error::Length`] if `out` does not fit.
     pub fn gradient(&mut self, rbm: &Resident, v: Rows<'_>, out: &mut Gradient) -> Result<f64> {
         rbm.check_gradient(out)?;
         let label = self.prepare(rbm, v)?;
@@ -245,12 +245,12 @@ impl Discriminator {
         Ok(sum / labelled as f64)
     }
 
-    /// θ ← θ - lr·[`gradient`](Self::gradient); gives mean log P(y|v) before it.
+    /// θ ← θ - lr·[`gradient`](Self::gradient). Returns mean log P(y|v) before the step, in nats.
     ///
     /// `lr`: finite.
     ///
     /// # Errors
-    /// Those of [`gradient`](Self::gradient), and [`Error::Argument`] where lr is not finite.
+    /// Those of [`gradient`](Self::gradient), and [`Error::Argument`] if lr is not finite.
     pub fn step(&mut self, rbm: &mut Resident, v: Rows<'_>, lr: f32) -> Result<f64> {
         check_rate(lr)?;
         let mut gradient = self.gradient.take().unwrap_or_else(|| Gradient::zero(rbm.shape()));
@@ -264,7 +264,7 @@ impl Discriminator {
     }
 }
 
-/// The label's units, which there must be.
+/// The label's units, or an error if there is no label.
 fn label(shape: Shape) -> Result<Range<usize>> {
     shape.label().ok_or_else(|| Error::Argument {
         what: "rbm",

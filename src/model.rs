@@ -1,19 +1,33 @@
-//! Model files: safetensors with a few tensors, readable wherever that format is.
+//! Model files: safetensors files with a few tensors, readable by any program that knows the format.
 //!
 //! | tensor | shape | type |
 //! |---|---|---|
 //! | `weights` | `[n_visible, n_hidden]` | F32 |
 //! | `visible_bias` | `[n_visible]` | F32 |
 //! | `hidden_bias` | `[n_hidden]` | F32 |
-//! | `visible_mean`, `visible_deviation` | `[n_visible]` | F32: the [`Scale`] of the data, where it is kept |
-//! | `visible_log_variance` | `[n_visible]` | F32: ln σ² of Gaussian units, 0 of others; where there are some, else 0 |
+//! | `visible_mean`, `visible_deviation` | `[n_visible]` | F32: the [`Scale`] of the data, if there is one |
+//! | `visible_log_variance` | `[n_visible]` | F32: ln σ² of Gaussian units, and 0 for others; present only with Gaussian units |
 //!
-//! The metadata has the entry `harmonium`, `rbm` and the version that wrote the file, and `visible`, the laws of the visible
-//! units as [`Segments`] are written, such as `binary:784,potts:1x10`; without it all units are binary. Where the last Potts site
-//! stands for labels of the data, `labels` has their names, a JSON array of as many strings as the site has states. Equal
-//! models make equal files. A file from elsewhere opens if it has the first three tensors. Other tensors are left alone.
+//! The metadata have these entries: `harmonium`, which is `rbm` and the version that wrote the file; `visible`, the laws of the visible
+//! units in the text form of [`Segments`], such as `binary:784,potts:1x10` (if it is missing, all units are binary); and `labels`, if
+//! the last Potts site stands for labels of the data: a JSON array with the name of each state. Equal models give equal files. A file
+//! from another program opens if it has the first three tensors. Other tensors are ignored.
 //!
-//! Other people's models come in by a few lines of Python; this is for the `.mat` files of R. Salakhutdinov's:
+//! ```
+//! use harmonium::{Rbm, Shape, model};
+//!
+//! let rbm = Rbm::new(Shape::new(6, 4)?, 123);
+//! let bytes = model::to_bytes(rbm.view())?;
+//! assert_eq!(model::from_bytes(&bytes, "a model")?, rbm);
+//!
+//! let path = std::env::temp_dir().join(format!("harmonium-{}.safetensors", std::process::id()));
+//! model::save(rbm.view(), &path)?;
+//! assert_eq!(model::load(&path)?, rbm);
+//! # let _ = std::fs::remove_file(path);
+//! # Ok::<(), harmonium::Error>(())
+//! ```
+//!
+//! A few lines of Python convert other programs' models; these convert the `.mat` files of R. Salakhutdinov:
 //!
 //! ```python
 //! mat = scipy.io.loadmat("model.mat")
@@ -36,7 +50,7 @@ use crate::{
 };
 use std::path::Path;
 
-/// What the metadata says under `harmonium`.
+/// The value of the metadata entry `harmonium`.
 const WRITER: &str = concat!("rbm ", env!("CARGO_PKG_VERSION"));
 const LOG_VARIANCE: &str = "visible_log_variance";
 const MEAN: &str = "visible_mean";
@@ -44,37 +58,37 @@ const DEVIATION: &str = "visible_deviation";
 
 const LABELS: &str = "labels";
 
-/// What a model file keeps beside the model. Later versions may keep more.
+/// Data that a model file stores together with the model. Later versions may add fields.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Extras {
-    /// The scale of the data, where they were scaled.
+    /// The scale of the data, if they were scaled.
     pub scale: Option<Scale>,
-    /// The names of the labels, of which each is a state of the last Potts site; none where the data had no labels.
+    /// The names of the labels, one for each state of the last Potts site; empty if the data had no labels.
     pub labels: Vec<String>,
 }
 
 impl Extras {
-    /// A scale and labels, if there are any.
+    /// The scale and the labels, if there are any.
     pub fn new(scale: Option<Scale>, labels: Vec<String>) -> Self {
         Self { scale, labels }
     }
 
-    /// The laws of the units that stand for data and not for labels.
+    /// The laws of the units that hold data, without the label.
     pub fn data_units(&self, visible: Segments) -> Segments {
         without_labels(visible, self.labels.len()).unwrap_or(visible)
     }
 }
 
-/// Writes the file `path` whole or not at all.
+/// Writes the file `path`, whole or not at all.
 ///
 /// # Errors
-/// [`Error::File`] with what the operating system says.
+/// [`Error::File`] with the operating system's message.
 pub fn save(rbm: RbmRef<'_>, path: &Path) -> Result<()> {
     save_with(rbm, &Extras::default(), path)
 }
 
-/// [`save`], with what belongs to the data.
+/// [`save`] with the scale and the labels of the data.
 ///
 /// # Errors
 /// Those of [`save`].
@@ -86,13 +100,13 @@ pub fn save_with(rbm: RbmRef<'_>, extras: &Extras, path: &Path) -> Result<()> {
 /// Reads the file `path`.
 ///
 /// # Errors
-/// [`Error::File`] where it cannot be read, and those of [`from_bytes`].
+/// [`Error::File`] if the file cannot be read, and those of [`from_bytes`].
 pub fn load(path: &Path) -> Result<Rbm> {
     let bytes = read_file(path)?;
     from_bytes(&bytes, &path.display().to_string())
 }
 
-/// [`load`], with what belongs to the data.
+/// [`load`] with the scale and the labels of the data.
 ///
 /// # Errors
 /// Those of [`load`].
@@ -107,7 +121,7 @@ pub fn load_with(path: &Path) -> Result<(Rbm, Extras)> {
 /// The bytes of a model file; equal parameters give equal bytes.
 ///
 /// # Errors
-/// [`Error::Format`] where the model does not fit the format; none is known that does not.
+/// [`Error::Format`] if the model does not fit the format; no such model is known.
 pub fn to_bytes(rbm: RbmRef<'_>) -> Result<Vec<u8>> {
     to_bytes_with(rbm, &Extras::default())
 }
@@ -124,7 +138,7 @@ pub(crate) fn scale_tensors(scale: &Scale) -> [Tensor; 2] {
     [Tensor::new(MEAN, vec![n], scale.mean()), Tensor::new(DEVIATION, vec![n], scale.deviation())]
 }
 
-/// What belongs to the data.
+/// Reads the scale and the labels.
 pub(crate) fn extras(file: &Tensors<'_>, shape: Shape) -> Result<Extras> {
     let mut extras = Extras::new(scale_from_tensors(file, shape)?, Vec::new());
     if let Some(text) = file.entry(LABELS) {
@@ -139,7 +153,7 @@ pub(crate) fn extras(file: &Tensors<'_>, shape: Shape) -> Result<Extras> {
     Ok(extras)
 }
 
-/// The scale, where there is one.
+/// Reads the scale, if there is one.
 fn scale_from_tensors(file: &Tensors<'_>, shape: Shape) -> Result<Option<Scale>> {
     if !file.has(MEAN) {
         return Ok(None);
@@ -156,7 +170,7 @@ fn scale_from_tensors(file: &Tensors<'_>, shape: Shape) -> Result<Option<Scale>>
         .map_err(|problem| file.fail("a scale of finite numbers", problem.to_string()))
 }
 
-/// What the metadata says besides `harmonium`: the laws of the visible units, where they are not all binary, and the labels.
+/// The metadata entries besides `harmonium`: the laws of the visible units, unless all are binary, and the labels.
 pub(crate) fn entries(rbm: RbmRef<'_>, extras: &Extras) -> Vec<(&'static str, String)> {
     let visible = Some(rbm.shape().visible()).filter(|visible| !visible.is_binary());
     let labels = Some(&extras.labels).filter(|labels| !labels.is_empty());
@@ -164,7 +178,7 @@ pub(crate) fn entries(rbm: RbmRef<'_>, extras: &Extras) -> Vec<(&'static str, St
     visible.map(|visible| ("visible", visible.to_string())).into_iter().chain(labels).collect()
 }
 
-/// The tensors of the table above.
+/// The tensors of the model.
 pub(crate) fn tensors(rbm: RbmRef<'_>) -> Vec<Tensor> {
     let (n_visible, n_hidden) = (rbm.shape().n_visible(), rbm.shape().n_hidden());
     let mut tensors = vec![
@@ -178,16 +192,16 @@ pub(crate) fn tensors(rbm: RbmRef<'_>) -> Vec<Tensor> {
     tensors
 }
 
-/// The model in the bytes of a file; `source_name` stands for it in errors.
+/// Reads a model from the bytes of a file; `source_name` is its name in errors.
 ///
 /// # Errors
-/// [`Error::Format`] where the bytes are no safetensors file, a tensor is missing or has another type or shape, the sizes
-/// do not belong together, or a number is not finite.
+/// [`Error::Format`] if the bytes are not a safetensors file, a tensor is missing or has another type or shape, the sizes
+/// are inconsistent, or a number is not finite.
 pub fn from_bytes(bytes: &[u8], source_name: &str) -> Result<Rbm> {
     from_tensors(&Tensors::open(bytes, source_name)?)
 }
 
-/// The model in these tensors.
+/// Builds the model from tensors.
 pub(crate) fn from_tensors(file: &Tensors<'_>) -> Result<Rbm> {
     let ([n_visible, n_hidden], weights) = file.tensor("weights")?;
     let ([visible], visible_bias) = file.tensor("visible_bias")?;

@@ -1,10 +1,10 @@
-//! Choices that have names: `Display`, `FromStr` and the list of all, from one table.
+//! Enums with names: `Display`, `FromStr` and a list of all variants, from one table.
 
-/// Implements both for an enum without fields, and lists it as `ALL`; `$what` names the choice in the error.
+/// Implements both for an enum without fields, and lists its variants as `ALL`; `$what` names the enum in the error.
 macro_rules! names {
     ($type:ident, $what:literal, $($variant:ident = $name:literal),+) => {
         impl $type {
-            /// All of them.
+            /// All variants.
             pub const ALL: &[Self] = &[$($type::$variant),+];
         }
 

@@ -1,9 +1,9 @@
-//! Pictures: rows of numbers as tiles, the filters of a model, sheets of samples.
+//! Images: rows of numbers as tiles, the filters of a model, and sheets of samples.
 //!
-//! Arithmetic is in `f32`, as NumPy does it for `f32` arrays. A stretched tile is (x - min)·(1/(max - min + 1e-8)), and a
-//! pixel is 255 times that, cut off to an integer: so the brightest pixel of a tile is 255 or, where rounding takes the
-//! quotient just below 1, 254. Values outside of [0, 1], which only tiles that are not stretched can have, are clamped:
-//! the tutorial's code wraps them around, so that the darkest and the brightest meet.
+//! Arithmetic is in `f32`, as in NumPy for `f32` arrays. A scaled tile is (x - min)·(1/(max - min + 1e-8)), and a
+//! pixel is 255 times that, truncated to an integer. So the brightest pixel of a tile is 255, or 254 if rounding makes the quotient
+//! slightly less than 1. Values outside of [0, 1], which only unscaled tiles can have, are clamped; the tutorial's code wraps them
+//! around, so that the darkest values become the brightest.
 
 use crate::{
     error::{Error, Result},
@@ -11,18 +11,18 @@ use crate::{
     rbm::RbmRef,
 };
 
-/// Keeps the stretching of a constant image from dividing by 0.
+/// Prevents a division by 0 for a constant image.
 const EPSILON: f32 = 1e-8;
-/// The most pixels that a picture may have, times channels.
+/// The greatest number of pixels times channels of an image.
 const MAX_VALUES: usize = 1 << 28;
 
-/// A number of one channel of a pixel: eight bits, or `f32` within [0, 1].
+/// A number of one channel of a pixel: `u8`, or `f32` within [0, 1].
 pub trait Pixel: Copy + sealed::Sealed {
-    /// No light, or a pixel that cannot be seen.
+    /// Black, or a transparent pixel of the alpha channel.
     const ZERO: Self;
-    /// A pixel that can be seen.
+    /// An opaque pixel of the alpha channel.
     const OPAQUE: Self;
-    /// From a number that is within [0, 1] where the tile is stretched.
+    /// Converts a number, which is within [0, 1] if the tile is scaled.
     fn from_unit(x: f32) -> Self;
 }
 
@@ -37,7 +37,7 @@ impl Pixel for u8 {
     const OPAQUE: Self = 255;
 
     fn from_unit(x: f32) -> Self {
-        // The conversion cuts off, clamps, and makes NaN black.
+        // The conversion truncates, clamps, and maps NaN to 0.
         (255.0 * x) as u8
     }
 }
@@ -46,13 +46,13 @@ impl Pixel for f32 {
     const ZERO: Self = 0.0;
     const OPAQUE: Self = 1.0;
 
-    /// x, whatever it is.
+    /// x, unchanged.
     fn from_unit(x: f32) -> Self {
         x
     }
 }
 
-/// A picture: height × width × channels, row-major, 1 channel (grey) or 4 (red, green, blue, alpha).
+/// An image: height × width × channels, row-major, with 1 channel (grey) or 4 (red, green, blue, alpha).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Raster<T> {
     height: usize,
@@ -76,17 +76,17 @@ impl<T: Pixel> Raster<T> {
         Ok(Self { height, width, channels, values: vec![fill; n] })
     }
 
-    /// Pixels from top to bottom.
+    /// The number of pixels from top to bottom.
     pub fn height(&self) -> usize {
         self.height
     }
 
-    /// Pixels from left to right.
+    /// The number of pixels from left to right.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// 1 or 4.
+    /// The number of channels, 1 or 4.
     pub fn channels(&self) -> usize {
         self.channels
     }
@@ -96,7 +96,7 @@ impl<T: Pixel> Raster<T> {
         &self.values
     }
 
-    /// Shows one image, height × width, with its upper left corner at `at`.
+    /// Draws an image of height × width with its upper left corner at `at`.
     fn draw(&mut self, image: &[f32], width: usize, at: (usize, usize), channel: usize) {
         for (y, line) in image.chunks_exact(width).enumerate() {
             let first = (at.0 + y) * self.width + at.1;
@@ -107,31 +107,31 @@ impl<T: Pixel> Raster<T> {
     }
 }
 
-/// How rows become tiles.
+/// The layout of rows as tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiling {
-    /// Height and width of the image in each row of numbers.
+    /// Height and width in pixels of the image in each row of numbers.
     pub img_shape: (usize, usize),
-    /// How many tiles from top to bottom and from left to right.
+    /// The number of tiles from top to bottom and from left to right.
     pub tile_shape: (usize, usize),
-    /// Pixels between tiles, vertically and horizontally.
+    /// The number of pixels between tiles, vertically and horizontally.
     pub tile_spacing: (usize, usize),
-    /// Whether each tile is stretched on its own to fill [0, 1].
+    /// Scales each tile separately to [0, 1].
     pub scale_rows_to_unit_interval: bool,
 }
 
 impl Tiling {
-    /// Stretched tiles without space between them.
+    /// Scaled tiles without space between them.
     pub fn new(img_shape: (usize, usize), tile_shape: (usize, usize)) -> Self {
         Self { img_shape, tile_shape, tile_spacing: (0, 0), scale_rows_to_unit_interval: true }
     }
 
-    /// The same with one pixel between tiles.
+    /// The same layout with one pixel between tiles.
     pub fn spaced(self) -> Self {
         Self { tile_spacing: (1, 1), ..self }
     }
 
-    /// A picture with room for the tiles: (H + Hs)·R - Hs by (W + Ws)·C - Ws.
+    /// An image for the tiles: (H + Hs)·R - Hs by (W + Ws)·C - Ws.
     fn canvas<T: Pixel>(&self, channels: usize) -> Result<Raster<T>> {
         let side =
             |image: usize, tiles: usize, space: usize| image.checked_add(space)?.checked_mul(tiles)?.checked_sub(space);
@@ -143,7 +143,7 @@ impl Tiling {
         )
     }
 
-    /// How many values the image in a row has.
+    /// The number of values of the image in a row.
     fn units(&self) -> Result<usize> {
         let units = self.img_shape.0.checked_mul(self.img_shape.1).filter(|&units| units > 0);
         units.ok_or_else(|| Error::Argument {
@@ -174,7 +174,7 @@ impl Tiling {
     }
 }
 
-/// x ← (x - min)·(1/(max - min + 1e-8)): the smallest becomes 0, the largest about 1, and equal numbers all become 0.
+/// x ← (x - min)·(1/(max - min + 1e-8)): the least becomes 0, the greatest about 1, and equal numbers all become 0.
 pub fn scale_to_unit_interval(values: &mut [f32]) {
     let min = values.iter().copied().fold(f32::INFINITY, f32::min);
     let max = values.iter().map(|x| x - min).fold(0.0, f32::max);
@@ -184,21 +184,31 @@ pub fn scale_to_unit_interval(values: &mut [f32]) {
     }
 }
 
-/// Rows of numbers as tiles of a grey picture; tile (r, c) shows row r·C + c.
+/// Draws rows of numbers as tiles of a grey image; tile (r, c) shows row r·C + c.
 ///
-/// `rows`: any number of rows of H·W values. Tiles without a row stay black, rows beyond R·C are not shown.
+/// `rows`: any number of rows of H·W values. Tiles without a row stay black; rows beyond R·C are ignored.
+///
+/// ```
+/// use harmonium::raster::{Tiling, tile_raster_images};
+///
+/// // Two images of 1 × 2 pixels, one below the other.
+/// let image = tile_raster_images::<u8>(&[0.0, 1.0, 3.0, 2.0], &Tiling::new((1, 2), (2, 1)))?;
+/// assert_eq!((image.height(), image.width(), image.channels()), (2, 2, 1));
+/// assert_eq!(image.values(), [0, 255, 255, 0]);
+/// # Ok::<(), harmonium::Error>(())
+/// ```
 ///
 /// # Errors
-/// [`Error::Length`] where the values are no whole number of rows, [`Error::Argument`] where an image has no pixel, or the
-/// picture none or more than 2^28.
+/// [`Error::Length`] if the values are not a whole number of rows, [`Error::Argument`] if images have no pixels, or the
+/// result has none or more than 2^28.
 pub fn tile_raster_images<T: Pixel>(rows: &[f32], tiling: &Tiling) -> Result<Raster<T>> {
     let mut raster = tiling.canvas(1)?;
     tiling.draw(&mut raster, rows, 0)?;
     Ok(raster)
 }
 
-/// The same in colour: red, green, blue and alpha, each tiled and stretched on its own. Without rows, a colour is 0
-/// everywhere and alpha opaque everywhere.
+/// The same in colour: red, green, blue and alpha, each tiled and scaled separately. Without rows, a colour is 0
+/// everywhere and alpha is opaque everywhere.
 ///
 /// # Errors
 /// Those of [`tile_raster_images`].
@@ -214,23 +224,32 @@ pub fn tile_raster_channels<T: Pixel>(channels: [Option<&[f32]>; 4], tiling: &Ti
     Ok(raster)
 }
 
-/// How the weights of a hidden unit become grey.
+/// The mapping from the weights of a hidden unit to grey levels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FilterScale {
-    /// Each tile from its least weight, black, to its greatest, white: only form can be compared, not size.
+    /// Each tile from its least weight (black) to its greatest (white). Shapes can be compared between tiles, sizes cannot.
     #[default]
     Own,
-    /// All tiles from -m, black, to m, white, m being the greatest |w| that is shown; 0 is the grey in the middle, 127.
+    /// All tiles from -m (black) to m (white), where m is the greatest |w| shown; 0 is the middle grey, 127.
     Common,
 }
 
 names!(FilterScale, "scale", Own = "own", Common = "common");
 
-/// The weights of the first R·C hidden units, each as an image, with one pixel between them. Biases are left out.
+/// Draws the weights of the first R·C hidden units, each as an image, with one pixel between them. Biases are not drawn.
+///
+/// ```
+/// use harmonium::{Rbm, Shape, raster::{FilterScale, filters}};
+///
+/// let rbm = Rbm::new(Shape::new(6, 4)?, 123);
+/// let image = filters(rbm.view(), (2, 3), (2, 2), FilterScale::Own)?;
+/// assert_eq!((image.height(), image.width()), (2 + 1 + 2, 3 + 1 + 3));
+/// # Ok::<(), harmonium::Error>(())
+/// ```
 ///
 /// # Errors
-/// [`Error::Argument`] where an image of `img_shape` has not n_visible pixels, or the picture is too large.
+/// [`Error::Argument`] if an image of `img_shape` does not have n_visible pixels, or the result is too large.
 pub fn filters(
     rbm: RbmRef<'_>, img_shape: (usize, usize), tile_shape: (usize, usize), scale: FilterScale,
 ) -> Result<Raster<u8>> {
@@ -242,20 +261,19 @@ pub fn filters(
     if scale == FilterScale::Common {
         tiling.scale_rows_to_unit_interval = false;
         let most = rows.iter().fold(f32::MIN_POSITIVE, |most, w| most.max(w.abs()));
-        // Halves first: the sum of two great weights need not be finite.
+        // Each term is halved, because the sum of two large weights may overflow.
         rows.iter_mut().for_each(|w| *w = 0.5 + 0.5 * (*w / most));
     }
     tile_raster_images(&rows, &tiling)
 }
 
-/// What chains show one time after another: a row of tiles for each time, one pixel between them, each tile stretched on
-/// its own.
+/// Draws the states of chains over time: one row of tiles for each time, one pixel between tiles, each tile scaled separately.
 ///
-/// `means`: times × chains × H·W. The picture is (H + 1)·times + 1 by (W + 1)·chains - 1; the tutorial's canvas is so too,
-/// two rows taller than the tiles need.
+/// `means`: times × chains × H·W. The image has (H + 1)·times + 1 by (W + 1)·chains - 1 pixels, two rows more than the tiles need,
+/// as in the tutorial.
 ///
 /// # Errors
-/// [`Error::Length`] where the values are not times × chains images, [`Error::Argument`] where the picture is too large.
+/// [`Error::Length`] if the values are not times × chains images, [`Error::Argument`] if the result is too large.
 pub fn sample_sheet(means: &[f32], img_shape: (usize, usize), times: usize, chains: usize) -> Result<Raster<u8>> {
     let tiling = Tiling::new(img_shape, (1, chains)).spaced();
     let at_a_time = tiling.units()?.saturating_mul(chains);
@@ -274,7 +292,7 @@ pub fn sample_sheet(means: &[f32], img_shape: (usize, usize), times: usize, chai
     Ok(sheet)
 }
 
-/// Fails unless an image of this height and width has `units` pixels.
+/// Checks that an image of this height and width has `units` pixels.
 pub(crate) fn check_image(img_shape: (usize, usize), units: usize) -> Result<()> {
     let (height, width) = img_shape;
     if height.checked_mul(width) == Some(units) {
@@ -287,14 +305,14 @@ pub(crate) fn check_image(img_shape: (usize, usize), units: usize) -> Result<()>
     })
 }
 
-/// Writes a picture as a PNG file, whole or not at all: grey, or colour with alpha. Equal pictures make equal files.
+/// Writes an image as a PNG file, whole or not at all: grey, or colour with alpha. Equal images give equal files.
 ///
 /// # Errors
-/// [`Error::File`] with what the operating system says.
+/// [`Error::File`] with the operating system's message.
 #[cfg(feature = "png")]
 pub fn write_png(raster: &Raster<u8>, path: &std::path::Path) -> Result<()> {
     crate::storage::write_atomically(path, |file| {
-        // A picture has at most 2^28 values, so its sides fit.
+        // An image has at most 2^28 values, so its sides fit.
         let mut encoder = png::Encoder::new(file, raster.width as u32, raster.height as u32);
         encoder.set_color(if raster.channels == 4 { png::ColorType::Rgba } else { png::ColorType::Grayscale });
         encoder.set_depth(png::BitDepth::Eight);

@@ -1,4 +1,4 @@
-//! Borrowed rows of data, in the width in which they came.
+//! Borrowed rows of data, in the type in which they came.
 
 use crate::{
     columns::Columns,
@@ -8,16 +8,16 @@ use crate::{
 };
 use std::ops::Range;
 
-/// A borrowed row-major matrix, one row for each example, and the laws that its values are known to keep to: values in [0, 1]
-/// for binary units, a 1 and zeros for the states of a Potts site, finite numbers for Gaussian units.
+/// A borrowed row-major matrix with one row for each example, and the laws that its values have been checked against: values in [0, 1]
+/// for binary units, one 1 and zeros for the states of a Potts site, finite numbers for Gaussian units.
 ///
-/// Values may be missing ([`Dataset::with_missing`](crate::Dataset::with_missing)). A row is then one of the RBM that has only the
-/// visible units whose values are there: what is missing enters no sum.
+/// Values may be missing ([`Dataset::with_missing`](crate::Dataset::with_missing)). The model of a row is then the RBM with only the
+/// visible units whose values are present: missing values enter no sum.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
-    /// 0 where a value is missing.
+    /// The values; a missing value is 0.
     values: Values<'a>,
-    /// Which values are missing, ⌈units/64⌉ words a row; empty where none is.
+    /// The mask of missing values, ⌈units/64⌉ words a row; empty if none is missing.
     missing: &'a [u64],
     units: usize,
     segments: Segments,
@@ -27,7 +27,7 @@ pub struct Rows<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Values<'a> {
-    /// Eight bits each; x stands for x/255.
+    /// Eight-bit values, where x stands for x/255.
     U8(&'a [u8]),
     /// The numbers themselves.
     F32(&'a [f32]),
@@ -42,7 +42,7 @@ impl Values<'_> {
     }
 }
 
-/// The number that eight bits stand for: x/255, correctly rounded.
+/// The number that an eight-bit value stands for: x/255, correctly rounded.
 #[inline(always)]
 pub fn unit_value(x: u8) -> f32 {
     f32::from(x) / 255.0
@@ -52,8 +52,8 @@ impl<'a> Rows<'a> {
     /// Rows of `units` values each, all within [0, 1]: states of binary units, or their probabilities.
     ///
     /// # Errors
-    /// [`Error::Length`] where the values are no whole number of rows, [`Error::Argument`] where rows would have no value,
-    /// [`Error::Value`] where one is not within [0, 1].
+    /// [`Error::Length`] if the values are not a whole number of rows, [`Error::Argument`] if rows would have no values,
+    /// [`Error::Value`] if a value is not within [0, 1].
     pub fn new(values: Values<'a>, units: usize) -> Result<Self> {
         let found = values.len();
         if !(1..=u32::MAX as usize).contains(&units) {
@@ -75,7 +75,7 @@ impl<'a> Rows<'a> {
         Ok(Self::of(values, Segments::binary(units)))
     }
 
-    /// Rows of values that follow these laws.
+    /// Rows of values with the given laws.
     ///
     /// ```
     /// use harmonium::{Rows, Values};
@@ -88,8 +88,8 @@ impl<'a> Rows<'a> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Length`] where the values are no whole number of rows, [`Error::Law`] with the first one that its law does not
-    /// allow.
+    /// [`Error::Length`] if the values are not a whole number of rows, [`Error::Law`] with the first value that violates its
+    /// law.
     pub fn with_segments(values: Values<'a>, segments: Segments) -> Result<Self> {
         let (found, units) = (values.len(), segments.units());
         if !found.is_multiple_of(units) {
@@ -100,7 +100,7 @@ impl<'a> Rows<'a> {
         Ok(rows)
     }
 
-    /// Fails where a value is none that the law of its unit allows.
+    /// Checks each value against the law of its unit.
     pub(crate) fn check(&self, segments: Segments) -> Result<()> {
         let mut row = vec![0.0; self.units];
         for r in 0..self.len() {
@@ -118,7 +118,7 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    /// Fails where a site of row `r` has some of its states missing; where all are, `row` gets a state that is right.
+    /// Checks that a site of row `r` has all states missing or none. If all are, `row` gets a valid state.
     fn check_missing(&self, r: usize, segment: Segment, units: Range<usize>, row: &mut [f32]) -> Result<()> {
         for first in units.step_by(segment.states()) {
             let site = first..first + segment.states();
@@ -133,63 +133,63 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    /// Rows that are known to be right, and of which no value is missing.
+    /// Rows that are known to be valid and complete.
     pub(crate) fn of(values: Values<'a>, segments: Segments) -> Self {
         Self { values, missing: &[], units: segments.units(), segments }
     }
 
-    /// The same rows without those of their values that these words say, which are 0.
+    /// The same rows with a mask of missing values, which must be 0.
     pub(crate) fn without(self, missing: &'a [u64]) -> Self {
         Self { missing, ..self }
     }
 
-    /// Whether any value is known to be missing.
+    /// Returns true if a value may be missing.
     #[inline(always)]
     pub fn has_missing(&self) -> bool {
         !self.missing.is_empty()
     }
 
-    /// Whether value `i` of row `r` is missing.
+    /// Returns true if value `i` of row `r` is missing.
     #[inline(always)]
     pub fn is_missing(&self, r: usize, i: usize) -> bool {
         self.has_missing() && self.missing[r * self.units.div_ceil(64) + i / 64] >> (i % 64) & 1 == 1
     }
 
-    /// Fails where a value is missing: the likelihood of such a row needs a log Z of its own.
+    /// Checks that no value is missing: the likelihood of an incomplete row would need its own log Z.
     pub(crate) fn check_complete(&self) -> Result<()> {
         if self.has_missing() { Err(incomplete()) } else { Ok(()) }
     }
 
-    /// Which values are missing, ⌈units/64⌉ words a row, unit i being bit i mod 64 of word i/64; empty where none is.
+    /// The mask of missing values, ⌈units/64⌉ words a row; unit i is bit i mod 64 of word i/64. Empty if none is missing.
     pub(crate) fn missing(&self) -> &'a [u64] {
         self.missing
     }
 
-    /// The laws that the values keep to.
+    /// The laws of the values.
     pub fn segments(&self) -> Segments {
         self.segments
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.values.len() / self.units
     }
 
-    /// How many values each row has.
+    /// The number of values in each row.
     pub fn units(&self) -> usize {
         self.units
     }
 
-    /// All values, row after row.
+    /// All values, row after row; a missing value is 0.
     pub fn values(&self) -> Values<'a> {
         self.values
     }
 
-    /// Some of the rows.
+    /// The rows in a range.
     ///
     /// # Panics
-    /// Where the range does not lie within the rows.
+    /// If the range is not within the rows.
     pub fn range(&self, rows: Range<usize>) -> Self {
         let span = rows.start * self.units..rows.end * self.units;
         let values = match self.values {
@@ -201,16 +201,16 @@ impl<'a> Rows<'a> {
         Self { values, missing, ..*self }
     }
 
-    /// The mean of each unit over the N rows that have it; of binary and Potts units no nearer to 0 and 1 than 1/N, where their logarithms are
-    /// finite, and ½ where N is below 2.
+    /// The mean of each unit over the N rows that have it. Means of binary and Potts units are at least 1/N away from 0 and 1, so that
+    /// their log-odds are finite, and ½ if N is below 2.
     ///
-    /// Where a unit's visible bias may begin ([`Rbm::from_data`](crate::Rbm::from_data)) and a centred gradient its offset.
-    /// Canonical: a sum in `f64`, rows in ascending order, and a division. Here rounded to `f32`, units values.
+    /// These means give initial visible biases ([`Rbm::from_data`](crate::Rbm::from_data)) and the initial offsets of a centred
+    /// gradient. Canonical: a sum in `f64`, rows in ascending order, then a division, rounded to `f32`. One value for each unit.
     pub fn clipped_means(&self) -> Vec<f32> {
         Columns::of(*self).clipped_means()
     }
 
-    /// All values as numbers, row after row; NaN where one is missing.
+    /// All values as numbers, row after row; NaN if a value is missing.
     pub fn to_vec(&self) -> Vec<f32> {
         let mut numbers = match self.values {
             Values::U8(x) => x.iter().map(|&x| unit_value(x)).collect(),
@@ -224,7 +224,7 @@ impl<'a> Rows<'a> {
         numbers
     }
 
-    /// Value `i` of row `r`, 0 where it is missing.
+    /// Value `i` of row `r`, or 0 if it is missing.
     #[inline(always)]
     pub fn value(&self, r: usize, i: usize) -> f32 {
         match self.values {
@@ -233,7 +233,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Whether value `i` of row `r` counts as 1 where only 0 and 1 will do: x ≥ 0.5.
+    /// The bit of value `i` of row `r`: x ≥ 0.5.
     #[inline(always)]
     pub fn bit(&self, r: usize, i: usize) -> bool {
         match self.values {
@@ -243,9 +243,9 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// What is said where a value is missing that has to be there.
+/// The error for missing values that must be present.
 pub(crate) fn incomplete() -> Error {
-    let (expected, found) = ("rows without missing values".into(), "some that are missing".into());
+    let (expected, found) = ("rows without missing values".into(), "missing values".into());
     Error::Argument { what: "rows", expected, found }
 }
 

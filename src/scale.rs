@@ -1,4 +1,4 @@
-//! Columns brought to where units begin well, and back: to mean 0 and variance 1 for Gaussian units, to [0, 1] for binary ones.
+//! Scales of columns, and their inverses: to mean 0 and variance 1 for Gaussian units, to [0, 1] for binary units.
 
 use crate::{
     dataset::Dataset,
@@ -8,12 +8,13 @@ use crate::{
     units::{Segment, Segments},
 };
 
-/// So far a value may lie outside of [0, 1] by the rounding of a deviation, 2⁻²⁴ of it, and of the quotient.
+/// The distance from [0, 1] that rounding may cause: of a deviation, 2⁻²⁴ of it, and of the quotient.
 const ROUNDING: f32 = 1.0 / (1 << 22) as f32;
 
-/// A mean and a deviation for each visible unit's column, which a model file keeps beside the model: rows come to it as
-/// (x - mean)/deviation, and its samples become data as mean + deviation·v. Units that are not scaled have 0 and 1, so do all Potts
-/// sites, and a segment of binary units that is not scaled has them in all its units.
+/// The mean and the deviation of each visible unit's column. A model sees rows as (x - mean)/deviation, and its samples become data by
+/// mean + deviation·v. A model file can store a scale together with the model.
+///
+/// Potts sites and unscaled units have mean 0 and deviation 1. A segment of binary units is scaled as a whole, or not at all.
 ///
 /// ```
 /// use harmonium::{Dataset, Scale};
@@ -35,8 +36,8 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// The means and standard deviations of the columns of Gaussian units; a column without variance gets deviation 1. Values that
-    /// are missing do not count.
+    /// The means and standard deviations of the columns of Gaussian units. A column without variance gets deviation 1. Missing values
+    /// are ignored.
     ///
     /// Two passes in `f64`, rows in ascending order.
     pub fn standard(rows: Rows<'_>) -> Self {
@@ -53,12 +54,13 @@ impl Scale {
         Self { mean, deviation }
     }
 
-    /// x over the greatest absolute value, one number for each segment of binary or Gaussian units: pictures of 0 to 16 come
-    /// to [0, 1]. `rows` are read for the laws that [`unscaled`](Self::unscaled) gives; `visible` are those of the model. Values that are
-    /// missing do not count.
+    /// x over the greatest absolute value, one number for each segment of binary or Gaussian units: images with values 0 to 16 get
+    /// values within [0, 1]. Missing values are ignored.
+    ///
+    /// `rows`: read with the laws that [`unscaled`](Self::unscaled) returns; `visible`: the laws of the model.
     ///
     /// # Errors
-    /// [`Error::Law`] with the first value below 0 of binary units, which stays below 0.
+    /// [`Error::Law`] with the first negative value of a binary unit, which would stay negative.
     pub fn max(rows: Rows<'_>, visible: Segments) -> Result<Self> {
         let (mean, mut deviation) = (vec![0.0; rows.units()], vec![1.0; rows.units()]);
         for (segment, units) in visible.iter().filter(|(segment, _)| !is_potts(*segment)) {
@@ -78,8 +80,8 @@ impl Scale {
         Ok(Self { mean, deviation })
     }
 
-    /// (x - min)/(max - min) of each column of binary or Gaussian units, 0 where all values are the same; as
-    /// [`max`](Self::max) else.
+    /// (x - min)/(max - min) of each column of binary or Gaussian units, or 0 if all values are equal. The arguments are those of
+    /// [`max`](Self::max).
     pub fn min_max(rows: Rows<'_>, visible: Segments) -> Self {
         let (mut mean, mut deviation) = (vec![0.0; rows.units()], vec![1.0; rows.units()]);
         let columns = visible.iter().filter(|(segment, _)| !is_potts(*segment)).flat_map(|(_, units)| units);
@@ -88,7 +90,7 @@ impl Scale {
             let (least, greatest) =
                 (values().fold(f32::INFINITY, f32::min), values().fold(f32::NEG_INFINITY, f32::max));
             if least <= greatest {
-                // The difference of finite numbers need not be finite.
+                // The difference of finite numbers may overflow.
                 let width = (f64::from(greatest) - f64::from(least)).min(f64::from(f32::MAX)) as f32;
                 (mean[i], deviation[i]) = (least, if width > 0.0 { width } else { 1.0 });
             }
@@ -96,17 +98,17 @@ impl Scale {
         Self { mean, deviation }
     }
 
-    /// The laws for which rows are read before they are scaled for `visible`: segments of binary units that are scaled may have any
-    /// numbers, as Gaussian ones.
+    /// The laws with which rows are read before they are scaled for `visible`: segments of binary units that are scaled may have any
+    /// numbers, as Gaussian units do.
     pub fn unscaled(&self, visible: Segments) -> Segments {
         let is_scaled = |i: usize| (self.mean[i], self.deviation[i]) != (0.0, 1.0);
         numbers_where(visible, |units| units.into_iter().any(is_scaled))
     }
 
-    /// A scale of these numbers, as many as visible units.
+    /// A scale with these numbers, one for each visible unit.
     ///
     /// # Errors
-    /// [`Error::Length`] where they differ in number, [`Error::Value`] where one is not finite, [`Error::Argument`] where a
+    /// [`Error::Length`] if the lengths differ, [`Error::Value`] if a number is not finite, [`Error::Argument`] if a
     /// deviation is not above 0.
     pub fn from_parts(mean: Vec<f32>, deviation: Vec<f32>) -> Result<Self> {
         check("visible_mean", &mean, mean.len())?;
@@ -120,29 +122,29 @@ impl Scale {
         }
     }
 
-    /// The means, n_visible.
+    /// The means; n_visible values in units of the data.
     pub fn mean(&self) -> &[f32] {
         &self.mean
     }
 
-    /// The standard deviations, n_visible.
+    /// The deviations; n_visible values in units of the data.
     pub fn deviation(&self) -> &[f32] {
         &self.deviation
     }
 
-    /// The rows as the model sees them: (x - mean)/deviation, in `f64` and rounded once.
+    /// Scales rows for the model: (x - mean)/deviation, in `f64` and rounded once.
     ///
     /// # Errors
-    /// [`Error::Argument`] where there are other columns in number.
+    /// [`Error::Argument`] if the number of columns differs.
     pub fn apply(&self, data: &Dataset) -> Result<Dataset> {
         Ok(self.apply_for(data, data.segments())?.0)
     }
 
-    /// The rows as a model with units of these laws sees them, and how many values of binary units were outside of [0, 1]: they became
-    /// 0 or 1.
+    /// Scales rows for a model with these laws. Values of binary units outside of [0, 1] become 0 or 1; the second result is their
+    /// number.
     ///
     /// # Errors
-    /// [`Error::Argument`] where there are other columns in number, [`Error::Law`] where a value is none for its law.
+    /// [`Error::Argument`] if the number of columns differs, [`Error::Law`] if a value violates its law.
     pub fn apply_for(&self, data: &Dataset, visible: Segments) -> Result<(Dataset, usize)> {
         if data.units() != self.mean.len() {
             let (expected, found) = (format!("{} values a row", self.mean.len()), data.units().to_string());
@@ -159,14 +161,14 @@ impl Scale {
         for (_, units) in visible.iter().filter(|(segment, _)| matches!(segment, Segment::Binary(_))) {
             for x in values.chunks_exact_mut(data.units()).flat_map(|row| &mut row[units.clone()]) {
                 outside += usize::from(*x < -ROUNDING || *x > 1.0 + ROUNDING);
-                // NaN stays what it is.
+                // `clamp` keeps NaN.
                 *x = x.clamp(0.0, 1.0);
             }
         }
         Ok((Dataset::with_missing(values, visible)?, outside))
     }
 
-    /// Values of the model as data: mean + deviation·v, rows × n_visible.
+    /// Converts values of the model to data, mean + deviation·v; rows × n_visible.
     pub fn undo(&self, values: &mut [f32]) {
         for row in values.chunks_exact_mut(self.mean.len()) {
             for ((x, mean), deviation) in row.iter_mut().zip(&self.mean).zip(&self.deviation) {
@@ -176,12 +178,12 @@ impl Scale {
     }
 }
 
-/// The laws of units of which all are numbers but Potts sites.
+/// The laws with Gaussian units in place of all but the Potts sites.
 pub fn as_numbers(visible: Segments) -> Segments {
     numbers_where(visible, |_| true)
 }
 
-/// The laws with Gaussian units in place of those segments of binary ones.
+/// The laws with Gaussian units in place of the chosen segments of binary units.
 fn numbers_where(visible: Segments, is_number: impl Fn(std::ops::Range<usize>) -> bool) -> Segments {
     let all: Vec<_> = visible
         .iter()
@@ -190,7 +192,7 @@ fn numbers_where(visible: Segments, is_number: impl Fn(std::ops::Range<usize>) -
             other => other,
         })
         .collect();
-    // As many units as before, and no more segments.
+    // The number of units stays the same, and that of segments does not grow.
     Segments::new(&all).unwrap_or(visible)
 }
 
@@ -203,8 +205,8 @@ fn numbers(segments: Segments) -> impl Iterator<Item = usize> {
     segments.iter().filter(|(segment, _)| segment.is_number()).flat_map(|(_, units)| units)
 }
 
-/// The first Gaussian unit whose column is the same number in all rows that have one, and that number: a density can grow there
-/// without bound.
+/// The first Gaussian unit whose column has the same number in all rows, and that number. The density of such a column can grow without
+/// bound.
 pub fn without_variance(rows: Rows<'_>) -> Option<(usize, f32)> {
     let values = |i: usize| (0..rows.len()).filter(move |&r| !rows.is_missing(r, i)).map(move |r| rows.value(r, i));
     let only = |i: usize| values(i).next().filter(|&first| values(i).all(|x| x == first));

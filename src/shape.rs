@@ -9,9 +9,8 @@ use std::{
     str::FromStr,
 };
 
-/// The sizes of the two layers, written as `784 × 500`, visible × hidden units, and the laws that the visible units follow.
-///
-/// Read from `784 × 500` and `784x500`: binary units.
+/// The sizes of the two layers, visible × hidden, and the laws of the visible units. `Display` prints `784 × 500`; `FromStr` reads
+/// `784 × 500` or `784x500`, with binary units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     visible: Segments,
@@ -23,13 +22,13 @@ impl Shape {
     /// A shape of `n_visible` × `n_hidden` binary units.
     ///
     /// # Errors
-    /// [`Error::Argument`] where a layer has no unit, or where the weights would be more than 2^31 - 1: what a BLAS and the
+    /// [`Error::Argument`] if a layer has no units, or if there would be more than 2^31 - 1 weights, the most that a BLAS and the
     /// CUDA kernels can index.
     pub fn new(n_visible: usize, n_hidden: usize) -> Result<Self> {
         Self::of(Segments::binary(n_visible), n_visible, n_hidden)
     }
 
-    /// A shape whose visible units follow these laws.
+    /// A shape whose visible units have these laws.
     ///
     /// ```
     /// use harmonium::Shape;
@@ -71,7 +70,7 @@ impl Shape {
         }
     }
 
-    /// This shape and another one for a message that tells them apart: with their laws where they have the same sizes.
+    /// This shape and another one as text for an error message, with the laws if the sizes are equal.
     pub(crate) fn told_from(self, found: Shape) -> (String, String) {
         if self.to_string() != found.to_string() {
             return (format!("shape {self}"), found.to_string());
@@ -122,14 +121,14 @@ impl FromStr for Shape {
 /// One of the two layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Layer {
-    /// The layer that data is put into.
+    /// The layer of the data, v.
     Visible,
-    /// The layer that explains it.
+    /// The layer of the features, h.
     Hidden,
 }
 
 impl Layer {
-    /// The layer on the other side of the weights.
+    /// The other layer.
     pub fn other(self) -> Self {
         match self {
             Layer::Visible => Layer::Hidden,

@@ -1,4 +1,4 @@
-//! Rows that are read when they are needed: from memory, or from where there are more of them than memory holds.
+//! Rows that are read on demand, from memory or from files larger than memory.
 
 use crate::{
     dataset::{Dataset, check_numbers},
@@ -7,28 +7,50 @@ use crate::{
     units::Segments,
 };
 
-/// Rows that can be read in any order, some at a time: a [`Dataset`], or a file that need not fit in memory
+/// Rows that can be read in any order, a few at a time: a [`Dataset`], or a file that may be larger than memory
 /// ([`npy::OnDisk`](crate::formats::npy::OnDisk)).
 ///
-/// [`Epochs::show_part`](crate::Epochs::show_part) shows a part of an epoch of either. One of your own reads rows with the same
-/// values whenever it is asked for them, and says `*into = `[`Dataset::from_u8`]`(…)?` or the like.
+/// [`Epochs::show_part`](crate::Epochs::show_part) takes a part of an epoch from either. An implementation must return the same values
+/// whenever a row is read.
+///
+/// ```
+/// use harmonium::{Dataset, Result, Segments, Source};
+///
+/// /// All bytes, one a row.
+/// struct Bytes;
+///
+/// impl Source for Bytes {
+///     fn len(&self) -> usize {
+///         256
+///     }
+///     fn segments(&self) -> Segments {
+///         "binary:1".parse().expect("one unit")
+///     }
+///     fn read(&self, rows: &[usize], into: &mut Dataset) -> Result<()> {
+///         *into = Dataset::from_u8(rows.iter().map(|&row| row as u8).collect(), 1)?;
+///         Ok(())
+///     }
+/// }
+/// assert_eq!(Bytes.select(&[255, 0])?.rows().to_vec(), [1.0, 0.0]);
+/// # Ok::<(), harmonium::Error>(())
+/// ```
 #[allow(clippy::len_without_is_empty)]
 pub trait Source {
-    /// How many rows there are.
+    /// The number of rows.
     fn len(&self) -> usize;
 
-    /// The laws that the values keep to.
+    /// The laws of the values.
     fn segments(&self) -> Segments;
 
-    /// Reads some of the rows, in any order and any number of times, in place of what `into` holds: row r of it becomes row
-    /// `rows[r]`. Memory that `into` has is used again where it can be.
+    /// Reads rows, in any order and any number of times, and replaces the contents of `into`: its row r becomes row `rows[r]`. The
+    /// memory of `into` is reused if possible.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) if a number is not below [`len`](Self::len); what else keeps a row from being
-    /// read.
+    /// [`Error::Argument`](crate::Error::Argument) if a number is not below [`len`](Self::len), and any error that prevents a row from
+    /// being read.
     fn read(&self, rows: &[usize], into: &mut Dataset) -> Result<()>;
 
-    /// The rows as data of its own.
+    /// Reads rows into a new dataset.
     ///
     /// # Errors
     /// Those of [`read`](Self::read).

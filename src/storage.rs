@@ -1,4 +1,4 @@
-//! Files: written whole or not at all, and read without trusting what they say of their own size.
+//! Files: atomic writes, and reads that do not trust the sizes that a file claims.
 
 use crate::error::{Error, Result};
 use std::{
@@ -9,26 +9,26 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// What the name of a temporary file begins and ends with.
+/// The beginning and the end of a temporary file's name.
 const TEMPORARY_START: &str = ".harmonium-";
 const TEMPORARY_END: &str = ".tmp";
-/// How much memory is asked for before the first byte of a stream has come.
+/// The greatest allocation before the first byte of a stream has arrived.
 const FIRST_ALLOCATION: usize = 1 << 20;
 
-/// What [`write_atomically`] asks of the operating system, so that a test can put one in its place that loses whatever it
-/// was not told to keep.
+/// The operating system's functions that [`write_atomically`] uses. A test replaces them by a disk that loses all data that were not
+/// synced.
 trait Disk {
     type File: Write;
 
-    /// A new file; fails where there is one of that name.
+    /// Creates a file; fails if there is one of that name.
     fn create(&self, path: &Path) -> io::Result<Self::File>;
-    /// Makes the contents of a file last.
+    /// Writes the contents of a file to the disk durably.
     fn sync(&self, file: Self::File) -> io::Result<()>;
-    /// Gives a file another name, in one step.
+    /// Renames a file atomically.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Makes the names in a folder last.
+    /// Writes the names in a folder to the disk durably.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
 }
 
@@ -54,7 +54,7 @@ impl Disk for System {
         fs::remove_file(path)
     }
 
-    /// Elsewhere than on Unix a folder cannot be opened as a file.
+    /// On systems other than Unix, a folder cannot be opened as a file.
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         if !cfg!(unix) {
             return Ok(());
@@ -66,41 +66,54 @@ impl Disk for System {
     }
 }
 
-/// Whether a folder cannot be synced here at all, as opposed to a disk that fails: it may not be read, or the file system has
-/// no such operation, which it says in one way or another. (The PostgreSQL Group, `fsync_fname` in PostgreSQL's fd.c, passes
-/// over the same.)
+/// Returns true if a folder cannot be synced on this system, as opposed to a failure of the disk: it may be unreadable, or the file
+/// system may lack the operation, which different file systems report differently. (The PostgreSQL Group, `fsync_fname` in
+/// PostgreSQL's fd.c, ignores the same errors.)
 fn is_unsupported(problem: &io::Error) -> bool {
-    /// On every Unix; std has no kind for it.
+    /// EBADF on every Unix; std has no kind for it.
     const EBADF: i32 = 9;
     use io::ErrorKind::{InvalidInput, IsADirectory, PermissionDenied, Unsupported};
     matches!(problem.kind(), InvalidInput | IsADirectory | PermissionDenied | Unsupported)
         || problem.raw_os_error() == Some(EBADF)
 }
 
-/// Writes a file so that `path` holds either what it held before or all of what `write` gives, also if power fails; when it
-/// has returned, the latter.
+/// Writes a file atomically: `path` holds either its old contents or all of what `write` produces, even after a power failure. When
+/// this function returns, `path` holds the new contents.
 ///
-/// The bytes go to a temporary file in the same folder, reach the disk, and take the file's name in one step; then the
-/// folder reaches the disk. A symbolic link at `path` is replaced, not followed.
+/// ```
+/// use harmonium::storage::write_atomically;
 ///
-/// Where folders cannot be synced the last step is left out without an error: on Windows, on file systems that do not offer
-/// it (some of those over a network or in user space), and in a folder that may be written to but not read. There, too,
-/// `path` holds the one or the other as a whole, but if power fails soon after this has returned it may be what it held
-/// before. That a name is taken in one step, the file system has to promise: local ones of Unix do; on Windows NTFS does in
-/// practice, and a file that another program has open may not be replaced, which is an error. No test runs on Windows.
+/// let path = std::env::temp_dir().join(format!("harmonium-{}.txt", std::process::id()));
+/// write_atomically(&path, |file| file.write_all(b"whole"))?;
+/// // If the second write fails, the first contents remain.
+/// let failed = write_atomically(&path, |file| file.write_all(b"half").and(Err(std::io::Error::other("no more"))));
+/// assert!(failed.is_err());
+/// assert_eq!(std::fs::read(&path).expect("it is there"), b"whole");
+/// # let _ = std::fs::remove_file(path);
+/// # Ok::<(), harmonium::Error>(())
+/// ```
+///
+/// The bytes go to a temporary file in the same folder, are synced, and take the name `path` by an atomic rename; then the
+/// folder is synced. A symbolic link at `path` is replaced, not followed.
+///
+/// If folders cannot be synced, the last step is skipped without an error: on Windows, on file systems without this operation
+/// (some of those over a network or in user space), and in a folder that may be written but not read. The file is still whole, but
+/// after a power failure soon after the return it may have its old contents. The atomic rename is a promise of the file system:
+/// local file systems of Unix keep it; on Windows NTFS does in practice. On Windows, a file that another program has open may not be
+/// replaceable, which is an error. No test runs on Windows.
 ///
 /// # Errors
-/// [`Error::File`] where the operating system refuses, or where `path` is there and is no regular file (a folder, a device:
-/// taking its name would remove it). The temporary file is removed.
+/// [`Error::File`] if the operating system refuses, or if `path` exists and is not a regular file (a folder or a device would be
+/// removed by the rename). The temporary file is removed.
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     check_replaceable(path)?;
     write_to(&System, path, write).map_err(|problem| file_error(path, problem))
 }
 
-/// Fails where `path` is there and is no regular file, which [`write_atomically`] would refuse to replace.
+/// Checks that `path` is a regular file or does not exist, as [`write_atomically`] requires.
 ///
 /// # Errors
-/// [`Error::File`] that says so.
+/// [`Error::File`] if it is something else.
 pub fn check_replaceable(path: &Path) -> Result<()> {
     if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(file_error(path, "expected a regular file or nothing, found a folder or a device"));
@@ -112,7 +125,7 @@ fn write_to<D: Disk>(disk: &D, path: &Path, write: impl FnOnce(&mut dyn Write) -
     let (temporary, file) = create_beside(disk, path)?;
     let written = fill(disk, file, write).and_then(|()| disk.rename(&temporary, path));
     if written.is_err() {
-        // The first failure is the one to tell.
+        // The first error is reported; an error of the removal is not.
         let _ = disk.remove(&temporary);
         return written;
     }
@@ -125,7 +138,7 @@ fn fill<D: Disk>(disk: &D, file: D::File, write: impl FnOnce(&mut dyn Write) -> 
     disk.sync(writer.into_inner().map_err(io::IntoInnerError::into_error)?)
 }
 
-/// A new file in the folder of `path`, under a name that nobody else has.
+/// Creates a file with a unique name in the folder of `path`.
 fn create_beside<D: Disk>(disk: &D, path: &Path) -> io::Result<(PathBuf, D::File)> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     loop {
@@ -138,11 +151,11 @@ fn create_beside<D: Disk>(disk: &D, path: &Path) -> io::Result<(PathBuf, D::File
     }
 }
 
-/// Makes a folder, and those above it, so that they last where folders can be synced ([`write_atomically`] on where they
-/// cannot): a file in it is not safe while the folder's own name is not.
+/// Creates a folder and its missing parents durably, as a file is not safe before its folder's name is. If folders cannot be synced,
+/// see [`write_atomically`].
 ///
 /// # Errors
-/// [`Error::File`] with what the operating system says.
+/// [`Error::File`] with the operating system's message.
 pub fn create_folder(path: &Path) -> Result<()> {
     let fail = |problem: io::Error| file_error(path, format!("expected a folder to write to: {problem}"));
     let missing = path.ancestors().take_while(|folder| *folder != Path::new("") && !folder.exists()).count();
@@ -150,14 +163,14 @@ pub fn create_folder(path: &Path) -> Result<()> {
     path.ancestors().take(missing).try_for_each(|folder| System.sync_folder(folder_of(folder))).map_err(fail)
 }
 
-/// Keeps other processes that ask for it out of the folder `path` as long as what it gives lives; when the process ends,
-/// however it ends, the system lets go. None where the system or the file system has no such locks, or the folder cannot be
-/// opened, as on Windows: there nobody is kept out.
+/// Locks the folder `path` against other processes that call this function, until the returned handle is dropped. The system releases
+/// the lock when the process ends in any way. Returns `None`, without a lock, if the system or the file system has no such locks or the
+/// folder cannot be opened, as on Windows.
 ///
 /// # Errors
-/// [`Error::File`] where somebody else holds the folder.
+/// [`Error::File`] if another process holds the lock.
 pub fn hold_folder(path: &Path) -> Result<Option<File>> {
-    // Elsewhere than on Unix a folder cannot be opened as a file.
+    // On systems other than Unix, a folder cannot be opened as a file.
     let Ok(folder) = File::open(path) else { return Ok(None) };
     match folder.try_lock() {
         Ok(()) => Ok(Some(folder)),
@@ -168,12 +181,11 @@ pub fn hold_folder(path: &Path) -> Result<Option<File>> {
     }
 }
 
-/// Removes the temporary files that a process left in the folder `path` when it was killed in the middle of
-/// [`write_atomically`], and says how many there were. Only one process at a time may write to a folder where this is done:
-/// [`hold_folder`].
+/// Removes the temporary files in the folder `path` that remain if a process is killed during [`write_atomically`]; returns their
+/// number. No other process may write to the folder meanwhile: use [`hold_folder`].
 ///
 /// # Errors
-/// [`Error::File`] where the folder cannot be read or a file cannot be removed.
+/// [`Error::File`] if the folder cannot be read or a file cannot be removed.
 pub fn remove_temporaries(path: &Path) -> Result<usize> {
     let fail = |problem: io::Error| file_error(path, problem);
     let mut removed = 0;
@@ -188,17 +200,17 @@ pub fn remove_temporaries(path: &Path) -> Result<usize> {
     Ok(removed)
 }
 
-/// Whether [`create_beside`] could have given a file this name: two numbers between start and end.
+/// Returns true if [`create_beside`] could have chosen this name: two numbers between the start and the end.
 fn is_temporary(name: &str) -> bool {
     let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let between = name.strip_prefix(TEMPORARY_START).and_then(|name| name.strip_suffix(TEMPORARY_END));
     between.and_then(|between| between.split_once('-')).is_some_and(|(id, n)| number(id) && number(n))
 }
 
-/// Fails where no file can be written to the folder `path`.
+/// Checks that a file can be written to the folder `path`.
 ///
 /// # Errors
-/// [`Error::File`] with what the operating system says.
+/// [`Error::File`] with the operating system's message.
 pub fn check_writable(path: &Path) -> Result<()> {
     let probe = create_beside(&System, &path.join("probe")).and_then(|(temporary, _)| fs::remove_file(temporary));
     probe.map_err(|problem| file_error(path, problem))
@@ -216,13 +228,13 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Reads a file whole.
+/// Reads a whole file.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
     check_ends(path)?;
     fs::read(path).map_err(|problem| file_error(path, problem))
 }
 
-/// Fails where there is a device or a pipe, which need not end.
+/// Checks that a path is not a device or a pipe, which may have no end.
 pub(crate) fn check_ends(path: &Path) -> Result<()> {
     let kind = fs::metadata(path).map_err(|problem| file_error(path, problem))?.file_type();
     if !kind.is_file() && !kind.is_dir() {
@@ -231,8 +243,8 @@ pub(crate) fn check_ends(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Reads exactly `len` bytes of `what`, in steps that at most double what has come: a header that promises more than there
-/// is costs no memory.
+/// Reads exactly `len` bytes of `what`. Memory at most doubles in each step, so that a header that claims too large a size costs no
+/// memory.
 pub(crate) fn read_exactly(reader: &mut dyn Read, len: usize, what: &str, source_name: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     while bytes.len() < len {
@@ -247,7 +259,7 @@ pub(crate) fn read_exactly(reader: &mut dyn Read, len: usize, what: &str, source
     Ok(bytes)
 }
 
-/// Fails unless the stream ends here.
+/// Checks that the stream ends here.
 pub(crate) fn expect_end(reader: &mut dyn Read, source_name: &str) -> Result<()> {
     let mut one = Vec::new();
     match reader.take(1).read_to_end(&mut one) {

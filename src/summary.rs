@@ -1,6 +1,6 @@
-//! The mean of numbers, and how they scatter about it.
+//! The mean of numbers, and their scatter.
 
-/// Least, greatest and mean of n numbers x, and their scatter. Sums run in the order of the numbers.
+/// The least, the greatest and the mean of n numbers x, and their scatter. Sums are in the order of the numbers.
 ///
 /// ```
 /// let summary = harmonium::Summary::of(&[1.0, 2.0, 3.0, 6.0]);
@@ -15,7 +15,7 @@ pub struct Summary {
     pub min: f64,
     /// The greatest number.
     pub max: f64,
-    /// Σx/n; NaN of no number.
+    /// Σx/n; NaN without numbers.
     pub mean: f64,
     n: f64,
     /// Σ(x - mean)².
@@ -37,18 +37,18 @@ impl Summary {
         }
     }
 
-    /// Σ(x - mean)²/(n - 1), the unbiased estimate of the variance of what the numbers are drawn from. NaN of less than two
-    /// numbers: a single one says nothing of how others scatter.
+    /// Σ(x - mean)²/(n - 1), the unbiased estimate of the variance of the numbers' distribution. NaN for fewer than two
+    /// numbers, because a single one shows no scatter.
     pub fn variance(&self) -> f64 {
         if self.n > 1.0 { self.squares / (self.n - 1.0) } else { f64::NAN }
     }
 
-    /// √(Σ(x - mean)²/n), the standard deviation of these very numbers.
+    /// √(Σ(x - mean)²/n), the standard deviation of these numbers themselves.
     pub fn standard_deviation(&self) -> f64 {
         (self.squares / self.n).sqrt()
     }
 
-    /// √(variance/n), the standard error of the mean of independent numbers. NaN of less than two numbers.
+    /// √(variance/n), the standard error of the mean of independent numbers. NaN for fewer than two numbers.
     pub fn standard_error(&self) -> f64 {
         (self.variance() / self.n).sqrt()
     }

@@ -1,15 +1,17 @@
-//! Chains that change places with hotter ones, and so leave a mode that they would stay in.
+//! Parallel tempering: chains swap states with chains at higher temperatures, which helps them to leave a mode.
 //!
-//! At inverse temperature β a chain has the distribution p_β(v, h) ∝ e^(-β·E(v, h)). N temperatures from β = 1 down make a set;
-//! after some Gibbs steps at each of them neighbours swap their hidden layers with the probability
+//! At inverse temperature β a chain has the distribution p_β(v, h) ∝ e^(-β·E(v, h)). A set has N chains, at temperatures from β = 1
+//! down. After some Gibbs steps at each temperature, neighbours swap their hidden layers with the probability
 //!
-//! > min(1, p_β(h')·p_β'(h)/(p_β(h)·p_β'(h'))),  ln p_β(h) = β·c·h + Σ_g A_g(β) + const,
+//! > min(1, p_β(h')·p_β'(h)/(p_β(h)·p_β'(h'))),  ln p_β(h) = β·c·h + Σ_g A_g(β) + const.
 //!
-//! A_g(β) being the log-normaliser of visible variable g at β ([`units`](crate::units)): of a binary unit ln(1 + e^(βa)), of a Potts
-//! site ln Σ_s e^(βa_s), of a Gaussian unit β·s·a²/2. This leaves the product of all p_β as it is, and so do the sweeps: the coldest
-//! chain of a set has the model's distribution, and goes from mode to mode by way of the hot ones. Swaps by p_β(h), which no longer
-//! depends on v, are accepted more often than swaps of both layers by their energies. Of visible units that are
-//! [held](Chains::hold) A is β·s·v·a: then all is that of the distribution given them.
+//! A_g(β) is the log-normaliser of visible variable g at β ([`units`](crate::units)): ln(1 + e^(βa)) for a binary unit,
+//! ln Σ_s e^(βa_s) for a Potts site, β·s·a²/2 for a Gaussian unit. For visible units that are [held](Chains::hold) it is β·s·v·a, and
+//! all distributions are conditional on these units.
+//!
+//! Swaps and sweeps leave the product of all p_β invariant. So the coldest chain of a set has the model's distribution, and it moves
+//! between modes by way of the hot chains. p_β(h) does not depend on v; swaps by it are accepted more often than swaps of both layers
+//! by their energies.
 //!
 //! Sources: R. H. Swendsen, J.-S. Wang, "Replica Monte Carlo simulation of spin glasses", 1986; G. Desjardins, A. Courville,
 //! Y. Bengio, P. Vincent, O. Delalleau, "Tempered Markov chain Monte Carlo for training of restricted Boltzmann machines", 2010;
@@ -17,11 +19,11 @@
 //!
 //! # Random numbers
 //!
-//! The chains draw as [`Chains`] do, chain t·M + m being that of set m which began at temperature t. Exchange number r, counted
-//! from 0, swaps temperatures t and t + 1 where t + r is even. In set m it compares number r·M·(N - 1) + m·(N - 1) + t of a sequence of
-//! its own ([`Purpose::Exchanging`](crate::Purpose::Exchanging)) with the probability, where the ladder has N temperatures from the
-//! beginning. All is `f64`, sums run over ascending units, and the logarithms are the same on every machine: with canonical sums
-//! of the device swaps are the same for any number of threads and any instruction set.
+//! The chains draw as [`Chains`] do; chain t·M + m is the chain of set m that began at temperature t. Exchange number r, counted from
+//! 0, may swap temperatures t and t + 1 if t + r is even. In set m it compares the probability with number
+//! r·M·(N - 1) + m·(N - 1) + t of a separate sequence ([`Purpose::Exchanging`](crate::Purpose::Exchanging)); this holds if the ladder
+//! has N temperatures from the start. Swaps use `f64`, sums over ascending units, and logarithms that are the same on every machine.
+//! With canonical sums of the device, they are therefore the same for any number of threads and any instruction set.
 
 mod density;
 mod ladder;
@@ -38,39 +40,39 @@ use crate::{
     uniforms::{END_STEP, Uniforms},
     verbs::{Activations, ChainState, unpack},
 };
-use density::Room;
+use density::Scratch;
 use ladder::{Measured, Pair, WARMEST, even};
 use rand_core::Rng;
 
-/// What share of a ladder's rounds each part of it has: in the first ones it has all its temperatures, in the middle ones those that it keeps, and each ends
-/// with other places of them; in the last part nothing changes any more.
+/// The relative lengths of the parts of a burn-in. The first parts use all temperatures, the middle parts those that are kept; each part
+/// ends with new inverse temperatures. The last part has a fixed ladder.
 const PARTS: [usize; 8] = [1, 1, 2, 2, 2, 2, 4, 2];
-/// Parts with all temperatures.
+/// The number of parts with all temperatures.
 const FULL: usize = 4;
 
-/// Which inverse temperatures chains have.
+/// The inverse temperatures of the chains.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ladder<'a> {
-    /// These, from 1 down.
+    /// These inverse temperatures: at least two, falling from 1 to 0 or more (above 0 with Gaussian units).
     Fixed(&'a [f32]),
-    /// As many of at most so many as make neighbours swap at 30 % to 60 % each, from 1 down to 0, or to 1/64 where there are Gaussian
-    /// units; where so many do not reach as far, down to where neighbours still swap at 41 %. They are found by a burn-in of so
-    /// many rounds, an exchange and a Gibbs step each; 1000 rounds measure the rates of a single set to some 5 %.
+    /// Chosen by a burn-in, such that neighbours swap with a probability of 30 % to 60 % each. The ladder goes from 1 down to 0, or to
+    /// 1/64 with Gaussian units. If `at_most` temperatures do not reach so far, the ladder ends where neighbours still swap at 41 %. Each
+    /// round is an exchange and a Gibbs step. 1000 rounds measure the rates of a single set to about 5 %.
     Adapted {
-        /// How many temperatures there may be, at least 2.
+        /// The greatest number of temperatures, at least 2.
         at_most: usize,
-        /// How many rounds of burn-in there are, at least 100.
+        /// The number of rounds of burn-in, at least 100.
         rounds: usize,
     },
 }
 
-/// M sets of chains at N temperatures each, whose neighbours swap.
+/// M sets of N chains, one for each temperature, whose neighbours swap states; see the [module](self) for the equations.
 ///
 /// ```
 /// use harmonium::{Activations, Chains, Cpu, Ladder, Purpose, Rbm, Shape, Tempered, Uniforms};
 ///
 /// # fn main() -> harmonium::Result<()> {
-/// // Visible and hidden units hold each other: all on, or all off, which chains of β = 1 hardly ever leave.
+/// // Two modes: all units on, or all off. A chain at β = 1 almost never changes between them.
 /// let rbm = Rbm::from_parts(Shape::new(4, 4)?, vec![7.0; 16], vec![-14.0; 4], vec![-14.0; 4])?.on(Cpu::detect()?)?;
 /// let start = Chains::from_hidden_bias(&rbm, 10, Uniforms::new(123, Purpose::Sampling))?;
 /// let ladder = Ladder::Adapted { at_most: 10, rounds: 1000 };
@@ -91,27 +93,27 @@ pub struct Tempered {
     chains: Chains,
     sets: usize,
     betas: Vec<f32>,
-    /// Which chain of set m is at temperature t now, at m·N + t.
+    /// The chain at temperature t of set m, at index m·N + t.
     places: Vec<usize>,
     exchanges: Uniforms,
     rounds: u64,
     pairs: Vec<Pair>,
-    /// Whether a chain has been at the hottest temperature since it was at the coldest, and how often it went there and back.
+    /// For each chain: whether it has reached the hottest temperature since it last was at the coldest.
     was_hottest: Vec<bool>,
     round_trips: u64,
     down: Activations,
 }
 
 impl Tempered {
-    /// One set for each of the chains `start`, all temperatures of which begin at its hidden state, with its random numbers, and hold
-    /// what it holds.
+    /// Creates one set for each of the chains `start`. All temperatures of a set begin at that chain's hidden state, use its random
+    /// numbers, and hold the same visible units.
     ///
-    /// An [adapted](Ladder::Adapted) ladder costs its burn-in here. An exchange costs a half-step of M·N chains and two exponentials
-    /// a visible unit: with 784 × 500 units some two or three Gibbs steps of as many chains.
+    /// An [adapted](Ladder::Adapted) ladder makes its burn-in here. An exchange costs a half-step of M·N chains and two exponentials
+    /// a visible unit; with 784 × 500 units this is about two or three Gibbs steps of as many chains.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the chains belong to another RBM, where there are fewer than two temperatures, rounds below 100, too
-    /// many chains, or inverse temperatures that do not begin with 1 and fall; [`Error::Value`] where one is not finite.
+    /// [`Error::Argument`] if the chains belong to another RBM, there are fewer than two temperatures, fewer than 100 rounds or too
+    /// many chains, or inverse temperatures do not fall from 1; [`Error::Value`] if one is not finite.
     pub fn new(rbm: &Resident, start: &Chains, ladder: Ladder<'_>, exchanges: Uniforms) -> Result<Self> {
         start.check_belongs(rbm)?;
         let floor = if rbm.shape.visible().is_discrete() { 0.0 } else { WARMEST };
@@ -155,32 +157,33 @@ impl Tempered {
         Ok(new)
     }
 
-    /// How many sets there are.
+    /// The number of sets, M.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.sets
     }
 
-    /// The inverse temperatures, from 1 down.
+    /// The inverse temperatures, from 1 down; N values.
     pub fn betas(&self) -> &[f32] {
         &self.betas
     }
 
-    /// The mean probability with which temperatures t and t + 1 swapped, since the ladder was made; NaN where they never could.
+    /// The mean probability of a swap between temperatures t and t + 1 since the ladder was made, N - 1 values; NaN if they had no
+    /// chance to swap.
     pub fn rates(&self) -> Vec<f64> {
         self.pairs.iter().map(|pair| pair.rate()).collect()
     }
 
-    /// How often a chain has gone from the coldest temperature to the hottest one and back, since the ladder was made: so many
-    /// states at β = 1 do not stem from each other.
+    /// The number of times that a chain has gone from the coldest temperature to the hottest one and back, since the ladder was made.
+    /// Each round trip brings a state to β = 1 that is nearly independent of the one before.
     pub fn round_trips(&self) -> u64 {
         self.round_trips
     }
 
-    /// An exchange, then k Gibbs steps at each temperature.
+    /// Makes an exchange, then k Gibbs steps at each temperature.
     ///
     /// # Errors
-    /// [`Error::Argument`] where k is 0 or the RBM has another shape.
+    /// [`Error::Argument`] if k is 0 or the RBM has another shape.
     pub fn step(&mut self, rbm: &Resident, k: usize) -> Result<()> {
         check_k(k)?;
         self.chains.check_belongs(rbm)?;
@@ -188,12 +191,12 @@ impl Tempered {
         self.chains.sweep(rbm, k)
     }
 
-    /// The visible layer of the last step at β = 1: pre-activations, means and samples, sets × n_visible.
+    /// Writes the visible layer of the last step at β = 1: pre-activations (log-odds), means and samples, sets × n_visible.
     ///
     /// Costs a copy of the visible layers of all temperatures.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the RBM has another shape, [`Error::Device`] where it is on another device.
+    /// [`Error::Argument`] if the RBM has another shape, [`Error::Device`] if it is on another device.
     pub fn coldest(&self, rbm: &Resident, out: &mut Activations) -> Result<()> {
         let (mut all, units, n) = (Activations::default(), rbm.shape.n_visible(), self.betas.len());
         self.chains.visible(rbm, &mut all)?;
@@ -207,12 +210,12 @@ impl Tempered {
         Ok(())
     }
 
-    /// All chains, whatever their temperature.
+    /// The chains at all temperatures.
     pub fn chains(&self) -> &Chains {
         &self.chains
     }
 
-    /// Finds the ladder.
+    /// Chooses the ladder by a burn-in.
     fn adapt(&mut self, rbm: &Resident, rounds: usize, floor: f32) -> Result<()> {
         let all: usize = PARTS.iter().sum();
         let mut done = 0;
@@ -240,7 +243,7 @@ impl Tempered {
         Ok(())
     }
 
-    /// Goes on at these temperatures with as many of the chains, from all over the ladder.
+    /// Continues at these temperatures with as many of the chains, taken evenly from the ladder.
     fn keep(&mut self, betas: Vec<f32>) -> Result<()> {
         let (before, n, words) = (self.betas.len(), betas.len(), self.chains.state()?);
         let width = words.hidden.len() / words.betas.len();
@@ -262,14 +265,14 @@ impl Tempered {
         self.temper()
     }
 
-    /// Holds what these chains, the first ones of which are one of each set, hold.
+    /// Holds the visible units that `others` hold; the first chains of `others` have one chain of each set.
     fn hold_as(&mut self, others: &Chains) -> Result<()> {
         let Some(held) = others.held() else { return Ok(()) };
         let held = held.range(0..self.sets).to_vec().repeat(self.chains.len() / self.sets);
         self.chains.hold(Dataset::with_missing(held, self.chains.shape().visible())?.rows())
     }
 
-    /// Gives each chain the temperature of its place.
+    /// Sets the inverse temperature of each chain to that of its place in the ladder.
     fn temper(&mut self) -> Result<()> {
         let mut betas = vec![1.0; self.places.len()];
         for (at, &chain) in self.places.iter().enumerate() {
@@ -278,7 +281,7 @@ impl Tempered {
         self.chains.temper(&betas)
     }
 
-    /// Swaps neighbours; measures all of them, or only those that may swap.
+    /// Swaps neighbours. Measures all pairs, or only those that may swap.
     fn exchange(&mut self, rbm: &Resident, measure_all: bool) -> Result<()> {
         let (n, rounds) = (self.betas.len(), self.rounds);
         let may_swap = |t: usize| (t as u64 + rounds).is_multiple_of(2);
@@ -287,7 +290,7 @@ impl Tempered {
         let mut generator = self.exchanges.generator();
         self.exchanges.skip((self.sets * (n - 1)) as u64);
         for places in self.places.chunks_exact_mut(n) {
-            // What is measured of the next pair is of the states before the swap of this one.
+            // The next pair is measured with the states before this pair's swap.
             let before = places.to_vec();
             for t in 0..n - 1 {
                 let x = generator.next_u32();
@@ -313,8 +316,8 @@ impl Tempered {
         self.temper()
     }
 
-    /// ln p_β(h) but for a constant of β, of each chain, at the next colder temperature, its own and the next hotter one: what the
-    /// wanted pairs need.
+    /// ln p_β(h) of each chain, up to a constant of β, at the next colder temperature, at its own, and at the next hotter one. Only the
+    /// values that the wanted pairs need are computed.
     fn densities(&mut self, rbm: &Resident, is_wanted: &(impl Fn(usize) -> bool + Sync)) -> Result<Vec<[f64; 3]>> {
         let (shape, n, sets) = (rbm.shape, self.betas.len(), self.sets);
         let mut hidden = vec![0.0; sets * n * shape.n_hidden()];
@@ -332,15 +335,15 @@ impl Tempered {
         let (betas, pre, held) = (&self.betas, &self.down.pre_activation, self.chains.held());
         let mut out = vec![[0.0; 3]; sets * n];
         share(RowsMut::new(1, &mut out), &|part: RowsMut<'_, [f64; 3]>| {
-            let mut room = Room::new(shape);
+            let mut scratch = Scratch::new(shape);
             for (out, chain) in part.values.iter_mut().zip(part.first..) {
                 let t = temperatures[chain];
                 let pre = &pre[chain * shape.n_visible()..][..shape.n_visible()];
                 let hidden = &hidden[chain * shape.n_hidden()..][..shape.n_hidden()];
                 let own: f64 = hidden.iter().zip(&up.pre_activation).map(|(&h, &c)| f64::from(h) * f64::from(c)).sum();
-                let own = own + held.map_or(0.0, |held| room.hold(&held.range(chain..chain + 1), pre, &precision));
+                let own = own + held.map_or(0.0, |held| scratch.hold(&held.range(chain..chain + 1), pre, &precision));
                 let (colder, hotter) = (t > 0 && is_wanted(t - 1), is_wanted(t));
-                let mut at = |t: usize| room.log_density(own, pre, &precision, betas[t]);
+                let mut at = |t: usize| scratch.log_density(own, pre, &precision, betas[t]);
                 if colder || hotter {
                     *out = [if colder { at(t - 1) } else { 0.0 }, at(t), if hotter { at(t + 1) } else { 0.0 }];
                 }
@@ -350,17 +353,17 @@ impl Tempered {
     }
 }
 
-/// Chain t·M + m is at temperature t of set m.
+/// The initial places: chain t·M + m is at temperature t of set m.
 fn first_places(sets: usize, n: usize) -> Vec<usize> {
     (0..sets).flat_map(|m| (0..n).map(move |t| t * sets + m)).collect()
 }
 
-/// Places in what [`Tempered::densities`] gives.
+/// Indices into the results of [`Tempered::densities`].
 const COLDER: usize = 0;
 const OWN: usize = 1;
 const HOTTER: usize = 2;
 
-/// They must begin with 1 and fall, to 0 or, where there are Gaussian units, to above 0.
+/// Checks that inverse temperatures fall from 1 to 0 or more, or to above 0 with Gaussian units.
 fn check_betas(betas: &[f32], shape: Shape) -> Result<()> {
     check("betas", betas, betas.len())?;
     let may_be = |&beta: &f32| if shape.visible().is_discrete() { beta >= 0.0 } else { beta > 0.0 };

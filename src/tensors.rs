@@ -1,4 +1,4 @@
-//! Safetensors files: the tensors that this crate puts into them and the distrust with which it takes them out.
+//! Safetensors files: writes tensors, and reads them without trusting the header.
 
 use crate::{
     error::{Error, Result, shown},
@@ -46,9 +46,9 @@ impl Tensor {
     }
 }
 
-/// The bytes of a file with these tensors, whose metadata has the entry `harmonium` and behind it these others in their order:
-/// equal contents make equal bytes, where the crate writes several entries in another order in every run. The file begins with
-/// its header's length and then with the first entry.
+/// The bytes of a file with these tensors. Its metadata have the entry `harmonium`, followed by `others` in their order, so that equal
+/// contents give equal bytes; the safetensors crate would write several entries in a different order in every run. The file begins with
+/// the length of its header, followed by the first entry.
 pub(crate) fn write(tensors: &[Tensor], metadata: String, others: &[(&str, String)], what: &str) -> Result<Vec<u8>> {
     let bytes = write_first(tensors, metadata.clone(), what)?;
     if others.is_empty() {
@@ -85,7 +85,7 @@ fn write_first(tensors: &[Tensor], metadata: String, what: &str) -> Result<Vec<u
         })
 }
 
-/// A file that was read; its header has been checked against its length.
+/// A file whose header has been checked against its length.
 pub(crate) struct Tensors<'a> {
     metadata: Metadata,
     data: &'a [u8],
@@ -93,11 +93,11 @@ pub(crate) struct Tensors<'a> {
 }
 
 impl<'a> Tensors<'a> {
-    /// Takes a file apart; `source_name` stands for it in errors.
+    /// Parses a file; `source_name` is its name in errors.
     pub fn open(bytes: &'a [u8], source_name: &'a str) -> Result<Self> {
         let fail = |expected: String, found: String| format_error(source_name, expected, shown(&found));
         let no_file = |found: String| fail("a safetensors file".into(), found);
-        // The crate's own `deserialize` adds the lengths that the header claims without looking for overflow.
+        // The safetensors crate's `deserialize` adds the lengths that the header claims without a check for overflow.
         let header_len =
             bytes.first_chunk().map(|&len| u64::from_le_bytes(len)).and_then(|len| usize::try_from(len).ok());
         let (header, data) = header_len
@@ -110,12 +110,12 @@ impl<'a> Tensors<'a> {
         Ok(Self { metadata, data, source_name })
     }
 
-    /// What the metadata says under this name.
+    /// The entry of the metadata with this name.
     pub fn entry(&self, name: &str) -> Option<&str> {
         self.metadata.metadata().as_ref()?.get(name).map(String::as_str)
     }
 
-    /// Whether there is a tensor of this name.
+    /// Returns true if there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
         self.metadata.info(name).is_some()
     }
@@ -135,7 +135,7 @@ impl<'a> Tensors<'a> {
         }
         let shape = <[usize; N]>::try_from(info.shape.as_slice())
             .map_err(|_| self.fail(format!("{name} with {N} dimensions"), format!("{:?}", info.shape)))?;
-        // Lies within the data and fits shape and type: the crate has checked it as it took the header apart.
+        // The offsets lie within the data and fit shape and type: the crate checked them when it parsed the header.
         let bytes = &self.data[info.data_offsets.0..info.data_offsets.1];
         Ok((shape, bytes.chunks_exact(size_of::<T>()).map(T::of).collect()))
     }

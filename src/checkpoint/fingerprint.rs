@@ -1,17 +1,17 @@
-//! What tells data apart.
+//! Fingerprints of data.
 
 use super::hex;
 use crate::rows::{Rows, Values};
 use sha2::{Digest, Sha256};
 
-/// What tells data apart: 64 hexadecimal digits, SHA-256 of type, sizes and all values.
+/// A fingerprint of rows: 64 hexadecimal digits, SHA-256 of type, sizes and all values.
 pub fn fingerprint(rows: Rows<'_>) -> String {
     let mut fingerprint = Fingerprint::new(rows.len());
     fingerprint.add(rows);
     fingerprint.finish()
 }
 
-/// [`fingerprint`] of rows that come in parts, one after the other, all in the same width.
+/// Computes a [`fingerprint`] of rows that arrive in parts, one after the other, all with the same units.
 ///
 /// ```
 /// use harmonium::{Dataset, checkpoint::{Fingerprint, fingerprint}};
@@ -25,21 +25,21 @@ pub fn fingerprint(rows: Rows<'_>) -> String {
 #[derive(Clone, Debug)]
 pub struct Fingerprint {
     hash: Sha256,
-    /// How many rows there will be, and how many came.
+    /// The number of rows in total, and the number added so far.
     len: usize,
     came: usize,
-    /// Words a row, and those of all rows where one has come with a value that is missing.
+    /// The number of words of mask in a row, and the masks of all rows once a row with a missing value has been added.
     words: usize,
     missing: Vec<u64>,
 }
 
 impl Fingerprint {
-    /// Of so many rows, none of which has come.
+    /// Starts a fingerprint of `len` rows.
     pub fn new(len: usize) -> Self {
         Self { hash: Sha256::new(), len, came: 0, words: 0, missing: Vec::new() }
     }
 
-    /// Takes the rows that come next.
+    /// Adds the next rows.
     pub fn add(&mut self, rows: Rows<'_>) {
         if self.words == 0 {
             let kind: &[u8] = match rows.values() {
@@ -66,7 +66,7 @@ impl Fingerprint {
         self.came += rows.len();
     }
 
-    /// What tells these rows apart from others.
+    /// The fingerprint of all rows.
     pub fn finish(mut self) -> String {
         if !self.missing.is_empty() {
             self.missing.resize(self.came * self.words, 0);

@@ -1,4 +1,4 @@
-//! The JSON object of a checkpoint, and the tensors beside the model's.
+//! The JSON object of a checkpoint, and the tensors besides those of the model.
 
 use super::{
     Checkpoint, FIRST_FORMAT, FORMAT, Place,
@@ -20,10 +20,10 @@ use crate::{
 use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 use std::collections::BTreeMap;
 
-/// What stands after the checksum, in messages.
+/// The name of the text after the checksum, in messages.
 pub(super) const METADATA: &str = "the metadata of a checkpoint";
 
-/// A JSON object, or the name of the field that is wrong and what is wrong with it.
+/// Parses a JSON object. The error names the invalid field and the problem.
 pub(super) fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> std::result::Result<T, String> {
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|problem| problem.to_string())?;
@@ -31,7 +31,7 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> std::result::Resul
     Ok(value)
 }
 
-/// A finite number, kept as text; one that is not finite cannot be written, and the error is its name.
+/// A finite number, stored as text. An infinite number or NaN is an error that names it.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Exact(pub f64);
@@ -57,7 +57,7 @@ pub(super) struct Format {
     pub format: u64,
 }
 
-/// The JSON object. The order of the fields is that of the bytes.
+/// The JSON object. The order of the fields is that in the file.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Metadata {
     algorithm: String,
@@ -135,7 +135,7 @@ fn is_false(x: &bool) -> bool {
     !x
 }
 
-/// What of a running log Z is no tensor.
+/// The part of a running log Z that is not a tensor.
 #[derive(Serialize, Deserialize)]
 struct Tracked {
     log_z: Exact,
@@ -144,7 +144,7 @@ struct Tracked {
     variance: Exact,
 }
 
-/// The tensors that a checkpoint has besides those of every checkpoint.
+/// The tensors that only some checkpoints have.
 pub(super) fn more_tensors(checkpoint: &Checkpoint) -> Vec<Tensor> {
     let shape = checkpoint.rbm.shape();
     let (nv, nh) = (shape.n_visible(), shape.n_hidden());
@@ -180,7 +180,7 @@ pub(super) fn more_tensors(checkpoint: &Checkpoint) -> Vec<Tensor> {
     tensors
 }
 
-/// A tensor of one of these shapes, with finite numbers.
+/// Reads a tensor of the expected shape and checks that its numbers are finite.
 fn numbers<const N: usize>(file: &Tensors<'_>, name: &str, expected: [usize; N]) -> Result<Vec<f32>> {
     let (found, values) = file.tensor::<f32, N>(name)?;
     if found != expected {
@@ -192,7 +192,7 @@ fn numbers<const N: usize>(file: &Tensors<'_>, name: &str, expected: [usize; N])
     }
 }
 
-/// What the rules of descent kept.
+/// Reads the state of the rules of descent.
 fn rule_state(file: &Tensors<'_>, shape: Shape, descent: Descent) -> Result<RuleState> {
     let (nv, nh) = (shape.n_visible(), shape.n_hidden());
     let mut state = RuleState::new(shape, descent);
@@ -207,13 +207,13 @@ fn rule_state(file: &Tensors<'_>, shape: Shape, descent: Descent) -> Result<Rule
     Ok(state)
 }
 
-/// The names of the tensors of models beside the one that is trained.
+/// The tensor names of the averaged model and of the tracked model.
 const AVERAGE: [&str; 4] =
     ["average_weights", "average_visible_bias", "average_hidden_bias", "average_visible_log_variance"];
 const SMOOTH: [&str; 4] =
     ["smooth_weights", "smooth_visible_bias", "smooth_hidden_bias", "smooth_visible_log_variance"];
 
-/// Such a model.
+/// Reads a model under other tensor names.
 fn other_model(file: &Tensors<'_>, rbm: &Rbm, names: [&str; 4]) -> Result<Rbm> {
     let shape = rbm.shape();
     let (nv, nh) = (shape.n_visible(), shape.n_hidden());
@@ -284,7 +284,7 @@ impl Metadata {
         }
     }
 
-    /// The checkpoint. The file is read without trust: the checksum proves that it was written, not by whom.
+    /// Builds the checkpoint. The file is not trusted: the checksum proves that it is complete, not who wrote it.
     pub fn with_tensors(self, file: &Tensors<'_>) -> Result<Checkpoint> {
         let rbm = model::from_tensors(file)?;
         let ([n_chains, words], hidden) = file.tensor("chains")?;

@@ -1,10 +1,10 @@
-//! The lines of a checkpoint's logs, in JSON.
+//! The entries of a checkpoint's logs, in JSON.
 
 use super::{Epoch, Figures, metadata::Exact};
 use crate::diagnostics::{CheckUp, EquilibriumGap};
 use serde::{Deserialize, Serialize};
 
-/// Updates, monitor and seconds, and what else was looked at.
+/// Updates, monitor and seconds, and further figures.
 #[derive(Serialize, Deserialize)]
 pub(super) struct EpochRow(
     u64,
@@ -13,7 +13,7 @@ pub(super) struct EpochRow(
     #[serde(default, skip_serializing_if = "Option::is_none")] Option<FiguresRow>,
 );
 
-/// Learning rate and k, and the other figures in the order of their fields.
+/// Learning rate and k, then the other figures in the order of their fields.
 #[derive(Serialize, Deserialize)]
 struct FiguresRow(Exact, usize, [Option<Exact>; 7], Option<u64>);
 
@@ -65,9 +65,9 @@ impl EpochRow {
     }
 }
 
-/// The numbers of a check-up in the order of its fields; the gap is the difference of two of them. The last one, the degrees
-/// of freedom of the standard error, is left out where they are infinite, as in the files of versions that did not know any,
-/// and where there is no standard error.
+/// The numbers of a check-up in the order of its fields; the gap is the difference of two of them. The last number, the degrees of
+/// freedom of the standard error, is left out if it is infinite, as in files of versions that did not have it, or if there is no
+/// standard error.
 #[derive(Serialize, Deserialize)]
 pub(super) struct CheckUpRow(
     u64,

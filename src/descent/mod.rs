@@ -1,33 +1,33 @@
-//! Rules of descent: what an update makes of the gradient, a rule a file.
+//! Rules of descent: how an update uses the gradient, with one file for each rule.
 //!
-//! A [`Descent`] says which rules hold; [`Trainer::step`](crate::Trainer::step) follows them in the pass that makes the update,
-//! on every device with the same bits. Without any of them it is θ ← θ - lr·gradient. What lasts from update to update is a
-//! [`RuleState`].
+//! A [`Descent`] selects the rules. [`Trainer::step`](crate::Trainer::step) applies them in the pass that makes the update,
+//! with the same bits on every device. Without rules the update is θ ← θ - lr·gradient. A [`RuleState`] holds the rules' state between
+//! updates.
 //!
-//! | file | rule | what it changes |
+//! | file | rule | effect on |
 //! |---|---|---|
-//! | [`rate`], [`steps`] | a learning rate that falls, Gibbs steps that become more | the lr and the k of each update |
-//! | [`sparsity`] | hidden means are pulled to a target | the hidden means of the data |
-//! | [`centring`] | units count from offsets | the gradient |
+//! | [`rate`], [`steps`] | a decreasing learning rate, an increasing number of Gibbs steps | the lr and the k of each update |
+//! | [`sparsity`] | a target for hidden means | the hidden means of the data |
+//! | [`centring`] | offsets of units | the gradient |
 //! | [`decay`] | L2 and L1 on the weights | the weights before the step |
-//! | [`momentum`] | steps have a velocity | the step |
+//! | [`momentum`] | a velocity of steps | the step |
 //!
 //! # One update
 //!
-//! With P the hidden means of the B rows v, N those of the M chains' ends v⁻, offsets μ and λ (0 where nothing is centred) and
-//! the pull s of sparsity (0 where there is none), all of them from before the update, and with
+//! With P the hidden means of the B rows v, N those of the M chains' ends v⁻, offsets μ and λ (0 without centring) and
+//! the pull s of sparsity (0 without it), all of them from before the update, and with
 //! ⟨x, y⟩ = -(1/B)·Σ_r x_r + (1/M)·Σ_m y_m:
 //!
 //! 1. P̂ = P - (λ + s) and N̂ = N - λ, for each row and chain;
-//! 2. a_r = 1 - P̂_r·λ and d_r = 1 - (v_r·μ - μ·μ), the same with N̂ and v⁻ for each chain; products in `f64`, added up as
+//! 2. a_r = 1 - P̂_r·λ and d_r = 1 - (v_r·μ - μ·μ), the same with N̂ and v⁻ for each chain; products in `f64`, summed as
 //!    energies are, rounded to `f32` at the end;
 //! 3. ĝ_j = ⟨P̂_rj, N̂_mj⟩, and the gradient G_ij = ⟨v_ri·P̂_rj, v⁻_mi·N̂_mj⟩ - μ_i·ĝ_j of the weights,
 //!    ⟨a_r·v_ri, a_m·v⁻_mi⟩ - μ_i·⟨a_r, a_m⟩ of b and ⟨d_r·P̂_rj, d_m·N̂_mj⟩ of c;
-//! 4. the weights decay, velocities gather the gradients, the parameters take their step;
-//! 5. the offsets slide to the means of the data.
+//! 4. the weights decay, velocities accumulate the gradients, the parameters take their step;
+//! 5. the offsets move towards the means of the data.
 //!
-//! That is the centred gradient in the form that costs least: two numbers for each row and chain instead of two products of
-//! the whole gradient with the offsets.
+//! That is the centred gradient in its cheapest form: two numbers for each row and chain, instead of two products of the whole
+//! gradient with the offsets.
 
 pub mod centring;
 pub mod decay;
@@ -48,38 +48,47 @@ use crate::{
     shape::Shape,
 };
 
-/// The rules that updates follow; by default none.
+/// The rules that updates follow; by default none. The [module](self) has the equations.
 ///
 /// ```
-/// use harmonium::{Descent, Settings, descent::Centring};
+/// use harmonium::{Cpu, Dataset, Descent, Rbm, Settings, Shape, Trainer, descent::Centring};
 ///
-/// let settings = Settings {
-///     descent: Descent { centring: Some(Centring::default()), l2: 2e-4, ..Descent::default() },
-///     ..Settings::default()
-/// };
-/// # let _ = settings;
+/// # fn main() -> harmonium::Result<()> {
+/// let descent = Descent { centring: Some(Centring::default()), momentum: 0.5, l2: 2e-4, ..Descent::default() };
+/// assert!(!descent.is_plain() && Descent::default().is_plain());
+///
+/// let data = Dataset::from_u8(vec![255, 0, 255, 0, 255, 0], 3)?;
+/// let cpu = Cpu::detect()?;
+/// let mut rbm = Rbm::new(Shape::new(3, 2)?, 123).on(cpu)?;
+/// let mut trainer = Trainer::new(cpu, rbm.shape(), Settings { descent, ..Settings::default() })?;
+/// trainer.step(&mut rbm, &data, 0.1)?;
+/// let state = trainer.state()?.rule.expect("rules have a state");
+/// assert!(state.velocity.is_some());
+/// assert!(state.visible_offset.iter().all(|offset| (offset - 0.5).abs() < 1e-6));
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Descent {
-    /// The centred gradient.
+    /// The centred gradient, if it is used.
     pub centring: Option<Centring>,
-    /// How much of its velocity a parameter keeps, within [0, 1).
+    /// The momentum, the fraction of a parameter's velocity that is kept, within [0, 1).
     pub momentum: f32,
-    /// Each update takes the share lr·l2 from every weight, at least 0.
+    /// L2 decay, at least 0: each update subtracts the fraction lr·l2 of every weight.
     pub l2: f32,
-    /// Each update takes lr·l1 from the size of every weight, at least 0.
+    /// L1 decay, at least 0: each update reduces the absolute value of every weight by lr·l1.
     pub l1: f32,
-    /// A target for hidden means.
+    /// A target for hidden means, if it is used.
     pub sparsity: Option<Sparsity>,
 }
 
 impl Descent {
-    /// Whether it is θ ← θ - lr·gradient and no more.
+    /// Returns true if the update is θ ← θ - lr·gradient without any rule.
     pub fn is_plain(self) -> bool {
         self == Self::default()
     }
 
-    /// Fails where a number is not what its rule can work with.
+    /// Checks that each number is in its rule's range.
     pub(crate) fn check(self) -> Result<()> {
         let within = |what, x: f32, expected: &str, is_right: bool| match is_right {
             true => Ok(()),
@@ -101,7 +110,7 @@ impl Descent {
         Ok(())
     }
 
-    /// What all parameters need of the rules in an update with this learning rate.
+    /// The numbers that all parameters need in an update with this learning rate.
     pub(crate) fn pace(self, lr: f32) -> Pace {
         let sparsity = self.sparsity.unwrap_or(Sparsity { target: 0.0, cost: 0.0, rate: 0.0 });
         let product = |x: f32| f64::from(lr) * f64::from(x);
@@ -118,52 +127,52 @@ impl Descent {
     }
 }
 
-/// The numbers of one update, the same on every device; `Pace` of kernels/descend.cu.
+/// The numbers of one update, the same on every device: struct `Pace` of kernels/descend.cu.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Pace {
     pub lr: f32,
-    /// The share of a weight that L2 leaves.
+    /// The fraction of a weight that L2 leaves.
     pub keep: f32,
-    /// What L1 takes from the size of a weight.
+    /// The amount by which L1 reduces the absolute value of a weight.
     pub shrink: f32,
     pub momentum: f32,
-    /// ν of the offsets; 0 where nothing is centred.
+    /// ν of the offsets; 0 without centring.
     pub slide: f32,
     pub target: f32,
     pub cost: f32,
-    /// ν of the hidden means that sparsity looks at.
+    /// ν of the running hidden means of sparsity.
     pub mean_rate: f32,
 }
 
 impl Pace {
-    /// Whether weights decay.
+    /// Returns true if weights decay.
     pub fn decays(self) -> bool {
         self.keep != 1.0 || self.shrink != 0.0
     }
 
-    /// Whether a parameter whose gradient is 0 stays as it is, to the bit.
+    /// Returns true if a parameter with gradient 0 keeps its bits.
     pub fn keeps_at_rest(self) -> bool {
         self.lr.is_sign_positive() && !self.decays() && self.momentum == 0.0
     }
 }
 
-/// What rules of descent keep from update to update: what a checkpoint holds and what goes from one device to another.
+/// The state of the rules between updates, as a checkpoint stores it and as devices exchange it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RuleState {
-    /// μ, n_visible: 0 where nothing is centred.
+    /// μ, n_visible values: 0 without centring.
     pub visible_offset: Vec<f32>,
-    /// λ, n_hidden: 0 where nothing is centred.
+    /// λ, n_hidden values: 0 without centring.
     pub hidden_offset: Vec<f32>,
-    /// q, n_hidden: the sliding hidden means that sparsity looks at, 0 where there is none.
+    /// q, n_hidden values: the running hidden means of sparsity, or 0 without it.
     pub hidden_mean: Vec<f32>,
-    /// What each parameter moved by in the last update, where there is momentum.
+    /// The velocity, which is the last step of each parameter, if there is momentum.
     pub velocity: Option<Gradient>,
 }
 
 impl RuleState {
-    /// The state before the first update: offsets ½, hidden means at their target, nothing moving.
+    /// The state before the first update: offsets ½, hidden means at their target, and velocity 0.
     pub fn new(shape: Shape, descent: Descent) -> Self {
         let offset = if descent.centring.is_some() { 0.5 } else { 0.0 };
         Self {
@@ -174,7 +183,7 @@ impl RuleState {
         }
     }
 
-    /// Fails where it does not belong to the shape and the rules.
+    /// Checks the state against the shape and the rules.
     pub(crate) fn check(&self, shape: Shape, descent: Descent) -> Result<()> {
         check("visible_offset", &self.visible_offset, shape.n_visible())?;
         check("hidden_offset", &self.hidden_offset, shape.n_hidden())?;
@@ -198,16 +207,16 @@ impl RuleState {
     }
 }
 
-/// x + rate·(to - x): an old number on its way to a new one.
+/// x + rate·(to - x): one step of a running mean.
 #[inline(always)]
 pub(crate) fn slide<L: Lanes>(l: L, x: L::F, to: L::F, rate: L::F) -> L::F {
     l.mul_add(rate, l.add(to, l.negate(x)), x)
 }
 
-/// Numbers that shrink and shrink come to rest at 0 before they are subnormal, which would cost a hundred times as much.
+/// The limit below which decreasing numbers become 0, before they are subnormal, which would cost a hundred times as much.
 const LEAST: f32 = 1e-30;
 
-/// x, or 0 where it is nearer to 0 than [`LEAST`].
+/// x, or 0 if |x| is below [`LEAST`].
 #[inline(always)]
 pub(crate) fn settled<L: Lanes>(l: L, x: L::F) -> L::F {
     l.select(l.less(l.larger(x, l.negate(x)), l.splat(LEAST)), l.splat(0.0), x)

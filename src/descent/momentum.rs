@@ -1,6 +1,6 @@
-//! Momentum: a parameter keeps a part of its last step.
+//! Momentum: a parameter keeps a fraction of its last step.
 //!
-//! u ← m·u - lr·gradient and θ ← θ + u, for every weight and bias; decay is no part of the velocity u.
+//! u ← m·u - lr·gradient and θ ← θ + u, for every weight and bias. Decay is not part of the velocity u.
 //!
 //! Source: G. E. Hinton, "A practical guide to training restricted Boltzmann machines", 2010, section 9.
 

@@ -1,4 +1,4 @@
-//! Learning rates that fall: the rate of update t of n.
+//! Decreasing learning rates: the rate of update t of n.
 //!
 //! | name | rate |
 //! |---|---|
@@ -7,8 +7,8 @@
 //! | `cosine` | lr·(1 + cos(π·t/n))/2 |
 //! | `inverse-sqrt:GAMMA` | lr·√(γ/(γ + t)) |
 //!
-//! Chains follow a model that moves slowly; a rate that falls to 0 lets them catch up with it and averages over the noise
-//! of the last updates. No other rule is worth as much.
+//! Chains follow a model that moves slowly. A rate that falls to 0 lets them catch up, and averages over the noise of the last
+//! updates. No other rule improves models as much.
 //! Source: H. Robbins, S. Monro, "A stochastic approximation method", 1951; I. Loshchilov, F. Hutter, "SGDR: stochastic gradient
 //! descent with warm restarts", 2017, for the cosine.
 
@@ -18,18 +18,26 @@ use std::{
     str::FromStr,
 };
 
-/// How the learning rate goes on from its first value.
+/// The schedule of the learning rate; the [module](self) has the equations.
+///
+/// ```
+/// use harmonium::descent::Rate;
+///
+/// assert_eq!(Rate::Linear.at(0.1, 75, 100), 0.025);
+/// assert_eq!("inverse-sqrt:1000".parse::<Rate>()?, Rate::InverseSqrt { gamma: 1000.0 });
+/// # Ok::<(), harmonium::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Rate {
-    /// It stays.
+    /// The rate is constant.
     #[default]
     Constant,
-    /// It falls to 0 in a straight line.
+    /// The rate falls to 0 linearly.
     Linear,
-    /// It falls to 0 as half a wave.
+    /// The rate falls to 0 as half a period of a cosine.
     Cosine,
-    /// It falls like 1/√t, to 1/√2 of itself after γ updates, and never to 0.
+    /// The rate falls like 1/√t, to 1/√2 of its first value after γ updates, and never reaches 0.
     InverseSqrt {
         /// γ, in updates, above 0.
         gamma: f64,
@@ -37,10 +45,10 @@ pub enum Rate {
 }
 
 impl Rate {
-    /// The learning rate of update `t` of `n`, counted from 0, where the first one is `lr`.
+    /// The learning rate of update `t` of `n`, counted from 0; `lr` is that of update 0.
     ///
     /// Computed in `f64` from additions, products, quotients, square roots and, for the cosine, a polynomial: the same bits
-    /// on every machine. Beyond `n` it is what it was at the end.
+    /// on every machine. For t > n it is the rate at n.
     pub fn at(self, lr: f32, t: u64, n: u64) -> f32 {
         let part = t.min(n) as f64 / n.max(1) as f64;
         let factor = match self {
@@ -53,7 +61,7 @@ impl Rate {
     }
 }
 
-/// (1 + cos(π·x))/2 for x within [0, 1]: cos²(π·x/2), of a power series that ends where its terms are below 2^-53.
+/// (1 + cos(π·x))/2 for x within [0, 1]: cos²(π·x/2) by a power series, truncated where its terms are below 2^-53.
 fn half_wave(x: f64) -> f64 {
     let square = (std::f64::consts::FRAC_PI_2 * x).powi(2);
     let cosine = (1..=11).rev().fold(1.0, |sum, n| 1.0 - sum * square / f64::from(2 * n * (2 * n - 1)));

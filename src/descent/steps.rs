@@ -1,7 +1,6 @@
-//! How many Gibbs steps an update takes, over a run: `15`, or `1:60%,5` for 1 in the first 60 % of the updates and then 5.
+//! The number of Gibbs steps of an update, over a run: `15`, or `1:60%,5` for 1 in the first 60 % of the updates and then 5.
 //!
-//! Few steps follow a model that is still far from the data as well as many do; later they leave a bias that more steps
-//! remove.
+//! While the model is far from the data, few steps work as well as many. Later, few steps leave a bias that more steps remove.
 
 use crate::error::{Error, Result, shown};
 use std::{
@@ -9,22 +8,31 @@ use std::{
     str::FromStr,
 };
 
-/// k over a run.
+/// The number k of Gibbs steps over a run.
+///
+/// ```
+/// use harmonium::descent::Steps;
+///
+/// let k: Steps = "1:60%,5".parse()?;
+/// assert_eq!((k.at(0, 1000), k.at(599, 1000), k.at(600, 1000)), (1, 1, 5));
+/// assert!((k.mean() - 2.6).abs() < 1e-12);
+/// # Ok::<(), harmonium::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Steps {
-    /// Numbers of steps, each up to a percentage of the run; the last one to its end.
+    /// Each number of steps, with the percentage of the run up to which it applies; the last one applies to the end.
     parts: Vec<(usize, f64)>,
 }
 
 impl Steps {
-    /// k in update `t` of `n`, counted from 0.
+    /// k in update `t` of `n`, with t counted from 0.
     pub fn at(&self, t: u64, n: u64) -> usize {
         let percent = t as f64 * 100.0;
         let part = self.parts.iter().find(|(_, until)| percent < until * n as f64);
         part.or(self.parts.last()).map_or(1, |(k, _)| *k)
     }
 
-    /// Each k and the part of the run that it is for.
+    /// Each k, with the fraction of the run for which it applies.
     pub fn parts(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
         let before = std::iter::once(0.0).chain(self.parts.iter().map(|(_, until)| *until));
         self.parts.iter().zip(before).map(|(&(k, until), from)| (k, (until - from) / 100.0))

@@ -1,35 +1,35 @@
-//! What hidden units do over data: which are on at times, and which never or always.
+//! Activity of hidden units over data: how often each is on, and which never change.
 
 use crate::{error::Result, resident::Resident, rows::Rows, shape::Layer, verbs::Activations};
 
-/// A hidden unit with means on one side of it, and so near, is constant.
+/// A hidden unit is constant if all its means are within this distance of 0, or of 1.
 const CONSTANT: f32 = 0.01;
-/// Means of one call: few enough to stay in a cache.
+/// The number of means in one call, few enough to stay in a cache.
 const MEANS: usize = 1 << 18;
 
-/// P(h_j = 1|v) of each hidden unit over rows v.
+/// Statistics of p = P(h_j = 1|v) for each hidden unit j over rows v, from [`Resident::activity`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Activity {
-    /// How many rows there are.
+    /// The number of rows.
     pub rows: usize,
-    /// The mean of each unit, within [0, 1]; n_hidden.
+    /// The mean of p for each unit, within [0, 1]; n_hidden values.
     pub mean: Vec<f64>,
-    /// √(Σ(p - mean)²/rows), the standard deviation of each unit's p over these very rows, at most 1/2; n_hidden.
+    /// √(Σ(p - mean)²/rows), the standard deviation of p over these rows, at most 1/2; n_hidden values.
     pub standard_deviation: Vec<f64>,
-    /// The least p of each unit; n_hidden.
+    /// The least p of each unit; n_hidden values.
     pub least: Vec<f32>,
-    /// The greatest p of each unit; n_hidden.
+    /// The greatest p of each unit; n_hidden values.
     pub greatest: Vec<f32>,
 }
 
 impl Activity {
-    /// How many units are never on: p < 0.01 for every row.
+    /// The number of units with p < 0.01 for every row.
     pub fn always_off(&self) -> usize {
         self.greatest.iter().filter(|&&p| p < CONSTANT).count()
     }
 
-    /// How many units are always on: p > 0.99 for every row.
+    /// The number of units with p > 0.99 for every row.
     pub fn always_on(&self) -> usize {
         self.least.iter().filter(|&&p| p > 1.0 - CONSTANT).count()
     }
@@ -38,15 +38,15 @@ impl Activity {
 impl Resident {
     /// Mean and standard deviation of p = P(h_j = 1|v) over the rows, for each hidden unit j.
     ///
-    /// `v`: rows × n_visible. One pass, in ascending order of the rows, in `f64`: m ← m + (p - m)/n and
-    /// S ← S + (p - m_before)·(p - m_after), n counting the rows (Welford 1962), so a unit that is the same for all rows has
-    /// deviation 0. Canonical where [`propup`](Self::propup) is. Costs a propup of all rows, some of them at a time.
+    /// `v`: rows × n_visible. One pass in ascending order of the rows, in `f64`: m ← m + (p - m)/n and
+    /// S ← S + (p - m_before)·(p - m_after), where n counts the rows (Welford 1962). A unit with the same p for all rows therefore
+    /// has deviation 0. Canonical if [`propup`](Self::propup) is. Costs one `propup` of all rows, a few at a time.
     ///
     /// ```
     /// use harmonium::{Cpu, Dataset, Rbm, Shape};
     ///
     /// # fn main() -> harmonium::Result<()> {
-    /// // One unit that copies a bit, and one that is never on.
+    /// // One unit copies a bit, and one is never on.
     /// let rbm = Rbm::from_parts(Shape::new(1, 2)?, vec![80.0, 0.0], vec![0.0], vec![-40.0, -40.0])?;
     /// let activity = rbm.on(Cpu::detect()?)?.activity(Dataset::from_u8(vec![0, 0, 255, 255], 1)?.rows())?;
     /// assert_eq!((activity.always_off(), activity.always_on()), (1, 0));
@@ -56,7 +56,7 @@ impl Resident {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) where the rows do not fit the shape or there is none.
+    /// [`Error::Argument`](crate::Error::Argument) if the rows do not fit the shape, or there are none.
     pub fn activity(&self, v: Rows<'_>) -> Result<Activity> {
         self.check_batch(Layer::Visible, &v.into())?;
         let units = self.shape().n_hidden();

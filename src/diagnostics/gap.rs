@@ -1,4 +1,4 @@
-//! Persistent chains against fresh ones: whether their mean free energies differ by more than chance makes them.
+//! The equilibrium gap: a test of whether the mean free energies of persistent and fresh chains differ.
 
 use super::{
     free_energies,
@@ -6,40 +6,49 @@ use super::{
 };
 use crate::{device::Batch, error::Result, gibbs::Chains, resident::Resident, uniforms::Uniforms, verbs::Activations};
 
-/// Persistent chains against fresh ones.
+/// The difference between the mean free energies of persistent chains and of fresh ones, from [`equilibrium_gap`].
+///
+/// ```
+/// use harmonium::diagnostics::EquilibriumGap;
+///
+/// let gap = EquilibriumGap::of(&[-10.0, -11.0, -9.0, -10.0], &[-20.0, -21.0, -19.0, -20.0]);
+/// assert_eq!((gap.gap, gap.lags()), (10.0, Some(true)));
+/// // A single chain has no standard error.
+/// assert_eq!(EquilibriumGap::of(&[-10.0], &[-20.0, -21.0]).lags(), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EquilibriumGap {
     /// The mean free energy of the persistent chains, in nats.
     pub persistent: f64,
-    /// That of chains that started at data.
+    /// The mean free energy of chains that started at data, in nats.
     pub fresh: f64,
-    /// persistent - fresh.
+    /// persistent - fresh, in nats.
     pub gap: f64,
-    /// Of the gap. NaN where either side has a single chain, which does not show how free energies scatter.
+    /// The standard error of the gap, in nats. NaN if either side has a single chain, which shows no scatter.
     pub standard_error: f64,
-    /// How well the standard error is known: the degrees of freedom of Student's t. NaN where it is not known at all.
+    /// The degrees of freedom of Student's t, which say how well the standard error is known. NaN if it is unknown.
     pub degrees_of_freedom: f64,
 }
 
 impl EquilibriumGap {
-    /// From F(v) of persistent and of fresh chains, in nats.
+    /// Compares F(v) of persistent chains with F(v) of fresh ones, one number a chain, in nats.
     pub fn of(persistent: &[f64], fresh: &[f64]) -> Self {
         let Difference { means: [persistent, fresh], standard_error, degrees_of_freedom } =
             Difference::of(persistent, fresh);
         Self { persistent, fresh, gap: persistent - fresh, standard_error, degrees_of_freedom }
     }
 
-    /// Whether the persistent chains lag; none where a side has a single chain, of which nothing can be said.
+    /// True if the persistent chains lag behind the model; `None` if either side has a single chain.
     ///
-    /// Welch's t-test: they do where |gap| > t·standard error with P(|T| > t) = 2·(1 - Φ(3)) = 0.0027 for Student's T of these
-    /// degrees of freedom. That is three standard errors of very many chains, 3.2 of 20 a side, and 19 of two a side. Free
-    /// energies are taken for normal and chains for independent.
+    /// Welch's t-test: they lag if |gap| > t·standard error with P(|T| > t) = 2·(1 - Φ(3)) = 0.0027 for Student's T of these
+    /// degrees of freedom. That is three standard errors for very many chains, 3.2 for 20 a side, and 19 for two a side. The test
+    /// assumes normal free energies and independent chains.
     pub fn lags(&self) -> Option<bool> {
         let is_known = !self.standard_error.is_nan();
         is_known.then(|| self.gap.abs() > standard_errors(self.degrees_of_freedom) * self.standard_error)
     }
 
-    /// What must be said, if anything: that the chains [lag](Self::lags), or that a single chain does not show it.
+    /// One line if the chains [lag](Self::lags), or if a single chain cannot show it.
     pub fn warning(&self) -> Option<String> {
         match self.lags() {
             Some(false) => None,
@@ -50,24 +59,26 @@ impl EquilibriumGap {
                 self.standard_error
             )),
             None => Some(
-                "whether the chains lag is unknown: a single chain has no standard error, and there is one only that \
-                 persists or one only that started at data"
+                "whether the chains lag is unknown: a single chain has no standard error, and there is only one persistent \
+                 chain or only one that started at data"
                     .into(),
             ),
         }
     }
 }
 
-/// The mean free energy of chains minus that of chains started at rows of data and run for `steps` Gibbs steps, in nats.
+/// The mean free energy of chains minus that of fresh chains, which start at rows of data and make `steps` Gibbs steps, in nats.
 ///
-/// Near 0 where both have come to the model's distribution. Persistent chains that cannot keep up with the parameters sit
-/// where the model was (higher F, gap > 0) or in valleys that data does not know (gap < 0); fresh ones that are not run
-/// long enough still remember the data. `chains` stay where they are: a copy makes one step with these parameters. `rows`:
-/// from all over the data; neighbours in a file that is sorted by class start all fresh chains in one class. Costs `steps`
-/// steps of as many chains as there are rows. `draws`: numbers for the copy and then for the fresh chains.
+/// The gap is near 0 if both have reached the model's distribution. Persistent chains that cannot follow the parameters stay
+/// where the model was (higher F, gap > 0) or in modes that the data lacks (gap < 0). Fresh chains with too few steps still depend
+/// on the data.
+///
+/// `chains` do not move: a copy makes one step with the current parameters. `rows`: take them from all over the data, as neighbours
+/// in a file that is sorted by class would start all fresh chains in one class. `draws`: numbers for the copy and then for the
+/// fresh chains. Costs `steps` steps of as many chains as there are rows.
 ///
 /// # Errors
-/// [`Error::Argument`](crate::Error::Argument) where chains or rows do not fit the RBM, or `steps` is 0.
+/// [`Error::Argument`](crate::Error::Argument) if chains or rows do not fit the RBM, or `steps` is 0.
 pub fn equilibrium_gap<'a>(
     rbm: &Resident, chains: &Chains, rows: impl Into<Batch<'a>>, steps: usize, draws: Uniforms,
 ) -> Result<EquilibriumGap> {
@@ -76,7 +87,7 @@ pub fn equilibrium_gap<'a>(
     gap_to_fresh(rbm, &persistent, rows, steps, copy.state()?.uniforms)
 }
 
-/// F(v) of each chain after so many steps.
+/// F(v) of each chain after `steps` steps.
 fn free_energies_after(rbm: &Resident, chains: &mut Chains, steps: usize) -> Result<Vec<f64>> {
     let mut visible = Activations::default();
     chains.sweep(rbm, steps)?;
@@ -84,7 +95,7 @@ fn free_energies_after(rbm: &Resident, chains: &mut Chains, steps: usize) -> Res
     free_energies(rbm, &visible.sample)
 }
 
-/// The gap between these free energies and those of fresh chains.
+/// The gap between the given free energies and those of fresh chains.
 pub(super) fn gap_to_fresh<'a>(
     rbm: &Resident, persistent: &[f64], rows: impl Into<Batch<'a>>, steps: usize, draws: Uniforms,
 ) -> Result<EquilibriumGap> {

@@ -1,6 +1,6 @@
-//! Convergence statistics of several chains of one number.
+//! Convergence statistics of one number over several chains.
 //!
-//! All take one slice a chain, of one length. Sources: A. Vehtari, A. Gelman, D. Simpson, B. Carpenter, P.-C. Bürkner,
+//! All functions take one slice a chain, all of the same length. Sources: A. Vehtari, A. Gelman, D. Simpson, B. Carpenter, P.-C. Bürkner,
 //! "Rank-normalization, folding, and localization: an improved R̂ for assessing convergence of MCMC", 2021 (R̂, bulk ESS); C. J.
 //! Geyer, "Practical Markov chain Monte Carlo", 1992 (initial monotone sequence); A. D. Sokal, "Monte Carlo methods in
 //! statistical mechanics: foundations and new algorithms", 1989 (automatic window).
@@ -10,19 +10,29 @@ use crate::{
     summary::Summary,
 };
 
-/// The shortest chains that have statistics: two draws in each half.
+/// The shortest chains that are accepted: two draws in each half.
 const MIN_DRAWS: usize = 4;
-/// Sokal's c: the window is as many autocorrelation times.
+/// Sokal's c, the width of the window in autocorrelation times.
 const WINDOW: f64 = 5.0;
 
-/// R̂: rank-normalised, split; the greater of that of the draws and that of their distances from the median.
+/// R̂, rank-normalised and split: the greater of R̂ of the draws and R̂ of their distances from the median.
 ///
-/// √((W·(n - 1)/n + B/n)/W) with W the mean variance within half-chains of n draws and B/n the variance of their means:
-/// 1 where the chains cannot be told apart, and larger the less they agree; the authors want less than 1.01. NaN where all
-/// draws are the same: nothing can be told from a number that does not move.
+/// √((W·(n - 1)/n + B/n)/W) with W the mean variance within half-chains of n draws and B/n the variance of their means. It is 1 if
+/// the chains are indistinguishable, and grows as they disagree; the authors recommend less than 1.01. NaN if all draws are equal,
+/// because a constant says nothing about convergence.
+///
+/// ```
+/// use harmonium::diagnostics::r_hat;
+///
+/// let one: Vec<f64> = (0..100).map(|n| f64::from(n * 37 % 100)).collect();
+/// let other: Vec<f64> = one.iter().map(|x| x + 200.0).collect();
+/// assert!(r_hat(&[one.clone(), one.clone()])? < 1.01);
+/// assert!(r_hat(&[one, other])? > 1.5);
+/// # Ok::<(), harmonium::Error>(())
+/// ```
 ///
 /// # Errors
-/// [`Error::Argument`] where there is no chain, or chains differ in length or have less than 4 draws.
+/// [`Error::Argument`] if there are no chains, or chains differ in length or have fewer than 4 draws.
 pub fn r_hat<C: AsRef<[f64]>>(chains: &[C]) -> Result<f64> {
     let halves = split(&check(chains)?);
     let mut all = halves.concat();
@@ -30,15 +40,15 @@ pub fn r_hat<C: AsRef<[f64]>>(chains: &[C]) -> Result<f64> {
     let median = all[(all.len() - 1) / 2].midpoint(all[all.len() / 2]);
     let folded: Vec<_> = halves.iter().map(|half| half.iter().map(|x| (x - median).abs()).collect()).collect();
     let (bulk, tail) = (basic_r_hat(&rank_normalised(&halves)), basic_r_hat(&rank_normalised(&folded)));
-    // Bits and other numbers of two values have all the same distance from the median.
+    // Numbers with only two values, such as bits, all have the same distance from the median.
     Ok(if tail.is_nan() { bulk } else { bulk.max(tail) })
 }
 
-/// The bulk effective sample size: how many independent draws would tell the mean of the ranks as well.
+/// The bulk effective sample size: the number of independent draws that would estimate the mean of the ranks as well.
 ///
-/// N/τ over N draws, rank-normalised and split, τ = 1 + 2Σρ_t with correlations from all half-chains together and the sum cut
-/// by Geyer's initial monotone sequence; at most N·log10 N. The authors want at least 400. NaN where all draws are the same.
-/// O(N·τ).
+/// N/τ over N draws, rank-normalised and split, with τ = 1 + 2Σρ_t. The correlations ρ_t come from all half-chains together;
+/// Geyer's initial monotone sequence truncates the sum. At most N·log10 N. The authors recommend at least 400. NaN if all draws are
+/// equal. O(N·τ).
 ///
 /// # Errors
 /// Those of [`r_hat`].
@@ -73,11 +83,20 @@ pub fn bulk_effective_sample_size<C: AsRef<[f64]>>(chains: &[C]) -> Result<f64> 
     Ok(total / tau.max(1.0 / total.log10()))
 }
 
-/// The integrated autocorrelation time τ = 1 + 2Σρ_t in draws: N draws tell the mean as well as N/τ independent ones.
+/// The integrated autocorrelation time τ = 1 + 2Σρ_t in draws: N draws estimate the mean as well as N/τ independent ones.
 ///
-/// Correlations are about the mean of all chains, summed up to the smallest window of at least 5τ (Sokal's automatic window)
-/// and at least 5 draws, as those of anticorrelated draws cancel. Infinite where there is none in half a chain, which is then
-/// too short to tell; to be trusted from 50τ draws or so. NaN where all draws are the same. O(N·τ).
+/// Correlations are about the mean of all chains. They are summed up to the smallest window of at least 5τ (Sokal's automatic
+/// window) and at least 5 draws, because correlations of anticorrelated draws cancel. Infinite if half a chain is shorter than this
+/// window; reliable from about 50τ draws. NaN if all draws are equal. O(N·τ).
+///
+/// ```
+/// use harmonium::diagnostics::autocorrelation_time;
+///
+/// // Each number is drawn once and then repeated: runs of ten equal draws.
+/// let chain: Vec<f64> = (0..20_000u64).map(|n| ((n / 10).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64).collect();
+/// assert!((autocorrelation_time(&[chain])? - 10.0).abs() < 3.0);
+/// # Ok::<(), harmonium::Error>(())
+/// ```
 ///
 /// # Errors
 /// Those of [`r_hat`].
@@ -97,7 +116,7 @@ pub fn autocorrelation_time<C: AsRef<[f64]>>(chains: &[C]) -> Result<f64> {
     for lag in 1..=n / 2 {
         tau += 2.0 * covariance(lag) / c0;
         if lag as f64 >= WINDOW * tau.max(1.0) {
-            // Anticorrelated draws may sum to less than nothing by chance.
+            // The sum of anticorrelated draws may be negative by chance.
             return Ok(tau.max(1.0 / n as f64));
         }
     }
@@ -117,21 +136,21 @@ fn check<C: AsRef<[f64]>>(chains: &[C]) -> Result<Vec<&[f64]>> {
     })
 }
 
-/// The first and the last half of each chain; an odd draw in the middle is left out.
+/// The first and the last half of each chain, without the draw in the middle if the number is odd.
 fn split(chains: &[&[f64]]) -> Vec<Vec<f64>> {
     let half = |chain: &[f64]| [chain[..chain.len() / 2].to_vec(), chain[chain.len().div_ceil(2)..].to_vec()];
     chains.iter().flat_map(|chain| half(chain)).collect()
 }
 
-/// Each draw replaced by the normal quantile of its rank among all, (rank - 3/8)/(N + 1/4) (G. Blom, 1958); equal draws
-/// share the mean of their ranks.
+/// Replaces each draw by the normal quantile of its rank among all draws, (rank - 3/8)/(N + 1/4) (G. Blom, 1958); equal draws share
+/// the mean of their ranks.
 fn rank_normalised(chains: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let all = chains.concat();
     let mut order: Vec<usize> = (0..all.len()).collect();
     order.sort_by(|&a, &b| all[a].total_cmp(&all[b]));
     let mut scores = vec![0.0; all.len()];
     for group in order.chunk_by(|&a, &b| all[a] == all[b]) {
-        // `group` is a part of `order`: its place there is the number of smaller draws.
+        // `group` is a part of `order`; its position there is the number of smaller draws.
         let before = order.partition_point(|&at| all[at].total_cmp(&all[group[0]]).is_lt());
         let rank = before as f64 + (group.len() as f64 + 1.0) / 2.0;
         let score = normal_quantile((rank - 0.375) / (all.len() as f64 + 0.25));
@@ -153,7 +172,7 @@ fn products(chain: &[f64], mean: f64, lag: usize) -> f64 {
     chain.iter().zip(&chain[lag..]).map(|(x, y)| (x - mean) * (y - mean)).sum()
 }
 
-/// Φ⁻¹(p) for p from 1e-11 to 1 - 1e-11, good to 1.2e-7 of its size: M. J. Wichura, "Algorithm AS 241: the percentage points
+/// Φ⁻¹(p) for p from 1e-11 to 1 - 1e-11, with a relative error of 1.2e-7: M. J. Wichura, "Algorithm AS 241: the percentage points
 /// of the normal distribution", 1988, its shorter form.
 fn normal_quantile(p: f64) -> f64 {
     let ratio = |r: f64, over: [f64; 4], under: [f64; 3]| {
@@ -169,26 +188,26 @@ fn normal_quantile(p: f64) -> f64 {
     q.signum() * ratio(r, over, [0.737_001_642_50, 0.120_211_329_75, 0.0])
 }
 
-/// The difference of two means, and how well it is known.
+/// The difference of two means, and its uncertainty.
 pub(crate) struct Difference {
     pub means: [f64; 2],
-    /// NaN where either mean is that of a single number.
+    /// NaN if either mean is that of a single number.
     pub standard_error: f64,
-    /// Of Student's t; NaN where the standard error is.
+    /// The degrees of freedom of Student's t; NaN if the standard error is.
     pub degrees_of_freedom: f64,
 }
 
 impl Difference {
-    /// Of n and m numbers.
+    /// The difference between the means of n and m numbers.
     ///
-    /// The standard error is √(e² + e'²), with e² = variance/n and e'² = variance'/m the squared standard errors of either
-    /// mean. Degrees of freedom are (e² + e'²)²/(e⁴/(n - 1) + e'⁴/(m - 1)) (B. L. Welch, "The generalization of 'Student's'
+    /// The standard error is √(e² + e'²), where e² = variance/n and e'² = variance'/m are the squared standard errors of the two
+    /// means. Degrees of freedom are (e² + e'²)²/(e⁴/(n - 1) + e'⁴/(m - 1)) (B. L. Welch, "The generalization of 'Student's'
     /// problem when several different population variances are involved", 1947; F. E. Satterthwaite, "An approximate
-    /// distribution of estimates of variance components", 1946), and n + m - 2 where nothing scatters.
+    /// distribution of estimates of variance components", 1946), or n + m - 2 if neither side scatters.
     pub fn of(one: &[f64], other: &[f64]) -> Self {
         let [(n, one), (m, other)] = [one, other].map(|x| (x.len() as f64, Summary::of(x)));
         let standard_error = one.standard_error().hypot(other.standard_error());
-        // In shares of the sum, whose squares neither overflow nor vanish.
+        // As fractions of the sum, so that squares neither overflow nor underflow.
         let [one_share, other_share] = [one, other].map(|x| (x.standard_error() / standard_error).powi(2));
         let degrees_of_freedom = match standard_error {
             0.0 => n + m - 2.0,
@@ -197,8 +216,8 @@ impl Difference {
         Self { means: [one.mean, other.mean], standard_error, degrees_of_freedom }
     }
 
-    /// P(|T| > t) for the difference in standard errors t: with which probability means of the same distribution differ by
-    /// more. 1 where t is below 3 or unknown.
+    /// P(|T| > t), where t is the difference in standard errors: the probability that means of the same distribution differ by more.
+    /// 1 if t is below 3 or unknown.
     pub fn probability(&self) -> f64 {
         let difference = (self.means[0] - self.means[1]).abs();
         if difference == 0.0 || self.standard_error.is_nan() || difference < 3.0 * self.standard_error {
@@ -212,20 +231,20 @@ impl Difference {
     }
 }
 
-/// The probability with which a normal number lies more than three standard deviations from its mean, 2·(1 - Φ(3)).
+/// The probability that a normal number lies more than three standard deviations from its mean, 2·(1 - Φ(3)).
 const LEVEL: f64 = 0.002_699_796_063_260_189;
 
-/// How many standard errors are as unlikely as three of a normal number: t with P(|T| > t) = 2·(1 - Φ(3)) for Student's T
-/// (Student, "The probable error of a mean", 1908).
+/// The number of standard errors that is as improbable as three for a normal number: t with P(|T| > t) = 2·(1 - Φ(3)) for Student's
+/// T (Student, "The probable error of a mean", 1908).
 ///
-/// `degrees`: of freedom, at least 1; less counts as 1, infinitely many give 3. Good to 1e-9 of its size up to 10^6 degrees.
-/// O(√degrees).
+/// `degrees`: degrees of freedom. Values below 1 count as 1; infinity gives 3. The relative error is at most 1e-9 up to 10^6
+/// degrees. O(√degrees).
 pub(super) fn standard_errors(degrees: f64) -> f64 {
     if degrees.is_infinite() {
         return 3.0;
     }
     let degrees = degrees.max(1.0);
-    // One degree has the longest tail: tan(π/2·(1 - LEVEL)) = 235.8.
+    // One degree of freedom has the longest tail: tan(π/2·(1 - LEVEL)) = 235.8.
     let (mut low, mut high) = (3.0, 236.0);
     for _ in 0..60 {
         let t = f64::midpoint(low, high);
@@ -235,9 +254,9 @@ pub(super) fn standard_errors(degrees: f64) -> f64 {
 }
 
 /// P(|T| > t) for Student's T of ν ≥ 1 degrees of freedom and t ≥ 3: the incomplete beta function I_x(ν/2, 1/2) at
-/// x = ν/(ν + t²), by its continued fraction (NIST Digital Library of Mathematical Functions, 8.17.22), which for these t
-/// converges in O(√ν) terms, evaluated by Lentz's method (I. J. Thompson, A. R. Barnett, "Coulomb and Bessel functions of
-/// complex arguments and order", 1986).
+/// x = ν/(ν + t²). Its continued fraction (NIST Digital Library of Mathematical Functions, 8.17.22) converges in O(√ν) terms for
+/// these t; Lentz's method evaluates it (I. J. Thompson, A. R. Barnett, "Coulomb and Bessel functions of complex arguments and
+/// order", 1986).
 fn student_tails(t: f64, degrees: f64) -> f64 {
     let (a, b, y) = (degrees / 2.0, 0.5, t * t / (degrees + t * t));
     let x = 1.0 - y;
@@ -260,8 +279,8 @@ fn student_tails(t: f64, degrees: f64) -> f64 {
     front / fraction
 }
 
-/// Γ(a + 1/2)/Γ(a), good to 1e-11 of its size: its asymptotic series (F. G. Tricomi, A. Erdélyi, "The asymptotic expansion of
-/// a ratio of gamma functions", 1951) from 20 on, and below it the recurrence of Γ.
+/// Γ(a + 1/2)/Γ(a) with a relative error of at most 1e-11: its asymptotic series (F. G. Tricomi, A. Erdélyi, "The asymptotic
+/// expansion of a ratio of gamma functions", 1951) for a ≥ 20, and the recurrence of Γ below it.
 fn gamma_ratio(mut a: f64) -> f64 {
     let mut ratio = 1.0;
     while a < 20.0 {
@@ -291,13 +310,13 @@ mod tests {
         for k in -60..=60 {
             let z = f64::from(k) / 10.0;
             let p = normal(z);
-            // What 1e-15 in p makes of z, and the stated 1.2e-7.
+            // The effect of 1e-15 in p on z, plus the stated 1.2e-7.
             let allowed = 1.2e-7 * z.abs().max(1.0) + 1e-13 / (-z * z / 2.0).exp();
             assert!((normal_quantile(p) - z).abs() <= allowed, "{z}: {}", normal_quantile(p));
         }
     }
 
-    /// Of whole degrees of freedom the distribution function is elementary (M. Abramowitz, I. A. Stegun, "Handbook of
+    /// For whole degrees of freedom the distribution function is elementary (M. Abramowitz, I. A. Stegun, "Handbook of
     /// mathematical functions", 1964, 26.7.3 and 26.7.4).
     #[test]
     fn students_tails_are_the_elementary_ones() {
@@ -313,14 +332,14 @@ mod tests {
                 }
                 let within = if odd { FRAC_2_PI * (theta + theta.sin() * sum) } else { theta.sin() * sum };
                 let (found, expected) = (student_tails(t, n), 1.0 - within);
-                // The difference of the sum from 1 is good to its roundings only.
+                // The subtraction from 1 leaves an absolute error of its roundings.
                 assert!((found - expected).abs() <= 1e-9 * expected + 1e-14, "{t}, {n}: {found} {expected}");
             }
         }
     }
 
-    /// With t = √ν·tan θ the density is cos^(ν - 1) θ, up to a factor; integrated by Simpson's rule in s, π/2 - θ = s⁴, in
-    /// which it is smooth.
+    /// With t = √ν·tan θ the density is cos^(ν - 1) θ, up to a factor. Simpson's rule integrates it in s, π/2 - θ = s⁴, in which it
+    /// is smooth.
     #[test]
     fn students_tails_are_the_integral_between_whole_degrees() {
         for degrees in [1.0, 1.3, 2.5, 7.3, 19.9, 150.5] {

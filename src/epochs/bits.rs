@@ -1,4 +1,4 @@
-//! What of grey values becomes bits.
+//! Converts grey levels to bits.
 
 use super::{Binarise, Order, Part};
 use crate::{
@@ -10,12 +10,12 @@ use crate::{
     uniforms::{Jump, Purpose, Uniforms, output},
 };
 
-/// The bits of all rows in that order.
+/// Writes the bits of all rows in the given order.
 pub(super) fn write_bits<T: Grey>(
     isa: Isa, binarise: Binarise, seed: u64, order: &Order, values: &[T], part: Part, out: RowsMut<'_, u8>,
 ) {
     let units = out.width;
-    // How many numbers a row takes.
+    // The number of random numbers for each row.
     let numbers = match binarise {
         Binarise::None | Binarise::Threshold => 0,
         Binarise::Levels { .. } => 1,
@@ -37,8 +37,8 @@ pub(super) fn write_bits<T: Grey>(
     }
 }
 
-/// Writes the rows of an epoch, on all threads: `write` gets the number of the row and the generator's state for the first of
-/// its `numbers` numbers.
+/// Writes the rows of an epoch on all threads. `write` gets the number of the row and the generator's state for the first of
+/// the row's `numbers` numbers.
 fn each_row(out: RowsMut<'_, u8>, draws: &Uniforms, numbers: u64, write: &(impl Fn(usize, u64, &mut [u8]) + Sync)) {
     let next = Jump::over(numbers);
     share(out, &|part: RowsMut<'_, u8>| {
@@ -52,7 +52,7 @@ fn each_row(out: RowsMut<'_, u8>, draws: &Uniforms, numbers: u64, write: &(impl 
     });
 }
 
-/// The bits of a row, as bytes.
+/// Writes the bits of a row as bytes.
 #[inline(always)]
 fn write<T: Copy>(values: &[T], out: &mut [u8], is_on: impl Fn(T) -> bool) {
     for (&x, out) in values.iter().zip(out) {
@@ -65,15 +65,15 @@ fn bit(on: bool) -> u8 {
     if on { 255 } else { 0 }
 }
 
-/// A value in [0, 1], in the width in which it came.
+/// A value in [0, 1], in its original type.
 pub(super) trait Grey: Copy + Send + Sync {
-    /// x ≥ 0.5.
+    /// Returns true if x ≥ 0.5.
     fn rounds_to_one(self) -> bool;
-    /// 255·x ≥ level.
+    /// Returns true if 255·x ≥ level.
     fn reaches(self, level: u8) -> bool;
-    /// Whether the value is on that has this number.
+    /// Returns true if a value with this random number is on.
     fn is_on(self, number: u32) -> bool;
-    /// [`is_on`](Self::is_on) for a row, whose numbers begin at this state of the generator.
+    /// [`is_on`](Self::is_on) for a row; `state` is the generator's state for the row's first number.
     fn sample(isa: Isa, state: u64, row: &[Self], out: &mut [u8]);
 }
 
@@ -126,7 +126,7 @@ fn sample<L: Wide, T: Grey>(l: L, state: u64, row: &[T], out: &mut [u8]) {
     let mut numbers = [0; LANES];
     for (row, out) in row.chunks(LANES).zip(out.chunks_mut(LANES)) {
         l.numbers(l.draw(&mut draws), &mut numbers);
-        // A length that is known makes vectors of the loop.
+        // A constant length lets the compiler vectorise the loop.
         if let (Ok(row), Ok(out)) = (<&[T; LANES]>::try_from(row), <&mut [u8; LANES]>::try_from(&mut *out)) {
             for lane in 0..LANES {
                 out[lane] = bit(row[lane].is_on(numbers[lane]));
@@ -140,12 +140,12 @@ fn sample<L: Wide, T: Grey>(l: L, state: u64, row: &[T], out: &mut [u8]) {
 }
 
 dispatch! {
-    /// One row of eight-bit values.
+    /// A row of eight-bit values.
     fn sample_bytes(|l| state: u64, row: &[u8], out: &mut [u8]) {
         sample(l, state, row, out);
     }
 
-    /// One row of numbers.
+    /// A row of numbers.
     fn sample_numbers(|l| state: u64, row: &[f32], out: &mut [u8]) {
         sample(l, state, row, out);
     }

@@ -1,20 +1,19 @@
-//! FASTA: aligned sequences of RNA, DNA or proteins, a unit for each letter that a site can have.
+//! FASTA files: aligned sequences of RNA, DNA or proteins, with one unit for each letter that a site can have.
 //!
-//! | [`Alphabet`] | letters, in the order of their units | taken for it |
+//! | [`Alphabet`] | letters, in the order of their units | chosen for |
 //! |---|---|---|
-//! | `Rna` | `-ACGU` | sequences of nucleotides, some of them U |
+//! | `Rna` | `-ACGU` | sequences of nucleotides with at least one U |
 //! | `Dna` | `-ACGT` | other sequences of nucleotides |
-//! | `Protein` | `-ACDEFGHIKLMNPQRSTVWY` | all others |
+//! | `Protein` | `-ACDEFGHIKLMNPQRSTVWY` | all other sequences |
 //!
-//! Row r has sites × letters values: unit s·letters + l is 1 where sequence r has letter l at site s, so one unit of each site
-//! is on. Sequences are nucleotides where every letter is a code of theirs (A, C, G, T, U and the ambiguous R, Y, S, W, K, M, B,
-//! D, H, V, N) and at least half of the letters are A, C, G, T or U. Then:
+//! Row r has sites × letters values: unit s·letters + l is 1 if sequence r has letter l at site s. Exactly one unit of each site
+//! is on. Sequences are nucleotides if every letter is one of their codes (A, C, G, T, U and the ambiguous R, Y, S, W, K, M, B,
+//! D, H, V, N) and at least half of the letters are A, C, G, T or U.
 //!
-//! - lower case counts as upper case, `.` as the gap `-`, and T and U are the same nucleotide;
-//! - other letters, and `*`, stand for what is not known, or not known exactly: they count as gaps, and
-//!   [`Alignment::n_unknown`] says how many there were;
-//! - blanks and line breaks within a sequence count for nothing; any other character is an error;
-//! - all sequences have the same number of sites, or the first one that has not is an error.
+//! - Lower case counts as upper case, `.` as the gap `-`, and T and U are the same nucleotide.
+//! - All other letters, and `*`, are unknown or ambiguous. They count as gaps; [`Alignment::n_unknown`] counts them.
+//! - Blanks and line breaks within a sequence are ignored. Any other character is an error.
+//! - All sequences must have the same number of sites. The first one that differs is an error.
 //!
 //! With feature `gzip` a gzipped stream is recognised by its first two bytes and unpacked while it is read.
 
@@ -31,12 +30,12 @@ use crate::{
 };
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 
-/// What a FASTA file begins with.
+/// The first byte of a FASTA file.
 pub const START: [u8; 1] = *b">";
-/// The longest name that is kept, in bytes; what follows is left out.
+/// The greatest length of a name in bytes; the rest of a longer name is dropped.
 const LONGEST_NAME: usize = 1 << 16;
 
-/// Which letters a site can have.
+/// The set of letters that a site can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Alphabet {
     /// A gap or one of four nucleotides, with uracil.
@@ -66,7 +65,7 @@ impl Alphabet {
         }
     }
 
-    /// The alphabet of sequences in which each capital letter occurs so often.
+    /// The alphabet of sequences with these counts of capital letters, A to Z.
     fn of(counts: &[u64; 26]) -> Self {
         let sum = |letters: &str| letters.bytes().map(|letter| counts[usize::from(letter - b'A')]).sum::<u64>();
         let (all, exact) = (counts.iter().sum::<u64>(), sum("ACGTU"));
@@ -79,7 +78,7 @@ impl Alphabet {
         }
     }
 
-    /// The number of a letter's unit, if it is one of the alphabet.
+    /// The number of a letter's unit, or `None` if the alphabet lacks the letter.
     fn unit(self, letter: u8) -> Option<usize> {
         let letter = match (self, letter) {
             (Self::Rna, b'T') => b'U',
@@ -94,7 +93,7 @@ impl Alphabet {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alignment {
     names: Vec<String>,
-    /// Capital letters and gaps, a row for each sequence.
+    /// Capital letters and gaps: sequences × sites.
     letters: Vec<u8>,
     sites: usize,
     alphabet: Alphabet,
@@ -103,7 +102,7 @@ pub struct Alignment {
 /// Reads a FASTA file, gzipped or not; `source_name` is its name in errors.
 ///
 /// # Errors
-/// [`Error::Format`](crate::Error::Format) if the stream is no file as the module describes;
+/// [`Error::Format`](crate::Error::Format) if the stream is not a FASTA file as the module describes it;
 /// [`Error::File`](crate::Error::File) if it cannot be read.
 ///
 /// ```
@@ -120,7 +119,7 @@ pub fn read_fasta(reader: impl Read, source_name: &str) -> Result<Alignment> {
     read_fasta_within(reader, source_name, isize::MAX as u64)
 }
 
-/// [`read_fasta`] with a limit: sequences that take more than `max_bytes` of memory, as they are and as rows, are refused.
+/// [`read_fasta`] with a limit of memory: refuses sequences that need more than `max_bytes`, for their letters and rows together.
 ///
 /// # Errors
 /// Those of [`read_fasta`].
@@ -132,8 +131,8 @@ fn read_plain(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Resul
     let fail = |expected: &str, found: String| format_error(source_name, expected, found);
     let mut reader = BufReader::new(reader);
     let (mut names, mut letters, mut counts) = (Vec::<Vec<u8>>::new(), Vec::new(), [0; 26]);
-    // Sites of the first sequence, where it has ended; letters before the sequence that is read; bytes that names take.
-    let (mut sites, mut before, mut named) = (None, 0, 0_u64);
+    // sites: length of the first sequence, once it is complete. before: letters before the current sequence. name_bytes: bytes of names.
+    let (mut sites, mut before, mut name_bytes) = (None, 0, 0_u64);
     let (mut in_name, mut at_start) = (false, true);
     let mut ended = |number: usize, length: usize| {
         let expected = *sites.get_or_insert(length);
@@ -164,7 +163,7 @@ fn read_plain(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Resul
                 _ if in_name => {
                     if let Some(name) = names.last_mut().filter(|name| byte != b'\r' && name.len() < LONGEST_NAME) {
                         name.push(byte);
-                        named += 1;
+                        name_bytes += 1;
                     }
                 }
                 b'>' if at_start => {
@@ -173,7 +172,7 @@ fn read_plain(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Resul
                     }
                     (in_name, before) = (true, letters.len());
                     names.push(Vec::new());
-                    named += size_of::<Vec<u8>>() as u64;
+                    name_bytes += size_of::<Vec<u8>>() as u64;
                 }
                 b'\r' | b' ' | b'\t' => {}
                 _ if names.is_empty() => {
@@ -198,8 +197,8 @@ fn read_plain(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Resul
             }
         }
         reader.consume(n);
-        // Every letter becomes five units at least.
-        if (6 * letters.len() as u64).saturating_add(named) > max_bytes {
+        // Every letter becomes at least five units.
+        if (6 * letters.len() as u64).saturating_add(name_bytes) > max_bytes {
             let expected = format!("sequences that take at most {max_bytes} bytes of memory");
             return Err(fail(&expected, format!("{} letters and more", letters.len())));
         }
@@ -209,7 +208,7 @@ fn read_plain(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Resul
     }
     ended(names.len(), letters.len() - before)?;
     let (alphabet, sites) = (Alphabet::of(&counts), letters.len() / names.len());
-    let needed = (letters.len() as u64).saturating_mul(1 + alphabet.letters().len() as u64).saturating_add(named);
+    let needed = (letters.len() as u64).saturating_mul(1 + alphabet.letters().len() as u64).saturating_add(name_bytes);
     if needed > max_bytes {
         let expected = format!("sequences that take at most {max_bytes} bytes of memory");
         return Err(fail(&expected, format!("{} sequences of {sites} letters, {needed} bytes", names.len())));
@@ -219,38 +218,38 @@ fn read_plain(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Resul
 }
 
 impl Alignment {
-    /// The letters that a site can have.
+    /// The alphabet of the sequences.
     pub fn alphabet(&self) -> Alphabet {
         self.alphabet
     }
 
-    /// How many letters each sequence has, gaps included.
+    /// The number of letters of each sequence, gaps included.
     pub fn sites(&self) -> usize {
         self.sites
     }
 
-    /// What stands behind the > of each sequence.
+    /// The text after the `>` of each sequence.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// A sequence in capital letters and gaps.
+    /// Sequence number `number`, counted from 0, in capital letters and gaps.
     ///
     /// # Panics
-    /// Where there is no such sequence.
+    /// If there is no such sequence.
     pub fn sequence(&self, number: usize) -> &str {
         std::str::from_utf8(&self.letters[number * self.sites..][..self.sites]).expect("letters are ASCII")
     }
 
-    /// How many letters are none of the alphabet, and so count as gaps.
+    /// The number of letters outside of the alphabet. They count as gaps.
     pub fn n_unknown(&self) -> usize {
         self.letters.iter().filter(|&&letter| self.alphabet.unit(letter).is_none()).count()
     }
 
-    /// The sequences as rows for Potts units: sites × letters bits, one of each site on.
+    /// Converts the sequences to rows for Potts units: sequences × (sites · letters) bits, one of each site on.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) where a row would have more units than a [`Shape`](crate::Shape) can.
+    /// [`Error::Argument`](crate::Error::Argument) if a row would have more units than a [`Shape`](crate::Shape) allows.
     pub fn into_dataset(self) -> Result<Dataset> {
         let segments = self.segments()?;
         let values = self.into_bits(segments).into_iter().map(|bit| 255 * bit).collect();
@@ -272,14 +271,14 @@ impl Alignment {
     }
 }
 
-/// A FASTA file as bits, for the table of formats.
+/// Reads a FASTA file as bits.
 pub(super) fn read_table(reader: &mut dyn Read, source_name: &str, how: &Reading) -> Result<Table> {
     let alignment = read_fasta_within(reader, source_name, how.max_bytes)?;
     let (n, sites, unknown) = (alignment.names.len(), alignment.sites, alignment.n_unknown());
     let (name, letters) = (alignment.alphabet.name(), alignment.alphabet.letters());
-    let of_unknown = if unknown == 0 { String::new() } else { format!("; {unknown} unknown letters count as gaps") };
-    let text = format!("{n} sequences of {sites} sites, {name}, each site one of {letters}{of_unknown}");
+    let unknown_note = if unknown == 0 { String::new() } else { format!("; {unknown} unknown letters count as gaps") };
+    let text = format!("{n} sequences of {sites} sites, {name}, each site one of {letters}{unknown_note}");
     let segments = alignment.segments()?;
     let numbers = Numbers::Bits(alignment.into_bits(segments));
-    Ok(Table { said: Some((segments, text)), ..Table::new(numbers, segments.units()) })
+    Ok(Table { declared: Some((segments, text)), ..Table::new(numbers, segments.units()) })
 }

@@ -1,6 +1,6 @@
 //! IDX files, the format of MNIST: two bytes 0, the type, the number n of dimensions, n big-endian 32-bit sizes, the values.
 //!
-//! Only type 0x08, eight bits unsigned, is read: it is what every published IDX data set holds. With feature `gzip` a gzipped
+//! Only type 0x08, unsigned eight-bit values, is supported; all published IDX data sets use it. With feature `gzip` a gzipped
 //! stream is recognised by its first two bytes and unpacked while it is read.
 
 use super::{
@@ -15,7 +15,7 @@ use crate::{
 };
 use std::io::Read;
 
-/// The most bytes that [`read_idx`] reads, 4 GiB: some 90 times MNIST. A gzipped stream cannot unpack to more.
+/// The greatest number of bytes that [`read_idx`] reads, 4 GiB: about 90 times MNIST. It also limits what a gzipped stream unpacks to.
 pub const MAX_BYTES: u64 = 1 << 32;
 
 /// The contents of an IDX file.
@@ -27,17 +27,27 @@ pub struct Idx {
 
 /// Reads an IDX file; `source_name` is its name in errors.
 ///
-/// Memory is allocated as bytes come, never more than the product of the sizes, which is at most [`MAX_BYTES`].
+/// Memory grows with the bytes that arrive. It never exceeds the product of the sizes, which is at most [`MAX_BYTES`].
 ///
 /// # Errors
-/// [`Error::Format`] if the stream is no IDX file of eight-bit values, or ends before or after its last value;
+/// [`Error::Format`] if the stream is not an IDX file of eight-bit values, or if it is shorter or longer than its sizes say;
 /// [`Error::File`] if it cannot be read.
+///
+/// ```
+/// use harmonium::idx::read_idx;
+///
+/// let file = [0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 0, 51, 102, 153, 204, 255];
+/// let idx = read_idx(&file[..], "two rows")?;
+/// assert_eq!(idx.dimensions(), [2, 3]);
+/// assert_eq!(idx.into_dataset()?.rows().to_vec(), [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
+/// # Ok::<(), harmonium::Error>(())
+/// ```
 pub fn read_idx(reader: impl Read, source_name: &str) -> Result<Idx> {
     read_idx_within(reader, source_name, MAX_BYTES)
 }
 
-/// [`read_idx`] with another limit than [`MAX_BYTES`]: a stream of more than `max_bytes` values is refused when its header
-/// has been read.
+/// [`read_idx`] with a limit other than [`MAX_BYTES`]: refuses a stream with more than `max_bytes` values, once its header has
+/// been read.
 ///
 /// # Errors
 /// Those of [`read_idx`].
@@ -88,7 +98,7 @@ fn read_plain(mut reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> R
     Ok(Idx { dimensions: sizes().map(|size| size as usize).collect(), values })
 }
 
-/// An IDX file as rows, for the table of formats.
+/// Reads an IDX file as rows.
 pub(super) fn read_table(reader: &mut dyn Read, source_name: &str, how: &Reading) -> Result<Table> {
     let idx = read_idx_within(reader, source_name, how.max_bytes.min(MAX_BYTES))?;
     let columns = idx.columns().map_err(|problem| match problem {
@@ -104,12 +114,12 @@ impl Idx {
         &self.dimensions
     }
 
-    /// All values, the last dimension running fastest.
+    /// All values; the last dimension varies fastest.
     pub fn values(&self) -> &[u8] {
         &self.values
     }
 
-    /// Height and width of the pictures that the rows are, where there are three dimensions.
+    /// Height and width of the images, if there are three dimensions.
     pub fn image(&self) -> Option<(usize, usize)> {
         match self.dimensions[..] {
             [_, height, width] => Some((height, width)),
@@ -117,19 +127,19 @@ impl Idx {
         }
     }
 
-    /// The values as rows: the first dimension counts them, the product of the others is their length. x stands for x/255, or
-    /// for a bit where the greatest value is 1.
+    /// Converts the values to rows. The first dimension counts the rows; the product of the others is the number of values a row.
+    /// x stands for x/255, or for a bit if the greatest value is 1.
     ///
     /// # Errors
-    /// [`Error::Argument`] where rows would have no values, or more than can be counted.
+    /// [`Error::Argument`] if rows would have no values, or more than can be counted.
     pub fn into_dataset(self) -> Result<Dataset> {
         let units = self.columns()?;
         Ok(eight_bit(self.values, units)?.0)
     }
 
-    /// How many values a row has.
+    /// The number of values in a row.
     fn columns(&self) -> Result<usize> {
-        // Where there are no rows, the sizes of one are not bounded by the number of values.
+        // Without rows, the number of values in the file puts no bound on the sizes of a row.
         let units = self.dimensions[1..].iter().try_fold(1, |units: usize, &size| units.checked_mul(size));
         units.filter(|&units| units > 0).ok_or_else(|| {
             let expected = "IDX dimensions that leave at least one value a row, and no more than can be counted".into();
@@ -137,10 +147,10 @@ impl Idx {
         })
     }
 
-    /// The values as labels, one for each row.
+    /// Converts the values to labels, one for each row.
     ///
     /// # Errors
-    /// [`Error::Argument`] where there is more than one dimension.
+    /// [`Error::Argument`] if there is more than one dimension.
     pub fn into_labels(self) -> Result<Vec<u8>> {
         match self.dimensions[..] {
             [_] => Ok(self.values),

@@ -1,4 +1,4 @@
-//! Labels: the categories of rows, by their names.
+//! Labels: the category of each row, by name.
 
 use super::table::{Numbers, Table};
 use crate::{
@@ -16,32 +16,32 @@ use std::{
     str::FromStr,
 };
 
-/// Whole numbers up to here are all different as `f32`.
+/// Up to this limit, distinct whole numbers stay distinct as `f32`.
 const GREATEST: f32 = 16_777_216.0;
 
-/// Where the labels of rows are.
+/// Where to find the labels of the rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum LabelSource {
-    /// Nobody asks for them.
+    /// Labels are not read.
     #[default]
     None,
-    /// As [`Own`](Self::Own), or nowhere.
+    /// The same as [`Own`](Self::Own) if the file has labels; without labels otherwise.
     IfOwn,
-    /// Where the format has them: MNIST's file of labels, the first column of an svmlight file, `y_train`, `y`, `labels` or
-    /// `target` of an npz file.
+    /// In the place that the format provides: MNIST's file of labels, the first column of an svmlight file, or the array `y_train`, `y`,
+    /// `labels` or `target` of an npz file.
     Own,
-    /// In a column of the data, which is then none of its units.
+    /// In a column of the data, which then is not a unit.
     Column(Column),
-    /// In a file of one column.
+    /// In a separate file with one column.
     File(PathBuf),
 }
 
 /// A column of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Column {
-    /// By its number, counted from 0, or below 0 from the end: -1 is the last one.
+    /// By number, counted from 0. Negative numbers count from the end: -1 is the last column.
     Number(i64),
-    /// By the name that the file's header gives it.
+    /// By its name in the file's header.
     Name(String),
 }
 
@@ -68,8 +68,8 @@ impl Display for Column {
 }
 
 impl Column {
-    /// The number of the column among these; `names` are empty where the file has none.
-    pub(super) fn among(&self, columns: usize, names: &[String], source_name: &str) -> Result<usize> {
+    /// The index of the column among `columns`. `names` is empty if the file has no header.
+    pub(super) fn index_among(&self, columns: usize, names: &[String], source_name: &str) -> Result<usize> {
         let found = match self {
             Column::Number(number) => {
                 let number = if *number < 0 { number.checked_add_unsigned(columns as u64) } else { Some(*number) };
@@ -88,8 +88,9 @@ impl Column {
     }
 }
 
-/// The labels of rows: of each the number of its name, if it has one. Those of a file have their names in ascending order, whole
-/// numbers first.
+/// The label of each row: an index into a list of names, or `None` if the row has no label.
+///
+/// Labels that are read from a file have their names in ascending order, whole numbers first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Labels {
     names: Vec<String>,
@@ -97,7 +98,7 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// The labels of rows that no file of this crate brought: each the number of a name, if it has one.
+    /// Labels from values in memory: `states[r]` is the index of row r's name in `names`, or `None` if it is missing.
     ///
     /// ```
     /// use harmonium::formats::Labels;
@@ -109,7 +110,7 @@ impl Labels {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Argument`] where a number is not below that of the names.
+    /// [`Error::Argument`] if a state is not below the number of names.
     pub fn new(names: Vec<String>, states: Vec<Option<u32>>) -> Result<Self> {
         match states.iter().flatten().find(|&&state| state as usize >= names.len()) {
             Some(state) => {
@@ -120,25 +121,25 @@ impl Labels {
         }
     }
 
-    /// The names, in the order of their numbers.
+    /// The names, in the order of their indices.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// The number of each row's name.
+    /// The index of each row's name, or `None` if the label is missing.
     pub fn states(&self) -> &[Option<u32>] {
         &self.states
     }
 
-    /// Nothing is known of so many rows.
+    /// Labels for `rows` rows, all of them missing.
     pub fn missing(rows: usize, names: Vec<String>) -> Self {
         Self { names, states: vec![None; rows] }
     }
 
-    /// The same labels by the numbers of other names.
+    /// The same labels as indices into another list of names.
     ///
     /// # Errors
-    /// [`Error::Format`] with the first label that is none of them.
+    /// [`Error::Format`] for the first label that `names` lacks.
     pub fn by(&self, names: &[String], source_name: &str) -> Result<Self> {
         let number = |name: &String| names.iter().position(|other| other == name).map(|number| number as u32);
         let numbers: Vec<_> = self.names.iter().map(number).collect();
@@ -151,12 +152,24 @@ impl Labels {
         Ok(Self { names: names.to_vec(), states })
     }
 
-    /// The rows with one more Potts site behind their units, whose states are the names: `rows` and `potts:1xNAMES`. Where a label
-    /// is missing all its states are, and the values are numbers of 32 bits.
+    /// Appends the labels to the rows as one more Potts site, whose states are the names: laws `rows` and `potts:1xNAMES`.
+    ///
+    /// If a label is missing, all states of its site are missing, and the values become `f32`.
+    ///
+    /// ```
+    /// use harmonium::{Dataset, formats::Labels};
+    ///
+    /// let rows = Dataset::from_u8(vec![255, 0, 0, 255], 2)?;
+    /// let labels = Labels::new(["cat", "dog"].map(String::from).to_vec(), vec![Some(1), Some(0)])?;
+    /// let both = labels.beside(&rows)?;
+    /// assert_eq!(both.segments().to_string(), "binary:2,potts:1x2");
+    /// assert_eq!(both.rows().to_vec(), [1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0]);
+    /// # Ok::<(), harmonium::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Argument`] where there are fewer than two names, or more segments or units than a layer can have;
-    /// [`Error::Length`] where there are other rows in number.
+    /// [`Error::Argument`] if there are fewer than two names, or more segments or units than a layer allows;
+    /// [`Error::Length`] if the number of rows differs from the number of labels.
     pub fn beside(&self, rows: &Dataset) -> Result<Dataset> {
         fn wider<T: Copy>(values: &[T], units: usize, states: &[Option<u32>], n: usize, with: [T; 3]) -> Vec<T> {
             let mut wider = Vec::with_capacity(values.len() + states.len() * n);
@@ -192,7 +205,7 @@ impl Labels {
         }
     }
 
-    /// Without the first row, which was the header.
+    /// Drops the label of the first row, which was the header.
     pub(super) fn without_first(self) -> Self {
         let mut builder = Builder::default();
         self.states[1..].iter().for_each(|state| builder.push(state.map(|state| self.names[state as usize].as_str())));
@@ -205,7 +218,7 @@ impl Labels {
     }
 }
 
-/// The laws of units with a Potts site of so many labels behind them.
+/// Appends a Potts site with `labels` states to the laws of the visible units.
 ///
 /// # Errors
 /// Those of [`Segments::new`].
@@ -215,7 +228,8 @@ pub fn with_labels(visible: Segments, labels: usize) -> Result<Segments> {
     Segments::new(&all)
 }
 
-/// The laws without the last Potts site, where it has so many states and is not all there is: [`with_labels`] undone.
+/// Removes the last Potts site, the inverse of [`with_labels`]. `None` if the last site does not have `labels` states, or is the
+/// only site.
 pub fn without_labels(visible: Segments, labels: usize) -> Option<Segments> {
     let mut all: Vec<_> = visible.iter().map(|(segment, _)| segment).collect();
     match all.pop()? {
@@ -229,17 +243,17 @@ pub fn without_labels(visible: Segments, labels: usize) -> Option<Segments> {
     }
 }
 
-/// Labels while they are read.
+/// Collects labels while they are read.
 #[derive(Default)]
 pub(super) struct Builder {
     numbers: HashMap<String, u32>,
     states: Vec<Option<u32>>,
-    /// The bytes that names take.
-    named: usize,
+    /// Total length of the names in bytes.
+    name_bytes: usize,
 }
 
 impl Builder {
-    /// A label, or none. A whole number has one name, however it is written.
+    /// Adds a label, or a missing one. All spellings of a whole number give the same name.
     pub fn push(&mut self, label: Option<&str>) {
         let state = label.map(|label| {
             let name = match label.parse() {
@@ -247,15 +261,15 @@ impl Builder {
                 Err(_) => label.to_string(),
             };
             let next = self.numbers.len() as u32;
-            self.named += name.len();
+            self.name_bytes += name.len();
             *self.numbers.entry(name).or_insert(next)
         });
         self.states.push(state);
     }
 
-    /// About how many bytes are taken.
+    /// The approximate memory in use, in bytes.
     pub fn bytes(&self) -> u64 {
-        (self.named + self.states.len() * size_of::<Option<u32>>()) as u64
+        (self.name_bytes + self.states.len() * size_of::<Option<u32>>()) as u64
     }
 
     pub fn finish(self) -> Labels {
@@ -268,7 +282,7 @@ impl Builder {
     }
 }
 
-/// A whole number as a name.
+/// The name of a whole number.
 fn whole(x: f64) -> Option<String> {
     (x.fract() == 0.0 && x.abs() <= 9.0e15).then(|| (x as i64).to_string())
 }
@@ -283,7 +297,7 @@ fn in_order(a: &str, b: &str) -> Ordering {
 }
 
 impl Table {
-    /// Takes a column of labels, whole numbers, out of the table.
+    /// Removes a column of labels, which must be whole numbers, from the table.
     pub fn take_labels(&mut self, column: &Column, source_name: &str) -> Result<()> {
         fn without<T: Copy>(values: &mut Vec<T>, columns: usize, column: usize) {
             let mut at = 0;
@@ -293,7 +307,7 @@ impl Table {
             });
         }
         let (columns, rows) = (self.columns, self.len());
-        let column = column.among(columns, &[], source_name)?;
+        let column = column.index_among(columns, &[], source_name)?;
         let mut labels = Builder::default();
         for row in 0..rows {
             let x = self.numbers.number(row * columns + column);
@@ -311,12 +325,12 @@ impl Table {
             }
         }
         (self.columns, self.labels) = (columns - 1, Some(labels.finish()));
-        (self.img_shape, self.said) = (None, None);
+        (self.img_shape, self.declared) = (None, None);
         Ok(())
     }
 }
 
-/// The first value that is there and not within [0, 1], with its place.
+/// The first value that is neither missing nor within [0, 1], with its position.
 pub(super) fn outside_of(values: &[f32]) -> Option<(usize, f64)> {
     let is_outside = |x: &f32| !((0.0..=1.0).contains(x) || x.is_nan());
     values.iter().position(is_outside).map(|at| (at, f64::from(values[at])))

@@ -1,5 +1,5 @@
-//! Folders of MNIST's files: IDX images and labels for training and test, each gzipped or not, under either spelling of
-//! their names (`train-images-idx3-ubyte`, `train-images.idx3-ubyte`).
+//! Folders with MNIST's files: IDX images and labels for training and test, each gzipped or not. Both spellings of their names are
+//! accepted (`train-images-idx3-ubyte`, `train-images.idx3-ubyte`).
 
 use super::{Images, LabelSource, Reading, idx, labels, open_table, table::Table};
 use crate::{
@@ -13,15 +13,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The rows of the training file that are for training, 50 000; those that follow, 10 000 of MNIST, are for validation. The
-/// Deep Learning Tutorials divide them so.
+/// The number of rows of the training file that are used for training. The rows after them, 10 000 for MNIST, are for validation. This
+/// is the split of the Deep Learning Tutorials.
 pub const TRAINING_ROWS: usize = 50_000;
 
-/// What [`open`] expects of a folder, in the words of its errors.
+/// The files that [`open`] expects in a folder, as errors print it.
 pub const EXPECTED: &str = "a folder with MNIST's files train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, \
                             t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz (.gz or unpacked; labels are not needed)";
 
-/// A part of MNIST. Later versions may know more.
+/// A part of MNIST. Later versions may add variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Split {
@@ -37,12 +37,12 @@ names!(Split, "split", Train = "train", Validation = "validation", Test = "test"
 
 /// Opens a part of a folder of MNIST's files.
 ///
-/// Labels are not read as data. But if there are labels and not as many as images, files of different sets have been mixed
-/// up.
+/// Reads images only; [`open_with`] reads labels too. Still, the number of labels must be that of the images, as a difference means
+/// that files of different data sets were mixed up.
 ///
 /// # Errors
 /// [`Error::File`](crate::Error::File) if a file cannot be read, [`Error::Format`](crate::Error::Format) if the folder has no
-/// file for this part, if the part has no row, or if a file is damaged. Both name the folder or file.
+/// file for this part, the part has no rows, or a file is damaged. Both name the folder or file.
 ///
 /// ```no_run
 /// use harmonium::formats::mnist::{self, Split};
@@ -54,7 +54,7 @@ pub fn open(folder: impl AsRef<Path>, split: Split) -> Result<Images> {
     open_within(folder, split, u64::MAX)
 }
 
-/// [`open`] with a limit: a file that needs more than `max_bytes` of memory is refused when its header has been read.
+/// [`open`] with a limit of memory: refuses a file that needs more than `max_bytes`, once its header has been read.
 ///
 /// # Errors
 /// Those of [`open`].
@@ -62,11 +62,13 @@ pub fn open_within(folder: impl AsRef<Path>, split: Split, max_bytes: u64) -> Re
     open_with(folder, split, &Reading { max_bytes, ..Reading::default() })
 }
 
-/// [`open`] as is said how ([`Reading`]). Labels are the file's own, or, where there is one more visible unit or site than pixels
-/// and nobody asks for labels, the last column of the rows.
+/// [`open`] with options ([`Reading`]).
+///
+/// Labels come from the file of labels. If the laws have one more visible unit or site than there are pixels and no labels are asked
+/// for, the labels become the last column of the rows.
 ///
 /// # Errors
-/// Those of [`open`], and [`Error::Format`](crate::Error::Format) where rows do not fit the laws.
+/// Those of [`open`], and [`Error::Format`](crate::Error::Format) if rows do not fit the laws.
 pub fn open_with(folder: impl AsRef<Path>, split: Split, how: &Reading) -> Result<Images> {
     let (folder, visible, max_bytes) = (folder.as_ref(), how.visible, how.max_bytes);
     let fail = |expected: String, found: String| format_error(&folder.display().to_string(), expected, found);
@@ -103,15 +105,15 @@ pub fn open_with(folder: impl AsRef<Path>, split: Split, how: &Reading) -> Resul
     table.read(how, &folder.display().to_string())
 }
 
-/// Whether a folder has a file of test images.
+/// Returns true if a folder has a file of test images.
 ///
 /// # Errors
-/// [`Error::File`](crate::Error::File) with what the operating system says.
+/// [`Error::File`](crate::Error::File) with the operating system's message.
 pub fn has_test(folder: impl AsRef<Path>) -> Result<bool> {
     Ok(find(folder.as_ref(), "t10k", "images", 3)?.is_some())
 }
 
-/// The images of one set, and its labels where there are some.
+/// Reads the images of one set, and its labels if there are any.
 fn images(folder: &Path, set: &str, how: &Reading) -> Result<Option<(Table, Option<Vec<u8>>)>> {
     let Some(path) = find(folder, set, "images", 3)? else { return Ok(None) };
     let images = open_table(&path, &Reading { max_bytes: how.max_bytes, ..Reading::default() })?;
@@ -129,7 +131,7 @@ fn images(folder: &Path, set: &str, how: &Reading) -> Result<Option<(Table, Opti
     Ok(Some((images, all_labels)))
 }
 
-/// A file of one set, under one of the names that it goes by.
+/// Finds a file of one set under any of its possible names.
 fn find(folder: &Path, set: &str, kind: &str, dimensions: u32) -> Result<Option<PathBuf>> {
     for separator in ['-', '.'] {
         for ending in ["", ".gz"] {

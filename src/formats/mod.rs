@@ -1,20 +1,34 @@
-//! Files of data: what recognises them by their first bytes, tables of text by the ending of their names, and one module for each
-//! format.
+//! Readers of data files, one module for each format. Most formats are recognised by their first bytes, tables of text by the
+//! ending of their names.
 //!
 //! | module | files | rows |
 //! |---|---|---|
-//! | [`idx`] | IDX | the first dimension counts them |
-//! | [`npy`] | NumPy's arrays | the first dimension counts them |
+//! | [`idx`] | IDX | along the first dimension |
+//! | [`npy`] | NumPy's arrays | along the first dimension |
 //! | [`npz`] | NumPy's archives of arrays, with feature `npz` | those of one array |
 //! | [`parquet`] | Parquet, with feature `parquet` | those of the table |
-//! | [`text`] | `.csv`, `.tsv`, `.txt`, `.data`: numbers between commas, tabs, semicolons or blanks, with feature `csv` | the lines |
-//! | [`svmlight`] | `.svm`, `.svmlight`, `.libsvm`: a label and the values that are not 0 | the lines |
-//! | [`fasta`] | aligned sequences of RNA, DNA or proteins | a sequence each, a unit for each letter of each site |
-//! | [`mnist`] | a folder of IDX files under MNIST's names | its training, validation or test rows |
+//! | [`text`] | `.csv`, `.tsv`, `.txt`, `.data`: numbers between commas, tabs, semicolons or blanks, with feature `csv` | one a line |
+//! | [`svmlight`] | `.svm`, `.svmlight`, `.libsvm`: a label and the nonzero values | one a line |
+//! | [`fasta`] | aligned sequences of RNA, DNA or proteins | one a sequence, with a unit for each letter of each site |
+//! | [`mnist`] | a folder of IDX files under MNIST's names | the training, validation or test rows |
 //!
-//! With feature `gzip` each file may be gzipped. A value that is NaN, or a field of text that is empty, `NA` or `?`, is missing.
-//! [`Reading`] says what else is asked for: laws, an array of several, labels. A new format is one module that reads it as a table
-//! of numbers and one line of `FORMATS` in this file.
+//! With feature `gzip` each file may be gzipped. A value is missing if it is NaN, or a field of text that is empty, `NA` or `?`.
+//!
+//! [`open`] and [`Dataset::open`] read a file with default options. [`Reading`] sets options: the laws of the units, the array of
+//! an archive, the labels, a limit of memory.
+//!
+//! ```
+//! use harmonium::formats::{LabelSource, Reading};
+//!
+//! let text = "+1 1:0.5 3:1\n-1 2:0.25\n";
+//! let how = Reading { labels: LabelSource::Own, ..Reading::default() };
+//! let images = how.read(text.as_bytes(), "two.svm")?;
+//! assert_eq!(images.rows.rows().to_vec(), [0.5, 0.0, 1.0, 0.0, 0.25, 0.0]);
+//! assert_eq!(images.labels.unwrap().names(), ["-1", "1"]);
+//! # Ok::<(), harmonium::Error>(())
+//! ```
+//!
+//! To add a format, write one module that reads it as a table of numbers, and add one line to `FORMATS` in this file.
 
 pub mod fasta;
 pub mod idx;
@@ -43,19 +57,19 @@ use std::{
 };
 use table::{Table, eight_bit};
 
-/// A format whose files hold rows.
+/// A file format that holds rows.
 struct Format {
     name: &'static str,
     by: By,
-    /// Reads a stream, which has a name in errors.
+    /// Reads a stream; the second argument is its name in errors.
     read: fn(&mut dyn Read, &str, &Reading) -> Result<Table>,
 }
 
-/// What a format's files are known by.
+/// How a format is recognised.
 enum By {
-    /// The bytes with which they begin.
+    /// By the first bytes of the file.
     Start(&'static [u8]),
-    /// How their names end, before `.gz`.
+    /// By the ending of the file's name, before `.gz`.
     Ending(&'static [&'static str]),
 }
 
@@ -69,13 +83,13 @@ const FORMATS: [Format; 7] = [
     Format { name: "*.svm, *.svmlight or *.libsvm", by: By::Ending(&svmlight::ENDINGS), read: svmlight::read_table },
 ];
 
-/// What numbers are expected where nobody has said other laws, in the words of errors.
+/// The range of values that is expected if no laws are given, as errors print it.
 pub const UNIT_INTERVAL: &str = "values within [0, 1]";
 
 /// The first two bytes of a gzipped stream.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// What a file of data holds. Later versions may find more in it.
+/// The contents of a data file. Later versions may add fields.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Images {
@@ -83,13 +97,14 @@ pub struct Images {
     pub rows: Dataset,
     /// Height and width of the image in each row, if the file says so.
     pub img_shape: Option<(usize, usize)>,
-    /// What the reader took the file for where the file does not say it, and how much is missing, in one line for its user.
+    /// What the reader assumed where the file leaves it open (for example that eight-bit values are bits), and how many values are
+    /// missing: one line, without a line break, to show to the user.
     pub assumed: Option<String>,
-    /// The labels of the rows, where [`Reading::labels`] asks for them.
+    /// The labels of the rows, if [`Reading::labels`] asks for them.
     pub labels: Option<Labels>,
 }
 
-/// What is asked for of a file of data.
+/// Options for reading a data file.
 ///
 /// ```no_run
 /// use harmonium::formats::{LabelSource, Reading};
@@ -104,26 +119,26 @@ pub struct Images {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// The laws of the visible units, labels not counted, where they are not those of the file: a row has a value for each unit, or a
-    /// number of a state, counted from 0, for each Potts site.
+    /// The laws of the visible units, without the labels, if they differ from the file's own. Each row of the file must have either one
+    /// value for each unit, or one for each site; a Potts site's single value is the number of its state, counted from 0.
     ///
-    /// Eight-bit values x of binary units stand for x/255, or for bits where none is greater than 1; those of Gaussian units are
-    /// numbers.
+    /// An eight-bit value x of a binary unit stands for x/255, or for a bit if no value of its segment exceeds 1. Eight-bit values of
+    /// Gaussian units are used as they are.
     pub visible: Option<Segments>,
-    /// Where nobody says laws, neither `visible` nor the file: all values are numbers of Gaussian units, not of [0, 1].
+    /// Reads values as numbers of Gaussian units instead of values within [0, 1], if neither `visible` nor the file gives laws.
     pub as_numbers: bool,
-    /// A file that needs more bytes of memory is refused, mostly when its header has been read.
+    /// The limit of memory in bytes. A file that needs more is refused, in most formats as soon as its header has been read.
     pub max_bytes: u64,
-    /// The name of an array in an npz file.
+    /// The name of the array to read from an npz file.
     pub array: Option<String>,
-    /// Where the labels of the rows are.
+    /// Where to find the labels of the rows.
     pub labels: LabelSource,
-    /// The file holds labels and nothing else: an array may have one dimension.
+    /// The file holds labels only, so that an array may have one dimension.
     pub is_labels: bool,
 }
 
 impl Default for Reading {
-    /// All rows as the file has them, without labels, however much memory they need.
+    /// Reads all rows with the file's own laws, without labels and without a limit of memory.
     fn default() -> Self {
         let (visible, array, labels) = Default::default();
         Self { visible, as_numbers: false, max_bytes: u64::MAX, array, labels, is_labels: false }
@@ -131,11 +146,11 @@ impl Default for Reading {
 }
 
 impl Reading {
-    /// Opens data: all rows of a file, or of a folder of MNIST's files the training rows ([`Split::Train`]).
+    /// Opens data. Reads all rows of a file, or the training rows ([`Split::Train`]) of a folder with MNIST's files.
     ///
     /// # Errors
-    /// Those of [`open`]; [`Error::Format`](crate::Error::Format) where rows do not fit the laws, or the file does not have what is
-    /// asked for.
+    /// Those of [`open`]; [`Error::Format`](crate::Error::Format) if rows do not fit the laws, or the file lacks the array or the
+    /// labels that the options name.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Images> {
         let path = path.as_ref();
         match path.metadata() {
@@ -145,8 +160,9 @@ impl Reading {
         }
     }
 
-    /// Reads all rows of a stream in any format of this module but a folder; `source_name` is its name in errors, and its ending
-    /// tells tables of text. A file of labels is not looked at.
+    /// Reads all rows of a stream in any format of this module except a folder.
+    ///
+    /// `source_name` names the stream in errors; its ending identifies tables of text. [`LabelSource::File`] is ignored.
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
@@ -155,11 +171,11 @@ impl Reading {
     }
 }
 
-/// Opens data: all rows of a file, or of a folder of MNIST's files the training rows ([`Split::Train`]).
+/// Opens data. Reads all rows of a file, or the training rows ([`Split::Train`]) of a folder with MNIST's files.
 ///
 /// # Errors
-/// [`Error::File`](crate::Error::File) if the path cannot be read, [`Error::Format`](crate::Error::Format) if it has no
-/// format of this module, is damaged, or has no row. Both name the file.
+/// [`Error::File`](crate::Error::File) if the path cannot be read, [`Error::Format`](crate::Error::Format) if its format is
+/// unknown, or if it is damaged or has no rows. Both name the file.
 ///
 /// ```no_run
 /// let images = harmonium::formats::open("data/mnist/t10k-images-idx3-ubyte.gz")?;
@@ -170,7 +186,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<Images> {
     Reading::default().open(path)
 }
 
-/// [`open`] with a limit: a file that needs more than `max_bytes` of memory is refused when its header has been read.
+/// [`open`] with a limit of memory: refuses a file that needs more than `max_bytes`, once its header has been read.
 ///
 /// # Errors
 /// Those of [`open`].
@@ -178,7 +194,7 @@ pub fn open_within(path: impl AsRef<Path>, max_bytes: u64) -> Result<Images> {
     Reading { max_bytes, ..Reading::default() }.open(path)
 }
 
-/// A file as numbers, and its labels where they are asked for.
+/// Reads a file as numbers, with its labels if they are asked for.
 fn open_table(path: &Path, how: &Reading) -> Result<Table> {
     let mut table = read_path(path, how)?;
     if let LabelSource::File(labels) = &how.labels {
@@ -192,7 +208,7 @@ fn read_path(path: &Path, how: &Reading) -> Result<Table> {
     read_table(BufReader::new(file), &path.display().to_string(), how)
 }
 
-/// The labels in a file of one column, for so many rows.
+/// Reads `rows` labels from a file with one column.
 fn open_labels(path: &Path, rows: usize, max_bytes: u64) -> Result<Labels> {
     let name = path.display().to_string();
     let labels = LabelSource::Column(Column::Number(0));
@@ -202,7 +218,7 @@ fn open_labels(path: &Path, rows: usize, max_bytes: u64) -> Result<Labels> {
         (0, Some(labels)) => labels,
         (columns, _) => return fail("one column of labels".into(), (columns + 1).to_string()),
     };
-    // A column of words does not tell its header from them.
+    // The first line of a column of words may be a header or a label; only the number of lines tells them apart.
     let has_header = labels.states().len() == rows + 1 && By::Ending(&text::ENDINGS).knows(&[], &name);
     let labels = if has_header { labels.without_first() } else { labels };
     match labels.states().len() {
@@ -211,8 +227,8 @@ fn open_labels(path: &Path, rows: usize, max_bytes: u64) -> Result<Labels> {
     }
 }
 
-/// Reads all rows of a stream in any format of this module, in at most `max_bytes` of memory; `source_name` is its name in
-/// errors, and its ending tells tables of text.
+/// Reads all rows of a stream in any format of this module, with at most `max_bytes` of memory. `source_name` names the stream in
+/// errors; its ending identifies tables of text.
 ///
 /// # Errors
 /// Those of [`open`].
@@ -260,7 +276,7 @@ impl By {
         }
     }
 
-    /// Whether a file with this beginning and this name is of the format.
+    /// Returns true if a file with these first bytes and this name has the format.
     fn knows(&self, start: &[u8], name: &str) -> bool {
         match self {
             By::Start(begins) => start.starts_with(begins),
@@ -273,14 +289,14 @@ impl By {
     }
 }
 
-/// The first bytes of a stream, fewer where it ends before.
+/// Reads the first `len` bytes of a stream, or all of it if it is shorter.
 fn beginning(reader: &mut dyn Read, len: usize, source_name: &str) -> Result<Vec<u8>> {
     let mut start = Vec::new();
     reader.take(len as u64).read_to_end(&mut start).map_err(|problem| stream_error(source_name, problem))?;
     Ok(start)
 }
 
-/// What `read` makes of a stream, unpacked if it is gzipped.
+/// Calls `read` on a stream, which is unpacked first if it is gzipped.
 fn unpacked<T>(mut reader: impl Read, source_name: &str, read: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
     let start = beginning(&mut reader, GZIP.len(), source_name)?;
     let mut whole = start.as_slice().chain(reader);
@@ -294,8 +310,15 @@ fn unpacked<T>(mut reader: impl Read, source_name: &str, read: impl FnOnce(&mut 
 }
 
 impl Dataset {
-    /// Opens data: all rows of a file, or of a folder of MNIST's files the training rows. The same as
-    /// [`formats::open`](open) without the shape of the images.
+    /// Opens data. Reads all rows of a file, or the training rows of a folder with MNIST's files.
+    ///
+    /// The same as [`formats::open`](open) without labels and the shape of the images. [`formats`](crate::formats) lists the formats.
+    ///
+    /// ```no_run
+    /// let images = harmonium::Dataset::open("data/mnist/t10k-images-idx3-ubyte.gz")?;
+    /// assert_eq!((images.len(), images.units()), (10_000, 784));
+    /// # Ok::<(), harmonium::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`formats::open`](open).

@@ -1,25 +1,25 @@
 //! NumPy's `.npy` files: arrays whose first dimension counts the rows.
 //!
-//! Read are format versions 1.0, 2.0 and 3.0, C and Fortran order, either byte order, and these types:
+//! The reader supports format versions 1.0, 2.0 and 3.0, C and Fortran order, both byte orders, and these types:
 //!
 //! | type | becomes |
 //! |---|---|
-//! | `u1` | stays eight-bit, x stands for x/255; where the greatest value is 1, for a bit |
-//! | `b1` | eight-bit, False is 0 and True is 255 |
-//! | `i1`, `i2` to `i8`, `u2` to `u8` | bits where there are only 0 and 1, else `f32` |
-//! | `f2`, `f4`, `f8` | rounded to `f32`, NaN stands for a value that is missing |
+//! | `u1` | eight-bit values: x stands for x/255, or for a bit if the greatest value is 1 |
+//! | `b1` | eight-bit values: False is 0 and True is 255 |
+//! | `i1`, `i2` to `i8`, `u2` to `u8` | bits if all values are 0 or 1, else `f32` |
+//! | `f2`, `f4`, `f8` | rounded to `f32`; NaN stands for a missing value |
 //!
-//! Numbers must lie within [0, 1], but for [other laws](super::Reading::visible).
+//! Numbers must lie within [0, 1], unless [other laws](super::Reading::visible) are given.
 //!
 //! | shape | becomes |
 //! |---|---|
-//! | (rows, units) | as it is |
-//! | (rows, height, width), with one more dimension of size 1 before or behind them | rows with pictures |
+//! | (rows, units) | the same |
+//! | (rows, height, width), optionally with one more dimension of size 1 before or after height and width | rows with images |
 //! | (rows, a, b, c) | rows of a·b·c values |
 //!
-//! Whatever else a header says is refused with what it says: a guess would train on the wrong numbers.
+//! Any other header is refused with an error that quotes it, because a guess could train on the wrong numbers.
 //!
-//! A file that is larger than memory is read a part at a time: [`OnDisk`].
+//! [`OnDisk`] reads a file that is larger than memory in parts.
 
 mod on_disk;
 
@@ -36,22 +36,35 @@ use crate::{
 };
 use std::{io::Read, path::Path};
 
-/// What a `.npy` file begins with.
+/// The first bytes of a `.npy` file.
 pub const MAGIC: [u8; 6] = *b"\x93NUMPY";
-/// The longest header that is read; NumPy's own for a matrix has 118 bytes.
+/// The longest header that is accepted; NumPy writes 118 bytes for a matrix.
 const MAX_HEADER: usize = 1 << 16;
 
 /// Reads a `.npy` file as rows; `source_name` is its name in errors.
 ///
+/// ```
+/// use harmonium::npy;
+///
+/// let path = std::env::temp_dir().join(format!("harmonium-{}.npy", std::process::id()));
+/// npy::save(&[0.25, 1.0, 0.0, 0.5], 2, &path)?;
+/// let bytes = std::fs::read(&path).expect("it was just written");
+/// let rows = npy::read_npy(&bytes[..], "two rows")?;
+/// assert_eq!((rows.len(), rows.units()), (2, 2));
+/// assert_eq!(rows.rows().to_vec(), [0.25, 1.0, 0.0, 0.5]);
+/// # let _ = std::fs::remove_file(path);
+/// # Ok::<(), harmonium::Error>(())
+/// ```
+///
 /// # Errors
-/// [`Error::Format`](crate::Error::Format) if the stream is no such file as the module describes, a value is out of range, or
-/// it ends before or after its last value; [`Error::File`](crate::Error::File) if it cannot be read.
+/// [`Error::Format`](crate::Error::Format) if the stream is not a file as the module describes it, a value is out of range, or
+/// the stream is shorter or longer than its header says; [`Error::File`](crate::Error::File) if it cannot be read.
 pub fn read_npy(reader: impl Read, source_name: &str) -> Result<Dataset> {
     read_npy_within(reader, source_name, isize::MAX as u64)
 }
 
-/// [`read_npy`] with a limit: an array that takes more than `max_bytes` of memory while it is read is refused when its header
-/// has been read.
+/// [`read_npy`] with a limit of memory: refuses an array that needs more than `max_bytes` while it is read, once its header has
+/// been read.
 ///
 /// # Errors
 /// Those of [`read_npy`].
@@ -60,14 +73,14 @@ pub fn read_npy_within(mut reader: impl Read, source_name: &str, max_bytes: u64)
     Ok(read_table(&mut reader, source_name, &how)?.into_images(source_name)?.rows)
 }
 
-/// An npy file as numbers, for the table of formats.
+/// Reads an npy file as numbers.
 pub(super) fn read_table(reader: &mut dyn Read, source_name: &str, how: &Reading) -> Result<Table> {
     let (numbers, shape) = read_numbers(reader, source_name, how)?;
     let each = &shape[1..];
     Ok(Table { img_shape: img_shape(each), ..Table::new(numbers, each.iter().product()) })
 }
 
-/// The numbers of an npy file, the last index running fastest, and its shape: two to four dimensions, or one of labels.
+/// Reads the numbers of an npy file, the last index varying fastest, and its shape: two to four dimensions, or one for labels.
 pub(super) fn read_numbers(
     mut reader: &mut dyn Read, source_name: &str, how: &Reading,
 ) -> Result<(Numbers, Vec<usize>)> {
@@ -86,16 +99,16 @@ pub(super) fn read_numbers(
     Ok((kind.numbers(values, units, source_name)?, shape))
 }
 
-/// What a header says.
+/// The contents of a header.
 #[derive(Debug)]
 struct Layout {
     descr: String,
     kind: Kind,
     fortran_order: bool,
     shape: Vec<usize>,
-    /// Values of a row, at least one.
+    /// Values in a row, at least one.
     units: usize,
-    /// Bytes of all values, and where the first one is.
+    /// The size of all values in bytes, and the position of the first one in the file.
     bytes: usize,
     start: u64,
 }
@@ -132,7 +145,7 @@ impl Layout {
             }
             _ => return Err(fail("an array of two to four dimensions", format!("{} ({shape:?})", shape.len()))),
         };
-        // Where there are no rows, the sizes of one are not bounded by the number of values.
+        // Without rows, the number of values in the file puts no bound on the sizes of a row.
         let units = each.iter().try_fold(1usize, |units, &size| units.checked_mul(size));
         let units = units.ok_or_else(|| fail("an array that fits in memory", format!("{shape:?}")))?;
         if units == 0 {
@@ -147,21 +160,20 @@ impl Layout {
         Ok(Self { descr, kind, fortran_order, shape, units, bytes, start: (before + length) as u64 })
     }
 
-    /// Bytes of memory that all of it takes while it is read. Numbers are in memory twice, as they came and as `f32`; so is what
-    /// comes in another order.
+    /// The memory in bytes that reading takes. Values are in memory twice if they are converted to `f32` or reordered.
     fn needed(&self) -> u64 {
         let as_numbers = if self.kind.is_byte() { 0 } else { self.bytes / self.kind.width * size_of::<f32>() };
         let in_order = if self.fortran_order { self.bytes } else { 0 };
         self.bytes as u64 + as_numbers.max(in_order) as u64
     }
 
-    /// Height and width of the image in each row, if there is one.
+    /// Height and width of the image in each row, if rows are images.
     fn img_shape(&self) -> Option<(usize, usize)> {
         img_shape(&self.shape[1..])
     }
 }
 
-/// Height and width of the image in a row of these sizes.
+/// Height and width of the image in a row of these dimensions.
 fn img_shape(each: &[usize]) -> Option<(usize, usize)> {
     match *each {
         [height, width] | [height, width, 1] | [1, height, width] => Some((height, width)),
@@ -179,7 +191,7 @@ struct Kind {
 }
 
 impl Kind {
-    /// The type that a header names, if it is one that is read.
+    /// The type that a header names, or `None` if it is not supported.
     fn of(descr: &str) -> Option<Self> {
         let &[order, letter, width] = descr.as_bytes() else { return None };
         let width = usize::from(width.checked_sub(b'0')?);
@@ -193,12 +205,12 @@ impl Kind {
         (is_known && has_order).then_some(Self { letter, width, is_big_endian: order == b'>' })
     }
 
-    /// Whether values are eight bits without a sign, which may stand for x/255.
+    /// Returns true for unsigned eight-bit values, which may stand for x/255.
     fn is_eight_bit(&self) -> bool {
         (self.letter, self.width) == (b'u', 1)
     }
 
-    /// Whether values stay eight-bit.
+    /// Returns true if values stay eight-bit.
     fn is_byte(&self) -> bool {
         self.width == 1 && self.letter != b'i'
     }
@@ -224,9 +236,9 @@ impl Kind {
         Ok(Numbers::Real(numbers().map(|x| x as f32).collect(), outside))
     }
 
-    /// The number in these bytes.
+    /// Decodes one number.
     fn number(&self, bytes: &[u8]) -> f64 {
-        // The bits of the value, the last byte first.
+        // The bits of the value, starting at the most significant byte.
         let fold = |sum: u64, &byte: &u8| sum << 8 | u64::from(byte);
         let bits = if self.is_big_endian { bytes.iter().fold(0, fold) } else { bytes.iter().rev().fold(0, fold) };
         let unused = 64 - 8 * self.width as u32;
@@ -240,7 +252,7 @@ impl Kind {
     }
 }
 
-/// The number of sixteen bits: IEEE 754's binary16.
+/// Decodes a 16-bit number, IEEE 754's binary16.
 fn half(bits: u16) -> f64 {
     let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
     let size = match exponent {
@@ -252,12 +264,12 @@ fn half(bits: u16) -> f64 {
     if bits >> 15 == 1 { -size } else { size }
 }
 
-/// Values whose first index runs fastest, in the order in which the last one does; `each`: the sizes of a row, at least one value.
+/// Reorders values from Fortran order (first index fastest) to C order. `each`: the sizes of a row, at least one value.
 fn in_c_order(values: &[u8], width: usize, rows: usize, each: &[usize]) -> Vec<u8> {
     let units: usize = each.iter().product();
     let mut ordered = vec![0; values.len()];
     for unit in 0..units {
-        // The unit's place where its indices run the other way round.
+        // The unit's position in Fortran order.
         let (mut rest, mut place, mut step) = (unit, 0, units);
         for &size in each.iter().rev() {
             step /= size;
@@ -272,19 +284,19 @@ fn in_c_order(values: &[u8], width: usize, rows: usize, each: &[usize]) -> Vec<u
     ordered
 }
 
-/// Writes numbers as a matrix of type `<f4` with rows of `units` values, whole or not at all.
+/// Writes rows of `units` values as a matrix of type `<f4`. The file appears whole or not at all.
 ///
 /// # Errors
-/// [`Error::File`](crate::Error::File) with what the operating system says.
+/// [`Error::File`](crate::Error::File) with the operating system's message.
 pub fn save(values: &[f32], units: usize, path: &Path) -> Result<()> {
     let parts = values.chunks(1 << 14).map(<[f32]>::to_vec);
     save_parts(parts, values.len() / units.max(1), units, path)
 }
 
-/// [`save`] for rows that come in parts, which are written as they come.
+/// [`save`] for an iterator: writes each part as it arrives.
 ///
 /// # Errors
-/// [`Error::File`](crate::Error::File) with what the operating system says, or where not `rows`·`units` values came.
+/// [`Error::File`](crate::Error::File) with the operating system's message, or if the parts do not add up to `rows`·`units` values.
 pub fn save_parts(parts: impl Iterator<Item = Vec<f32>>, rows: usize, units: usize, path: &Path) -> Result<()> {
     write_atomically(path, |file| {
         file.write_all(&start(&[rows, units]))?;
@@ -300,13 +312,13 @@ pub fn save_parts(parts: impl Iterator<Item = Vec<f32>>, rows: usize, units: usi
     })
 }
 
-/// What stands before the values of an array of type `<f4` in C order.
+/// The header of an array of type `<f4` in C order.
 pub(super) fn start(shape: &[usize]) -> Vec<u8> {
     let sizes: Vec<_> = shape.iter().map(usize::to_string).collect();
     // Python's tuple of one number ends with a comma.
     let comma = if shape.len() == 1 { "," } else { "" };
     let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}{comma}), }}", sizes.join(", "));
-    // All of it ends with a line and is a multiple of 64 bytes long.
+    // NumPy pads the header with blanks to a multiple of 64 bytes and ends it with a line break.
     let before = MAGIC.len() + 4;
     let length = (before + header.len() + 1).next_multiple_of(64) - before;
     header.extend(std::iter::repeat_n(' ', length - 1 - header.len()));
@@ -321,8 +333,8 @@ struct Header {
     shape: Vec<usize>,
 }
 
-/// What is left of a header, which is a Python dictionary in its literal form. Only what NumPy writes is understood: three
-/// keys, each once, with a string, a truth value and a tuple of numbers.
+/// The unparsed rest of a header, which is a Python dictionary literal. Only the form that NumPy writes is accepted: three keys,
+/// each once, with a string, a truth value and a tuple of numbers.
 struct Tokens<'a>(&'a str);
 
 impl<'a> Tokens<'a> {
@@ -350,7 +362,7 @@ impl<'a> Tokens<'a> {
         self.0.trim().is_empty().then_some(header)
     }
 
-    /// Takes this token, where it comes next.
+    /// Consumes the token if it comes next.
     fn take(&mut self, token: &str) -> Option<()> {
         self.0 = self.0.trim_start().strip_prefix(token)?;
         Some(())

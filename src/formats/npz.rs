@@ -1,17 +1,18 @@
 //! NumPy's `.npz` files: zip archives of [`npy`](super::npy) arrays.
 //!
-//! Read is the array of the name that is asked for, else the only one, else `x_train`, `X` or `data`, the first of them that is
-//! there. Its labels, where they are asked for, are the array that is called as it is with `y` for `x`, or `labels` for `data` or
-//! `images`: `y_test` for `x_test`, `train_labels` for `train_data`; else, of a usual or only array, `y_train`, `y`, `labels` or `target`.
-//! With feature `npz`; a build without it says so.
+//! [`Reading::array`](super::Reading::array) names the array to read. Without a name, the only array is read, or else the first of
+//! `x_train`, `X` and `data` that exists.
 //!
-//! An [`Archive`] has its arrays as they are, by their names, for what is no data: the parameters of other programs' models.
-//! [`save`] writes one.
+//! Labels, if they are asked for, come from the array with the matching name: `y` in place of `x`, or `labels` in place of `data` or
+//! `images` (`y_test` for `x_test`, `train_labels` for `train_data`). If the data array is the only one or has one of the three usual
+//! names, `y_train`, `y`, `labels` and `target` are tried next. A build without feature `npz` refuses the file and names the feature.
+//!
+//! An [`Archive`] gives any array by its name, for example the parameters of other programs' models. [`save`] writes an archive.
 
 use super::{Reading, table::Table};
 use crate::error::Result;
 
-/// What an `.npz` file begins with.
+/// The first bytes of an `.npz` file.
 pub const START: [u8; 4] = *b"PK\x03\x04";
 
 #[cfg(not(feature = "npz"))]
@@ -40,20 +41,20 @@ mod archive {
     };
     use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
-    /// Arrays of data, and of labels, by the names that they go by.
+    /// The usual names of arrays of data and of labels.
     const DATA: [&str; 3] = ["x_train", "X", "data"];
     const LABELS: [&str; 4] = ["y_train", "y", "labels", "target"];
 
-    /// Numbers with a shape.
+    /// An array of numbers.
     #[derive(Clone, Debug, PartialEq)]
     pub struct Array {
-        /// The sizes of its dimensions: one to four.
+        /// The sizes of the dimensions, one to four.
         pub shape: Vec<usize>,
-        /// The last index runs fastest; other types than `f4` are rounded to it.
+        /// The values, the last index varying fastest. Types other than `f4` are rounded to it.
         pub values: Vec<f32>,
     }
 
-    /// An open archive of arrays, which are read when they are asked for.
+    /// An open archive of arrays. Each array is read when it is asked for.
     ///
     /// ```
     /// use harmonium::formats::npz::{self, Archive, Array};
@@ -71,16 +72,16 @@ mod archive {
         zip: Zip,
         names: Vec<String>,
         source_name: String,
-        /// How much memory an array may take.
+        /// Memory in bytes that one array may take.
         left: u64,
     }
 
     impl Archive {
-        /// Opens the file `path`, which takes at most `max_bytes` of memory with one of its arrays.
+        /// Opens the file `path`. The archive and one of its arrays together may take at most `max_bytes` of memory.
         ///
         /// # Errors
-        /// [`Error::File`](crate::Error::File) where it cannot be read, [`Error::Format`](crate::Error::Format) where it is no zip
-        /// archive or longer.
+        /// [`Error::File`](crate::Error::File) if the file cannot be read, [`Error::Format`](crate::Error::Format) if it is not a zip
+        /// archive or is too large.
         pub fn open(path: &Path, max_bytes: u64) -> Result<Self> {
             check_ends(path)?;
             let mut file = File::open(path).map_err(|problem| file_error(path, problem))?;
@@ -88,7 +89,7 @@ mod archive {
         }
 
         fn read(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Self> {
-            // The list of its files stands at an archive's end.
+            // A zip archive has its list of files at the end, so all of it must be read.
             let mut bytes = Vec::new();
             let most = max_bytes.min(isize::MAX as u64);
             reader.take(most).read_to_end(&mut bytes).map_err(|problem| stream_error(source_name, problem))?;
@@ -105,16 +106,16 @@ mod archive {
             Ok(Self { zip, names, source_name: source_name.into(), left })
         }
 
-        /// The names of its arrays, as the archive lists them.
+        /// The names of the arrays, in the archive's order.
         pub fn names(&self) -> &[String] {
             &self.names
         }
 
-        /// The array of a name.
+        /// Reads the array `name`.
         ///
         /// # Errors
-        /// [`Error::Format`](crate::Error::Format) where there is none, or it is none that [`npy`] reads, one dimension allowed, or
-        /// needs more memory than there may be.
+        /// [`Error::Format`](crate::Error::Format) if there is no such array, if [`npy`] does not support it (one dimension is
+        /// allowed here), or if it exceeds the limit of memory.
         pub fn array(&mut self, name: &str) -> Result<Array> {
             let how = Reading { max_bytes: self.left, is_labels: true, ..Reading::default() };
             let source_name = format!("{}: {}", self.source_name, shown(name));
@@ -124,10 +125,10 @@ mod archive {
         }
     }
 
-    /// Writes arrays under their names, whole or not at all, as `numpy.savez` does; equal arrays make equal files.
+    /// Writes named arrays as `numpy.savez` does. The file appears whole or not at all; equal arrays give equal files.
     ///
     /// # Errors
-    /// [`Error::File`](crate::Error::File) with what the operating system says, or where an array's shape is not that of its values.
+    /// [`Error::File`](crate::Error::File) with the operating system's message, or if an array's shape does not fit its values.
     pub fn save(arrays: &[(&str, Array)], path: &Path) -> Result<()> {
         let bytes = packed(arrays).map_err(|problem| file_error(path, problem))?;
         write_atomically(path, |file| file.write_all(&bytes))
@@ -142,10 +143,10 @@ mod archive {
                     values.len()
                 )));
             }
-            // Sizes beyond 32 bits must be told before.
+            // The writer must know in advance of sizes that exceed 32 bits.
             let is_large = values.len() >= 1 << 29;
             let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-            // No time of day, or equal arrays would make different files.
+            // A time stamp would make files of equal arrays differ.
             let options = options.last_modified_time(DateTime::default()).large_file(is_large);
             zip.start_file(format!("{name}.npy"), options)?;
             zip.write_all(&npy::start(shape))?;
@@ -176,7 +177,7 @@ mod archive {
         let within = Reading { max_bytes: left, ..how.clone() };
         let mut table = read_array(&mut archive, name, source_name, &within)?;
         if names.len() > 1 {
-            table.told = Some(format!("array {} of {}", shown(name), shown(&names.join(", "))));
+            table.note = Some(format!("array {} of {}", shown(name), shown(&names.join(", "))));
         }
         if ![LabelSource::Own, LabelSource::IfOwn].contains(&how.labels) {
             return Ok(table);
@@ -201,8 +202,8 @@ mod archive {
         }
     }
 
-    /// What the labels of an array may be called: y_test for x_test, train_labels for train_data or train_images. The usual names are
-    /// those of the usual arrays and of an only one: beside others they would be taken for labels of other rows.
+    /// The possible names of an array's labels: y_test for x_test, train_labels for train_data or train_images. The usual names count
+    /// only for the usual arrays or an only one: with other arrays present, they may belong to other rows.
     fn names_of_labels(name: &str, names: &[String]) -> Vec<String> {
         let is_label = |name: &str| LABELS.contains(&name);
         let is_only = names.iter().all(|other| other == name || is_label(other));
@@ -213,7 +214,7 @@ mod archive {
         let of_name: Vec<String> = of_letter.into_iter().chain(of_word).collect();
         let others = usual.iter().map(|&usual| usual.to_string()).filter(|usual| !of_name.contains(usual));
         let all: Vec<String> = of_name.iter().cloned().chain(others).collect();
-        // There is always something to ask for.
+        // The list is never empty, because the error message prints it.
         if all.is_empty() { vec![format!("{name}_labels")] } else { all }
     }
 

@@ -1,9 +1,10 @@
-//! Parquet files: tables in columns, with feature `parquet`; a build without it says so.
+//! Parquet files: tables in columns, with feature `parquet`. A build without it refuses the file and names the feature.
 //!
-//! A column of numbers or truth values is one of the table, by its name; a value that is null or NaN is missing. Numbers are what they
-//! are, of eight bits too: x does not stand for x/255. A column of text can only be the labels. Columns of dates, times, decimals, lists and other types are
-//! refused with their names, as nobody has said what number a model should see. Columns that pandas keeps an index in
-//! (`__index_level_0__`) are left out, and told. Files may be compressed by Snappy, Zstandard or gzip.
+//! Columns of numbers and truth values become the table's columns, by name. A null or NaN is a missing value. Numbers are used as they
+//! are; eight-bit values do not stand for x/255. A column of text can only hold the labels.
+//!
+//! Columns of dates, times, decimals, lists and other types are refused by name, as their value for a model is not defined. Columns
+//! that hold pandas' index (`__index_level_0__`) are dropped, with a note. Files may be compressed with Snappy, Zstandard or gzip.
 
 #[cfg(not(feature = "parquet"))]
 pub(super) fn read_table(
@@ -45,13 +46,13 @@ mod columns {
         panic::{self, AssertUnwindSafe},
     };
 
-    /// How many values are read at once.
+    /// The number of values in one read.
     const BATCH: usize = 1 << 12;
-    /// What the names of pandas' columns of an index begin with.
+    /// The prefix of pandas' index columns.
     const INDEX: &str = "__index_level_";
 
     pub fn read_table(reader: &mut dyn Read, source_name: &str, how: &Reading) -> Result<Table> {
-        // What is in a file stands at its end.
+        // Parquet's metadata are at the end of the file, so all of it must be read.
         let (mut bytes, most) = (Vec::new(), how.max_bytes.min(isize::MAX as u64));
         reader.take(most).read_to_end(&mut bytes).map_err(|problem| stream_error(source_name, problem))?;
         if bytes.len() as u64 == most {
@@ -59,12 +60,12 @@ mod columns {
             return Err(format_error(source_name, expected, "a longer one"));
         }
         let left = most - bytes.len() as u64;
-        // The crate panics at some files that are damaged.
+        // The parquet crate panics on some damaged files.
         let table = panic::catch_unwind(AssertUnwindSafe(|| table(bytes, source_name, how, left)));
         table.unwrap_or_else(|_| Err(format_error(source_name, "a Parquet file", "a damaged one")))
     }
 
-    /// What is in a file, of which so many bytes may be made.
+    /// Reads a table from a file's bytes, with at most `left` bytes of memory.
     fn table(bytes: Vec<u8>, source_name: &str, how: &Reading, left: u64) -> Result<Table> {
         let wrong = |problem: ParquetError| format_error(source_name, "a Parquet file", shown(&problem.to_string()));
         let file = SerializedFileReader::new(Bytes::from(bytes)).map_err(wrong)?;
@@ -74,14 +75,14 @@ mod columns {
         let (index, columns): (Vec<usize>, Vec<usize>) = all.partition(is_index);
         let names: Vec<String> = columns.iter().map(|&n| schema.column(n).path().string()).collect();
         let label = match &how.labels {
-            LabelSource::Column(column) => Some(column.among(columns.len(), &names, source_name)?),
+            LabelSource::Column(column) => Some(column.index_among(columns.len(), &names, source_name)?),
             _ => None,
         };
         let groups = file.metadata().row_groups().iter();
         let rows =
             groups.map(RowGroupMetaData::num_rows).try_fold(0usize, |sum, n| sum.checked_add(n.try_into().ok()?));
         let units = columns.len() - usize::from(label.is_some());
-        // By columns, and then by rows.
+        // The values are in memory twice: by columns, and then by rows.
         let needed = rows.and_then(|rows| rows.checked_mul(units)).and_then(|n| n.checked_mul(2 * size_of::<f32>()));
         let (Some(rows), Some(_)) = (rows, needed.filter(|&needed| needed as u64 <= left)) else {
             let expected = format!("a table that takes at most {left} bytes of memory");
@@ -137,12 +138,12 @@ mod columns {
         table.labels = labels;
         if !index.is_empty() {
             let names: Vec<_> = index.iter().map(|&n| schema.column(n).name().to_string()).collect();
-            table.told = Some(format!("without pandas' index {}", shown(&names.join(", "))));
+            table.note = Some(format!("without pandas' index {}", shown(&names.join(", "))));
         }
         Ok(table)
     }
 
-    /// A value that is there.
+    /// A value that is not null.
     enum Value<'a> {
         Whole(i128),
         Real(f64),
@@ -152,9 +153,9 @@ mod columns {
     struct Column<'a> {
         name: String,
         source_name: &'a str,
-        /// Whether whole numbers have no sign.
+        /// Whole numbers are unsigned.
         is_unsigned: bool,
-        /// Whether values may be null, which have level 0.
+        /// Values may be null, which has definition level 0.
         has_nulls: bool,
     }
 
@@ -188,12 +189,12 @@ mod columns {
             Err(new.wrong("numbers or truth values, or text for labels".into(), kind))
         }
 
-        /// What is wrong with the column.
+        /// An error about this column.
         fn wrong(&self, expected: String, found: String) -> Error {
             format_error(self.source_name, format!("{expected} in column {}", shown(&self.name)), found)
         }
 
-        /// Gives every value of a part of the column, none where it is null.
+        /// Calls `each` for every value of a part of the column, with `None` for null.
         fn read(&self, reader: ColumnReader, each: &mut dyn FnMut(Option<Value<'_>>) -> Result<()>) -> Result<()> {
             let is_unsigned = self.is_unsigned;
             match reader {

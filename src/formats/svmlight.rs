@@ -1,12 +1,12 @@
-//! The sparse text of SVMlight and LIBSVM: a row a line, its label and the values that are not 0.
+//! The sparse text of SVMlight and LIBSVM: each line is a row, its label and its nonzero values.
 //!
 //! ```text
 //! +1 1:0.5 3:1 # a comment
 //! -1 2:0.25
 //! ```
 //!
-//! Columns are counted from 1, or from 0 where there is a column 0; there are as many as the greatest number, or as many as the
-//! visible units that are asked for where these are more. What is not there is 0. `qid:N` is passed over.
+//! Columns are counted from 1, or from 0 if a column 0 occurs. The greatest column number gives the number of columns; visible units
+//! ([`Reading::visible`](super::Reading::visible)) can raise it. Columns that a line lacks are 0. `qid:N` is ignored.
 
 use super::{
     LabelSource, Reading, labels,
@@ -19,7 +19,7 @@ use crate::{
 };
 use std::io::Read;
 
-/// How the names of files of this format end.
+/// The endings of file names of this format.
 pub const ENDINGS: [&str; 3] = [".svm", ".svmlight", ".libsvm"];
 
 pub(super) fn read_table(reader: &mut dyn Read, source_name: &str, how: &Reading) -> Result<Table> {
@@ -29,7 +29,7 @@ pub(super) fn read_table(reader: &mut dyn Read, source_name: &str, how: &Reading
     };
     let asks = [LabelSource::Own, LabelSource::IfOwn].contains(&how.labels);
     let mut labels = labels::Builder::default();
-    // The values of all rows with their columns, and where each row's end.
+    // The nonzero values of all rows with their columns, and the position at which each row ends.
     let (mut values, mut ends) = (Vec::<(u32, f32)>::new(), Vec::new());
     let (mut least, mut greatest) = (u32::MAX, 0);
     lines(reader, source_name, how.max_bytes, |Line { number, bytes }| {
@@ -64,7 +64,7 @@ pub(super) fn read_table(reader: &mut dyn Read, source_name: &str, how: &Reading
             return fail("each column once", number, format!("{} twice", pair[0].0).as_bytes());
         }
         ends.push(values.len());
-        // Lists double as they grow.
+        // Vectors double as they grow.
         let needed = 16 * (values.len() + ends.len()) as u64 + labels.bytes();
         match needed > how.max_bytes {
             true => Err(too_large(source_name, how, format!("more than {needed} bytes by line {number}"))),
@@ -84,9 +84,9 @@ pub(super) fn read_table(reader: &mut dyn Read, source_name: &str, how: &Reading
         values[begin..end].iter().for_each(|&(column, x)| row[(column - first) as usize] = x);
         begin = end;
     }
-    let told = format!("columns are counted from {first}");
+    let note = format!("columns are counted from {first}");
     let labels = (asks).then(|| labels.finish());
-    Ok(Table { told: Some(told), labels, ..Table::new(Numbers::of(dense), columns) })
+    Ok(Table { note: Some(note), labels, ..Table::new(Numbers::of(dense), columns) })
 }
 
 fn too_large(source_name: &str, how: &Reading, found: String) -> crate::Error {

@@ -1,4 +1,4 @@
-//! What a file of data holds, before anybody has said what its numbers stand for.
+//! The contents of a data file, before units give its numbers a meaning.
 
 use super::{Images, Labels, Reading, UNIT_INTERVAL, labels::outside_of};
 use crate::{
@@ -12,35 +12,35 @@ use std::ops::Range;
 /// The numbers of a file, row after row.
 pub(super) struct Table {
     pub numbers: Numbers,
-    /// How many numbers a row has, at least one.
+    /// The number of values in a row, at least one.
     pub columns: usize,
     /// Height and width of the image in each row, if the file says so.
     pub img_shape: Option<(usize, usize)>,
-    /// What the file says of its laws, and what is told of that.
-    pub said: Option<(Segments, String)>,
-    /// What else is told of how the file was read.
-    pub told: Option<String>,
-    /// The labels of the rows, where they were asked for.
+    /// The laws that the file itself declares, and a note about them for the user.
+    pub declared: Option<(Segments, String)>,
+    /// Another note for the user about how the file was read.
+    pub note: Option<String>,
+    /// The labels of the rows, if they were asked for.
     pub labels: Option<Labels>,
-    /// The number of the first row, in errors.
+    /// The number of the first row, for errors.
     pub first: usize,
 }
 
 pub(super) enum Numbers {
-    /// Eight bits each, of which nothing is said.
+    /// Eight-bit values without a declared meaning.
     Bytes(Vec<u8>),
     /// Bits, 0 and 1.
     Bits(Vec<u8>),
-    /// Real numbers, NaN where one is missing, and the first one outside of [0, 1] as the file has it, with its place.
+    /// Real numbers with NaN for a missing one; and the first number outside of [0, 1], as the file has it, with its position.
     Real(Vec<f32>, Option<(usize, f64)>),
 }
 
-/// Where the greatest value is 1: then eight-bit values are bits, and not x/255.
+/// Returns true if the greatest value is 1. Eight-bit values are then bits instead of x/255.
 fn are_bits(values: impl Iterator<Item = u8>) -> bool {
     values.max() == Some(1)
 }
 
-/// Eight-bit values as rows, x standing for x/255; where the greatest one is 1, for x: they are bits. And whether they are.
+/// Converts eight-bit values x to rows of x/255, or of bits if the greatest value is 1. The second result is true for bits.
 pub(super) fn eight_bit(mut values: Vec<u8>, units: usize) -> Result<(Dataset, bool)> {
     let are_bits = are_bits(values.iter().copied());
     if are_bits {
@@ -50,18 +50,18 @@ pub(super) fn eight_bit(mut values: Vec<u8>, units: usize) -> Result<(Dataset, b
 }
 
 impl Table {
-    /// Rows of so many numbers, of which nothing else is known.
+    /// A table of rows with `columns` numbers, without laws, labels or notes.
     pub fn new(numbers: Numbers, columns: usize) -> Self {
-        Self { numbers, columns, img_shape: None, said: None, told: None, labels: None, first: 0 }
+        Self { numbers, columns, img_shape: None, declared: None, note: None, labels: None, first: 0 }
     }
 
-    /// The rows for units of the laws that are asked for, or else as the file has them.
+    /// Converts the table to rows for the laws that the options ask for, or else the file's own.
     pub fn read(mut self, how: &Reading, source_name: &str) -> Result<Images> {
         if let Some((n, all)) = self.numbers.missing() {
             let missing = format!("{n} of {all} values are missing");
-            self.told = Some(self.told.map_or(missing.clone(), |told| format!("{told}; {missing}")));
+            self.note = Some(self.note.map_or(missing.clone(), |note| format!("{note}; {missing}")));
         }
-        let numbers = how.as_numbers && self.said.is_none();
+        let numbers = how.as_numbers && self.declared.is_none();
         let numbers = numbers.then(|| Segment::Gaussian(self.columns.try_into().unwrap_or(u32::MAX)));
         match how
             .visible
@@ -72,9 +72,9 @@ impl Table {
         }
     }
 
-    /// The rows as the file has them: values in [0, 1], or of the laws that the file itself says.
+    /// Converts the table to rows with the file's own laws, or with values in [0, 1].
     pub fn into_images(self, source_name: &str) -> Result<Images> {
-        let Self { numbers, columns, img_shape, said, told, labels, first } = self;
+        let Self { numbers, columns, img_shape, declared, note, labels, first } = self;
         let place = |at: usize| format!("in row {}, column {}", first + at / columns, at % columns);
         let (rows, are_bits) = match numbers {
             Numbers::Bytes(values) => eight_bit(values, columns)?,
@@ -94,22 +94,22 @@ impl Table {
         };
         let bits = || format!("{} × {}, eight-bit, values 0 to 1: bits", rows.len(), rows.units());
         let assumed = are_bits.then(bits);
-        let (rows, assumed) = match said {
+        let (rows, assumed) = match declared {
             None => (rows, assumed),
             Some((segments, text)) => (rows.with_segments(segments)?, Some(text)),
         };
-        let assumed = told.into_iter().chain(assumed).reduce(|all, more| format!("{all}; {more}"));
+        let assumed = note.into_iter().chain(assumed).reduce(|all, more| format!("{all}; {more}"));
         Ok(Images { rows, img_shape, assumed, labels })
     }
 
-    /// The rows for visible units of these laws. A row of the file has a value for each unit, or one number of a state, counted
-    /// from 0, for each Potts site.
+    /// Converts the table to rows for visible units of these laws. Each row of the file has either one value for each unit, or one for
+    /// each site; a Potts site's single value is the number of its state, counted from 0.
     ///
-    /// Of binary units eight-bit values x stand for x/255, or for bits where none of the segment is greater than 1; of Gaussian
-    /// units they are the numbers themselves.
+    /// Eight-bit values x of binary units stand for x/255, or for bits if no value of the segment exceeds 1. Gaussian units take the
+    /// numbers as they are.
     ///
-    /// Needs at most `max_bytes` of memory besides the file's own numbers. `bits`: of which segments eight-bit values are bits,
-    /// where that is not for these rows alone to say.
+    /// Needs at most `max_bytes` of memory besides the file's own numbers. `bits` says for each segment whether eight-bit values are
+    /// bits, if these rows are only a part of the file and cannot decide it.
     pub fn into_rows(
         self, visible: Segments, source_name: &str, max_bytes: u64, bits: Option<&[bool]>,
     ) -> Result<Images> {
@@ -122,7 +122,7 @@ impl Table {
             };
             return Err(format_error(source_name, expected, format!("rows of {columns}")));
         }
-        let Self { numbers, img_shape, said, told: of_file, labels, first: first_row, .. } = self;
+        let Self { numbers, img_shape, declared, note: of_file, labels, first: first_row, .. } = self;
         let n = numbers.len() / columns;
         let is_eight_bit = visible.is_discrete() && !matches!(numbers, Numbers::Real(..));
         let needed = (n as u128) * (units as u128) * if is_eight_bit { 1 } else { size_of::<f32>() as u128 };
@@ -130,7 +130,7 @@ impl Table {
             let expected = format!("rows that take at most {max_bytes} bytes of memory as units of {visible}");
             return Err(format_error(source_name, expected, format!("{n} rows of {units} units, {needed} bytes")));
         }
-        let (mut bytes, mut reals, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut bytes, mut reals, mut notes) = (Vec::new(), Vec::new(), Vec::new());
         if is_eight_bit {
             bytes.resize(n * units, 0)
         } else {
@@ -154,7 +154,7 @@ impl Table {
                 && (matches!(numbers, Numbers::Bits(_))
                     || bits.map_or_else(|| are_bits(values().map(byte)), |bits| bits[n_segment]));
             if are_bits && matches!(numbers, Numbers::Bytes(_)) && matches!(segment, Segment::Binary(_)) {
-                told.push(format!("{segment}: eight-bit, values 0 to 1: bits"));
+                notes.push(format!("{segment}: eight-bit, values 0 to 1: bits"));
             }
             let scale = if is_unit && !are_bits { 255.0 } else { 1.0 };
             let mut put = |r: usize, unit: usize, x: f32, byte: u8| match is_eight_bit {
@@ -191,12 +191,12 @@ impl Table {
             }
             other => other,
         })?;
-        let said = said.map(|(_, text)| text);
-        let assumed = of_file.into_iter().chain(said).chain(told).reduce(|all, more| format!("{all}; {more}"));
+        let declared = declared.map(|(_, text)| text);
+        let assumed = of_file.into_iter().chain(declared).chain(notes).reduce(|all, more| format!("{all}; {more}"));
         Ok(Images { rows, img_shape, assumed, labels })
     }
 
-    /// Keeps some of the rows.
+    /// Keeps the rows in a range.
     pub fn keep(&mut self, rows: Range<usize>) {
         fn keep<T>(values: &mut Vec<T>, span: Range<usize>) {
             values.truncate(span.end);
@@ -220,7 +220,7 @@ impl Table {
         self.numbers.len().checked_div(self.columns).unwrap_or(self.labels.as_ref().map_or(0, |l| l.states().len()))
     }
 
-    /// The same with one more column behind the others, where the numbers are bytes.
+    /// Appends a column, if the numbers are eight-bit.
     pub fn with_column(self, column: &[u8]) -> Self {
         let Numbers::Bytes(values) = self.numbers else { return self };
         let mut wider = Vec::with_capacity(values.len() + column.len());
@@ -240,7 +240,7 @@ impl Numbers {
         }
     }
 
-    /// All of them.
+    /// Converts all numbers.
     #[cfg(feature = "npz")]
     pub fn into_f32(self) -> Vec<f32> {
         match self {
@@ -249,7 +249,7 @@ impl Numbers {
         }
     }
 
-    /// The number at this place.
+    /// The number at a position.
     pub fn number(&self, at: usize) -> f32 {
         match self {
             Numbers::Bytes(values) | Numbers::Bits(values) => f32::from(values[at]),
@@ -257,7 +257,7 @@ impl Numbers {
         }
     }
 
-    /// How many numbers are missing, and of how many, where one is.
+    /// The number of missing values and of all values, if any is missing.
     fn missing(&self) -> Option<(usize, usize)> {
         let Numbers::Real(values, _) = self else { return None };
         Some((values.iter().filter(|x| x.is_nan()).count(), values.len())).filter(|&(n, _)| n > 0)
@@ -265,7 +265,7 @@ impl Numbers {
 }
 
 impl Numbers {
-    /// Numbers of a format that has no types: bits where there are only 0 and 1.
+    /// Numbers of a format without types: bits if all are 0 or 1.
     pub fn of(values: Vec<f32>) -> Self {
         if values.iter().all(|&x| x == 0.0 || x == 1.0) {
             return Numbers::Bits(values.iter().map(|&x| u8::from(x == 1.0)).collect());

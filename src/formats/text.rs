@@ -1,9 +1,21 @@
-//! Tables of text: a row a line, numbers between commas, tabs, semicolons or blanks, with feature `csv`.
+//! Tables of text: each line is a row of numbers between commas, tabs, semicolons or blanks, with feature `csv`.
 //!
-//! What stands between the fields is told by the first line, the first of these that it has: a tab, a semicolon, a comma; else blanks.
-//! The first line is a header where it has a field that is no number, the column of labels not counted. Lines that begin with `#`
-//! and empty ones are passed over. A field that is empty, `NA`, `nan`, `null` or `?` is missing; any other that is no finite number
-//! is an error, but in the column of labels, whose fields may be words. Fields may stand in double quotes.
+//! - The first line decides the separator: the first of tab, semicolon and comma that it contains, or else blanks.
+//! - The first line is a header if any of its fields is not a number, apart from the column of labels.
+//! - Empty lines and lines that begin with `#` are skipped. Fields may be in double quotes.
+//! - A field that is empty, `NA`, `nan`, `null` or `?` is missing. Any other field must be a finite number, except in the column of
+//!   labels, whose fields may be words.
+//!
+//! ```
+//! # #[cfg(feature = "csv")] {
+//! use harmonium::formats::Reading;
+//!
+//! let images = Reading::default().read("a,b\n0.5,1\n0,NA\n".as_bytes(), "two.csv")?;
+//! assert_eq!(images.rows.rows().to_vec()[..3], [0.5, 1.0, 0.0]);
+//! assert!(images.rows.rows().to_vec()[3].is_nan());
+//! # }
+//! # Ok::<(), harmonium::Error>(())
+//! ```
 
 use super::{Reading, table::Table};
 use crate::{
@@ -12,9 +24,9 @@ use crate::{
 };
 use std::io::{BufRead, BufReader, Read};
 
-/// How the names of tables of text end.
+/// The endings of file names of tables of text.
 pub const ENDINGS: [&str; 4] = [".csv", ".tsv", ".txt", ".data"];
-/// What stands for a value that is missing, in upper or lower case.
+/// The spellings of a missing value, in upper or lower case.
 pub(super) const MISSING: [&str; 5] = ["", "na", "nan", "null", "?"];
 
 #[cfg(not(feature = "csv"))]
@@ -25,13 +37,13 @@ pub(super) fn read_table(_: &mut dyn Read, source_name: &str, _: &Reading) -> Re
 #[cfg(feature = "csv")]
 pub(super) use parsed::read_table;
 
-/// A line, counted from 1, without its end.
+/// A line without its line break; lines are counted from 1.
 pub(super) struct Line<'a> {
     pub number: u64,
     pub bytes: &'a [u8],
 }
 
-/// Gives all lines of a stream, none of them longer than the memory that there is.
+/// Calls `each` for every line of a stream. A line longer than `max_bytes` is an error.
 pub(super) fn lines(
     reader: &mut dyn Read, source_name: &str, max_bytes: u64, mut each: impl FnMut(Line<'_>) -> Result<()>,
 ) -> Result<()> {
@@ -68,7 +80,7 @@ mod parsed {
         sync::atomic::{AtomicU64, Ordering},
     };
 
-    /// By so many bytes of a file its first line is looked at.
+    /// The number of bytes within which the first line is looked for.
     const BEGINNING: usize = 1 << 16;
     const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
@@ -85,7 +97,7 @@ mod parsed {
         let mut whole = start.chain(reader);
         match delimiter {
             Some(delimiter) => {
-                // The last line ends as the others do.
+                // The last line may lack the line break that all others have.
                 let has_pairs = first.ends_with(b"\r");
                 let mut whole = whole.chain(if has_pairs { &b"\r\n"[..] } else { b"\n" });
                 read_delimited(&mut whole, delimiter, has_pairs, &mut rows)?;
@@ -107,17 +119,17 @@ mod parsed {
         })
     }
 
-    /// What stands between the fields of this line, if it is no blank.
+    /// The separator of this line's fields, or `None` for blanks.
     fn delimiter(line: &[u8]) -> Option<u8> {
         let is_outside = |at: &usize| line[..*at].iter().filter(|&&byte| byte == b'"').count() % 2 == 0;
         let has = |delimiter: u8| (0..line.len()).filter(|&at| line[at] == delimiter).any(|at| is_outside(&at));
         let trimmed = line.trim_ascii();
         let found = [b'\t', b';', b','].into_iter().find(|&delimiter| has(delimiter));
-        // One quoted field is one field, whatever blanks it has.
+        // One quoted field is one field, even if it contains blanks.
         found.or((trimmed.starts_with(b"\"") && trimmed.ends_with(b"\"")).then_some(b','))
     }
 
-    /// A stream of which no part that is read at once is longer than the memory that there is.
+    /// A stream with a limit on the number of bytes read for one row.
     struct Bounded<'a> {
         inner: &'a mut dyn Read,
         left: &'a AtomicU64,
@@ -133,9 +145,9 @@ mod parsed {
         }
     }
 
-    /// `has_pairs`: whether lines end with two characters.
+    /// `has_pairs`: lines end with two characters, `\r\n`.
     fn read_delimited(reader: &mut dyn Read, delimiter: u8, has_pairs: bool, rows: &mut Rows<'_>) -> Result<()> {
-        // The reader reads ahead, so that what is left may be some buffers less than what a row may have.
+        // The reader reads ahead, so `left` may be a few buffers below the row's own limit.
         let most = rows.how.max_bytes.saturating_add(BEGINNING as u64);
         let left = AtomicU64::new(most);
         let (reader, source_name) = (Bounded { inner: reader, left: &left }, rows.source_name);
@@ -145,11 +157,11 @@ mod parsed {
         let mut record = ByteRecord::new();
         while reader.read_byte_record(&mut record).map_err(|problem| stream_error(source_name, problem))? {
             left.store(most, Ordering::Relaxed);
-            // Blanks alone are an empty line.
+            // A line of blanks counts as empty.
             if record.len() == 1 && record[0].is_empty() {
                 continue;
             }
-            // Where the reader is, behind the row's end, whose second half it may not have read, and behind the lines in its fields.
+            // The reader's line is after the row: subtract the line breaks within fields, and the row's own if it has been read.
             let within = record.as_slice().iter().filter(|&&byte| byte == b'\n').count() as u64;
             let line = reader.position().line().saturating_sub(within + u64::from(!has_pairs));
             rows.push(line, &record.iter().collect::<Vec<_>>())?;
@@ -157,15 +169,15 @@ mod parsed {
         Ok(())
     }
 
-    /// What has been read.
+    /// The rows read so far.
     struct Rows<'a> {
         source_name: &'a str,
         how: &'a Reading,
-        /// The fields of a line, and the number of the first one.
+        /// The number of fields in each line, and the number of the first line.
         fields: usize,
         first: u64,
         header: Option<Vec<String>>,
-        /// The column of labels.
+        /// The index of the column of labels.
         label: Option<usize>,
         labels: labels::Builder,
         numbers: Vec<f32>,
@@ -203,7 +215,7 @@ mod parsed {
                     }
                 }
             }
-            // A list doubles as it grows.
+            // A vector doubles as it grows.
             let needed = 2 * (self.numbers.len() * size_of::<f32>()) as u64 + self.labels.bytes();
             if needed > self.how.max_bytes {
                 let expected = format!("rows that take at most {} bytes of memory", self.how.max_bytes);
@@ -212,12 +224,12 @@ mod parsed {
             Ok(())
         }
 
-        /// Settles what the first line says; whether it is a header.
+        /// Takes the number of columns and the labels' column from the first line; returns true if the line is a header.
         fn begin(&mut self, line: u64, fields: &[&[u8]]) -> Result<bool> {
             (self.fields, self.first) = (fields.len(), line);
             let names: Vec<_> = fields.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect();
             if let LabelSource::Column(column) = &self.how.labels {
-                self.label = Some(column.among(fields.len(), &names, self.source_name)?);
+                self.label = Some(column.index_among(fields.len(), &names, self.source_name)?);
             }
             let is_named = matches!(&self.how.labels, LabelSource::Column(labels::Column::Name(_)));
             let is_word = |(column, field): (usize, &&[u8])| self.label != Some(column) && number(field).is_none();
@@ -248,18 +260,18 @@ mod parsed {
             let labels = self.label.map(|_| self.labels.finish());
             let mut table = Table::new(Numbers::of(self.numbers), columns.max(usize::from(labels.is_none())));
             table.labels = labels;
-            table.told = Some(format!("{} × {columns}, {between} between fields{header}", table.len()));
+            table.note = Some(format!("{} × {columns}, {between} between fields{header}", table.len()));
             Ok(table)
         }
     }
 
-    /// The number in a field, NaN where it is missing.
+    /// Parses a field; NaN if it is missing.
     fn number(field: &[u8]) -> Option<f32> {
         let text = str::from_utf8(field).ok()?;
         if MISSING.iter().any(|name| text.eq_ignore_ascii_case(name)) {
             return Some(f32::NAN);
         }
-        // Not rounded twice: the text is read as 32 bits.
+        // Parsed as `f32` directly, because rounding through `f64` would round twice.
         text.parse().ok().filter(|x: &f32| x.is_finite())
     }
 }

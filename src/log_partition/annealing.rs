@@ -1,8 +1,8 @@
-//! Annealed importance sampling, forward and in reverse: one call of the device for many temperatures.
+//! Annealed importance sampling, forward and in reverse. Each call of the device handles many temperatures.
 //!
-//! Random numbers: forward runs draw from the seed's [`Purpose::Annealing`] sequence; everything around the reverse runs
-//! (their start, the burn-in and the runs themselves) from its [`Purpose::Sampling`] sequence, or goes on in the sequence of
-//! the chains that were given. Each step draws as a step of a sweep does.
+//! Random numbers: forward runs draw from the seed's [`Purpose::Annealing`] sequence. The start of reverse runs, their burn-in and
+//! the runs themselves draw from its [`Purpose::Sampling`] sequence, or continue the sequence of the given chains. Each step draws as
+//! a step of a sweep does.
 
 use super::{LogPartition, Method};
 use crate::{
@@ -20,29 +20,39 @@ use crate::{
 };
 use rand_core::Rng;
 
-/// How many steps a device is given at once, so that progress can be told.
+/// The number of steps in one call of the device; progress is reported between calls.
 const STEPS: usize = 100;
 
-/// The model at β = 0: independent visible units with biases a and, where they are Gaussian, precisions t; hidden units that are
-/// fair coins.
+/// The model at β = 0: independent visible units with biases a and, for Gaussian units, precisions t; hidden units are fair coins.
+///
+/// ```
+/// use harmonium::{Dataset, log_partition::BaseRate};
+///
+/// let data = Dataset::from_u8(vec![255, 0, 255, 0, 255, 255], 2)?;
+/// let base_rate = BaseRate::fit(data.rows());
+/// // (1 + 3)/(2 + 3) and (1 + 1)/(2 + 3) as log-odds.
+/// assert!((base_rate.bias()[0] - 4f32.ln()).abs() < 1e-6);
+/// assert!((base_rate.bias()[1] - (2f32 / 3.0).ln()).abs() < 1e-6);
+/// # Ok::<(), harmonium::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct BaseRate {
     segments: Segments,
     bias: Vec<f32>,
-    /// Empty where there is no Gaussian unit.
+    /// Empty without Gaussian units.
     precision: Vec<f32>,
 }
 
 impl BaseRate {
-    /// Fitted to data: a_i = logit((1 + Σ_r v_ri)/(2 + R)), Laplace's rule, which keeps it finite. For a state of a Potts site
-    /// a_i = ln((1 + Σ_r v_ri)/(S + R)), S being the number of its states; a Gaussian unit has its mean and variance.
+    /// Fits the biases to data: a_i = logit((1 + Σ_r v_ri)/(2 + R)), by Laplace's rule, which keeps it finite. A state of a Potts site
+    /// with S states gets a_i = ln((1 + Σ_r v_ri)/(S + R)). A Gaussian unit gets the mean and variance of the data.
     ///
-    /// `v`: R rows of n_visible values, which [say](Rows::segments) what laws they follow.
+    /// `v`: R rows of n_visible values, which [carry](Rows::segments) their laws.
     pub fn fit(v: Rows<'_>) -> Self {
         Self::of_columns(&Columns::of(v))
     }
 
-    /// [`fit`](Self::fit) to rows that came in parts.
+    /// [`fit`](Self::fit) from sums over columns, for rows that arrive in parts.
     pub fn of_columns(columns: &Columns) -> Self {
         let (segments, (bias, precision)) = (columns.segments(), columns.fit());
         let single = |values: Vec<f64>| values.into_iter().map(|x| x as f32).collect();
@@ -50,13 +60,13 @@ impl BaseRate {
         Self { segments, bias: single(bias), precision: single(precision) }
     }
 
-    /// All states as likely, a = 0: where there is no data.
+    /// The uniform distribution, a = 0, for use without data.
     pub fn uniform(n_visible: usize) -> Self {
         Self { segments: Segments::binary(n_visible), bias: vec![0.0; n_visible], precision: Vec::new() }
     }
 
-    /// All states as likely, where there are so many; a Gaussian unit has the mean b_i + Σ_j W_ij/2 and the variance
-    /// σ_i² + Σ_j W_ij²/4 that it would have if hidden units were fair coins.
+    /// The uniform distribution of discrete units. A Gaussian unit has the mean b_i + Σ_j W_ij/2 and the variance
+    /// σ_i² + Σ_j W_ij²/4, which it would have if hidden units were fair coins.
     pub fn broad(rbm: RbmRef<'_>) -> Self {
         let (shape, segments) = (rbm.shape(), rbm.shape().visible());
         let mut new = Self { segments, bias: vec![0.0; shape.n_visible()], precision: Vec::new() };
@@ -74,12 +84,12 @@ impl BaseRate {
         new
     }
 
-    /// log P(v) of each row, in nats, with independent units: what a model has to do better than.
+    /// log P(v) of each row under independent units, in nats. A model should exceed it.
     ///
     /// `v`: rows × n_visible.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the rows follow other laws.
+    /// [`Error::Argument`] if the rows have other laws.
     pub fn log_likelihoods(&self, v: Rows<'_>) -> Result<Vec<f64>> {
         if v.segments() != self.segments {
             let (expected, found) = (format!("values of {}", self.segments), v.segments().to_string());
@@ -97,17 +107,17 @@ impl BaseRate {
         Ok((0..v.len()).map(row).collect())
     }
 
-    /// Whether all states are as likely.
+    /// Returns true if all states have the same probability.
     pub(super) fn is_uniform(&self) -> bool {
         self.precision.is_empty() && self.bias.iter().all(|&a| a == 0.0)
     }
 
-    /// a, n_visible.
+    /// a, the biases in log-odds; n_visible values.
     pub fn bias(&self) -> &[f32] {
         &self.bias
     }
 
-    /// It must have as many units as the RBM.
+    /// Checks that the base rate has the units of the RBM.
     pub(super) fn check(&self, rbm: &Resident) -> Result<()> {
         let (expected, found) = (rbm.shape().n_visible(), self.bias.len());
         if expected != found {
@@ -121,7 +131,7 @@ impl BaseRate {
         Ok(())
     }
 
-    /// log Z_0: the log-normaliser of the visible units, and n_hidden·ln 2.
+    /// log Z_0 in nats: the log-normaliser of the visible units, plus n_hidden·ln 2.
     pub(super) fn log_z(&self, n_hidden: usize) -> f64 {
         let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
         let precision = if self.precision.is_empty() { vec![1.0; self.bias.len()] } else { wide(&self.precision) };
@@ -130,14 +140,14 @@ impl BaseRate {
     }
 }
 
-/// Inverse temperatures from 0 to 1.
+/// The inverse temperatures of annealing, rising from 0 to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     betas: Vec<f32>,
 }
 
 impl Default for Schedule {
-    /// Salakhutdinov and Murray's: 500 steps from 0 to 0.5, 4 000 to 0.9, 10 000 to 1.
+    /// Salakhutdinov and Murray's schedule: 500 steps from 0 to 0.5, 4 000 to 0.9, 10 000 to 1.
     fn default() -> Self {
         let betas = (0..=14_500).map(|t| salakhutdinov_murray(f64::from(t)));
         Self { betas: betas.collect() }
@@ -155,10 +165,10 @@ fn salakhutdinov_murray(t: f64) -> f32 {
 }
 
 impl Schedule {
-    /// Salakhutdinov and Murray's shape in another number of steps, at least 1 and at most 2^26.
+    /// Salakhutdinov and Murray's schedule, rescaled to `steps` steps, at least 1 and at most 2^26.
     ///
     /// # Errors
-    /// [`Error::Argument`] where there are others.
+    /// [`Error::Argument`] if `steps` is out of range.
     pub fn new(steps: usize) -> Result<Self> {
         const MOST: usize = 1 << 26;
         if !(1..=MOST).contains(&steps) {
@@ -169,10 +179,10 @@ impl Schedule {
         Ok(Self { betas: (0..steps).map(|s| salakhutdinov_murray(t(s))).chain([1.0]).collect() })
     }
 
-    /// Any inverse temperatures that rise from 0 to 1.
+    /// A schedule of inverse temperatures that rise from 0 to 1.
     ///
     /// # Errors
-    /// [`Error::Argument`] where they do not.
+    /// [`Error::Argument`] if they do not.
     pub fn from_betas(betas: Vec<f32>) -> Result<Self> {
         let rise = betas.windows(2).all(|pair| pair[0] <= pair[1]);
         if betas.len() >= 2 && betas.first() == Some(&0.0) && betas.last() == Some(&1.0) && rise {
@@ -181,7 +191,7 @@ impl Schedule {
         Err(Error::Argument {
             what: "betas",
             expected: "inverse temperatures that rise from 0 to 1".into(),
-            found: format!("{} others", betas.len()),
+            found: format!("{} numbers that do not", betas.len()),
         })
     }
 
@@ -190,60 +200,60 @@ impl Schedule {
         &self.betas
     }
 
-    /// How many steps there are between them.
+    /// The number of steps between them.
     pub fn steps(&self) -> usize {
         self.betas.len() - 1
     }
 }
 
-/// How long and how often to anneal.
+/// The number and the length of annealing runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Annealing {
-    /// Independent runs a direction, at least 2; of [`bracket`](super::bracket()) the forward runs from the base rate given,
-    /// and about as many chains.
+    /// Independent runs of each direction, at least 2. For [`bracket`](super::bracket()) this is the number of forward runs from the
+    /// given base rate, and about the number of chains.
     pub runs: usize,
     /// The inverse temperatures.
     pub schedule: Schedule,
     /// Gibbs steps that chains make before reverse runs start from them.
     pub burn_in: usize,
-    /// Chooses the random numbers.
+    /// The seed of the random numbers.
     pub seed: u64,
 }
 
 impl Default for Annealing {
-    /// Salakhutdinov and Murray's 100 runs of 14 500 temperatures; a burn-in of 10 000 steps; seed 123.
+    /// Salakhutdinov and Murray's 100 runs of 14 500 temperatures, with a burn-in of 10 000 steps and seed 123.
     fn default() -> Self {
         Self { runs: 100, schedule: Schedule::default(), burn_in: 10_000, seed: 123 }
     }
 }
 
-/// Which chains reverse runs start from, before their burn-in.
+/// The chains that reverse runs start from, before their burn-in.
 ///
-/// [`reverse_ais`] makes as many reverse runs as chains, and at least [`Annealing::runs`]: fewer rows or chains serve over and
-/// over. [`bracket`](super::bracket()) draws a part of its chains from all that are given, each as likely.
+/// [`reverse_ais`] makes as many reverse runs as chains, but at least [`Annealing::runs`]; it repeats rows or chains if there are
+/// fewer. [`bracket`](super::bracket()) draws a part of its chains from the given ones, all with the same probability.
 #[derive(Clone, Copy, Debug)]
 pub enum Start<'a> {
-    /// The ends of forward runs, drawn in proportion to their weights. Needs no data. Misses what forward runs miss.
+    /// The ends of forward runs, drawn in proportion to their weights. Needs no data, but misses what forward runs miss.
     Annealed,
-    /// A chain from each of these rows: the choice for a trained model, with the rows that it was trained on.
+    /// One chain from each of these rows. For a trained model, use the rows that it was trained on.
     Rows(Batch<'a>),
-    /// These chains, such as those of persistent contrastive divergence.
+    /// These chains, for example those of persistent contrastive divergence.
     Chains(&'a Chains),
 }
 
-/// log Z by forward runs, from the base rate to the model.
+/// Estimates log Z by forward runs, from the base rate to the model.
 ///
-/// The estimate lies below log Z on average, the further the shorter the schedule, and nothing in it shows how far: the
-/// interval has a lower end only. Prefer [`bracket`](super::bracket()). Costs
-/// `runs`·`steps` Gibbs steps. Canonical on [`Cpu`](crate::Cpu).
+/// The estimate is below log Z on average. A shorter schedule makes the bias larger, and nothing in the estimate shows it, so the
+/// interval has a lower end only. Prefer [`bracket`](super::bracket()). Costs `runs`·`steps` Gibbs steps. Canonical on
+/// [`Cpu`](crate::Cpu).
 ///
 /// # Errors
-/// [`Error::Argument`] where there are less than 2 runs, [`Error::Length`] where the base rate has another number of units.
+/// [`Error::Argument`] if there are fewer than 2 runs, [`Error::Length`] if the base rate has another number of units.
 pub fn ais(rbm: &Resident, base_rate: &BaseRate, settings: &Annealing) -> Result<LogPartition> {
     ais_watched(rbm, base_rate, settings, &mut |_| {})
 }
 
-/// [`ais`]; `watch` hears of every so many steps of all runs, of `settings.schedule.steps()`.
+/// [`ais`] with progress: calls `watch` with the number of steps that all runs have completed since, `settings.schedule.steps()` in total.
 ///
 /// # Errors
 /// See [`ais`].
@@ -257,14 +267,14 @@ pub fn ais_watched(
     Ok(LogPartition::alone(Method::Ais, log_z_0, &log_weights, rounding(rbm, log_z_0, &log_weights)))
 }
 
-/// log Z by reverse runs, from samples of the model to the base rate.
+/// Estimates log Z by reverse runs, from samples of the model to the base rate.
 ///
-/// The estimate lies above log Z on average, if the runs start from samples of the model, and the interval has an upper end
+/// The estimate is above log Z on average if the runs start from samples of the model; the interval has an upper end
 /// only. Costs `burn_in` + `steps` Gibbs steps a run. Canonical on [`Cpu`](crate::Cpu).
 ///
 /// # Errors
-/// [`Error::Argument`] where there are less than 2 runs or where rows or chains do not fit the shape, [`Error::Length`] where
-/// the base rate has another number of units.
+/// [`Error::Argument`] if there are fewer than 2 runs or if rows or chains do not fit the shape, [`Error::Length`] if the base
+/// rate has another number of units.
 pub fn reverse_ais(
     rbm: &Resident, base_rate: &BaseRate, start: Start<'_>, settings: &Annealing,
 ) -> Result<LogPartition> {
@@ -282,7 +292,7 @@ pub(super) fn check(rbm: &Resident, base_rate: &BaseRate, runs: usize) -> Result
     }
 }
 
-/// Fails where reverse runs cannot start there: before forward runs, which may take long.
+/// Checks the start of reverse runs before the forward runs, which may take long.
 pub(super) fn check_start(rbm: &Resident, start: &Start<'_>) -> Result<()> {
     match start {
         Start::Annealed => Ok(()),
@@ -291,24 +301,24 @@ pub(super) fn check_start(rbm: &Resident, start: &Start<'_>) -> Result<()> {
     }
 }
 
-/// How far the rounding of the softplus terms may move log Z.
+/// The possible rounding error of log Z from the softplus terms.
 pub(super) fn rounding(rbm: &Resident, log_z_0: f64, log_weights: &[f64]) -> f64 {
     let greatest = log_weights.iter().fold(0.0, |greatest: f64, log| greatest.max(log.abs()));
     super::rounding(rbm.shape().n_hidden(), log_z_0.abs().max(greatest))
 }
 
-/// The log-weights of forward runs, and where they end.
+/// Makes forward runs; returns their log-weights and their ends.
 pub(super) fn forward(
     rbm: &Resident, base_rate: &BaseRate, runs: usize, schedule: &Schedule, draws: Uniforms,
     watch: &mut dyn FnMut(usize),
 ) -> Result<(Vec<f64>, ChainState)> {
-    // At β = 0 the hidden units say nothing: whatever they are, the first step draws from the base rate.
+    // At β = 0 the hidden units have no effect: from any state, the first step draws from the base rate.
     let mut chains = Chains::new(rbm.device(), rbm.shape(), runs, draws)?;
     let log_weights = anneal(rbm, &mut chains, base_rate, schedule.betas(), watch)?;
     Ok((log_weights, chains.state()?))
 }
 
-/// The log-weights of reverse runs from these chains, which they leave at β = 0.
+/// The log-weights of reverse runs from these chains, which end at β = 0.
 pub(super) fn backward(
     rbm: &Resident, base_rate: &BaseRate, chains: &mut Chains, schedule: &Schedule, watch: &mut dyn FnMut(usize),
 ) -> Result<Vec<f64>> {
@@ -331,7 +341,7 @@ fn reverse(
             ends
         }
     };
-    // Where there are fewer starts than runs, they serve over and over: the burn-in takes the copies apart.
+    // If there are fewer starts than runs, the starts are repeated; the burn-in separates the copies.
     let (words, runs) = (hidden.len() / betas.len(), settings.runs.max(betas.len()));
     let hidden = hidden.into_iter().cycle().take(runs * words).collect();
     let state = ChainState { hidden, betas: vec![1.0; runs], uniforms };
@@ -340,7 +350,7 @@ fn reverse(
     backward(rbm, base_rate, &mut chains, &settings.schedule, watch)
 }
 
-/// So many steps of all chains.
+/// Makes `steps` steps of all chains.
 pub(super) fn burn_in(rbm: &Resident, chains: &mut Chains, steps: usize, watch: &mut dyn FnMut(usize)) -> Result<()> {
     for done in (0..steps).step_by(STEPS) {
         let k = STEPS.min(steps - done);
@@ -350,8 +360,8 @@ pub(super) fn burn_in(rbm: &Resident, chains: &mut Chains, steps: usize, watch: 
     Ok(())
 }
 
-/// `n` of the ends of runs, each as often as its weight demands: systematic resampling (G. Kitagawa, "Monte Carlo filter and
-/// smoother for non-Gaussian nonlinear state space models", 1996) by one number.
+/// Draws `n` of the ends of runs in proportion to their weights: systematic resampling (G. Kitagawa, "Monte Carlo filter and
+/// smoother for non-Gaussian nonlinear state space models", 1996) with one random number.
 ///
 /// `ends`: runs × `width`, the states in any form.
 pub(super) fn resampled<T: Copy>(
@@ -374,7 +384,7 @@ pub(super) fn resampled<T: Copy>(
     chosen
 }
 
-/// Carries chains through all temperatures; their log-weights.
+/// Carries chains through all temperatures and returns their log-weights.
 fn anneal(
     rbm: &Resident, chains: &mut Chains, base_rate: &BaseRate, betas: &[f32], watch: &mut dyn FnMut(usize),
 ) -> Result<Vec<f64>> {
@@ -402,7 +412,7 @@ mod tests {
     use crate::{Cpu, Isa, Rbm, Shape};
     use sha2::{Digest, Sha256};
 
-    /// The log-weights themselves, which no estimate shows; see tests/library/golden.rs on digests.
+    /// Checks the log-weights themselves, which estimates hide; see tests/library/golden.rs on digests.
     #[test]
     fn golden_log_weights() {
         let rbm = Rbm::new(Shape::new(97, 131).expect("a shape"), 5);

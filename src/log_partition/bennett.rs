@@ -1,33 +1,33 @@
-//! Forward and reverse runs together: Bennett's acceptance ratio, with an interval that no distribution of weights escapes.
+//! Forward and reverse runs together: Bennett's acceptance ratio, with an interval that holds for any distribution of weights.
 //!
 //! With s(x) = 1/(1 + e^-x), f the forward and r the reverse log-weights, log(Z/Z_0) = C + log E s(f - C) - log E s(r + C) for
 //! any C (C. H. Bennett, "Efficient estimation of free energy differences from Monte Carlo data", 1976; for annealing G. E.
 //! Crooks, "Path-ensemble averages in systems driven far from equilibrium", 2000). The best C makes both sums equal.
-//! Neither mean is made by a few runs, as its terms lie within [0, 1]; and for the same reason the true means p are bounded
-//! by Chernoff's inequality in Hoeffding's form, P(mean of n ≥ a) ≤ e^(-n·KL(a‖p)) for a > p and likewise below (W. Hoeffding,
-//! "Probability inequalities for sums of bounded random variables", 1963, theorem 1), whatever the weights' distribution:
-//! also where forward runs miss a part of the model that they should reach now and then.
+//! Terms lie within [0, 1], so that no mean depends on a few runs. For the same reason Chernoff's inequality in Hoeffding's form
+//! bounds the true means p: P(mean of n ≥ a) ≤ e^(-n·KL(a‖p)) for a > p and likewise below (W. Hoeffding, "Probability
+//! inequalities for sums of bounded random variables", 1963, theorem 1). This holds for any distribution of the weights, also if
+//! forward runs miss a part of the model that they should reach now and then.
 
-/// What both directions say of log(Z/Z_0).
+/// The joint estimate of log(Z/Z_0) from both directions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bennett {
     pub estimate: f64,
     pub lower: f64,
     pub upper: f64,
-    /// The sum of s over the runs of either direction: as many of them end where those of the other do.
+    /// The sum of s over the runs of either direction: the number of runs that end where those of the other direction do.
     pub overlap: f64,
 }
 
 impl Bennett {
-    /// `starts`: how many independent starts the reverse runs count as. `tail`: -log of the probability with which each of the
+    /// `starts`: the number of independent starts that the reverse runs count as. `tail`: -log of the probability that each of the
     /// four bounds on a mean may fail. The dependence of C on the runs is neglected.
     pub fn of(forward: &[f64], reverse: &[f64], starts: f64, tail: f64) -> Self {
         let sum = |logs: &[f64], c: f64| logs.iter().map(|log| fermi(log + c)).sum::<f64>();
-        // The one sum falls in C, the other rises.
+        // In C, one sum falls and the other rises.
         let all = forward.iter().copied().chain(reverse.iter().map(|r| -r));
         let (mut low, mut high) =
             all.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high): (f64, f64), x| (low.min(x), high.max(x)));
-        // Far beyond all numbers one sum is nearly 0 and the other nearly as large as can be.
+        // Far beyond all numbers, one sum is nearly 0 and the other is nearly at its maximum.
         let far = 50.0 + ((forward.len() + reverse.len()) as f64).ln();
         (low, high) = (low - far, high + far);
         while high - low > 1e-12 * (1.0 + high.abs().max(low.abs())) {
@@ -43,7 +43,7 @@ impl Bennett {
         let within = |mean: f64, n: f64| (bound(mean, tail / n, 0.0).ln(), bound(mean, tail / n, 1.0).ln());
         let ((up_low, up_high), (down_low, down_high)) = (within(up, n), within(down, starts));
         Self {
-            // Where the directions never meet both vanish, and C lies between them.
+            // If the directions never meet, both sums vanish, and C lies between them.
             estimate: if up + down > 0.0 { c + up.ln() - down.ln() } else { c },
             lower: c + up_low - down_high,
             upper: c + up_high - down_low,
@@ -91,7 +91,7 @@ mod tests {
         assert!(found.estimate.abs() <= 1e6, "{found:?}");
     }
 
-    /// Binomial tails are what the bound is for: that of 3 of 100 is known.
+    /// The bound is for binomial tails, such as that of 3 of 100, which is known.
     #[test]
     fn means_are_bounded() {
         assert!((bound(0.0, 6.0 / 100.0, 1.0) - (1.0 - (-0.06f64).exp())).abs() < 1e-12);
@@ -100,7 +100,7 @@ mod tests {
         assert!(low > 0.0 && low < 0.03 && high > 0.03 && high < 0.2, "{low} {high}");
     }
 
-    /// One direction has ten times as many numbers as the other: with equally many it makes no difference whose is whose.
+    /// One direction has ten times as many numbers as the other. Equal numbers would hide an exchange of the two.
     const NUMBERS: [(usize, usize); 2] = [(20, 200), (200, 20)];
     const CASES: u32 = 2000;
 
@@ -112,13 +112,13 @@ mod tests {
     /// Draws the forward log-weight x, or that of a reverse run, -x.
     type Draw = Box<dyn Fn(&mut Pcg32, bool) -> f64>;
 
-    /// Pairs of distributions, P of x forward and P' of x in reverse, that fulfil Crooks's relation P'(x) = P(x)·e^x, and so
-    /// log(Z/Z_0) = 0: normal ones of mean ∓s²/2 and variance s²; and two points, the heavier of probability p and weight w.
+    /// Pairs of distributions, P of x forward and P' of x in reverse, with Crooks's relation P'(x) = P(x)·e^x, and so
+    /// log(Z/Z_0) = 0: normal ones with mean ∓s²/2 and variance s²; and two points, the heavier with probability p and weight w.
     fn crooks_pairs() -> Vec<(String, Draw)> {
         let normal = |s: f64| -> Draw {
             Box::new(move |generator, _| {
                 let (u, v) = (uniform(generator), uniform(generator));
-                // Symmetric: the reverse log-weight -x has the mean -s²/2 too.
+                // By symmetry, the reverse log-weight -x has the mean -s²/2 too.
                 s * (-2.0 * u.ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos() - s * s / 2.0
             })
         };
@@ -146,8 +146,8 @@ mod tests {
         1.0 - below
     }
 
-    /// The formula once more: the means at the C that makes both sums equal, and the p that e^(-n·KL) makes as unlikely as
-    /// three standard errors are.
+    /// A second implementation of the formula: the means at the C that makes both sums equal, and the p at which e^(-n·KL) is as small
+    /// as the probability of three standard errors.
     fn naive(forward: &[f64], reverse: &[f64]) -> (f64, f64, f64) {
         let (n, m) = (forward.len() as f64, reverse.len() as f64);
         let share = |x: f64| 1.0 / (1.0 + x.exp());
@@ -174,8 +174,8 @@ mod tests {
         (c + (up / down).ln(), c + (up_low / down_high).ln(), c + (up_high / down_low).ln())
     }
 
-    /// Each of four tails fails with a probability of at most 0.00135. Of 2000 pairs of samples as many may miss the truth as
-    /// exceed the sum of the four once in a million runs.
+    /// Each of four tails fails with a probability of at most 0.00135. The number of failures that is allowed among 2000 pairs of samples
+    /// is one that four such tails exceed once in a million runs.
     #[test]
     fn the_truth_lies_within_the_interval_of_unequal_numbers() {
         let most = (0..200).find(|&k| binomial_tail(CASES, 4.0 * 0.00135, k) < 1e-6).expect("a limit");
@@ -188,8 +188,8 @@ mod tests {
                     let reverse: Vec<f64> = (0..m).map(|_| draw(&mut generator, true)).collect();
                     let found = Bennett::of(&forward, &reverse, m as f64, UNSEEN);
                     misses += u32::from(!(found.lower..=found.upper).contains(&0.0));
-                    // No wider and no narrower than the formula's: UNSEEN has five digits of ln(1/0.00135), of which the ends
-                    // move by less than the same share of the width, as they grow with it by less than in proportion.
+                    // No wider and no narrower than the formula's. UNSEEN has five digits of ln(1/0.00135); the ends move by less
+                    // than the same share of the width, as they grow less than in proportion to it.
                     if case < 50 {
                         let (estimate, lower, upper) = naive(&forward, &reverse);
                         let off = 1e-5 * (upper - lower);

@@ -1,4 +1,4 @@
-//! What is certain of log Z: no sum over some states exceeds the sum over all.
+//! Certain lower bounds of log Z: a sum over some states never exceeds the sum over all.
 
 use super::{exact::check_rows, rounding, walk::LogSum};
 use crate::{
@@ -11,15 +11,17 @@ use crate::{
 };
 use std::collections::{BTreeSet, HashSet};
 
-/// log Σ e^-F(v) over the distinct rows v, in nats. log Z is never less, as Z is the same sum over all states.
+/// log Σ e^-F(v) over the distinct rows v, in nats: a lower bound of log Z, as Z is the same sum over all states.
 ///
-/// `v`: rows × n_visible, values 0 and 1, of binary and Potts units; rows that occur again count once. `free_energies`: F(v) of each row, from
-/// [`Resident::free_energy`](crate::Resident::free_energy); 2^-20·(n_hidden + |log Σ|) is taken off for their `f32` arithmetic.
-/// Hand the bound to [`LogPartition::at_least`](super::LogPartition::at_least).
+/// - `v`: rows × n_visible, values 0 and 1, of binary and Potts units. Repeated rows count once.
+/// - `free_energies`: F(v) of each row in nats, from [`Resident::free_energy`](crate::Resident::free_energy). The bound is lowered by
+///   2^-20·(n_hidden + |log Σ|) for their `f32` arithmetic.
+///
+/// Pass the bound to [`LogPartition::at_least`](super::LogPartition::at_least).
 ///
 /// # Errors
-/// [`Error::Argument`] where the rows do not fit the shape or there are Gaussian units, [`Error::Length`] where rows and free energies differ in number,
-/// [`Error::Value`] where a value is neither 0 nor 1.
+/// [`Error::Argument`] if the rows do not fit the shape or there are Gaussian units, [`Error::Length`] if the numbers of rows and
+/// free energies differ, [`Error::Value`] if a value is neither 0 nor 1.
 pub fn lower_bound(shape: Shape, v: Rows<'_>, free_energies: &[f64]) -> Result<f64> {
     check_rows(shape, v)?;
     v.check_complete()?;
@@ -27,7 +29,7 @@ pub fn lower_bound(shape: Shape, v: Rows<'_>, free_energies: &[f64]) -> Result<f
         return Err(Error::Length { what: "free_energies", expected: v.len(), found: free_energies.len() });
     }
     if !shape.visible().is_discrete() {
-        let expected = "visible units that are bits: where there are numbers, states have densities".into();
+        let expected = "visible units that are bits, because states of real numbers have densities".into();
         return Err(Error::Argument { what: "lower_bound", expected, found: shape.visible().to_string() });
     }
     let grey = match v.values() {
@@ -50,10 +52,10 @@ pub fn lower_bound(shape: Shape, v: Rows<'_>, free_energies: &[f64]) -> Result<f
     Ok(sum - rounding(shape.n_hidden(), sum.abs()))
 }
 
-/// As many states of each layer are kept: more cost more than they say, as so many chains do not come back to a state.
+/// The greatest number of states kept for each layer. More would cost more than they add, as so many chains rarely repeat a state.
 const MOST_STATES: usize = 4096;
 
-/// Distinct states that chains have visited, of either layer, as bits.
+/// Distinct states of either layer that chains have visited, as bits.
 #[derive(Debug, Default)]
 pub(super) struct Visited {
     visible: BTreeSet<Vec<u64>>,
@@ -61,7 +63,7 @@ pub(super) struct Visited {
 }
 
 impl Visited {
-    /// Takes hidden states of `words` words each.
+    /// Adds hidden states of `words` words each.
     pub fn take_hidden(&mut self, hidden: &[u64], words: usize) {
         for state in hidden.chunks_exact(words) {
             if self.hidden.len() < MOST_STATES {
@@ -70,7 +72,7 @@ impl Visited {
         }
     }
 
-    /// Takes where chains are.
+    /// Adds the current states of chains.
     pub fn take(&mut self, rbm: &Resident, chains: &Chains) -> Result<()> {
         let n_visible = rbm.shape().n_visible();
         self.take_hidden(&chains.state()?.hidden, rbm.shape().n_hidden().div_ceil(64));
@@ -83,8 +85,8 @@ impl Visited {
         Ok(())
     }
 
-    /// The greater of log Σ e^-F(v) and log Σ e^-F(h) over them, where -F(h) = c·h and the log-normaliser of b + hWᵀ; less what
-    /// rounding may do. -∞ where there are no states.
+    /// The greater of log Σ e^-F(v) and log Σ e^-F(h) over the states, where -F(h) is c·h plus the log-normaliser of b + hWᵀ. Lowered
+    /// by the possible rounding error. -∞ without states.
     pub fn bound(&self, rbm: &Resident) -> Result<f64> {
         let (n_visible, n_hidden) = (rbm.shape().n_visible(), rbm.shape().n_hidden());
         let numbers = |states: &BTreeSet<Vec<u64>>, units: usize| {
@@ -111,7 +113,7 @@ impl Visited {
             let model = rbm.to_rbm()?;
             let (bias, visible_bias) = (model.view().hidden_bias(), model.view().visible_bias());
             let precision: Vec<f64> = model.view().precision().into_iter().map(f64::from).collect();
-            // s·(a² - b²)/2 of a Gaussian unit is far more exact a number than an `f32` a would leave it where b is large.
+            // For a large b, s·(a² - b²)/2 of a Gaussian unit needs more digits than an `f32` a has.
             let is_discrete = rbm.shape().visible().is_discrete();
             let wide = |h: &[f32], i: usize| {
                 let weights = &model.view().weights()[i * n_hidden..][..n_hidden];

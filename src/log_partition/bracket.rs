@@ -1,5 +1,5 @@
-//! Forward and reverse runs from two sides: two base rates, and chains that start where nothing is alike. The module above
-//! says how they are judged.
+//! Forward and reverse runs with two base rates and three populations of chains. The documentation of the module above has the rules
+//! of judgement.
 
 use super::{
     Agreement, BaseRate, LogPartition, Method, STANDARD_ERRORS, UNSEEN, Weights,
@@ -15,27 +15,25 @@ use crate::{
     uniforms::{Purpose, Uniforms},
 };
 
-/// log Z between forward and reverse runs; see the [module's documentation](crate::log_partition) on the interval, and on when
-/// there is none.
+/// An interval for log Z from forward and reverse runs. The [module](crate::log_partition) explains it, and when it lacks an end.
 ///
-/// `base_rate`: fitted to the rows that the model was trained on, or uniform where there are none. `start`: these rows. Costs
-/// some `runs`·(3·`steps` + `burn_in`) Gibbs steps. Canonical on [`Cpu`](crate::Cpu).
+/// `base_rate`: fitted to the rows that the model was trained on, or uniform without data. `start`: the same rows. Costs
+/// about `runs`·(3·`steps` + `burn_in`) Gibbs steps. Canonical on [`Cpu`](crate::Cpu).
 ///
-/// # Errors
-/// [`Error::Argument`](crate::Error::Argument) where there are less than 2 runs or where rows or chains do not fit the shape,
-/// [`Error::Length`](crate::Error::Length) where the base rate has another number of units.
+/// [`Error::Argument`](crate::Error::Argument) if there are fewer than 2 runs or if rows or chains do not fit the shape,
+/// [`Error::Length`](crate::Error::Length) if the base rate has another number of units.
 pub fn bracket(rbm: &Resident, base_rate: &BaseRate, start: Start<'_>, settings: &Annealing) -> Result<LogPartition> {
     bracket_watched(rbm, base_rate, start, settings, &mut |_| {})
 }
 
 impl Annealing {
-    /// How many steps [`bracket_watched`] reports.
+    /// The number of steps that [`bracket_watched`] reports in total.
     pub fn bracket_steps(&self, base_rate: &BaseRate) -> usize {
         (2 * base_rates(base_rate) * self.schedule.steps()).saturating_add(self.burn_in)
     }
 }
 
-/// [`bracket`]; `watch` hears of every so many steps of all runs, of [`Annealing::bracket_steps`].
+/// [`bracket`] with progress: calls `watch` with the number of steps completed since, [`Annealing::bracket_steps`] in total.
 ///
 /// # Errors
 /// Those of [`bracket`].
@@ -74,31 +72,31 @@ pub fn bracket_watched(
     Ok(judge(&bases, mixing, populations[0], effective).at_least(visited.bound(rbm)?))
 }
 
-/// A base rate and its runs, with the log-weights on the scale of log Z: their mean weight is Z.
+/// A base rate and its runs. Log-weights are on the scale of log Z: their mean weight is Z.
 struct Base {
     rate: BaseRate,
     runs: usize,
-    /// Of each run to the model.
+    /// The log-weight of each run to the model.
     forward: Vec<f64>,
-    /// Of each run from the model: the log-weight of the same path forward.
+    /// For each run from the model, the log-weight of the same path forward.
     reverse: Vec<f64>,
     rounding: f64,
 }
 
 impl Base {
-    /// The log of what each forward run adds to the estimate of Z.
+    /// The log of each forward run's contribution to the estimate of Z.
     fn shares(&self) -> impl Iterator<Item = f64> {
         let runs = (self.runs as f64).ln();
         self.forward.iter().map(move |log| log - runs)
     }
 }
 
-/// How many base rates there are: the one that is given, and the broad one where it is another.
+/// The number of base rates: the given one, and the broad one if it differs.
 fn base_rates(given: &BaseRate) -> usize {
     if given.is_uniform() { 1 } else { 2 }
 }
 
-/// The base rate that is given with all runs, and the broad one, where it is another, with half of them.
+/// The given base rate with all runs, and the broad one with half of them, if it differs.
 fn bases(rbm: &Resident, given: &BaseRate, runs: usize) -> Result<Vec<Base>> {
     let base = |rate, runs| Base { rate, runs, forward: Vec::new(), reverse: Vec::new(), rounding: 0.0 };
     let mut bases = vec![base(given.clone(), runs)];
@@ -108,19 +106,19 @@ fn bases(rbm: &Resident, given: &BaseRate, runs: usize) -> Result<Vec<Base>> {
     Ok(bases)
 }
 
-/// What the chosen reverse runs and all forward runs say of log Z.
+/// An interval of log Z from the chosen reverse runs and all forward runs.
 struct Interval {
     estimate: f64,
     lower: f64,
     upper: f64,
-    /// Of the base rate with the greatest overlap.
+    /// Those of the base rate with the greatest overlap.
     forward: Weights,
     reverse: Weights,
     overlap: f64,
 }
 
-/// The part that the intervals of all base rates have in common; `starts`: how many independent chains the first `chains` of
-/// the reverse runs count as.
+/// The intersection of the intervals of all base rates. `starts`: the number of independent chains that the first `chains` of the
+/// reverse runs count as.
 fn interval(bases: &[Base], chains: usize, starts: f64) -> Interval {
     let each = bases.iter().map(|base| {
         let reverse: Vec<f64> = base.reverse[..chains].iter().map(|log| -log).collect();
@@ -144,7 +142,7 @@ fn interval(bases: &[Base], chains: usize, starts: f64) -> Interval {
     each.reduce(join).expect("at least one base rate")
 }
 
-/// The steps 1 to 3 of the documentation of the module above.
+/// Applies steps 1 to 3 of the documentation of the module above.
 fn judge(bases: &[Base], mixing: Option<Mixing>, grown: usize, effective_sample_size: f64) -> LogPartition {
     let all = bases[0].reverse.len();
     let runs = bases[0].runs;
@@ -158,7 +156,7 @@ fn judge(bases: &[Base], mixing: Option<Mixing>, grown: usize, effective_sample_
     let mut agreement = found.agreement(bases.iter().map(|base| base.rounding).fold(0.0, f64::max));
     let mut excess = None;
     if !mix {
-        // The base rate that serves a chain best is the one to ask.
+        // Each chain is judged by the base rate that serves it best.
         let least_of = |chain: usize| bases.iter().map(|base| base.reverse[chain]).fold(f64::INFINITY, f64::min);
         let beyond = (grown..all).map(least_of).fold(f64::NEG_INFINITY, f64::max) - found.upper;
         let unseen = beyond.exp() * UNSEEN / runs as f64;
@@ -206,7 +204,7 @@ impl Interval {
 mod tests {
     use super::{super::Verdict, *};
 
-    /// A fitted and a uniform base rate with a hundred runs each way, log-weights within ±0.05 of these numbers.
+    /// A fitted and a uniform base rate with a hundred runs each way, with log-weights within ±0.05 of these numbers.
     fn bases(forward: [f64; 2], reverse: [&[f64]; 2]) -> Vec<Base> {
         let near = |log: f64, run: usize| log + (run as f64 * 0.618).fract() / 10.0 - 0.05;
         let base = |n: usize| Base {
@@ -225,11 +223,11 @@ mod tests {
 
     #[test]
     fn chains_that_mix_all_count() {
-        // Both base rates know the model.
+        // Both base rates reach the whole model.
         let found = judge(&bases([50.0, 50.0], [&[50.0], &[50.0]]), r_hat(1.02), 30, 100.0);
         assert_eq!((found.verdict(), found.agreement, found.r_hat), (Verdict::Bracketed, Agreement::Meet, Some(1.02)));
         assert!(found.lower > 49.9 && (found.estimate - 50.0).abs() < 0.02 && found.upper < 50.1, "{found:?}");
-        // One of them does not: its runs end in a part with a share of e^-20, from which all comes back.
+        // One of them does not: its runs end in a part with a share of e^-20, where all reverse runs come from.
         let found = judge(&bases([50.0, 30.0], [&[50.0], &[80.0]]), r_hat(f64::NAN), 30, 100.0);
         assert_eq!((found.verdict(), found.agreement), (Verdict::Bracketed, Agreement::Meet));
         assert!(found.lower > 49.9 && found.upper < 50.4, "{found:?}");
@@ -239,7 +237,7 @@ mod tests {
     fn chains_that_stay_where_no_run_comes_take_the_upper_end_away() {
         let stay = [50.0, 50.0, 50.0, 50.0, 50.0, 50.0, 50.0, 53.5];
         let bases = |beyond: f64| bases([50.0, 30.0], [&[&stay[..7], &[50.0 + beyond]].concat(), &[80.0]]);
-        // Whoever mixes goes there in its time: an eighth of the model is there.
+        // Chains that mix visit that part in time: an eighth of the model is there.
         let found = judge(&bases(9.0), r_hat(1.05), 30, 100.0);
         assert!(found.lower > 49.9 && (0.13..0.5).contains(&(found.upper - 50.0)), "{found:?}");
         let differ = Some(Mixing { r_hat: 1.05, probability: 0.0005 });
@@ -248,29 +246,29 @@ mod tests {
             assert_eq!((found.verdict(), found.agreement), (Verdict::LowerBound, Agreement::Divided), "{beyond}");
             assert!((found.excess.expect("by so much") - beyond).abs() < 0.5 && found.lower > 49.9, "{found:?}");
         }
-        // As much as 6.6 % of e^2 may be there.
+        // The part may hold as much as 6.6 % of e^2.
         let found = judge(&bases(2.0), r_hat(1.3), 30, 100.0);
         assert_eq!((found.verdict(), found.excess), (Verdict::Bracketed, None));
         assert!((0.5..0.8).contains(&(found.upper - 50.0)), "{found:?}");
     }
 
-    /// Chains that a base rate of their own serves, and that hold a share of e^-20, change nothing.
+    /// Chains that only one base rate serves, and that hold a share of e^-20, change nothing.
     #[test]
     fn chains_in_a_negligible_part_change_nothing() {
         let [fitted, uniform] = [[30.0, 75.0, 75.0, 30.0], [50.0, 50.0, 50.0, 80.0]];
-        // Of 80 chains 20 are grown where the uniform base rate leads.
+        // Of 80 chains, 20 are grown where the uniform base rate leads.
         let mut bases = bases([30.0, 50.0], [&fitted, &uniform]);
         bases[0].reverse[..20].fill(75.0);
         let found = judge(&bases, r_hat(1.6), 20, 60.0);
         assert_eq!(found.verdict(), Verdict::Bracketed, "{found:?}");
         assert!(found.lower > 49.9 && found.upper < 50.6, "{found:?}");
-        // Where the weights are those of a few runs nobody knows.
+        // If a few runs have all of the weight, the shares of the parts are unknown.
         let found = judge(&bases, r_hat(1.6), 20, 6.0);
         assert_eq!((found.verdict(), found.agreement, found.excess), (Verdict::LowerBound, Agreement::Divided, None));
-        assert!(found.reason().contains("those of a few"), "{}", found.reason());
+        assert!(found.reason().contains("a few forward runs"), "{}", found.reason());
     }
 
-    /// Forward weights are unbiased wherever chains start: an upper end below them convicts the chains.
+    /// Forward weights are unbiased for any start of the chains: an upper end below them proves the chains wrong.
     #[test]
     fn crossed_directions_convict_the_reverse_runs() {
         let found = judge(&bases([242.2, 100.0], [&[227.3], &[227.3]]), r_hat(1.01), 30, 100.0);

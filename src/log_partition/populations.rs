@@ -1,4 +1,4 @@
-//! The chains that reverse runs start from: three populations, and whether they become one.
+//! The chains that reverse runs start from: three populations, and a test of whether they mix.
 
 use super::{
     annealing::{Annealing, Start, burn_in, resampled},
@@ -14,20 +14,20 @@ use crate::{
 };
 use rand_core::Rng;
 
-/// How many states of each chain are recorded, over the second half of the burn-in.
+/// The number of records of each chain over the second half of the burn-in.
 const RECORDS: usize = 200;
-/// Overlaps that are recorded besides the free energy.
+/// The number of overlaps that are recorded besides the free energy.
 const OVERLAPS: usize = 4;
-/// Above it chains do not mix: some of them stay where they are. A hundred chains have it where one of them stays five
-/// standard deviations away from the others, or where each forgets its state five times only in the record.
+/// R̂ above which chains do not mix. A hundred chains reach it if one of them stays five standard deviations away from the others,
+/// or if the record has a length of only five autocorrelation times.
 const MAX_R_HAT: f64 = 1.1;
-/// With this probability the populations of chains that mix are taken for different ones.
+/// The probability that the populations of chains that mix are taken for different ones.
 const FALSE_ALARM: f64 = 0.001;
 
-/// The chains that reverse runs start from, population after population, the grown one first; and how many each has.
+/// The chains that reverse runs start from, population after population with the grown one first; and the size of each population.
 ///
-/// Three tenths of `runs` are grown, as many come from `start` and two tenths are spread; without rows or chains six tenths
-/// are grown. Numbers are drawn in the order grown, given, spread.
+/// Three tenths of `runs` are grown, three tenths come from `start`, and two tenths are spread. Without rows or chains six tenths
+/// are grown. Random numbers are drawn in the order grown, given, spread.
 pub(super) fn chains(
     rbm: &Resident, start: Start<'_>, settings: &Annealing, weights: &[f64], ends: &[u64],
 ) -> Result<(Chains, Vec<usize>)> {
@@ -66,23 +66,23 @@ pub(super) fn chains(
     Ok((Chains::from_state(rbm.device(), shape, &state)?, populations))
 }
 
-/// Whether chains mix.
+/// A measure of how chains mix.
 #[derive(Clone, Copy)]
 pub(super) struct Mixing {
-    /// The greatest R̂; NaN where nothing moves.
+    /// The greatest R̂; NaN if no number changes.
     pub r_hat: f64,
-    /// With which probability populations of chains that mix differ by more.
+    /// The probability that populations of chains that mix differ by more.
     pub probability: f64,
 }
 
 impl Mixing {
     pub fn is_seen(self) -> bool {
-        // Nothing moves where a single state has all of the probability; chains that stay apart make R̂ infinite.
+        // No number changes if a single state has all of the probability. Chains that stay apart make R̂ infinite.
         (self.r_hat.is_nan() || self.r_hat <= MAX_R_HAT) && self.probability >= FALSE_ALARM
     }
 }
 
-/// Burns chains in; how they mixed in the second half, none where the burn-in was too short for that.
+/// Burns chains in, and measures their mixing in the second half; `None` if the burn-in is too short for that.
 pub(super) fn burnt_in(
     rbm: &Resident, chains: &mut Chains, populations: &[usize], steps: usize, visited: &mut Visited,
     watch: &mut dyn FnMut(usize),
@@ -97,7 +97,7 @@ pub(super) fn burnt_in(
         visited.take(rbm, chains)?;
         watch(every);
     }
-    // R̂ has two draws in each half of a chain.
+    // R̂ needs two draws in each half of a chain.
     if records < 4 {
         return Ok(None);
     }
@@ -105,8 +105,8 @@ pub(super) fn burnt_in(
     Ok(Some(Mixing { r_hat: recorder.health()?.worst_r_hat(), probability }))
 }
 
-/// The means of all chains in several statistics; with which probability any two populations of the same distribution differ
-/// more in any of them, by Bonferroni's inequality at most.
+/// The probability that any two populations of the same distribution differ by more, in the mean of any statistic: at most this, by
+/// Bonferroni's inequality.
 fn compared(statistics: impl Iterator<Item = Vec<f64>>, populations: &[usize]) -> f64 {
     let (mut least, mut comparisons) = (1.0f64, 0.0);
     for means in statistics {
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::{Cpu, Rbm, Rows, Shape, Values};
 
-    /// Hidden unit j is on where bit j of the row's number is, so that the chains show which rows they come from.
+    /// Hidden unit j is on if bit j of the row's number is, so that the chains show which rows they come from.
     #[test]
     fn given_chains_come_from_rows_all_over() {
         let weights = (0..49).map(|k| if k % 8 == 0 { 100.0 } else { 0.0 }).collect();
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!((hidden[30], hidden[39]), (0, 127));
     }
 
-    /// The third of three populations lies 1 higher, where means scatter by 0.3: 15 chains show it, 2 do not.
+    /// The third of three populations lies 1 higher, and means scatter by 0.3: 15 chains show it, 2 do not.
     #[test]
     fn populations_are_compared_by_their_chains() {
         let near = |chain: usize| (chain as f64 * 0.618).fract() - 0.5;

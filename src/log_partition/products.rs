@@ -1,11 +1,11 @@
-//! Π(1 + e^a) and Σσ(a), sixteen lanes wide in `f64`: loops that the compiler makes vectors of.
+//! Π(1 + e^a) and Σσ(a) in `f64`, sixteen lanes wide, in loops that the compiler vectorises.
 //!
 //! No multiplication is fused with an addition, so that every instruction set gives the same bits; exp, ln and ln_1p are those
 //! of the system's C library.
 
 use crate::lanes::{LANES, dispatch};
 
-/// As many numbers as are computed with at once.
+/// The numbers that are computed at once.
 pub(super) type Lane = [f64; LANES];
 
 /// ln(1 + e^x).
@@ -18,12 +18,12 @@ pub(super) fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// Numbers spread over so many vectors, filled up with 0.
+/// Distributes numbers over `vectors` vectors, padded with 0.
 pub(super) fn spread(mut values: impl Iterator<Item = f64>, vectors: usize) -> impl Iterator<Item = Lane> {
     (0..vectors).map(move |_| std::array::from_fn(|_| values.next().unwrap_or(0.0)))
 }
 
-/// How many vectors in a row can be multiplied up to a finite product, given the greatest a in each.
+/// The numbers of successive vectors whose product stays finite, given the greatest a in each.
 pub(super) fn spans(greatest: &[f64]) -> Vec<usize> {
     let mut spans = Vec::new();
     let (mut n, mut sum) = (0, 0.0);
@@ -43,9 +43,9 @@ pub(super) fn spans(greatest: &[f64]) -> Vec<usize> {
 /// A product of lanes, each in [1, 2), and the exponents that were taken out of them.
 pub(super) type Product = (Lane, [i64; LANES]);
 
-/// Its logarithm.
+/// The logarithm of a product.
 pub(super) fn log_of_product((mantissas, exponents): Product) -> f64 {
-    // Less than 2^16.
+    // The product of the mantissas is less than 2^16.
     mantissas.iter().product::<f64>().ln() + exponents.iter().sum::<i64>() as f64 * std::f64::consts::LN_2
 }
 

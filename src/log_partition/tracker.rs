@@ -1,13 +1,13 @@
-//! log Z along with training: weighted particles that go where the parameters go.
+//! log Z during training, by weighted particles that follow the parameters.
 //!
 //! Each visit is a step of annealed importance sampling (R. M. Neal, "Annealed importance sampling", 2001) whose intermediate
 //! distributions are the models of training themselves. G. Desjardins, A. Courville and Y. Bengio ("On tracking the partition
 //! function", 2011) estimate the change of each update in this way, from the chains of training. Weights that are carried from
 //! update to update, with resampling, are those of D. Carbone, M. Hua, S. Coste and E. Vanden-Eijnden ("Efficient training of
-//! energy-based models using Jarzynski equality", 2023), whose particles make the gradient too; here they do not.
+//! energy-based models using Jarzynski equality", 2023). Their particles also provide the gradient; here they do not.
 //!
-//! Random numbers, of the seed's [`Purpose::Tracking`] sequence: those of the forward runs, then v of all particles; a visit
-//! takes one number where it resamples, then draws h and v of all particles.
+//! Random numbers come from the seed's [`Purpose::Tracking`] sequence: first those of the forward runs, then v of all particles. A
+//! visit takes one number if it resamples, then draws h and v of all particles.
 
 use super::{
     annealing::{BaseRate, Schedule, forward, resampled},
@@ -24,38 +24,39 @@ use crate::{
 };
 use std::mem::swap;
 
-/// Fewer particles have no effective sample size.
+/// The least number of particles that has an effective sample size.
 const LEAST: usize = 2;
 
-/// All that lasts of a [`Tracker`]: what a checkpoint keeps.
+/// The complete state of a [`Tracker`], as a checkpoint stores it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct TrackerState {
-    /// The visible bits, ⌈n_visible/64⌉ words a particle; unit i is bit i mod 64 of word i/64, bits beyond the last unit are 0.
-    /// Where there are Gaussian units, the states as numbers, ⌈n_visible/2⌉ words a particle, the bits of number i of its `f32`
-    /// being half i mod 2, the lower one first, of word i/2.
+    /// The visible bits, ⌈n_visible/64⌉ words a particle; unit i is bit i mod 64 of word i/64, and bits beyond the last unit are 0.
+    /// With Gaussian units, the states as numbers, ⌈n_visible/2⌉ words a particle: the bits of the `f32` of number i are half i mod 2
+    /// of word i/2, the lower half first.
     pub visible: Vec<u64>,
-    /// log w of each particle since the last resampling.
+    /// log w of each particle since the last resampling, in nats.
     pub log_weights: Vec<f64>,
-    /// log Z as the last resampling left it; at first that of the base rate.
+    /// log Z at the last resampling in nats; initially that of the base rate.
     pub log_z: f64,
-    /// The sum of 1/s - 1/C over all resamplings, s being the effective sample size before it.
+    /// The sum of 1/s - 1/C over all resamplings, where s is the effective sample size before each.
     pub variance: f64,
-    /// F(v) of each particle under the parameters of the last visit.
+    /// F(v) of each particle under the parameters of the last visit, in nats.
     pub free_energies: Vec<f64>,
-    /// The place of the next draw.
+    /// The position of the next random number.
     pub uniforms: Uniforms,
 }
 
-/// A running log Z: Z'/Z = E[e^(F(v; θ) - F(v; θ'))] over v ~ P(v; θ), by C weighted particles v that follow the parameters.
+/// A running estimate of log Z by C weighted particles v that follow the parameters:
+/// Z'/Z = E[e^(F(v; θ) - F(v; θ'))] over v ~ P(v; θ).
 ///
-/// A visit after θ has become θ' gives each particle log w ← log w + F(v; θ) - F(v; θ'), resamples where the effective sample
-/// size is below C/2, and makes a Gibbs step under θ'. The estimate log Z̃ + log(Σw/C), Z̃ being what resamplings have brought
-/// it to, lies below log Z on average: Σw/C·Z̃ itself is unbiased, as long as the particles have no influence on the
+/// After θ has become θ', a visit gives each particle log w ← log w + F(v; θ) - F(v; θ'), resamples if the effective sample
+/// size is below C/2, and makes a Gibbs step under θ'. The estimate is log Z̃ + log(Σw/C), where Z̃ is the estimate at the last
+/// resampling. It is below log Z on average: Σw/C·Z̃ itself is unbiased, as long as the particles do not influence the
 /// parameters. So by Markov's inequality it is more than x nats too high with a probability of at most e^-x.
 ///
-/// A part of the model that grows where no particle is stays unseen, as with [`ais`](super::ais): a [`bracket`](super::bracket())
-/// of the finished model says more. The particles live on the host and visit a model on any device.
+/// As with [`ais`](super::ais), a part of the model that grows where no particle is stays unseen; use [`bracket`](super::bracket())
+/// on the finished model. The particles live on the host and can visit a model on any device.
 ///
 /// ```
 /// use harmonium::{Cpu, Dataset, Rbm, Settings, Shape, Trainer};
@@ -79,28 +80,31 @@ pub struct TrackerState {
 #[derive(Clone, Debug)]
 pub struct Tracker {
     shape: Shape,
-    /// The states of the particles as numbers 0 and 1, particles × n_visible.
+    /// The states of the particles as numbers, particles × n_visible.
     visible: Vec<f32>,
     log_weights: Vec<f64>,
     log_z: f64,
     variance: f64,
     free_energies: Vec<f64>,
     uniforms: Uniforms,
-    /// Room for a Gibbs step.
+    /// Scratch for a Gibbs step.
     hidden: Activations,
     next: Activations,
 }
 
 impl Tracker {
-    /// C particles at the model as it is, by forward runs from the base rate, whose log Z is known.
+    /// Starts C particles for the current model, by forward runs from the base rate, whose log Z is known.
     ///
-    /// `chains`: C, at least 2; `schedule`: near to the base rate, as a model is before it is trained, some ten steps do, and
-    /// [`standard_error`](Self::standard_error) tells; `seed`: chooses the random numbers ([`Purpose::Tracking`]). Costs
-    /// C·`schedule.steps()` Gibbs steps.
+    /// - `chains`: C, at least 2.
+    /// - `schedule`: about ten steps suffice for a model near the base rate, such as an untrained one;
+    ///   [`standard_error`](Self::standard_error) shows whether they do.
+    /// - `seed`: the seed of the random numbers ([`Purpose::Tracking`]).
+    ///
+    /// Costs C·`schedule.steps()` Gibbs steps.
     ///
     /// # Errors
-    /// [`Error::Argument`] where there are too few chains or too many, [`Error::Length`] where the base rate has another number
-    /// of units, [`Error::Value`] where a free energy of the model is not finite; what the device says.
+    /// [`Error::Argument`] if there are too few chains or too many, [`Error::Length`] if the base rate has another number
+    /// of units, [`Error::Value`] if a free energy of the model is not finite; errors of the device.
     pub fn begin(rbm: &Resident, base_rate: &BaseRate, chains: usize, schedule: &Schedule, seed: u64) -> Result<Self> {
         let shape = rbm.shape();
         base_rate.check(rbm)?;
@@ -119,11 +123,11 @@ impl Tracker {
         Ok(Self { shape, visible, log_weights, log_z, variance: 0.0, free_energies, uniforms, hidden, next })
     }
 
-    /// A tracker that continues where another one was, to the bit where the devices compute the same.
+    /// Restores a tracker. It continues bit by bit as the original would, on devices that compute the same.
     ///
     /// # Errors
-    /// [`Error::Argument`] where there are too few particles or too many, or a bit where no unit is, [`Error::Length`] where
-    /// the parts do not fit each other, [`Error::Value`] where a number is not finite.
+    /// [`Error::Argument`] if there are too few particles or too many, or a bit beyond the last unit is set; [`Error::Length`] if
+    /// the parts do not fit each other; [`Error::Value`] if a number is not finite.
     pub fn from_state(shape: Shape, state: &TrackerState) -> Result<Self> {
         let chains = state.log_weights.len();
         check_number("tracker", LEAST, shape, chains)?;
@@ -153,7 +157,7 @@ impl Tracker {
         Ok(Self { shape, visible, log_weights, log_z, variance, free_energies, uniforms, hidden, next })
     }
 
-    /// All that lasts.
+    /// The complete state, to restore the tracker with [`from_state`](Self::from_state).
     pub fn state(&self) -> TrackerState {
         TrackerState {
             visible: match self.shape.visible().is_discrete() {
@@ -168,18 +172,17 @@ impl Tracker {
         }
     }
 
-    /// Goes along with the parameters, after one update or some of them: the fewer, the less the weights scatter.
+    /// Follows the parameters after one or more updates. Fewer updates between visits give weights with less scatter.
     ///
-    /// Costs two free energies and a Gibbs step of C rows, two to three times what a sweep of as many [`Chains`](crate::Chains)
-    /// takes. Where it fails the tracker stays as it was.
+    /// Costs two free energies and a Gibbs step of C rows, two to three times a sweep of as many [`Chains`](crate::Chains). After an
+    /// error the tracker is unchanged.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the RBM has another shape, [`Error::Value`] where a free energy is not finite; what the device
-    /// says.
+    /// [`Error::Argument`] if the RBM has another shape, [`Error::Value`] if a free energy is not finite; errors of the device.
     pub fn follow(&mut self, rbm: &Resident) -> Result<()> {
         rbm.check_belongs("tracker", rbm.device(), self.shape)?;
-        // Both free energies are the same function of v and θ, rounding included. Then rounding does not add up over the visits:
-        // what is followed is the normalising constant of this very function.
+        // Both free energies are the same function of v and θ, rounding included. Rounding therefore does not accumulate over visits:
+        // the tracker follows the normalising constant of this very function.
         let now = free_energies(rbm, &self.visible)?;
         let gains = self.free_energies.iter().zip(&now).map(|(before, now)| before - now);
         let mut log_weights: Vec<f64> = self.log_weights.iter().zip(gains).map(|(log, gain)| log + gain).collect();
@@ -205,16 +208,16 @@ impl Tracker {
         Ok(())
     }
 
-    /// Goes from one model to another in `visits` visits at equal distances on the straight line between their parameters.
+    /// Goes from one model to another in `visits` visits, at equal distances on the straight line between their parameters.
     ///
-    /// A training step changes F(v) of likely v by far more than a nat, in ways that later steps take back, so particles that
-    /// follow every step soon have worthless weights. A running mean of the parameters moves slowly and can be followed; from
+    /// A training step changes F(v) of likely v by far more than a nat, in ways that later steps reverse. Particles that follow every
+    /// step therefore soon have worthless weights. A running mean of the parameters moves slowly and can be followed; from
     /// there a walk leads to the parameters themselves. The variance of the weights falls like 1/`visits`.
     ///
-    /// `from`: the model of the last visit; `visits`: at least 1. Costs as much as so many calls of [`follow`](Self::follow).
+    /// `from`: the model of the last visit; `visits`: at least 1. Costs as much as `visits` calls of [`follow`](Self::follow).
     ///
     /// # Errors
-    /// Those of [`follow`](Self::follow), and [`Error::Device`] where the models are on two devices.
+    /// Those of [`follow`](Self::follow), and [`Error::Device`] if the models are on two devices.
     pub fn walk(&mut self, from: &Resident, to: &Resident, visits: usize) -> Result<()> {
         let mut there = from.clone();
         for left in (2..=visits).rev() {
@@ -224,29 +227,29 @@ impl Tracker {
         self.follow(to)
     }
 
-    /// log Z of the model of the last visit, in nats: below it on average, by about half the square of
+    /// The estimate of log Z of the model at the last visit, in nats. It is too low on average, by about half the square of
     /// [`standard_error`](Self::standard_error).
     pub fn log_z(&self) -> f64 {
         self.log_z + log_mean(&self.log_weights)
     }
 
-    /// √(1/s - 1/C + Σ(1/s' - 1/C)), s being the [`effective_sample_size`](Self::effective_sample_size) and s' what it was before
-    /// each resampling: how far [`log_z`](Self::log_z) scatters, in nats, where chains mix from one resampling to the next.
+    /// √(1/s - 1/C + Σ(1/s' - 1/C)), where s is the [`effective_sample_size`](Self::effective_sample_size) and s' its value before each
+    /// resampling: the standard error of [`log_z`](Self::log_z) in nats, if chains mix between resamplings.
     ///
-    /// By the delta method, and so of no use as a number above some 0.5, where it still says that there are too few particles,
-    /// or too few visits, to trust log Z. Grows with training. Shows nothing of a part of the model where no particle is.
+    /// This is the delta method, so values above about 0.5 are not accurate; they still show that there are too few particles or visits
+    /// to trust log Z. It grows during training. It does not show a part of the model where no particle is.
     pub fn standard_error(&self) -> f64 {
         (self.variance + spent(&self.log_weights)).sqrt()
     }
 
-    /// (Σw)²/Σw² of the weights since the last resampling: as many particles of equal weight would do as well.
+    /// (Σw)²/Σw² of the weights since the last resampling: the number of particles of equal weight that would do as well.
     ///
-    /// Resampling makes it C, whatever it was before; how much that has cost is in [`standard_error`](Self::standard_error).
+    /// Resampling resets it to C. The loss of precision by resampling is part of [`standard_error`](Self::standard_error).
     pub fn effective_sample_size(&self) -> f64 {
         effective_sample_size(&self.log_weights)
     }
 
-    /// C, how many particles there are.
+    /// C, the number of particles.
     pub fn chains(&self) -> usize {
         self.log_weights.len()
     }
@@ -257,14 +260,14 @@ impl Tracker {
     }
 }
 
-/// Numbers, two a word.
+/// Packs numbers, two a word.
 fn words_of(numbers: &[f32], shape: Shape) -> Vec<u64> {
     let half = |n: usize, x: &f32| u64::from(x.to_bits()) << (32 * n);
     let word = |pair: &[f32]| pair.iter().enumerate().fold(0, |word, (n, x)| word | half(n, x));
     numbers.chunks_exact(shape.n_visible()).flat_map(|row| row.chunks(2).map(word)).collect()
 }
 
-/// Undoes [`words_of`]; the numbers must be what the laws allow.
+/// Unpacks the result of [`words_of`] and checks the numbers against the laws.
 fn halves(words: &[u64], rows: usize, shape: Shape) -> Result<Vec<f32>> {
     let (units, width) = (shape.n_visible(), shape.n_visible().div_ceil(2));
     if words.len() != rows * width {
@@ -281,12 +284,12 @@ fn spent(log_weights: &[f64]) -> f64 {
     (1.0 / effective_sample_size(log_weights) - 1.0 / log_weights.len() as f64).max(0.0)
 }
 
-/// States 0 and 1 of one layer.
+/// States 0 and 1 of one layer as rows.
 fn rows(values: &[f32], shape: Shape, layer: Layer) -> Rows<'_> {
     Rows::of(Values::F32(values), shape.segments(layer))
 }
 
-/// F(v) of each particle; fails where the model has lost its numbers.
+/// F(v) of each particle in nats; an error if the model's parameters are not finite.
 fn free_energies(rbm: &Resident, visible: &[f32]) -> Result<Vec<f64>> {
     let free_energies = rbm.free_energy(rows(visible, rbm.shape(), Layer::Visible))?;
     check_finite("free_energies", &free_energies)?;

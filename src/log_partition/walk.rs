@@ -1,4 +1,4 @@
-//! A walk over all states of the smaller layer, in Gray order.
+//! A walk over all states of the smaller layer, in the order of Gray's code.
 
 use super::products::{Lane, add_means, add_scaled, log_of_product, log_product, multiply, softplus, spans, spread};
 use crate::{
@@ -14,35 +14,35 @@ use crate::{
 
 /// The largest layer that is enumerated: 2^28 states.
 pub const MAX_UNITS: usize = 28;
-/// 2^this states between two starts from scratch.
+/// Log2 of the number of states between two starts from scratch.
 const CHUNK: usize = 11;
-/// At most 2^this blocks, which threads share.
+/// Log2 of the greatest number of blocks, which threads share.
 const BLOCKS: usize = 6;
-/// Where e^a is still safe, as is its product with one more factor.
+/// The limit of a for e^a, which leaves room for the product with one more factor.
 const MAX_EXPONENT: f64 = 600.0;
 
-/// The model as the walk sees it: the `outer` layer is enumerated, the `inner` one summed.
+/// The model in the form that the walk uses: the `outer` layer is enumerated, the `inner` one summed.
 pub(super) struct Walk {
     isa: Isa,
-    /// Whether the hidden layer is the enumerated one.
+    /// True if the hidden layer is the enumerated one.
     pub hidden_outside: bool,
     outer_bias: Vec<f64>,
     inner: usize,
     inner_bias: Vec<f64>,
-    /// The laws of the inner units where they are not all binary, their biases and precisions.
+    /// The laws of the inner units, their biases and precisions, unless all inner units are binary.
     laws: Option<(Segments, Vec<f32>, Vec<f64>)>,
-    /// outer × inner.
+    /// The weights, outer × inner.
     weights: Vec<f64>,
-    /// How a unit's going on and off changes the terms: e^W and e^-W as factors, or W and -W as summands.
+    /// The change of the terms if a unit turns on or off: e^W and e^-W as factors, or W and -W as summands.
     on: Vec<Lane>,
     off: Vec<Lane>,
-    /// Whether terms are e^a, or a itself.
+    /// True if terms are e^a, false if they are a itself.
     products: bool,
-    /// How many vectors are multiplied up before exponents are taken out.
+    /// The number of vectors that are multiplied before exponents are taken out.
     spans: Vec<usize>,
 }
 
-/// Where a walk is: the terms of the inner units, c·h of the outer ones, which of them are on.
+/// The position of a walk: the terms of the inner units, c·h of the outer ones, and which of them are on.
 struct Place {
     terms: Vec<Lane>,
     bias: f64,
@@ -70,7 +70,7 @@ impl Walk {
             f64::from(rbm.weights()[at])
         };
         let weights: Vec<f64> = (0..outer * inner).map(weight).collect();
-        // The greatest |a| of each unit, a vector at a time.
+        // The greatest |a| of each unit, one vector at a time.
         let size = |i: usize| inner_bias[i].abs() + (0..outer).map(|o| weights[o * inner + i].abs()).sum::<f64>();
         let vectors = inner.div_ceil(LANES);
         let greatest: Vec<f64> =
@@ -102,12 +102,12 @@ impl Walk {
         self.outer_bias.len()
     }
 
-    /// 2^this states are walked from one start.
+    /// Log2 of the number of states that are walked from one start.
     fn chunk(&self) -> usize {
         CHUNK.min(self.outer())
     }
 
-    /// 2^this blocks there are.
+    /// Log2 of the number of blocks.
     fn blocks(&self) -> usize {
         BLOCKS.min(self.outer() - self.chunk())
     }
@@ -116,7 +116,7 @@ impl Walk {
         self.inner.div_ceil(LANES)
     }
 
-    /// The first state of chunk `chunk`, from scratch.
+    /// The first state of a chunk, computed from scratch.
     fn start(&self, chunk: u64) -> Place {
         let index = chunk << self.chunk();
         let state = index ^ (index >> 1);
@@ -133,15 +133,15 @@ impl Walk {
         if !self.products
             && let Some(last) = terms.last_mut()
         {
-            // No unit: softplus and σ of -∞ are 0.
+            // Padding: softplus and σ of -∞ are 0.
             let used = self.inner - (self.vectors() - 1) * LANES;
             last[used..].fill(f64::NEG_INFINITY);
         }
         Place { terms, bias, state }
     }
 
-    /// Visits the states of a chunk. `visit` gets the place and the log of the state's share of Z; `flip`, before each
-    /// change, the place and the unit that changes.
+    /// Visits the states of a chunk. `visit` gets the position and the log of the state's contribution to Z. `flip` is called before each
+    /// change, with the unit that changes and whether it was on.
     fn chunk_states<T>(
         &self, chunk: u64, with: &mut T, mut visit: impl FnMut(&mut T, &Place, f64),
         mut flip: impl FnMut(&mut T, usize, bool),
@@ -165,7 +165,7 @@ impl Walk {
         place
     }
 
-    /// Σ log(1 + e^a), or the log-normaliser of other laws.
+    /// Σ log(1 + e^a), or the log-normaliser for other laws.
     fn log_sum(&self, terms: &[Lane]) -> f64 {
         if let Some((segments, bias, precision)) = &self.laws {
             return segments.log_normaliser(&terms.as_flattened()[..self.inner], bias, precision);
@@ -176,7 +176,7 @@ impl Walk {
         }
     }
 
-    /// The change, and then [`log_sum`](Self::log_sum).
+    /// Applies a change to the terms, then returns [`log_sum`](Self::log_sum).
     fn step(&self, terms: &mut [Lane], change: &[Lane]) -> f64 {
         if self.products {
             return log_of_product(multiply(self.isa, terms, change, &self.spans));
@@ -185,7 +185,7 @@ impl Walk {
         self.log_sum(terms)
     }
 
-    /// Runs `run` for every block, on all threads; `out` has one value a block.
+    /// Runs `run` for every block, on all threads; `out` has one value for each block.
     fn for_blocks<T: Send>(&self, out: &mut [T], run: impl Fn(std::ops::Range<u64>, &mut T) + Sync) {
         let chunks = 1u64 << (self.outer() - self.chunk() - self.blocks());
         share(RowsMut::new(1, out), &|part: RowsMut<'_, T>| {
@@ -196,7 +196,7 @@ impl Walk {
         });
     }
 
-    /// log Z; `watch` hears, on any thread, of so many more states.
+    /// log Z in nats. Calls `watch`, on any thread, with the number of states completed since.
     pub fn log_z(&self, watch: &(dyn Fn(u64) + Sync)) -> f64 {
         let mut blocks = vec![LogSum::EMPTY; 1 << self.blocks()];
         self.for_blocks(&mut blocks, |chunks, sum| {
@@ -212,10 +212,10 @@ impl Walk {
         all.log()
     }
 
-    /// Means of the outer and the inner units, and of their products, outer × inner.
+    /// The means of the outer units, of the inner units, and of their products, outer × inner.
     ///
-    /// The products cost one row a state, not one for each unit that is on: with S the sum of p·σ(a) over the states so
-    /// far, a unit's row takes -S when it goes on and +S when it goes off.
+    /// The products cost one row a state, instead of one row for each unit that is on. With S the sum of p·σ(a) over the states so
+    /// far, the row of a unit gets -S when the unit turns on and +S when it turns off.
     pub fn moments(&self, log_z: f64) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
         let (outer, vectors) = (self.outer(), self.vectors());
         let mut blocks = vec![(Vec::new(), Vec::new(), Vec::new()); 1 << self.blocks()];
@@ -226,7 +226,7 @@ impl Walk {
             for chunk in chunks {
                 let mut sums = Sums { p: 0.0, means: vec![[0.0; LANES]; vectors], units, products };
                 let mut means_of = vec![0.0; self.inner];
-                // A unit that is on at the start has had nothing so far.
+                // A unit that is on at the start has accumulated nothing.
                 let end = self.chunk_states(
                     chunk,
                     &mut sums,
@@ -265,7 +265,7 @@ impl Walk {
     }
 }
 
-/// The sums of a chunk so far, and those of its block that are taken from them.
+/// The running sums of a chunk, and the sums of its block that they are added to.
 struct Sums<'a> {
     p: f64,
     means: Vec<Lane>,
@@ -281,7 +281,7 @@ impl Sums<'_> {
     }
 }
 
-/// A sum of exponentials: e^greatest·sum.
+/// A sum of exponentials, as e^greatest·sum.
 #[derive(Clone, Copy)]
 pub(super) struct LogSum {
     greatest: f64,

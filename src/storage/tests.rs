@@ -1,9 +1,9 @@
-//! A disk that loses what it was not told to keep, and every moment at which its power can fail.
+//! Simulates a disk that loses data that were not synced, and a power failure at every moment.
 
 use super::*;
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-/// What has been asked of the disk, in order.
+/// An operation of the disk; the journal lists them in order.
 #[derive(Clone, Debug, PartialEq)]
 enum Operation {
     Create { file: usize, name: PathBuf },
@@ -14,7 +14,7 @@ enum Operation {
     Remove { name: PathBuf },
 }
 
-/// Which of its duties the writer leaves out: the controls, which must be found out.
+/// The step that a faulty writer leaves out: a control that the test must detect.
 #[derive(Clone, Copy, PartialEq)]
 enum Negligence {
     None,
@@ -27,7 +27,7 @@ enum Negligence {
 struct Recorder {
     journal: Rc<RefCell<Vec<Operation>>>,
     negligence: Negligence,
-    /// Fails at this operation, as a full disk does.
+    /// The number of the operation that fails, as on a full disk.
     fails_at: usize,
 }
 
@@ -49,7 +49,7 @@ fn record(journal: &RefCell<Vec<Operation>>, fails_at: usize, operation: Operati
     Ok(())
 }
 
-/// An open file of the recorder, numbered by when it was created.
+/// An open file of the recorder, numbered in the order of creation.
 struct Handle {
     file: usize,
     journal: Rc<RefCell<Vec<Operation>>>,
@@ -58,7 +58,7 @@ struct Handle {
 
 impl Write for Handle {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // As the operating system may: not all at once.
+        // A system may write only a part of the bytes at once.
         let bytes = &bytes[..bytes.len().min(5000)];
         record(&self.journal, self.fails_at, Operation::Write { file: self.file, bytes: bytes.to_vec() })?;
         Ok(bytes.len())
@@ -95,23 +95,23 @@ impl Disk for Recorder {
     }
 }
 
-/// What becomes of a write that was never synced.
+/// The effect of a power failure on a write that was not synced.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Kept,
     Dropped,
-    /// So many of its bytes arrive; the rest are zeros.
+    /// This number of bytes arrives; the rest are zeros.
     Torn(usize),
 }
 
-/// The folder after the power failed behind these operations, with those not synced kept or lost as `kept` says, bit n for
-/// operation n, and kept writes as `fate` says. The file `a` was there before, with the contents `old`.
+/// The folder after a power failure that follows these operations. Bit n of `kept` says whether operation n, if it was not synced, is
+/// kept; `fate` applies to the writes that are kept. The file `a` existed before, with the contents `old`.
 fn after_failure(journal: &[Operation], kept: u64, fate: Fate, old: &[u8]) -> BTreeMap<PathBuf, Vec<u8>> {
     let synced = |file: usize, n: usize| journal[n..].contains(&Operation::Sync { file });
     let folder_synced = |n: usize| journal[n..].contains(&Operation::SyncFolder);
     let mut contents: BTreeMap<usize, Vec<u8>> = BTreeMap::from([(usize::MAX, old.to_vec())]);
     let mut names: BTreeMap<PathBuf, usize> = BTreeMap::from([("d/a".into(), usize::MAX)]);
-    // Where a rename arrives, the name that it takes away was there, though nobody else may have seen it.
+    // If a rename arrives, the name that it removes existed, even if no other process saw it.
     let mut created: BTreeMap<&Path, usize> = BTreeMap::new();
     for (n, operation) in journal.iter().enumerate() {
         let lucky = kept >> (n % 64) & 1 == 1;
@@ -158,7 +158,7 @@ fn versions() -> (Vec<u8>, Vec<u8>) {
     (bytes(1), bytes(2))
 }
 
-/// Everything that a power failure can leave of `a`, at every step, as (steps done, contents).
+/// All possible contents of `a` after a power failure at each step, as (completed steps, contents).
 fn failures(journal: &[Operation], old: &[u8], mut found: impl FnMut(usize, Option<&Vec<u8>>)) {
     for steps in 0..=journal.len() {
         for kept in 0..1u64 << steps.min(12) {
@@ -169,7 +169,7 @@ fn failures(journal: &[Operation], old: &[u8], mut found: impl FnMut(usize, Opti
     }
 }
 
-/// Whether the file is always the old or the new one, and whether it is the new one once the write has returned.
+/// Whether the file is always the old or the new one; and whether it is the new one once the write has returned.
 fn judge(journal: &[Operation]) -> (bool, bool) {
     let (old, new) = versions();
     let (mut whole, mut lasting) = (true, true);
@@ -228,11 +228,11 @@ fn a_full_disk_at_any_step() {
     }
 }
 
-/// What a file system says that cannot sync folders is no failure of the disk, and nothing else is passed over.
+/// Errors of file systems that cannot sync folders are ignored; all other errors are reported.
 #[cfg(unix)]
 #[test]
 fn folders_that_cannot_be_synced() {
-    // EACCES, EBADF, EISDIR and EINVAL have these numbers on every Unix, as have EIO, ENOENT and ENOSPC.
+    // EACCES, EBADF, EISDIR and EINVAL have the same numbers on every Unix, as have EIO, ENOENT and ENOSPC.
     for passed_over in [13, 9, 21, 22] {
         assert!(is_unsupported(&io::Error::from_raw_os_error(passed_over)), "{passed_over}");
     }
@@ -240,7 +240,7 @@ fn folders_that_cannot_be_synced() {
     for failure in [5, 2, 28] {
         assert!(!is_unsupported(&io::Error::from_raw_os_error(failure)), "{failure}");
     }
-    // The one file system at hand, on Linux, that refuses it; and what is not there fails.
+    // On Linux, one available file system refuses to sync; a missing folder is an error.
     let processes = Path::new("/proc/self");
     if File::open(processes).is_ok_and(|folder| folder.sync_all().is_err()) {
         System.sync_folder(processes).expect("passed over");

@@ -1,31 +1,31 @@
-//! Where the inverse temperatures lie.
+//! The choice of inverse temperatures.
 //!
 //! With D = E[ln p_β(h) + ln p_β'(h') - ln p_β(h') - ln p_β'(h)], h ~ p_β, h' ~ p_β', two temperatures swap with a probability near
-//! erfc(√D/2), exactly where the log-ratio is normal; and √D is additive along the ladder, as D is (β - β')² times a variance for
-//! near neighbours. So d = erfc⁻¹(rate) is a distance: equal distances are equal rates. (S. Syed, A. Bouchard-Côté, G. Deligiannidis,
-//! A. Doucet, "Non-reversible parallel tempering", 2019, section 5, add rejection rates, which d is up to a factor where few swaps are
-//! rejected.)
+//! erfc(√D/2); it is exact if the log-ratio is normal. √D is additive along the ladder, as D is (β - β')² times a variance for near
+//! neighbours. So d = erfc⁻¹(rate) is a distance, and equal distances give equal rates. (S. Syed, A. Bouchard-Côté, G. Deligiannidis,
+//! A. Doucet, "Non-reversible parallel tempering", 2019, section 5, add rejection rates; if few swaps are rejected, d is proportional
+//! to them.)
 
-/// The hottest temperature where there are Gaussian units, which have no distribution at β = 0.
+/// The least β with Gaussian units, which have no distribution at β = 0.
 pub(super) const WARMEST: f32 = 1.0 / 64.0;
-/// The distance between neighbours where β = 0 is out of reach: they swap at erfc(0.58) = 41 %.
+/// The distance between neighbours if β = 0 is out of reach: they swap at erfc(0.58) = 41 %.
 const WIDE: f64 = 0.58;
-/// The one that is aimed at where it is within reach: the geometric mean of erfc⁻¹(0.6) and erfc⁻¹(0.3), whose ratio is 1.98. So
-/// some number of equal steps lies between them, but for distances just above the larger one.
+/// The distance between neighbours if β = 0 is within reach: the geometric mean of erfc⁻¹(0.6) and erfc⁻¹(0.3), whose ratio is 1.98. So
+/// some number of equal steps lies between them, except for total distances just above the larger one.
 const AIM: f64 = 0.521;
-/// Below this rate it is measured by D alone: of few swaps little is known.
+/// Below this rate the distance is computed from D alone, as few swaps give a poor estimate of the rate.
 const LEAST_RATE: f64 = 0.05;
-/// Distances are no smaller, so that the ladder can be read backwards.
+/// The least distance, so that the inverse of the ladder exists.
 const LEAST: f64 = 1e-6;
 
-/// What was measured of two neighbours.
+/// The measurements of two neighbours.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pair {
-    /// How often it was measured.
+    /// The number of measurements.
     pub n: u64,
     /// The sum of the probabilities of a swap.
     pub accepted: f64,
-    /// The sum of what a swap takes off the logarithm of the joint density.
+    /// The sum of the decreases of the joint log-density by a swap.
     pub divergence: f64,
 }
 
@@ -40,7 +40,7 @@ impl Pair {
         let by_rate = erfc_inverse(rate.clamp(LEAST_RATE, 1.0));
         let by_divergence = (self.divergence / n).max(0.0).sqrt() / 2.0;
         let distance = if rate < LEAST_RATE { by_divergence.max(by_rate) } else { by_rate };
-        // Not a number where a model's sums are none.
+        // NaN, from a model with sums that are not finite, becomes LEAST too.
         if distance >= LEAST { distance } else { LEAST }
     }
 }
@@ -55,53 +55,53 @@ fn erfc_inverse(y: f64) -> f64 {
     (low + high) / 2.0
 }
 
-/// So many inverse temperatures from 1 down to `floor`, in equal steps.
+/// `n` inverse temperatures from 1 down to `floor`, in equal steps.
 pub(super) fn even(n: usize, floor: f32) -> Vec<f32> {
     let last = (n - 1) as f32;
     (0..n).map(|t| if t + 1 == n { floor } else { 1.0 - (1.0 - floor) * (t as f32 / last) }).collect()
 }
 
-/// The ladder as the measurements tell its distances.
+/// A ladder with its measured distances.
 pub(super) struct Measured<'a> {
     betas: &'a [f32],
     /// The distance of each temperature from β = 1.
-    far: Vec<f64>,
+    distances: Vec<f64>,
     floor: f32,
-    /// That of `floor`, perhaps extrapolated.
+    /// The distance of `floor` from β = 1, extrapolated if the ladder does not reach it.
     to_floor: f64,
 }
 
 impl<'a> Measured<'a> {
     pub fn new(betas: &'a [f32], pairs: &[Pair], floor: f32) -> Self {
-        let mut far = vec![0.0];
+        let mut distances = vec![0.0];
         for pair in pairs {
-            far.push(far[far.len() - 1] + pair.distance());
+            distances.push(distances[distances.len() - 1] + pair.distance());
         }
-        let mut new = Self { betas, far, floor, to_floor: 0.0 };
-        let (last, hottest) = (new.far[new.far.len() - 1], betas[betas.len() - 1]);
+        let mut new = Self { betas, distances, floor, to_floor: 0.0 };
+        let (last, hottest) = (new.distances[new.distances.len() - 1], betas[betas.len() - 1]);
         new.to_floor = last + new.slope() * f64::from(hottest - floor);
         new
     }
 
-    /// Distance by β between the two hottest ones.
+    /// The ratio of distance to β between the two hottest temperatures.
     fn slope(&self) -> f64 {
         let n = self.betas.len();
-        (self.far[n - 1] - self.far[n - 2]) / f64::from(self.betas[n - 2] - self.betas[n - 1])
+        (self.distances[n - 1] - self.distances[n - 2]) / f64::from(self.betas[n - 2] - self.betas[n - 1])
     }
 
-    /// The β that is so far.
+    /// The β at a distance from β = 1.
     fn at(&self, distance: f64) -> f32 {
         let n = self.betas.len();
-        match (1..n).find(|&t| self.far[t] >= distance) {
+        match (1..n).find(|&t| self.distances[t] >= distance) {
             Some(t) => {
-                let share = (distance - self.far[t - 1]) / (self.far[t] - self.far[t - 1]);
+                let share = (distance - self.distances[t - 1]) / (self.distances[t] - self.distances[t - 1]);
                 self.betas[t - 1] - (self.betas[t - 1] - self.betas[t]) * share as f32
             }
-            None => self.betas[n - 1] - ((distance - self.far[n - 1]) / self.slope()) as f32,
+            None => self.betas[n - 1] - ((distance - self.distances[n - 1]) / self.slope()) as f32,
         }
     }
 
-    /// `n` temperatures at equal distances: down to the floor, or as far as they reach at [`WIDE`].
+    /// `n` temperatures at equal distances, down to the floor; or at the distance [`WIDE`], if they do not reach the floor.
     pub fn ladder(&self, n: usize) -> Vec<f32> {
         let steps = (n - 1) as f64;
         let is_within_reach = self.to_floor <= WIDE * steps;
@@ -110,13 +110,13 @@ impl<'a> Measured<'a> {
         for t in 1..n {
             let is_last = t + 1 == n && is_within_reach;
             let beta = if is_last { self.floor } else { self.at(step * t as f64).max(self.floor) };
-            // Rounding cannot make two of them one, but for ladders of more steps than there are numbers.
+            // Rounding must not make two temperatures equal. This fails only for ladders with more steps than there are numbers.
             betas.push(beta.min(betas[t - 1].next_down()).max(self.floor));
         }
         betas
     }
 
-    /// How many temperatures, of at most `most`, make all neighbours swap at a middling rate.
+    /// The number of temperatures, at most `most`, at which neighbours swap at about the rate that is aimed at.
     pub fn best_number(&self, most: usize) -> usize {
         let off = |n: &usize| (self.to_floor / (*n - 1) as f64 / AIM).ln().abs();
         (2..=most).min_by(|a, b| off(a).total_cmp(&off(b))).unwrap_or(2)
@@ -127,7 +127,7 @@ impl<'a> Measured<'a> {
 mod tests {
     use super::*;
 
-    /// Pairs of a model whose distance from β = 1 is `far`.
+    /// Pairs of a model with the distance `far` from β = 1.
     fn pairs(betas: &[f32], far: impl Fn(f64) -> f64) -> Vec<Pair> {
         let pair = |two: &[f32]| {
             let d = far(f64::from(two[1])) - far(f64::from(two[0]));
@@ -141,7 +141,7 @@ mod tests {
         for (all, most, expected) in [(5.0, 20, 0.521), (40.0, 20, WIDE), (0.4, 20, 0.4), (0.0, 5, 0.0), (3.0, 2, WIDE)]
         {
             for floor in [0.0, WARMEST] {
-                // Most of the way is near β = 1.
+                // Most of the distance is near β = 1.
                 let far = |beta: f64| all * (1.0 - beta * beta) / (1.0 - f64::from(floor * floor));
                 let (mut betas, mut n) = (even(most, floor), most);
                 for round in 0..30 {

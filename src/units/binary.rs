@@ -1,7 +1,7 @@
-//! Binary units: off or on, 0 or 1.
+//! Binary units: 0 or 1.
 //!
-//! A unit with pre-activation a is on with the probability σ(a), and its two states together weigh 1 + e^a: the mean is
-//! [`sigmoid`](crate::elementary::sigmoid), the log-normaliser [`softplus`].
+//! A unit with pre-activation a (its log-odds) is on with the probability σ(a), and its two states have the total weight 1 + e^a: the
+//! mean is [`sigmoid`](crate::elementary::sigmoid), the log-normaliser [`softplus`].
 
 use super::{Law, LogSums, Room, VisibleRow, clipped, load, store, vectors};
 use crate::{
@@ -10,25 +10,25 @@ use crate::{
 };
 use std::ops::Range;
 
-/// Whether a unit with these odds of being off takes the rarer one of its states, which is "on" where the odds are at least 1.
-/// `distance`: how far its number u is from the end of the unit interval at which the rarer state is, the lower one where that is
-/// "on" ([`uniforms`](crate::uniforms)).
+/// Returns true if a unit takes the rarer one of its states. `odds_off`: the odds of being off; if they are at least 1, the rarer state
+/// is "on". `distance`: the distance of the unit's number u from the end of the unit interval where the rarer state is, which is the
+/// lower end for "on" ([`uniforms`](crate::uniforms)).
 ///
-/// The rarer state's probability is min(odds, 1)/(1 + odds): a comparison without the division.
+/// The rarer state has the probability min(odds, 1)/(1 + odds). The comparison avoids the division.
 #[inline(always)]
 pub(crate) fn is_rare<L: Lanes>(l: L, odds_off: L::F, distance: L::F) -> L::M {
     l.less(l.mul_add(distance, odds_off, distance), l.smaller(odds_off, l.splat(1.0)))
 }
 
-/// Lane l in bit l: whether the unit with these odds of being off is on, u < σ being asked at the end of the unit interval
-/// that is nearer to σ ([`uniforms`](crate::uniforms)).
+/// Decides which units are on, from their odds of being off; lane l is bit l. u < σ is tested at the end of the unit interval that is
+/// nearer to σ ([`uniforms`](crate::uniforms)).
 #[inline(always)]
 pub(crate) fn are_on<L: Wide>(l: L, x: L::X, odds_off: L::F) -> u16 {
     let upper = l.less(odds_off, l.splat(1.0));
     l.bits(is_rare(l, odds_off, l.end_distance(x, upper))) ^ l.bits(upper)
 }
 
-/// The law.
+/// The law of binary units.
 #[derive(Clone, Copy)]
 pub(crate) struct Binary;
 
@@ -81,7 +81,7 @@ impl Law for Binary {
         libm::log(mean / (1.0 - mean))
     }
 
-    /// Laplace's rule, which keeps the log-odds finite: (1 + Σv)/(2 + n).
+    /// Laplace's rule, (1 + Σv)/(2 + n), which keeps the log-odds finite.
     fn fit(self, n: &[usize], sums: &[f64], _: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let logit = |(sum, &n): (&f64, &usize)| ((1.0 + sum) / (1.0 + (n as f64 - sum))).ln();
         (sums.iter().zip(n).map(logit).collect(), vec![1.0; sums.len()])

@@ -1,10 +1,10 @@
-//! Gaussian units: real numbers, normally distributed given h.
+//! Gaussian units: real numbers with a normal distribution given h.
 //!
 //! A unit with pre-activation a = b + (Wh) is N(a, σ²): its mean is a, and a state is a + σ·Φ⁻¹(u) with its own number u. With
 //! s = 1/σ² the log-normaliser is ½·ln(2π/s) + s·(a² - b²)/2, and the hidden units see x = s·v. Source: K. Cho, A. Ilin, T. Raiko,
 //! "Improved learning of Gaussian-Bernoulli restricted Boltzmann machines", 2011.
 //!
-//! On the way from N(r, 1/t), a model at β = 0 without weights, the own energies are weighed by 1 - β and β. What is drawn then
+//! Between β = 0, a model N(r, 1/t) without weights, and β = 1, the own energies have the weights 1 - β and β. The distribution then
 //! has the precision (1 - β)·t + β·s and the mean ((1 - β)·t·r + β·s·a)/precision.
 
 use super::{Law, Room, VisibleRow, load, store, vectors};
@@ -40,10 +40,10 @@ pub(crate) fn state<L: Lanes>(l: L, mean: L::F, precision: L::F, z: L::F) -> L::
     l.mul_add(l.sqrt(l.div(l.splat(1.0), precision)), z, mean)
 }
 
-/// ln σ² lies within ± this: precisions stay far from the ends of `f32`.
+/// The limit of |ln σ²|, which keeps precisions far from the ends of the range of `f32`.
 pub const MAX_LOG_VARIANCE: f32 = 40.0;
 
-/// ln σ² after a step against its gradient.
+/// ln σ² after a step against its gradient, clamped to ±[`MAX_LOG_VARIANCE`].
 pub(crate) fn stepped(log_variance: f32, gradient: f32, lr: f32) -> f32 {
     (-lr).mul_add(gradient, log_variance).clamp(-MAX_LOG_VARIANCE, MAX_LOG_VARIANCE)
 }
@@ -51,11 +51,11 @@ pub(crate) fn stepped(log_variance: f32, gradient: f32, lr: f32) -> f32 {
 /// The greatest multiple of 2^-24 below ½.
 const BELOW_HALF: f32 = 0.5 - 1.0 / 16_777_216.0;
 
-/// The law.
+/// The law of Gaussian units.
 #[derive(Clone, Copy)]
 pub(crate) struct Gaussian;
 
-/// The part of some numbers, or zeros where there are none.
+/// Loads a part of some numbers, or zeros if there are none.
 #[inline(always)]
 fn load_or_zero<L: Wide>(l: L, from: &[f32], part: Range<usize>) -> L::F {
     if from.is_empty() { l.splat(0.0) } else { load(l, &from[part]) }
@@ -130,7 +130,7 @@ impl Law for Gaussian {
         mean
     }
 
-    /// The means and one over the variances; 1 where there is no variance.
+    /// The means, and the reciprocals of the variances, or 1 for a variance of 0.
     fn fit(self, n: &[usize], sums: &[f64], squares: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let unit = |((sum, square), &n): ((&f64, &f64), &usize)| {
             let n = n.max(1) as f64;

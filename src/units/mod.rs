@@ -1,4 +1,4 @@
-//! What visible units do with the sum over the hidden layer: a law a file.
+//! The laws of visible units, that is their distributions given the hidden layer: one file for each law.
 //!
 //! Hidden units are bits. The visible layer is a list of [`Segments`], each of one law, and the energy of both layers is
 //!
@@ -17,10 +17,10 @@
 //!
 //! # Draws
 //!
-//! Unit i of a row has number i of the row's numbers, whatever the laws: a binary unit compares it with σ(a), a Gaussian one
-//! takes Φ⁻¹ of it ([`normal`](crate::elementary::normal)), and a site takes that of its first unit and leaves the others.
+//! Unit i of a row has number i of the row's numbers, under every law. A binary unit compares it with σ(a). A Gaussian unit
+//! takes Φ⁻¹ of it ([`normal`](crate::elementary::normal)). A Potts site uses the number of its first unit and ignores the others.
 //!
-//! Everything over lanes is the same in every instruction set, and is printed for the CUDA kernels (`kernels/units.cuh`).
+//! All code over lanes is the same for every instruction set, and is also printed for the CUDA kernels (`kernels/units.cuh`).
 
 pub(crate) mod binary;
 pub(crate) mod gaussian;
@@ -33,31 +33,31 @@ pub use segments::{Segment, Segments};
 use crate::lanes::{LANES, Lanes, Vector, Wide};
 use std::ops::Range;
 
-/// β·sum + (β·bias + (1 - β)·reference): the pre-activation at inverse temperature β on the way from a model that has only the
-/// reference bias. β = 1 is the model itself.
+/// β·sum + (β·bias + (1 - β)·reference): the pre-activation at inverse temperature β, between a model that has only the reference
+/// bias and the model itself at β = 1.
 #[inline(always)]
 pub(crate) fn pre_activation<L: Lanes>(l: L, sum: L::F, bias: L::F, reference: L::F, beta: L::F) -> L::F {
     let rest = l.add(l.splat(1.0), l.negate(beta));
     l.mul_add(beta, sum, l.mul_add(beta, bias, l.mul(rest, reference)))
 }
 
-/// What becomes of the visible units of one row once they have their pre-activations.
+/// The visible units of one row, from pre-activations to means and samples.
 pub(crate) struct VisibleRow<'a> {
-    /// a of all units; where `means` holds it becomes the mean.
+    /// a of all units in log-odds. If means are asked for, they replace a.
     pub pre: &'a mut [f32],
     pub means: bool,
-    /// The bits that are drawn, 0 before; Gaussian units have none.
+    /// The bits that are drawn, initially 0; Gaussian units have none.
     pub words: &'a mut [u64],
-    /// The numbers that are drawn; empty where there is no Gaussian unit.
+    /// The numbers that are drawn; empty without Gaussian units.
     pub numbers: &'a mut [f32],
-    /// s of all units, that of the model at β = 0, and β; empty where there is no Gaussian unit.
+    /// s of all units, s of the model at β = 0, and β; empty without Gaussian units.
     pub precision: &'a [f32],
     pub reference_precision: &'a [f32],
     pub beta: f32,
 }
 
 impl VisibleRow<'_> {
-    /// Sixteen bits from unit `first` on.
+    /// Sets sixteen bits from unit `first` on.
     #[inline(always)]
     fn set_bits(&mut self, first: usize, bits: u16) {
         let bits = u128::from(bits) << (first % 64);
@@ -68,17 +68,17 @@ impl VisibleRow<'_> {
     }
 }
 
-/// What a draw needs besides.
+/// Scratch for a draw.
 #[derive(Default)]
 pub(crate) struct Room {
     weights: Vec<f32>,
     through: Vec<f64>,
 }
 
-/// What a law is to the floors above.
+/// The operations of a law.
 pub(crate) trait Law: Copy {
-    /// Sums over the hidden units become a, at inverse temperature β on the way from a model that has only the reference biases
-    /// and no weights. `precisions`: those of the model and of the reference, empty where there is no Gaussian unit.
+    /// Converts sums over the hidden units to a, at inverse temperature β between a model with only the reference biases and the model
+    /// itself. `precisions`: those of the model and of the reference, empty without Gaussian units.
     #[inline(always)]
     fn pre_activations<L: Wide>(
         self, l: L, sums: &mut [f32], bias: &[f32], reference: &[f32], _precisions: [&[f32]; 2], beta: f32,
@@ -91,43 +91,43 @@ pub(crate) trait Law: Copy {
         }
     }
 
-    /// Draws the states of `units` of a row with the numbers from the generator's `state` on, that of the first unit.
+    /// Draws the states of `units` of a row. `state` is the generator's state for the first unit's number.
     fn draw<L: Wide>(self, l: L, row: &mut VisibleRow<'_>, units: Range<usize>, state: u64, room: &mut Room);
 
-    /// a becomes the mean of each unit.
+    /// Converts a to the mean of each unit.
     fn means<L: Wide>(self, l: L, pre: &mut [f32], room: &mut Room);
 
-    /// log Σ_v e^-E(v) of units with these a, less what h adds: the log-normaliser in nats. `bias` and `precision` are the
+    /// The log-normaliser of units with these a, in nats: log Σ_v e^-E(v) without the terms of h alone. `bias` and `precision` are the
     /// units'.
     fn log_normaliser(self, pre: &[f64], bias: &[f32], precision: &[f64]) -> f64;
 
     /// The means of units with these a.
     fn means_f64(self, pre: &[f64], out: &mut [f64]);
 
-    /// What a unit in state x, with this bias and precision, takes off the energy by itself, in nats.
+    /// Minus the energy of a unit alone in state x with this bias and precision, in nats.
     #[inline(always)]
     fn minus_own_energy(self, x: f32, bias: f32, _precision: f32) -> f64 {
         f64::from(x) * f64::from(bias)
     }
 
-    /// How well a explains the states `x`, in nats: log P(x) as if they were independent, but for what a Gaussian unit's σ adds.
+    /// The log-probability of the states `x` given a, in nats, as if they were independent, without a Gaussian unit's term of σ.
     fn reconstruction(self, x: &[f32], pre: &[f32], precision: &[f32]) -> f64;
 
-    /// The first of some units, counted from 0, whose value the law does not allow, and what it does allow.
+    /// The first of some units, counted from 0, whose value violates the law; and the values that the law permits.
     fn wrong(self, x: &[f32]) -> Option<(usize, &'static str)>;
 
-    /// The mean of a unit whose sum over n rows this is, where its bias is finite.
+    /// The mean of a unit with this sum over n rows, clipped such that its bias is finite.
     fn clipped_mean(self, sum: f64, n: usize) -> f64;
 
-    /// The bias of a unit with this mean in a model without weights, the same bits on every machine.
+    /// The bias of a unit with this mean in a model without weights; the same bits on every machine.
     fn bias_of(self, mean: f64) -> f64;
 
-    /// The bias of units that have these sums and sums of squares over n rows each, and no weights: near to what explains them best,
-    /// finite; and the precision of Gaussian ones.
+    /// Fits a model without weights to sums and sums of squares over n rows of each unit: finite biases near the best ones, and the
+    /// precisions of Gaussian units.
     fn fit(self, n: &[usize], sums: &[f64], squares: &[f64]) -> (Vec<f64>, Vec<f64>);
 }
 
-/// Does something with the law of a segment.
+/// Evaluates an expression with the law of a segment.
 macro_rules! by_law {
     ($segment:expr, |$law:ident| $body:expr) => {
         match $segment {
@@ -164,7 +164,7 @@ impl Segments {
         }
     }
 
-    /// Calls `take` with each unit and its [`Law::minus_own_energy`], ascending.
+    /// Calls `take` with each unit and its [`Law::minus_own_energy`], in ascending order.
     #[inline(always)]
     pub(crate) fn minus_own_energies(
         self, x: impl Fn(usize) -> f32, bias: &[f32], precision: &[f32], mut take: impl FnMut(usize, f64),
@@ -174,8 +174,8 @@ impl Segments {
         }
     }
 
-    /// Calls `take` for each unit, ascending, with what its [`Law::minus_own_energy`] in one model has more than in another;
-    /// each model gives its biases and precisions.
+    /// Calls `take` for each unit, in ascending order, with its [`Law::minus_own_energy`] in one model minus that in another. Each model
+    /// is given by its biases and precisions.
     #[inline(always)]
     pub(crate) fn each_own_slope(self, x: &[f32], of: [&[f32]; 2], than: [&[f32]; 2], mut take: impl FnMut(f64)) {
         for (segment, units) in self.iter() {
@@ -186,7 +186,7 @@ impl Segments {
         }
     }
 
-    /// [`Law::reconstruction`] of the units of a row that are there: the sites of a segment first, then segments.
+    /// The sum of [`Law::reconstruction`] over the units of a row that are not missing: first by sites of a segment, then by segments.
     pub(crate) fn reconstruction(
         self, x: &[f32], pre: &[f32], precision: &[f32], is_there: impl Fn(usize) -> bool,
     ) -> f64 {
@@ -229,8 +229,8 @@ impl Segments {
     }
 }
 
-/// Σ (a + ln x) of many terms with x of at least 1, which takes a logarithm only where a product of x has become large. The same
-/// bits on every machine.
+/// Σ (a + ln x) of many terms with x ≥ 1. It takes a logarithm only if the product of x has become large. The same bits on every
+/// machine.
 struct LogSums {
     sum: f64,
     product: f64,
@@ -243,7 +243,7 @@ impl Default for LogSums {
 }
 
 impl LogSums {
-    /// x is below 2^32: a site has no more states.
+    /// Adds a term; x is below 2^32, as a site has fewer states.
     fn add(&mut self, a: f64, x: f64) {
         const LARGE: f64 = 1e290;
         self.sum += a;
@@ -259,13 +259,13 @@ impl LogSums {
     }
 }
 
-/// A mean over n rows that is no nearer to 0 and 1 than 1/n; ½ where n is below 2.
+/// A mean over n rows that is at least 1/n away from 0 and 1; ½ if n is below 2.
 fn clipped(sum: f64, n: usize) -> f64 {
     let n = n as f64;
     if n < 2.0 { 0.5 } else { (sum / n).clamp(1.0 / n, 1.0 - 1.0 / n) }
 }
 
-/// Up to sixteen numbers as a vector.
+/// Loads up to sixteen numbers as a vector.
 #[inline(always)]
 fn load<L: Wide>(l: L, from: &[f32]) -> L::F {
     match from.first_chunk::<LANES>() {
@@ -278,7 +278,7 @@ fn load<L: Wide>(l: L, from: &[f32]) -> L::F {
     }
 }
 
-/// A vector as up to sixteen numbers.
+/// Stores a vector as up to sixteen numbers.
 #[inline(always)]
 fn store<L: Wide>(l: L, a: L::F, to: &mut [f32]) {
     match to.first_chunk_mut::<LANES>() {
@@ -291,7 +291,7 @@ fn store<L: Wide>(l: L, a: L::F, to: &mut [f32]) {
     }
 }
 
-/// Parts of sixteen units, the last one perhaps shorter.
+/// Splits units into groups of sixteen; the last group may be shorter.
 #[inline(always)]
 fn vectors(units: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let end = units.end;

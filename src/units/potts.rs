@@ -1,4 +1,4 @@
-//! Potts units: sites that are in one of several states each, a unit for each state, one of which is 1.
+//! Potts units: sites with several states each. Each state has a unit, and exactly one unit of a site is 1.
 //!
 //! A site whose units have the pre-activations a is in state s with the probability e^a_s/Σe^a: the means are the softmax, the
 //! log-normaliser is ln Σe^a. Source: F. Y. Wu, "The Potts model", 1982; as units of an RBM R. Salakhutdinov, A. Mnih, G. Hinton,
@@ -6,11 +6,11 @@
 //!
 //! # The draw
 //!
-//! By inversion, with the number u = (x + ½)·2^-32 of the site's first unit: with w_s = e^(a_s - max a) in `f32` and W_s their
-//! sums up to state s in `f64`, states in ascending order, it is the first state with u·W < W_s, W being the whole sum. So the
-//! probability of a state is right to 2^-32 and to the error of e^x; one that is e^-87.3 times as likely as the most likely one
-//! never comes. One number a site and S exponentials; the alternative, the greatest a_s - ln(-ln u_s), would need S numbers and
-//! 2S logarithms.
+//! By inversion, with the number u = (x + ½)·2^-32 of the site's first unit. Let w_s = e^(a_s - max a) in `f32`, W_s their
+//! sums up to state s in `f64`, states in ascending order, and W the whole sum. The draw is the first state with u·W < W_s. So the
+//! probability of a state is accurate to 2^-32 and to the error of e^x; a state that is e^-87.3 times as probable as the most probable
+//! one is never drawn. This needs one number a site and S exponentials. The alternative, the greatest a_s - ln(-ln u_s), would need S
+//! numbers and 2S logarithms.
 
 use super::{Law, LogSums, Room, VisibleRow, clipped};
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 };
 use std::ops::Range;
 
-/// The law, of sites with so many states.
+/// The law of sites with `states` states.
 #[derive(Clone, Copy)]
 pub(crate) struct Potts {
     pub states: usize,
@@ -33,7 +33,7 @@ fn number(x: u32) -> f64 {
 }
 
 impl Potts {
-    /// weights ← e^(a - max a), the greatest of each site being taken.
+    /// weights ← e^(a - max a), with the maximum over each site.
     #[inline(always)]
     fn weigh<L: Wide>(self, l: L, pre: &[f32], weights: &mut Vec<f32>) {
         weights.clear();
@@ -47,7 +47,7 @@ impl Potts {
         }
     }
 
-    /// The site's means.
+    /// The means of a site's units.
     #[inline(always)]
     fn normalise(weights: &[f32], total: f64, means: &mut [f32]) {
         means.iter_mut().zip(weights).for_each(|(mean, &w)| *mean = (f64::from(w) / total) as f32);
@@ -59,7 +59,7 @@ fn sum(weights: &[f32]) -> f64 {
     weights.iter().fold(0.0, |sum, &w| sum + f64::from(w))
 }
 
-/// ln Σe^a of the numbers of a site, the same bits on every device.
+/// ln Σe^a of the numbers of a site; the same bits on every device.
 pub(crate) fn canonical_log_sum(a: &[f32]) -> f64 {
     let greatest = a.iter().fold(f32::NEG_INFINITY, |greatest, &a| if greatest < a { a } else { greatest });
     let total = a.iter().fold(0.0, |sum, &a| sum + f64::from(exp(a - greatest)));
@@ -87,7 +87,7 @@ impl Law for Potts {
             }
             let target = number(output(state)) * total;
             state = over.from(state);
-            // As the sums rise, those that are not above the target come first.
+            // As the sums rise, those that are at most the target come first.
             let chosen = through[..self.states - 1].iter().filter(|&&through| through <= target).count();
             row.words[(first + chosen) / 64] |= 1 << ((first + chosen) % 64);
             if row.means {
@@ -145,7 +145,7 @@ impl Law for Potts {
         libm::log(mean)
     }
 
-    /// The logarithms of the frequencies (1 + Σv)/(S + n), Laplace's rule.
+    /// The logarithms of the frequencies (1 + Σv)/(S + n), by Laplace's rule.
     fn fit(self, n: &[usize], sums: &[f64], _: &[f64]) -> (Vec<f64>, Vec<f64>) {
         (
             sums.iter().zip(n).map(|(sum, n)| ((1.0 + sum) / (self.states + n) as f64).ln()).collect(),

@@ -1,4 +1,4 @@
-//! Which laws the visible units follow: a list of segments.
+//! The laws of the visible units as a list of segments.
 
 use crate::error::{Error, Result, shown};
 use std::{
@@ -7,24 +7,24 @@ use std::{
     str::FromStr,
 };
 
-/// Neighbouring visible units of one law.
+/// Adjacent visible units with the same law.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Segment {
-    /// So many units that are 0 or 1.
+    /// This number of units that are 0 or 1.
     Binary(u32),
-    /// Sites that are in one of several states each: a unit for each state of each site, site after site, one of which is 1.
+    /// Sites with several states each. Each state of each site has a unit, site after site; exactly one unit of a site is 1.
     Potts {
-        /// How many sites there are.
+        /// The number of sites.
         sites: u32,
-        /// How many states each of them has, at least 2.
+        /// The number of states of each site, at least 2.
         states: u32,
     },
-    /// So many units that are real numbers.
+    /// This number of units that are real numbers.
     Gaussian(u32),
 }
 
 impl Segment {
-    /// How many visible units the segment has.
+    /// The number of visible units of the segment.
     pub fn units(self) -> usize {
         match self {
             Segment::Binary(units) | Segment::Gaussian(units) => units as usize,
@@ -32,7 +32,7 @@ impl Segment {
         }
     }
 
-    /// How many of its units make one variable: the states of a site, else 1.
+    /// The number of units that make one variable: the states of a Potts site, else 1.
     pub fn states(self) -> usize {
         match self {
             Segment::Potts { states, .. } => states as usize,
@@ -40,12 +40,12 @@ impl Segment {
         }
     }
 
-    /// How many variables it has.
+    /// The number of variables.
     pub fn sites(self) -> usize {
         self.units() / self.states()
     }
 
-    /// Whether its states are real numbers, and else bits.
+    /// Returns true if the states are real numbers, false if they are bits.
     pub fn is_number(self) -> bool {
         matches!(self, Segment::Gaussian(_))
     }
@@ -59,7 +59,7 @@ impl Segment {
         }
     }
 
-    /// Both as one, where the other one has the same law.
+    /// Joins two segments, if they have the same law.
     fn with(self, next: Self) -> Option<Self> {
         match (self, next) {
             (Segment::Binary(a), Segment::Binary(b)) => Some(Segment::Binary(a.checked_add(b)?)),
@@ -81,9 +81,9 @@ impl Display for Segment {
     }
 }
 
-/// The visible layer as a list of 1 to 8 segments, written and read as `binary:784,potts:1x10,gaussian:20`.
+/// The laws of a visible layer: a list of 1 to 8 segments, in text `binary:784,potts:1x10,gaussian:20`.
 ///
-/// Neighbours of one law are one segment: `binary:3,binary:4` is `binary:7`.
+/// Adjacent segments with the same law are joined: `binary:3,binary:4` becomes `binary:7`.
 ///
 /// ```
 /// use harmonium::units::{Segment, Segments};
@@ -95,21 +95,21 @@ impl Display for Segment {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Segments {
-    /// The segments, and behind them [`NONE`].
+    /// The segments, padded with [`NONE`].
     list: [Segment; MOST],
 }
 
-/// A visible layer has no more segments.
+/// The greatest number of segments of a visible layer.
 pub const MOST: usize = 8;
-/// Where there is no segment.
+/// The padding after the last segment.
 const NONE: Segment = Segment::Binary(0);
 
 impl Segments {
-    /// A list of segments.
+    /// Creates a list of segments.
     ///
     /// # Errors
-    /// [`Error::Argument`] where there are none or more than 8, where one has no unit or a site less than two states, or where
-    /// there are more units than a [`Shape`](crate::Shape) can have.
+    /// [`Error::Argument`] if there are no segments or more than 8, if a segment has no units or a site has fewer than two states, or
+    /// if there are more units than a [`Shape`](crate::Shape) allows.
     pub fn new(segments: &[Segment]) -> Result<Self> {
         let fail =
             |expected: &str, found: String| Err(Error::Argument { what: "visible", expected: expected.into(), found });
@@ -141,14 +141,14 @@ impl Segments {
         Ok(Self { list: std::array::from_fn(|n| joined[n]) })
     }
 
-    /// So many binary units and nothing else.
+    /// A layer of binary units only.
     pub(crate) const fn binary(units: usize) -> Self {
         let mut list = [NONE; MOST];
         list[0] = Segment::Binary(units as u32);
         Self { list }
     }
 
-    /// The segments with the units that they have.
+    /// The segments, each with the range of its units.
     pub fn iter(self) -> impl Iterator<Item = (Segment, Range<usize>)> {
         let mut first = 0;
         self.list.into_iter().take_while(|&segment| segment != NONE).map(move |segment| {
@@ -158,20 +158,20 @@ impl Segments {
         })
     }
 
-    /// How many visible units there are.
+    /// The number of visible units.
     pub fn units(self) -> usize {
         self.list.into_iter().map(Segment::units).sum()
     }
 
-    /// How many variables there are: binary units, Potts sites and Gaussian units.
+    /// The number of variables: binary units, Potts sites and Gaussian units.
     pub fn sites(self) -> usize {
         self.list.into_iter().filter(|&segment| segment != NONE).map(Segment::sites).sum()
     }
 
-    /// The segment of variable number `site` and the variable's units.
+    /// The segment of variable number `site`, and the range of the variable's units.
     ///
     /// # Panics
-    /// Where there are not so many.
+    /// If there is no such variable.
     pub(crate) fn site(self, site: usize) -> (Segment, Range<usize>) {
         let mut before = 0;
         for (segment, units) in self.iter() {
@@ -185,12 +185,12 @@ impl Segments {
         panic!("there is no variable {site}")
     }
 
-    /// Whether all units are binary.
+    /// Returns true if all units are binary.
     pub fn is_binary(self) -> bool {
         matches!(self.list, [Segment::Binary(_), NONE, ..])
     }
 
-    /// Whether all states are bits: there is no Gaussian unit.
+    /// Returns true if all states are bits, that is without Gaussian units.
     pub fn is_discrete(self) -> bool {
         !self.list.into_iter().any(Segment::is_number)
     }
@@ -209,7 +209,7 @@ impl FromStr for Segments {
     type Err = Error;
 
     /// # Errors
-    /// [`Error::Argument`] where the text is none of this form, and those of [`Segments::new`].
+    /// [`Error::Argument`] if the text does not have this form, and those of [`Segments::new`].
     fn from_str(text: &str) -> Result<Self> {
         let number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?;
         let segment = |part: &str| {

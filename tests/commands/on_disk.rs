@@ -189,7 +189,7 @@ fn what_is_refused() {
         write(&folder.join("x.npy"), "<f4", 15, &values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>());
     };
     real(40 * 15 + 3, f32::NAN);
-    fails(&folder, &format!("{train} --data x.npy"), 1, "x.npy: expected no missing value, where rows stay on disk, found NaN in row 40, column 3");
+    fails(&folder, &format!("{train} --data x.npy"), 1, "x.npy: expected no missing value, as rows stay on disk, found NaN in row 40, column 3");
     real(59 * 15 + 14, 1.25);
     fails(&folder, &format!("{train} --data x.npy --validation 0.1"), 1, "x.npy: expected values within [0, 1], found 1.25 in row 59, column 14");
     // Rows beyond the limit are not looked at.

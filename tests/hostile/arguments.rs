@@ -107,7 +107,7 @@ fn arguments() {
     let great = Rbm::new(shape(40, 40), 1);
     let error = log_partition::exact(great.view());
     table.case("2^40 states", error, "exact log Z: expected at most 28 units in the smaller layer, found 40: 2^40 states");
-    table.case("an instruction set", Isa::named("mmx"), "instruction set: expected scalar, avx2 or avx512, as far as this machine has them, found mmx");
+    table.case("an instruction set", Isa::named("mmx"), "instruction set: expected scalar, avx2 or avx512, if this machine supports it, found mmx");
     table.case("images", raster::filters(great.view(), (5, 5), (1, 1), raster::FilterScale::Own), "img_shape: expected height × width of 40 pixels, found 5 × 5");
     let picture: Result<Raster<u8>> = raster::tile_raster_images(&[], &Tiling::new((1 << 20, 1 << 20), (1 << 20, 1 << 20)));
     let found = picture.as_ref().err().map(|error| error.to_string()).unwrap_or_default();

@@ -360,7 +360,7 @@ fn a_valley_that_forward_runs_do_not_find_takes_the_upper_end_away() {
         bracket(&resident, &BaseRate::fit(plain), Start::Rows(rows(&hole, n).into()), &settings).expect("a bracket");
     assert_eq!((found.verdict(), found.agreement), (Verdict::LowerBound, Agreement::Divided), "{truth} {found:?}");
     assert!(found.upper == f64::INFINITY && found.lower <= truth && found.excess > Some(1.0), "{truth} {found:?}");
-    assert!(found.warning().is_some_and(|warning| warning.contains("nobody knows")), "{found:?}");
+    assert!(found.warning().is_some_and(|warning| warning.contains("it is unknown how much")), "{found:?}");
     let likelihood = log_likelihood(&resident, both, &found).expect("a likelihood");
     assert_eq!((likelihood.lower, likelihood.verdict), (f64::NEG_INFINITY, Verdict::LowerBound));
     assert_eq!(likelihood.reason, found.reason());

@@ -287,12 +287,12 @@ fn what_cannot_be_missing_or_held_is_refused() {
     );
     assert_eq!(
         hold(&mut chains, vec![1.0, nan, nan, 0.5]),
-        "rows: row 1, column 1, binary: expected 0 or 1 where it is held, found 0.5"
+        "rows: row 1, column 1, binary: expected 0 or 1 for a held unit, found 0.5"
     );
     let holes = Dataset::with_missing(vec![1.0, nan], segments("binary:2")).expect("right rows");
     let log_z = log_partition::exact::log_partition(Rbm::new(shape, 1).view()).expect("log Z");
     assert_eq!(
         log_likelihoods(&rbm, &holes, &log_z).expect_err("no log Z for it").to_string(),
-        "rows: expected rows without missing values, found some that are missing"
+        "rows: expected rows without missing values, found missing values"
     );
 }

@@ -243,7 +243,7 @@ fn what_cannot_be_read() {
             of("<c8", "(1, 1)", &[0; 8]),
             "an array of type b1, i1 to i8, u1 to u8, or f2, f4 or f8, in either byte order, found <c8",
         ),
-        (fortran, "an array in C order, for its rows to stay on disk, found one in Fortran order"),
+        (fortran, "an array in C order, as its rows stay on disk, found one in Fortran order"),
     ];
     for (bytes, message) in cases {
         refused(open(&bytes, None), &format!("{name}: expected {message}"));
@@ -266,8 +266,8 @@ fn what_cannot_be_read() {
         (1.5, None, "values within [0, 1], found 1.5 in row 4, column 0"),
         (-0.25, None, "values within [0, 1], found -0.25 in row 4, column 0"),
         (f32::INFINITY, None, "values within [0, 1], found inf in row 4, column 0"),
-        (f32::NAN, None, "no missing value, where rows stay on disk, found NaN in row 4, column 0"),
-        (f32::NAN, Some("gaussian:5"), "no missing value, where rows stay on disk, found NaN in row 4, column 0"),
+        (f32::NAN, None, "no missing value, as rows stay on disk, found NaN in row 4, column 0"),
+        (f32::NAN, Some("gaussian:5"), "no missing value, as rows stay on disk, found NaN in row 4, column 0"),
         (f32::INFINITY, Some("gaussian:5"), "a finite number in column 0 (gaussian), found inf in row 4"),
         (1.5, Some("binary:3,gaussian:2"), "a value within [0, 1] in column 0 (binary), found 1.5 in row 4"),
     ] {

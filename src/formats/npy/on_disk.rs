@@ -1,4 +1,4 @@
-//! An npy file whose rows stay where they are, and are read as they are needed.
+//! An npy file whose rows are read from disk on demand.
 
 use super::Layout;
 use crate::{
@@ -21,14 +21,14 @@ use std::{
     sync::Mutex,
 };
 
-/// How many bytes are looked at at once.
+/// The number of bytes in one read of the scan for bits.
 const STEP: usize = 1 << 20;
 
-/// An npy file in C order that need not fit in memory: its rows are read as they are needed, with the values that
-/// [`Reading`](crate::formats::Reading) gives of the whole file.
+/// An npy file in C order that may be larger than memory. Its rows are read on demand, with the same values that
+/// [`Reading`](crate::formats::Reading) gives for the whole file.
 ///
-/// Nothing of the file is kept but what the system keeps of files in memory that nobody needs. Rows are read at their places, not
-/// mapped: a file that others cut off meanwhile is an error and no signal. No value may be missing.
+/// The rows are read at their position in the file and not cached here; the operating system's page cache may keep them. The file is
+/// not memory-mapped, so that a file that another program truncates causes an error and not a signal. Missing values are refused.
 ///
 /// ```no_run
 /// use harmonium::{Binarise, Cpu, Epochs, Settings, Shape, Source, Rbm, Trainer, formats::npy::OnDisk};
@@ -52,22 +52,22 @@ pub struct OnDisk {
     source_name: String,
     layout: Layout,
     segments: Segments,
-    /// Whether other laws were asked for than the file's own.
+    /// The caller gave laws other than the file's own.
     has_laws: bool,
-    /// Of each segment, whether its eight-bit values are bits.
+    /// For each segment: its eight-bit values are bits.
     bits: Vec<bool>,
 }
 
 impl OnDisk {
-    /// Opens a file for units of these laws, or of binary ones.
+    /// Opens a file with the given laws of visible units, or with binary units for `None`.
     ///
-    /// Whether eight-bit values without a sign stand for x/255 or for bits, the greatest one decides: they are looked at up to the
-    /// first one above 1, in the worst case all.
+    /// Unsigned eight-bit values are bits if the greatest of them is 1, else x stands for x/255. To decide this, `open` scans the
+    /// values up to the first one above 1, in the worst case all of them.
     ///
     /// # Errors
-    /// [`Error::File`] if the file cannot be read, [`Error::Format`] if it is none that the module [describes](super), in C order
-    /// and not compressed, if it is shorter or longer than its header says, or has no row, or rows that do not fit the laws. A wrong value is
-    /// found when its row is read.
+    /// [`Error::File`] if the file cannot be read. [`Error::Format`] if the module does not [support](super) it, if it is compressed or
+    /// in Fortran order, if it is shorter or longer than its header says, if it has no rows, or if rows do not fit the laws. An
+    /// invalid value is reported when its row is read.
     pub fn open(path: impl AsRef<Path>, visible: Option<Segments>) -> Result<Self> {
         let (path, source_name) = (path.as_ref(), path.as_ref().display().to_string());
         check_ends(path)?;
@@ -75,7 +75,7 @@ impl OnDisk {
         let layout = Layout::read(&mut BufReader::new(&file), &source_name, &Reading::default())?;
         let fail = |expected: &str, found: &str| Err(format_error(&source_name, expected, found));
         if layout.fortran_order {
-            return fail("an array in C order, for its rows to stay on disk", "one in Fortran order");
+            return fail("an array in C order, as its rows stay on disk", "one in Fortran order");
         }
         if layout.bytes == 0 {
             return fail("at least one row", "none");
@@ -94,7 +94,7 @@ impl OnDisk {
         let segments = visible.map_or_else(|| Segments::new(&[Segment::Binary(units)]), Ok)?;
         let bits = vec![false; segments.iter().count()];
         if visible.is_some() {
-            // Rows of another length do not fit the laws; of none there is nothing else to tell.
+            // Checks the length of a row against the laws; a table without rows can fail for no other reason.
             let none = Table::new(Numbers::Bytes(Vec::new()), layout.units);
             none.into_rows(segments, &source_name, u64::MAX, None)?;
         }
@@ -108,23 +108,23 @@ impl OnDisk {
         self.layout.img_shape()
     }
 
-    /// How many bytes the values have, on disk.
+    /// The size of the values on disk, in bytes.
     pub fn bytes(&self) -> u64 {
         self.layout.bytes as u64
     }
 
-    /// What the values were taken for where the file does not say it, in one line for its user.
+    /// What the reader assumed where the file leaves it open: one line to show to the user.
     pub fn assumed(&self) -> Option<String> {
         const BITS: &str = "eight-bit, values 0 to 1: bits";
         if !self.has_laws {
             return self.bits[0].then(|| format!("{} × {}, {BITS}", self.len(), self.layout.units));
         }
         let segments = self.segments.iter().zip(&self.bits);
-        let told = segments.filter(|((segment, _), is_bits)| **is_bits && matches!(segment, Segment::Binary(_)));
-        told.map(|((segment, _), _)| format!("{segment}: {BITS}")).reduce(|all, more| format!("{all}; {more}"))
+        let of_bits = segments.filter(|((segment, _), is_bits)| **is_bits && matches!(segment, Segment::Binary(_)));
+        of_bits.map(|((segment, _), _)| format!("{segment}: {BITS}")).reduce(|all, more| format!("{all}; {more}"))
     }
 
-    /// Of each segment, whether its eight-bit values are bits: the greatest of them is 1.
+    /// Scans the file. For each segment: true if its eight-bit values are bits, the greatest of them being 1.
     fn look_for_bits(&self) -> Result<Vec<bool>> {
         let columns = self.columns();
         let (mut are_above, mut has_one) = (vec![false; columns.len()], vec![false; columns.len()]);
@@ -155,7 +155,7 @@ impl OnDisk {
         Ok(has_one.iter().zip(are_above).map(|(&has_one, is_above)| has_one && !is_above).collect())
     }
 
-    /// The columns of each segment.
+    /// The range of columns of each segment.
     fn columns(&self) -> Vec<Range<usize>> {
         let has_states = self.layout.units != self.segments.units();
         let mut end = 0;
@@ -167,12 +167,12 @@ impl OnDisk {
         self.segments.iter().map(of).collect()
     }
 
-    /// Fills `into` with the bytes of rows, on all threads; of rows that cannot be read the first one is told.
+    /// Reads the bytes of rows into `into` with all threads. If several rows cannot be read, reports the first one.
     fn read_bytes(&self, rows: &[usize], into: &mut [u8]) -> Result<()> {
         let failure: Mutex<Option<(usize, Error)>> = Mutex::new(None);
         share(RowsMut::new(self.row_bytes(), into), &|part: RowsMut<'_, u8>| {
             let Err((row, problem)) = self.read_part(&rows[part.first..], part.values) else { return };
-            // Nothing panics while it is held.
+            // No code panics while it holds the lock.
             let mut failure = failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             if failure.as_ref().is_none_or(|(other, _)| row < *other) {
                 *failure = Some((row, problem));
@@ -182,8 +182,8 @@ impl OnDisk {
         failure.map_or(Ok(()), |(_, problem)| Err(problem))
     }
 
-    /// The same on this thread, for as many rows as have room, with the number of the row that cannot be read: in the order in
-    /// which they lie on the disk, those that lie side by side at once.
+    /// Reads as many of `rows` as fit `into`, on this thread. Reads in the order of the file and joins adjacent rows into one read. An
+    /// error has the number of the row that cannot be read.
     fn read_part(&self, rows: &[usize], into: &mut [u8]) -> std::result::Result<(), (usize, Error)> {
         let width = self.row_bytes();
         let mut runs: Vec<(usize, usize, usize)> = Vec::new();
@@ -200,7 +200,7 @@ impl OnDisk {
         Ok(())
     }
 
-    /// Fills `into` with the bytes of rows side by side, from row `row` on.
+    /// Reads the bytes of adjacent rows into `into`, starting at row `row`.
     fn read_run(&self, row: usize, into: &mut [u8]) -> Result<()> {
         let width = self.row_bytes() as u64;
         read_exact_at(&self.file, into, self.layout.start + row as u64 * width).map_err(|problem| {
@@ -217,14 +217,14 @@ impl OnDisk {
         self.layout.units * self.layout.kind.width
     }
 
-    /// Fails for value number `at` of these rows.
+    /// Returns an error about value number `at` of these rows.
     fn wrong<T>(&self, rows: &[usize], at: usize, expected: &str, found: impl ToString) -> Result<T> {
         let units = self.layout.units;
         let found = format!("{} in row {}, column {}", found.to_string(), rows[at / units], at % units);
         Err(format_error(&self.source_name, expected, found))
     }
 
-    /// Rows of binary units, as they are without laws of their own.
+    /// Reads rows of binary units, without laws from the caller.
     fn read_binary(&self, rows: &[usize], into: &mut Dataset) -> Result<()> {
         let (kind, len) = (self.layout.kind, rows.len() * self.layout.units);
         if kind.is_byte() {
@@ -247,7 +247,7 @@ impl OnDisk {
         }
     }
 
-    /// Rows of other laws.
+    /// Reads rows with laws from the caller.
     fn read_laws(&self, rows: &[usize], first: usize) -> Result<Dataset> {
         let kind = self.layout.kind;
         let mut bytes = vec![0; rows.len() * self.row_bytes()];
@@ -266,7 +266,7 @@ impl OnDisk {
         Ok(table.into_rows(self.segments, &self.source_name, u64::MAX, Some(&self.bits))?.rows)
     }
 
-    /// Fails where a byte is none that it may be; gives whether bytes are bits.
+    /// Checks that truth values and bits are 0 or 1; returns true if the bytes are bits.
     fn check_bytes(&self, rows: &[usize], values: &[u8], are_bits: bool) -> Result<bool> {
         let expected = match self.layout.kind.is_eight_bit() {
             false => "bytes 0 or 1 for False and True",
@@ -279,7 +279,7 @@ impl OnDisk {
         }
     }
 
-    /// Writes what `value` makes of the number in each of the bytes; fails where it makes nothing of one.
+    /// Decodes the number in each group of bytes and stores what `value` returns for it; `None` is an error.
     fn write_numbers<T>(
         &self, rows: &[usize], bytes: &[u8], into: &mut [T], value: impl Fn(f64) -> Option<T>,
     ) -> Result<()> {
@@ -301,7 +301,7 @@ impl OnDisk {
         for (at, (bytes, into)) in bytes.as_chunks().0.iter().zip(into).enumerate() {
             let x = number(bytes);
             match value(x) {
-                _ if x.is_nan() => return self.wrong(rows, at, "no missing value, where rows stay on disk", x),
+                _ if x.is_nan() => return self.wrong(rows, at, "no missing value, as rows stay on disk", x),
                 Some(x) => *into = x,
                 None => return self.wrong(rows, at, UNIT_INTERVAL, x),
             }
@@ -326,7 +326,7 @@ impl Source for OnDisk {
         }
         match self.read_laws(rows, 0) {
             Ok(read) => *into = read,
-            // Alone it is told by its number in the file.
+            // Reading the rows one at a time gives the error the row's number in the file.
             Err(problem) => {
                 rows.iter().try_for_each(|&row| self.read_laws(&[row], row).map(|_| ()))?;
                 return Err(problem);
@@ -336,13 +336,13 @@ impl Source for OnDisk {
     }
 }
 
-/// Fills `into` with what the file has from byte `at` on, wherever others read.
+/// Reads from byte `at` of the file, independently of other readers.
 #[cfg(unix)]
 fn read_exact_at(file: &File, into: &mut [u8], at: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, into, at)
 }
 
-/// Fills `into` with what the file has from byte `at` on, wherever others read.
+/// Reads from byte `at` of the file, independently of other readers.
 #[cfg(windows)]
 fn read_exact_at(file: &File, mut into: &mut [u8], mut at: u64) -> io::Result<()> {
     while !into.is_empty() {
@@ -359,7 +359,7 @@ fn read_exact_at(file: &File, mut into: &mut [u8], mut at: u64) -> io::Result<()
     Ok(())
 }
 
-/// No other system reads at a place without moving that of others.
+/// Other systems have no read at a position that leaves the file's shared cursor alone.
 #[cfg(not(any(unix, windows)))]
 fn read_exact_at(_: &File, _: &mut [u8], _: u64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
