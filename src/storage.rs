@@ -6,7 +6,7 @@ use std::{
     io::{self, BufWriter, Read, Write},
     path::{Path, PathBuf},
     process,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 /// What the name of a temporary file begins and ends with.
@@ -14,6 +14,19 @@ const TEMPORARY_START: &str = ".harmonium-";
 const TEMPORARY_END: &str = ".tmp";
 /// How much memory is asked for before the first byte of a stream has come.
 const FIRST_ALLOCATION: usize = 1 << 20;
+
+/// Whether this process writes nothing.
+static IS_READ_ONLY: AtomicBool = AtomicBool::new(false);
+
+/// From here on the functions of this module that write succeed without having written anything: for a process that makes what
+/// another one of the same run writes. What [`write_atomically`] is given is called all the same.
+pub fn write_nothing() {
+    IS_READ_ONLY.store(true, Ordering::Relaxed);
+}
+
+fn is_read_only() -> bool {
+    IS_READ_ONLY.load(Ordering::Relaxed)
+}
 
 /// What [`write_atomically`] asks of the operating system, so that a test can put one in its place that loses whatever it
 /// was not told to keep.
@@ -93,6 +106,9 @@ fn is_unsupported(problem: &io::Error) -> bool {
 /// [`Error::File`] where the operating system refuses, or where `path` is there and is no regular file (a folder, a device:
 /// taking its name would remove it). The temporary file is removed.
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    if is_read_only() {
+        return write(&mut io::sink()).map_err(|problem| file_error(path, problem));
+    }
     check_replaceable(path)?;
     write_to(&System, path, write).map_err(|problem| file_error(path, problem))
 }
@@ -102,7 +118,7 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::R
 /// # Errors
 /// [`Error::File`] that says so.
 pub fn check_replaceable(path: &Path) -> Result<()> {
-    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+    if !is_read_only() && fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(file_error(path, "expected a regular file or nothing, found a folder or a device"));
     }
     Ok(())
@@ -145,6 +161,9 @@ fn create_beside<D: Disk>(disk: &D, path: &Path) -> io::Result<(PathBuf, D::File
 /// [`Error::File`] with what the operating system says.
 pub fn create_folder(path: &Path) -> Result<()> {
     let fail = |problem: io::Error| file_error(path, format!("expected a folder to write to: {problem}"));
+    if is_read_only() {
+        return Ok(());
+    }
     let missing = path.ancestors().take_while(|folder| *folder != Path::new("") && !folder.exists()).count();
     fs::create_dir_all(path).map_err(fail)?;
     path.ancestors().take(missing).try_for_each(|folder| System.sync_folder(folder_of(folder))).map_err(fail)
@@ -157,6 +176,9 @@ pub fn create_folder(path: &Path) -> Result<()> {
 /// # Errors
 /// [`Error::File`] where somebody else holds the folder.
 pub fn hold_folder(path: &Path) -> Result<Option<File>> {
+    if is_read_only() {
+        return Ok(None);
+    }
     // Elsewhere than on Unix a folder cannot be opened as a file.
     let Ok(folder) = File::open(path) else { return Ok(None) };
     match folder.try_lock() {
@@ -177,6 +199,9 @@ pub fn hold_folder(path: &Path) -> Result<Option<File>> {
 pub fn remove_temporaries(path: &Path) -> Result<usize> {
     let fail = |problem: io::Error| file_error(path, problem);
     let mut removed = 0;
+    if is_read_only() {
+        return Ok(removed);
+    }
     for entry in fs::read_dir(path).map_err(fail)? {
         let entry = entry.map_err(fail)?;
         let is_temporary = entry.file_name().to_str().is_some_and(is_temporary);
@@ -200,6 +225,9 @@ fn is_temporary(name: &str) -> bool {
 /// # Errors
 /// [`Error::File`] with what the operating system says.
 pub fn check_writable(path: &Path) -> Result<()> {
+    if is_read_only() {
+        return Ok(());
+    }
     let probe = create_beside(&System, &path.join("probe")).and_then(|(temporary, _)| fs::remove_file(temporary));
     probe.map_err(|problem| file_error(path, problem))
 }

@@ -32,12 +32,16 @@ mod layers;
 mod learn;
 mod phases;
 mod pseudo_likelihood;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod statistics;
 mod sums;
 mod tiles;
 mod visible;
 
 pub use host::Cpu;
+#[cfg(feature = "mpi")]
+pub use ranks::{Ranks, Traffic};
 
 use crate::{
     descent::RuleState,

@@ -9,7 +9,7 @@ use crate::{
     filters::Filters,
     impute::Impute,
     info::Info,
-    pool,
+    pool, ranks,
     report::Report,
     sample::Sample,
     score::Score,
@@ -94,8 +94,8 @@ impl Compute {
             let text = "--road: expected gemm-tf32 only with --device cuda, found it with cpu";
             return Err(Failure::Usage(text.into()));
         }
-        let device = self.device.open(self.road)?;
-        pool::install(self.threads, || job(&device))
+        let device = ranks::device(self.device.open(self.road)?)?;
+        pool::install(ranks::threads(self.threads)?, || job(&device))
     }
 }
 
@@ -181,7 +181,9 @@ pub fn parse() -> Result<Option<Command>, String> {
     parsed.map(Some).or_else(|problem| match problem.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // Nobody may be reading any more.
-            let _ = problem.print();
+            if ranks::is_first() {
+                let _ = problem.print();
+            }
             Ok(None)
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {

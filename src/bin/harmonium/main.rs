@@ -20,6 +20,7 @@ mod memory;
 mod numbers;
 mod plot;
 mod pool;
+mod ranks;
 mod report;
 mod resume;
 mod sample;
@@ -48,6 +49,10 @@ impl From<harmonium::Error> for Failure {
 }
 
 fn main() -> ExitCode {
+    let ranks = match ranks::join() {
+        Ok(ranks) => ranks,
+        Err(problem) => return fail(&problem.to_string(), 1),
+    };
     let outcome = arguments::parse().map_err(Failure::Usage).and_then(|command| command.map_or(Ok(()), run));
     let (text, status) = match outcome {
         Ok(()) => return ExitCode::SUCCESS,
@@ -55,7 +60,14 @@ fn main() -> ExitCode {
         Err(Failure::Usage(text)) => (text, 2),
         Err(Failure::Run(problem)) => (problem.to_string(), 1),
     };
-    console::complain(&format!("error: {text}"));
+    match ranks {
+        Some(ranks) => ranks.fail(&text, status),
+        None => fail(&text, status),
+    }
+}
+
+fn fail(text: &str, status: u8) -> ExitCode {
+    console::complain_anyway(&format!("error: {text}"));
     ExitCode::from(status)
 }
 
