@@ -263,33 +263,43 @@ fn signal(process: u32, name: &str) {
     assert!(status.success());
 }
 
+/// What a rank does first so that others know its process.
+fn note(rank: usize) -> String {
+    format!("[ $OMPI_COMM_WORLD_RANK != {rank} ] || echo $$ > pid;")
+}
+
+fn noted(folder: &Path) -> u32 {
+    fs::read_to_string(folder.join("pid")).expect("a number").trim().parse().expect("a number")
+}
+
 #[test]
-fn sigterm_to_mpirun_ends_in_one_checkpoint() {
+fn sigterm_ends_in_one_checkpoint() {
     let folder = folder("sigterm");
-    let mut child = start(&folder, 3, "", &format!("{ENDLESS} --checkpoint-every 1000000 --out run"));
-    until_it_trains(&folder, &mut child);
-    signal(child.id(), "TERM");
-    let (status, _, stderr) = end(&folder, child);
-    assert_ne!(status, 0, "{stderr}");
-    let said: Vec<_> = stderr.lines().filter(|line| line.starts_with("stopped after update ")).collect();
-    assert_eq!(said.len(), 1, "{stderr}");
-    let checkpoint = Checkpoint::load(&folder.join("run/checkpoint.safetensors")).expect("a checkpoint");
-    let updates = checkpoint.trainer.updates;
-    assert_eq!(said[0], format!("stopped after update {updates}; to go on: harmonium train --resume run"));
-    fine_on(&folder, 2, &format!("train --quiet --resume run --stop-after {}", updates + 3));
-    fine(&folder, &format!("{ENDLESS} --checkpoint-every 1000000 --quiet --out again --stop-after {}", updates + 3));
-    assert!(outcome(&folder.join("run")) == outcome(&folder.join("again")));
+    let options = format!("{ENDLESS} --checkpoint-every 1000000");
+    for out in ["mpirun", "rank"] {
+        let mut child = start(&folder, 3, &note(2), &format!("{options} --out {out}"));
+        until_it_trains(&folder, &mut child);
+        signal(if out == "mpirun" { child.id() } else { noted(&folder) }, "TERM");
+        let (status, _, stderr) = end(&folder, child);
+        assert_ne!(status, 0, "{out}: {stderr}");
+        let said: Vec<_> = stderr.lines().filter(|line| line.starts_with("stopped after update ")).collect();
+        assert_eq!(said.len(), 1, "{out}: {stderr}");
+        let checkpoint = Checkpoint::load(&folder.join(out).join("checkpoint.safetensors")).expect("a checkpoint");
+        let updates = checkpoint.trainer.updates;
+        assert_eq!(said[0], format!("stopped after update {updates}; to go on: harmonium train --resume {out}"));
+        fine_on(&folder, 2, &format!("train --quiet --resume {out} --stop-after {}", updates + 3));
+        fine(&folder, &format!("{options} --quiet --out again --stop-after {}", updates + 3));
+        assert!(outcome(&folder.join(out)) == outcome(&folder.join("again")), "{out}");
+    }
 }
 
 #[test]
 fn a_rank_that_dies_ends_the_run() {
     let folder = folder("death");
     for (name, victim) in [("first", 0), ("other", 2)] {
-        let note = format!("[ $OMPI_COMM_WORLD_RANK != {victim} ] || echo $$ > pid;");
-        let mut child = start(&folder, 3, &note, &format!("{ENDLESS} --checkpoint-every 1 --out {name}"));
+        let mut child = start(&folder, 3, &note(victim), &format!("{ENDLESS} --checkpoint-every 1 --out {name}"));
         until_it_trains(&folder, &mut child);
-        let process = fs::read_to_string(folder.join("pid")).expect("a number").trim().parse().expect("a number");
-        signal(process, "KILL");
+        signal(noted(&folder), "KILL");
         let (status, _, stderr) = end(&folder, child);
         assert_ne!(status, 0, "{stderr}");
         assert_eq!(stderr.matches(&format!("process rank {victim} with PID")).count(), 1, "{stderr}");

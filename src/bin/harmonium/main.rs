@@ -67,7 +67,7 @@ fn main() -> ExitCode {
 }
 
 fn fail(text: &str, status: u8) -> ExitCode {
-    console::complain_anyway(&format!("error: {text}"));
+    console::complain(&format!("error: {text}"));
     ExitCode::from(status)
 }
 

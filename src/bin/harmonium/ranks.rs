@@ -185,7 +185,7 @@ mod joined {
 mod joined {
     use super::*;
     use harmonium::Error;
-    use std::{convert::Infallible, process::ExitCode};
+    use std::{convert::Infallible, env, process::ExitCode};
 
     /// No ranks.
     pub struct Joined(Infallible);
@@ -208,8 +208,10 @@ mod joined {
         }
     }
 
+    /// As the launcher says.
     pub fn is_first() -> bool {
-        true
+        let is_other = |name| env::var(name).is_ok_and(|rank| rank != "0");
+        !["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"].into_iter().any(is_other)
     }
 
     pub fn greatest(number: u64) -> u64 {
