@@ -3,6 +3,8 @@
 //! Everything above this floor is written once, for a [`Device`]; everything below is written for one kind of device. The
 //! verbs between them are coarse, so the choice costs nothing.
 
+#[cfg(feature = "mpi")]
+use crate::cpu::Ranks;
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Cuda};
 use crate::{
@@ -48,6 +50,9 @@ pub enum Device {
     /// An NVIDIA GPU.
     #[cfg(feature = "cuda")]
     Cuda(Cuda),
+    /// The CPUs of several processes.
+    #[cfg(feature = "mpi")]
+    Ranks(Ranks),
 }
 
 impl From<Cpu> for Device {
@@ -60,6 +65,13 @@ impl From<Cpu> for Device {
 impl From<Cuda> for Device {
     fn from(cuda: Cuda) -> Self {
         Device::Cuda(cuda)
+    }
+}
+
+#[cfg(feature = "mpi")]
+impl From<Ranks> for Device {
+    fn from(ranks: Ranks) -> Self {
+        Device::Ranks(ranks)
     }
 }
 
@@ -78,6 +90,8 @@ impl Display for Device {
             Device::Cpu(cpu) => write!(f, "{cpu}"),
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => write!(f, "{cuda}"),
+            #[cfg(feature = "mpi")]
+            Device::Ranks(ranks) => write!(f, "{ranks}"),
         }
     }
 }
@@ -273,6 +287,8 @@ macro_rules! held {
                     Device::Cpu(on) => on.$make($($argument),*).map($name::Cpu),
                     #[cfg(feature = "cuda")]
                     Device::Cuda(on) => on.$make($($argument),*).map($name::Cuda),
+                    #[cfg(feature = "mpi")]
+                    Device::Ranks(on) => on.$make($($argument),*).map($name::Cpu),
                 }
             })*
         }
@@ -299,6 +315,8 @@ macro_rules! verbs {
                     (Device::Cpu(on), $($kind::Cpu($held)),+) => on.$name($($held,)+ $($argument),*),
                     #[cfg(feature = "cuda")]
                     (Device::Cuda(on), $($kind::Cuda($held)),+) => on.$name($($held,)+ $($argument),*),
+                    #[cfg(feature = "mpi")]
+                    (Device::Ranks(on), $($kind::Cpu($held)),+) => on.$name($($held,)+ $($argument),*),
                     #[cfg(feature = "cuda")]
                     _ => Err(Error::Device { what: stringify!($name), expected: "one device".into(), found: "two".into() }),
                 }
@@ -360,6 +378,8 @@ impl Device {
             Device::Cpu(cpu) => cpu.sums(),
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda.sums(),
+            #[cfg(feature = "mpi")]
+            Device::Ranks(ranks) => ranks.cpu().sums(),
         }
     }
 
@@ -372,6 +392,8 @@ impl Device {
             Device::Cpu(_) => Ok(Data(Source::Borrowed(rows))),
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda.load(rows),
+            #[cfg(feature = "mpi")]
+            Device::Ranks(_) => Ok(Data(Source::Borrowed(rows))),
         }
     }
 
@@ -384,6 +406,8 @@ impl Device {
             Device::Cpu(_) => Ok(Data(Source::Owned(data))),
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => cuda.load(data.rows()),
+            #[cfg(feature = "mpi")]
+            Device::Ranks(_) => Ok(Data(Source::Owned(data))),
         }
     }
 
@@ -399,6 +423,8 @@ impl Device {
     pub(crate) fn reading<T>(&self, batch: Batch<'_>, run: impl FnOnce(Batch<'_>) -> Result<T>) -> Result<T> {
         match (self, batch.0) {
             (Device::Cpu(_), On::Cpu(_)) => run(batch),
+            #[cfg(feature = "mpi")]
+            (Device::Ranks(_), On::Cpu(_)) => run(batch),
             #[cfg(feature = "cuda")]
             (Device::Cuda(cuda), On::Cpu(rows)) => run(cuda.load(rows)?.all()),
             #[cfg(feature = "cuda")]

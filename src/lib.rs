@@ -105,6 +105,8 @@ mod verbs;
 pub use checkpoint::Checkpoint;
 pub use columns::Columns;
 pub use cpu::Cpu;
+#[cfg(feature = "mpi")]
+pub use cpu::{Ranks, Traffic};
 #[cfg(feature = "cuda")]
 pub use cuda::{Cuda, Program, Sweeps};
 pub use dataset::Dataset;

@@ -6,7 +6,7 @@ use std::{
     io::{self, BufWriter, Read, Write},
     path::{Path, PathBuf},
     process,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 /// The beginning and the end of a temporary file's name.
@@ -14,6 +14,19 @@ const TEMPORARY_START: &str = ".harmonium-";
 const TEMPORARY_END: &str = ".tmp";
 /// The greatest allocation before the first byte of a stream has arrived.
 const FIRST_ALLOCATION: usize = 1 << 20;
+
+/// Whether this process writes nothing.
+static IS_READ_ONLY: AtomicBool = AtomicBool::new(false);
+
+/// Makes every function of this module that writes succeed without writing, for the rest of the process: one process of several
+/// that compute the same run writes, the others call this. [`write_atomically`] still calls its `write`.
+pub fn write_nothing() {
+    IS_READ_ONLY.store(true, Ordering::Relaxed);
+}
+
+fn is_read_only() -> bool {
+    IS_READ_ONLY.load(Ordering::Relaxed)
+}
 
 /// The operating system's functions that [`write_atomically`] uses. A test replaces them by a disk that loses all data that were not
 /// synced.
@@ -106,6 +119,9 @@ fn is_unsupported(problem: &io::Error) -> bool {
 /// [`Error::File`] if the operating system refuses, or if `path` exists and is not a regular file (a folder or a device would be
 /// removed by the rename). The temporary file is removed.
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    if is_read_only() {
+        return write(&mut io::sink()).map_err(|problem| file_error(path, problem));
+    }
     check_replaceable(path)?;
     write_to(&System, path, write).map_err(|problem| file_error(path, problem))
 }
@@ -115,7 +131,7 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::R
 /// # Errors
 /// [`Error::File`] if it is something else.
 pub fn check_replaceable(path: &Path) -> Result<()> {
-    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+    if !is_read_only() && fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(file_error(path, "expected a regular file or nothing, found a folder or a device"));
     }
     Ok(())
@@ -158,6 +174,9 @@ fn create_beside<D: Disk>(disk: &D, path: &Path) -> io::Result<(PathBuf, D::File
 /// [`Error::File`] with the operating system's message.
 pub fn create_folder(path: &Path) -> Result<()> {
     let fail = |problem: io::Error| file_error(path, format!("expected a folder to write to: {problem}"));
+    if is_read_only() {
+        return Ok(());
+    }
     let missing = path.ancestors().take_while(|folder| *folder != Path::new("") && !folder.exists()).count();
     fs::create_dir_all(path).map_err(fail)?;
     path.ancestors().take(missing).try_for_each(|folder| System.sync_folder(folder_of(folder))).map_err(fail)
@@ -170,6 +189,9 @@ pub fn create_folder(path: &Path) -> Result<()> {
 /// # Errors
 /// [`Error::File`] if another process holds the lock.
 pub fn hold_folder(path: &Path) -> Result<Option<File>> {
+    if is_read_only() {
+        return Ok(None);
+    }
     // On systems other than Unix, a folder cannot be opened as a file.
     let Ok(folder) = File::open(path) else { return Ok(None) };
     match folder.try_lock() {
@@ -189,6 +211,9 @@ pub fn hold_folder(path: &Path) -> Result<Option<File>> {
 pub fn remove_temporaries(path: &Path) -> Result<usize> {
     let fail = |problem: io::Error| file_error(path, problem);
     let mut removed = 0;
+    if is_read_only() {
+        return Ok(removed);
+    }
     for entry in fs::read_dir(path).map_err(fail)? {
         let entry = entry.map_err(fail)?;
         let is_temporary = entry.file_name().to_str().is_some_and(is_temporary);
@@ -212,6 +237,9 @@ fn is_temporary(name: &str) -> bool {
 /// # Errors
 /// [`Error::File`] with the operating system's message.
 pub fn check_writable(path: &Path) -> Result<()> {
+    if is_read_only() {
+        return Ok(());
+    }
     let probe = create_beside(&System, &path.join("probe")).and_then(|(temporary, _)| fs::remove_file(temporary));
     probe.map_err(|problem| file_error(path, problem))
 }

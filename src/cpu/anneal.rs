@@ -58,7 +58,7 @@ impl verbs::Tempering for Cpu {
             slopes: &slopes,
             sweep,
         };
-        share((part, RowsMut::new(1, log_weights)), &|runs| {
+        share(self.own((part, RowsMut::new(1, log_weights))), &|runs| {
             in_groups(*self, runs, |(part, log_weights)| {
                 with_scratch(|scratch| all.run_group(part, log_weights.values, scratch));
             });

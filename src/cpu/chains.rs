@@ -183,7 +183,7 @@ impl Sampling for Cpu {
         let units = chains.shape.n_hidden();
         let state = chains.take_draws(rows.len() as u64 * units as u64);
         let hidden = RowsMut::new(tiles(units), &mut chains.hidden);
-        share((rows, &*chains.betas, hidden), &|part| {
+        share(self.own((rows, &*chains.betas, hidden)), &|part| {
             in_groups(*self, part, |(rows, betas, hidden)| {
                 let model = Tempered { betas, ..Tempered::cold(*self, parameters, 0) };
                 with_scratch(|scratch| {
@@ -199,7 +199,7 @@ impl Sampling for Cpu {
         let (part, mut sweep) = chains.sweep(k);
         sweep.means = false;
         sweep.grid = parameters.grid(*self, sweep.chains * k.saturating_sub(1));
-        share(part, &|part| sweep.run(*self, parameters, part));
+        share(self.own(part), &|part| sweep.run(*self, parameters, part));
         Ok(())
     }
 

@@ -33,7 +33,7 @@ impl Conditionals for Cpu {
         });
         let sample = state.is_some().then(|| RowsMut::new(units, &mut out.sample));
         let part = (rows, RowsMut::new(units, &mut out.pre_activation), RowsMut::new(units, &mut out.mean), sample);
-        share(part, &|part| {
+        share(self.own(part), &|part| {
             in_groups(*self, part, |group| {
                 let model = Tempered::cold(*self, parameters, group.0.len());
                 with_scratch(|scratch| conditional(model, given, group, state, scratch));

@@ -37,26 +37,26 @@ use crate::{
 pub struct CpuRule {
     /// μ, λ and q.
     visible_offset: Vec<Row>,
-    hidden_offset: Vec<Row>,
-    hidden_mean: Vec<Row>,
+    pub(super) hidden_offset: Vec<Row>,
+    pub(super) hidden_mean: Vec<Row>,
     /// Laid out like the parameters, without transposed weights.
-    velocity: Option<CpuParameters>,
+    pub(super) velocity: Option<CpuParameters>,
     /// What visible units count from, and the hidden units of data and of chains.
     centre: Vec<Row>,
-    shifts: [Vec<Row>; 2],
+    pub(super) shifts: [Vec<Row>; 2],
     /// P̂ and N̂, rows × tiles.
-    centred: [Vec<Row>; 2],
+    pub(super) centred: [Vec<Row>; 2],
     /// a and d of each row and of each chain.
-    factors: [Factors; 2],
+    pub(super) factors: [Factors; 2],
     /// ĝ.
     slope: Vec<Row>,
 }
 
 /// The weights of rows in the gradients of the visible bias, a, and of the hidden one, d.
 #[derive(Debug, Default)]
-struct Factors {
-    visible: Vec<f32>,
-    hidden: Vec<f32>,
+pub(super) struct Factors {
+    pub visible: Vec<f32>,
+    pub hidden: Vec<f32>,
 }
 
 impl CpuRule {
@@ -122,6 +122,15 @@ impl Cpu {
         self, parameters: &mut CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork,
         rule: &mut CpuRule, pace: Pace,
     ) {
+        self.centre(parameters, batch, chains, work, rule, pace);
+        self.descend_from(parameters, batch, chains, &mut work.panels, rule, pace);
+    }
+
+    /// The pass over rows and chains.
+    pub(super) fn centre(
+        self, parameters: &CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &CpuWork, rule: &mut CpuRule,
+        pace: Pace,
+    ) {
         let shape = parameters.shape;
         rule.prepare(shape, pace);
         let width = tiles(shape.n_hidden());
@@ -139,7 +148,7 @@ impl Cpu {
             hidden.resize(n, 0.0);
             let (centre, hidden_offset) = (&*centre, &*hidden_offset);
             let job = (RowsMut::new(width, centred), RowsMut::new(1, visible), RowsMut::new(1, hidden));
-            share(job, &|(mut centred, visible, hidden)| {
+            share(self.own(job), &|(mut centred, visible, hidden)| {
                 groups::with_scratch(|scratch| {
                     for n in 0..visible.values.len() {
                         let r = visible.first + n;
@@ -163,11 +172,10 @@ impl Cpu {
                 });
             });
         }
-        self.descend_from(parameters, batch, chains, &mut work.panels, rule, pace);
     }
 
     /// The passes over hidden and visible tiles.
-    fn descend_from(
+    pub(super) fn descend_from(
         self, parameters: &mut CpuParameters, batch: Rows<'_>, chains: &CpuChains, panels: &mut Panels,
         rule: &mut CpuRule, pace: Pace,
     ) {
@@ -202,7 +210,7 @@ impl Cpu {
             (tiled(&mut parameters.hidden_bias), positive_panel, negative_panel),
             (tiled(hidden_offset), tiled(hidden_mean), tiled(slope), hidden_velocity.map(|rows| tiled(rows))),
         );
-        share(job, &|job| {
+        share(self.own(job), &|job| {
             in_parts(job, 1, |((bias, positive, negative), (offset, mean, slope, velocity))| {
                 let tile = bias.first;
                 hidden_tile(
@@ -224,6 +232,7 @@ impl Cpu {
                 );
             });
         });
+        let own = self.part.range(tiles(shape.n_hidden()));
         let (panels, blocks, rows, slope, factors) =
             (&*panels, parameters.blocks, parameters.block_rows(), &*slope, &*factors);
         let sum = |factors: &Factors| factors.visible.iter().fold(0.0, |sum, x| sum + x);
@@ -257,7 +266,7 @@ impl Cpu {
                     };
                     visible_tile(self.isa, &sums, centre, slope_of_bias, statistics.scales, pace, to);
                     let idle = if pace.keeps_at_rest() { rows.idle() & chains.idle() & still(centre) } else { 0 };
-                    blocks.each(weights.values, transposed.values, |hidden, weights, step, transposed| {
+                    blocks.each(own.clone(), weights.values, transposed.values, |hidden, weights, step, transposed| {
                         let (isa, scales, vectors) = (self.isa, statistics.scales, vectors(shape.n_hidden(), hidden));
                         let terms = scratch.terms(self, shape, panels, hidden);
                         let (first, _) = blocks.block(hidden);

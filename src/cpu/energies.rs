@@ -31,7 +31,7 @@ fn each_group<T: Send>(
     cpu: Cpu, parameters: &CpuParameters, rows: Rows<'_>, width: usize, out: &mut [T],
     run: impl Fn(Tempered<'_>, Rows<'_>, &mut [T], &mut Scratch) + Sync,
 ) {
-    share((rows, RowsMut::new(width, out)), &|part| {
+    share(cpu.own((rows, RowsMut::new(width, out))), &|part| {
         in_groups(cpu, part, |(rows, out)| {
             let model = Tempered::cold(cpu, parameters, rows.len());
             with_scratch(|scratch| run(model, rows, out.values, scratch));

@@ -124,6 +124,12 @@ impl Kept {
         }
     }
 
+    /// Keeps the grid for one more update: that of the weights which come from other ranks.
+    #[cfg(feature = "mpi")]
+    pub fn keep(&self) {
+        self.used.store(true, Relaxed);
+    }
+
     /// What an update has to round, `rows` rows for each visible tile. A grid that nobody asked for since the last update is dropped.
     pub fn parts(&mut self, rows: usize) -> Option<GridPart<'_>> {
         if !std::mem::take(self.used.get_mut()) {

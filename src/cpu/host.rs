@@ -2,11 +2,14 @@
 
 use crate::{
     error::{Error, Result},
-    lanes::{isa::Isa, uniforms},
+    lanes::{isa::Isa, threads::Split, uniforms},
     uniforms::Uniforms,
     verbs::Sums,
 };
-use std::fmt::{self, Display};
+use std::{
+    fmt::{self, Display},
+    ops::Range,
+};
 
 /// The CPU with one of its instruction sets: the default device.
 ///
@@ -21,6 +24,27 @@ pub struct Cpu {
     /// Whether a matrix library makes the sums.
     pub(super) gemm: bool,
     pub(super) drawing: Drawing,
+    pub(super) part: Part,
+}
+
+/// Which part of the work is this process's, where several share it ([`Ranks`](crate::Ranks) in builds with MPI).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Part {
+    /// The number of this process, counted from 0, and of all.
+    pub rank: usize,
+    pub of: usize,
+}
+
+impl Part {
+    /// All of it.
+    const WHOLE: Self = Self { rank: 0, of: 1 };
+
+    /// This part of so many pieces: contiguous, in the order of the ranks, no two of which differ by more than one.
+    pub fn range(self, pieces: usize) -> Range<usize> {
+        // In 128 bits, as pieces times ranks may be more than 64 hold.
+        let end = |rank: usize| (pieces as u128 * rank as u128 / self.of as u128) as usize;
+        end(self.rank)..end(self.rank + 1)
+    }
 }
 
 /// How samples are drawn whose means are not wanted ([`grid`](super::grid)): all ways give the same bits.
@@ -48,7 +72,7 @@ impl Cpu {
 
     /// The CPU with a given instruction set.
     pub fn with_isa(isa: Isa) -> Self {
-        Self { isa, gemm: false, drawing: Drawing::default() }
+        Self { isa, gemm: false, drawing: Drawing::default(), part: Part::WHOLE }
     }
 
     /// The CPU with other sums. [`Sums::Auto`] is canonical here.
@@ -71,6 +95,15 @@ impl Cpu {
     pub fn uniforms(self, draws: &mut Uniforms, out: &mut [f32]) {
         uniforms(self.isa, draws.state(), out);
         draws.skip(out.len() as u64);
+    }
+
+    /// What of `work` is this process's.
+    pub(super) fn own<W: Split>(self, work: W) -> W {
+        if self.part == Part::WHOLE {
+            return work;
+        }
+        let range = self.part.range(work.pieces());
+        work.split(range.end).0.split(range.start).1
     }
 
     /// The instruction set.

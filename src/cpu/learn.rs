@@ -57,6 +57,7 @@ impl Target {
 impl Learning for Cpu {
     fn batch_means(&self, batch: Rows<'_>, work: &mut CpuWork, shape: Shape, out: &mut BatchMeans) -> Result<()> {
         let (width, share_of_one) = (tiles(shape.n_hidden()), 1.0 / batch.len() as f32);
+        let own = self.part.range(width);
         out.visible.resize(shape.n_visible(), 0.0);
         out.hidden.resize(shape.n_hidden(), 0.0);
         share(RowsMut::new(TILE, &mut out.visible), &|part| {
@@ -67,7 +68,7 @@ impl Learning for Cpu {
                 });
             });
         });
-        for (tile, means) in out.hidden.chunks_mut(TILE).enumerate() {
+        for (tile, means) in (0..).zip(out.hidden.chunks_mut(TILE)).skip(own.start).take(own.len()) {
             let rows = || work.positive[tile..].iter().step_by(width).map(Row::units);
             for (j, mean) in means.iter_mut().enumerate() {
                 *mean = rows().fold(0.0, |sum, row| sum + row[j]) * share_of_one;
@@ -79,17 +80,8 @@ impl Learning for Cpu {
     fn gradient(
         &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, out: &mut Gradient,
     ) -> Result<()> {
-        let statistics = Statistics::of_update(batch, &work.positive, chains, &parameters.precision);
-        gradient(*self, parameters.shape, statistics, &mut work.panels, out);
-        out.visible_log_variance.fill(0.0);
-        if let Some(numbers) = chains.visible_rows() {
-            let (of_rows, of_chains) = (1.0 / batch.len() as f32, -1.0 / chains.len() as f32);
-            let squares = |i: usize, b: f64| {
-                let of_chain = |m| if batch.is_missing(m % batch.len(), i) { 0.0 } else { of_chains };
-                squares_about(batch, i, b, |_| of_rows).1 + squares_about(numbers, i, b, of_chain).1
-            };
-            own_gradients(parameters, squares, out, |_, _| {});
-        }
+        self.gradient_of_phases(parameters, batch, chains, work, out);
+        self.gradient_of_variance(parameters, batch, chains, out);
         Ok(())
     }
 
@@ -108,7 +100,7 @@ impl Learning for Cpu {
         let (shape, target) = (parameters.shape, Target::Update { lr });
         let biases = RowsMut::new(1, &mut parameters.hidden_bias);
         let (positive, negative) = work.panels.of(statistics, tiles(shape.n_hidden()));
-        share((biases, positive, negative), &|job| {
+        share(self.own((biases, positive, negative)), &|job| {
             in_parts(job, 1, |(bias, positive, negative)| {
                 hidden_tile(
                     self.isa,
@@ -122,6 +114,7 @@ impl Learning for Cpu {
             });
         });
         let (panels, blocks, rows) = (&work.panels, parameters.blocks, parameters.block_rows());
+        let own = self.part.range(tiles(shape.n_hidden()));
         let weights = RowsMut::new(rows, &mut parameters.weights);
         let transposed = RowsMut::new(rows, &mut parameters.transposed);
         let grid = parameters.grid.parts(rows);
@@ -130,7 +123,7 @@ impl Learning for Cpu {
                 with_scratch(|scratch| {
                     let tile = VisibleTile { cpu: *self, shape, tile: bias.first, statistics, panels, target };
                     let idle = tile.prepare(scratch, bias.values[0].units_mut());
-                    blocks.each(weights.values, transposed.values, |hidden, weights, step, transposed| {
+                    blocks.each(own.clone(), weights.values, transposed.values, |hidden, weights, step, transposed| {
                         tile.learn(scratch, hidden, idle, weights, step, transposed);
                         transpose_block(self.isa, weights, transposed, vectors(shape.n_hidden(), hidden), idle);
                         if let Some(grid) = &mut grid {
@@ -174,7 +167,7 @@ impl Learning for Cpu {
         share((weights, RowsMut::new(rows, &mut parameters.transposed), grid), &|job| {
             in_parts(job, 1, |(weights, transposed, mut grid)| {
                 let rows = gradient.weights[weights.first * TILE * units..].chunks_exact(units).take(TILE);
-                blocks.each(weights.values, transposed.values, |hidden, weights, step, transposed| {
+                blocks.each(0..tiles(units), weights.values, transposed.values, |hidden, weights, step, transposed| {
                     let columns = hidden * TILE..units.min((hidden + 1) * TILE);
                     for (row, gradient) in weights.iter_mut().step_by(step).zip(rows.clone()) {
                         descend(self.isa, row, &gradient[columns.clone()], lr);
@@ -191,12 +184,37 @@ impl Learning for Cpu {
     }
 }
 
+impl Cpu {
+    /// The gradient but for that of ln σ².
+    pub(super) fn gradient_of_phases(
+        &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, out: &mut Gradient,
+    ) {
+        let statistics = Statistics::of_update(batch, &work.positive, chains, &parameters.precision);
+        gradient(*self, parameters.shape, statistics, &mut work.panels, out);
+    }
+
+    /// That of ln σ², where that of W is there.
+    pub(super) fn gradient_of_variance(
+        &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &CpuChains, out: &mut Gradient,
+    ) {
+        out.visible_log_variance.fill(0.0);
+        if let Some(numbers) = chains.visible_rows() {
+            let (of_rows, of_chains) = (1.0 / batch.len() as f32, -1.0 / chains.len() as f32);
+            let squares = |i: usize, b: f64| {
+                let of_chain = |m| if batch.is_missing(m % batch.len(), i) { 0.0 } else { of_chains };
+                squares_about(batch, i, b, |_| of_rows).1 + squares_about(numbers, i, b, of_chain).1
+            };
+            own_gradients(parameters, squares, out, |_, _| {});
+        }
+    }
+}
+
 /// The gradient, from the statistics.
 pub(super) fn gradient(cpu: Cpu, shape: Shape, statistics: Statistics<'_>, panels: &mut Panels, out: &mut Gradient) {
     let target = Target::Gradient;
     let biases = RowsMut::new(TILE, &mut out.hidden_bias);
     let (positive, negative) = panels.of(statistics, tiles(shape.n_hidden()));
-    share((biases, positive, negative), &|job| {
+    share(cpu.own((biases, positive, negative)), &|job| {
         in_parts(job, 1, |(bias, positive, negative)| {
             let mut room = Row::ZERO;
             hidden_tile(cpu.isa, bias.first, positive.values, negative.values, statistics, target, &mut room);
@@ -211,7 +229,7 @@ pub(super) fn gradient(cpu: Cpu, shape: Shape, statistics: Statistics<'_>, panel
                 let tile = VisibleTile { cpu, shape, tile: bias.first, statistics, panels, target };
                 let idle = tile.prepare(scratch, bias.values);
                 let mut room = [Row::ZERO; TILE];
-                for hidden in 0..tiles(units) {
+                for hidden in cpu.part.range(tiles(units)) {
                     tile.learn(scratch, hidden, idle, &mut room, 1, &[]);
                     let columns = hidden * TILE..units.min((hidden + 1) * TILE);
                     for (to, from) in weights.values.chunks_exact_mut(units).zip(&room) {

@@ -38,6 +38,8 @@ mod learn;
 mod parameters;
 mod phases;
 mod pseudo_likelihood;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod samples;
 mod statistics;
 mod sums;
@@ -46,6 +48,8 @@ mod tiles;
 mod visible;
 
 pub use host::Cpu;
+#[cfg(feature = "mpi")]
+pub use ranks::{Ranks, Traffic};
 
 use crate::{
     descent::RuleState,

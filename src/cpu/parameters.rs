@@ -19,6 +19,7 @@ use crate::{
     rbm::{RbmMut, RbmRef},
     shape::{Layer, Shape},
 };
+use std::ops::Range;
 
 /// How the weights of any visible tile are kept: in blocks, or `flat`, each row's `width` tiles one behind the other.
 #[derive(Clone, Copy, Debug)]
@@ -33,12 +34,13 @@ impl Blocks {
         if self.flat { (hidden, self.width) } else { (hidden * TILE, 1) }
     }
 
-    /// Runs `run` for each block with its tile, its rows and how far apart they are, and with its transpose, which a flat
-    /// matrix lacks.
+    /// Runs `run` for each block of these hidden tiles with its tile, its rows and how far apart they are, and with its transpose,
+    /// which a flat matrix lacks.
     pub fn each(
-        self, weights: &mut [Row], transposed: &mut [Row], mut run: impl FnMut(usize, &mut [Row], usize, &mut [Row]),
+        self, hidden: Range<usize>, weights: &mut [Row], transposed: &mut [Row],
+        mut run: impl FnMut(usize, &mut [Row], usize, &mut [Row]),
     ) {
-        for hidden in 0..self.width {
+        for hidden in hidden {
             let (first, step) = self.block(hidden);
             let transposed = transposed.chunks_exact_mut(TILE).nth(hidden).unwrap_or_default();
             run(hidden, &mut weights[first..], step, transposed);

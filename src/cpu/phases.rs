@@ -25,6 +25,26 @@ impl verbs::Contrasting for Cpu {
     fn phases(
         &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &mut CpuChains, work: &mut CpuWork, plan: Plan,
     ) -> Result<()> {
+        self.run_phases(parameters, batch, chains, work, plan);
+        work.watch(plan);
+        Ok(())
+    }
+
+    fn watched(&self, work: &CpuWork) -> Result<f64> {
+        Ok(work.watched)
+    }
+
+    fn watch_from(&self, work: &mut CpuWork, sum: f64) -> Result<()> {
+        work.watched = sum;
+        Ok(())
+    }
+}
+
+impl Cpu {
+    /// The same but for the sum of what is watched: its terms are left in `work`.
+    pub(super) fn run_phases(
+        &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &mut CpuChains, work: &mut CpuWork, plan: Plan,
+    ) {
         let (width, rows) = (tiles(parameters.shape.n_hidden()), batch.len());
         work.positive.resize(rows * width, Row::ZERO);
         work.values.resize(rows, 0.0);
@@ -39,25 +59,21 @@ impl verbs::Contrasting for Cpu {
             sweep.held = Some(&work.left_out);
         }
         let job = Job {
-            positive: RowsMut::new(width, &mut work.positive),
-            values: RowsMut::new(1, &mut work.values),
-            chains: part,
+            positive: self.own(RowsMut::new(width, &mut work.positive)),
+            values: self.own(RowsMut::new(1, &mut work.values)),
+            chains: self.own(part),
         };
         let phases = BothPhases { cpu: *self, parameters, batch, plan, start, sweep };
         share(job, &|job| phases.run(job));
+    }
+}
+
+impl CpuWork {
+    /// Adds what was watched of each row of the batch to the sum.
+    pub(super) fn watch(&mut self, plan: Plan) {
         if plan.watch != Watch::Nothing {
-            work.watched += work.values.iter().sum::<f64>() / rows as f64;
+            self.watched += self.values.iter().sum::<f64>() / self.values.len() as f64;
         }
-        Ok(())
-    }
-
-    fn watched(&self, work: &CpuWork) -> Result<f64> {
-        Ok(work.watched)
-    }
-
-    fn watch_from(&self, work: &mut CpuWork, sum: f64) -> Result<()> {
-        work.watched = sum;
-        Ok(())
     }
 }
 

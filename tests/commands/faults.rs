@@ -103,7 +103,11 @@ fn victim() {
 /// Starts the victim, kills it at a random moment, and gives the last update that it acknowledged.
 fn kill_one(folder: &Path, careless: bool, moment: f64) -> u64 {
     let mut command = Command::new(env::current_exe().expect("this program"));
-    command.args(["--exact", "faults::victim", "--nocapture"]).env(VICTIM, folder).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .args(["--exact", "faults::victim", "--nocapture"])
+        .env(VICTIM, folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     if careless {
         command.env(CARELESS, "1");
     }

@@ -10,7 +10,7 @@ use crate::{
     guide::Guide,
     impute::Impute,
     info::Info,
-    pool,
+    pool, ranks,
     report::Report,
     sample::Sample,
     score::Score,
@@ -102,8 +102,8 @@ impl Compute {
             let text = "--road: expected gemm-tf32 only with --device cuda, found it with cpu";
             return Err(Failure::Usage(text.into()));
         }
-        let device = self.device.open(self.road)?;
-        pool::install(self.threads, || job(&device))
+        let device = ranks::device(self.device.open(self.road)?)?;
+        pool::install(ranks::threads(self.threads)?, || job(&device))
     }
 }
 
@@ -201,7 +201,9 @@ pub fn parse() -> Result<Option<Command>, String> {
     parsed.map(Some).or_else(|problem| match problem.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // Nobody may be reading any more.
-            let _ = problem.print();
+            if ranks::is_first() {
+                let _ = problem.print();
+            }
             Ok(None)
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {

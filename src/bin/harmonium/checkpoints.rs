@@ -2,7 +2,7 @@
 
 use crate::{
     log::Log,
-    resume,
+    ranks, resume,
     signals::Signals,
     train::{Every, Train},
 };
@@ -46,16 +46,21 @@ impl<'a> Checkpoints<'a> {
         Ok(Self { options, settings, extras, data, signals, path, saved: Instant::now(), last })
     }
 
-    /// Whether the run must stop after this update.
+    /// Whether the run must stop after this update: on all ranks, where one of them has heard a signal.
     pub fn stop(&self, updates: u64) -> Option<Stop> {
         let asked = self.options.stop_after.is_some_and(|n| updates >= n as u64).then_some(Stop::Asked);
-        self.signals.heard().map(Stop::Signal).or(asked)
+        self.heard().map(Stop::Signal).or(asked)
     }
 
     /// For when all is kept: a signal ends the process at once from here on, and the run if it came before.
     pub fn end_at_once(&self) -> Option<Stop> {
         self.signals.wait_for_none();
-        self.signals.heard().map(Stop::Signal)
+        self.heard().map(Stop::Signal)
+    }
+
+    fn heard(&self) -> Option<u8> {
+        let number = ranks::greatest(self.signals.heard().unwrap_or(0).into());
+        u8::try_from(number).ok().filter(|&number| number != 0)
     }
 
     /// Whether a checkpoint is due after this update; `epochs` where it is the last of an epoch: how many are over.
@@ -63,7 +68,7 @@ impl<'a> Checkpoints<'a> {
         match self.options.checkpoint_every {
             Every::Updates(n) => updates.is_multiple_of(n),
             Every::Epochs(n) => epochs.is_some_and(|epochs| epochs.is_multiple_of(n)),
-            Every::Minutes(n) => self.saved.elapsed().as_secs() / 60 >= n,
+            Every::Minutes(n) => ranks::greatest(self.saved.elapsed().as_secs()) / 60 >= n,
         }
     }
 

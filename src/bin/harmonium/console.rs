@@ -2,6 +2,7 @@
 //!
 //! Nobody may be listening any more (`harmonium info model | head -1`): that is no reason to stop a training run.
 
+use crate::ranks;
 use harmonium::{Error, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::{
@@ -9,20 +10,33 @@ use std::{
     io::{ErrorKind, IsTerminal, Write, stderr, stdout},
 };
 
-/// Says a line on standard error: one line, also where a file's name or contents would make it more.
+/// Says a line on standard error: one line, also where a file's name or contents would make it more. Of several ranks the first
+/// one alone speaks, here and below.
 pub fn complain(text: &str) {
+    if ranks::is_first() {
+        complain_anyway(text);
+    }
+}
+
+/// The same on any rank.
+pub fn complain_anyway(text: &str) {
     let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     let _ = writeln!(stderr(), "{}", text.chars().map(escaped).collect::<String>());
 }
 
 /// Says a line on standard output.
 pub fn say(text: &str) {
-    let _ = writeln!(stdout(), "{text}");
+    if ranks::is_first() {
+        let _ = writeln!(stdout(), "{text}");
+    }
 }
 
 /// Says on standard output what a command was called for: whoever stops listening has heard enough, but on a full disk it
 /// would be lost.
 pub fn answer(lines: &[String]) -> Result<()> {
+    if !ranks::is_first() {
+        return Ok(());
+    }
     let mut out = stdout().lock();
     match lines.iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush()) {
         Err(problem) if problem.kind() != ErrorKind::BrokenPipe => {
@@ -60,6 +74,7 @@ pub struct Progress {
 impl Progress {
     /// Progress through `total` steps, which are called `unit`.
     pub fn new(total: u64, unit: &str, quiet: bool) -> Self {
+        let quiet = quiet || !ranks::is_first();
         let target =
             if quiet || !stderr().is_terminal() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(total), target);

@@ -1,6 +1,6 @@
 //! Opens data within the memory that is free, and says what is wrong in terms of the command's options.
 
-use crate::{console::complain, memory};
+use crate::{console::complain, memory, ranks};
 use clap::Args;
 pub use harmonium::formats::mnist::Split;
 use harmonium::{
@@ -66,7 +66,13 @@ fn open(path: &Path, option: &str, how: &Reading) -> Result<Images> {
         Some((file, array)) => Reading { array: Some(array), ..how.clone() }.open(&file),
         None => how.open(path),
     };
-    opened.map_err(|problem| with_advice(path, option, problem))
+    opened.map_err(|problem| with_advice(path, option, problem)).and_then(same_everywhere)
+}
+
+/// The rows, where all ranks have read the same.
+fn same_everywhere(images: Images) -> Result<Images> {
+    ranks::check_rows(Some(images.rows.rows()))?;
+    Ok(images)
 }
 
 /// The file and the array that a path FILE.npz:NAME names, where no file has that very name.
@@ -197,12 +203,14 @@ pub fn rest(path: &Path, how: &Reading) -> Result<Option<Images>> {
     if !path.is_dir() {
         return Ok(None);
     }
-    match mnist::open_with(path, Split::Validation, how) {
-        Ok(images) => Ok(Some(images)),
+    let rest = match mnist::open_with(path, Split::Validation, how) {
+        Ok(images) => Some(images),
         // What is wrong with the folder has been found before: only that there are no more rows is left.
-        Err(Error::Format { .. }) => Ok(None),
-        Err(other) => Err(other),
-    }
+        Err(Error::Format { .. }) => None,
+        Err(other) => return Err(other),
+    };
+    ranks::check_rows(rest.as_ref().map(|images| images.rows.rows()))?;
+    Ok(rest)
 }
 
 /// The rows without `n` of them, and these: the first entries of a permutation that no epoch uses.
@@ -226,7 +234,7 @@ pub fn split(path: &Path, option: &str, split: Split, how: &Reading) -> Result<I
     if !path.is_dir() {
         return open(path, option, how);
     }
-    mnist::open_with(path, split, how).map_err(|problem| with_advice(path, option, problem))
+    mnist::open_with(path, split, how).map_err(|problem| with_advice(path, option, problem)).and_then(same_everywhere)
 }
 
 /// The rows to start chains from: of a folder its test file, or without one its training rows; else all. `option` names the path on
@@ -244,7 +252,7 @@ pub fn from_all_over(rows: &dyn Source, n: usize, seed: u64) -> Result<Dataset> 
 
 /// The rows of a folder's test file, if there is a folder with one.
 pub fn test(path: &Path, how: &Reading) -> Result<Option<Images>> {
-    let is_there = path.is_dir() && mnist::has_test(path)?;
+    let is_there = ranks::any(path.is_dir() && mnist::has_test(path)?);
     is_there.then(|| split(path, "--data", Split::Test, how)).transpose()
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     console::complain,
     data::{self, Selection},
-    memory,
+    memory, ranks,
 };
 use harmonium::{
     Dataset, Error, Rbm, Result, Source,
@@ -24,7 +24,8 @@ use std::{
 pub fn open(
     path: &Path, is_asked: bool, how: &Reading, hindrance: Option<(&'static str, String)>,
 ) -> Result<Option<OnDisk>> {
-    if !is_asked && !is_large(path) {
+    // Rows may stay on disk on all ranks or on none.
+    if !is_asked && !ranks::any(is_large(path)) {
         return Ok(None);
     }
     let hindrance = if path.is_dir() {

@@ -21,6 +21,7 @@ mod memory;
 mod numbers;
 mod plot;
 mod pool;
+mod ranks;
 mod report;
 mod resume;
 mod sample;
@@ -50,6 +51,10 @@ impl From<harmonium::Error> for Failure {
 }
 
 fn main() -> ExitCode {
+    let ranks = match ranks::join() {
+        Ok(ranks) => ranks,
+        Err(problem) => return fail(&problem.to_string(), 1),
+    };
     let outcome = match std::env::args_os().len() {
         0 | 1 => guide::welcome(&arguments::names()).map_err(Failure::Run),
         _ => arguments::parse().map_err(Failure::Usage).and_then(|command| command.map_or(Ok(()), run)),
@@ -60,6 +65,13 @@ fn main() -> ExitCode {
         Err(Failure::Usage(text)) => (text, 2),
         Err(Failure::Run(problem)) => (problem.to_string(), 1),
     };
+    match ranks {
+        Some(ranks) => ranks.fail(&text, status),
+        None => fail(&text, status),
+    }
+}
+
+fn fail(text: &str, status: u8) -> ExitCode {
     console::complain(&format!("error: {text}"));
     ExitCode::from(status)
 }

@@ -1,5 +1,6 @@
 //! Whether a run fits in memory, found out before any of it is asked for.
 
+use crate::ranks;
 use harmonium::{Error, Result, Shape};
 use std::fs;
 
@@ -57,9 +58,9 @@ fn needed(shape: Shape, n_chains: usize, batch_size: usize) -> u128 {
     weights + n_chains as u128 * (16 * tiled(visible) + 8 * tiled(hidden)) + batch_size as u128 * 4 * tiled(hidden)
 }
 
-/// How much memory data may take, where the system tells.
+/// How much memory data may take, where the system tells: of this machine's free memory the part of this rank.
 pub fn free() -> u64 {
-    available().map_or(u64::MAX, |bytes| u64::try_from(bytes).unwrap_or(u64::MAX))
+    available().map_or(u64::MAX, |bytes| u64::try_from(bytes).unwrap_or(u64::MAX) / ranks::on_this_machine())
 }
 
 /// Bytes that can be had without swapping: of the machine, or of the control group where it allows less.

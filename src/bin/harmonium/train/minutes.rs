@@ -1,6 +1,7 @@
 //! How many epochs take so many minutes: measured on a copy of the run, whose end is thrown away.
 
 use super::{BUSY, EXCHANGE_STRIDE, Job, Switch, learner::Learner};
+use crate::ranks;
 use harmonium::{Device, Result};
 use std::time::Instant;
 
@@ -30,7 +31,7 @@ pub fn epochs_within(job: &Job, device: &Device, minutes: f64) -> Result<usize> 
         trainer.set_k(k)?;
         let (begin, mut counted) = (Instant::now(), None);
         let mut n = 0_u64;
-        while begin.elapsed().as_secs_f64() < seconds * part || n < 4 {
+        while ranks::any(begin.elapsed().as_secs_f64() < seconds * part) || n < 4 {
             if let Some(range) = turn.next() {
                 let rows = shown.rows.rows().range(range.clone());
                 learner.step(&mut trainer, &mut rbm, data.range(range.clone()), rows, job.options.lr)?;
@@ -50,5 +51,5 @@ pub fn epochs_within(job: &Job, device: &Device, minutes: f64) -> Result<usize> 
     }
     let left = (60.0 * minutes - seconds) * (1.0 - BESIDES);
     let epoch = an_epoch + per_update * job.in_epoch() as f64;
-    Ok(((left / epoch) as usize).max(1))
+    Ok(ranks::greatest(((left / epoch) as u64).max(1)) as usize)
 }

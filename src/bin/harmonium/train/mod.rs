@@ -20,7 +20,7 @@ use crate::{
     console::{self, Progress, duration, significant},
     data,
     log::{Log, write_health, write_log},
-    resume,
+    ranks, resume,
 };
 use harmonium::{
     Average, Chains, Checkpoint, Data, Dataset, Device, Epochs, Error, Lent, Purpose, Rbm, Resident, Result, Trainer,
@@ -56,7 +56,10 @@ pub fn run(device: &Device, options: &Train, resumed: Option<Checkpoint>) -> Res
         job.progress = Progress::new(job.updates(), "updates", options.quiet);
     }
     let last = job.resumed.as_ref().map(|checkpoint| checkpoint.trainer.updates);
-    let mut checkpoints = Checkpoints::new(&job.options, job.settings, job.extras.clone(), job.fingerprint()?, last)?;
+    let fingerprint = job.fingerprint()?;
+    ranks::check_same("--data", &format!("fingerprint {fingerprint}"))?;
+    ranks::check_same("options", &format!("{:?}, {:?}", job.options.stored(), job.settings))?;
+    let mut checkpoints = Checkpoints::new(&job.options, job.settings, job.extras.clone(), fingerprint, last)?;
     // From here on signals are heard.
     job.announce();
     let path = resume::path(&job.options.out);
@@ -72,7 +75,10 @@ pub fn run(device: &Device, options: &Train, resumed: Option<Checkpoint>) -> Res
         }
         Some(Stop::Asked) => job.progress.line(&checkpoints.how_to_go_on()),
         None => {
-            let rbm = if job.options.keep == Keep::Best { model::load(&job.out("model.safetensors"))? } else { rbm };
+            let rbm = match job.options.keep {
+                Keep::Best => ranks::of_first(job.shape, || model::load(&job.out("model.safetensors")))?,
+                Keep::Last => rbm,
+            };
             job.draw_samples(device, &rbm)?;
             job.draw_curve(&epochs)?;
             job.conclude(&epochs);

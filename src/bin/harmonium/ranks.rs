@@ -1,0 +1,244 @@
+//! Several processes that make one run, as `mpirun` starts them: every rank runs the whole command, and each call that computes
+//! shares its work among them. The first one speaks and writes.
+
+pub use joined::*;
+
+use harmonium::{Device, Rbm, Result, Rows, Shape};
+
+/// How many processes an MPI launcher says to have started, by the variables that the usual ones set: Open MPI, MPICH and its
+/// relatives, MVAPICH, and Slurm with PMIx. `None` where there is none of them.
+fn launched() -> Option<usize> {
+    let number = |name| std::env::var(name).ok()?.parse().ok();
+    let by_slurm = || std::env::var_os("PMIX_RANK").and_then(|_| number("SLURM_NTASKS").or(Some(1)));
+    ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"].into_iter().find_map(number).or_else(by_slurm)
+}
+
+/// Whether any rank says so.
+pub fn any(is_so: bool) -> bool {
+    greatest(is_so.into()) > 0
+}
+
+#[cfg(feature = "mpi")]
+mod joined {
+    use super::*;
+    use crate::console::complain_anyway;
+    use harmonium::{
+        Cpu, Error, Ranks,
+        checkpoint::{VERSION, fingerprint},
+        storage,
+    };
+    use std::{
+        env, fs, panic,
+        process::ExitCode,
+        sync::{Mutex, PoisonError},
+        thread,
+        time::Duration,
+    };
+
+    /// So long a rank that fails waits for those before it, which may have the same to say.
+    const PATIENCE: Duration = Duration::from_millis(1000);
+
+    /// The ranks, where there are several, and how many of them are on this machine.
+    static ALL: Mutex<Option<(Ranks, u64)>> = Mutex::new(None);
+
+    fn all() -> Option<Ranks> {
+        ALL.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(ranks, _)| ranks.clone())
+    }
+
+    /// The ranks until they part.
+    pub struct Joined(Ranks);
+
+    impl Drop for Joined {
+        fn drop(&mut self) {
+            *ALL.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
+    /// Joins the other ranks, if there are any.
+    pub fn join() -> Result<Option<Joined>> {
+        if launched().is_none() {
+            return Ok(None);
+        }
+        let ranks = Ranks::join(Cpu::detect()?)?;
+        if ranks.len() > 1 {
+            let here = ranks.neighbours("")? as u64;
+            *ALL.lock().unwrap_or_else(PoisonError::into_inner) = Some((ranks.clone(), here));
+            if ranks.rank() > 0 {
+                storage::write_nothing();
+            }
+            // The others would wait for ever for a rank whose code panicked.
+            let usual = panic::take_hook();
+            panic::set_hook(Box::new(move |what| {
+                usual(what);
+                if let Some(ranks) = all() {
+                    ranks.abort(101);
+                }
+            }));
+        }
+        let joined = Joined(ranks);
+        if let Err(problem) = check_words() {
+            joined.fail(&problem.to_string(), 2);
+        }
+        Ok(Some(joined))
+    }
+
+    /// All ranks must be asked for the same, but for the number of threads.
+    fn check_words() -> Result<()> {
+        let mut words = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+        let mut same = Vec::new();
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--threads" => drop(words.next()),
+                _ if word.starts_with("--threads=") => {}
+                _ => same.push(word),
+            }
+        }
+        check_same("version", VERSION)?;
+        check_same("options", &format!("\"{}\"", same.join(" ")))
+    }
+
+    impl Joined {
+        /// Says why this rank cannot do its part, unless one before it has said the same of itself, and ends all of them.
+        pub fn fail(&self, text: &str, status: u8) -> ExitCode {
+            let Self(ranks) = self;
+            if ranks.len() == 1 {
+                complain_anyway(&format!("error: {text}"));
+                return ExitCode::from(status);
+            }
+            if ranks.rank() == 0 {
+                complain_anyway(&format!("error: {text}"));
+            } else {
+                thread::sleep(PATIENCE + PATIENCE / 10 * ranks.rank().min(100) as u32);
+                complain_anyway(&format!(
+                    "error: rank {} of {} on {}: {text}",
+                    ranks.rank(),
+                    ranks.len(),
+                    ranks.machine()
+                ));
+            }
+            ranks.abort(status)
+        }
+    }
+
+    /// Whether this rank speaks and writes.
+    pub fn is_first() -> bool {
+        all().is_none_or(|ranks| ranks.rank() == 0)
+    }
+
+    /// The greatest number that any rank says.
+    pub fn greatest(number: u64) -> u64 {
+        all().map_or(number, |ranks| ranks.greatest(number))
+    }
+
+    /// Fails on all ranks where one of them has another text than the first.
+    pub fn check_same(what: &'static str, text: &str) -> Result<()> {
+        all().map_or(Ok(()), |ranks| ranks.check_same(what, text))
+    }
+
+    /// Fails on all ranks where one of them has read other rows than the first.
+    pub fn check_rows(rows: Option<Rows<'_>>) -> Result<()> {
+        let Some(ranks) = all() else { return Ok(()) };
+        let text =
+            rows.map_or("no rows".into(), |rows| format!("{} rows, fingerprint {}", rows.len(), fingerprint(rows)));
+        ranks.check_same("rows", &text)
+    }
+
+    /// The model that the first rank has.
+    pub fn of_first(shape: Shape, model: impl FnOnce() -> Result<Rbm>) -> Result<Rbm> {
+        let Some(ranks) = all() else { return model() };
+        let mut rbm = if ranks.rank() == 0 { model()? } else { Rbm::new(shape, 0) };
+        ranks.broadcast(&mut rbm)?;
+        Ok(rbm)
+    }
+
+    /// The ranks in place of one CPU.
+    pub fn device(device: Device) -> Result<Device> {
+        match (all(), device) {
+            (None, alone) => Ok(alone),
+            (Some(ranks), Device::Cpu(cpu)) => Ok(ranks.with_cpu(cpu).into()),
+            (Some(_), other) => Err(Error::Argument {
+                what: "--device",
+                expected: "cpu with several ranks".into(),
+                found: other.to_string(),
+            }),
+        }
+    }
+
+    /// How many ranks are on this machine.
+    pub fn on_this_machine() -> u64 {
+        ALL.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(1, |(_, here)| *here)
+    }
+
+    /// As many threads as are asked for; else this rank's part of the processors that it may use: all of them where no other rank
+    /// of this machine is bound to the same ones.
+    pub fn threads(asked: Option<usize>) -> Result<Option<usize>> {
+        let Some(ranks) = all() else { return Ok(asked) };
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let bound = status.lines().find(|line| line.starts_with("Cpus_allowed:")).unwrap_or_default();
+        let sharing = ranks.neighbours(bound)?;
+        let may_use = thread::available_parallelism().map_or(1, usize::from);
+        Ok(asked.or(Some((may_use / sharing).max(1))))
+    }
+}
+
+#[cfg(not(feature = "mpi"))]
+mod joined {
+    use super::*;
+    use harmonium::Error;
+    use std::{convert::Infallible, env, process::ExitCode};
+
+    /// No ranks.
+    pub struct Joined(Infallible);
+
+    /// Fails where there are others: all of them would write the same files.
+    pub fn join() -> Result<Option<Joined>> {
+        match launched() {
+            None | Some(1) => Ok(None),
+            Some(n) => Err(Error::Argument {
+                what: "ranks",
+                expected: "one process, as this was built without its feature mpi".into(),
+                found: format!("{n}, as mpirun says"),
+            }),
+        }
+    }
+
+    impl Joined {
+        pub fn fail(&self, _: &str, _: u8) -> ExitCode {
+            match self.0 {}
+        }
+    }
+
+    /// As the launcher says.
+    pub fn is_first() -> bool {
+        let is_other = |name| env::var(name).is_ok_and(|rank| rank != "0");
+        !["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"].into_iter().any(is_other)
+    }
+
+    pub fn greatest(number: u64) -> u64 {
+        number
+    }
+
+    pub fn check_same(_: &'static str, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    pub fn check_rows(_: Option<Rows<'_>>) -> Result<()> {
+        Ok(())
+    }
+
+    pub fn of_first(_: Shape, model: impl FnOnce() -> Result<Rbm>) -> Result<Rbm> {
+        model()
+    }
+
+    pub fn device(device: Device) -> Result<Device> {
+        Ok(device)
+    }
+
+    pub fn on_this_machine() -> u64 {
+        1
+    }
+
+    pub fn threads(asked: Option<usize>) -> Result<Option<usize>> {
+        Ok(asked)
+    }
+}

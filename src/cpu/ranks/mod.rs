@@ -1,0 +1,353 @@
+//! Several processes as one CPU, over MPI.
+
+mod exchange;
+mod world;
+
+pub use world::Traffic;
+
+use super::{
+    chains::CpuChains,
+    descend::CpuRule,
+    host::{Cpu, Part},
+    parameters::CpuParameters,
+    statistics::CpuWork,
+    tiles::tiles,
+};
+use crate::{
+    descent::{Pace, RuleState},
+    error::Result,
+    rbm::{Gradient, Rbm, RbmMut, RbmRef},
+    rows::Rows,
+    shape::{Layer, Shape},
+    uniforms::Uniforms,
+    verbs::{
+        Activations, BatchMeans, ChainState, Conditionals, Contrasting, Energies, Learning, Memory, Plan, Sampling,
+        Tempering, Watch,
+    },
+};
+use sha2::{Digest, Sha256};
+use std::{
+    fmt::{self, Debug, Display},
+    sync::Arc,
+};
+use world::World;
+
+/// The processes that `mpirun` has started, as one device: each of them makes its part of everything, and all get the results.
+///
+/// Every rank runs the same program and makes the same calls in the same order; each call that computes waits for the others.
+/// With canonical sums all ranks have the bits that one process would have.
+#[derive(Clone)]
+pub struct Ranks {
+    /// For what every rank makes whole, and for what is shared.
+    whole: Cpu,
+    cpu: Cpu,
+    world: Arc<World>,
+}
+
+impl Ranks {
+    /// Joins the ranks that this process was started with: MPI's world. MPI ends when the last copy of what this gives is
+    /// dropped, which must be in the thread that called this.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) where the process has called MPI before, or MPI may not be called from all threads.
+    pub fn join(cpu: Cpu) -> Result<Self> {
+        let world = Arc::new(World::join()?);
+        Ok(Self { whole: cpu, cpu: Cpu { part: world.part, ..cpu }, world })
+    }
+
+    /// The same ranks with another instruction set or other sums.
+    pub fn with_cpu(&self, cpu: Cpu) -> Self {
+        Self { whole: cpu, cpu: Cpu { part: self.world.part, ..cpu }, world: self.world.clone() }
+    }
+
+    /// The CPU of this rank.
+    pub fn cpu(&self) -> Cpu {
+        self.whole
+    }
+
+    /// The number of this rank, counted from 0.
+    pub fn rank(&self) -> usize {
+        self.world.part.rank
+    }
+
+    /// How many ranks there are, at least 1.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.world.part.of
+    }
+
+    /// The name of the machine of this rank.
+    pub fn machine(&self) -> String {
+        world::machine()
+    }
+
+    /// The greatest of the numbers that the ranks say: for what depends on time or on signals, which each rank sees for itself.
+    pub fn greatest(&self, number: u64) -> u64 {
+        self.world.greatest(number)
+    }
+
+    /// Fails on all ranks where one of them says another text than the first: for what must not differ.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) with `what`, the text of rank 0 and the first other one.
+    pub fn check_same(&self, what: &'static str, text: &str) -> Result<()> {
+        self.world.check_same(what, text)
+    }
+
+    /// Every rank gets the parameters of the first one.
+    ///
+    /// `rbm`: of the same shape on all ranks.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) where there are more parameters than MPI can count.
+    pub fn broadcast(&self, rbm: &mut Rbm) -> Result<()> {
+        let (weights, visible_bias, hidden_bias, log_variance) = rbm.view_mut().parts();
+        let parts = [weights, visible_bias, hidden_bias, log_variance];
+        parts.into_iter().try_for_each(|numbers| self.world.broadcast(numbers))
+    }
+
+    /// How many ranks on this machine, this one among them, say the same text.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) where the texts are longer than MPI can count.
+    pub fn neighbours(&self, text: &str) -> Result<usize> {
+        self.world.neighbours(text)
+    }
+
+    /// What this rank has spent on the others so far.
+    pub fn traffic(&self) -> Traffic {
+        self.world.traffic()
+    }
+
+    /// Ends all ranks at once, with this exit status: for a rank that cannot do its part, as the others would wait for ever.
+    pub fn abort(&self, status: u8) -> ! {
+        self.world.abort(status.into())
+    }
+
+    /// Fails on all ranks where one is given other numbers than the first.
+    fn check_numbers<'a>(&self, what: &'static str, numbers: impl IntoIterator<Item = &'a [f32]>) -> Result<()> {
+        let mut hash = Sha256::new();
+        for numbers in numbers {
+            for part in numbers.chunks(1 << 12) {
+                hash.update(part.iter().flat_map(|x| x.to_bits().to_le_bytes()).collect::<Vec<_>>());
+            }
+        }
+        self.check_digest(what, hash)
+    }
+
+    fn check_digest(&self, what: &'static str, hash: Sha256) -> Result<()> {
+        let digits = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>();
+        self.check_same(what, &format!("SHA-256 {digits}…"))
+    }
+}
+
+impl PartialEq for Ranks {
+    fn eq(&self, other: &Self) -> bool {
+        self.whole == other.whole && Arc::ptr_eq(&self.world, &other.world)
+    }
+}
+
+impl Debug for Ranks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Part { rank, of } = self.world.part;
+        f.debug_struct("Ranks").field("cpu", &self.whole).field("rank", &rank).field("of", &of).finish()
+    }
+}
+
+impl Display for Ranks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rank {} of {} on {}", self.rank(), self.len(), self.whole)
+    }
+}
+
+impl Memory for Ranks {
+    type Parameters = CpuParameters;
+    type Chains = CpuChains;
+    type Work = CpuWork;
+    type Rule = CpuRule;
+    type Batch<'a> = Rows<'a>;
+
+    fn upload(&self, rbm: RbmRef<'_>) -> Result<CpuParameters> {
+        let biases = [rbm.visible_bias(), rbm.hidden_bias(), rbm.visible_log_variance()];
+        self.check_numbers("parameters", biases.into_iter().chain([rbm.weights()]))?;
+        self.whole.upload(rbm)
+    }
+
+    fn download(&self, parameters: &CpuParameters, to: RbmMut<'_>) -> Result<()> {
+        self.whole.download(parameters, to)
+    }
+
+    fn chains(&self, shape: Shape, state: &ChainState) -> Result<CpuChains> {
+        let ChainState { hidden, betas, uniforms } = state;
+        let mut hash = Sha256::new();
+        hash.update(format!("{betas:?} {uniforms:?}"));
+        hidden.iter().for_each(|word| hash.update(word.to_le_bytes()));
+        self.check_digest("chains", hash)?;
+        self.whole.chains(shape, state)
+    }
+
+    fn n_chains(chains: &CpuChains) -> usize {
+        Cpu::n_chains(chains)
+    }
+
+    fn chain_state(&self, chains: &CpuChains) -> Result<ChainState> {
+        let mut state = chains.state();
+        self.world.all_gather(&mut state.hidden, tiles(chains.shape.n_hidden()))?;
+        Ok(state)
+    }
+
+    fn temper(&self, chains: &mut CpuChains, betas: &[f32]) -> Result<()> {
+        self.whole.temper(chains, betas)
+    }
+
+    fn work(&self, shape: Shape) -> Result<CpuWork> {
+        self.whole.work(shape)
+    }
+
+    fn rule(&self, shape: Shape, state: &RuleState) -> Result<CpuRule> {
+        let offsets = [&state.visible_offset[..], &state.hidden_offset, &state.hidden_mean];
+        let velocity = state.velocity.iter().flat_map(|g| [&g.weights[..], &g.visible_bias, &g.hidden_bias]);
+        self.check_numbers("rule", offsets.into_iter().chain(velocity))?;
+        self.whole.rule(shape, state)
+    }
+
+    /// Velocities are those of the hidden tiles that a rank owns.
+    fn rule_state(&self, rule: &CpuRule, shape: Shape) -> Result<RuleState> {
+        let mut state = self.whole.rule_state(rule, shape)?;
+        if let Some(Gradient { weights, hidden_bias, .. }) = &mut state.velocity {
+            self.gather_columns(shape, weights, hidden_bias)?;
+        }
+        Ok(state)
+    }
+}
+
+impl Conditionals for Ranks {
+    fn conditional(
+        &self, parameters: &CpuParameters, rows: Rows<'_>, given: Layer, draws: Option<&mut Uniforms>,
+        out: &mut Activations,
+    ) -> Result<()> {
+        self.cpu.conditional(parameters, rows, given, draws, out)?;
+        self.gather_activations(parameters.shape.units(given.other()), out)
+    }
+}
+
+impl Energies for Ranks {
+    fn free_energy(&self, parameters: &CpuParameters, rows: Rows<'_>, out: &mut [f64]) -> Result<()> {
+        self.cpu.free_energy(parameters, rows, out)?;
+        self.world.all_gather(out, 1)
+    }
+
+    /// Of few rows: made by every rank.
+    fn free_energy_gradient(
+        &self, parameters: &CpuParameters, rows: Rows<'_>, work: &mut CpuWork, weights: &[f32], out: &mut Gradient,
+    ) -> Result<()> {
+        self.whole.free_energy_gradient(parameters, rows, work, weights, out)
+    }
+
+    fn pseudo_log_likelihood(
+        &self, parameters: &CpuParameters, rows: Rows<'_>, site: Option<usize>, out: &mut [f64],
+    ) -> Result<()> {
+        self.cpu.pseudo_log_likelihood(parameters, rows, site, out)?;
+        self.world.all_gather(out, 1)
+    }
+}
+
+impl Sampling for Ranks {
+    fn start(&self, parameters: &CpuParameters, chains: &mut CpuChains, rows: Rows<'_>) -> Result<()> {
+        self.cpu.start(parameters, chains, rows)
+    }
+
+    fn sweep(&self, parameters: &CpuParameters, chains: &mut CpuChains, k: usize) -> Result<()> {
+        self.cpu.sweep(parameters, chains, k)
+    }
+
+    fn visible(&self, chains: &CpuChains, out: &mut Activations) -> Result<()> {
+        self.cpu.visible(chains, out)?;
+        self.gather_activations(chains.shape.n_visible(), out)
+    }
+
+    fn hold(&self, chains: &mut CpuChains, held: Option<Rows<'_>>) -> Result<()> {
+        self.cpu.hold(chains, held)
+    }
+}
+
+impl Tempering for Ranks {
+    fn anneal(
+        &self, parameters: &CpuParameters, chains: &mut CpuChains, reference: [&[f32]; 2], betas: &[f32],
+        log_weights: &mut [f64],
+    ) -> Result<()> {
+        self.cpu.anneal(parameters, chains, reference, betas, log_weights)?;
+        self.world.all_gather(log_weights, 1)
+    }
+}
+
+impl Contrasting for Ranks {
+    fn phases(
+        &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &mut CpuChains, work: &mut CpuWork, plan: Plan,
+    ) -> Result<()> {
+        self.cpu.run_phases(parameters, batch, chains, work, plan);
+        let shape = parameters.shape;
+        self.world.all_gather(&mut chains.visible, tiles(shape.n_visible()))?;
+        self.world.all_gather(&mut chains.numbers, shape.n_visible())?;
+        self.exchange_means(shape, [&mut work.positive, &mut chains.hidden_mean])?;
+        if plan.watch != Watch::Nothing {
+            self.world.all_gather(&mut work.values, 1)?;
+        }
+        work.watch(plan);
+        Ok(())
+    }
+
+    fn watched(&self, work: &CpuWork) -> Result<f64> {
+        self.whole.watched(work)
+    }
+
+    fn watch_from(&self, work: &mut CpuWork, sum: f64) -> Result<()> {
+        self.whole.watch_from(work, sum)
+    }
+}
+
+impl Learning for Ranks {
+    fn batch_means(&self, batch: Rows<'_>, work: &mut CpuWork, shape: Shape, out: &mut BatchMeans) -> Result<()> {
+        self.cpu.batch_means(batch, work, shape, out)?;
+        self.gather_columns(shape, &mut [], &mut out.hidden)
+    }
+
+    fn gradient(
+        &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, out: &mut Gradient,
+    ) -> Result<()> {
+        self.cpu.gradient_of_phases(parameters, batch, chains, work, out);
+        self.gather_columns(parameters.shape, &mut out.weights, &mut out.hidden_bias)?;
+        self.whole.gradient_of_variance(parameters, batch, chains, out);
+        Ok(())
+    }
+
+    fn update(
+        &self, parameters: &mut CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, lr: f32,
+    ) -> Result<()> {
+        self.cpu.update(parameters, batch, chains, work, lr)?;
+        self.gather_tiles(parameters, None)
+    }
+
+    fn descend(
+        &self, parameters: &mut CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork,
+        rule: &mut CpuRule, pace: Pace,
+    ) -> Result<()> {
+        self.cpu.centre(parameters, batch, chains, work, rule, pace);
+        self.centre_others(parameters.shape, [&work.positive, &chains.hidden_mean], rule);
+        self.gather_factors(rule)?;
+        self.cpu.descend_from(parameters, batch, chains, &mut work.panels, rule, pace);
+        self.gather_tiles(parameters, Some(rule))
+    }
+
+    fn learn_variance(&self, parameters: &mut CpuParameters, gradient: &[f32], lr: f32) -> Result<()> {
+        self.whole.learn_variance(parameters, gradient, lr)
+    }
+
+    fn approach(&self, parameters: &mut CpuParameters, to: &CpuParameters, share: f32) -> Result<()> {
+        self.whole.approach(parameters, to, share)
+    }
+
+    fn apply(&self, parameters: &mut CpuParameters, gradient: &Gradient, lr: f32) -> Result<()> {
+        self.whole.apply(parameters, gradient, lr)
+    }
+}
