@@ -1,4 +1,43 @@
 //! Several processes as one CPU, over MPI.
+//!
+//! Each rank has a [`Cpu`] with a [`Part`]: where the CPU splits work among its threads, it takes first what is its own. Buffers have
+//! their full size on every rank, and every draw has its place in the one sequence, so a rank's rows, chains and hidden tiles come out
+//! as they would alone. [`Ranks`] calls the CPU and then hands round what others need: copies of numbers, never sums. So there is
+//! nothing that could round otherwise.
+//!
+//! # What travels
+//!
+//! M chains, B rows, n visible and m hidden units, R ranks. From the others a rank gets in an update, in bytes,
+//!
+//! | what | collective | bytes |
+//! |---|---|---|
+//! | the visible bits of all chains (numbers with Gaussian units) | all-gather | (R-1)/R·M·8⌈n/64⌉ (4n) |
+//! | the hidden means of its own columns, of all rows and chains | all-to-all | (R-1)/R·4(M + B)·m/R |
+//! | all columns of W and of c (by rules also of λ and q) | all-gather | (R-1)/R·4(n + 1)·m (n + 3) |
+//! | by rules: the factors a and d of rows and chains | four all-gathers | (R-1)/R·8(M + B) |
+//! | where there is a monitor: its terms | all-gather | (R-1)/R·8B |
+//!
+//! The command adds one all-reduce of eight bytes, by which ranks agree on signals. Hidden tiles are owned, not visible ones, as the
+//! bits that everybody needs then are 32 times smaller than means would be: owners of visible tiles would need all means of all
+//! chains, 4(M + B)·m bytes, R times as many. What does not shrink with R is the third line, and that each rank turns the visible bits of
+//! all chains into columns. With more ranks than tiles some own none; they still carry chains, which is nearly all of the work.
+//!
+//! # When another machine pays
+//!
+//! Let s be the time that a machine takes for one step of one chain, β the bytes a second of the network, α its latency. The second machine takes
+//! over half of the steps, and costs what the table says for R = 2. It pays where
+//!
+//! > M·k·s/2 > (M·(n/16 + m) + 2·n·m)/β + 4α.
+//!
+//! For many chains that is k > 2(n/16 + m)/(s·β), for few k·M > 4·n·m/(s·β): the weights come back however few chains there are. So ranks
+//! are for many chains and many steps. They are not for the tutorial's 20 chains, nor for k = 1 unless the network is fast
+//! beside the machine.
+//! docs/mpi.md has the tables: bytes and times of a step for two networks and for shared memory, and the smallest k that pays.
+//!
+//! # What is not shared
+//!
+//! Biases of visible units, means of parameters ([`Learning::approach`]), ln σ² and gradients that are given
+//! ([`Learning::apply`]) are passes over what every rank has anyway. [`Energies::free_energy_gradient`] is made whole by every rank.
 
 mod exchange;
 mod world;
@@ -286,9 +325,8 @@ impl Contrasting for Ranks {
     ) -> Result<()> {
         self.cpu.run_phases(parameters, batch, chains, work, plan);
         let shape = parameters.shape;
-        self.world.all_gather(&mut chains.visible, tiles(shape.n_visible()))?;
+        self.exchange(shape, &mut chains.visible, [&mut work.positive, &mut chains.hidden_mean])?;
         self.world.all_gather(&mut chains.numbers, shape.n_visible())?;
-        self.exchange_means(shape, [&mut work.positive, &mut chains.hidden_mean])?;
         if plan.watch != Watch::Nothing {
             self.world.all_gather(&mut work.values, 1)?;
         }
