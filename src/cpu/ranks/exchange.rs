@@ -167,7 +167,7 @@ impl Ranks {
                     for (i, row) in visible.clone().zip(weights.iter_mut().step_by(step)) {
                         row.units_mut()[..len(units, tile)].copy_from_slice(of_row(i, tile));
                     }
-                    transpose_block(self.whole.isa, weights, transposed, vectors(units, tile), 0);
+                    transpose_block(self.cpu.isa, weights, transposed, vectors(units, tile), 0);
                     if let Some(grid) = &mut grid {
                         grid.round(tile, weights, transposed, 0);
                     }

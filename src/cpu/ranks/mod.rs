@@ -77,8 +77,8 @@ use world::World;
 #[derive(Clone)]
 pub struct Ranks {
     /// For what every rank makes whole, and for what is shared.
-    whole: Cpu,
     cpu: Cpu,
+    own: Cpu,
     world: Arc<World>,
 }
 
@@ -90,17 +90,17 @@ impl Ranks {
     /// [`Error::Argument`](crate::Error::Argument) where the process has called MPI before, or MPI may not be called from all threads.
     pub fn join(cpu: Cpu) -> Result<Self> {
         let world = Arc::new(World::join()?);
-        Ok(Self { whole: cpu, cpu: Cpu { part: world.part, ..cpu }, world })
+        Ok(Self { cpu, own: Cpu { part: world.part, ..cpu }, world })
     }
 
     /// The same ranks with another instruction set or other sums.
     pub fn with_cpu(&self, cpu: Cpu) -> Self {
-        Self { whole: cpu, cpu: Cpu { part: self.world.part, ..cpu }, world: self.world.clone() }
+        Self { cpu, own: Cpu { part: self.world.part, ..cpu }, world: self.world.clone() }
     }
 
     /// The CPU of this rank.
     pub fn cpu(&self) -> Cpu {
-        self.whole
+        self.cpu
     }
 
     /// The number of this rank, counted from 0.
@@ -181,20 +181,20 @@ impl Ranks {
 
 impl PartialEq for Ranks {
     fn eq(&self, other: &Self) -> bool {
-        self.whole == other.whole && Arc::ptr_eq(&self.world, &other.world)
+        self.cpu == other.cpu && Arc::ptr_eq(&self.world, &other.world)
     }
 }
 
 impl Debug for Ranks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Part { rank, of } = self.world.part;
-        f.debug_struct("Ranks").field("cpu", &self.whole).field("rank", &rank).field("of", &of).finish()
+        f.debug_struct("Ranks").field("cpu", &self.cpu).field("rank", &rank).field("of", &of).finish()
     }
 }
 
 impl Display for Ranks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rank {} of {} on {}", self.rank(), self.len(), self.whole)
+        write!(f, "rank {} of {} on {}", self.rank(), self.len(), self.cpu)
     }
 }
 
@@ -208,11 +208,11 @@ impl Memory for Ranks {
     fn upload(&self, rbm: RbmRef<'_>) -> Result<CpuParameters> {
         let biases = [rbm.visible_bias(), rbm.hidden_bias(), rbm.visible_log_variance()];
         self.check_numbers("parameters", biases.into_iter().chain([rbm.weights()]))?;
-        self.whole.upload(rbm)
+        self.cpu.upload(rbm)
     }
 
     fn download(&self, parameters: &CpuParameters, to: RbmMut<'_>) -> Result<()> {
-        self.whole.download(parameters, to)
+        self.cpu.download(parameters, to)
     }
 
     fn chains(&self, shape: Shape, state: &ChainState) -> Result<CpuChains> {
@@ -221,7 +221,7 @@ impl Memory for Ranks {
         hash.update(format!("{betas:?} {uniforms:?}"));
         hidden.iter().for_each(|word| hash.update(word.to_le_bytes()));
         self.check_digest("chains", hash)?;
-        self.whole.chains(shape, state)
+        self.cpu.chains(shape, state)
     }
 
     fn n_chains(chains: &CpuChains) -> usize {
@@ -235,23 +235,23 @@ impl Memory for Ranks {
     }
 
     fn temper(&self, chains: &mut CpuChains, betas: &[f32]) -> Result<()> {
-        self.whole.temper(chains, betas)
+        self.cpu.temper(chains, betas)
     }
 
     fn work(&self, shape: Shape) -> Result<CpuWork> {
-        self.whole.work(shape)
+        self.cpu.work(shape)
     }
 
     fn rule(&self, shape: Shape, state: &RuleState) -> Result<CpuRule> {
         let offsets = [&state.visible_offset[..], &state.hidden_offset, &state.hidden_mean];
         let velocity = state.velocity.iter().flat_map(|g| [&g.weights[..], &g.visible_bias, &g.hidden_bias]);
         self.check_numbers("rule", offsets.into_iter().chain(velocity))?;
-        self.whole.rule(shape, state)
+        self.cpu.rule(shape, state)
     }
 
     /// Velocities are those of the hidden tiles that a rank owns.
     fn rule_state(&self, rule: &CpuRule, shape: Shape) -> Result<RuleState> {
-        let mut state = self.whole.rule_state(rule, shape)?;
+        let mut state = self.cpu.rule_state(rule, shape)?;
         if let Some(Gradient { weights, hidden_bias, .. }) = &mut state.velocity {
             self.gather_columns(shape, weights, hidden_bias)?;
         }
@@ -264,14 +264,14 @@ impl Conditionals for Ranks {
         &self, parameters: &CpuParameters, rows: Rows<'_>, given: Layer, draws: Option<&mut Uniforms>,
         out: &mut Activations,
     ) -> Result<()> {
-        self.cpu.conditional(parameters, rows, given, draws, out)?;
+        self.own.conditional(parameters, rows, given, draws, out)?;
         self.gather_activations(parameters.shape.units(given.other()), out)
     }
 }
 
 impl Energies for Ranks {
     fn free_energy(&self, parameters: &CpuParameters, rows: Rows<'_>, out: &mut [f64]) -> Result<()> {
-        self.cpu.free_energy(parameters, rows, out)?;
+        self.own.free_energy(parameters, rows, out)?;
         self.world.all_gather(out, 1)
     }
 
@@ -279,33 +279,33 @@ impl Energies for Ranks {
     fn free_energy_gradient(
         &self, parameters: &CpuParameters, rows: Rows<'_>, work: &mut CpuWork, weights: &[f32], out: &mut Gradient,
     ) -> Result<()> {
-        self.whole.free_energy_gradient(parameters, rows, work, weights, out)
+        self.cpu.free_energy_gradient(parameters, rows, work, weights, out)
     }
 
     fn pseudo_log_likelihood(
         &self, parameters: &CpuParameters, rows: Rows<'_>, site: Option<usize>, out: &mut [f64],
     ) -> Result<()> {
-        self.cpu.pseudo_log_likelihood(parameters, rows, site, out)?;
+        self.own.pseudo_log_likelihood(parameters, rows, site, out)?;
         self.world.all_gather(out, 1)
     }
 }
 
 impl Sampling for Ranks {
     fn start(&self, parameters: &CpuParameters, chains: &mut CpuChains, rows: Rows<'_>) -> Result<()> {
-        self.cpu.start(parameters, chains, rows)
+        self.own.start(parameters, chains, rows)
     }
 
     fn sweep(&self, parameters: &CpuParameters, chains: &mut CpuChains, k: usize) -> Result<()> {
-        self.cpu.sweep(parameters, chains, k)
+        self.own.sweep(parameters, chains, k)
     }
 
     fn visible(&self, chains: &CpuChains, out: &mut Activations) -> Result<()> {
-        self.cpu.visible(chains, out)?;
+        self.own.visible(chains, out)?;
         self.gather_activations(chains.shape.n_visible(), out)
     }
 
     fn hold(&self, chains: &mut CpuChains, held: Option<Rows<'_>>) -> Result<()> {
-        self.cpu.hold(chains, held)
+        self.own.hold(chains, held)
     }
 }
 
@@ -314,7 +314,7 @@ impl Tempering for Ranks {
         &self, parameters: &CpuParameters, chains: &mut CpuChains, reference: [&[f32]; 2], betas: &[f32],
         log_weights: &mut [f64],
     ) -> Result<()> {
-        self.cpu.anneal(parameters, chains, reference, betas, log_weights)?;
+        self.own.anneal(parameters, chains, reference, betas, log_weights)?;
         self.world.all_gather(log_weights, 1)
     }
 }
@@ -323,7 +323,7 @@ impl Contrasting for Ranks {
     fn phases(
         &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &mut CpuChains, work: &mut CpuWork, plan: Plan,
     ) -> Result<()> {
-        self.cpu.run_phases(parameters, batch, chains, work, plan);
+        self.own.run_phases(parameters, batch, chains, work, plan);
         let shape = parameters.shape;
         self.exchange(shape, &mut chains.visible, [&mut work.positive, &mut chains.hidden_mean])?;
         self.world.all_gather(&mut chains.numbers, shape.n_visible())?;
@@ -335,33 +335,33 @@ impl Contrasting for Ranks {
     }
 
     fn watched(&self, work: &CpuWork) -> Result<f64> {
-        self.whole.watched(work)
+        self.cpu.watched(work)
     }
 
     fn watch_from(&self, work: &mut CpuWork, sum: f64) -> Result<()> {
-        self.whole.watch_from(work, sum)
+        self.cpu.watch_from(work, sum)
     }
 }
 
 impl Learning for Ranks {
     fn batch_means(&self, batch: Rows<'_>, work: &mut CpuWork, shape: Shape, out: &mut BatchMeans) -> Result<()> {
-        self.cpu.batch_means(batch, work, shape, out)?;
+        self.own.batch_means(batch, work, shape, out)?;
         self.gather_columns(shape, &mut [], &mut out.hidden)
     }
 
     fn gradient(
         &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, out: &mut Gradient,
     ) -> Result<()> {
-        self.cpu.gradient_of_phases(parameters, batch, chains, work, out);
+        self.own.gradient_of_phases(parameters, batch, chains, work, out);
         self.gather_columns(parameters.shape, &mut out.weights, &mut out.hidden_bias)?;
-        self.whole.gradient_of_variance(parameters, batch, chains, out);
+        self.cpu.gradient_of_variance(parameters, batch, chains, out);
         Ok(())
     }
 
     fn update(
         &self, parameters: &mut CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, lr: f32,
     ) -> Result<()> {
-        self.cpu.update(parameters, batch, chains, work, lr)?;
+        self.own.update(parameters, batch, chains, work, lr)?;
         self.gather_tiles(parameters, None)
     }
 
@@ -369,22 +369,22 @@ impl Learning for Ranks {
         &self, parameters: &mut CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork,
         rule: &mut CpuRule, pace: Pace,
     ) -> Result<()> {
-        self.cpu.centre(parameters, batch, chains, work, rule, pace);
+        self.own.centre(parameters, batch, chains, work, rule, pace);
         self.centre_others(parameters.shape, [&work.positive, &chains.hidden_mean], rule);
         self.gather_factors(rule)?;
-        self.cpu.descend_from(parameters, batch, chains, &mut work.panels, rule, pace);
+        self.own.descend_from(parameters, batch, chains, &mut work.panels, rule, pace);
         self.gather_tiles(parameters, Some(rule))
     }
 
     fn learn_variance(&self, parameters: &mut CpuParameters, gradient: &[f32], lr: f32) -> Result<()> {
-        self.whole.learn_variance(parameters, gradient, lr)
+        self.cpu.learn_variance(parameters, gradient, lr)
     }
 
     fn approach(&self, parameters: &mut CpuParameters, to: &CpuParameters, share: f32) -> Result<()> {
-        self.whole.approach(parameters, to, share)
+        self.cpu.approach(parameters, to, share)
     }
 
     fn apply(&self, parameters: &mut CpuParameters, gradient: &Gradient, lr: f32) -> Result<()> {
-        self.whole.apply(parameters, gradient, lr)
+        self.cpu.apply(parameters, gradient, lr)
     }
 }
