@@ -40,7 +40,7 @@
 //! | [`Scale`] | columns brought to mean 0 and variance 1 |
 //! | [`Rbm`], [`RbmRef`], [`RbmMut`] | parameters, owned and borrowed |
 //! | [`descent`] | what updates make of a gradient, a rule a file |
-//! | [`Cpu`], `Cuda` (feature `cuda`), [`Sums`] | the two kinds of devices, and the two ways in which each adds up |
+//! | [`Cpu`], `Cuda` (feature `cuda`), `Ranks` (feature `mpi`), [`Sums`] | the kinds of devices, and the ways in which each adds up |
 //! | [`Device`], [`Place`], [`Data`], [`Batch`] | a device as a value, by its name · rows where it can read them |
 //! | [`Resident`], [`Lent`] | parameters where a device computes with them: energies, conditionals, pseudo-likelihoods |
 //! | [`Chains`], [`tempering`], [`Trainer`], [`Average`], [`monitor`] | Gibbs chains · chains that change places with hotter ones · CD-k and PCD-k · means of parameters · what is watched |

@@ -38,32 +38,37 @@ impl Ranks {
         all.into_iter().filter(|values| !values.is_empty()).try_for_each(|values| self.world.all_gather(values, units))
     }
 
-    /// Each rank has all hidden means of its part of the rows, in one matrix after the other; then each has besides those of all
-    /// rows for the tiles that it owns.
-    pub(super) fn exchange_means(&self, shape: Shape, mut all: [&mut Vec<Row>; 2]) -> Result<()> {
+    /// Each rank has its part of the rows of visible words, and all hidden means of its part of the rows, in one matrix after the
+    /// other. Then each has all words, and besides the means of its own rows those of all rows for the tiles that it owns.
+    pub(super) fn exchange(&self, shape: Shape, words: &mut [u64], mut means: [&mut Vec<Row>; 2]) -> Result<()> {
         let (units, own) = (shape.n_hidden(), self.world.part);
         let width = tiles(units);
         let rows = |means: &[Row], part: Part| part.range(means.len() / width);
-        let n = |part| all.iter().map(|means| rows(means, part).len()).sum::<usize>();
-        let others = |part: Part| usize::from(part.rank != own.rank);
-        let go: Vec<_> = self.world.parts().map(|to| others(to) * n(own) * columns(to, units).len()).collect();
-        let come: Vec<_> = self.world.parts().map(|from| others(from) * n(from) * columns(own, units).len()).collect();
+        let others = || self.world.parts().filter(|part| part.rank != own.rank);
         let mut room = self.world.room();
         let [packed, received] = &mut *room;
         packed.clear();
-        for to in self.world.parts().filter(|part| part.rank != own.rank) {
-            for means in &all {
-                for row in means.chunks_exact(width).skip(rows(means, own).start).take(rows(means, own).len()) {
-                    for tile in to.range(width) {
-                        packed.extend_from_slice(&row[tile].units()[..len(units, tile)]);
+        // The words travel while the means are packed.
+        self.world.all_gather_while(words, tiles(shape.n_visible()), || {
+            for to in others() {
+                for means in &means {
+                    for row in means.chunks_exact(width).skip(rows(means, own).start).take(rows(means, own).len()) {
+                        for tile in to.range(width) {
+                            packed.extend_from_slice(&row[tile].units()[..len(units, tile)]);
+                        }
                     }
                 }
             }
-        }
+        })?;
+        let n = |part| means.iter().map(|means| rows(means, part).len()).sum::<usize>();
+        let is_other = |part: Part| usize::from(part.rank != own.rank);
+        let go: Vec<_> = self.world.parts().map(|to| is_other(to) * n(own) * columns(to, units).len()).collect();
+        let come: Vec<_> =
+            self.world.parts().map(|from| is_other(from) * n(from) * columns(own, units).len()).collect();
         self.world.all_to_all(packed, [go.into_iter(), come.into_iter()], received)?;
         let mut rest = &received[..];
-        for from in self.world.parts().filter(|part| part.rank != own.rank) {
-            for means in &mut all {
+        for from in others() {
+            for means in &mut means {
                 let rows = rows(means, from);
                 for row in means.chunks_exact_mut(width).skip(rows.start).take(rows.len()) {
                     for tile in own.range(width) {
@@ -163,7 +168,7 @@ impl Ranks {
                     for (i, row) in visible.clone().zip(weights.iter_mut().step_by(step)) {
                         row.units_mut()[..len(units, tile)].copy_from_slice(of_row(i, tile));
                     }
-                    transpose_block(self.whole.isa, weights, transposed, vectors(units, tile), 0);
+                    transpose_block(self.cpu.isa, weights, transposed, vectors(units, tile), 0);
                     if let Some(grid) = &mut grid {
                         grid.round(tile, weights, transposed, 0);
                     }

@@ -1,4 +1,43 @@
 //! Several processes as one CPU, over MPI.
+//!
+//! Each rank has a [`Cpu`] with a [`Part`]: where the CPU splits work among its threads, it takes first what is its own. Buffers have
+//! their full size on every rank, and every draw has its place in the one sequence, so a rank's rows, chains and hidden tiles come out
+//! as they would alone. [`Ranks`] calls the CPU and then hands round what others need: copies of numbers, never sums. So there is
+//! nothing that could round otherwise.
+//!
+//! # What travels
+//!
+//! M chains, B rows, n visible and m hidden units, R ranks. From the others a rank gets in an update, in bytes,
+//!
+//! | what | collective | bytes |
+//! |---|---|---|
+//! | the visible bits of all chains (numbers with Gaussian units) | all-gather | (R-1)/R·M·8⌈n/64⌉ (4n) |
+//! | the hidden means of its own columns, of all rows and chains | all-to-all | (R-1)/R·4(M + B)·m/R |
+//! | all columns of W and of c (by rules also of λ and q) | all-gather | (R-1)/R·4(n + 1)·m (n + 3) |
+//! | by rules: the factors a and d of rows and chains | four all-gathers | (R-1)/R·8(M + B) |
+//! | where there is a monitor: its terms | all-gather | (R-1)/R·8B |
+//!
+//! The command adds one all-reduce of eight bytes, by which ranks agree on signals. Hidden tiles are owned, not visible ones, as the
+//! bits that everybody needs then are 32 times smaller than means would be: owners of visible tiles would need all means of all
+//! chains, 4(M + B)·m bytes, R times as many. What does not shrink with R is the third line, and that each rank turns the visible bits of
+//! all chains into columns. With more ranks than tiles some own none; they still carry chains, which is nearly all of the work.
+//!
+//! # When another machine pays
+//!
+//! Let s be the time that a machine takes for one step of one chain, β the bytes a second of the network, α its latency. The second machine takes
+//! over half of the steps, and costs what the table says for R = 2. It pays where
+//!
+//! > M·k·s/2 > (M·(n/16 + m) + 2·n·m)/β + 4α.
+//!
+//! For many chains that is k > 2(n/16 + m)/(s·β), for few k·M > 4·n·m/(s·β): the weights come back however few chains there are. So ranks
+//! are for many chains and many steps. They are not for the tutorial's 20 chains, nor for k = 1 unless the network is fast
+//! beside the machine.
+//! docs/mpi.md has the tables: bytes and times of a step for two networks and for shared memory, and the smallest k that pays.
+//!
+//! # What is not shared
+//!
+//! Biases of visible units, means of parameters ([`Learning::approach`]), ln σ² and gradients that are given
+//! ([`Learning::apply`]) are passes over what every rank has anyway. [`Energies::free_energy_gradient`] is made whole by every rank.
 
 mod exchange;
 mod world;
@@ -39,8 +78,8 @@ use world::World;
 #[derive(Clone)]
 pub struct Ranks {
     /// For what every rank makes whole, and for what is shared.
-    whole: Cpu,
     cpu: Cpu,
+    own: Cpu,
     world: Arc<World>,
 }
 
@@ -52,17 +91,17 @@ impl Ranks {
     /// [`Error::Argument`](crate::Error::Argument) where the process has called MPI before, or MPI may not be called from all threads.
     pub fn join(cpu: Cpu) -> Result<Self> {
         let world = Arc::new(World::join()?);
-        Ok(Self { whole: cpu, cpu: Cpu { part: world.part, ..cpu }, world })
+        Ok(Self { cpu, own: Cpu { part: world.part, ..cpu }, world })
     }
 
     /// The same ranks with another instruction set or other sums.
     pub fn with_cpu(&self, cpu: Cpu) -> Self {
-        Self { whole: cpu, cpu: Cpu { part: self.world.part, ..cpu }, world: self.world.clone() }
+        Self { cpu, own: Cpu { part: self.world.part, ..cpu }, world: self.world.clone() }
     }
 
     /// The CPU of this rank.
     pub fn cpu(&self) -> Cpu {
-        self.whole
+        self.cpu
     }
 
     /// The number of this rank, counted from 0.
@@ -143,20 +182,20 @@ impl Ranks {
 
 impl PartialEq for Ranks {
     fn eq(&self, other: &Self) -> bool {
-        self.whole == other.whole && Arc::ptr_eq(&self.world, &other.world)
+        self.cpu == other.cpu && Arc::ptr_eq(&self.world, &other.world)
     }
 }
 
 impl Debug for Ranks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Part { rank, of } = self.world.part;
-        f.debug_struct("Ranks").field("cpu", &self.whole).field("rank", &rank).field("of", &of).finish()
+        f.debug_struct("Ranks").field("cpu", &self.cpu).field("rank", &rank).field("of", &of).finish()
     }
 }
 
 impl Display for Ranks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rank {} of {} on {}", self.rank(), self.len(), self.whole)
+        write!(f, "rank {} of {} on {}", self.rank(), self.len(), self.cpu)
     }
 }
 
@@ -170,11 +209,11 @@ impl Memory for Ranks {
     fn upload(&self, rbm: RbmRef<'_>) -> Result<CpuParameters> {
         let biases = [rbm.visible_bias(), rbm.hidden_bias(), rbm.visible_log_variance()];
         self.check_numbers("parameters", biases.into_iter().chain([rbm.weights()]))?;
-        self.whole.upload(rbm)
+        self.cpu.upload(rbm)
     }
 
     fn download(&self, parameters: &CpuParameters, to: RbmMut<'_>) -> Result<()> {
-        self.whole.download(parameters, to)
+        self.cpu.download(parameters, to)
     }
 
     fn chains(&self, shape: Shape, state: &ChainState) -> Result<CpuChains> {
@@ -183,7 +222,7 @@ impl Memory for Ranks {
         hash.update(format!("{betas:?} {uniforms:?}"));
         hidden.iter().for_each(|word| hash.update(word.to_le_bytes()));
         self.check_digest("chains", hash)?;
-        self.whole.chains(shape, state)
+        self.cpu.chains(shape, state)
     }
 
     fn n_chains(chains: &CpuChains) -> usize {
@@ -197,23 +236,23 @@ impl Memory for Ranks {
     }
 
     fn temper(&self, chains: &mut CpuChains, betas: &[f32]) -> Result<()> {
-        self.whole.temper(chains, betas)
+        self.cpu.temper(chains, betas)
     }
 
     fn work(&self, shape: Shape) -> Result<CpuWork> {
-        self.whole.work(shape)
+        self.cpu.work(shape)
     }
 
     fn rule(&self, shape: Shape, state: &RuleState) -> Result<CpuRule> {
         let offsets = [&state.visible_offset[..], &state.hidden_offset, &state.hidden_mean];
         let velocity = state.velocity.iter().flat_map(|g| [&g.weights[..], &g.visible_bias, &g.hidden_bias]);
         self.check_numbers("rule", offsets.into_iter().chain(velocity))?;
-        self.whole.rule(shape, state)
+        self.cpu.rule(shape, state)
     }
 
     /// Velocities are those of the hidden tiles that a rank owns.
     fn rule_state(&self, rule: &CpuRule, shape: Shape) -> Result<RuleState> {
-        let mut state = self.whole.rule_state(rule, shape)?;
+        let mut state = self.cpu.rule_state(rule, shape)?;
         if let Some(Gradient { weights, hidden_bias, .. }) = &mut state.velocity {
             self.gather_columns(shape, weights, hidden_bias)?;
         }
@@ -226,14 +265,14 @@ impl Conditionals for Ranks {
         &self, parameters: &CpuParameters, rows: Rows<'_>, given: Layer, draws: Option<&mut Uniforms>,
         out: &mut Activations,
     ) -> Result<()> {
-        self.cpu.conditional(parameters, rows, given, draws, out)?;
+        self.own.conditional(parameters, rows, given, draws, out)?;
         self.gather_activations(parameters.shape.units(given.other()), out)
     }
 }
 
 impl Energies for Ranks {
     fn free_energy(&self, parameters: &CpuParameters, rows: Rows<'_>, out: &mut [f64]) -> Result<()> {
-        self.cpu.free_energy(parameters, rows, out)?;
+        self.own.free_energy(parameters, rows, out)?;
         self.world.all_gather(out, 1)
     }
 
@@ -241,33 +280,33 @@ impl Energies for Ranks {
     fn free_energy_gradient(
         &self, parameters: &CpuParameters, rows: Rows<'_>, work: &mut CpuWork, weights: &[f32], out: &mut Gradient,
     ) -> Result<()> {
-        self.whole.free_energy_gradient(parameters, rows, work, weights, out)
+        self.cpu.free_energy_gradient(parameters, rows, work, weights, out)
     }
 
     fn pseudo_log_likelihood(
         &self, parameters: &CpuParameters, rows: Rows<'_>, site: Option<usize>, out: &mut [f64],
     ) -> Result<()> {
-        self.cpu.pseudo_log_likelihood(parameters, rows, site, out)?;
+        self.own.pseudo_log_likelihood(parameters, rows, site, out)?;
         self.world.all_gather(out, 1)
     }
 }
 
 impl Sampling for Ranks {
     fn start(&self, parameters: &CpuParameters, chains: &mut CpuChains, rows: Rows<'_>) -> Result<()> {
-        self.cpu.start(parameters, chains, rows)
+        self.own.start(parameters, chains, rows)
     }
 
     fn sweep(&self, parameters: &CpuParameters, chains: &mut CpuChains, k: usize) -> Result<()> {
-        self.cpu.sweep(parameters, chains, k)
+        self.own.sweep(parameters, chains, k)
     }
 
     fn visible(&self, chains: &CpuChains, out: &mut Activations) -> Result<()> {
-        self.cpu.visible(chains, out)?;
+        self.own.visible(chains, out)?;
         self.gather_activations(chains.shape.n_visible(), out)
     }
 
     fn hold(&self, chains: &mut CpuChains, held: Option<Rows<'_>>) -> Result<()> {
-        self.cpu.hold(chains, held)
+        self.own.hold(chains, held)
     }
 }
 
@@ -276,7 +315,7 @@ impl Tempering for Ranks {
         &self, parameters: &CpuParameters, chains: &mut CpuChains, reference: [&[f32]; 2], betas: &[f32],
         log_weights: &mut [f64],
     ) -> Result<()> {
-        self.cpu.anneal(parameters, chains, reference, betas, log_weights)?;
+        self.own.anneal(parameters, chains, reference, betas, log_weights)?;
         self.world.all_gather(log_weights, 1)
     }
 }
@@ -285,11 +324,10 @@ impl Contrasting for Ranks {
     fn phases(
         &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &mut CpuChains, work: &mut CpuWork, plan: Plan,
     ) -> Result<()> {
-        self.cpu.run_phases(parameters, batch, chains, work, plan);
+        self.own.run_phases(parameters, batch, chains, work, plan);
         let shape = parameters.shape;
-        self.world.all_gather(&mut chains.visible, tiles(shape.n_visible()))?;
+        self.exchange(shape, &mut chains.visible, [&mut work.positive, &mut chains.hidden_mean])?;
         self.world.all_gather(&mut chains.numbers, shape.n_visible())?;
-        self.exchange_means(shape, [&mut work.positive, &mut chains.hidden_mean])?;
         if plan.watch != Watch::Nothing {
             self.world.all_gather(&mut work.values, 1)?;
         }
@@ -298,33 +336,33 @@ impl Contrasting for Ranks {
     }
 
     fn watched(&self, work: &CpuWork) -> Result<f64> {
-        self.whole.watched(work)
+        self.cpu.watched(work)
     }
 
     fn watch_from(&self, work: &mut CpuWork, sum: f64) -> Result<()> {
-        self.whole.watch_from(work, sum)
+        self.cpu.watch_from(work, sum)
     }
 }
 
 impl Learning for Ranks {
     fn batch_means(&self, batch: Rows<'_>, work: &mut CpuWork, shape: Shape, out: &mut BatchMeans) -> Result<()> {
-        self.cpu.batch_means(batch, work, shape, out)?;
+        self.own.batch_means(batch, work, shape, out)?;
         self.gather_columns(shape, &mut [], &mut out.hidden)
     }
 
     fn gradient(
         &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, out: &mut Gradient,
     ) -> Result<()> {
-        self.cpu.gradient_of_phases(parameters, batch, chains, work, out);
+        self.own.gradient_of_phases(parameters, batch, chains, work, out);
         self.gather_columns(parameters.shape, &mut out.weights, &mut out.hidden_bias)?;
-        self.whole.gradient_of_variance(parameters, batch, chains, out);
+        self.cpu.gradient_of_variance(parameters, batch, chains, out);
         Ok(())
     }
 
     fn update(
         &self, parameters: &mut CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, lr: f32,
     ) -> Result<()> {
-        self.cpu.update(parameters, batch, chains, work, lr)?;
+        self.own.update(parameters, batch, chains, work, lr)?;
         self.gather_tiles(parameters, None)
     }
 
@@ -332,22 +370,22 @@ impl Learning for Ranks {
         &self, parameters: &mut CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork,
         rule: &mut CpuRule, pace: Pace,
     ) -> Result<()> {
-        self.cpu.centre(parameters, batch, chains, work, rule, pace);
+        self.own.centre(parameters, batch, chains, work, rule, pace);
         self.centre_others(parameters.shape, [&work.positive, &chains.hidden_mean], rule);
         self.gather_factors(rule)?;
-        self.cpu.descend_from(parameters, batch, chains, &mut work.panels, rule, pace);
+        self.own.descend_from(parameters, batch, chains, &mut work.panels, rule, pace);
         self.gather_tiles(parameters, Some(rule))
     }
 
     fn learn_variance(&self, parameters: &mut CpuParameters, gradient: &[f32], lr: f32) -> Result<()> {
-        self.whole.learn_variance(parameters, gradient, lr)
+        self.cpu.learn_variance(parameters, gradient, lr)
     }
 
     fn approach(&self, parameters: &mut CpuParameters, to: &CpuParameters, share: f32) -> Result<()> {
-        self.whole.approach(parameters, to, share)
+        self.cpu.approach(parameters, to, share)
     }
 
     fn apply(&self, parameters: &mut CpuParameters, gradient: &Gradient, lr: f32) -> Result<()> {
-        self.whole.apply(parameters, gradient, lr)
+        self.cpu.apply(parameters, gradient, lr)
     }
 }

@@ -9,6 +9,7 @@ use mpi::{
     collective::SystemOperation,
     datatype::{Partition, PartitionMut},
     environment::{Universe, initialize_with_threading, processor_name},
+    request::scope,
     topology::SimpleCommunicator,
     traits::{Communicator, CommunicatorCollectives, Equivalence, Root},
 };
@@ -106,8 +107,37 @@ impl World {
 
     /// Each rank has its part of the rows of `values`; then each has all of them.
     pub fn all_gather<T: Equivalence + Clone>(&self, values: &mut [T], width: usize) -> Result<()> {
-        if values.is_empty() || self.part.of == 1 {
+        let Some(Gather { own, mut all, bytes }) = self.gather(values, width)? else { return Ok(()) };
+        self.call(bytes, |world| world.all_gather_varcount_into(&own[..], &mut all));
+        Ok(())
+    }
+
+    /// The same; `meanwhile` is done while the rows are on their way.
+    pub fn all_gather_while<T: Equivalence + Clone>(
+        &self, values: &mut [T], width: usize, meanwhile: impl FnOnce(),
+    ) -> Result<()> {
+        let Some(Gather { own, mut all, bytes }) = self.gather(values, width)? else {
+            meanwhile();
             return Ok(());
+        };
+        let besides = self.call(bytes, |world| {
+            scope(|scope| {
+                let request = world.immediate_all_gather_varcount_into(scope, &own[..], &mut all);
+                let begin = Instant::now();
+                meanwhile();
+                let besides = begin.elapsed();
+                request.wait();
+                besides
+            })
+        });
+        self.turn().time -= besides;
+        Ok(())
+    }
+
+    /// What goes and what comes, where there is anything.
+    fn gather<'a, T: Equivalence + Clone>(&self, values: &'a mut [T], width: usize) -> Result<Option<Gather<'a, T>>> {
+        if values.is_empty() || self.part.of == 1 {
+            return Ok(None);
         }
         let (rows, len) = (values.len().div_ceil(width), values.len());
         let range = |part: Part| {
@@ -117,9 +147,7 @@ impl World {
         let own = values[range(self.part)].to_vec();
         let (counts, places) = counts(self.parts().map(|part| range(part).len()))?;
         let bytes = (len - own.len()) * size_of::<T>();
-        let mut all = PartitionMut::new(values, counts, places);
-        self.call(bytes, |world| world.all_gather_varcount_into(&own[..], &mut all));
-        Ok(())
+        Ok(Some(Gather { own, all: PartitionMut::new(values, counts, places), bytes }))
     }
 
     /// `own` of each rank, one behind the other; `lens` says how long they are.
@@ -191,6 +219,13 @@ impl World {
         // Not by `call`: somebody may be waiting there for ever.
         SimpleCommunicator::world().abort(status)
     }
+}
+
+/// The rows of one rank, the place for those of all, and how many bytes come.
+struct Gather<'a, T> {
+    own: Vec<T>,
+    all: PartitionMut<'a, [T], Vec<Count>, Vec<Count>>,
+    bytes: usize,
 }
 
 /// The name of this machine.
