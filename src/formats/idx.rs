@@ -142,7 +142,7 @@ impl Idx {
         // Without rows, the number of values in the file puts no bound on the sizes of a row.
         let units = self.dimensions[1..].iter().try_fold(1, |units: usize, &size| units.checked_mul(size));
         units.filter(|&units| units > 0).ok_or_else(|| {
-            let expected = "IDX dimensions that leave at least one value a row, and no more than can be counted".into();
+            let expected = "IDX dimensions with at least one value in a row, and rows that fit in memory".into();
             Error::Argument { what: "rows", expected, found: format!("{:?}", self.dimensions) }
         })
     }

@@ -97,8 +97,8 @@ pub struct Images {
     pub rows: Dataset,
     /// Height and width of the image in each row, if the file says so.
     pub img_shape: Option<(usize, usize)>,
-    /// What the reader assumed where the file leaves it open (for example that eight-bit values are bits), and how many values are
-    /// missing: one line, without a line break, to show to the user.
+    /// The assumptions of the reader about what the file leaves open (for example that eight-bit values are bits), and the number of
+    /// missing values: one line to show to the user.
     pub assumed: Option<String>,
     /// The labels of the rows, if [`Reading::labels`] asks for them.
     pub labels: Option<Labels>,

@@ -1,13 +1,5 @@
 //! log Z during training, by weighted particles that follow the parameters.
-//!
-//! Each visit is a step of annealed importance sampling (R. M. Neal, "Annealed importance sampling", 2001) whose intermediate
-//! distributions are the models of training themselves. G. Desjardins, A. Courville and Y. Bengio ("On tracking the partition
-//! function", 2011) estimate the change of each update in this way, from the chains of training. Weights that are carried from
-//! update to update, with resampling, are those of D. Carbone, M. Hua, S. Coste and E. Vanden-Eijnden ("Efficient training of
-//! energy-based models using Jarzynski equality", 2023). Their particles also provide the gradient; here they do not.
-//!
-//! Random numbers come from the seed's [`Purpose::Tracking`] sequence: first those of the forward runs, then v of all particles. A
-//! visit takes one number if it resamples, then draws h and v of all particles.
+//! The type [`Tracker`] explains the method.
 
 use super::{
     annealing::{BaseRate, Schedule, forward, resampled},
@@ -57,6 +49,15 @@ pub struct TrackerState {
 ///
 /// As with [`ais`](super::ais), a part of the model that grows where no particle is stays unseen; use [`bracket`](super::bracket())
 /// on the finished model. The particles live on the host and can visit a model on any device.
+///
+/// Each visit is a step of annealed importance sampling (R. M. Neal, "Annealed importance sampling", 2001) whose intermediate
+/// distributions are the models of training themselves. G. Desjardins, A. Courville and Y. Bengio ("On tracking the partition
+/// function", 2011) estimate the change of each update in this way, from the chains of training. Weights that are carried from
+/// update to update, with resampling, are those of D. Carbone, M. Hua, S. Coste and E. Vanden-Eijnden ("Efficient training of
+/// energy-based models using Jarzynski equality", 2023). Their particles also provide the gradient; here they do not.
+///
+/// Random numbers come from the seed's [`Purpose::Tracking`] sequence: first those of the forward runs, then v of all particles. A
+/// visit takes one number if it resamples, then draws h and v of all particles.
 ///
 /// ```
 /// use harmonium::{Cpu, Dataset, Rbm, Settings, Shape, Trainer};
