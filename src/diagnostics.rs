@@ -36,7 +36,7 @@ use gap::gap_to_fresh;
 use rand_core::Rng;
 
 /// The seed of the patterns, so that they are the same in every run.
-const PATTERNS: u64 = 0x6f76_6572_6c61_7073;
+const PATTERN_SEED: u64 = 0x6f76_6572_6c61_7073;
 /// Limits by Vehtari et al., 2021, section 4.
 const MAX_R_HAT: f64 = 1.01;
 const MIN_EFFECTIVE: f64 = 400.0;
@@ -86,7 +86,7 @@ impl Recorder {
     /// Creates a recorder for chains of this number and RBMs of this shape, with `overlaps` overlaps besides the free energy.
     pub fn new(rbm: &Resident, chains: &Chains, overlaps: usize) -> Self {
         let n_visible = rbm.shape().n_visible();
-        let mut generator = Uniforms::new(PATTERNS, Purpose::Sampling).generator();
+        let mut generator = Uniforms::new(PATTERN_SEED, Purpose::Sampling).generator();
         let sign = |_| if generator.next_u32() >> 31 == 0 { 1.0 } else { -1.0 };
         Self {
             chains: chains.len(),

@@ -230,7 +230,7 @@ impl Difference {
 }
 
 /// The probability that a normal number lies more than three standard deviations from its mean, 2·(1 - Φ(3)).
-const LEVEL: f64 = 0.002_699_796_063_260_189;
+const THREE_SIGMA: f64 = 0.002_699_796_063_260_189;
 
 /// The number of standard errors that is as improbable as three for a normal number: t with P(|T| > t) = 2·(1 - Φ(3)) for Student's
 /// T (Student, "The probable error of a mean", 1908).
@@ -242,11 +242,11 @@ pub(super) fn standard_errors(degrees: f64) -> f64 {
         return 3.0;
     }
     let degrees = degrees.max(1.0);
-    // One degree of freedom has the longest tail: tan(π/2·(1 - LEVEL)) = 235.8.
+    // One degree of freedom has the longest tail: tan(π/2·(1 - THREE_SIGMA)) = 235.8.
     let (mut low, mut high) = (3.0, 236.0);
     for _ in 0..60 {
         let t = f64::midpoint(low, high);
-        if student_tails(t, degrees) > LEVEL { low = t } else { high = t }
+        if student_tails(t, degrees) > THREE_SIGMA { low = t } else { high = t }
     }
     f64::midpoint(low, high)
 }
@@ -291,7 +291,7 @@ fn gamma_ratio(mut a: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{LEVEL, normal_quantile, standard_errors, student_tails};
+    use super::{THREE_SIGMA, normal_quantile, standard_errors, student_tails};
     use std::f64::consts::{FRAC_2_PI, FRAC_PI_2};
 
     /// The normal distribution function by Simpson's rule.
@@ -380,7 +380,7 @@ mod tests {
         ] {
             let found = standard_errors(degrees);
             assert!((found - expected).abs() <= 0.005, "{degrees}: {found}, expected {expected}");
-            assert!((student_tails(found, degrees) / LEVEL - 1.0).abs() < 1e-12, "{degrees}");
+            assert!((student_tails(found, degrees) / THREE_SIGMA - 1.0).abs() < 1e-12, "{degrees}");
         }
         assert_eq!((standard_errors(f64::INFINITY), standard_errors(0.5)), (3.0, standard_errors(1.0)));
         // R. A. Fisher's expansion in 1/ν, whose third term is less than 3e-8 from 1000 degrees on.

@@ -4,9 +4,8 @@
 //! stream is recognised by its first two bytes and unpacked while it is read.
 
 use super::{
-    Reading, eight_bit,
+    Reading, eight_bit, read_unpacked,
     table::{Numbers, Table},
-    unpacked,
 };
 use crate::{
     dataset::Dataset,
@@ -52,7 +51,7 @@ pub fn read_idx(reader: impl Read, source_name: &str) -> Result<Idx> {
 /// # Errors
 /// Those of [`read_idx`].
 pub fn read_idx_within(reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Idx> {
-    unpacked(reader, source_name, |reader| read_plain(reader, source_name, max_bytes))
+    read_unpacked(reader, source_name, |reader| read_plain(reader, source_name, max_bytes))
 }
 
 fn read_plain(mut reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Idx> {

@@ -139,7 +139,7 @@ impl Tracker {
                 unpack(&state.visible, shape.n_visible(), &mut visible);
                 visible
             }
-            false => halves(&state.visible, chains, shape)?,
+            false => numbers_of(&state.visible, chains, shape)?,
         };
         if state.free_energies.len() != chains {
             let (what, found) = ("tracker.free_energies", state.free_energies.len());
@@ -193,7 +193,7 @@ impl Tracker {
         let mut resampled_rows = None;
         if 2.0 * effective_sample_size(&log_weights) < chains as f64 {
             log_z += log_mean(&log_weights);
-            variance += spent(&log_weights);
+            variance += relative_variance(&log_weights);
             let width = self.shape.n_visible();
             resampled_rows = Some(resampled(&log_weights, &self.visible, width, chains, &mut uniforms));
             log_weights.fill(0.0);
@@ -240,7 +240,7 @@ impl Tracker {
     /// This is the delta method, so values above about 0.5 are not accurate; they still show that there are too few particles or visits
     /// to trust log Z. It grows during training. It does not show a part of the model where no particle is.
     pub fn standard_error(&self) -> f64 {
-        (self.variance + spent(&self.log_weights)).sqrt()
+        (self.variance + relative_variance(&self.log_weights)).sqrt()
     }
 
     /// (Σw)²/Σw² of the weights since the last resampling: the number of particles of equal weight that would do as well.
@@ -269,7 +269,7 @@ fn words_of(numbers: &[f32], shape: Shape) -> Vec<u64> {
 }
 
 /// Unpacks the result of [`words_of`] and checks the numbers against the laws.
-fn halves(words: &[u64], rows: usize, shape: Shape) -> Result<Vec<f32>> {
+fn numbers_of(words: &[u64], rows: usize, shape: Shape) -> Result<Vec<f32>> {
     let (units, width) = (shape.n_visible(), shape.n_visible().div_ceil(2));
     if words.len() != rows * width {
         return Err(Error::Length { what: "tracker.visible", expected: rows * width, found: words.len() });
@@ -281,7 +281,7 @@ fn halves(words: &[u64], rows: usize, shape: Shape) -> Result<Vec<f32>> {
 }
 
 /// 1/s - 1/C: the variance of the mean of C weights, relative to its square (delta method).
-fn spent(log_weights: &[f64]) -> f64 {
+fn relative_variance(log_weights: &[f64]) -> f64 {
     (1.0 / effective_sample_size(log_weights) - 1.0 / log_weights.len() as f64).max(0.0)
 }
 
