@@ -176,7 +176,7 @@ impl Tempered {
     }
 
     /// The number of times that a chain has gone from the coldest temperature to the hottest one and back, since the ladder was made.
-    /// Each round trip brings a state to β = 1 that is nearly independent of the one before.
+    /// Each round trip brings a state to β = 1 that has been at the hottest temperature since the last one.
     pub fn round_trips(&self) -> u64 {
         self.round_trips
     }
