@@ -89,7 +89,8 @@ impl Resident {
     }
 }
 
-/// M independent Gibbs chains of one RBM.
+/// M independent Gibbs chains of one RBM: each step draws v ~ P(v|h) with P(v_i = 1|h) = σ(b_i + (hWᵀ)_i), then h ~ P(h|v) with
+/// P(h_j = 1|v) = σ(c_j + (vW)_j).
 ///
 /// The state of the chains is the hidden layer as bits, one inverse temperature for each chain, and the position in the random
 /// sequence. Each step draws the visible layer from it. A sweep draws, step after step, M·n_visible numbers for v and M·n_hidden

@@ -56,8 +56,8 @@ impl LogLikelihood {
     /// end exceeds 0. With Gaussian units P is a density, and no such bound holds.
     pub fn of(shape: Shape, free_energies: &[f64], log_partition: &LogPartition) -> Self {
         let summary = Summary::of(free_energies);
-        let log_z = possible(shape, &summary, log_partition);
-        let most = most(shape);
+        let log_z = with_probability_bound(shape, &summary, log_partition);
+        let most = upper_bound(shape);
         let with = |log_z: f64| (-summary.mean - log_z).min(most);
         Self {
             mean: with(log_z.estimate),
@@ -92,8 +92,8 @@ pub fn log_likelihoods<'a>(rbm: &Resident, v: impl Into<Batch<'a>>, log_partitio
     let v = v.into();
     v.check_complete()?;
     let free_energies = rbm.free_energy(v)?;
-    let log_z = possible(rbm.shape(), &Summary::of(&free_energies), log_partition);
-    Ok(free_energies.into_iter().map(|f| (-f - log_z.estimate).min(most(rbm.shape()))).collect())
+    let log_z = with_probability_bound(rbm.shape(), &Summary::of(&free_energies), log_partition);
+    Ok(free_energies.into_iter().map(|f| (-f - log_z.estimate).min(upper_bound(rbm.shape()))).collect())
 }
 
 /// The mean of log P(v) over rows, its scatter, and its interval: [`LogLikelihood::of`] the rows' free energies.
@@ -111,12 +111,12 @@ pub fn log_likelihood<'a>(
 }
 
 /// The upper bound of log P(v): 0 for a probability, none for a density.
-fn most(shape: Shape) -> f64 {
+fn upper_bound(shape: Shape) -> f64 {
     if shape.visible().is_discrete() { 0.0 } else { f64::INFINITY }
 }
 
 /// Applies the bound of the most probable row: log Z ≥ max(-F), minus the possible rounding error of F.
-fn possible(shape: Shape, free_energies: &Summary, log_partition: &LogPartition) -> LogPartition {
+fn with_probability_bound(shape: Shape, free_energies: &Summary, log_partition: &LogPartition) -> LogPartition {
     if !shape.visible().is_discrete() {
         return log_partition.clone();
     }

@@ -9,6 +9,14 @@
 use crate::lanes::Lanes;
 
 /// A target for the mean of every hidden unit; the [module](self) has the equations.
+///
+/// ```
+/// use harmonium::{Descent, descent::Sparsity};
+///
+/// // Each hidden unit should be on in 10 % of the rows.
+/// let descent = Descent { sparsity: Some(Sparsity::new(0.1, 0.5)), ..Descent::default() };
+/// assert_eq!(descent.sparsity, Some(Sparsity { target: 0.1, cost: 0.5, rate: 0.05 }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sparsity {
     /// t: the fraction of rows in which a unit should be on, within [0, 1].

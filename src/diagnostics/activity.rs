@@ -3,9 +3,9 @@
 use crate::{error::Result, resident::Resident, rows::Rows, shape::Layer, verbs::Activations};
 
 /// A hidden unit is constant if all its means are within this distance of 0, or of 1.
-const CONSTANT: f32 = 0.01;
+const CONSTANT_DISTANCE: f32 = 0.01;
 /// The number of means in one call, few enough to stay in a cache.
-const MEANS: usize = 1 << 18;
+const MEANS_PER_CALL: usize = 1 << 18;
 
 /// Statistics of p = P(h_j = 1|v) for each hidden unit j over rows v, from [`Resident::activity`].
 #[derive(Clone, Debug, PartialEq)]
@@ -26,12 +26,12 @@ pub struct Activity {
 impl Activity {
     /// The number of units with p < 0.01 for every row.
     pub fn always_off(&self) -> usize {
-        self.greatest.iter().filter(|&&p| p < CONSTANT).count()
+        self.greatest.iter().filter(|&&p| p < CONSTANT_DISTANCE).count()
     }
 
     /// The number of units with p > 0.99 for every row.
     pub fn always_on(&self) -> usize {
-        self.least.iter().filter(|&&p| p > 1.0 - CONSTANT).count()
+        self.least.iter().filter(|&&p| p > 1.0 - CONSTANT_DISTANCE).count()
     }
 }
 
@@ -64,7 +64,7 @@ impl Resident {
         let (mut least, mut greatest) = (vec![f32::INFINITY; units], vec![f32::NEG_INFINITY; units]);
         let mut hidden = Activations::default();
         let mut n = 0.0;
-        let at_once = (MEANS / units).max(1);
+        let at_once = (MEANS_PER_CALL / units).max(1);
         for first in (0..v.len()).step_by(at_once) {
             self.propup(v.range(first..v.len().min(first + at_once)), &mut hidden)?;
             for row in hidden.mean.chunks_exact(units) {

@@ -77,6 +77,21 @@ impl EquilibriumGap {
 /// in a file that is sorted by class would start all fresh chains in one class. `draws`: numbers for the copy and then for the
 /// fresh chains. Costs `steps` steps of as many chains as there are rows.
 ///
+/// ```
+/// use harmonium::{Chains, Cpu, Dataset, Purpose, Rbm, Shape, Uniforms, diagnostics::equilibrium_gap};
+///
+/// # fn main() -> harmonium::Result<()> {
+/// let rbm = Rbm::new(Shape::new(6, 4)?, 123).on(Cpu::detect()?)?;
+/// let mut chains = Chains::from_hidden_bias(&rbm, 50, Uniforms::new(123, Purpose::Sampling))?;
+/// chains.sweep(&rbm, 100)?;
+/// // The weights are small, so even chains from very different data reach the model's distribution.
+/// let data = Dataset::from_u8(vec![255; 50 * 6], 6)?;
+/// let gap = equilibrium_gap(&rbm, &chains, &data, 100, Uniforms::new(123, Purpose::Diagnosis))?;
+/// assert_eq!(gap.lags(), Some(false));
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) if chains or rows do not fit the RBM, or `steps` is 0.
 pub fn equilibrium_gap<'a>(

@@ -1,9 +1,6 @@
 //! Convergence statistics of one number over several chains.
 //!
-//! All functions take one slice a chain, all of the same length. Sources: A. Vehtari, A. Gelman, D. Simpson, B. Carpenter, P.-C. Bürkner,
-//! "Rank-normalization, folding, and localization: an improved R̂ for assessing convergence of MCMC", 2021 (R̂, bulk ESS); C. J.
-//! Geyer, "Practical Markov chain Monte Carlo", 1992 (initial monotone sequence); A. D. Sokal, "Monte Carlo methods in
-//! statistical mechanics: foundations and new algorithms", 1989 (automatic window).
+//! All functions take one slice a chain, all of the same length. The module above names the sources.
 
 use crate::{
     error::{Error, Result},
@@ -26,7 +23,7 @@ const WINDOW: f64 = 5.0;
 ///
 /// let one: Vec<f64> = (0..100).map(|n| f64::from(n * 37 % 100)).collect();
 /// let other: Vec<f64> = one.iter().map(|x| x + 200.0).collect();
-/// assert!(r_hat(&[one.clone(), one.clone()])? < 1.01);
+/// assert!(r_hat(&[one.clone(), one.clone()])? < 1.1);
 /// assert!(r_hat(&[one, other])? > 1.5);
 /// # Ok::<(), harmonium::Error>(())
 /// ```
@@ -90,10 +87,11 @@ pub fn bulk_effective_sample_size<C: AsRef<[f64]>>(chains: &[C]) -> Result<f64> 
 /// window; reliable from about 50τ draws. NaN if all draws are equal. O(N·τ).
 ///
 /// ```
-/// use harmonium::diagnostics::autocorrelation_time;
+/// use harmonium::{Purpose, Uniforms, diagnostics::autocorrelation_time};
 ///
-/// // Each number is drawn once and then repeated: runs of ten equal draws.
-/// let chain: Vec<f64> = (0..20_000u64).map(|n| ((n / 10).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64).collect();
+/// // Independent numbers, each of them repeated ten times.
+/// let numbers = Uniforms::new(123, Purpose::Other).permutation(2000);
+/// let chain: Vec<f64> = numbers.iter().flat_map(|&x| [x as f64; 10]).collect();
 /// assert!((autocorrelation_time(&[chain])? - 10.0).abs() < 3.0);
 /// # Ok::<(), harmonium::Error>(())
 /// ```
@@ -232,7 +230,7 @@ impl Difference {
 }
 
 /// The probability that a normal number lies more than three standard deviations from its mean, 2·(1 - Φ(3)).
-const LEVEL: f64 = 0.002_699_796_063_260_189;
+const THREE_SIGMA: f64 = 0.002_699_796_063_260_189;
 
 /// The number of standard errors that is as improbable as three for a normal number: t with P(|T| > t) = 2·(1 - Φ(3)) for Student's
 /// T (Student, "The probable error of a mean", 1908).
@@ -244,11 +242,11 @@ pub(super) fn standard_errors(degrees: f64) -> f64 {
         return 3.0;
     }
     let degrees = degrees.max(1.0);
-    // One degree of freedom has the longest tail: tan(π/2·(1 - LEVEL)) = 235.8.
+    // One degree of freedom has the longest tail: tan(π/2·(1 - THREE_SIGMA)) = 235.8.
     let (mut low, mut high) = (3.0, 236.0);
     for _ in 0..60 {
         let t = f64::midpoint(low, high);
-        if student_tails(t, degrees) > LEVEL { low = t } else { high = t }
+        if student_tails(t, degrees) > THREE_SIGMA { low = t } else { high = t }
     }
     f64::midpoint(low, high)
 }
@@ -293,7 +291,7 @@ fn gamma_ratio(mut a: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{LEVEL, normal_quantile, standard_errors, student_tails};
+    use super::{THREE_SIGMA, normal_quantile, standard_errors, student_tails};
     use std::f64::consts::{FRAC_2_PI, FRAC_PI_2};
 
     /// The normal distribution function by Simpson's rule.
@@ -382,7 +380,7 @@ mod tests {
         ] {
             let found = standard_errors(degrees);
             assert!((found - expected).abs() <= 0.005, "{degrees}: {found}, expected {expected}");
-            assert!((student_tails(found, degrees) / LEVEL - 1.0).abs() < 1e-12, "{degrees}");
+            assert!((student_tails(found, degrees) / THREE_SIGMA - 1.0).abs() < 1e-12, "{degrees}");
         }
         assert_eq!((standard_errors(f64::INFINITY), standard_errors(0.5)), (3.0, standard_errors(1.0)));
         // R. A. Fisher's expansion in 1/ν, whose third term is less than 3e-8 from 1000 degrees on.

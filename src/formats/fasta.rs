@@ -18,9 +18,8 @@
 //! With feature `gzip` a gzipped stream is recognised by its first two bytes and unpacked while it is read.
 
 use super::{
-    Reading,
+    Reading, read_unpacked,
     table::{Numbers, Table},
-    unpacked,
 };
 use crate::{
     dataset::Dataset,
@@ -124,7 +123,7 @@ pub fn read_fasta(reader: impl Read, source_name: &str) -> Result<Alignment> {
 /// # Errors
 /// Those of [`read_fasta`].
 pub fn read_fasta_within(reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Alignment> {
-    unpacked(reader, source_name, |reader| read_plain(reader, source_name, max_bytes))
+    read_unpacked(reader, source_name, |reader| read_plain(reader, source_name, max_bytes))
 }
 
 fn read_plain(reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Alignment> {

@@ -4,9 +4,8 @@
 //! stream is recognised by its first two bytes and unpacked while it is read.
 
 use super::{
-    Reading, eight_bit,
+    Reading, eight_bit, read_unpacked,
     table::{Numbers, Table},
-    unpacked,
 };
 use crate::{
     dataset::Dataset,
@@ -52,7 +51,7 @@ pub fn read_idx(reader: impl Read, source_name: &str) -> Result<Idx> {
 /// # Errors
 /// Those of [`read_idx`].
 pub fn read_idx_within(reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Idx> {
-    unpacked(reader, source_name, |reader| read_plain(reader, source_name, max_bytes))
+    read_unpacked(reader, source_name, |reader| read_plain(reader, source_name, max_bytes))
 }
 
 fn read_plain(mut reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Idx> {
@@ -142,7 +141,7 @@ impl Idx {
         // Without rows, the number of values in the file puts no bound on the sizes of a row.
         let units = self.dimensions[1..].iter().try_fold(1, |units: usize, &size| units.checked_mul(size));
         units.filter(|&units| units > 0).ok_or_else(|| {
-            let expected = "IDX dimensions that leave at least one value a row, and no more than can be counted".into();
+            let expected = "IDX dimensions with at least one value in a row, and rows that fit in memory".into();
             Error::Argument { what: "rows", expected, found: format!("{:?}", self.dimensions) }
         })
     }

@@ -114,7 +114,7 @@ impl Labels {
     pub fn new(names: Vec<String>, states: Vec<Option<u32>>) -> Result<Self> {
         match states.iter().flatten().find(|&&state| state as usize >= names.len()) {
             Some(state) => {
-                let expected = format!("numbers below {}, that of the names", names.len());
+                let expected = format!("numbers below {}, the number of names", names.len());
                 Err(Error::Argument { what: "states", expected, found: state.to_string() })
             }
             None => Ok(Self { names, states }),

@@ -60,13 +60,13 @@ use table::{Table, eight_bit};
 /// A file format that holds rows.
 struct Format {
     name: &'static str,
-    by: By,
+    by: Recognition,
     /// Reads a stream; the second argument is its name in errors.
     read: fn(&mut dyn Read, &str, &Reading) -> Result<Table>,
 }
 
 /// How a format is recognised.
-enum By {
+enum Recognition {
     /// By the first bytes of the file.
     Start(&'static [u8]),
     /// By the ending of the file's name, before `.gz`.
@@ -74,13 +74,21 @@ enum By {
 }
 
 const FORMATS: [Format; 7] = [
-    Format { name: "an IDX file", by: By::Start(&[0, 0]), read: idx::read_table },
-    Format { name: "an npy file", by: By::Start(&npy::MAGIC), read: npy::read_table },
-    Format { name: "an npz file", by: By::Start(&npz::START), read: npz::read_table },
-    Format { name: "a Parquet file", by: By::Start(b"PAR1"), read: parquet::read_table },
-    Format { name: "a FASTA file", by: By::Start(&fasta::START), read: fasta::read_table },
-    Format { name: "text named *.csv, *.tsv, *.txt or *.data", by: By::Ending(&text::ENDINGS), read: text::read_table },
-    Format { name: "*.svm, *.svmlight or *.libsvm", by: By::Ending(&svmlight::ENDINGS), read: svmlight::read_table },
+    Format { name: "an IDX file", by: Recognition::Start(&[0, 0]), read: idx::read_table },
+    Format { name: "an npy file", by: Recognition::Start(&npy::MAGIC), read: npy::read_table },
+    Format { name: "an npz file", by: Recognition::Start(&npz::START), read: npz::read_table },
+    Format { name: "a Parquet file", by: Recognition::Start(b"PAR1"), read: parquet::read_table },
+    Format { name: "a FASTA file", by: Recognition::Start(&fasta::START), read: fasta::read_table },
+    Format {
+        name: "text named *.csv, *.tsv, *.txt or *.data",
+        by: Recognition::Ending(&text::ENDINGS),
+        read: text::read_table,
+    },
+    Format {
+        name: "*.svm, *.svmlight or *.libsvm",
+        by: Recognition::Ending(&svmlight::ENDINGS),
+        read: svmlight::read_table,
+    },
 ];
 
 /// The range of values that is expected if no laws are given, as errors print it.
@@ -97,8 +105,8 @@ pub struct Images {
     pub rows: Dataset,
     /// Height and width of the image in each row, if the file says so.
     pub img_shape: Option<(usize, usize)>,
-    /// What the reader assumed where the file leaves it open (for example that eight-bit values are bits), and how many values are
-    /// missing: one line, without a line break, to show to the user.
+    /// The assumptions of the reader about what the file leaves open (for example that eight-bit values are bits), and the number of
+    /// missing values: one line to show to the user.
     pub assumed: Option<String>,
     /// The labels of the rows, if [`Reading::labels`] asks for them.
     pub labels: Option<Labels>,
@@ -219,7 +227,7 @@ fn open_labels(path: &Path, rows: usize, max_bytes: u64) -> Result<Labels> {
         (columns, _) => return fail("one column of labels".into(), (columns + 1).to_string()),
     };
     // The first line of a column of words may be a header or a label; only the number of lines tells them apart.
-    let has_header = labels.states().len() == rows + 1 && By::Ending(&text::ENDINGS).knows(&[], &name);
+    let has_header = labels.states().len() == rows + 1 && Recognition::Ending(&text::ENDINGS).matches(&[], &name);
     let labels = if has_header { labels.without_first() } else { labels };
     match labels.states().len() {
         n if n == rows => Ok(labels),
@@ -237,10 +245,10 @@ pub fn read_within(reader: impl Read, source_name: &str, max_bytes: u64) -> Resu
 }
 
 fn read_table(reader: impl Read, source_name: &str, how: &Reading) -> Result<Table> {
-    unpacked(reader, source_name, |mut reader| {
+    read_unpacked(reader, source_name, |mut reader| {
         let longest = FORMATS.iter().map(|format| format.by.start().len()).max().unwrap_or(0);
-        let start = beginning(&mut reader, longest, source_name)?;
-        let Some(format) = FORMATS.iter().find(|format| format.by.knows(&start, source_name)) else {
+        let start = first_bytes(&mut reader, longest, source_name)?;
+        let Some(format) = FORMATS.iter().find(|format| format.by.matches(&start, source_name)) else {
             let expected = format!("{}, gzipped or not", FORMATS.map(|format| format.name).join(", or "));
             let found = format!("a file that begins with {start:02x?}");
             return Err(format_error(source_name, expected, found));
@@ -268,19 +276,19 @@ fn read_table(reader: impl Read, source_name: &str, how: &Reading) -> Result<Tab
     })
 }
 
-impl By {
+impl Recognition {
     fn start(&self) -> &'static [u8] {
         match self {
-            By::Start(start) => start,
-            By::Ending(_) => &[],
+            Recognition::Start(start) => start,
+            Recognition::Ending(_) => &[],
         }
     }
 
     /// Returns true if a file with these first bytes and this name has the format.
-    fn knows(&self, start: &[u8], name: &str) -> bool {
+    fn matches(&self, start: &[u8], name: &str) -> bool {
         match self {
-            By::Start(begins) => start.starts_with(begins),
-            By::Ending(endings) => {
+            Recognition::Start(begins) => start.starts_with(begins),
+            Recognition::Ending(endings) => {
                 let name = name.to_ascii_lowercase();
                 let name = name.strip_suffix(".gz").unwrap_or(&name);
                 endings.iter().any(|ending| name.ends_with(ending))
@@ -290,15 +298,17 @@ impl By {
 }
 
 /// Reads the first `len` bytes of a stream, or all of it if it is shorter.
-fn beginning(reader: &mut dyn Read, len: usize, source_name: &str) -> Result<Vec<u8>> {
+fn first_bytes(reader: &mut dyn Read, len: usize, source_name: &str) -> Result<Vec<u8>> {
     let mut start = Vec::new();
     reader.take(len as u64).read_to_end(&mut start).map_err(|problem| stream_error(source_name, problem))?;
     Ok(start)
 }
 
 /// Calls `read` on a stream, which is unpacked first if it is gzipped.
-fn unpacked<T>(mut reader: impl Read, source_name: &str, read: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
-    let start = beginning(&mut reader, GZIP.len(), source_name)?;
+fn read_unpacked<T>(
+    mut reader: impl Read, source_name: &str, read: impl FnOnce(&mut dyn Read) -> Result<T>,
+) -> Result<T> {
+    let start = first_bytes(&mut reader, GZIP.len(), source_name)?;
     let mut whole = start.as_slice().chain(reader);
     if start != GZIP {
         return read(&mut whole);

@@ -223,7 +223,7 @@ mod columns {
                 let of_levels = self.has_nulls.then_some(&mut levels);
                 let read = reader.read_records(BATCH, of_levels, None, &mut values);
                 let (records, ..) = read.map_err(|problem| {
-                    self.wrong("values as Parquet keeps them".into(), shown(&problem.to_string()))
+                    self.wrong("values in Parquet's encoding".into(), shown(&problem.to_string()))
                 })?;
                 if records == 0 {
                     return Ok(());

@@ -72,7 +72,7 @@ mod parsed {
     use super::{Line, MISSING, Read, Reading, Result, Table, format_error, lines, stream_error};
     use crate::{
         error::shown,
-        formats::{LabelSource, beginning, labels, table::Numbers},
+        formats::{LabelSource, first_bytes, labels, table::Numbers},
     };
     use csv::{ByteRecord, ReaderBuilder, Trim};
     use std::{
@@ -85,7 +85,7 @@ mod parsed {
     const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
     pub fn read_table(mut reader: &mut dyn Read, source_name: &str, how: &Reading) -> Result<Table> {
-        let start = beginning(&mut reader, BEGINNING, source_name)?;
+        let start = first_bytes(&mut reader, BEGINNING, source_name)?;
         let start = start.strip_prefix(&BYTE_ORDER_MARK).unwrap_or(&start);
         if start.contains(&0) {
             return Err(format_error(source_name, "a table of text", "a byte 0"));

@@ -1,8 +1,4 @@
 //! Annealed importance sampling, forward and in reverse. Each call of the device handles many temperatures.
-//!
-//! Random numbers: forward runs draw from the seed's [`Purpose::Annealing`] sequence. The start of reverse runs, their burn-in and
-//! the runs themselves draw from its [`Purpose::Sampling`] sequence, or continue the sequence of the given chains. Each step draws as
-//! a step of a sweep does.
 
 use super::{LogPartition, Method};
 use crate::{
@@ -207,6 +203,10 @@ impl Schedule {
 }
 
 /// The number and the length of annealing runs.
+///
+/// Random numbers: forward runs draw from the seed's [`Purpose::Annealing`] sequence. The start of reverse runs, their burn-in and
+/// the runs themselves draw from its [`Purpose::Sampling`] sequence, or continue the sequence of the given chains. Each step draws as
+/// a step of a sweep does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Annealing {
     /// Independent runs of each direction, at least 2. For [`bracket`](super::bracket()) this is the number of forward runs from the
@@ -246,6 +246,20 @@ pub enum Start<'a> {
 /// The estimate is below log Z on average. A shorter schedule makes the bias larger, and nothing in the estimate shows it, so the
 /// interval has a lower end only. Prefer [`bracket`](super::bracket()). Costs `runs`·`steps` Gibbs steps. Canonical on
 /// [`Cpu`](crate::Cpu).
+///
+/// ```
+/// use harmonium::log_partition::{self, Annealing, BaseRate, Schedule, Verdict};
+/// use harmonium::{Cpu, Rbm, Shape};
+///
+/// # fn main() -> harmonium::Result<()> {
+/// let rbm = Rbm::new(Shape::new(6, 4)?, 123);
+/// let settings = Annealing { schedule: Schedule::new(100)?, ..Annealing::default() };
+/// let z = log_partition::ais(&rbm.on(Cpu::detect()?)?, &BaseRate::uniform(6), &settings)?;
+/// assert!((z.estimate - log_partition::exact(rbm.view())?.estimate).abs() < 0.1);
+/// assert_eq!(z.verdict(), Verdict::LowerBound);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// [`Error::Argument`] if there are fewer than 2 runs, [`Error::Length`] if the base rate has another number of units.

@@ -19,6 +19,21 @@ use std::collections::{BTreeSet, HashSet};
 ///
 /// Pass the bound to [`LogPartition::at_least`](super::LogPartition::at_least).
 ///
+/// ```
+/// use harmonium::{Cpu, Dataset, Rbm, Shape, log_partition};
+///
+/// # fn main() -> harmonium::Result<()> {
+/// let rbm = Rbm::new(Shape::new(2, 3)?, 123);
+/// // All four states: the bound is log Z, except for the margin for rounding.
+/// let states = Dataset::from_u8(vec![0, 0, 0, 255, 255, 0, 255, 255], 2)?;
+/// let free_energies = rbm.on(Cpu::detect()?)?.free_energy(&states)?;
+/// let bound = log_partition::lower_bound(rbm.shape(), states.rows(), &free_energies)?;
+/// let exact = log_partition::exact(rbm.view())?.estimate;
+/// assert!(bound <= exact && exact < bound + 1e-4);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// [`Error::Argument`] if the rows do not fit the shape or there are Gaussian units, [`Error::Length`] if the numbers of rows and
 /// free energies differ, [`Error::Value`] if a value is neither 0 nor 1.

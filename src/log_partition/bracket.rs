@@ -6,7 +6,7 @@ use super::{
     annealing::{Annealing, Start, backward, check, check_start, forward, rounding},
     bennett::Bennett,
     bound::Visited,
-    populations::{Mixing, burnt_in, chains},
+    populations::{Mixing, burn_in_and_measure, chains},
 };
 use crate::{
     error::Result,
@@ -59,7 +59,7 @@ pub fn bracket_watched(
     }
     let weights: Vec<f64> = bases.iter().flat_map(Base::shares).collect();
     let (mut chains, populations) = chains(rbm, start, settings, &weights, &ends)?;
-    let mixing = burnt_in(rbm, &mut chains, &populations, settings.burn_in, &mut visited, watch)?;
+    let mixing = burn_in_and_measure(rbm, &mut chains, &populations, settings.burn_in, &mut visited, watch)?;
     let mut state = chains.state()?;
     for base in &mut bases {
         let log_z_0 = base.rate.log_z(shape.n_hidden());
@@ -146,7 +146,7 @@ fn interval(bases: &[Base], chains: usize, starts: f64) -> Interval {
 fn judge(bases: &[Base], mixing: Option<Mixing>, grown: usize, effective_sample_size: f64) -> LogPartition {
     let all = bases[0].reverse.len();
     let runs = bases[0].runs;
-    let mix = mixing.is_some_and(Mixing::is_seen);
+    let mix = mixing.is_some_and(Mixing::mixes);
     let forward = bases.iter().map(|base| Weights::of(&base.forward, base.runs as f64, base.rounding));
     let (best, least) = forward.fold((f64::NEG_INFINITY, f64::NEG_INFINITY), |(best, least), weights| {
         (best.max(weights.log_mean), least.max(weights.log_mean - weights.too_high))

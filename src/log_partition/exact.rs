@@ -87,6 +87,16 @@ pub struct Moments {
 
 /// The expectations of v, h and v·h under the model, by enumeration. Costs about eight times as much as log Z alone.
 ///
+/// ```
+/// use harmonium::{Rbm, Shape, log_partition::exact};
+///
+/// // Without weights, v and h are independent: <v·h> = 3/4·1/2.
+/// let rbm = Rbm::from_parts(Shape::new(1, 1)?, vec![0.0], vec![3f32.ln()], vec![0.0])?;
+/// let moments = exact::moments(rbm.view())?;
+/// assert!((moments.visible[0] - 0.75).abs() < 1e-6 && (moments.products[0] - 0.375).abs() < 1e-6);
+/// # Ok::<(), harmonium::Error>(())
+/// ```
+///
 /// # Errors
 /// Those of [`log_partition`].
 pub fn moments(rbm: RbmRef<'_>) -> Result<Moments> {
@@ -127,6 +137,18 @@ pub fn log_likelihood(rbm: RbmRef<'_>, v: Rows<'_>) -> Result<Vec<f64>> {
 /// -(1/B)·Σ_r v_ri·σ_rj + <v_i·h_j> for W_ij, -mean(v_i) + <v_i> for b_i, -mean(σ_j) + <h_j> for c_j, with
 /// σ_r = σ(v_r·W + c). `v`: rows × n_visible, values in [0, 1]. Overwrites `out` and returns log Z in nats. Together with
 /// [`Resident::apply`](crate::Resident::apply) it trains models without sampling noise, if they can be enumerated.
+///
+/// ```
+/// use harmonium::{Dataset, Gradient, Rbm, Shape, log_partition::exact};
+///
+/// // The gradient of b is -mean(v) + <v>, here -1 + 1/2 and 0 + 1/2.
+/// let rbm = Rbm::from_parts(Shape::new(2, 1)?, vec![0.0; 2], vec![0.0; 2], vec![0.0])?;
+/// let mut gradient = Gradient::zero(rbm.shape());
+/// let log_z = exact::gradient(rbm.view(), Dataset::from_u8(vec![255, 0], 2)?.rows(), &mut gradient)?;
+/// assert_eq!(gradient.visible_bias, [-0.5, 0.5]);
+/// assert!((log_z - 8f64.ln()).abs() < 1e-12);
+/// # Ok::<(), harmonium::Error>(())
+/// ```
 ///
 /// # Errors
 /// Those of [`log_partition`], [`Error::Argument`] if the rows do not fit the shape.

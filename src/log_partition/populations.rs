@@ -76,14 +76,14 @@ pub(super) struct Mixing {
 }
 
 impl Mixing {
-    pub fn is_seen(self) -> bool {
+    pub fn mixes(self) -> bool {
         // No number changes if a single state has all of the probability. Chains that stay apart make R̂ infinite.
         (self.r_hat.is_nan() || self.r_hat <= MAX_R_HAT) && self.probability >= FALSE_ALARM
     }
 }
 
 /// Burns chains in, and measures their mixing in the second half; `None` if the burn-in is too short for that.
-pub(super) fn burnt_in(
+pub(super) fn burn_in_and_measure(
     rbm: &Resident, chains: &mut Chains, populations: &[usize], steps: usize, visited: &mut Visited,
     watch: &mut dyn FnMut(usize),
 ) -> Result<Option<Mixing>> {
@@ -101,13 +101,13 @@ pub(super) fn burnt_in(
     if records < 4 {
         return Ok(None);
     }
-    let probability = compared(recorder.chain_means(), populations);
+    let probability = difference_probability(recorder.chain_means(), populations);
     Ok(Some(Mixing { r_hat: recorder.health()?.worst_r_hat(), probability }))
 }
 
 /// The probability that any two populations of the same distribution differ by more, in the mean of any statistic: at most this, by
 /// Bonferroni's inequality.
-fn compared(statistics: impl Iterator<Item = Vec<f64>>, populations: &[usize]) -> f64 {
+fn difference_probability(statistics: impl Iterator<Item = Vec<f64>>, populations: &[usize]) -> f64 {
     let (mut least, mut comparisons) = (1.0f64, 0.0);
     for means in statistics {
         let mut rest = means.as_slice();
@@ -158,13 +158,13 @@ mod tests {
         let means = |n: usize, last: f64| -> Vec<f64> {
             (0..3 * n).map(|chain| near(chain) + if chain < 2 * n { 0.0 } else { last }).collect()
         };
-        let alike = compared([means(15, 0.0), means(15, 0.0)].into_iter(), &[15, 15, 15]);
+        let alike = difference_probability([means(15, 0.0), means(15, 0.0)].into_iter(), &[15, 15, 15]);
         assert_eq!(alike, 6.0);
-        let differ = compared([means(15, 0.0), means(15, 1.0)].into_iter(), &[15, 15, 15]);
+        let differ = difference_probability([means(15, 0.0), means(15, 1.0)].into_iter(), &[15, 15, 15]);
         assert!(differ < 1e-6, "{differ}");
         // A difference of 1 and a standard error of √(2·0.3²/15) are 9 of them, of some 28 degrees of freedom.
         assert!(differ > 1e-14, "{differ}");
-        assert!(compared([means(2, 1.0)].into_iter(), &[2, 2, 2]) >= FALSE_ALARM);
-        assert!(compared([means(1, 1.0)].into_iter(), &[1, 1, 1]) >= FALSE_ALARM);
+        assert!(difference_probability([means(2, 1.0)].into_iter(), &[2, 2, 2]) >= FALSE_ALARM);
+        assert!(difference_probability([means(1, 1.0)].into_iter(), &[1, 1, 1]) >= FALSE_ALARM);
     }
 }

@@ -1,13 +1,5 @@
 //! log Z during training, by weighted particles that follow the parameters.
-//!
-//! Each visit is a step of annealed importance sampling (R. M. Neal, "Annealed importance sampling", 2001) whose intermediate
-//! distributions are the models of training themselves. G. Desjardins, A. Courville and Y. Bengio ("On tracking the partition
-//! function", 2011) estimate the change of each update in this way, from the chains of training. Weights that are carried from
-//! update to update, with resampling, are those of D. Carbone, M. Hua, S. Coste and E. Vanden-Eijnden ("Efficient training of
-//! energy-based models using Jarzynski equality", 2023). Their particles also provide the gradient; here they do not.
-//!
-//! Random numbers come from the seed's [`Purpose::Tracking`] sequence: first those of the forward runs, then v of all particles. A
-//! visit takes one number if it resamples, then draws h and v of all particles.
+//! The type [`Tracker`] explains the method.
 
 use super::{
     annealing::{BaseRate, Schedule, forward, resampled},
@@ -57,6 +49,15 @@ pub struct TrackerState {
 ///
 /// As with [`ais`](super::ais), a part of the model that grows where no particle is stays unseen; use [`bracket`](super::bracket())
 /// on the finished model. The particles live on the host and can visit a model on any device.
+///
+/// Each visit is a step of annealed importance sampling (R. M. Neal, "Annealed importance sampling", 2001) whose intermediate
+/// distributions are the models of training themselves. G. Desjardins, A. Courville and Y. Bengio ("On tracking the partition
+/// function", 2011) estimate the change of each update in this way, from the chains of training. Weights that are carried from
+/// update to update, with resampling, are those of D. Carbone, M. Hua, S. Coste and E. Vanden-Eijnden ("Efficient training of
+/// energy-based models using Jarzynski equality", 2023). Their particles also provide the gradient; here they do not.
+///
+/// Random numbers come from the seed's [`Purpose::Tracking`] sequence: first those of the forward runs, then v of all particles. A
+/// visit takes one number if it resamples, then draws h and v of all particles.
 ///
 /// ```
 /// use harmonium::{Cpu, Dataset, Rbm, Settings, Shape, Trainer};
@@ -138,7 +139,7 @@ impl Tracker {
                 unpack(&state.visible, shape.n_visible(), &mut visible);
                 visible
             }
-            false => halves(&state.visible, chains, shape)?,
+            false => numbers_of(&state.visible, chains, shape)?,
         };
         if state.free_energies.len() != chains {
             let (what, found) = ("tracker.free_energies", state.free_energies.len());
@@ -192,7 +193,7 @@ impl Tracker {
         let mut resampled_rows = None;
         if 2.0 * effective_sample_size(&log_weights) < chains as f64 {
             log_z += log_mean(&log_weights);
-            variance += spent(&log_weights);
+            variance += relative_variance(&log_weights);
             let width = self.shape.n_visible();
             resampled_rows = Some(resampled(&log_weights, &self.visible, width, chains, &mut uniforms));
             log_weights.fill(0.0);
@@ -239,7 +240,7 @@ impl Tracker {
     /// This is the delta method, so values above about 0.5 are not accurate; they still show that there are too few particles or visits
     /// to trust log Z. It grows during training. It does not show a part of the model where no particle is.
     pub fn standard_error(&self) -> f64 {
-        (self.variance + spent(&self.log_weights)).sqrt()
+        (self.variance + relative_variance(&self.log_weights)).sqrt()
     }
 
     /// (Σw)²/Σw² of the weights since the last resampling: the number of particles of equal weight that would do as well.
@@ -268,7 +269,7 @@ fn words_of(numbers: &[f32], shape: Shape) -> Vec<u64> {
 }
 
 /// Unpacks the result of [`words_of`] and checks the numbers against the laws.
-fn halves(words: &[u64], rows: usize, shape: Shape) -> Result<Vec<f32>> {
+fn numbers_of(words: &[u64], rows: usize, shape: Shape) -> Result<Vec<f32>> {
     let (units, width) = (shape.n_visible(), shape.n_visible().div_ceil(2));
     if words.len() != rows * width {
         return Err(Error::Length { what: "tracker.visible", expected: rows * width, found: words.len() });
@@ -280,7 +281,7 @@ fn halves(words: &[u64], rows: usize, shape: Shape) -> Result<Vec<f32>> {
 }
 
 /// 1/s - 1/C: the variance of the mean of C weights, relative to its square (delta method).
-fn spent(log_weights: &[f64]) -> f64 {
+fn relative_variance(log_weights: &[f64]) -> f64 {
     (1.0 / effective_sample_size(log_weights) - 1.0 / log_weights.len() as f64).max(0.0)
 }
 

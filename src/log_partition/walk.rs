@@ -15,9 +15,9 @@ use crate::{
 /// The largest layer that is enumerated: 2^28 states.
 pub const MAX_UNITS: usize = 28;
 /// Log2 of the number of states between two starts from scratch.
-const CHUNK: usize = 11;
+const LOG2_CHUNK: usize = 11;
 /// Log2 of the greatest number of blocks, which threads share.
-const BLOCKS: usize = 6;
+const LOG2_BLOCKS: usize = 6;
 /// The limit of a for e^a, which leaves room for the product with one more factor.
 const MAX_EXPONENT: f64 = 600.0;
 
@@ -43,7 +43,7 @@ pub(super) struct Walk {
 }
 
 /// The position of a walk: the terms of the inner units, c·h of the outer ones, and which of them are on.
-struct Place {
+struct Position {
     terms: Vec<Lane>,
     bias: f64,
     state: u64,
@@ -103,13 +103,13 @@ impl Walk {
     }
 
     /// Log2 of the number of states that are walked from one start.
-    fn chunk(&self) -> usize {
-        CHUNK.min(self.outer())
+    fn log2_chunk(&self) -> usize {
+        LOG2_CHUNK.min(self.outer())
     }
 
     /// Log2 of the number of blocks.
-    fn blocks(&self) -> usize {
-        BLOCKS.min(self.outer() - self.chunk())
+    fn log2_blocks(&self) -> usize {
+        LOG2_BLOCKS.min(self.outer() - self.log2_chunk())
     }
 
     fn vectors(&self) -> usize {
@@ -117,8 +117,8 @@ impl Walk {
     }
 
     /// The first state of a chunk, computed from scratch.
-    fn start(&self, chunk: u64) -> Place {
-        let index = chunk << self.chunk();
+    fn start(&self, chunk: u64) -> Position {
+        let index = chunk << self.log2_chunk();
         let state = index ^ (index >> 1);
         let mut pre = self.inner_bias.clone();
         let mut bias = 0.0;
@@ -137,18 +137,18 @@ impl Walk {
             let used = self.inner - (self.vectors() - 1) * LANES;
             last[used..].fill(f64::NEG_INFINITY);
         }
-        Place { terms, bias, state }
+        Position { terms, bias, state }
     }
 
     /// Visits the states of a chunk. `visit` gets the position and the log of the state's contribution to Z. `flip` is called before each
     /// change, with the unit that changes and whether it was on.
     fn chunk_states<T>(
-        &self, chunk: u64, with: &mut T, mut visit: impl FnMut(&mut T, &Place, f64),
+        &self, chunk: u64, with: &mut T, mut visit: impl FnMut(&mut T, &Position, f64),
         mut flip: impl FnMut(&mut T, usize, bool),
-    ) -> Place {
+    ) -> Position {
         let vectors = self.vectors();
         let mut place = self.start(chunk);
-        for index in 0..1u64 << self.chunk() {
+        for index in 0..1u64 << self.log2_chunk() {
             let log = if index == 0 {
                 self.log_sum(&place.terms)
             } else {
@@ -187,7 +187,7 @@ impl Walk {
 
     /// Runs `run` for every block, on all threads; `out` has one value for each block.
     fn for_blocks<T: Send>(&self, out: &mut [T], run: impl Fn(std::ops::Range<u64>, &mut T) + Sync) {
-        let chunks = 1u64 << (self.outer() - self.chunk() - self.blocks());
+        let chunks = 1u64 << (self.outer() - self.log2_chunk() - self.log2_blocks());
         share(RowsMut::new(1, out), &|part: RowsMut<'_, T>| {
             for (n, out) in part.values.iter_mut().enumerate() {
                 let first = (part.first + n) as u64 * chunks;
@@ -198,13 +198,13 @@ impl Walk {
 
     /// log Z in nats. Calls `watch`, on any thread, with the number of states completed since.
     pub fn log_z(&self, watch: &(dyn Fn(u64) + Sync)) -> f64 {
-        let mut blocks = vec![LogSum::EMPTY; 1 << self.blocks()];
+        let mut blocks = vec![LogSum::EMPTY; 1 << self.log2_blocks()];
         self.for_blocks(&mut blocks, |chunks, sum| {
             for chunk in chunks {
                 let mut part = LogSum::EMPTY;
                 self.chunk_states(chunk, &mut part, |part, _, log| part.add(log), |_, _, _| {});
                 sum.merge(part);
-                watch(1 << self.chunk());
+                watch(1 << self.log2_chunk());
             }
         });
         let mut all = LogSum::EMPTY;
@@ -218,7 +218,7 @@ impl Walk {
     /// far, the row of a unit gets -S when the unit turns on and +S when it turns off.
     pub fn moments(&self, log_z: f64) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
         let (outer, vectors) = (self.outer(), self.vectors());
-        let mut blocks = vec![(Vec::new(), Vec::new(), Vec::new()); 1 << self.blocks()];
+        let mut blocks = vec![(Vec::new(), Vec::new(), Vec::new()); 1 << self.log2_blocks()];
         self.for_blocks(&mut blocks, |chunks, (units, means, products)| {
             *units = vec![0.0; outer];
             *means = vec![[0.0; LANES]; vectors];

@@ -13,12 +13,20 @@
 //! | Gaussian | a number | N(a_i, σ_i²) | ½·ln 2πσ² + s·(a² - b²)/2 | - |
 //!
 //! P(h_j = 1|v) = σ(c_j + Σ_i x_i·W_ij) for all of them. The Gaussian law is that of K. Cho, A. Ilin, T. Raiko, "Improved
-//! learning of Gaussian-Bernoulli restricted Boltzmann machines", 2011, in which W and b keep their size where σ is learnt.
+//! learning of Gaussian-Bernoulli restricted Boltzmann machines", 2011, in which W and b keep their size if σ is learnt.
+//! The Potts law is that of F. Y. Wu, "The Potts model", 1982, and of R. Salakhutdinov, A. Mnih, G. Hinton, "Restricted Boltzmann
+//! machines for collaborative filtering", 2007, equation 1.
 //!
 //! # Draws
 //!
 //! Unit i of a row has number i of the row's numbers, under every law. A binary unit compares it with σ(a). A Gaussian unit
 //! takes Φ⁻¹ of it ([`normal`](crate::elementary::normal)). A Potts site uses the number of its first unit and ignores the others.
+//!
+//! The draw of a Potts site is by inversion, with the number u = (x + ½)·2^-32 of the site's first unit. Let w_s = e^(a_s - max a) in
+//! `f32`, W_s their sums up to state s in `f64`, states in ascending order, and W the whole sum. The draw is the first state with
+//! u·W < W_s. So the probability of a state is accurate to 2^-32 and to the error of e^x; a state that is e^-87.3 times as probable as
+//! the most probable one is never drawn. This needs one number a site and S exponentials. The alternative, the greatest
+//! a_s - ln(-ln u_s), would need S numbers and 2S logarithms.
 //!
 //! All code over lanes is the same for every instruction set, and is also printed for the CUDA kernels (`kernels/units.cuh`).
 

@@ -1,16 +1,9 @@
 //! Potts units: sites with several states each. Each state has a unit, and exactly one unit of a site is 1.
 //!
 //! A site whose units have the pre-activations a is in state s with the probability e^a_s/Σe^a: the means are the softmax, the
-//! log-normaliser is ln Σe^a. Source: F. Y. Wu, "The Potts model", 1982; as units of an RBM R. Salakhutdinov, A. Mnih, G. Hinton,
-//! "Restricted Boltzmann machines for collaborative filtering", 2007, equation 1.
+//! log-normaliser is ln Σe^a.
 //!
-//! # The draw
-//!
-//! By inversion, with the number u = (x + ½)·2^-32 of the site's first unit. Let w_s = e^(a_s - max a) in `f32`, W_s their
-//! sums up to state s in `f64`, states in ascending order, and W the whole sum. The draw is the first state with u·W < W_s. So the
-//! probability of a state is accurate to 2^-32 and to the error of e^x; a state that is e^-87.3 times as probable as the most probable
-//! one is never drawn. This needs one number a site and S exponentials. The alternative, the greatest a_s - ln(-ln u_s), would need S
-//! numbers and 2S logarithms.
+//! The documentation of [`units`](crate::units) explains the draw.
 
 use super::{Law, LogSums, Room, VisibleRow, clipped};
 use crate::{

@@ -102,7 +102,7 @@ fn command_lines() {
         ("train --algorithm sgd", 2, "invalid value 'sgd' for '--algorithm <NAME>': expected one of pcd, cd".into()),
         ("train --algorithm cd --chains 4", 2, "--chains: expected only with --algorithm pcd (cd has a chain for each row of a batch), found 4".into()),
         ("train --data mixed", 1, "mixed/train-labels-idx1-ubyte: expected 20 labels, as many as mixed/train-images-idx3-ubyte has rows, found dimensions [19]".into()),
-        ("train --data unlabelled/train-images-idx3-ubyte", 1, "unlabelled/train-images-idx3-ubyte: expected IDX dimensions that leave at least one value a row, and no more than can be counted, found [3, 0, 4]".into()),
+        ("train --data unlabelled/train-images-idx3-ubyte", 1, "unlabelled/train-images-idx3-ubyte: expected IDX dimensions with at least one value in a row, and rows that fit in memory, found [3, 0, 4]".into()),
         ("evaluate run/model.safetensors --data empty", 1, format!("empty: expected {missing}, found no test images; put them there or say --data PATH")),
         ("evaluate run/model.safetensors --data mixed", 1, format!("mixed: expected {missing}, found no test images; put them there or say --data PATH")),
         ("evaluate run/model.safetensors --data right --split validation", 1, "right: expected more than 50000 training rows, of which the others are for validation, found 20".into()),

@@ -64,9 +64,9 @@ fn idx_files() {
         table.case(what, read_idx(&bytes[..], "x"), message);
     }
     table.case("a row of nothing", read_idx(&sizes(&[3, 0], 0)[..], "x").and_then(|idx| idx.into_dataset()),
-        "rows: expected IDX dimensions that leave at least one value a row, and no more than can be counted, found [3, 0]");
+        "rows: expected IDX dimensions with at least one value in a row, and rows that fit in memory, found [3, 0]");
     table.case("no rows of 2^64 values", read_idx(&sizes(&[0, 1 << 31, 1 << 31, 4], 0)[..], "x").and_then(|idx| idx.into_dataset()),
-        "rows: expected IDX dimensions that leave at least one value a row, and no more than can be counted, found [0, 2147483648, 2147483648, 4]");
+        "rows: expected IDX dimensions with at least one value in a row, and rows that fit in memory, found [0, 2147483648, 2147483648, 4]");
     table.case("images as labels", read_idx(&good[..], "x").and_then(|idx| idx.into_labels()), "labels: expected one dimension, found 3");
     table.case("pairs as labels", read_idx(&sizes(&[1, 2], 2)[..], "x").and_then(|idx| idx.into_labels()), "labels: expected one dimension, found 2");
     // What a caller allows is seen by the header, however much would come.

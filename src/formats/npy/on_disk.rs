@@ -30,20 +30,27 @@ const STEP: usize = 1 << 20;
 /// The rows are read at their position in the file and not cached here; the operating system's page cache may keep them. The file is
 /// not memory-mapped, so that a file that another program truncates causes an error and not a signal. Missing values are refused.
 ///
-/// ```no_run
-/// use harmonium::{Binarise, Cpu, Epochs, Settings, Shape, Source, Rbm, Trainer, formats::npy::OnDisk};
+/// ```
+/// use harmonium::npy::{self, OnDisk};
+/// use harmonium::{Binarise, Cpu, Epochs, Rbm, Settings, Shape, Source, Trainer};
 ///
-/// let data = OnDisk::open("big.npy", None)?;
+/// let path = std::env::temp_dir().join(format!("harmonium-on-disk-{}.npy", std::process::id()));
+/// npy::save(&[0.0, 1.0, 1.0].repeat(50), 3, &path)?;
+///
+/// let data = OnDisk::open(&path, None)?;
 /// let cpu = Cpu::detect()?;
-/// let mut rbm = Rbm::new(Shape::with_visible(data.segments(), 500)?, 123).on(cpu)?;
+/// let mut rbm = Rbm::new(Shape::with_visible(data.segments(), 2)?, 123).on(cpu)?;
 /// let mut trainer = Trainer::new(cpu, rbm.shape(), Settings::default())?;
 /// let mut epochs = Epochs::new(true, Binarise::None, 123)?;
-/// for first in (0..data.len()).step_by(10_000) {
-///     let rows = epochs.show_part(&data, 0, first..data.len().min(first + 10_000))?;
-///     for batch in rows.batches(20) {
+/// for first in (0..data.len()).step_by(20) {
+///     let rows = epochs.show_part(&data, 0, first..data.len().min(first + 20))?;
+///     for batch in rows.batches(10) {
 ///         trainer.step(&mut rbm, rows.rows().range(batch), 0.1)?;
 ///     }
 /// }
+/// // Batches of 10 and 10 rows, 10 and 10, and 10.
+/// assert_eq!(trainer.report()?.updates, 5);
+/// # let _ = std::fs::remove_file(path);
 /// # Ok::<(), harmonium::Error>(())
 /// ```
 #[derive(Debug)]
@@ -113,7 +120,7 @@ impl OnDisk {
         self.layout.bytes as u64
     }
 
-    /// What the reader assumed where the file leaves it open: one line to show to the user.
+    /// The assumptions of the reader about what the file leaves open: one line to show to the user.
     pub fn assumed(&self) -> Option<String> {
         const BITS: &str = "eight-bit, values 0 to 1: bits";
         if !self.has_laws {
