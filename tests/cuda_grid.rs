@@ -134,8 +134,8 @@ fn grids_of_any_size_give_the_bits_of_sums() {
             let state = start(rbm.shape(), chains, density, 2);
             let what = format!("{}, {chains} chains, weights to {size}", rbm.shape());
             check(&own, &rbm, &state, k, &what);
-            for finest in [9, 4] {
-                let Some(cuda) = on_grid(finest, 1.0) else { continue };
+            let finest = if nv % 2 == 0 { 9 } else { 4 };
+            if let Some(cuda) = on_grid(finest, 1.0) {
                 check(&cuda, &rbm, &state, k, &format!("{what}, 2^-{finest}"));
             }
         }
@@ -203,8 +203,8 @@ fn weights_that_are_no_numbers() {
     let ask = |device: Device| -> Result<(Vec<f32>, usize)> {
         let settings = Settings { algorithm: Algorithm::Pcd { n_chains: 10 }, k: 3, seed: 10, ..Settings::default() };
         let (mut resident, mut trainer) = (rbm.on(&device)?, Trainer::new(&device, rbm.shape(), settings)?);
-        for lr in [f32::MAX, -f32::MAX, f32::MAX, 0.1] {
-            trainer.step(&mut resident, rows, lr)?;
+        for _ in 0..10 {
+            trainer.step(&mut resident, rows, f32::MAX)?;
         }
         let mut visible = Activations::default();
         trainer.chains().visible(&resident, &mut visible)?;
@@ -212,7 +212,8 @@ fn weights_that_are_no_numbers() {
         Ok((trainer.chains().hidden()?, odd))
     };
     let (expected, found) = (ask(cpu()).expect("the CPU"), ask(own.into()).expect("CUDA"));
-    assert!(expected.1 > 0 && found == expected);
+    assert!(expected.1 > 0, "all pre-activations are numbers");
+    assert!(found == expected, "{expected:?} on the CPU, {found:?} on CUDA");
 }
 
 #[test]
@@ -304,16 +305,11 @@ fn as_many_chains_as_choose_the_grid() {
 }
 
 const FAULTS: &[Fault] = &[
+    // Without the first two as many bits seem to be on as leave every unit open, and then the result is right.
     Fault {
-        name: "no wait for a stage",
-        from: "asm volatile(\"cp.async.wait_group 1;\" ::: \"memory\");",
-        to: "",
-        found: "not the CPU's",
-    },
-    Fault {
-        name: "no wait for the stage before the last",
-        from: "cp.async.wait_group 1;",
-        to: "cp.async.wait_group 2;",
+        name: "no wait for the third stage",
+        from: "asm volatile(\"cp.async.wait_group 1;\"",
+        to: "if (word < 2 * GRID_DEEP) asm volatile(\"cp.async.wait_group 1;\"",
         found: "not the CPU's",
     },
     Fault {
@@ -414,17 +410,17 @@ const FAULTS: &[Fault] = &[
     },
 ];
 
-/// The CPU's chains where some units are open and some blocks draw by sums, or what is wrong.
+/// The CPU's chains where some units are open, or a layer is drawn by sums; or what is wrong.
 fn verdict(program: Program<'_>) -> std::result::Result<(), String> {
     let Program::Source(source) = program else { return Err("expected a source".into()) };
-    // So coarse that some units are open.
-    let coarse = forced(source, 7, 1.0);
-    for (source, weight) in [(&coarse, 0.4), (&coarse, 1.0), (&source.to_owned(), 300.0)] {
-        let rbm = model(shape(300, 130), 19, |x| weight * x, |x| x);
+    let forced = forced(source, 7, 1.0).replace("#define GRID_MOST 1e30f", "#define GRID_MOST 0.5f");
+    let cuda = Cuda::with_program(0, Program::Source(&forced)).map_err(|error| error.to_string())?;
+    // The bound of hidden units is 0.2 where few visible ones are on, and 0.7 where half of them are.
+    for bias in [-2.0, 0.0] {
+        let rbm = model(shape(300, 130), 19, |x| 0.4 * x, |x| x + bias);
         let state = start(rbm.shape(), 40, 0.4, 20);
-        let cuda = Cuda::with_program(0, Program::Source(source)).map_err(|error| error.to_string())?;
-        let found = swept(&cuda.with_sweeps(Sweeps::Grid).into(), &rbm, &state, 2, None);
-        if found.map_err(|error| error.to_string())? != swept(&cpu(), &rbm, &state, 2, None).expect("the CPU's chains")
+        let found = swept(&cuda.clone().with_sweeps(Sweeps::Grid).into(), &rbm, &state, 3, None);
+        if found.map_err(|error| error.to_string())? != swept(&cpu(), &rbm, &state, 3, None).expect("the CPU's chains")
         {
             return Err("a result is not the CPU's".into());
         }

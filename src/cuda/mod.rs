@@ -53,7 +53,7 @@
 //! | launches | 2, and 2 a sweep that round the weights |
 //!
 //! 10 000 chains of 784 × 500 units are 16·10⁹ multiplications and as many additions: 26 µs on an H100 at 60 % of the rate that NVIDIA
-//! gives for bytes, the most that `mma.sync` reaches there; drawing 12.8 million units at some 30 instructions takes 15 µs, the rest
+//! gives for bytes, about what `mma.sync` reaches there; drawing 12.8 million units at some 30 instructions takes 15 µs, the rest
 //! about 10. That is an estimate of 50 µs against 289 measured for strips and 171 for TF32. *None of it has been measured on a
 //! GPU.* `benches/gpu` compares: `10000x15` and `1000x15` against `10000x15-strips`, `1000x15-strips` and the products of cuBLAS.
 //!
