@@ -12,7 +12,8 @@ mod common;
 
 use common::{Job, Outcome, TRAINING_ROWS, TUTORIAL, mnist};
 use harmonium::{
-    Algorithm, Chains, Cuda, CudaError, Dataset, Device, Error, Monitor, Purpose, Rbm, Result, Sums, Trainer, Uniforms,
+    Algorithm, Chains, Cuda, CudaError, Dataset, Device, Error, Monitor, Purpose, Rbm, Result, Sums, Sweeps, Trainer,
+    Uniforms,
     log_partition::{Annealing, BaseRate, Schedule, ais},
 };
 use std::time::Instant;
@@ -182,24 +183,36 @@ fn main() -> Outcome {
         ("pcd1-2048", Some(pcd), 200),
         ("10000x1", None, 0),
         ("10000x15", None, 0),
+        ("10000x15-strips", None, 0),
+        ("1000x15", None, 0),
+        ("1000x15-strips", None, 0),
         ("20x15", None, 0),
         ("ais", None, 0),
         ("free-energies", None, 0),
     ] {
-        let all = [Sums::Canonical, Sums::Gemm, Sums::GemmTf32, Sums::Auto];
-        let wanted: Vec<_> = all.into_iter().filter(|&sums| options.wants(name, sums)).collect();
+        // What canonical sums take where no step is drawn on the grid.
+        let strips = name.ends_with("-strips");
+        let all: &[_] = match strips {
+            true => &[Sums::Canonical],
+            false => &[Sums::Canonical, Sums::Gemm, Sums::GemmTf32, Sums::Auto],
+        };
+        let wanted: Vec<_> = all.iter().copied().filter(|&sums| options.wants(name, sums)).collect();
         let own = match job {
             Some(job) if warm_up > 0 && !wanted.is_empty() => Some(job.trained_on(&canonical, &data, some(warm_up))?),
             _ => None,
         };
         for sums in wanted {
             let timed = || {
-                let cuda = cuda.clone().with_sums(sums)?;
+                let sweeps = if strips { Sweeps::Strips } else { Sweeps::Auto };
+                let cuda = cuda.clone().with_sums(sums)?.with_sweeps(sweeps);
                 let bench = Bench { options: &options, device: cuda.clone().into(), cuda, data: &data, rbm: &rbm };
                 match (name, job) {
                     (_, Some(job)) => bench.updates(name, job, own.as_ref().unwrap_or(&rbm)),
                     ("10000x1", _) => bench.chains(name, if options.quick { 100 } else { 10_000 }, 1),
-                    ("10000x15", _) => bench.chains(name, if options.quick { 100 } else { 10_000 }, 15),
+                    ("10000x15" | "10000x15-strips", _) => {
+                        bench.chains(name, if options.quick { 100 } else { 10_000 }, 15)
+                    }
+                    ("1000x15" | "1000x15-strips", _) => bench.chains(name, if options.quick { 100 } else { 1000 }, 15),
                     ("20x15", _) => bench.chains(name, 20, 15),
                     ("ais", _) => bench.annealing(name),
                     (_, None) => bench.free_energies(name),

@@ -1,17 +1,6 @@
 // Chains: one block carries one chain through all steps. src/cpu/chains.rs and src/cpu/anneal.rs do the same for groups.
 #include "layers.cuh"
 
-/// The states of M chains, chain after chain.
-struct Chains {
-    /// M x words: the bits that last.
-    u32* hidden;
-    const float* betas;
-    /// Of the last step: visible bits, M x words; visible pre-activations, M x down's stride; hidden means, M x up's stride.
-    u32* visible;
-    float* visible_pre;
-    float* hidden_mean;
-};
-
 /// k times v ~ P(v|h), h ~ P(h|v) for the block's chain, whose bits stay in shared memory. `first`: how many numbers lie
 /// between the generator's place and the first draw. `beta_at` tells the inverse temperature at which a step's visible layer
 /// is drawn, `hidden_pre` makes a hidden unit's pre-activation of its sum, `end` sees the visible bits at the end of a step.

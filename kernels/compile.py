@@ -1,9 +1,10 @@
 """Compiles the kernels to PTX: python compile.py 70|80|90 path/to/libnvrtc.so.12 [out.ptx]
 
-The number is that of the compute capability. The committed PTX for 7.0 and 8.0 is made by NVRTC 12.0.140, that for 9.0 by
-12.1.105, the first one that knows all instructions of clusters: a driver refuses PTX of a compiler that is newer than itself. That
-for 8.0 has the kernels of grid.cu alone, which the others leave out: a device takes them beside its other kernels. Sources are put
-together and hashed as build.rs does; the hash stands in the first line, and PTX with another one is never loaded.
+The number is that of the compute capability from which on a device takes them. Those for 8.0 and 9.0 are only what the ones before
+lack, the kernels of matrix units and those of clusters of blocks. The committed PTX for 7.0 and 8.0 is made by NVRTC 12.0.140, that
+for 9.0 by 12.1.105, the first one that knows all instructions of clusters: a driver refuses PTX of a compiler that is newer than
+itself. Sources are put together and hashed as build.rs does; the hash stands in the first line, and PTX with another one is never
+loaded.
 """
 
 import ctypes
@@ -12,8 +13,8 @@ import sys
 
 FOLDER = pathlib.Path(__file__).parent
 FILES = ["uniforms.cuh", "elementary.cuh", "units.cuh", "layers.cuh", "chains.cu", "clusters.cu", "strips.cu", "phases.cu", "energies.cu", "learn.cu", "rules.cuh", "descend.cu", "gemm.cu", "visible.cu", "grid.cuh", "grid.cu"]
-# The kernels of matrix units, and what they use.
-GRID = ["uniforms.cuh", "elementary.cuh", "units.cuh", "layers.cuh", "grid.cuh", "grid.cu"]
+COMMON = ["uniforms.cuh", "elementary.cuh", "units.cuh", "layers.cuh"]
+NEWER = {"80": ["grid.cuh", "grid.cu"], "90": ["clusters.cu"]}
 OPTIONS = [b"--fmad=false", b"--std=c++17"]
 
 
@@ -50,6 +51,7 @@ def compile(capability, library, text):
 
 if __name__ == "__main__":
     capability, library = sys.argv[1:3]
-    text = source(GRID if capability == "80" else [name for name in FILES if not name.startswith("grid")])
+    newer = [name for names in NEWER.values() for name in names]
+    own = COMMON + NEWER[capability] if capability in NEWER else [name for name in FILES if name not in newer]
     out = pathlib.Path(sys.argv[3] if len(sys.argv) > 3 else FOLDER / "ptx" / f"compute_{capability}.ptx")
-    out.write_text(f"// harmonium kernels {fnv(source(FILES)):016x}\n{compile(capability, library, text)}")
+    out.write_text(f"// harmonium kernels {fnv(source(FILES)):016x}\n{compile(capability, library, source(own))}")

@@ -21,6 +21,17 @@ struct Side {
     u32 stride;
 };
 
+/// The states of M chains, chain after chain.
+struct Chains {
+    /// M x words: the bits that last.
+    u32* hidden;
+    const float* betas;
+    /// Of the last step: visible bits, M x words; visible pre-activations, M x down's stride; hidden means, M x up's stride.
+    u32* visible;
+    float* visible_pre;
+    float* hidden_mean;
+};
+
 /// x/255 for x up to 255: the quotient and one step of Newton's make the nearest `float` to it, as division does.
 __device__ inline float of_byte(u32 x) {
     float whole = (float)x, quotient = __fmul_rn(whole, 1.0f / 255.0f);

@@ -118,7 +118,7 @@ fn check(cuda: &Cuda, rbm: &Rbm, state: &ChainState, k: usize, what: &str) {
 #[test]
 fn grids_of_any_size_give_the_bits_of_sums() {
     let Some(own) = on_own_grid() else { return };
-    for (n, (nv, nh, chains, k)) in [
+    for (nv, nh, chains, k) in [
         (1, 1, 3, 4),
         (1, 130, 2, 3),
         (63, 65, 7, 3),
@@ -128,18 +128,14 @@ fn grids_of_any_size_give_the_bits_of_sums() {
         (128, 30, 5, 4),
         (300, 200, 9, 3),
         (40, 1100, 3, 2),
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    ] {
         for (size, density) in [(0.05, 0.1), (0.4, 0.5), (3.0, 0.9)] {
             let rbm = model(shape(nv, nh), 1, |x| size * x, |x| x - 0.5);
             let state = start(rbm.shape(), chains, density, 2);
             let what = format!("{}, {chains} chains, weights to {size}", rbm.shape());
             check(&own, &rbm, &state, k, &what);
-            let finest = [[12, 5], [9, 3], [12, 3]][n % 3];
-            for finest in finest {
-                let Some(cuda) = on_grid(finest, 1.0) else { continue };
+            let finest = if nv % 2 == 0 { 9 } else { 4 };
+            if let Some(cuda) = on_grid(finest, 1.0) {
                 check(&cuda, &rbm, &state, k, &format!("{what}, 2^-{finest}"));
             }
         }
@@ -172,8 +168,8 @@ fn numbers_at_the_ends() {
         ("1e-30", |x| x * 1e-30),
         ("1e4", |x| x * 1e4),
         ("1e30", |x| x * 1e30),
-        ("an outlier of 60", |x| if x > 0.999 { 60.0 } else { 0.1 * x }),
-        ("an outlier of 1000", |x| if x > 0.999 { 1000.0 } else { 0.1 * x }),
+        ("an outlier of 60", |x| if x > 0.99 { 60.0 } else { 0.1 * x }),
+        ("an outlier of 1000", |x| if x > 0.99 { 1000.0 } else { 0.1 * x }),
         ("almost a power of two", |x| if x > 0.5 { 0.999_999_94 } else { -0.5 }),
     ];
     let biases: [(&str, Map); 7] = [
@@ -195,13 +191,29 @@ fn numbers_at_the_ends() {
             }
         }
     }
-    // One that is not finite makes it no grid at all.
-    for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        let at = |x: f32| if x > 0.999 { odd } else { 0.1 * x };
-        check(&own, &model(shape, 8, at, |x| x), &start(shape, 20, 0.3, 9), 2, &format!("weights with {odd}"));
-        let at = |x: f32| if x > 0.9 { odd } else { x };
-        check(&own, &model(shape, 8, |x| 0.1 * x, at), &start(shape, 20, 0.3, 9), 2, &format!("biases with {odd}"));
-    }
+}
+
+/// Training that leaves the finite numbers, in which there is no grid at all.
+#[test]
+fn weights_that_are_no_numbers() {
+    let Some(own) = on_own_grid() else { return };
+    let rbm = model(shape(100, 70), 8, |x| 0.1 * x, |x| x);
+    let bytes = random_bytes(10 * 100, 0.3, 9);
+    let rows = byte_rows(&bytes, 100);
+    let ask = |device: Device| -> Result<(Vec<f32>, usize)> {
+        let settings = Settings { algorithm: Algorithm::Pcd { n_chains: 10 }, k: 3, seed: 10, ..Settings::default() };
+        let (mut resident, mut trainer) = (rbm.on(&device)?, Trainer::new(&device, rbm.shape(), settings)?);
+        for _ in 0..10 {
+            trainer.step(&mut resident, rows, f32::MAX)?;
+        }
+        let mut hidden = Activations::default();
+        resident.propup(rows, &mut hidden)?;
+        let odd = hidden.pre_activation.iter().filter(|x| !x.is_finite()).count();
+        Ok((trainer.chains().hidden()?, odd))
+    };
+    let (expected, found) = (ask(cpu()).expect("the CPU"), ask(own.into()).expect("CUDA"));
+    assert!(expected.1 > 0, "all pre-activations are finite");
+    assert!(found == expected, "{expected:?} on the CPU, {found:?} on CUDA");
 }
 
 #[test]
@@ -213,7 +225,7 @@ fn any_temperature_and_held_units() {
     let held = Dataset::with_missing(values, rbm.shape().visible()).expect("rows");
     for betas in [[1.0, 0.5, 0.5, 0.0, 0.01, 1.5, -1.0, 2.0, 1.0], [1.0, 0.5, 0.5, 0.0, 0.01, 1.5, -1.0, 30.0, 1e30]] {
         state.betas = betas.into();
-        for cuda in [Some(own.clone()), on_grid(12, 1.0), on_grid(5, 1.0)].into_iter().flatten() {
+        for cuda in [Some(own.clone()), on_grid(9, 1.0), on_grid(4, 1.0)].into_iter().flatten() {
             check(&cuda, &rbm, &state, 4, &format!("inverse temperatures {betas:?}"));
             let with = |device: Device| swept(&device, &rbm, &state, 3, Some(&held)).expect("chains");
             assert!(with(cuda.into()) == with(cpu()), "held units");
@@ -293,16 +305,11 @@ fn as_many_chains_as_choose_the_grid() {
 }
 
 const FAULTS: &[Fault] = &[
+    // Without the first two as many bits seem to be on as leave every unit open, and then the result is right.
     Fault {
-        name: "no wait for a stage",
-        from: "asm volatile(\"cp.async.wait_group 1;\" ::: \"memory\");",
-        to: "",
-        found: "not the CPU's",
-    },
-    Fault {
-        name: "no wait for the stage before the last",
-        from: "cp.async.wait_group 1;",
-        to: "cp.async.wait_group 2;",
+        name: "no wait for the third stage",
+        from: "asm volatile(\"cp.async.wait_group 1;\"",
+        to: "if (word < 2 * GRID_DEEP) asm volatile(\"cp.async.wait_group 1;\"",
         found: "not the CPU's",
     },
     Fault {
@@ -403,16 +410,18 @@ const FAULTS: &[Fault] = &[
     },
 ];
 
-/// The CPU's chains where some units are open and some blocks draw by sums, or what is wrong.
+/// The CPU's chains where some units are open, all of them, or none as there is no grid; or what is wrong.
 fn verdict(program: Program<'_>) -> std::result::Result<(), String> {
     let Program::Source(source) = program else { return Err("expected a source".into()) };
-    // So coarse that some units are open.
-    let coarse = forced(source, 7, 1.0);
-    for (source, weight) in [(&coarse, 0.4), (&coarse, 1.0), (&source.to_owned(), 300.0)] {
-        let rbm = model(shape(300, 130), 19, |x| weight * x, |x| x);
+    let forced = forced(source, 7, 1.0);
+    let cuda = Cuda::with_program(0, Program::Source(&forced)).map_err(|error| error.to_string())?;
+    // Where large weights cancel out, the order of a sum decides which of the others are lost.
+    let cancelling = |x: f32| if x.abs() > 0.97 { 16_777_216_f32.copysign(x) } else { 0.4 * x };
+    let weights: [&dyn Fn(f32) -> f32; 3] = [&|x| 0.4 * x, &cancelling, &|x| 5e35 * x];
+    for weight in weights {
+        let rbm = model(shape(300, 130), 19, weight, |x| x - 1.0);
         let state = start(rbm.shape(), 40, 0.4, 20);
-        let cuda = Cuda::with_program(0, Program::Source(source)).map_err(|error| error.to_string())?;
-        let found = swept(&cuda.with_sweeps(Sweeps::Grid).into(), &rbm, &state, 2, None);
+        let found = swept(&cuda.clone().with_sweeps(Sweeps::Grid).into(), &rbm, &state, 2, None);
         if found.map_err(|error| error.to_string())? != swept(&cpu(), &rbm, &state, 2, None).expect("the CPU's chains")
         {
             return Err("a result is not the CPU's".into());

@@ -23,7 +23,7 @@
 //! The order of the files is that of use: `failure` (what the driver says), `buffer` and `arguments` (memory, and what kernels
 //! take), `launch` (kernels, graphs, the driver), `sizes`, `blas`,
 //! `opened` and `handle` (the device), `data`, `memory` and `work` (what lives there), `layers` (one layer from the other),
-//! `visible` (visible layers of several laws), `chains`, `learn`, `descend` (updates by rules, and what rules keep), `energies`,
+//! `visible` (visible layers of several laws), `chains`, `grid` (many chains by rough sums), `learn`, `descend` (updates by rules, and what rules keep), `energies`,
 //! `phases`. Each verb is written once; the two kinds of sums part in `layers` (a kernel, or a product and a kernel), where
 //! chains move (kernels, or loops of products) and in `learn` and `descend` (a kernel, or two products).
 //!
@@ -34,8 +34,34 @@
 //! | `sweep` | 34 chains and more, and all of small models | a block carries one chain through all steps. A multiprocessor takes in 64 bytes of weights a cycle at most |
 //! | `sweep_in_clusters` | up to 33 chains on 132 multiprocessors, from compute capability 9.0 on | eight blocks carry one chain, each some units of both layers. They write their bits into one another's shared memory by asynchronous stores, whose bytes the receiver counts |
 //! | `layer_by_strips` | from 256 chains on, of large models | a block keeps the weights to 64 units in its shared memory and makes these units of one chain after the other |
+//! | `draw_on_grid` | in the place of strips for all steps of a sweep but the last, from compute capability 8.0 on | matrix units add up weights rounded to 16 bits, and almost every bit is decided by these sums |
 //!
 //! `Cuda::sweeps_of` chooses. The bits are the same.
+//!
+//! # Chains on a grid
+//!
+//! Where nobody wants means, a unit is one bit, and a rough sum with a rigorous bound on its error almost always tells it. So do CPUs
+//! (`src/cpu/grid.rs` has the proof, `kernels/grid.cuh` its formulas, printed from the CPU's functions), and matrix units can, for sums of
+//! whole numbers are the same in any order. A weight is 256·high + low, two planes of bytes; a block multiplies the bits of 128 chains
+//! with both planes of 64 units, decides by the bound, and makes canonical sums of what stays open, a warp a unit.
+//!
+//! | a step of M chains | |
+//! |---|---|
+//! | products of bytes | 4·M·n_visible·n_hidden |
+//! | planes, from the second-level cache | 4·n_visible·n_hidden bytes for every 128 chains |
+//! | bits, from there | M/8·n_visible·n_hidden/64 bytes each way |
+//! | launches | 2, and 2 a sweep that round the weights |
+//!
+//! 10 000 chains of 784 × 500 units are 16·10⁹ multiplications and as many additions: 26 µs on an H100 at 60 % of the rate that NVIDIA
+//! gives for bytes, about what `mma.sync` reaches there; drawing 12.8 million units at some 30 instructions takes 15 µs, the rest
+//! about 10. That is an estimate of 50 µs against 289 measured for strips and 171 for TF32. *None of it has been measured on a
+//! GPU.* `benches/gpu` compares: `10000x15` and `1000x15` against `10000x15-strips`, `1000x15-strips` and the products of cuBLAS.
+//!
+//! The grid serves sweeps of more than one step, so PCD-k and CD-k with k > 1, samplers and tempering, from as many chains on as
+//! strips do: with fewer there are not enough blocks for all multiprocessors. It does not serve annealing, whose hidden sums are
+//! wanted, chains that hold units, and visible units of other laws. A block whose mean bound is above 0.1, or a model without a useful
+//! grid (a weight of 128 and more, or none that is finite), makes canonical sums in the same kernel, as strips do but
+//! 128 rows of weights at a time.
 //!
 //! # Visible units of several laws
 //!
@@ -152,7 +178,7 @@
 //! On an H200 every test passes, with the PTX that comes with the crate and with what NVRTC makes of the source; the tutorial's
 //! 37 500 updates and runs of the recipe `density` end in the CPU's models, byte for byte; the sanitizer finds neither faults of memory
 //! nor races. `docs/gpu.md` has that run; since then the PTX was made anew from functions that Rust prints, the same
-//! operations, and has run on the emulator alone; so have the kernels of visible layers of several laws, and of missing values and held units. No second card beside the first has been tried.
+//! operations, and has run on the emulator alone; so have the kernels of visible layers of several laws, of missing values and held units, and of the grid. No second card beside the first has been tried.
 
 mod arguments;
 mod blas;

@@ -7,7 +7,7 @@ use super::{
 use crate::error::{CudaError, Error, Result};
 use cudarc::{
     driver::{
-        CudaContext, CudaStream, DriverError, result,
+        CudaContext, CudaModule, CudaStream, DriverError, result,
         sys::{CUdevice_attribute as Attribute, cudaError_enum as Code},
     },
     nvrtc::{CompileError, CompileOptions, Ptx, compile_ptx_with_opts},
@@ -107,32 +107,30 @@ impl Opened {
 }
 
 fn load(context: &Arc<CudaContext>, capability: (i32, i32), program: Program<'_>) -> Result<Kernels> {
-    let kernels = |ptx: Ptx, grid: Option<&str>| {
-        // What the driver does not take of it is left out.
-        let grid = grid.and_then(|ptx| context.load_module(Ptx::from_src(ptx)).ok());
-        let loaded = context.load_module(ptx).and_then(|module| Kernels::load(&module, grid.as_ref()));
+    let kernels = |ptx: Ptx, newer: &[Arc<CudaModule>]| {
+        let loaded = context.load_module(ptx).and_then(|module| Kernels::load(&module, newer));
         loaded.map_err(|error| message(&error))
     };
-    let compiled = |source: &str| compile(source, capability).and_then(|ptx| kernels(ptx, None));
-    let is_current = |ptx: &str| ptx.lines().next() == Some(FIRST_LINE);
-    let grid = Some(PTX_OF_GRID).filter(|ptx| capability >= OLDEST_GRID && is_current(ptx));
-    let given = |ptx: &str| match is_current(ptx) {
-        true => kernels(Ptx::from_src(ptx), grid),
-        false => Err("it was made from another source".to_owned()),
-    };
-    // The driver may be older than the PTX for clusters.
-    let own_ptx = || {
-        let clusters = if capability >= OLDEST_CLUSTERS { given(PTX_OF_CLUSTERS).ok() } else { None };
-        clusters.map_or_else(|| given(PTX), Ok)
+    let compiled = |source: &str| compile(source, capability).and_then(|ptx| kernels(ptx, &[]));
+    let given = |ptx: &str| {
+        if ptx.lines().next() != Some(FIRST_LINE) {
+            return Err("it was made from another source".to_owned());
+        }
+        // The driver may be older than what a newer device could take.
+        let newer = [(OLDEST_GRID, PTX_OF_GRID), (OLDEST_CLUSTERS, PTX_OF_CLUSTERS)]
+            .into_iter()
+            .filter(|(oldest, ptx)| capability >= *oldest && ptx.lines().next() == Some(FIRST_LINE))
+            .filter_map(|(_, ptx)| context.load_module(Ptx::from_src(ptx)).ok());
+        kernels(Ptx::from_src(ptx), &newer.collect::<Vec<_>>())
     };
     let not_tried = || Err("not tried".to_owned());
     let (ptx, nvrtc) = match program {
-        Program::Own => match own_ptx() {
+        Program::Own => match given(PTX) {
             // What differs from the PTX that NVRTC makes for the device itself is not worth the second that it takes.
             Ok(kernels) => return Ok(kernels),
             ptx => (ptx, compiled(SOURCE)),
         },
-        Program::OwnPtx => (own_ptx(), not_tried()),
+        Program::OwnPtx => (given(PTX), not_tried()),
         Program::Ptx(ptx) => (given(ptx), not_tried()),
         Program::Compiled => (not_tried(), compiled(SOURCE)),
         Program::Source(source) => (not_tried(), compiled(source)),

@@ -162,8 +162,8 @@ fn numbers_at_the_ends() {
         ("1e-30", |x| x * 1e-30),
         ("1e4", |x| x * 1e4),
         ("1e30", |x| x * 1e30),
-        ("an outlier of 60", |x| if x > 0.999 { 60.0 } else { 0.1 * x }),
-        ("an outlier of 1000", |x| if x > 0.999 { 1000.0 } else { 0.1 * x }),
+        ("an outlier of 60", |x| if x > 0.99 { 60.0 } else { 0.1 * x }),
+        ("an outlier of 1000", |x| if x > 0.99 { 1000.0 } else { 0.1 * x }),
         ("almost a power of two", |x| if x > 0.5 { 0.999_999_94 } else { -0.5 }),
     ];
     let biases: [(&str, Map); 7] = [

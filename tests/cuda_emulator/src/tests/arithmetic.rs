@@ -136,6 +136,8 @@ fn predicates_and_selection() {
         ("setp.lt.f32 %p0, 0f7FC00000, 0f40000000", 0),
         ("setp.ltu.f32 %p0, 0f7FC00000, 0f40000000", 1),
         ("setp.geu.f32 %p0, 0f7FC00000, 0f40000000", 1),
+        ("setp.gtu.f32 %p0, 0f7FC00000, 0f40000000", 1),
+        ("setp.gtu.f32 %p0, 0f40000000, 0f40000000", 0),
         ("setp.ne.f32 %p0, 0f7FC00000, 0f40000000", 0),
         ("setp.neu.f32 %p0, 0f7FC00000, 0f40000000", 1),
         ("setp.equ.f32 %p0, 0f7FC00000, 0f40000000", 1),

@@ -88,6 +88,7 @@ fn memory() {
     let vectors = ".shared .align 16 .b8 cells[16]; .local .align 16 .b8 depot[16];
         st.shared.v2.f32 [cells], {0f3F800000, 0f40000000}; ld.shared.v2.f32 {%r1, %r2}, [cells];
         st.shared.v2.f32 [cells+8], {0f00000000, %r2}; mov.u16 %h1, 0x5566; st.shared.u16 [cells+8], %h1;
+        ld.shared.v2.u32 {%r5, %r6}, [cells+8]; st.shared.v2.u32 [cells+8], {%r5, %r6};
         ld.shared.v4.u32 {%r3, %r4, %r5, %r6}, [cells]; add.u32 %r5, %r5, %r6; sub.u32 %r4, %r4, %r3;
         st.local.v4.f32 [depot], {%r1, %r2, %r4, %r5}; st.local.v2.f32 [depot], {%r5, %r1};
         ld.local.v2.f32 {%r1, %r2}, [depot]; ld.local.f32 %r3, [depot+8];
@@ -134,12 +135,14 @@ fn forms(text: &str) -> BTreeSet<&str> {
 fn every_form_of_the_kernels_has_a_test() {
     let kernels = [
         include_str!("../../../../kernels/ptx/compute_70.ptx"),
+        include_str!("../../../../kernels/ptx/compute_80.ptx"),
         include_str!("../../../../kernels/ptx/compute_90.ptx"),
     ]
     .join("\n");
     let tests = [
         include_str!("arithmetic.rs"),
         include_str!("kernels.rs"),
+        include_str!("matrices.rs"),
         include_str!("memory.rs"),
         include_str!("mod.rs"),
         include_str!("threads.rs"),
@@ -148,7 +151,14 @@ fn every_form_of_the_kernels_has_a_test() {
     let (used, tested) = (forms(&kernels), forms(&tests));
     assert!(used.len() > 90, "{used:?}");
     // Forms of which the tests put the parts together.
-    let composed = ["shfl.sync.bfly.b32", "shfl.sync.up.b32", "shfl.sync.idx.b32", "shfl.sync.down.b32"];
+    let composed = [
+        "shfl.sync.bfly.b32",
+        "shfl.sync.up.b32",
+        "shfl.sync.idx.b32",
+        "shfl.sync.down.b32",
+        "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32",
+        "mma.sync.aligned.m16n8k32.row.col.s32.u8.u8.s32",
+    ];
     let missing: Vec<_> = used.difference(&tested).filter(|form| !composed.contains(form)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }

@@ -17,6 +17,12 @@ fn every_width_is_loaded_and_stored() {
         ("st.global.u64 [%out], 0; st.global.u16 [%out+2], 0x12345; ld.u64 %d0, [%out]", 0x2345_0000),
         ("st.global.v2.u32 [%out], {1, 2}; ld.global.u64 %d0, [%out]", 0x2_0000_0001),
         ("st.global.u64 [%out], 0x300000004; ld.global.v2.u32 {%r1, %r0}, [%out]", 3),
+        ("st.global.v4.u32 [%out], {5, 6, 7, 8}; ld.global.u64 %d0, [%out+8]", 0x8_0000_0007),
+        (
+            ".shared .align 16 .b8 copied[16]; st.global.u64 [%out+8], 9; cp.async.cg.shared.global [copied], [%out], 16;
+            cp.async.wait_all; ld.shared.u64 %d0, [copied+8]",
+            9,
+        ),
         ("st.global.u64 [%out], 0x300000004; ld.global.nc.v2.u32 {%r0, _}, [%out]", 4),
         ("st.volatile.global.u32 [%out], 9; ld.volatile.global.u32 %r0, [%out]", 9),
         ("st.release.gpu.global.u32 [%out], 9; ld.acquire.gpu.global.u32 %r0, [%out]", 9),

@@ -47,6 +47,7 @@ fn equal_values_and_reductions() {
     expect("match.all.sync.b32 %r0|%p1, %r8, -1; selp.b64 %d0, 1, 0, %p1;", |_| 0);
     expect("redux.sync.add.u32 %r0, %r8, -1; cvt.u64.u32 %d0, %r0;", |_| 496);
     expect("redux.sync.max.s32 %r0, %r8, -1; cvt.u64.u32 %d0, %r0;", |_| 31);
+    expect("xor.b32 %r1, %r8, -1; redux.sync.max.u32 %r0, %r1, -1; cvt.u64.u32 %d0, %r0;", |_| 0xffff_ffff);
     expect("redux.sync.add.u32 %r0, 3, -1; cvt.u64.u32 %d0, %r0;", |_| 96);
     expect("redux.sync.or.b32 %r0, %r8, -1; cvt.u64.u32 %d0, %r0;", |_| 31);
 }
