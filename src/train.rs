@@ -123,7 +123,7 @@ pub struct TrainerState {
 /// let mut rbm = Rbm::new(Shape::new(4, 3)?, 1).on(cpu)?;
 /// let mut trainer = Trainer::new(cpu, rbm.shape(), Settings::default())?;
 /// for _ in 0..100 {
-/// trainer.step(&mut rbm, &data, 0.1)?;
+///     trainer.step(&mut rbm, &data, 0.1)?;
 /// }
 /// let report = trainer.take_report()?;
 /// assert_eq!((report.updates, report.since_last), (100, 100));
