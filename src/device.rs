@@ -1,7 +1,7 @@
-//! Where RBMs are computed with: a value, chosen at run time.
+//! Devices as values, chosen at run time: [`Device`].
 //!
-//! Everything above this floor is written once, for a [`Device`]; everything below is written for one kind of device. The
-//! verbs between them are coarse, so the choice costs nothing.
+//! All modules above this one are written once, for a [`Device`]; those below are written for one backend each. This module
+//! dispatches each call. Its cost is negligible, because the calls are coarse.
 
 #[cfg(feature = "mpi")]
 use crate::cpu::Ranks;
@@ -28,17 +28,26 @@ use std::{
     str::FromStr,
 };
 
-/// A device that RBMs are computed with: the CPU or an NVIDIA GPU, with canonical sums or a matrix library's.
+/// A device that computes with RBMs: the CPU, an NVIDIA GPU (feature `cuda`), or the CPUs of several processes (feature `mpi`),
+/// with canonical sums or those of a matrix library ([`Sums`]).
 ///
-/// A value that costs little to clone. Objects of two devices, or of two handles of one GPU, cannot be used together:
-/// [`Error::Device`] says so.
+/// Parameters, chains and a trainer belong to a device: [`Rbm::on`](crate::Rbm::on) copies parameters to it, and
+/// [`Trainer::new`](crate::Trainer::new) creates a trainer on it. All computation happens there, in few calls: k Gibbs steps of all
+/// chains are one call, and a whole update is another. Data may stay on the host; [`load`](Self::load) copies them to a GPU once.
+/// With canonical sums all devices give the same bits, so that a checkpoint can be resumed on another device.
+///
+/// Cheap to clone. Objects of two devices, or of two handles of one GPU, cannot be used together; such a call returns
+/// [`Error::Device`].
 ///
 /// ```
-/// use harmonium::{Cpu, Device, Place, Sums};
+/// use harmonium::{Cpu, Device, Place, Rbm, Shape, Sums};
 ///
 /// # fn main() -> harmonium::Result<()> {
 /// let device: Device = "cpu".parse::<Place>()?.open(Sums::Canonical)?;
 /// assert_eq!(device, Cpu::detect()?.into());
+/// // Each device type converts to a Device, so functions take either.
+/// let rbm = Rbm::new(Shape::new(4, 2)?, 1);
+/// assert_eq!(rbm.on(&device)?.device(), rbm.on(Cpu::detect()?)?.device());
 /// # Ok(())
 /// # }
 /// ```
@@ -96,14 +105,26 @@ impl Display for Device {
     }
 }
 
-/// The name of a device: `cpu`, `cuda` or `cuda:N`, as a command line or a settings file has it.
+/// The name of a device, for a command line or a settings file: `cpu`, `cuda` or `cuda:N`.
+///
+/// ```
+/// use harmonium::{Place, Sums};
+///
+/// # fn main() -> harmonium::Result<()> {
+/// let place: Place = "cpu".parse()?;
+/// assert_eq!(place, Place::Cpu);
+/// assert_eq!(place.open(Sums::Auto)?.sums(), Sums::Canonical);
+/// assert!("tpu".parse::<Place>().is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Place {
     /// The CPU with its widest instruction set.
     #[default]
     Cpu,
-    /// NVIDIA GPU number N, as the driver counts them, from 0.
+    /// NVIDIA GPU number N, counted from 0 in the order of the driver.
     #[cfg(feature = "cuda")]
     Cuda(usize),
 }
@@ -152,7 +173,20 @@ impl Display for Place {
     }
 }
 
-/// Rows where a device can read them: on the CPU the host's own, on a GPU a copy.
+/// Rows in memory that a device can read: on the CPU the host's memory, on a GPU a copy. Made by [`Device::load`].
+///
+/// ```
+/// use harmonium::{Cpu, Dataset, Device, Rbm, Shape};
+///
+/// # fn main() -> harmonium::Result<()> {
+/// let data = Dataset::from_u8(vec![255; 12], 4)?;
+/// let device = Device::from(Cpu::detect()?);
+/// let loaded = device.load(data.rows())?;
+/// let rbm = Rbm::new(Shape::new(4, 2)?, 1).on(&device)?;
+/// assert_eq!(rbm.free_energy(loaded.range(1..3))?.len(), 2);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Data<'a>(Source<'a>);
 
@@ -165,10 +199,10 @@ enum Source<'a> {
 }
 
 impl Data<'_> {
-    /// Some of the rows.
+    /// Returns a range of rows.
     ///
     /// # Panics
-    /// Where the range does not lie within the rows.
+    /// If the range is not within the rows.
     pub fn range(&self, rows: Range<usize>) -> Batch<'_> {
         match &self.0 {
             Source::Borrowed(all) => all.range(rows).into(),
@@ -178,12 +212,12 @@ impl Data<'_> {
         }
     }
 
-    /// All rows.
+    /// Returns all rows.
     pub fn all(&self) -> Batch<'_> {
         self.range(0..self.len())
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         match &self.0 {
@@ -197,16 +231,16 @@ impl Data<'_> {
 
 #[cfg(feature = "cuda")]
 impl Cuda {
-    /// Copies rows to the GPU; the result borrows nothing of the host.
+    /// Copies rows to the GPU. The result does not borrow from the host.
     ///
     /// # Errors
-    /// [`Error::Cuda`]: no memory for them, or what the driver says.
+    /// [`Error::Cuda`] if memory is insufficient or the driver reports an error.
     pub fn load(&self, rows: Rows<'_>) -> Result<Data<'static>> {
         Ok(Data(Source::Cuda(cuda::Data::new(self, rows)?)))
     }
 }
 
-/// Some rows: of [`Data`] that a device holds, or the host's own, which a GPU then copies for the call.
+/// Rows as an argument: a range of [`Data`] on a device, or rows of the host, which a GPU copies for the call.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a>(pub(crate) On<'a>);
 
@@ -230,7 +264,7 @@ impl<'a> From<&'a Dataset> for Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// How many rows there are.
+    /// The number of rows.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         match self.0 {
@@ -240,7 +274,7 @@ impl Batch<'_> {
         }
     }
 
-    /// Fails where a value is missing.
+    /// Returns an error if a value is missing.
     pub(crate) fn check_complete(&self) -> Result<()> {
         match self.0 {
             On::Cpu(rows) => rows.check_complete(),
@@ -251,12 +285,12 @@ impl Batch<'_> {
         }
     }
 
-    /// How many values each row has.
+    /// The number of values in each row.
     pub fn units(&self) -> usize {
         self.segments().units()
     }
 
-    /// The laws that the values keep to.
+    /// The laws of the visible units that the values follow.
     pub fn segments(&self) -> Segments {
         match self.0 {
             On::Cpu(rows) => rows.segments(),
@@ -266,12 +300,12 @@ impl Batch<'_> {
     }
 }
 
-/// What belongs to one kind of device: an enum for each of [`Memory`]'s types, and the verb that makes it.
+/// Defines an enum over the backends for each type of [`Memory`], and the method of [`Device`] that creates it.
 macro_rules! held {
     ($($(#[$doc:meta])* $name:ident $([$derive:ident])? = $of:ident by $make:ident($($argument:ident: $type:ty),*);)*) => {
         $(
             $(#[$doc])*
-            // There are few of them, and they stay where they are.
+            // There are few of these objects, and they are not moved.
             #[allow(clippy::large_enum_variant)]
             #[derive(Debug $(, $derive)?)]
             pub(crate) enum $name {
@@ -299,14 +333,14 @@ held! {
     Parameters [Clone] = Parameters by upload(rbm: RbmRef<'_>);
     /// The states of M chains on a device.
     States [Clone] = Chains by chains(shape: Shape, state: &ChainState);
-    /// Room for updates on a device.
+    /// Scratch for updates on a device.
     Work = Work by work(shape: Shape);
-    /// What rules of descent keep on a device.
+    /// The state of the rules of descent on a device.
     Rule = Rule by rule(shape: Shape, state: &RuleState);
 }
 
-/// The other verbs. What belongs to a device comes first, with the enum that holds it; the floors above have seen to it that
-/// all of it belongs to this one.
+/// Dispatches the other methods. Arguments in the memory of a device come first, with the enum that holds them. The callers have
+/// checked that all of them belong to this device.
 macro_rules! verbs {
     ($($name:ident($($held:ident: $kind:ident = $holder:ty),+; $($argument:ident: $type:ty),*) -> $result:ty;)*) => {
         impl Device {
@@ -372,7 +406,7 @@ verbs! {
 }
 
 impl Device {
-    /// How it adds up.
+    /// The order of sums.
     pub fn sums(&self) -> Sums {
         match self {
             Device::Cpu(cpu) => cpu.sums(),
@@ -383,10 +417,10 @@ impl Device {
         }
     }
 
-    /// Makes rows available to the device. On the CPU they stay where they are; `Cuda::load` copies them and borrows nothing.
+    /// Makes rows readable by the device. On the CPU it borrows them; on a GPU it copies them, and the result borrows nothing.
     ///
     /// # Errors
-    /// What the device says; on the CPU none.
+    /// Errors of the device; none on the CPU.
     pub fn load<'a>(&self, rows: Rows<'a>) -> Result<Data<'a>> {
         match self {
             Device::Cpu(_) => Ok(Data(Source::Borrowed(rows))),
@@ -397,10 +431,10 @@ impl Device {
         }
     }
 
-    /// The same with data that nobody else needs: the result borrows nothing, on any device.
+    /// [`load`](Self::load) for owned data. The result borrows nothing, on any device.
     ///
     /// # Errors
-    /// What the device says; on the CPU none.
+    /// Errors of the device; none on the CPU.
     pub fn load_owned(&self, data: Dataset) -> Result<Data<'static>> {
         match self {
             Device::Cpu(_) => Ok(Data(Source::Owned(data))),
@@ -411,7 +445,7 @@ impl Device {
         }
     }
 
-    /// Fails where `what` belongs to another device.
+    /// Returns an error if `what` belongs to another device.
     pub(crate) fn check(&self, what: &'static str, other: &Device) -> Result<()> {
         if self == other {
             return Ok(());
@@ -419,7 +453,7 @@ impl Device {
         Err(Error::Device { what, expected: self.to_string(), found: other.to_string() })
     }
 
-    /// Runs `run` with a batch that this device can read: the host's rows are copied for as long as it runs.
+    /// Calls `run` with a batch that this device can read. A GPU copies the host's rows for the duration of the call.
     pub(crate) fn reading<T>(&self, batch: Batch<'_>, run: impl FnOnce(Batch<'_>) -> Result<T>) -> Result<T> {
         match (self, batch.0) {
             (Device::Cpu(_), On::Cpu(_)) => run(batch),
@@ -437,7 +471,7 @@ impl Device {
 }
 
 impl States {
-    /// How many chains there are.
+    /// The number of chains.
     pub fn len(&self) -> usize {
         match self {
             States::Cpu(chains) => Cpu::n_chains(chains),

@@ -336,7 +336,7 @@ impl Chains {
     /// Checks that other chains have the same shape and device.
     pub(crate) fn check_like(&self, others: &Chains) -> Result<()> {
         if self.shape != others.shape {
-            let (expected, found) = self.shape.told_from(others.shape);
+            let (expected, found) = self.shape.mismatch(others.shape);
             return Err(Error::Argument { what: "chains", expected, found });
         }
         self.device.check("chains", &others.device)

@@ -1,12 +1,15 @@
-//! Restricted Boltzmann Machines: trained by contrastive divergence on packed bits, the same bits on any number of threads.
+//! Restricted Boltzmann Machines (RBMs), trained by contrastive divergence on packed bits. The same seed gives the same bits on any
+//! number of threads.
 //!
-//! An RBM is an energy-based model of vectors v of binary units with hidden units h,
+//! An RBM is an energy-based model of vectors v of binary units with hidden units h:
 //!
-//! > E(v, h) = -b·v - c·h - vᵀWh,  P(v) = Σ_h e^-E(v,h)/Z = e^-F(v)/Z,
+//! > E(v, h) = -b·v - c·h - vᵀWh,  P(v) = Σ_h e^-E(v,h)/Z = e^-F(v)/Z.
 //!
-//! whose units are independent given the other layer: P(h_j = 1|v) = σ(c_j + (vW)_j), P(v_i = 1|h) = σ(b_i + (hWᵀ)_i).
-//! Visible units may also be categories and real numbers ([`units`]). harmonium draws whole layers at once by these ([`Chains`]), follows the gradient of the likelihood with chains in place of
-//! the model's expectation ([`Trainer`]) and watches it by pseudo-likelihood ([`Monitor`]).
+//! Given one layer, the units of the other are independent: P(h_j = 1|v) = σ(c_j + (vW)_j) and P(v_i = 1|h) = σ(b_i + (hWᵀ)_i).
+//! Visible units may also be categories and real numbers ([`units`]).
+//!
+//! harmonium samples a whole layer at once by these conditionals ([`Chains`]). It follows the gradient of the log-likelihood, with
+//! chains in place of the model's expectation ([`Trainer`]), and monitors training by the pseudo-likelihood ([`Monitor`]).
 //!
 //! ```
 //! use harmonium::{Algorithm, Cpu, Dataset, Rbm, Settings, Shape, Trainer};
@@ -21,48 +24,50 @@
 //! for _ in 0..500 {
 //!     trainer.step(&mut rbm, &data, 0.1)?;
 //! }
-//! println!("log pseudo-likelihood: {:?} nats a row", trainer.report()?.monitor);
-//! println!("{:?}", rbm.free_energy(&data)?);
-//! let trained: Rbm = rbm.to_rbm()?;
-//! # let _ = trained;
+//! let watched = trainer.report()?.monitor.unwrap();           // log pseudo-likelihood in nats a row; 6·ln ½ = -4.2 before training
+//! assert!(watched > -3.0, "{watched}");
+//! let free_energies = rbm.free_energy(&data)?;                // F(v) = -log P(v) - log Z of each row, in nats
+//! assert_eq!(free_energies.len(), 2);
+//! let trained: Rbm = rbm.to_rbm()?;                           // the parameters, to save or to continue with
+//! assert_eq!(trained.view().weights().len(), 6 * 4);
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # A tour
 //!
-//! A module uses only what stands above it in this table.
+//! A module uses only modules from rows above its own.
 //!
-//! | | |
+//! | Items | Subject |
 //! |---|---|
-//! | [`Error`], [`uniforms`], [`elementary`] | what can go wrong · the random numbers, by position · exp, σ, softplus and normal numbers |
-//! | [`units`], [`Shape`], [`Rows`], [`Columns`], [`Dataset`], [`Source`], [`Epochs`] | the laws of visible units · sizes · data, borrowed · sums over its columns · owned · read as it is needed · what of it an epoch shows |
-//! | [`Scale`] | columns brought to mean 0 and variance 1 |
+//! | [`Error`], [`uniforms`], [`elementary`] | errors · random numbers by position · exp, σ, softplus and normal numbers |
+//! | [`units`], [`Shape`], [`Rows`], [`Columns`], [`Dataset`], [`Source`], [`Epochs`] | laws of visible units · sizes of layers · borrowed rows · sums over columns · owned rows · rows read on demand · the rows of each epoch |
+//! | [`Scale`] | columns scaled to mean 0 and variance 1 |
 //! | [`Rbm`], [`RbmRef`], [`RbmMut`] | parameters, owned and borrowed |
-//! | [`descent`] | what updates make of a gradient, a rule a file |
-//! | [`Cpu`], `Cuda` (feature `cuda`), `Ranks` (feature `mpi`), [`Sums`] | the kinds of devices, and the ways in which each adds up |
-//! | [`Device`], [`Place`], [`Data`], [`Batch`] | a device as a value, by its name · rows where it can read them |
-//! | [`Resident`], [`Lent`] | parameters where a device computes with them: energies, conditionals, pseudo-likelihoods |
-//! | [`Chains`], [`tempering`], [`Trainer`], [`Average`], [`monitor`] | Gibbs chains · chains that change places with hotter ones · CD-k and PCD-k · means of parameters · what is watched |
-//! | [`labels`] | a Potts site told from the other units, and learning to |
-//! | [`log_partition`], [`likelihood`], [`diagnostics`] | log Z: exact, as an interval by annealing, along with training · log-likelihoods · the health of chains |
-//! | [`formats`], [`model`], [`checkpoint`], [`raster`] | files and pictures |
+//! | [`descent`] | rules of descent: from a gradient to an update, one file for each rule |
+//! | [`Cpu`], `Cuda` (feature `cuda`), `Ranks` (feature `mpi`), [`Sums`] | the backends, and the order of their sums |
+//! | [`Device`], [`Place`], [`Data`], [`Batch`] | a backend chosen at run time, and its name · rows in its memory |
+//! | [`Resident`], [`Lent`] | parameters on a device: energies, conditionals, pseudo-likelihoods |
+//! | [`Chains`], [`tempering`], [`Trainer`], [`Average`], [`monitor`] | Gibbs chains · parallel tempering · CD-k and PCD-k · averages of parameters · monitors of training |
+//! | [`labels`] | a Potts site as a label: prediction, and discriminative training |
+//! | [`log_partition`], [`likelihood`], [`diagnostics`] | log Z: exact, as an interval by annealing, tracked along training · log-likelihoods · mixing of chains |
+//! | [`formats`], [`model`], [`checkpoint`], [`raster`] | files and images |
 //!
 //! # The numerics contract
 //!
-//! With [`Sums::Canonical`] everything is *canonical*: the same seed gives the same bits for any number of threads, any
-//! instruction set, any way in which rows are grouped, and on a GPU.
-//! - A pre-activation takes its units in ascending order into one `f32` accumulator by fused multiply-add; then the bias.
+//! With [`Sums::Canonical`] all results are *canonical*: the same seed gives the same bits for any number of threads, any
+//! instruction set, any grouping of rows, and on a GPU.
+//! - A pre-activation adds its units in ascending order to one `f32` accumulator by fused multiply-add, and then the bias.
 //! - exp, σ and softplus are one fixed sequence of operations ([`elementary`]).
-//! - Unit (r, j) of a layer is on iff u < p, u being number r·units + j of the layer's draw, of 32 bits, and the comparison
-//!   as exact at either end of the unit interval ([`uniforms`]). A Gaussian unit takes Φ⁻¹ of its number, a Potts site the
-//!   state at which the sums of its probabilities, in `f64`, pass that of its first unit ([`units`]).
+//! - Unit (r, j) of a layer is on iff u < p, where u is number r·units + j of the layer's draw. u has 32 bits, and the comparison
+//!   is exact near both ends of the unit interval ([`uniforms`]). A Gaussian unit takes Φ⁻¹ of its number. A Potts site takes the
+//!   state at which the cumulative sum of its probabilities, in `f64`, exceeds the number of its first unit ([`units`]).
 //! - A Gaussian unit enters sums as s·v, rounded to `f32`.
-//! - Sums over rows run in ascending order in one accumulator; sums of energies in `f64`, sixteen partial sums each; the exact
-//!   pseudo-likelihood in `f32` products, sixteen partial products each.
+//! - Sums over rows have one accumulator and ascending order. Sums of energies are in `f64` with sixteen partial sums each. The
+//!   exact pseudo-likelihood uses `f32` products with sixteen partial products each.
 //! - Each lane and thread computes its own results; nothing is summed across them.
 //!
-//! The other [`Sums`] are exempt: a matrix library adds up in an order of its own.
+//! The other [`Sums`] are exempt, because a matrix library has its own order of summation.
 
 pub mod checkpoint;
 mod columns;
@@ -135,7 +140,7 @@ pub use uniforms::{Purpose, Uniforms};
 pub use units::{MAX_LOG_VARIANCE, Segment, Segments};
 pub use verbs::{Activations, BatchMeans, ChainState, Sums};
 
-/// The README's program is compiled and run with the tests; its data are gzipped.
+/// Compiles and runs the README's program with the tests; its data are gzipped.
 #[cfg(all(doctest, feature = "gzip"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,8 +1,4 @@
-//! An RBM as a device computes with it: to read, or to train.
-//!
-//! Every device needs the weights in a form of its own (the CPU in tiles, in both directions; CUDA in device memory), so that
-//! all methods that compute stand here. A [`Resident`] owns its parameters; a [`Lent`] writes them back to the buffers of
-//! their owner, whom the borrow checker keeps away until then, so that there are never two sources of truth.
+//! Parameters on a device: [`Resident`], which owns them, and [`Lent`], which writes them back to their owner.
 
 use crate::{
     device::{Batch, Device, On, Parameters},
@@ -17,7 +13,7 @@ impl Rbm {
     /// Short for `self.view().on(device)`.
     ///
     /// # Errors
-    /// See [`RbmRef::on`].
+    /// Those of [`RbmRef::on`].
     pub fn on(&self, device: impl Into<Device>) -> Result<Resident> {
         self.view().on(device)
     }
@@ -25,17 +21,17 @@ impl Rbm {
     /// Short for `self.view_mut().lend(device)`.
     ///
     /// # Errors
-    /// See [`RbmMut::lend`].
+    /// Those of [`RbmMut::lend`].
     pub fn lend(&mut self, device: impl Into<Device>) -> Result<Lent<'_>> {
         self.view_mut().lend(device)
     }
 }
 
 impl RbmRef<'_> {
-    /// The parameters as `device` computes with them; costs one pass over the weights.
+    /// Copies the parameters to `device`, in its own layout. Costs one pass over the weights.
     ///
     /// # Errors
-    /// What the device says; on the CPU none.
+    /// Errors of the device; none on the CPU.
     pub fn on(&self, device: impl Into<Device>) -> Result<Resident> {
         let device = device.into();
         let parameters = device.upload(*self)?;
@@ -44,20 +40,36 @@ impl RbmRef<'_> {
 }
 
 impl<'a> RbmMut<'a> {
-    /// Lends the parameters to `device`. The owner's buffers hold what has become of them once the loan ends.
+    /// Lends the parameters to `device`. The device's parameters are written back to the owner's buffers when the loan ends.
     ///
     /// # Errors
-    /// What the device says; on the CPU none.
+    /// Errors of the device; none on the CPU.
     pub fn lend(self, device: impl Into<Device>) -> Result<Lent<'a>> {
         let resident = self.view().on(device)?;
         Ok(Lent { owner: self, resident, returned: false })
     }
 }
 
-/// An RBM on a device, with parameters of its own: what answers questions, moves chains and is trained.
+/// An RBM on a device, which owns its parameters there: for energies, conditionals, chains and training.
 ///
-/// Owns everything that it needs, so that it can be kept in a struct beside a [`Trainer`](crate::Trainer) and go from thread
-/// to thread.
+/// Each device needs the weights in a layout of its own: the CPU in tiles, in both directions; CUDA in device memory. So everything
+/// that computes is a method of this type, and of no other.
+///
+/// It borrows nothing, so a struct can own it together with a [`Trainer`](crate::Trainer), and it can move between threads.
+///
+/// ```
+/// use harmonium::{Cpu, Dataset, Rbm, Shape};
+///
+/// # fn main() -> harmonium::Result<()> {
+/// // E(v, h) = -b·v - c·h - vᵀWh with one hidden unit: F(v) = -b·v - ln(1 + e^(c + v·W)).
+/// let rbm = Rbm::from_parts(Shape::new(2, 1)?, vec![1.0, -1.0], vec![0.5, 0.25], vec![0.0])?;
+/// let resident = rbm.on(Cpu::detect()?)?;
+/// let f = resident.free_energy(&Dataset::from_f32(vec![1.0, 0.0], 2)?)?;
+/// assert!((f[0] - (-0.5 - (1.0 + 1f64.exp()).ln())).abs() < 1e-6);        // nats
+/// assert_eq!(resident.to_rbm()?, rbm);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Resident {
     pub(crate) device: Device,
@@ -71,40 +83,40 @@ impl Resident {
         self.shape
     }
 
-    /// The device that computes with it.
+    /// The device of the parameters.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// A copy of the parameters in an [`Rbm`].
+    /// Copies the parameters to an [`Rbm`].
     ///
     /// # Errors
-    /// What the device says; on the CPU none.
+    /// Errors of the device; none on the CPU.
     pub fn to_rbm(&self) -> Result<Rbm> {
         let mut rbm = Rbm::zero(self.shape);
         self.device.download(&self.parameters, rbm.view_mut())?;
         Ok(rbm)
     }
 
-    /// θ ← θ - lr·gradient: with [`Trainer::gradient`](crate::Trainer::gradient)'s gradient what
-    /// [`Trainer::step`](crate::Trainer::step) does. With canonical sums it is that to the bit, else up to rounding.
+    /// θ ← θ - lr·gradient. With the result of [`Trainer::gradient`](crate::Trainer::gradient) it is the update of
+    /// [`Trainer::step`](crate::Trainer::step): to the bit with canonical sums, otherwise up to rounding.
     ///
-    /// `lr`: finite. ln σ² of Gaussian units stays as it is. Costs a pass over the weights, on all threads.
+    /// `lr`: finite. ln σ² of Gaussian units is unchanged. Costs one pass over the weights, shared by all threads.
     ///
     /// # Errors
-    /// [`Error::Length`] where the gradient does not fit the shape, [`Error::Argument`] where lr is not finite.
+    /// [`Error::Length`] if the gradient does not fit the shape, [`Error::Argument`] if lr is not finite.
     pub fn apply(&mut self, gradient: &Gradient, lr: f32) -> Result<()> {
         check_rate(lr)?;
         self.check_gradient(gradient)?;
         self.device.apply(&mut self.parameters, gradient, lr)
     }
 
-    /// θ ← θ + share·(θ' - θ), θ' being the parameters of `to`: a mean of parameters takes one more.
+    /// θ ← θ + share·(θ' - θ), where θ' are the parameters of `to`; for running means of parameters.
     ///
-    /// `share`: finite. Canonical on every device. Costs a pass over the weights.
+    /// `share`: finite. Canonical on every device. Costs one pass over the weights.
     ///
     /// # Errors
-    /// [`Error::Argument`] where `to` has another shape or the share is not finite, [`Error::Device`] where it is elsewhere.
+    /// [`Error::Argument`] if `to` has another shape or the share is not finite, [`Error::Device`] if it is on another device.
     pub fn approach(&mut self, to: &Resident, share: f32) -> Result<()> {
         check("share", &[share], 1).map_err(|_| Error::Argument {
             what: "share",
@@ -115,7 +127,7 @@ impl Resident {
         self.device.approach(&mut self.parameters, &to.parameters, share)
     }
 
-    /// The batch must have rows of this layer's units, and at least one.
+    /// Returns an error unless the batch has at least one row, and rows of this layer's units.
     pub(crate) fn check_batch(&self, layer: Layer, batch: &Batch<'_>) -> Result<()> {
         let (units, expected) = (batch.units(), self.shape.units(layer));
         if units != expected {
@@ -135,20 +147,22 @@ impl Resident {
             #[cfg(feature = "cuda")]
             On::Cuda(_) => Err(Error::Argument {
                 what: "batch",
-                expected: format!("rows of {segments}, as they say themselves before they are loaded"),
+                expected: format!("rows of {segments}, set before the rows are loaded"),
                 found: format!("rows of {}", batch.segments()),
             }),
         }
     }
 
-    /// How well the mean of v given the hidden means of each row explains the row, in nats: with h = P(h|v) and a = b + (Wh),
-    /// the binary units' Σ_i [v_i·a_i - sp(a_i)], minus a cross-entropy, the Potts sites' a_s - ln Σe^a of the state s that is on,
-    /// and the Gaussian units' -(v_i - a_i)²/2σ_i². The larger the better.
+    /// Scores each row's reconstruction, in nats: the sum over units of a term with h = P(h|v) and a = b + (Wh).
     ///
-    /// `v`: rows × n_visible.
+    /// - Binary units: v_i·a_i - sp(a_i), minus a cross-entropy.
+    /// - Potts sites: a_s - ln Σe^a, where s is the state that is on.
+    /// - Gaussian units: -(v_i - a_i)²/2σ_i².
+    ///
+    /// Greater is better. `v`: rows × n_visible.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the rows do not fit the shape, [`Error::Law`] where a value is none that its law allows.
+    /// [`Error::Argument`] if the rows do not fit the shape, [`Error::Law`] if a value violates its law.
     pub fn reconstruction(&self, v: Rows<'_>) -> Result<Vec<f64>> {
         self.check_batch(Layer::Visible, &v.into())?;
         let (visible, precision) = (self.shape.visible(), self.to_rbm()?.view().precision());
@@ -161,12 +175,12 @@ impl Resident {
         Ok(each.map(row).collect())
     }
 
-    /// Rows of these states of a layer, which are known to be right.
+    /// Valid states of a layer as rows.
     pub(crate) fn rows<'a>(&self, layer: Layer, values: &'a [f32]) -> Rows<'a> {
         Rows::of(Values::F32(values), self.shape.segments(layer))
     }
 
-    /// Runs `run` with the batch, checked, on this device.
+    /// Checks the batch and calls `run` with it on this device.
     pub(crate) fn reading<T>(
         &self, layer: Layer, batch: Batch<'_>, run: impl FnOnce(Batch<'_>) -> Result<T>,
     ) -> Result<T> {
@@ -174,7 +188,7 @@ impl Resident {
         self.device.reading(batch, run)
     }
 
-    /// One number for each row of the batch.
+    /// Computes one number for each row of the batch.
     pub(crate) fn each_row(
         &self, batch: Batch<'_>, run: impl FnOnce(Batch<'_>, &mut [f64]) -> Result<()>,
     ) -> Result<Vec<f64>> {
@@ -200,10 +214,10 @@ impl Resident {
         Ok(())
     }
 
-    /// Fails where `what`, made for another shape or device, does not belong to this RBM.
+    /// Returns an error if `what` was made for another shape or device.
     pub(crate) fn check_belongs(&self, what: &'static str, device: &Device, shape: Shape) -> Result<()> {
         if self.shape != shape {
-            let (expected, found) = self.shape.told_from(shape);
+            let (expected, found) = self.shape.mismatch(shape);
             return Err(Error::Argument { what, expected, found });
         }
         self.device.check(what, device)
@@ -218,10 +232,27 @@ pub(crate) fn check_rate(lr: f32) -> Result<()> {
     })
 }
 
-/// An RBM on loan to a device: a [`Resident`], and the buffers that its parameters return to.
+/// An RBM on loan to a device: a [`Resident`] that borrows the owner's buffers and writes its parameters back to them.
 ///
-/// The owner's buffers are written when the loan ends: by [`finish`](Self::finish), which reports failure, or by dropping
-/// it, which cannot (and on the CPU need not).
+/// The write happens when the loan ends: by [`finish`](Self::finish), which reports an error, or by dropping the loan, which cannot
+/// report one. On the CPU the write cannot fail. During the loan the borrow checker forbids access to the buffers, so there is
+/// never a second, older copy.
+///
+/// ```
+/// use harmonium::{Cpu, Dataset, RbmMut, Settings, Shape, Trainer};
+///
+/// # fn main() -> harmonium::Result<()> {
+/// // The buffers belong to a layer of a larger network.
+/// let (mut weights, mut b, mut c) = (vec![0.1; 4 * 2], vec![0.0; 4], vec![0.0; 2]);
+/// let (cpu, shape) = (Cpu::detect()?, Shape::new(4, 2)?);
+/// let mut lent = RbmMut::from_parts(shape, &mut weights, &mut b, &mut c)?.lend(cpu)?;
+/// let mut trainer = Trainer::new(cpu, shape, Settings::default())?;
+/// trainer.step(&mut lent, &Dataset::from_u8(vec![255, 0, 0, 255], 4)?, 0.1)?;
+/// lent.finish()?;
+/// assert_ne!(weights, [0.1; 4 * 2]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Lent<'a> {
     owner: RbmMut<'a>,
@@ -230,11 +261,10 @@ pub struct Lent<'a> {
 }
 
 impl Lent<'_> {
-    /// Writes the parameters to their owner's buffers and ends the loan.
+    /// Writes the parameters to the owner's buffers and ends the loan.
     ///
     /// # Errors
-    /// What the device says; on the CPU none. [`Error::Argument`] where the [`Resident`] was exchanged for one of another
-    /// shape.
+    /// Errors of the device; none on the CPU. [`Error::Argument`] if the [`Resident`] was replaced by one of another shape.
     pub fn finish(mut self) -> Result<()> {
         self.write_back()
     }
@@ -244,7 +274,7 @@ impl Lent<'_> {
         let Resident { device, shape, parameters } = &self.resident;
         let expected = self.owner.view().shape();
         if *shape != expected {
-            let (expected, found) = expected.told_from(*shape);
+            let (expected, found) = expected.mismatch(*shape);
             return Err(Error::Argument { what: "rbm", expected, found });
         }
         device.download(parameters, self.owner.reborrow())
@@ -268,7 +298,7 @@ impl std::ops::DerefMut for Lent<'_> {
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
         if !self.returned {
-            // Nobody is left to hear of a failure; `finish` is for those who want to know.
+            // Drop cannot report an error; callers who need it use `finish`.
             let _ = self.write_back();
         }
     }

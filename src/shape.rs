@@ -71,7 +71,7 @@ impl Shape {
     }
 
     /// This shape and another one as text for an error message, with the laws if the sizes are equal.
-    pub(crate) fn told_from(self, found: Shape) -> (String, String) {
+    pub(crate) fn mismatch(self, found: Shape) -> (String, String) {
         if self.to_string() != found.to_string() {
             return (format!("shape {self}"), found.to_string());
         }

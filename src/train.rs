@@ -1,17 +1,4 @@
-//! Contrastive divergence and its persistent form.
-//!
-//! Both follow the gradient of the mean of F over the data minus the mean of F over the ends of chains, with the ends held
-//! constant. With P = σ(vW + c) for the rows v of the batch, v⁻ the visible samples of the last of k Gibbs steps and N the
-//! hidden means that belong to them,
-//!
-//! - ∂/∂W = -(1/B)·vᵀP + (1/M)·v⁻ᵀN
-//! - ∂/∂b = -mean(v) + mean(v⁻)
-//! - ∂/∂c = -mean(P) + mean(N)
-//!
-//! CD-k (G. E. Hinton, "Training products of experts by minimizing contrastive divergence", 2002) starts M = B chains at the
-//! rows of the batch, h ~ P(h|v). PCD-k (T. Tieleman, "Training restricted Boltzmann machines using approximations to the
-//! likelihood gradient", 2008) lets M chains, any number, live on from update to update. Data and chains are averaged
-//! separately, so a short batch weighs its rows rightly. All of one update uses the parameters from before it.
+//! Training by contrastive divergence (CD) and persistent contrastive divergence (PCD): [`Trainer`].
 
 mod algorithm;
 mod average;
@@ -34,29 +21,40 @@ use crate::{
 };
 use exchange::exchange_states;
 
-/// What a [`Trainer`] does.
+/// The settings of a [`Trainer`].
+///
+/// The default is the tutorial's: PCD-15 with 20 chains, monitored by one bit of the pseudo-likelihood, plain gradient descent,
+/// seed 123.
+///
+/// ```
+/// use harmonium::{Algorithm, Monitor, Settings};
+///
+/// let settings = Settings { algorithm: Algorithm::Cd, k: 1, monitor: Monitor::Reconstruction, ..Settings::default() };
+/// assert_eq!((settings.seed, Settings::default().algorithm), (123, Algorithm::Pcd { n_chains: 20 }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// Contrastive divergence or its persistent form.
+    /// Where chains start: CD or PCD.
     pub algorithm: Algorithm,
-    /// Gibbs steps an update, at least 1.
+    /// The number of Gibbs steps per update, at least 1.
     pub k: usize,
-    /// What is watched at every update.
+    /// The quantity that is monitored at every update.
     pub monitor: Monitor,
-    /// Chooses the chains' random numbers ([`Purpose::Training`]).
+    /// The seed of the chains' random numbers ([`Purpose::Training`]).
     pub seed: u64,
-    /// What updates make of the gradient.
+    /// The rules of descent, which turn a gradient into an update.
     pub descent: Descent,
-    /// The learning rate of ln σ² of Gaussian units, as a part of that of the other parameters, at least 0; 0 leaves it as it is.
+    /// The learning rate of ln σ² of Gaussian units, relative to that of the other parameters; at least 0. With 0, ln σ² is
+    /// constant.
     ///
     /// The gradient of ln σ_i² is s·⟨(v - b)², (v⁻ - b)²⟩/2 - Σ_j W_ij·G_ij with G the gradient of W (K. Cho, A. Ilin, T. Raiko,
-    /// "Improved learning of Gaussian-Bernoulli restricted Boltzmann machines", 2011, section 3.2); no rule of descent changes it.
-    /// Costs one more pass over the weights.
+    /// "Improved learning of Gaussian-Bernoulli restricted Boltzmann machines", 2011, section 3.2). The rules of descent do not
+    /// change it. Costs one more pass over the weights.
     pub variance: f32,
 }
 
 impl Default for Settings {
-    /// The tutorial's: PCD-15 with 20 chains, watched by pseudo-likelihood, seed 123.
+    /// The tutorial's settings: PCD-15 with 20 chains, monitored by one bit of the pseudo-likelihood, seed 123.
     fn default() -> Self {
         Self {
             algorithm: Algorithm::Pcd { n_chains: 20 },
@@ -69,57 +67,93 @@ impl Default for Settings {
     }
 }
 
-/// What [`Trainer::report`] tells.
+/// The number of updates and the mean of the monitor: the result of [`Trainer::report`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Updates since the trainer was made.
+    /// The number of updates of this training.
     pub updates: u64,
-    /// Updates since the last report.
+    /// The number of updates since the last report.
     pub since_last: u64,
-    /// The mean of the monitor over the updates since the last report, in nats a row; the larger the better. `None` where
-    /// nothing is watched or no update was made.
+    /// The mean of the monitor over the updates since the last report, in nats a row; greater is better. `None` without a monitor,
+    /// or without an update since the last report.
     pub monitor: Option<f64>,
 }
 
-/// All that lasts of a [`Trainer`] but its settings: what a checkpoint keeps and what goes from one device to another.
+/// The state of a [`Trainer`] without its settings, for a checkpoint or for a move to another device.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct TrainerState {
     /// The chains: PCD's persistent ones, or those of the last CD update.
     pub chains: ChainState,
-    /// The visible variable, a binary unit or a Potts site, whose pseudo-likelihood comes next.
+    /// The index of the next visible variable, a binary unit or a Potts site, whose pseudo-likelihood is monitored.
     pub bit: usize,
-    /// Updates since the trainer was made.
+    /// The number of updates of this training.
     pub updates: u64,
-    /// Updates up to the last report.
+    /// The number of updates at the last report.
     pub reported: u64,
-    /// The sum of the monitor over the updates since the last report.
+    /// The sum of the monitor over the updates since the last report, in nats a row.
     pub watched: f64,
-    /// What the rules of descent keep, where there are any.
+    /// The state of the rules of descent; `None` for plain gradient descent.
     pub rule: Option<RuleState>,
 }
 
-/// Trains an RBM, one batch at a time.
+/// Trains an RBM, one minibatch at a time, by contrastive divergence or its persistent form.
 ///
-/// Owns all that it needs and refers to no RBM, so that it can be kept in a struct beside a [`Resident`].
+/// Both descend the gradient of the mean of F over the data minus the mean of F over the ends of chains, where the ends are held
+/// constant. With P = σ(vW + c) for the B rows v of the batch, v⁻ the visible samples of the last of k Gibbs steps in M chains and
+/// N the hidden means given v⁻:
+///
+/// - ∂/∂W = -(1/B)·vᵀP + (1/M)·v⁻ᵀN
+/// - ∂/∂b = -mean(v) + mean(v⁻)
+/// - ∂/∂c = -mean(P) + mean(N)
+///
+/// CD-k starts M = B chains at the rows of the batch, h ~ P(h|v). PCD-k continues any number M of chains from update to update
+/// ([`Algorithm`]). Data and chains are averaged separately, so a short batch gives each of its rows the right weight. Everything
+/// in an update uses the parameters from before the update.
+///
+/// A trainer holds no reference to an RBM, so a struct can own it together with a [`Resident`].
+///
+/// ```
+/// use harmonium::{Cpu, Dataset, Rbm, Settings, Shape, Trainer};
+///
+/// # fn main() -> harmonium::Result<()> {
+/// let data = Dataset::from_u8([[255, 255, 0, 0], [0, 0, 255, 255]].concat(), 4)?;
+/// let cpu = Cpu::detect()?;
+/// let mut rbm = Rbm::new(Shape::new(4, 3)?, 1).on(cpu)?;
+/// let mut trainer = Trainer::new(cpu, rbm.shape(), Settings::default())?;
+/// for _ in 0..100 {
+///     trainer.step(&mut rbm, &data, 0.1)?;
+/// }
+/// let report = trainer.take_report()?;
+/// assert_eq!((report.updates, report.since_last), (100, 100));
+/// assert!(report.monitor.unwrap() > 4.0 * 0.5f64.ln());       // better than four fair coins, in nats a row
+/// // A checkpoint: a trainer made from the state continues with the same bits.
+/// let mut resumed = Trainer::from_state(cpu, rbm.shape(), trainer.settings(), &trainer.state()?)?;
+/// let mut copy = rbm.clone();
+/// trainer.step(&mut rbm, &data, 0.1)?;
+/// resumed.step(&mut copy, &data, 0.1)?;
+/// assert_eq!(rbm.to_rbm()?, copy.to_rbm()?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Trainer {
     shape: Shape,
     settings: Settings,
     chains: Chains,
     work: Work,
-    /// The visible variable whose pseudo-likelihood comes next: state that outlives epochs.
+    /// The next visible variable whose pseudo-likelihood is monitored. It is not reset between epochs.
     bit: usize,
     updates: u64,
     reported: u64,
-    /// What the rules of descent keep; `None` where updates are plain.
+    /// The state of the rules of descent; `None` for plain gradient descent.
     rule: Option<Rule>,
-    /// Room for a gradient, where ln σ² is learnt.
+    /// Scratch for a gradient, if ln σ² is trained.
     room: Option<Gradient>,
 }
 
-/// It must be a rate.
+/// Returns an error unless the rate is finite and at least 0.
 fn check_variance(rate: f32) -> Result<()> {
     if rate.is_finite() && rate >= 0.0 {
         return Ok(());
@@ -129,11 +163,11 @@ fn check_variance(rate: f32) -> Result<()> {
 }
 
 impl Trainer {
-    /// A trainer for RBMs of one shape on one device.
+    /// Creates a trainer for RBMs of a given shape on a device. The chains of PCD start with all hidden units off.
     ///
     /// # Errors
-    /// [`Error::Argument`] where k or the number of chains is 0, or a number of the rules of descent is none that they can
-    /// work with.
+    /// [`Error::Argument`] if k or the number of chains is 0, if the monitor has no value for such units, or if a rule of descent
+    /// has an invalid number.
     pub fn new(device: impl Into<Device>, shape: Shape, settings: Settings) -> Result<Self> {
         check_k(settings.k)?;
         settings.monitor.check(shape)?;
@@ -151,10 +185,11 @@ impl Trainer {
         Ok(Self { shape, settings, chains, work, bit: 0, updates: 0, reported: 0, rule, room: None })
     }
 
-    /// A trainer that continues where another one, perhaps on another device, was: to the bit where both compute the same.
+    /// Resumes a training from its state, which may come from another device. The bits are the same if both devices compute the
+    /// same bits.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the state does not fit the shape, the settings or itself, and those of
+    /// [`Error::Argument`] if the state does not match the shape or the settings, or is inconsistent; also the errors of
     /// [`Chains::from_state`].
     pub fn from_state(
         device: impl Into<Device>, shape: Shape, settings: Settings, state: &TrainerState,
@@ -197,46 +232,45 @@ impl Trainer {
         Ok(Self { shape, settings, chains, work, bit, updates, reported, rule, room: None })
     }
 
-    /// All that lasts but the settings. Costs a read-back where the device is not the host.
+    /// Returns the state without the settings. On a GPU this reads memory back.
     ///
     /// # Errors
-    /// What the device says; on the CPU none.
+    /// Errors of the device; none on the CPU.
     pub fn state(&self) -> Result<TrainerState> {
         let (chains, watched) = (self.chains.state()?, self.watched()?.unwrap_or(0.0));
         let rule = self.rule_state()?;
         Ok(TrainerState { chains, bit: self.bit, updates: self.updates, reported: self.reported, watched, rule })
     }
 
-    /// What the rules of descent keep, where there are any.
+    /// The state of the rules of descent; `None` for plain gradient descent.
     fn rule_state(&self) -> Result<Option<RuleState>> {
         self.rule.as_ref().map(|rule| self.chains.device().rule_state(rule, self.shape)).transpose()
     }
 
-    /// The sum of the monitor since the last report.
+    /// The sum of the monitor since the last report, in nats a row.
     fn watched(&self) -> Result<Option<f64>> {
         self.settings.monitor.is_some().then(|| self.chains.device().watched(&self.work)).transpose()
     }
 
-    /// What the trainer does.
+    /// Returns the current settings.
     pub fn settings(&self) -> Settings {
         self.settings
     }
 
-    /// Makes k Gibbs steps an update from here on.
+    /// Sets the number of Gibbs steps per update.
     ///
     /// # Errors
-    /// [`Error::Argument`] where k is 0.
+    /// [`Error::Argument`] if k is 0.
     pub fn set_k(&mut self, k: usize) -> Result<()> {
         check_k(k)?;
         self.settings.k = k;
         Ok(())
     }
 
-    /// Watches something else from here on, in an interval of its own: what was watched since the last report and not
-    /// reported is dropped.
+    /// Changes the monitor and starts a new interval. Values since the last report are discarded.
     ///
     /// # Errors
-    /// What the device says; on the CPU none.
+    /// [`Error::Argument`] if the monitor has no value for such units; errors of the device.
     pub fn set_monitor(&mut self, monitor: Monitor) -> Result<()> {
         monitor.check(self.shape)?;
         self.restart()?;
@@ -244,13 +278,13 @@ impl Trainer {
         Ok(())
     }
 
-    /// One update: θ ← θ - lr·[`gradient`](Self::gradient), or what the rules of [`Settings::descent`] make of it.
+    /// One update: θ ← θ - lr·[`gradient`](Self::gradient), or the update of the rules in [`Settings::descent`].
     ///
-    /// `batch`: at least one row of n_visible values in [0, 1]; `lr`: finite. The gradient is a mean over rows, so that the
-    /// learning rate does not depend on the batch size. After the first update nothing is allocated.
+    /// `batch`: at least one row of n_visible values in [0, 1], or values that the units' laws permit. `lr`: finite. The gradient
+    /// is a mean over rows, so the learning rate does not depend on the size of the batch. Only the first update allocates memory.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the batch or the RBM does not fit, or lr is not finite; [`Error::Device`] where they are on
+    /// [`Error::Argument`] if the batch or the RBM does not fit, or lr is not finite; [`Error::Device`] if one of them is on
     /// another device.
     pub fn step<'a>(&mut self, rbm: &mut Resident, batch: impl Into<Batch<'a>>, lr: f32) -> Result<()> {
         check_rate(lr)?;
@@ -279,21 +313,20 @@ impl Trainer {
         })
     }
 
-    /// The gradient of one update, without the update: moves the chains and the monitor on and writes over `out`.
+    /// Computes the gradient of one update without the update: advances the chains and the monitor, and overwrites `out`.
     ///
-    /// For rules of descent of one's own; [`Resident::apply`] is the plain one. Costs a pass over the weights, on all threads.
+    /// For your own rule of descent; [`Resident::apply`] is the plain rule. Costs one pass over the weights, shared by all threads.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the batch or the RBM does not fit, [`Error::Length`] where `out` does not;
-    /// [`Error::Device`] where they are on another device.
+    /// [`Error::Argument`] if the batch or the RBM does not fit, [`Error::Length`] if `out` does not fit; [`Error::Device`] if one
+    /// of them is on another device.
     pub fn gradient<'a>(&mut self, rbm: &Resident, batch: impl Into<Batch<'a>>, out: &mut Gradient) -> Result<()> {
         rbm.check_gradient(out)?;
         let batch = self.check(rbm, batch.into())?;
         rbm.device.reading(batch, |batch| self.gradient_of(rbm, batch, out))
     }
 
-    /// [`gradient`](Self::gradient), and the means ⟨v⟩ and ⟨p⟩ of the batch and of its hidden units, which a centred
-    /// gradient needs.
+    /// [`gradient`](Self::gradient), and the means ⟨v⟩ of the batch and ⟨p⟩ of its hidden units, which a centred gradient needs.
     ///
     /// # Errors
     /// Those of [`gradient`](Self::gradient).
@@ -313,7 +346,7 @@ impl Trainer {
         rbm.device.gradient(&rbm.parameters, batch.0, self.chains.states_mut(), &mut self.work, out)
     }
 
-    /// The batch, where it and the RBM fit the trainer.
+    /// Returns the batch if it and the RBM fit the trainer.
     fn check<'a>(&self, rbm: &Resident, batch: Batch<'a>) -> Result<Batch<'a>> {
         rbm.check_belongs("trainer", self.chains.device(), self.shape)?;
         rbm.check_batch(Layer::Visible, &batch)?;
@@ -334,28 +367,28 @@ impl Trainer {
         Ok(())
     }
 
-    /// The updates since the last report, and the mean of the monitor over them. Changes nothing; the next interval begins
-    /// with [`take_report`](Self::take_report). Costs a read-back where the device is not the host.
+    /// Returns the number of updates since the last report, and the mean of the monitor over them. Changes nothing;
+    /// [`take_report`](Self::take_report) starts a new interval. On a GPU this reads memory back.
     ///
     /// # Errors
-    /// What the device says; on the CPU none.
+    /// Errors of the device; none on the CPU.
     pub fn report(&self) -> Result<Report> {
         let since_last = self.updates - self.reported;
         let monitor = self.watched()?.filter(|_| since_last > 0).map(|sum| sum / since_last as f64);
         Ok(Report { updates: self.updates, since_last, monitor })
     }
 
-    /// [`report`](Self::report), after which a new interval begins. Where it fails nothing is lost.
+    /// [`report`](Self::report), then starts a new interval. If it fails, no value is lost.
     ///
     /// # Errors
-    /// What the device says; on the CPU none.
+    /// Errors of the device; none on the CPU.
     pub fn take_report(&mut self) -> Result<Report> {
         let report = self.report()?;
         self.restart()?;
         Ok(report)
     }
 
-    /// A new interval of the monitor.
+    /// Starts a new interval of the monitor.
     fn restart(&mut self) -> Result<()> {
         if self.settings.monitor.is_some() {
             self.chains.device().watch_from(&mut self.work, 0.0)?;
@@ -364,12 +397,12 @@ impl Trainer {
         Ok(())
     }
 
-    /// The chains go on from these, their states and their random numbers: such as
-    /// [`Chains::from_hidden_bias`], where not all units are off.
+    /// Replaces the chains, their states and their random numbers. For example, [`Chains::from_hidden_bias`] starts with some units
+    /// on.
     ///
     /// # Errors
-    /// [`Error::Argument`] where they are not as many as persistent chains, or of another shape; [`Error::Device`] where they
-    /// are on another device.
+    /// [`Error::Argument`] if the number differs from the number of persistent chains, or the shape differs; [`Error::Device`] if
+    /// they are on another device.
     pub fn set_chains(&mut self, chains: Chains) -> Result<()> {
         self.chains.check_like(&chains)?;
         match self.settings.algorithm {
@@ -384,12 +417,12 @@ impl Trainer {
         }
     }
 
-    /// The offsets of the visible units become these numbers, such as the means of the data: a better start than ½.
+    /// Sets the offsets of the visible units, for example to the means of the data, which is a better start than ½.
     ///
     /// `means`: n_visible finite numbers.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the gradient is not centred, [`Error::Length`] and [`Error::Value`] where the numbers are wrong.
+    /// [`Error::Argument`] if the gradient is not centred; [`Error::Length`] or [`Error::Value`] if the numbers are invalid.
     pub fn centre_at(&mut self, means: &[f32]) -> Result<()> {
         if self.settings.descent.centring.is_none() {
             let (expected, found) = ("a trainer with a centred gradient".into(), "another one".into());
@@ -403,15 +436,15 @@ impl Trainer {
         Ok(())
     }
 
-    /// Exchanges each hidden unit that is on in more than `above` of the data for its opposite, h → 1 - h, in the model and in
-    /// all that the trainer keeps; gives their numbers. The model stays the same, and sums over units that are on
-    /// become shorter.
+    /// Exchanges each hidden unit whose mean over the data exceeds `above` for its opposite, h → 1 - h, in the model and in the
+    /// trainer's state. Returns the units' indices. The model of the visible units is unchanged, and sums over active units become
+    /// shorter.
     ///
-    /// Looks at the offset λ of a centred gradient, which learns the same either way; where nothing is centred, or where a
-    /// target pulls at hidden means, no unit is exchanged. Costs some passes over the weights where there is such a unit.
+    /// The means are the offsets λ of a centred gradient, which is invariant to this exchange. No unit is exchanged if the gradient
+    /// is not centred or a sparsity target acts on hidden means. Costs a few passes over the weights if there is such a unit.
     ///
     /// # Errors
-    /// [`Error::Argument`] and [`Error::Device`] where the RBM does not fit.
+    /// [`Error::Argument`] or [`Error::Device`] if the RBM does not fit.
     pub fn exchange_busy_units(&mut self, rbm: &mut Resident, above: f32) -> Result<Vec<usize>> {
         let device = self.chains.device().clone();
         rbm.check_belongs("trainer", &device, self.shape)?;

@@ -1,5 +1,5 @@
-//! Training with canonical sums allocates nothing after its first updates; with others only the matrix library does. What an
-//! epoch shows takes the place of what the last one did.
+//! Training with canonical sums allocates nothing after its first updates; with other sums only the matrix library allocates. The
+//! rows of an epoch reuse the memory of those of the last epoch.
 #![allow(unsafe_code)]
 
 mod oracle;
@@ -13,7 +13,7 @@ use std::{
     cell::Cell,
 };
 
-/// The system's allocator, which counts what each thread asks of it.
+/// The system's allocator, with a count of the allocations of each thread.
 struct Counting;
 
 thread_local! {
@@ -21,33 +21,33 @@ thread_local! {
 }
 
 fn count() {
-    // At the end of a thread its count may be gone already.
+    // At the end of a thread its count may already be dropped.
     let _ = COUNT.try_with(|count| count.set(count.get() + 1));
 }
 
-// SAFETY: every call goes to the system's allocator unchanged; counting touches a thread-local integer without a destructor
-// and so allocates nothing.
+// SAFETY: every call goes to the system's allocator unchanged. Counting uses a thread-local integer without a destructor, so it
+// allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller upholds the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller upholds the contract of `alloc_zeroed`.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller upholds the contract of `realloc`.
         unsafe { System.realloc(old, layout, size) }
     }
 
     unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller upholds the contract of `dealloc`.
         unsafe { System.dealloc(old, layout) }
     }
 }
@@ -55,7 +55,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// In what is called an epoch here.
+/// The number of updates in an epoch of these tests.
 const UPDATES: u64 = 10;
 
 fn allocations(work: impl FnOnce()) -> u64 {
@@ -88,7 +88,7 @@ fn an_epoch_takes_the_place_of_the_last() {
 }
 
 for_each_host_device! {
-    // In a pool of one thread, on that thread: what rayon keeps for several threads is not the library's.
+    // In a pool of one thread, on that thread: allocations of rayon for several threads are not the library's.
     fn an_update_allocates_nothing(device) {
         let (nv, nh, n) = (130, 97, 20);
         let bytes = random_bytes(200 * nv, 0.2, 1);
@@ -108,8 +108,8 @@ for_each_host_device! {
                     };
                     (allocations(&mut epoch), allocations(&mut epoch))
                 });
-                // matrixmultiply takes room for each of its products: P, two for each of k = 5 steps, two for each of three
-                // visible tiles in the gradient, one for a monitor.
+                // matrixmultiply allocates for each of its products: P, two for each of k = 5 steps, two for each of three visible
+                // tiles in the gradient, one for a monitor.
                 let allowed = if is_canonical(&device) { 0 } else { UPDATES * 18 };
                 assert!(found.0 > found.1 && found.1 <= allowed, "{algorithm:?}, {monitor:?}: {found:?}");
             }

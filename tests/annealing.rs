@@ -1,10 +1,9 @@
-//! Annealing against one sequential program, forward and in reverse, on every device; and the interval of one direction
-//! against its formula.
+//! Annealing against one sequential program, forward and in reverse, on every device; and the interval of one direction against its
+//! formula.
 //!
-//! Parameters are multiples of 1/64, so that their sums are exact in any order: a matrix library has to give the same numbers
-//! as the canonical sums, and every device the same draws. What is left is the rounding of sums in `f64`. Temperatures are
-//! few: a draw at another one than its own changes some of the hundreds of draws of its step, and with them the result by far
-//! more than that.
+//! Parameters are multiples of 1/64, so that their sums are exact in any order. A matrix library must give the same numbers as the
+//! canonical sums, and every device the same draws. Only the rounding of sums in `f64` remains. There are few temperatures: a draw
+//! at a wrong temperature changes some of the hundreds of draws of its step, and so changes the result by far more than rounding.
 
 mod oracle;
 
@@ -23,7 +22,7 @@ use rand_pcg::Pcg32;
 /// The rounding of a number in `f64`.
 const U: f64 = f64::EPSILON / 2.0;
 
-/// A model whose parameters are multiples of 1/64 within [-1, 1], or some times as large.
+/// A model with parameters that are multiples of 1/64 within [-1, 1], times `scale`.
 fn coarse_rbm(shape: Shape, scale: f32, seed: u64) -> Rbm {
     let mut generator = generator(seed);
     let mut some = |n: usize| (0..n).map(|_| scale * ((generator.next_u32() % 129) as f32 / 64.0 - 1.0)).collect();
@@ -31,16 +30,16 @@ fn coarse_rbm(shape: Shape, scale: f32, seed: u64) -> Rbm {
     Rbm::from_parts(shape, some(nv * nh), some(nv), some(nh)).expect("a model")
 }
 
-/// The sequential program: chains one after the other, units one after the other, one generator.
+/// The sequential program: chain by chain, unit by unit, one generator.
 struct Program<'a> {
     rbm: &'a Rbm,
     /// The biases of the base rate.
     reference: &'a [f32],
     generator: Pcg32,
-    /// The hidden layers, chain after chain.
+    /// The hidden layers, chain by chain.
     h: Vec<f32>,
     log_weights: Vec<f64>,
-    /// What the roundings of a log-weight may add up to: how many sums it is made of, and the size of their terms.
+    /// The inputs of the rounding error of a log-weight: the number of sums in it, and the magnitude of their terms.
     terms: usize,
     sizes: Vec<f64>,
 }
@@ -56,14 +55,14 @@ impl<'a> Program<'a> {
         Self { rbm, reference, generator, h: Vec::new(), log_weights: Vec::new(), terms: 0, sizes: Vec::new() }
     }
 
-    /// Chains with these hidden layers, whose runs begin.
+    /// Starts runs of chains with these hidden layers.
     fn begin(&mut self, h: Vec<f32>) {
         self.log_weights = vec![0.0; h.len() / self.rbm.shape().n_hidden()];
         self.sizes = self.log_weights.clone();
         (self.h, self.terms) = (h, 0);
     }
 
-    /// The same hidden layers over and over, until there are as many as `runs`.
+    /// Repeats the hidden layers until there are `runs` of them.
     fn repeat(&mut self, runs: usize) {
         let nh = self.rbm.shape().n_hidden();
         let h: Vec<f32> = self.h.iter().copied().cycle().take(self.h.len().max(runs * nh)).collect();
@@ -80,7 +79,8 @@ impl<'a> Program<'a> {
         self.begin(h);
     }
 
-    /// v ~ P_from(v|h), the weight's gain from `from` to `to`, h ~ P_to(h|v), for all chains. From 1 to 1 it is a Gibbs step.
+    /// v ~ P_from(v|h), the gain of the weight between `from` and `to`, h ~ P_to(h|v), for all chains. From 1 to 1 it is a Gibbs
+    /// step.
     fn step(&mut self, from: f32, to: f32) {
         let (nv, nh) = (self.rbm.shape().n_visible(), self.rbm.shape().n_hidden());
         let view = self.rbm.view();
@@ -119,13 +119,13 @@ impl<'a> Program<'a> {
         betas.windows(2).for_each(|pair| self.step(pair[0], pair[1]));
     }
 
-    /// Forward runs. At β = 0 it does not matter where they begin.
+    /// Forward runs. At β = 0 the initial states do not matter.
     fn forward(&mut self, settings: &Annealing) {
         self.begin(vec![0.0; settings.runs * self.rbm.shape().n_hidden()]);
         self.anneal(settings.schedule.betas().iter().copied());
     }
 
-    /// Burn-in and reverse runs, from where the chains are.
+    /// Burn-in and reverse runs, from the current states of the chains.
     fn reverse(&mut self, settings: &Annealing) {
         self.repeat(settings.runs);
         (0..settings.burn_in).for_each(|_| self.step(1.0, 1.0));
@@ -133,8 +133,8 @@ impl<'a> Program<'a> {
         self.anneal(settings.schedule.betas().iter().rev().copied());
     }
 
-    /// `len` chains, each as often as its weight demands: number n of them is the first one at which the weights so far come to
-    /// (n + u)/len of all. How many different ones are left.
+    /// Resamples `len` chains by their weights: number n is the first one at which the cumulative weight reaches (n + u)/len of the
+    /// total. Returns the number of different chains.
     fn resample(&mut self, len: usize) -> usize {
         let (nh, runs) = (self.rbm.shape().n_hidden(), self.log_weights.len());
         let u = f64::from((self.generator.next_u32() >> 8) as f32 / 16_777_216.0);
@@ -159,8 +159,8 @@ impl<'a> Program<'a> {
         different.len()
     }
 
-    /// How far another order of the sums may move a log-weight (N. J. Higham, "Accuracy and Stability of Numerical Algorithms",
-    /// 2002, section 4.2): each of both is off by at most as many roundings as it has terms, four more being in a term.
+    /// The effect of the order of the sums on a log-weight (N. J. Higham, "Accuracy and Stability of Numerical Algorithms", 2002,
+    /// section 4.2): each order has at most as many roundings as terms, and each term has four more.
     fn rounding(&self) -> f64 {
         2.0 * (self.terms + 4) as f64 * U * self.sizes.iter().copied().fold(0.0, f64::max)
     }
@@ -171,7 +171,7 @@ impl<'a> Program<'a> {
         visible + self.rbm.shape().n_hidden() as f64 * 2f64.ln()
     }
 
-    /// Asserts that these runs gave that log Z, and the end of its interval that one direction has: see the documentation of
+    /// Asserts that these runs gave this log Z, and the end of its interval that one direction gives; see the documentation of
     /// `log_partition`.
     #[track_caller]
     fn assert_gave(&self, found: &LogPartition, is_reverse: bool, what: &str) {
@@ -195,8 +195,8 @@ impl<'a> Program<'a> {
             "{what}: found {}, expected {estimate} ± {off:e}",
             found.estimate
         );
-        // Where all weights move by a share of t, the standard error does by at most 4t, as it is at most 1. ln(1/0.00135) has
-        // five digits, of which ln(1 - x) with x = 6.6/R keeps the share 1/(1 - x).
+        // If all weights change by a share of t, the standard error changes by at most 4t, because it is at most 1. ln(1/0.00135)
+        // has five digits, of which ln(1 - x) with x = 6.6/R keeps the share 1/(1 - x).
         let digits = 5e-5 * if unseen.is_finite() { 1.0 / (runs - unlikely).min(1.0) } else { 1.0 };
         let off_end = 16.0 * off + digits;
         assert!((found.effective_sample_size / effective - 1.0).abs() <= 4.0 * off, "{what}: {found:?} {effective}");
@@ -208,7 +208,7 @@ impl<'a> Program<'a> {
         };
         assert_eq!(other, f64::INFINITY, "{what}: one direction bounds one end");
         if too_high.is_finite() {
-            // Beyond the formula there is the allowance for `f32`, 2^-20·(n_hidden + |log Z|), and nothing else.
+            // In addition to the formula there is the allowance for `f32`, 2^-20·(n_hidden + |log Z|), and nothing else.
             let allowance = (end - too_high) * 2f64.powi(20);
             let off = off_end * 2f64.powi(20);
             assert!(
@@ -222,7 +222,7 @@ impl<'a> Program<'a> {
     }
 }
 
-/// A model, what it is annealed from and how, and rows that reverse runs start at.
+/// A model, the base rate and settings of annealing, and rows at which reverse runs start.
 struct Case {
     rbm: Rbm,
     base_rate: BaseRate,
@@ -230,8 +230,8 @@ struct Case {
     data: Vec<f32>,
 }
 
-/// Sizes that fill no group, one and several, and no tile of units, one and several; schedules of one step, of a few and, so
-/// that a device gets several parts of it, of 137.
+/// Sizes that fill less than one group, one and several; less than one tile of units, one and several. Schedules of one step, of a
+/// few and, so that a device processes several parts of it, of 137.
 fn cases() -> Vec<Case> {
     let few = [0.0, 0.125, 0.375, 0.5, 0.75, 1.0].to_vec();
     let twice = [0.0, 0.25, 0.25, 1.0].to_vec();
@@ -240,7 +240,7 @@ fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for (n, betas) in schedules.into_iter().enumerate() {
         for (nv, nh, runs, seed) in sizes {
-            // Of the long schedule one size is enough for the sequential program.
+            // For the long schedule one size is enough for the sequential program.
             if n == 3 && runs != 9 {
                 continue;
             }
@@ -257,7 +257,7 @@ fn cases() -> Vec<Case> {
     all
 }
 
-/// Bits of hidden layers as numbers.
+/// The bits of hidden layers as numbers.
 fn unpacked(chains: &Chains, nh: usize) -> Vec<f32> {
     let state = chains.state().expect("a state");
     let words = nh.div_ceil(64);
@@ -265,7 +265,7 @@ fn unpacked(chains: &Chains, nh: usize) -> Vec<f32> {
     state.hidden.chunks_exact(words).flat_map(|words| (0..nh).map(move |j| bit(words, j))).collect()
 }
 
-/// One direction after the other, from every kind of start, on one device.
+/// Both directions, from every kind of start, on one device.
 fn check(device: &Device, case: &Case) {
     let Case { rbm, base_rate, settings, data } = case;
     let nv = rbm.shape().n_visible();
@@ -278,7 +278,7 @@ fn check(device: &Device, case: &Case) {
     let reverse =
         |start, settings: &Annealing| reverse_ais(&resident, base_rate, start, settings).expect("an estimate");
     let sampling = Uniforms::new(settings.seed, Purpose::Sampling);
-    // As many rows as runs, less and more.
+    // As many rows as runs, fewer and more.
     for n in [settings.runs, settings.runs / 3, settings.runs + 2] {
         let mut program = Program::new(rbm, base_rate, &sampling);
         let v = &data[..n * nv];
@@ -286,7 +286,7 @@ fn check(device: &Device, case: &Case) {
         program.reverse(settings);
         program.assert_gave(&reverse(Start::Rows(rows(v, nv).into()), settings), true, &what(&format!("{n} rows")));
     }
-    // Without a burn-in it is another result, or the test would say nothing of it.
+    // Without a burn-in the result differs; otherwise the test would not cover it.
     let start = Start::Rows(rows(&data[..settings.runs * nv], nv).into());
     let without = Annealing { burn_in: 0, ..settings.clone() };
     assert!(
@@ -313,9 +313,9 @@ fn check(device: &Device, case: &Case) {
 /// ln(1/0.00135).
 const UNLIKELY: f64 = 6.607_650_687;
 
-/// The ends that forward and reverse log-weights give together: of the means of s(f - C) and s(r + C), at the C that makes
-/// their sums equal, those that are as unlikely as three standard errors by Chernoff's inequality, where the reverse runs
-/// count as so many.
+/// The ends from forward and reverse log-weights together. They come from the means of s(f - C) and s(r + C), at the C that makes
+/// their sums equal: the ends are as unlikely as three standard errors by Chernoff's inequality, where the reverse runs count as
+/// `starts`.
 fn together(forward: &[f64], reverse: &[f64], starts: f64) -> (f64, f64) {
     let (n, m) = (forward.len() as f64, reverse.len() as f64);
     let root = |mut low: f64, mut high: f64, rises: &dyn Fn(f64) -> f64| {
@@ -334,7 +334,7 @@ fn together(forward: &[f64], reverse: &[f64], starts: f64) -> (f64, f64) {
     (c + (up.0 / down.1).ln(), c + (up.1 / down.0).ln())
 }
 
-/// The log of the mean weight, and how much too high it may be where the weights count as so many.
+/// The log of the mean weight, and its greatest excess if the weights count as `runs`.
 fn alone(logs: &[f64], runs: f64) -> (f64, f64) {
     let n = logs.len() as f64;
     let log_mean = log_sum_exp(logs) - n.ln();
@@ -345,7 +345,7 @@ fn alone(logs: &[f64], runs: f64) -> (f64, f64) {
     (log_mean, (3.0 * error).max(unseen).max(if is_small { UNLIKELY } else { 0.0 }))
 }
 
-/// The bracket of these rows as a sequential program, for chains that are burnt in too briefly to show whether they mix: its
+/// The bracket of these rows as a sequential program, for chains whose burn-in is too short to show whether they mix. Returns its
 /// two ends.
 fn naive_bracket(rbm: &Rbm, base_rate: &BaseRate, v: &[f32], settings: &Annealing) -> (f64, f64) {
     let (nh, runs) = (rbm.shape().n_hidden(), settings.runs);
@@ -361,7 +361,7 @@ fn naive_bracket(rbm: &Rbm, base_rate: &BaseRate, v: &[f32], settings: &Annealin
         ends.extend(program.h.iter().copied());
         forward.push(logs);
     }
-    // Grown.
+    // Grown from the base rate.
     let mut draws = Uniforms::new(settings.seed, Purpose::Sampling);
     let mut program = Program::new(rbm, base_rate, &draws);
     program.begin(ends);
@@ -369,14 +369,14 @@ fn naive_bracket(rbm: &Rbm, base_rate: &BaseRate, v: &[f32], settings: &Annealin
     let grown = 3 * runs / 10;
     program.resample(grown);
     let mut h = std::mem::take(&mut program.h);
-    // Given.
+    // Started at the given rows.
     program.start(v);
     let given = std::mem::take(&mut program.h);
     let rows = given.len() / nh;
     draws.skip(1 + given.len() as u64);
     let order = draws.permutation(rows);
     order.iter().cycle().take(grown).for_each(|row| h.extend_from_slice(&given[row * nh..][..nh]));
-    // Spread.
+    // Spread at random.
     program.generator = draws.generator();
     let spread = runs / 5;
     for chain in 0..spread {
@@ -414,7 +414,7 @@ for_each_device! {
         cases().iter().for_each(|case| check(&device, case));
     }
 
-    /// Weights so different that a few runs are resampled many times: reverse runs from all of them alike, or from another
+    /// Weights so different that a few runs are resampled many times. Reverse runs from equal shares of all runs, or from another
     /// selection, would give another result.
     fn runs_are_resampled_by_their_weights(device) {
         for (nv, nh, runs, seed) in [(70, 65, 20, 1), (40, 90, 30, 2)] {
@@ -438,7 +438,8 @@ for_each_device! {
         }
     }
 
-    /// Base rates, populations, their order and draws, which runs count and for how many: a bracket is its program.
+    /// Base rates, populations, their order and draws, the runs that count and their effective number: a bracket equals the
+    /// program's.
     fn a_bracket_is_the_sequential_program(device) {
         for (nv, nh, runs, seed) in [(33, 40, 50, 7), (70, 9, 40, 8)] {
             let rbm = coarse_rbm(shape(nv, nh), 0.25, seed);
@@ -452,7 +453,7 @@ for_each_device! {
             let found = bracket(&resident, &base_rate, start, &settings).expect("a bracket");
             assert_eq!((found.verdict(), found.mix), (Verdict::Bracketed, Some(false)), "{found:?}");
             assert!(matches!(found.agreement, Agreement::Meet | Agreement::Apart), "{found:?}");
-            // Five digits of ln(1/0.00135), and the allowance for `f32`, twice where Bennett's ends have it.
+            // Five digits of ln(1/0.00135), and the allowance for `f32`, twice if Bennett's ends include it.
             let off = 1e-4 * (upper - lower);
             let allowance = 2f64.powi(-19) * (nh as f64 + 2.0 * upper.abs().max(200.0));
             assert!((-off..=allowance + off).contains(&(lower - found.lower)), "{found:?}, expected {lower}");

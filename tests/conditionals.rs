@@ -1,4 +1,4 @@
-//! Means and initialisation: the conditionals against the oracle, on every device, whatever form the data has.
+//! Means and initialisation: the conditionals against the oracle, on every device, for every type of data.
 
 mod oracle;
 
@@ -10,7 +10,7 @@ use oracle::{
     statistics::{assert_distribution, assert_near, mean_error, pre_error},
 };
 
-/// Holds what a conditional gave to the pre-activations that the oracle gives, with the sizes of their sums.
+/// Compares a conditional with the oracle's pre-activations, given the magnitudes of their sums.
 fn check(found: &Activations, pre: &[f64], size: &[f64], units: usize, what: &str) {
     let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
     let errors: Vec<f64> = size.iter().map(|&size| pre_error(units, size)).collect();
@@ -20,7 +20,7 @@ fn check(found: &Activations, pre: &[f64], size: &[f64], units: usize, what: &st
     assert!(found.sample.is_empty(), "{what}: nothing was drawn");
 }
 
-/// One update in the middle of some data; the parameters after it.
+/// The parameters after one update in the middle of some data.
 fn trained(device: &Device, rbm: &Rbm, data: &Data<'_>, settings: Settings) -> Rbm {
     let mut rbm = rbm.clone();
     let mut trainer = Trainer::new(device, rbm.shape(), settings).expect("trainer");
@@ -37,14 +37,14 @@ for_each_device! {
         for (seed, (nv, nh)) in [(1, 1), (3, 5), (33, 31), (64, 64), (97, 129), (784, 70)].into_iter().enumerate() {
             let rbm = random_rbm(shape(nv, nh), 3.0 / (nv as f64).sqrt(), seed as u64);
             let (resident, model) = (rbm.on(&device).expect("resident"), Exact::of(&rbm));
-            // Used again and again, whatever was in it.
+            // The buffers are reused; their previous contents do not matter.
             let mut out = Activations { sample: vec![3.0; 5], ..Activations::default() };
             for density in [0.0, 0.1, 0.7, 1.0] {
                 for n in [1, 5, 23] {
                     let v = random_values((n + 3) * nv, density, seed as u64);
                     let grey = random_bytes((n + 3) * nv, density, seed as u64);
                     let h = random_values((n + 3) * nh, density, seed as u64);
-                    // The rows in the middle of more data.
+                    // Rows in the middle of more data.
                     let some = 2..n + 2;
                     let as_numbers: Vec<f32> = grey.iter().map(|&x| f32::from(x) / 255.0).collect();
                     for (data, values, what) in [(rows(&v, nv), &v, "real"), (byte_rows(&grey, nv), &as_numbers, "bytes")] {
@@ -66,7 +66,7 @@ for_each_device! {
         }
     }
 
-    /// Eight-bit data and the numbers that it stands for are the same data.
+    /// Eight-bit data and the corresponding numbers are the same data.
     fn bytes_are_the_numbers_that_they_stand_for(device) {
         let (nv, nh) = (45, 33);
         let rbm = random_rbm(shape(nv, nh), 0.5, 1);
@@ -79,7 +79,7 @@ for_each_device! {
             let one = trained(&device, &rbm, &bytes, settings);
             assert_eq!(one, trained(&device, &rbm, &reals, settings));
             assert_ne!(one, rbm);
-            // Another seed, other numbers.
+            // Another seed gives other numbers.
             assert_ne!(one, trained(&device, &rbm, &bytes, Settings { seed: 2, ..settings }));
         }
     }

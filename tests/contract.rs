@@ -1,4 +1,4 @@
-//! What everybody may rely on, whatever the model and the data: in the spirit of scikit-learn's checks of estimators.
+//! Properties that hold for any model and data, in the spirit of scikit-learn's checks of estimators.
 
 mod oracle;
 
@@ -15,7 +15,7 @@ const NV: usize = 37;
 const NH: usize = 21;
 const ROWS: usize = 13;
 
-/// Equal to the bit on the canonical road; elsewhere as near as rounding allows.
+/// Equal to the bit with canonical sums; otherwise up to rounding.
 #[track_caller]
 fn assert_same(canonical: bool, found: &[f64], expected: &[f64], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
@@ -114,7 +114,7 @@ for_each_device! {
             let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
             let found: Vec<f32> = found.collect();
             assert_same(is_canonical(&device), &wide(&found), &wide(&whole.mean), "means in parts");
-            // Draws too: each row's are its own.
+            // Draws as well: each row has its own.
             let mut draws = Uniforms::new(9, Purpose::Sampling);
             let mut again = draws.clone();
             resident.sample_h_given_v(all, &mut draws, &mut whole).expect("samples");
@@ -219,7 +219,7 @@ fn everything_can_go_to_another_thread() {
     check::<Lent<'_>>();
     check::<Chains>();
     check::<Trainer>();
-    // And really does, together with others.
+    // It does learn together with others.
     let rbm = random_rbm(shape(NV, NH), 0.5, 16);
     let cpu = Cpu::detect().expect("a CPU");
     let resident = rbm.on(cpu).expect("resident");

@@ -1,5 +1,5 @@
-//! CUDA gives the CPU's bits. Runs on an NVIDIA device or on the emulator of `tests/cuda_emulator`; where there is neither it
-//! says so, and `HARMONIUM_CUDA=required` makes that a failure.
+//! CUDA gives the CPU's bits. Runs on an NVIDIA GPU or on the emulator of `tests/cuda_emulator`. Without both it reports that;
+//! `HARMONIUM_CUDA=required` makes that a failure.
 #![cfg(feature = "cuda")]
 
 mod oracle;
@@ -16,7 +16,7 @@ const SIZES: [usize; 5] = [1, 31, 32, 33, 257];
 const MONITORS: [Monitor; 4] =
     [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction, Monitor::None];
 
-/// Shapes of ragged sizes; and of more units than a block has threads, more than are listed at a time.
+/// Ragged sizes; more units than threads in a block; more units than a list holds.
 fn shapes() -> Vec<Shape> {
     let mut all = Vec::new();
     for (n, &nv) in SIZES.iter().enumerate() {
@@ -37,7 +37,7 @@ fn draws(seed: u64) -> Uniforms {
     draws
 }
 
-/// What a test asks of either device, as bits.
+/// The answers of a device, as bits.
 #[derive(Clone, Default)]
 struct Answers(Vec<(String, Vec<u64>)>);
 
@@ -89,7 +89,7 @@ fn compare(what: &str, Answers(expected): Answers, Answers(found): Answers) {
     }
 }
 
-/// Asks the CPU and CUDA the same and compares; ends the test where there is no CUDA.
+/// Runs the same code on the CPU and on CUDA and compares the results; returns from the test without CUDA.
 macro_rules! same {
     ($what:expr, $ask:ident($($argument:expr),*)) => {{
         let Some(cuda) = cuda() else { return };
@@ -114,7 +114,7 @@ fn chains() {
             answers.chains("sweep", &chains);
             answers.activations("visible", &visible);
         }
-        // A copy stays where it is.
+        // A copy does not move with the original.
         let before = chains.clone();
         chains.sweep(&resident, 1).expect("sweep");
         answers.chains("the copy", &before);
@@ -127,7 +127,8 @@ fn chains() {
         true => &[Sweeps::Blocks, Sweeps::Strips, Sweeps::Grid, Sweeps::Clusters],
         false => &[Sweeps::Blocks, Sweeps::Strips, Sweeps::Grid],
     };
-    // More chains than a block of a strip takes at a time; more units than one has room for, or a cluster makes in a turn.
+    // More chains than a block of a strip processes at once; more units than it has room for, or than a cluster computes in one
+    // pass.
     let more = [(shape(70, 130), 100, 1), (shape(430, 40), 3, 2), (shape(2100, 40), 1, 1), (shape(40, 2100), 1, 1)];
     let ragged = shapes().into_iter().enumerate().map(|(n, shape)| (shape, [1, 2, 33][n % 3], [1, 2, 5][n / 3 % 3]));
     for (n, (shape, chains, k)) in ragged.chain(more).enumerate() {
@@ -203,7 +204,7 @@ fn energies() {
     }
 }
 
-/// Trains on either device and asks what became of it. `sizes`: the batches, one after the other.
+/// Trains on a device and returns its answers. `sizes`: the sizes of successive batches.
 fn train(device: &Device, rbm: &Rbm, data: Rows<'_>, settings: Settings, sizes: &[usize]) -> Answers {
     let mut answers = Answers::default();
     let mut rbm = rbm.clone();
@@ -215,7 +216,7 @@ fn train(device: &Device, rbm: &Rbm, data: Rows<'_>, settings: Settings, sizes: 
         trainer.step(&mut lent, data.range(first..first + size), 0.05).expect("step");
         first += size;
     }
-    // A gradient that is applied is a step.
+    // Applying a gradient equals a step.
     let mut gradient = Gradient::zero(lent.shape());
     let mut means = BatchMeans::default();
     trainer.gradient_and_means(&lent, data.range(0..sizes[0]), &mut gradient, &mut means).expect("gradient");
@@ -239,7 +240,7 @@ fn updates() {
         let (algorithm, k) = runs[n % 3];
         let k = if shape.n_visible().max(shape.n_hidden()) > 300 { 2 } else { k };
         let settings = Settings { algorithm, k, monitor: MONITORS[n % 4], seed: n as u64, ..Settings::default() };
-        // The same size again, so that a graph is replayed; then another one.
+        // The same size again, so that a graph is replayed; then another size.
         let sizes = [[2, 2, 2, 33], [33, 33, 1, 1], [1, 1, 2, 2]][n % 3];
         let rbm = model(shape, 100 + n as u64);
         let bytes = random_bytes(sizes.iter().sum::<usize>() * shape.n_visible(), 0.3, 4);
@@ -259,7 +260,7 @@ fn every_monitor_of_either_algorithm() {
     }
 }
 
-/// What `tests/library/golden.rs` has of the CPU's CD-3 at ragged sizes.
+/// CD-3 at ragged sizes against the CPU's digests in `tests/library/golden.rs`.
 #[test]
 fn the_golden_digest() {
     const DIGEST: &str = "44eeb6607e0a2b0dd179561f3a83b6f8e8b7b9dfb555697d8804fe33d72a8c6f";

@@ -1,4 +1,4 @@
-//! The command on a device does what it does on the CPU, to the byte, and goes on where it was stopped on either.
+//! The command on a device gives the same bytes as on the CPU, and resumes runs from either.
 #![cfg(feature = "cuda")]
 
 mod oracle;
@@ -14,14 +14,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A folder of a test's own with `data`, 30 images of 4 × 5 pixels.
+/// A folder for one test with `data`, 30 images of 4 × 5 pixels.
 fn folder(name: &str) -> PathBuf {
     let folder = empty_folder(&["cuda", name]);
     write_data(&folder.join("data"), &[30, 4, 5], 1);
     folder
 }
 
-/// Every file that a run has written, without what says how long it took.
+/// All files of a run, without durations.
 fn outcome(out: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = fs::read_dir(out)
         .expect("a folder")
@@ -57,7 +57,7 @@ const SMALL: &str =
     "train --quiet --data data --hidden 7 --epochs 2 --batch-size 10 --k 2 --samples 0 --likelihood off";
 const UPDATES: u64 = 6;
 
-/// Stops at every update and resumes, on the devices told.
+/// Stops at every update and resumes, on the given devices.
 fn at_every_update(algorithm: &str, before: &str, after: &str) {
     if cuda().is_none() {
         return;
@@ -77,7 +77,7 @@ fn at_every_update(algorithm: &str, before: &str, after: &str) {
     }
 }
 
-/// A recipe with rules of descent, rows as bits in another order, averages and exchanged units.
+/// A recipe with rules of descent, binarised rows in another order, averages and exchanged units.
 #[test]
 fn recipes_are_the_same_and_go_on_on_either() {
     if cuda().is_none() {
@@ -99,7 +99,7 @@ fn recipes_are_the_same_and_go_on_on_either() {
     }
 }
 
-/// Rows that stay on disk are carried to the device a part at a time.
+/// Rows on disk are copied to the device in parts.
 #[test]
 fn rows_on_disk_train_the_same() {
     if cuda().is_none() {
@@ -151,7 +151,7 @@ fn the_commands_say_the_same() {
         let [expected, found] = ["cpu", "cuda:0"].map(|device| {
             let command = command.replace("MODEL", "run/model.safetensors").replace("TO", &device[..3]);
             let said = fine(&folder, &format!("{command} --device {device}")).replace(&device[..3], "");
-            // How long it took is another thing.
+            // Durations differ.
             said.lines().filter(|line| !line.contains("\"seconds\"")).map(str::to_owned).collect::<Vec<_>>()
         });
         assert_eq!(found, expected, "{command}");
@@ -171,7 +171,7 @@ fn a_device_that_is_not_there() {
     }
 }
 
-/// The first epoch of the tutorial's run on 400 rows of MNIST, sizes and settings its own: 20 updates.
+/// The first epoch of the tutorial's run on 400 rows of MNIST, with its sizes and settings: 20 updates.
 #[test]
 fn the_tutorials_run() {
     if cuda().is_none() {

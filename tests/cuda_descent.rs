@@ -34,7 +34,7 @@ fn rules() -> Vec<Descent> {
     ]
 }
 
-/// Rows, grey or of bits, a share of whose values are not 0. Some units are always off, some always on.
+/// Grey or binary rows with a given share of values that are not 0. Some units are always off, some always on.
 fn data(shape: Shape, rows: usize, grey: bool, share: f64, seed: u64) -> Dataset {
     let units = shape.n_visible();
     let mut bytes = random_bytes(rows * units, share, seed);
@@ -49,8 +49,8 @@ fn data(shape: Shape, rows: usize, grey: bool, share: f64, seed: u64) -> Dataset
     Dataset::from_u8(bytes, units).expect("rows")
 }
 
-/// A model, some of whose weights are 0 with either sign, and so small that they would come to rest; some of its visible units
-/// are always off, as in the data.
+/// A model with some weights that are 0 of either sign, and some so small that they would come to rest at 0. Some of its visible
+/// units are always off, as in the data.
 fn model(shape: Shape, seed: u64) -> Rbm {
     let range = 2.0 / (shape.n_visible().max(4) as f64).sqrt();
     let (mut weights, mut visible_bias, hidden_bias) = random_rbm(shape, range, seed).into_parts();
@@ -67,7 +67,7 @@ fn model(shape: Shape, seed: u64) -> Rbm {
     Rbm::from_parts(shape, weights, visible_bias, hidden_bias).expect("a model")
 }
 
-/// The state with offsets in place of those that all units begin with: some of visible units are so small that they count as 0.
+/// A trainer with offsets other than the initial ones. Some offsets of visible units are so small that they count as 0.
 fn with_offsets(device: &Device, shape: Shape, settings: Settings) -> Trainer {
     let new = Trainer::new(device, shape, settings).expect("a trainer");
     let mut state = new.state().expect("a state");
@@ -86,7 +86,7 @@ fn settings(algorithm: Algorithm, k: usize, descent: Descent) -> Settings {
     Settings { algorithm, k, monitor: Monitor::None, seed: 4, descent, ..Settings::default() }
 }
 
-/// All numbers of a model and of a trainer's state that are `f32`, each list under its name.
+/// All `f32` numbers of a model and of a trainer's state, each list with its name.
 fn numbers(rbm: &Rbm, state: &TrainerState) -> Vec<(&'static str, Vec<f32>)> {
     let (view, mut all) = (rbm.view(), Vec::new());
     all.extend([
@@ -124,7 +124,7 @@ fn compare(what: &str, (cpu, of_cpu): (&Rbm, &TrainerState), (cuda, of_cuda): (&
     assert_eq!(of_cpu.chains, of_cuda.chains, "{what}: chains");
 }
 
-/// What some updates with batches of these sizes make of a model.
+/// A model and a trainer's state after updates with batches of these sizes.
 fn train(device: &Device, rbm: &Rbm, data: &Dataset, settings: Settings, sizes: &[usize]) -> (Rbm, TrainerState) {
     let mut resident = rbm.on(device).expect("resident");
     let mut trainer = with_offsets(device, rbm.shape(), settings);
@@ -134,7 +134,7 @@ fn train(device: &Device, rbm: &Rbm, data: &Dataset, settings: Settings, sizes: 
         trainer.step(&mut resident, loaded.range(first..first + size), LR).expect("a step");
         first += size;
     }
-    // Both forms of the weights are the same: k steps of other chains read them.
+    // Both copies of the weights are the same: k steps of other chains read both.
     let mut chains = Chains::new(device, rbm.shape(), 2, Uniforms::new(7, Purpose::Sampling)).expect("chains");
     chains.sweep(&resident, 3).expect("a sweep");
     let mut state = trainer.state().expect("a state");
@@ -150,7 +150,7 @@ fn updates_by_rules_are_the_cpus() {
     let shapes = [shape(1, 1), shape(23, 9), shape(33, 31), shape(9, 130), shape(130, 70), shape(257, 33)];
     for (n, shape) in shapes.into_iter().enumerate() {
         for (r, descent) in rules().into_iter().enumerate() {
-            // The same size again, so that a graph is replayed; then fewer, and more than a warp takes at a time.
+            // The same size again, so that a graph is replayed; then fewer rows, and more than a warp processes at once.
             let sizes = [[5, 5, 3, 1], [3, 3, 2, 40], [1, 1, 33, 4]][(n + r) % 3];
             let (grey, share) = ((n + r) % 2 == 0, [0.2, 0.95][r / 2 % 2]);
             let data = data(shape, sizes.iter().sum(), grey, share, 20 + n as u64);
@@ -165,8 +165,8 @@ fn updates_by_rules_are_the_cpus() {
     }
 }
 
-/// One update of a model whose weights are 0 and whose b is far below, so that hidden means are ½ and all chains end with their
-/// visible units off. Gives the velocities of b and of c.
+/// One update of a model whose weights are 0 and whose b is very negative, so that hidden means are ½ and all chains end with their
+/// visible units off. Returns the velocities of b and of c.
 fn velocities(device: &Device, row: &[f32], offsets: (&[f32], &[f32]), mean: f32) -> Result<(Vec<f32>, Vec<f32>)> {
     let shape = shape(row.len(), offsets.1.len());
     let sparsity = Some(Sparsity { target: 0.25, cost: 1.0, rate: 0.1 });
@@ -186,12 +186,12 @@ fn velocities(device: &Device, row: &[f32], offsets: (&[f32], &[f32]), mean: f32
     Ok((velocity.visible_bias, velocity.hidden_bias))
 }
 
-/// Velocities that are lr·d·P̂ and lr·a·v of a single row, with d and a next to 0: what is left of them is the rounding of
-/// their sums, which tells in which order the products were added up.
+/// Velocities lr·d·P̂ and lr·a·v of a single row, with d and a near 0. The rounding error of their sums remains, which reveals the
+/// order of the additions.
 fn cancelled(device: &Device) -> Result<Vec<f32>> {
-    // Of many sizes, so that every addition rounds.
+    // Of many magnitudes, so that every addition rounds.
     let numbers = |seed| random_values(400, 1.0, seed).into_iter().map(|x| x.powi(4)).collect::<Vec<_>>();
-    // d = 1 - Σ (v - mu)·mu. The next to last unit brings it near 0, and the last one, being small, nearer.
+    // d = 1 - Σ (v - mu)·mu. The unit before the last brings it near 0, and the last one, being small, nearer.
     let (mut row, mut offsets) = (Vec::new(), numbers(3));
     offsets.iter_mut().for_each(|mu| *mu = mu.max(0.002));
     let mut sum = 0.0;
@@ -281,7 +281,7 @@ const FAULTS: &[Fault] = &[
     },
 ];
 
-/// Updates by all rules, sums next to 0, and a mean of parameters.
+/// Updates by all rules, sums near 0, and a mean of parameters.
 fn answers(device: &Device) -> Result<Vec<u32>> {
     let shape = shape(33, 70);
     let (data, mut all) = (data(shape, 12, true, 0.3, 1), bits(&cancelled(device)?));
@@ -326,7 +326,7 @@ fn the_tutorials_updates_by_rules() {
     compare("the tutorial", (&expected.0, &expected.1), (&found.0, &found.1));
 }
 
-/// What rules keep goes from either device to the other: each update on another one makes what all of them on the CPU make.
+/// The state of the rules moves between devices: updates alternating between devices equal those on the CPU.
 #[test]
 fn what_rules_keep_goes_from_device_to_device() {
     let Some(cuda) = cuda().map(Device::from) else { return };
@@ -352,7 +352,7 @@ fn what_rules_keep_goes_from_device_to_device() {
     }
 }
 
-/// Means of parameters, begun on either device, are the CPU's; those that are taken stay what they are.
+/// Means of parameters, started on either device, equal the CPU's; the parameters themselves do not change.
 #[test]
 fn averages_are_the_cpus() {
     let Some(cuda) = cuda().map(Device::from) else { return };
@@ -388,8 +388,8 @@ fn averages_are_the_cpus() {
     }
 }
 
-/// Single updates from the same state, with cuBLAS's sums and with the CPU's. A draw may fall between two means that rounding
-/// sets apart, as `tests/cuda_gemm.rs` reckons: one seed of five must agree.
+/// Single updates from the same state, with cuBLAS's sums and with the CPU's. A draw may fall between two means that differ by
+/// rounding, as computed in `tests/cuda_gemm.rs`: one seed of five must agree.
 #[test]
 fn updates_by_rules_with_products_are_the_cpus() {
     let Some(gemm) = cuda_gemm().map(Device::from) else { return };
@@ -408,11 +408,11 @@ fn updates_by_rules_with_products_are_the_cpus() {
     }
 }
 
-/// Three updates, each from the state that cuBLAS's sums have led to.
+/// Three updates, each from the last state with cuBLAS's sums.
 fn is_near(cpu: &Device, gemm: &Device, shape: Shape, settings: Settings, data: &Dataset) -> bool {
     let mut resident = model(shape, settings.seed).on(gemm).expect("resident");
     let mut trainer = with_offsets(gemm, shape, settings);
-    // Rounding as in tests/library/descent.rs, on either side.
+    // Rounding as in tests/library/descent.rs, on both devices.
     let unit = f64::from(f32::EPSILON);
     let size = (shape.n_visible() + shape.n_hidden()) as f64;
     let bound = 2.0 * (f64::from(LR) * unit * 16.0 * (1.0 + size / 8.0) + 4.0 * unit);

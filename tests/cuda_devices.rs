@@ -1,5 +1,5 @@
-//! Objects of two devices are never used together: two GPUs, two handles of one GPU, other sums, a GPU and the CPU. And what
-//! the host holds goes to any of them.
+//! Objects of two devices are never used together: two GPUs, two handles of one GPU, other sums, a GPU and the CPU. Rows in host
+//! memory work with all of them.
 #![cfg(feature = "cuda")]
 
 mod oracle;
@@ -56,7 +56,7 @@ impl<'a> Kit<'a> {
     }
 }
 
-/// Every call that an RBM of one kit and rows of another can meet in.
+/// Every call with an RBM of one kit and rows of another.
 fn with_rows(rbm: &mut Resident, trainer: &mut Trainer, rows: &Data<'_>) -> Vec<(&'static str, Result<()>)> {
     let (draws, batch) = (&mut Uniforms::new(4, Purpose::Sampling), rows.all());
     let (mut out, mut other) = (Activations::default(), Activations::default());
@@ -83,7 +83,7 @@ fn with_rows(rbm: &mut Resident, trainer: &mut Trainer, rows: &Data<'_>) -> Vec<
     ]
 }
 
-/// Every call that an RBM and rows of one kit and chains of another can meet in.
+/// Every call with an RBM and rows of one kit and chains of another.
 fn with_chains(rbm: &Resident, chains: &mut Chains, rows: &Data<'_>) -> Vec<(&'static str, Result<()>)> {
     let draws = Uniforms::new(5, Purpose::Diagnosis);
     let mut recorder = Recorder::new(rbm, chains, 2);
@@ -97,7 +97,7 @@ fn with_chains(rbm: &Resident, chains: &mut Chains, rows: &Data<'_>) -> Vec<(&'s
     ]
 }
 
-/// And an RBM and rows of one kit and the trainer of another.
+/// Every call with an RBM and rows of one kit and the trainer of another.
 fn with_trainer(rbm: &mut Resident, trainer: &mut Trainer, rows: &Data<'_>) -> Vec<(&'static str, Result<()>)> {
     let (batch, mut gradient) = (rows.all(), Gradient::zero(square()));
     vec![
@@ -143,10 +143,10 @@ fn objects_of_two_devices_are_refused() {
     ];
     match Cuda::new(1) {
         Ok(second) => devices.push(second.into()),
-        // Of real ones there may be only one.
+        // There may be only one GPU.
         Err(error) => assert!(task().is_none(), "another device: {error}"),
     }
-    // A clone is the same device; two of anything else are told apart by what they call themselves, too.
+    // A clone is the same device. Any two other devices differ in their names as well.
     assert_eq!(devices[0], first.into());
     for (n, a) in devices.iter().enumerate() {
         for b in &devices[..n] {
@@ -169,7 +169,7 @@ fn objects_of_two_devices_are_refused() {
             let after = (a.trainer.state().expect("state"), b.trainer.state().expect("state"), a.resident.to_rbm());
             assert_eq!(after, before, "a refused call moves nothing");
             if let Device::Cpu(_) = of_others {
-                // The host's rows fit any device: they are copied for the call.
+                // Rows of the host work with any device: they are copied for the call.
                 let answers = with_rows(&mut a.resident, &mut a.trainer, &b.data);
                 assert!(answers.iter().all(|(_, answer)| answer.is_ok()), "{answers:?}");
             }
@@ -177,7 +177,7 @@ fn objects_of_two_devices_are_refused() {
     }
 }
 
-/// Rows of the host's, handed over as they are, give the CPU's bits: with what was loaded and without.
+/// Rows of the host give the CPU's bits, with and without loading.
 #[test]
 fn rows_of_the_host() {
     fn ask(device: &Device, load: bool) -> (Rbm, Vec<f64>, Vec<f32>, BatchMeans) {
@@ -185,7 +185,7 @@ fn rows_of_the_host() {
         let (rows, mut kit) = (byte_rows(&bytes, UNITS), Kit::new(device.clone(), &bytes));
         let mut hidden = Activations::default();
         let (mut gradient, mut means) = (Gradient::zero(square()), BatchMeans::default());
-        // The same twice, so that a graph is repeated with rows at another address.
+        // Twice, so that a graph is replayed with rows at another address.
         for _ in 0..2 {
             let half = if load { kit.data.range(2..4) } else { rows.range(2..4).into() };
             kit.trainer.step(&mut kit.resident, half, 0.1).expect("a step");
@@ -203,7 +203,7 @@ fn rows_of_the_host() {
     }
 }
 
-/// What a device holds borrows nothing of the host: it goes to another thread once the rows are gone.
+/// Data on a device do not borrow from the host: they move to another thread after the rows are dropped.
 #[test]
 fn data_outlives_the_rows() {
     let Some(cuda) = cuda() else { return };

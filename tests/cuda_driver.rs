@@ -1,6 +1,6 @@
-//! The driver's side: what may be missing is said, and what an update asks of the driver is what the docs say.
+//! The driver: missing parts are reported, and an update makes the calls that the documentation states.
 //!
-//! The settings of the emulator make the driver one that lacks something, or one that tells what it is asked.
+//! Settings of the emulator make a driver that lacks something, or one that records its calls.
 #![cfg(feature = "cuda")]
 
 mod oracle;
@@ -15,7 +15,7 @@ use oracle::{
     places, random_bytes, random_rbm, shape,
 };
 
-/// A few updates of either algorithm, free energies and what was watched.
+/// A few updates of either algorithm, free energies and the monitor.
 fn use_it(device: &Device) -> harmonium::Result<(Rbm, Vec<f64>)> {
     let shape = shape(70, 45);
     let mut rbm = random_rbm(shape, 0.5, 1);
@@ -38,8 +38,8 @@ fn use_it(device: &Device) -> harmonium::Result<(Rbm, Vec<f64>)> {
     Ok((rbm, found))
 }
 
-/// The updates of an epoch of PCD: for each a launch, a graph, a launch, or by rules of descent three launches, by products
-/// more; then one read-back. After the first updates no memory is asked for. `src/cuda/mod.rs` says so.
+/// The driver calls of an epoch of PCD: a launch, a graph and a launch for each update; with rules of descent three launches, and
+/// more for products; then one read-back. After the first updates no memory is allocated. `src/cuda/mod.rs` documents this.
 #[test]
 fn an_update_is_three_launches_and_no_copy() {
     let test = "an_update_is_three_launches_and_no_copy";
@@ -117,7 +117,7 @@ fn an_update_is_three_launches_and_no_copy() {
     }
 }
 
-/// What may be missing: settings of the emulator, and the error that must come of it.
+/// Missing parts: settings of the emulator, and the expected errors.
 #[test]
 fn what_is_missing_is_said() {
     let test = "what_is_missing_is_said";
@@ -152,7 +152,7 @@ fn what_is_missing_is_said() {
     assert!(ended_well && said.contains("NoDriver"), "without a driver: {said}");
 }
 
-/// A full device says so; once there is room again it computes as before.
+/// A full device reports an error; after memory is freed it computes as before.
 #[test]
 fn a_full_device() {
     let test = "a_full_device";
@@ -184,7 +184,7 @@ fn a_full_device() {
     assert_eq!(use_it(&cuda.into()).expect("numbers"), expected);
 }
 
-/// A report that cannot be read back loses nothing: the next one covers the whole interval.
+/// A report that cannot be read back loses no values: the next one covers the whole interval.
 #[test]
 fn a_failed_report_loses_nothing() {
     let test = "a_failed_report_loses_nothing";
@@ -215,7 +215,7 @@ fn a_failed_report_loses_nothing() {
     }
 }
 
-/// A driver, but no cuBLAS: its sums say so, canonical ones work. And its own memory may be what is too much.
+/// A driver without cuBLAS: its sums report an error, and canonical ones work. cuBLAS's own memory may be too much as well.
 #[test]
 fn without_cublas_there_are_canonical_sums_alone() {
     let test = "without_cublas_there_are_canonical_sums_alone";
@@ -239,7 +239,8 @@ fn without_cublas_there_are_canonical_sums_alone() {
     assert!(ended_well && said.contains("gemm: Ok("), "{said}");
 }
 
-/// Clusters of blocks need a device that has them, and a driver that takes the PTX for them; other kernels do the same without.
+/// Clusters of blocks need a device with clusters, and a driver that accepts their PTX. Without them other kernels give the same
+/// results.
 #[test]
 fn clusters_where_device_and_driver_have_them() {
     let test = "clusters_where_device_and_driver_have_them";
@@ -259,7 +260,7 @@ fn clusters_where_device_and_driver_have_them() {
     }
 }
 
-/// A block keeps the bits of both layers in its shared memory.
+/// A block stores the bits of both layers in shared memory.
 #[test]
 fn more_units_than_a_block_has_room_for() {
     let Some(cuda) = device::cuda() else { return };

@@ -1,7 +1,7 @@
-//! Faults that are planted in the kernels are found.
+//! Faults planted in the kernels are found.
 //!
-//! Each fault runs in a process of its own, on the emulator (a real device need not notice a race), with kernels that NVRTC
-//! makes of the changed source. A fault counts as caught when the emulator stops it, or when a result is not the CPU's.
+//! Each fault runs in a process of its own, on the emulator (a GPU need not show a race), with kernels that NVRTC compiles from the
+//! changed source. A fault is found if the emulator stops it, or if a result differs from the CPU's.
 #![cfg(feature = "cuda")]
 
 mod oracle;
@@ -170,7 +170,7 @@ const FAULTS: &[Fault] = &[
     },
 ];
 
-/// Faults of the kernel that carries a chain by a cluster of blocks.
+/// Faults of the kernel that processes a chain with a cluster of blocks.
 const CLUSTER_FAULTS: &[Fault] = &[
     Fault {
         name: "no meeting before the first words",
@@ -312,7 +312,7 @@ const GEMM_FAULTS: &[Fault] = &[
     },
 ];
 
-/// What the kernels around products make, once or more. Chains as numbers 0 and 1.
+/// Results of the kernels around products, at least once each. Chains as numbers 0 and 1.
 fn numbers(device: &Device) -> Result<Vec<f64>> {
     let shape = shape(70, 45);
     let mut rbm: Rbm = random_rbm(shape, 0.5, 1);
@@ -346,7 +346,7 @@ fn numbers(device: &Device) -> Result<Vec<f64>> {
     Ok(numbers)
 }
 
-/// As [`verdict`], up to a hundred times what rounding does here.
+/// [`verdict`] with a tolerance of a hundred times the rounding error.
 fn gemm_verdict(program: Program<'_>) -> std::result::Result<(), String> {
     let gemm = Cuda::with_program(0, program)
         .and_then(|cuda| cuda.with_sums(Sums::Gemm))
@@ -358,9 +358,9 @@ fn gemm_verdict(program: Program<'_>) -> std::result::Result<(), String> {
     if agree { Ok(()) } else { Err("a result is not the CPU's".into()) }
 }
 
-/// All kernels, once or more; everything that a fault might change.
+/// Results of all kernels, at least once each.
 fn answers(device: &Device) -> Result<Vec<u64>> {
-    // More hidden units than a block of `learn` has.
+    // More hidden units than a block of `learn` holds.
     let shape = shape(45, 70);
     let mut rbm: Rbm = random_rbm(shape, 0.5, 1);
     let bytes = random_bytes(12 * 45, 0.3, 2);
@@ -390,7 +390,7 @@ fn answers(device: &Device) -> Result<Vec<u64>> {
     Ok(bits)
 }
 
-/// Chains of more units than a strip has room for, and fewer visible ones than a cluster has blocks.
+/// Chains with more units than a strip holds, and with fewer visible units than a cluster has blocks.
 fn swept(device: &Device) -> Result<Vec<u64>> {
     let shape = shape(70, 430);
     let resident = random_rbm(shape, 0.2, 4).on(device)?;
@@ -399,7 +399,7 @@ fn swept(device: &Device) -> Result<Vec<u64>> {
     Ok(chains.hidden()?.iter().map(|x| u64::from(x.to_bits())).collect())
 }
 
-/// The CPU's answers, or what is wrong with CUDA's.
+/// The CPU's answers, or a message about CUDA's errors.
 fn verdict(program: Program<'_>) -> std::result::Result<(), String> {
     let said = |error: Error| error.to_string();
     let (cuda, cpu) = (Cuda::with_program(0, program).map_err(said)?, Cpu::detect().expect("a CPU").into());
@@ -445,7 +445,7 @@ fn stale_ptx_is_not_loaded() {
     }
 }
 
-/// The committed PTX gives the CPU's bits, and so does what NVRTC makes of the source. Hosts may be without NVRTC.
+/// The committed PTX gives the CPU's bits, and so do kernels that NVRTC compiles from the source. Hosts may lack NVRTC.
 #[test]
 fn the_committed_ptx_and_the_source() {
     let Some(cuda) = device::cuda() else { return };

@@ -1,8 +1,8 @@
-//! The sums of cuBLAS: what [`for_each_device`] does not ask of every device. Runs where `tests/cuda.rs` does.
+//! The sums of cuBLAS, beyond the tests of [`for_each_device`]. Runs where `tests/cuda.rs` does.
 //!
-//! Where results are compared with the CPU's, a draw can fall between two means that differ by rounding, and everything after
-//! it is another chain. With at most 10 000 draws and means that are apart by at most 5e-6 that is less than one seed in
-//! twenty; of five seeds all have such a draw with probability 3e-7. So one seed of five must agree.
+//! If results are compared with the CPU's, a draw can fall between two means that differ by rounding, and the chain differs from
+//! there on. With at most 10 000 draws and means that differ by at most 5e-6, that happens to less than one seed in twenty, and to
+//! all of five seeds with probability 3e-7. So one seed of five must agree.
 #![cfg(feature = "cuda")]
 
 mod oracle;
@@ -24,7 +24,7 @@ use oracle::{
 const SIZES: [usize; 5] = [1, 31, 32, 33, 257];
 const BETAS: [f32; 3] = [1.0, 0.5, 0.0];
 
-/// Each size once on either side.
+/// Each size once as visible and once as hidden.
 fn shapes() -> impl Iterator<Item = Shape> {
     (0..SIZES.len()).map(|n| shape(SIZES[n], SIZES[(n + 3) % SIZES.len()]))
 }
@@ -55,9 +55,8 @@ fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&x| f64::from(x)).collect()
 }
 
-/// A step from a known state: pre-activations are the oracle's at each chain's temperature, and both layers are drawn from
-/// the numbers at the canonical positions. Where the hidden means are the oracle's, a draw within their error may go
-/// either way.
+/// A step from a known state: pre-activations are the oracle's at each chain's temperature, and both layers use the numbers at the
+/// canonical positions. A draw within the error of a hidden mean may give either result.
 #[test]
 fn a_step_draws_at_the_canonical_positions() {
     let Some(gemm) = cuda_gemm().map(Device::from) else { return };
@@ -100,7 +99,7 @@ fn a_step_draws_at_the_canonical_positions() {
     }
 }
 
-/// Sweeps of several steps, copies, and starts at rows: the CPU's chains.
+/// Sweeps of several steps, copies, and starts at rows equal the CPU's chains.
 #[test]
 fn chains_are_the_cpus() {
     fn ask(device: &Device, rbm: &Rbm, start: &ChainState, grey: &[u8]) -> Vec<ChainState> {
@@ -139,8 +138,8 @@ fn step(device: &Device, rbm: &Rbm, settings: Settings, x: &[f32], lr: f32) -> (
     (rbm, ends.sample, trainer.state().expect("state"))
 }
 
-/// Parameters after an update: those of either sums are off from the exact ones by what rounding can do to the gradient times the
-/// rate, and four roundings of the parameter and the change, which is at most two rates.
+/// Parameters after an update: the error of either kind of sums is at most the rounding error of the gradient times the rate, and
+/// four roundings of the parameter and of the change, which is at most two rates.
 #[test]
 fn an_update_is_the_cpus() {
     let Some(gemm) = cuda_gemm().map(Device::from) else { return };
@@ -177,7 +176,8 @@ fn an_update_is_the_cpus() {
     }
 }
 
-/// Launched one by one, captured, replayed, and once more after the sizes changed: as trainers do who see each update first.
+/// Launched one by one, captured, replayed, and again after a change of sizes, which is the order in which trainers see their
+/// updates.
 #[test]
 fn a_captured_update_is_the_same() {
     let Some(gemm) = cuda_gemm().map(Device::from) else { return };
@@ -209,7 +209,7 @@ fn a_captured_update_is_the_same() {
     }
 }
 
-/// Where chains go from each state is what the conditionals say. False-alarm rate 1e-6 each of two comparisons.
+/// The transitions of chains follow the conditionals. False-alarm rate 1e-6 each of two comparisons.
 #[test]
 fn samples_are_distributed_as_the_models() {
     let Some(gemm) = cuda_gemm().map(Device::from) else { return };
@@ -254,19 +254,19 @@ fn annealing_is_the_cpus() {
     });
 }
 
-/// What TF32 may change a factor by, relative to it: it is cut off after ten bits behind the point. cuBLAS may also round to
-/// nearest, or leave factors as they are; what it does for which sizes it does not say.
+/// The greatest relative change of a factor by TF32, which truncates after ten bits behind the point. cuBLAS may also round to
+/// nearest, or not round at all; it does not document which it does for which sizes.
 const TF32: f64 = 1.0 / 1024.0;
 
-/// Half way between two numbers of TF32: cut off or rounded, it changes by 2⁻¹¹.
+/// The midpoint between two TF32 numbers: truncation and rounding both change it by 2⁻¹¹.
 const BETWEEN: f32 = 1.0 + 1.0 / 2048.0;
 
-/// A model whose every sum tells rounded weights from others.
+/// A model in which every sum shows whether weights were rounded.
 fn model_between(n: usize) -> Rbm {
     Rbm::from_parts(shape(n, n), vec![BETWEEN; n * n], vec![-1.0; n], vec![-1.0; n]).expect("model")
 }
 
-/// Sums of few bits, so that any order gives the same: right to the bit unless factors are rounded, and those only by TF32.
+/// Sums of few bits, which are the same in any order: exact unless factors are rounded, which only TF32 does.
 #[test]
 fn tf32_is_off_unless_asked_for() {
     let (Some(cuda), Some(gemm)) = (cuda(), cuda_gemm()) else { return };
@@ -281,7 +281,7 @@ fn tf32_is_off_unless_asked_for() {
         };
         let exact = n as f32 * BETWEEN - 1.0;
         let rounded = pre(&tf32);
-        // Other sums do not change those of the handle that they were asked of.
+        // Other sums do not change the handle from which they were requested.
         for (what, sums) in [("canonical", &cuda), ("cuBLAS", &gemm)] {
             assert_eq!(pre(sums), vec![exact; m * n], "{what}, {n} units, {m} rows");
         }
@@ -293,7 +293,7 @@ fn tf32_is_off_unless_asked_for() {
     }
 }
 
-/// Everything that rows are given to.
+/// Every call that takes rows.
 fn of_rows(device: &Device, rbm: &Rbm, n: usize) -> Vec<Vec<f64>> {
     let x: Vec<f32> = vec![1.0; 3 * n];
     let data = device.load(rows(&x, 3)).expect("data");
@@ -311,7 +311,7 @@ fn of_rows(device: &Device, rbm: &Rbm, n: usize) -> Vec<Vec<f64>> {
     ]
 }
 
-/// A sweep of so many chains.
+/// A sweep of `n` chains.
 fn of_chains(device: &Device, rbm: &Rbm, n: usize) -> Vec<f32> {
     let start = ChainState { hidden: vec![0b111; n], betas: vec![1.0; n], uniforms: state(rbm.shape(), 1, 1).uniforms };
     let mut chains = Chains::from_state(device, rbm.shape(), &start).expect("chains");
@@ -321,19 +321,19 @@ fn of_chains(device: &Device, rbm: &Rbm, n: usize) -> Vec<f32> {
     visible.pre_activation
 }
 
-/// With TF32 every answer is the canonical one but for rounded factors. On the emulator, which rounds them all, it always
-/// differs, however few the rows and chains.
+/// With TF32 every answer equals the canonical one up to rounded factors. On the emulator, which rounds all factors, it always
+/// differs, for any number of rows and chains.
 #[test]
 fn products_are_taken_whatever_the_size() {
     let (Some(cuda), Some(gemm)) = (cuda(), cuda_gemm()) else { return };
     let emulated = is_emulated(&cuda);
     let tf32 = Device::from(gemm.with_sums(Sums::GemmTf32).expect("cuBLAS"));
     let (cuda, rbm) = (Device::from(cuda), model_between(3));
-    // A pre-activation: both factors of each of three products, and what follows in `f32`.
+    // A pre-activation: both factors of each of three products, and later roundings in `f32`.
     let size = 3.0 * f64::from(BETWEEN) + 1.0;
     let pre = (2.0 * TF32 + TF32 * TF32) * size + pre_error(3, size);
-    // A free energy is a sum over three hidden units, a pseudo-likelihood three logarithms of σ of the difference of two. In
-    // the gradient, where σ' ≤ 1/4, the hidden mean is a factor once more.
+    // A free energy is a sum over three hidden units; a pseudo-likelihood is three logarithms of σ of the difference of two. In the
+    // gradient, where σ' ≤ 1/4, the hidden mean is one more factor.
     let bounds = [pre, 3.0 * pre, 18.0 * pre, 18.0 * pre, pre / 4.0 + 3.0 * TF32].map(|bound| bound + 1e-5);
     for n in [2, 300] {
         let (found, canonical) = (of_rows(&tf32, &rbm, n), of_rows(&cuda, &rbm, n));
@@ -349,8 +349,8 @@ fn products_are_taken_whatever_the_size() {
     }
 }
 
-/// With `auto` there is no product below the limits, and as many as the verbs take from them on. In an update of few rows and many chains each part
-/// goes its own way.
+/// With `auto` there is no product below the thresholds, and above them as many as the calls need. In an update with few rows and
+/// many chains, each part follows its own threshold.
 #[test]
 fn sums_are_chosen_by_size() {
     let test = "sums_are_chosen_by_size";
@@ -397,7 +397,7 @@ fn sums_are_chosen_by_size() {
             assert_eq!(calls.matches("call: matrix product").count(), products, "{what}, {n}: {calls}");
         }
     }
-    // The two rows are watched canonically, whatever makes the other sums.
+    // The two rows are monitored canonically, with any other sums.
     let (Some(cuda), rbm) = (cuda(), model_between(3)) else { return };
     let auto = cuda.clone().with_sums(Sums::Auto).expect("cuBLAS").into();
     let of = |device: &Device, chains| step(device, &rbm, settings(chains), &[1.0; 6], 0.1);

@@ -1,6 +1,5 @@
-//! CUDA's chains on a grid of 16 bits give the CPU's bits, however coarse it is; and it is the bound that sees to it. What
-//! `src/cpu/samples/tests.rs` asks of the CPU. Runs where `tests/cuda.rs` does; coarse grids need NVRTC besides, since they are other
-//! kernels.
+//! CUDA's chains on a 16-bit grid give the CPU's bits for any coarseness, and need the whole error bound for that. The counterpart
+//! of `src/cpu/samples/tests.rs`. Runs where `tests/cuda.rs` does; coarse grids also need NVRTC, because they use other kernels.
 #![cfg(feature = "cuda")]
 
 mod oracle;
@@ -22,7 +21,8 @@ use std::{
     sync::{Mutex, OnceLock},
 };
 
-/// The kernels' rules, and what force makes of them: any grid that is not finer, whatever it costs, and a share of the bound.
+/// The conditions in the kernels, and the forced ones: any grid with at most a given fineness, in all cases, and a share of the
+/// bound.
 const RULES: [&str; 4] =
     ["#define GRID_FINEST 16", "#define GRID_COARSEST 8", "#define GRID_MOST 0.1f", "#define GRID_SHARE 1.0f"];
 
@@ -35,7 +35,7 @@ fn forced(source: &str, finest: i32, share: f32) -> String {
     })
 }
 
-/// The device that draws on a grid by its own rules; `None` where there is none, after saying so.
+/// The device that uses a grid by its own conditions, or `None` with a message.
 fn on_own_grid() -> Option<Cuda> {
     let cuda = cuda()?;
     if !cuda.has_grid() {
@@ -45,7 +45,7 @@ fn on_own_grid() -> Option<Cuda> {
     Some(cuda.with_sweeps(Sweeps::Grid))
 }
 
-/// The same by force.
+/// The device with forced conditions.
 fn on_grid(finest: i32, share: f32) -> Option<Cuda> {
     static OPENED: OnceLock<Mutex<HashMap<(i32, u32), Cuda>>> = OnceLock::new();
     on_own_grid()?;
@@ -71,7 +71,7 @@ fn cpu() -> Device {
     Cpu::detect().expect("a CPU").into()
 }
 
-/// Numbers within ±1 as these functions change them.
+/// A model from numbers within ±1, transformed by the given functions.
 fn model(shape: Shape, seed: u64, weight: impl Fn(f32) -> f32, bias: impl Fn(f32) -> f32) -> Rbm {
     let mut numbers = generator(seed);
     let mut next = || 2.0 * uniform(&mut numbers) as f32 - 1.0;
@@ -90,7 +90,7 @@ fn start(shape: Shape, chains: usize, density: f64, seed: u64) -> ChainState {
     ChainState { hidden, betas: vec![1.0; chains], uniforms: Uniforms::new(seed, Purpose::Sampling) }
 }
 
-/// All that two sweeps of k steps leave behind. NaN counts as NaN, whatever its bits.
+/// The state after two sweeps of k steps. All NaNs are equal.
 fn swept(device: &Device, rbm: &Rbm, state: &ChainState, k: usize, held: Option<&Dataset>) -> Result<Vec<u64>> {
     let resident = rbm.on(device)?;
     let mut chains = Chains::from_state(device, rbm.shape(), state)?;
@@ -142,8 +142,8 @@ fn grids_of_any_size_give_the_bits_of_sums() {
     }
 }
 
-/// Weights that all lie 0.49 of a step above the grid: their sums are off by nearly as much as the bound allows, so that half of it
-/// gives other bits.
+/// All weights are 0.49 steps above the grid, so the errors of their sums nearly reach the bound. With half of the bound the bits
+/// differ.
 #[test]
 fn the_bound_has_teeth() {
     let (Some(whole), Some(half)) = (on_grid(9, 1.0), on_grid(9, 0.5)) else { return };
@@ -254,7 +254,7 @@ fn tempering() {
     assert!(ask(own.into()).expect("CUDA") == ask(cpu()).expect("the CPU"));
 }
 
-/// A checkpoint after some updates, each of them a graph's launch, which holds nothing of a grid; then reports.
+/// A checkpoint after updates, each of which is a graph launch, followed by reports. The graph does not depend on a grid.
 fn trained(device: &Device, rbm: &Rbm, bytes: &[u8], settings: Settings, lr: f32) -> Result<(Vec<u8>, Option<u64>)> {
     let rows = byte_rows(bytes, rbm.shape().n_visible());
     let mut rbm = rbm.clone();
@@ -281,7 +281,7 @@ fn training_gives_the_bits_of_sums() {
     let rules = Descent { centring: Some(Centring::default()), momentum: 0.5, l2: 1e-3, ..plain };
     for (algorithm, monitor, descent, lr) in [
         (Algorithm::Pcd { n_chains: 20 }, Monitor::PseudoLikelihood, plain, 0.1),
-        // Weights that grow make the grid coarser, and at last there is none, in the same graph.
+        // Growing weights make the grid coarser, and finally there is none, with the same graph.
         (Algorithm::Pcd { n_chains: 30 }, Monitor::None, plain, 30.0),
         (Algorithm::Pcd { n_chains: 30 }, Monitor::None, plain, 1000.0),
         (Algorithm::Cd, Monitor::Reconstruction, plain, 0.1),
@@ -296,7 +296,7 @@ fn training_gives_the_bits_of_sums() {
     }
 }
 
-/// The tutorial's shape, and a handle that chooses by itself: as many chains as make it worth while.
+/// The tutorial's shape, and a handle with automatic choice: enough chains that a grid pays.
 #[test]
 fn as_many_chains_as_choose_the_grid() {
     let Some(cuda) = cuda() else { return };

@@ -1,4 +1,4 @@
-//! Held units and missing values on CUDA: the CPU's bits. Runs where `tests/cuda.rs` does.
+//! Clamped units and missing values on CUDA: the CPU's bits. Runs where `tests/cuda.rs` does.
 #![cfg(feature = "cuda")]
 
 mod cuda_laws;
@@ -18,7 +18,7 @@ use oracle::{
     generator, uniform,
 };
 
-/// Those of `tests/library/missing.rs`.
+/// The layers of `tests/library/missing.rs`.
 const LAYERS: [(&str, usize); 5] = [
     ("binary:150", 37),
     ("potts:31x5", 70),
@@ -31,7 +31,7 @@ fn shapes() -> impl Iterator<Item = (u64, Shape)> {
     LAYERS.into_iter().enumerate().map(|(n, (visible, n_hidden))| (n as u64, shape(visible, n_hidden)))
 }
 
-/// Asks the CPU and this device the same and compares.
+/// Runs the same code on the CPU and on this device and compares the results.
 macro_rules! same {
     ($device:expr, $what:expr, $ask:ident($($argument:expr),*)) => {{
         let expected = $ask(&Cpu::detect().expect("a CPU").into(), $($argument),*).expect("answers of the CPU");
@@ -42,7 +42,7 @@ macro_rules! same {
     }};
 }
 
-/// Rows of which each site is missing with probability 0.3, and the third row whole.
+/// Rows in which each site is missing with probability 0.3, except in the third row.
 fn with_holes(mut values: Vec<f32>, visible: Segments, seed: u64) -> Dataset {
     let mut numbers = generator(seed + 500);
     for (r, row) in values.chunks_exact_mut(visible.units()).enumerate() {
@@ -61,7 +61,7 @@ fn rows_with_holes(visible: Segments, rows: usize, grey: bool, seed: u64) -> Dat
     with_holes(states(visible, rows, grey, seed), visible, seed)
 }
 
-/// What chains that hold units, then others, then none, come to.
+/// Chains with clamped units, then with other clamped units, then with none.
 fn of_held(device: &Device, rbm: &Rbm, held: &[&Dataset], k: usize) -> Result<Answers> {
     let (resident, n, mut answers) = (rbm.on(device)?, held[0].rows().len(), Answers::default());
     let betas = (0..n).map(|m| [1.0, 0.5, 0.125][m % 3]).collect();
@@ -79,7 +79,7 @@ fn of_held(device: &Device, rbm: &Rbm, held: &[&Dataset], k: usize) -> Result<An
         chains.sweep(&resident, k)?;
         tell("held", &chains)?;
     }
-    // Copies hold the same, each for itself.
+    // Copies clamp the same units independently.
     let mut copy = chains.clone();
     let mut others = chains.drawing(Uniforms::new(4, harmonium::Purpose::Sampling))?;
     chains.release()?;
@@ -97,7 +97,7 @@ fn held_chains() {
     for (n, shape) in shapes() {
         let (chains, k) = ([5, 33, 4][n as usize % 3], [1, 2, 3][n as usize % 3]);
         let given = |seed| rows_with_holes(shape.visible(), chains, false, seed);
-        // All are held, and then some.
+        // All units are clamped, and then some.
         let all = Dataset::of_numbers(states(shape.visible(), chains, false, 8), shape.visible()).expect("rows");
         let held = [&given(n), &all, &given(n + 30)];
         same!(cuda, format!("{shape}, {chains} chains, k = {k}"), of_held(&model(shape, n), &held, k));
@@ -133,7 +133,7 @@ fn updates() {
                 let descent = if (m + a) % 3 == 1 { rules } else { Descent::default() };
                 let variance = if m == 0 { 0.4 } else { 0.0 };
                 let settings = Settings { algorithm, k: 1 + m % 2, monitor, seed: n, descent, variance };
-                // The same size again, so that a graph is replayed; then another one.
+                // The same size again, so that a graph is replayed; then another size.
                 let v = rows_with_holes(shape.visible(), 16, m % 2 == 0, 4 + n);
                 same!(
                     cuda,
@@ -145,7 +145,7 @@ fn updates() {
     }
 }
 
-/// Updates on rows with holes and without, by turns.
+/// Updates that alternate between rows with and without missing values.
 fn by_turns(device: &Device, rbm: &Rbm, data: [&Dataset; 2], settings: Settings) -> Result<Answers> {
     let (mut answers, mut resident) = (Answers::default(), rbm.on(device)?);
     let mut trainer = Trainer::new(device, rbm.shape(), settings)?;
@@ -172,8 +172,8 @@ fn what_is_missing_differs_from_update_to_update() {
     }
 }
 
-/// A model all of whose weights are multiples of 1/64 within ½, and whose precisions are 1: with states that are small multiples
-/// of 1/64 every sum is exact, in any order.
+/// A model whose weights are multiples of 1/64 within ½, and whose precisions are 1. With states that are small multiples of 1/64
+/// every sum is exact, in any order.
 fn exact_model(shape: Shape, seed: u64) -> Rbm {
     let (_, visible_bias, hidden_bias) = model(shape, seed).into_parts();
     let mut numbers = generator(seed);
@@ -182,7 +182,7 @@ fn exact_model(shape: Shape, seed: u64) -> Rbm {
     Rbm::from_parts(shape, weights, visible_bias, hidden_bias).expect("a model")
 }
 
-/// What follows from sums of states alone.
+/// Results that depend on sums of states only.
 fn of_states(device: &Device, rbm: &Rbm, data: &Dataset) -> Result<Answers> {
     let (mut answers, resident) = (Answers::default(), rbm.on(device)?);
     let (shape, data) = (rbm.shape(), device.load(data.rows())?);
@@ -191,7 +191,7 @@ fn of_states(device: &Device, rbm: &Rbm, data: &Dataset) -> Result<Answers> {
     for site in 0..shape.visible().sites() {
         answers.double("of a site", &resident.pseudo_log_likelihood_of_bit(data.all(), site)?);
     }
-    // A reconstruction is a product of means, which are no such numbers.
+    // A reconstruction is a product of means, which are not such multiples.
     for monitor in [Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood] {
         let mut trainer = Trainer::new(device, shape, Settings { k: 2, monitor, ..Settings::default() })?;
         trainer.gradient(&resident, data.all(), &mut Gradient::zero(shape))?;
@@ -201,7 +201,7 @@ fn of_states(device: &Device, rbm: &Rbm, data: &Dataset) -> Result<Answers> {
     Ok(answers)
 }
 
-/// Products of exact numbers are canonical sums: here cuBLAS's road, too, gives the CPU's bits.
+/// Products of exact numbers equal canonical sums, so cuBLAS gives the CPU's bits as well.
 #[test]
 fn products_of_exact_numbers() {
     let Some(gemm) = cuda_gemm() else { return };
@@ -212,7 +212,7 @@ fn products_of_exact_numbers() {
         for x in &mut values {
             *x = (*x * 64.0).round() / 64.0;
         }
-        // What moves of Gaussian units is no multiple: all of these are held.
+        // Samples of Gaussian units are not multiples, so all of these units are clamped.
         let held = |seed: u64| {
             let holes = with_holes(values.clone(), visible, seed).rows().to_vec();
             let given = holes.iter().zip(&values).enumerate();
@@ -249,7 +249,7 @@ fn free_energies(device: &Device, rbm: &Rbm, data: &Dataset) -> Result<Answers> 
     Ok(answers)
 }
 
-/// What no row has learns nothing, on either road.
+/// Units that are missing in all rows learn nothing, with either kind of sums.
 #[test]
 fn what_no_row_has_learns_nothing() {
     let (Some(cuda), Some(gemm)) = (cuda(), cuda_gemm()) else { return };
@@ -296,7 +296,7 @@ fn likelihoods_of_rows_with_holes_are_refused() {
     }
 }
 
-/// What small models of every kind say, in short.
+/// A summary of the answers of small models of every kind.
 fn answers(device: &Device) -> Result<Answers> {
     let mut all = Answers::default();
     for (visible, n_hidden) in [("binary:40", 20), ("gaussian:3,potts:2x3,binary:35", 33), ("potts:3x4,binary:5", 9)] {

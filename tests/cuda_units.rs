@@ -18,7 +18,7 @@ use oracle::{
     random_values, rows,
 };
 
-/// Asks the CPU and CUDA the same and compares; ends the test where there is no CUDA.
+/// Runs the same code on the CPU and on CUDA and compares the results; returns from the test without CUDA.
 macro_rules! same {
     ($what:expr, $ask:ident($($argument:expr),*)) => {{
         let Some(cuda) = cuda() else { return };
@@ -66,7 +66,7 @@ fn energies() {
     }
 }
 
-/// Weights beyond what products of exponentials take, in a binary unit beside Potts sites and in a site.
+/// Weights beyond the limit of products of exponentials, in a binary unit beside Potts sites and in a site.
 #[test]
 fn large_weights() {
     let shape = shape("potts:7x3,binary:40,potts:2x5", 35);
@@ -87,7 +87,7 @@ fn updates() {
                 let k = if shape.n_visible() > 300 { 1 } else { 1 + n % 3 };
                 let variance = if m == 0 { 0.4 } else { 0.0 };
                 let settings = Settings { algorithm, k, monitor, seed: n as u64, variance, ..Settings::default() };
-                // The same size again, so that a graph is replayed; then another one.
+                // The same size again, so that a graph is replayed; then another size.
                 let sizes = [[2, 2, 2, 33], [5, 5, 1, 1], [1, 1, 2, 2]][(n + m + a) % 3];
                 let v = states(shape.visible(), sizes.iter().sum(), m % 2 == 0, 4);
                 let v = law_rows(&v, shape.visible());
@@ -140,7 +140,7 @@ fn annealing() {
     }
 }
 
-/// Rows that were loaded as something else cannot be checked on the device; the host's own are.
+/// Rows that were loaded with other laws cannot be checked on the device; rows of the host are checked.
 #[test]
 fn rows_of_other_laws_are_refused() {
     let Some(cuda) = cuda() else { return };
@@ -161,7 +161,7 @@ fn rows_of_other_laws_are_refused() {
     assert!(matches!(problem, Error::Law { .. }), "{problem}");
 }
 
-/// What the models of these tests say, in short.
+/// A summary of the answers of these tests' models.
 fn answers(device: &Device) -> Result<Answers> {
     let mut all = Answers::default();
     for (visible, n_hidden) in

@@ -1,5 +1,5 @@
-//! Visible units of several laws on CUDA with cuBLAS's sums: up to rounding what canonical sums give. Runs where `tests/cuda.rs`
-//! does.
+//! Visible units of several laws on CUDA with cuBLAS's sums: the results of canonical sums up to rounding. Runs where
+//! `tests/cuda.rs` does.
 #![cfg(feature = "cuda")]
 
 mod cuda_laws;
@@ -16,16 +16,16 @@ use oracle::{
     statistics::assert_near,
 };
 
-/// The greatest size of some numbers.
+/// The largest magnitude.
 fn greatest(values: impl IntoIterator<Item = f32>) -> f64 {
     values.into_iter().fold(0.0, |greatest, x| greatest.max(f64::from(x.abs())))
 }
 
-/// Half of the distance of neighbouring `f32` near 1: what a rounding adds.
+/// Half of the distance between neighbouring `f32` near 1: the error of one rounding.
 const ROUNDING: f64 = 1.0 / 16_777_216.0;
 
-/// cuBLAS's sums of real numbers: whatever its order, a sum of n products of factors within a and b is off by no more than n
-/// roundings of numbers within n·a·b, on either side.
+/// cuBLAS's sums of real numbers: in any order, the error of a sum of n products of factors within a and b is at most n roundings
+/// of numbers within n·a·b, for either kind of sums.
 #[test]
 fn products_give_the_same_up_to_rounding() {
     let (Some(cuda), Some(gemm)) = (cuda(), cuda_gemm()) else { return };
@@ -45,12 +45,12 @@ fn products_give_the_same_up_to_rounding() {
             all.push(("up", up, wide(&out.pre_activation)));
             resident.propdown(h, &mut out).expect("propdown");
             all.push(("down", down, wide(&out.pre_activation)));
-            // No mean moves by more than the pre-activations of its variable do, the elementary functions aside.
+            // A mean changes by at most the change of the pre-activations of its variable, apart from the elementary functions.
             all.push(("means", 2.0 * down + 8.0 * ROUNDING, wide(&out.mean)));
             let softplus = shape.n_hidden() as f64 * (up + 8.0 * (x * w * shape.n_visible() as f64 + 2.0) * ROUNDING);
             all.push(("free energy", softplus, resident.free_energy(v).expect("free energy")));
             if shape.visible().is_discrete() {
-                // Two softplus terms a hidden unit for each state of each variable, the own and the others'.
+                // Two softplus terms per hidden unit for each state of each variable, its own and the others'.
                 let sites = 4.0 * shape.visible().sites() as f64 * softplus + 8.0 * ROUNDING;
                 all.push(("pseudo-likelihood", sites, resident.pseudo_log_likelihood(v).expect("pl")));
                 all.push(("of a site", sites, resident.pseudo_log_likelihood_of_bit(v, 0).expect("pl of a site")));
@@ -70,8 +70,8 @@ fn products_give_the_same_up_to_rounding() {
     }
 }
 
-/// Updates and annealing by products. A draw may fall between two means that rounding sets apart, as `tests/cuda_gemm.rs`
-/// reckons: one seed of five must agree.
+/// Updates and annealing by products. A draw may fall between two means that differ by rounding, as computed in
+/// `tests/cuda_gemm.rs`: one seed of five must agree.
 #[test]
 fn updates_and_annealing_by_products() {
     let (Some(cuda), Some(gemm)) = (cuda(), cuda_gemm()) else { return };

@@ -1,4 +1,4 @@
-//! Somebody else's deep belief net: its sigmoid layers own W and b, and RBMs train them where they are.
+//! A deep belief net of another program: its sigmoid layers own W and b, and RBMs train them in place.
 
 mod oracle;
 
@@ -31,8 +31,8 @@ fn settings(seed: u64) -> Settings {
     Settings { algorithm: Algorithm::Cd, k: 1, monitor: Monitor::Reconstruction, seed, ..Settings::default() }
 }
 
-/// Greedy pretraining of a stack: each layer's RBM sees the mean activations of the layer below. Returns the top's means
-/// and the last report of each layer.
+/// Greedy pretraining of a stack: the RBM of each layer is trained on the mean activations of the layer below. Returns the means of
+/// the top layer and the last report of each layer.
 fn pretrain(device: &Device, layers: &mut [SigmoidLayer], data: Rows<'_>, epochs: usize) -> (Vec<f32>, Vec<f64>) {
     let mut means: Option<Vec<f32>> = None;
     let mut reports = Vec::new();
@@ -84,7 +84,7 @@ for_each_device! {
         assert!(top.len() == 50 * 20 && top.iter().all(|p| (0.0..=1.0).contains(p)));
         assert!(reports.iter().all(|report| report.is_finite() && *report < 0.0));
 
-        // An RBM that owns the parameters of the first layer becomes the same.
+        // An RBM that owns the parameters of the first layer gives the same result.
         let mut owned = Rbm::new(shape(60, 40), 0);
         let mut trainer = Trainer::new(&device, owned.shape(), settings(0)).expect("trainer");
         let held = device.load(data).expect("data");
@@ -99,7 +99,7 @@ for_each_device! {
         assert_bits(&layers[0].b, &c, "hidden bias");
     }
 
-    /// What the trainer learns is seen by the feed-forward net at once, and the other way round.
+    /// The feed-forward net sees the trained parameters at once, and the trainer sees the net's changes.
     fn the_net_and_the_rbm_are_one(device) {
         let mut layer = SigmoidLayer::new(12, 7, 5);
         let mut visible_bias = vec![0.0; 12];
@@ -128,7 +128,7 @@ fn step(trainer: &mut Trainer, lent: &mut harmonium::Lent<'_>, held: &Data<'_>, 
     trainer.step(lent, held.range(first..first + 10), 0.1).expect("step");
 }
 
-/// What does not fit is said by name, and nothing panics.
+/// Arguments that do not fit give an error with their name, and no panic.
 #[test]
 fn misfits_are_errors() {
     let two = shape(2, 3);

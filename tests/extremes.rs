@@ -1,5 +1,5 @@
-//! Numbers at the ends of their range: pre-activations of ± 1e4 and ± `f32::MAX`, subnormal numbers, -0. Means stay within
-//! [0, 1], and what is finite by its definition is finite here, as long as the pre-activations are.
+//! Numbers at the ends of their range: pre-activations of ± 1e4 and ± `f32::MAX`, subnormal numbers, -0. Means stay within [0, 1].
+//! Results that are finite by definition are finite, as long as the pre-activations are.
 
 mod oracle;
 
@@ -12,7 +12,7 @@ use oracle::{assert_bits, bits, exact, for_each_device, in_pool, random_values, 
 
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Cd, Algorithm::Pcd { n_chains: 6 }];
 
-/// Numbers that a pre-activation can be and that are hard on somebody.
+/// Extreme numbers that a pre-activation can be.
 fn extremes() -> Vec<f32> {
     let positive = [
         0.0,
@@ -38,16 +38,16 @@ fn extremes() -> Vec<f32> {
     positive.into_iter().flat_map(|x| [x, -x]).collect()
 }
 
-/// |found - expected| in units in the last place of the expected value; what is below the normal numbers may be 0.
+/// |found - expected| in units in the last place of the expected value. Subnormal values may be 0.
 fn ulps(found: f32, expected: f64) -> f64 {
     let unit =
         f64::from((expected as f32).abs().max(f32::MIN_POSITIVE)).log2().floor().exp2() * f64::from(f32::EPSILON);
     (f64::from(found) - expected).abs() / unit
 }
 
-/// How far a sum of softplus terms and of products may be from what it should be, given the sums of their magnitudes: every
-/// softplus is off by [`SOFTPLUS_ULP`], of which one is at most 2^-23 of it, or else by less than a normal number; the
-/// products are exact in `f64`, and the additions cost a few of its own units each.
+/// The greatest error of a sum of softplus terms and of products, given the sums of their magnitudes. The error of each softplus is
+/// at most [`SOFTPLUS_ULP`], of which one is at most 2^-23 of it, or less than the smallest normal number. The products are exact
+/// in `f64`, and the additions cost a few of its units each.
 fn tolerance(softplus: f64, products: f64, terms: usize) -> f64 {
     let n = terms as f64;
     SOFTPLUS_ULP * f64::from(f32::EPSILON) * softplus
@@ -60,7 +60,7 @@ fn the_elementary_functions_at_the_ends() {
     for x in extremes() {
         let (s, sp) = (exact::sigmoid(f64::from(x)), exact::softplus(f64::from(x)));
         assert!((0.0..=1.0).contains(&sigmoid(x)) && softplus(x).is_finite() && softplus(x) >= 0.0, "{x:e}");
-        // Below e^-87.3 both are 0, which is less than one normal number off.
+        // Below e^-87.3 both are 0, which is an error of less than one normal number.
         let small = f64::from(f32::MIN_POSITIVE) * 1.1;
         assert!(ulps(sigmoid(x), s) <= SIGMOID_ULP || s <= small && sigmoid(x) == 0.0, "σ({x:e}) = {:e}", sigmoid(x));
         assert!(

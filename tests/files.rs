@@ -1,4 +1,4 @@
-//! Files: what is written comes back, and a file is written whole or not at all. (What is refused stands in `tests/hostile`.)
+//! Files: written data are read back, and a file is written completely or not at all. (Refused files are in `tests/hostile`.)
 
 use harmonium::{
     Dataset, Rbm, Result, Shape, Values,
@@ -13,7 +13,7 @@ use harmonium::{
 };
 use std::{fs, io::Read, path::PathBuf};
 
-/// The error must name the source and say all of this.
+/// Asserts that the error names the source and contains all of these texts.
 fn fails<T: std::fmt::Debug>(result: Result<T>, says: &[&str]) {
     let text = result.expect_err("must be refused").to_string();
     for part in ["file.x"].iter().chain(says) {
@@ -22,7 +22,7 @@ fn fails<T: std::fmt::Debug>(result: Result<T>, says: &[&str]) {
     assert!(!text.contains('\n'), "{text:?} is more than one line");
 }
 
-/// An empty folder of a test's own.
+/// An empty folder for one test.
 fn folder(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("files").join(name);
     let _ = fs::remove_dir_all(&folder);
@@ -111,7 +111,7 @@ mod gzip {
 
     #[test]
     fn stops_at_what_the_header_announces() {
-        // 64 MiB of zeros behind six values.
+        // 64 MiB of zeros after six values.
         let packed = gzip(idx_bytes(&[2, 3], &[0; 6]).chain(repeat(0).take(1 << 26)));
         let mut rest = &packed[..];
         fails(read_idx(&mut rest, "file.x"), &["the end", "more bytes"]);
@@ -180,7 +180,7 @@ fn npy_versions_and_spellings() {
 
 // FASTA
 
-/// The units that are on in a row.
+/// The active units of a row.
 fn on(data: &Dataset, row: usize) -> Vec<usize> {
     (0..data.units()).filter(|&unit| data.rows().bit(row, unit)).collect()
 }
@@ -279,7 +279,7 @@ fn eight_bit_values_up_to_1_are_bits() {
         assert_eq!(u8_values(images.rows.rows().values()), bits.map(|bit| 255 * bit));
         assert_eq!(images.assumed, assumed);
     }
-    // Zeros alone are what they are, and with a 2 in it the file is a picture that is almost black.
+    // Zeros alone are states. With a 2 among them the file is an image that is almost black.
     for values in [[0, 0, 0, 0, 0, 0], [0, 1, 2, 0, 1, 0]] {
         let images = formats::read_within(&npy("|u1", "(2, 3)", &values)[..], "file.x", 100).unwrap();
         assert_eq!((u8_values(images.rows.rows().values()), images.assumed), (&values[..], None));
@@ -407,7 +407,7 @@ fn damaged_models_never_panic() {
     for len in 0..whole.len() {
         fails(model::from_bytes(&whole[..len], "file.x"), &[]);
     }
-    // One byte changed: an error, or a model of other numbers.
+    // One changed byte gives an error, or a model with other numbers.
     for place in 0..whole.len() {
         for flip in [1, 0x20, 0x80, 0xff] {
             let mut damaged = whole.clone();

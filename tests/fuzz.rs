@@ -1,5 +1,5 @@
-//! The fuzzer's bodies on the stable toolchain: on the seeds, on seeds with bytes changed, and on bytes made up.
-//! `HARMONIUM_FUZZ` says how many times as many inputs each body gets as it gets here (`.ci/fuzz`).
+//! The fuzzers' bodies on the stable toolchain: on the seeds, on seeds with changed bytes, and on random bytes. `HARMONIUM_FUZZ`
+//! multiplies the number of inputs of each body (`.ci/fuzz`).
 
 #![allow(dead_code)]
 
@@ -21,7 +21,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     paths.into_iter().map(|path| fs::read(path).expect("a seed")).collect()
 }
 
-/// A seed after some accidents, or bytes out of nothing.
+/// A seed after random changes, or random bytes.
 fn input(seeds: &[Vec<u8>], generator: &mut Pcg32) -> Vec<u8> {
     let mut below = |n: usize| ((u64::from(generator.next_u32()) * n as u64) >> 32) as usize;
     let mut bytes = match below(8) {

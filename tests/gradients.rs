@@ -1,4 +1,4 @@
-//! Gradients: the library's closed forms against the derivatives of what they are gradients of.
+//! Gradients: the library's closed forms against the derivatives of their objectives.
 
 mod oracle;
 
@@ -11,8 +11,8 @@ use oracle::{
 };
 use proptest::prelude::*;
 
-/// A step of the central differences, and how far they are off for Σ w_r F(v_r): the third derivative of F in a parameter
-/// is at most max σ'' = 0.0963 of each row, and the sum, in f64, is off by 1e-15 for each of its terms.
+/// The step of the central differences, and their errors for Σ w_r F(v_r): the third derivative of F in a parameter is at most max
+/// σ'' = 0.0963 of each row, and the sum, in f64, has an error of 1e-15 for each of its terms.
 const S: f64 = 1e-3;
 
 fn difference_error(model: &Exact, data: &[Vec<f64>], weights: &[f64]) -> f64 {
@@ -28,14 +28,14 @@ fn difference_error(model: &Exact, data: &[Vec<f64>], weights: &[f64]) -> f64 {
     truncation + 1e-15 * (model.nv + model.nh + data.len()) as f64 * size / S
 }
 
-/// So many random cases; a failing one is printed, not kept in a file.
+/// The number of random cases. A failing case is printed, not stored in a file.
 fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 fn library_gradient(device: &Device, rbm: &Rbm, data: &[f32], weights: &[f32]) -> Vec<f64> {
     let mut gradient = Gradient::zero(rbm.shape());
-    // What is in there must not matter.
+    // The previous contents must not matter.
     gradient.weights.fill(7.0);
     gradient.visible_bias.fill(7.0);
     gradient.hidden_bias.fill(7.0);
@@ -45,7 +45,7 @@ fn library_gradient(device: &Device, rbm: &Rbm, data: &[f32], weights: &[f32]) -
     flat(&gradient)
 }
 
-/// One update's gradient, and the chains' ends that it used.
+/// The gradient of one update, and the chain ends that it used.
 fn trainer_gradient(trainer: &mut Trainer, device: &Device, rbm: &Rbm, data: &[f32]) -> (Vec<f64>, Vec<f32>) {
     let nv = rbm.shape().n_visible();
     let mut gradient = Gradient::zero(rbm.shape());
@@ -73,7 +73,7 @@ for_each_device! {
             let weights: Vec<f64> = weights.iter().map(|&w| f64::from(w)).collect();
             // The free energy as a function of each parameter, from the rows' pre-activations.
             let objective = |m: &Exact| data.iter().zip(&weights).map(|(x, w)| w * m.free_energy(x)).sum::<f64>();
-            // A few parameters stand for all: each costs two evaluations.
+            // A few parameters represent all, because each costs two evaluations.
             let step = (model.theta.len() / 150).max(1);
             let error = difference_error(&model, &data, &weights);
             let bounds = gradient_error(&model, &data, &weights);
@@ -81,14 +81,14 @@ for_each_device! {
                 let expected = (objective(&model.moved(at, S)) - objective(&model.moved(at, -S))) / (2.0 * S);
                 assert_near(&found[at..=at], &[expected], &[bounds[at] + error], "gradient");
             }
-            // And the closed form for all of them.
+            // The closed form for all parameters.
             let mut closed = vec![0.0; model.theta.len()];
             data.iter().zip(&weights).for_each(|(x, w)| add(&mut closed, *w, &model.free_energy_gradient(x)));
             assert_near(&found, &closed, &bounds, "closed form");
         });
     }
 
-    /// ∂/∂θ of mean F(data) - mean F(chain_end), the chain_end frozen.
+    /// ∂/∂θ of mean F(data) - mean F(chain_end), with chain_end constant.
     fn an_update_follows_the_difference_of_free_energies(device) {
         let inputs = (1usize..=40, 1usize..=40, 1usize..=8, 0usize..=8, 1usize..=4, 0.0..1.0f64, any::<u64>());
         proptest!(cases(40), |((nv, nh, n, chains, k, density, seed) in inputs)| {
@@ -118,7 +118,7 @@ for_each_device! {
         });
     }
 
-    /// With every visible state as a chain's end, weighted by its probability, no chance is left.
+    /// With every visible state as a chain end, weighted by its probability, nothing is random.
     fn all_states_give_the_likelihoods_gradient(device) {
         for (seed, (nv, nh)) in [(3, 4), (8, 4), (5, 7), (1, 2)].into_iter().enumerate() {
             let rbm = random_rbm(shape(nv, nh), 1.5, seed as u64);
@@ -129,15 +129,15 @@ for_each_device! {
             let weights: Vec<f32> =
                 [1.0 / 6.0; 6].into_iter().chain(model.p_v().into_iter().map(|p| -p)).map(|w| w as f32).collect();
             let found = library_gradient(&device, &rbm, &rows, &weights);
-            // The weights were rounded once more: one more rounding a term, and `gradient_error` has four to spare.
+            // The weights were rounded once more: one more rounding per term, and `gradient_error` has four to spare.
             let bounds = gradient_error(&model, &rows_f64(&rows, nv), &weights.iter().map(|&w| f64::from(w)).collect::<Vec<_>>());
             assert_near(&found, &model.loss_gradient(&rows_f64(&data, nv)), &bounds, "loss gradient");
         }
     }
 
-    /// Chains drawn from the exact distribution: the mean gradient is that of the likelihood. Each of the 34 components is
-    /// a mean of 16 384 independent terms whose variance is known by enumeration; six standard deviations are exceeded
-    /// with probability 2e-9 each, 7e-8 in all (plus what rounding can do).
+    /// Chains drawn from the exact distribution: the mean gradient is that of the likelihood. Each of the 34 components is a mean
+    /// of 16 384 independent terms whose variance is known by enumeration. Six standard deviations are exceeded with probability
+    /// 2e-9 each, 7e-8 in all (plus rounding errors).
     fn exact_samples_give_the_likelihoods_gradient(device) {
         let (nv, nh, groups, group) = (5, 4, 16, 1024);
         let rbm = random_rbm(shape(nv, nh), 1.0, 5);
@@ -161,10 +161,10 @@ for_each_device! {
         assert_near(&found, &model.loss_gradient(&rows_f64(&data, nv)), &bounds, "mean gradient");
     }
 
-    /// The expectation of CD-k's gradient is known by enumeration too: start, k steps, and the free energy's gradient where
-    /// they end. It moves from nearly nothing (k = 1) to the likelihood's gradient. Six standard deviations: 2e-9 for each
-    /// of 11 components and 4 values of k, 9e-8 in all. The samples of one batch are independent given the data; all rows are
-    /// the same, so that each is a draw from one distribution.
+    /// The expectation of CD-k's gradient is also known by enumeration: the start, k steps, and the free energy's gradient at their
+    /// end. It changes from almost zero (k = 1) to the likelihood's gradient. Six standard deviations: 2e-9 for each of 11
+    /// components and 4 values of k, 9e-8 in all. The samples of one batch are independent given the data. All rows are the same,
+    /// so each is a draw from one distribution.
     fn contrastive_divergence_has_the_expected_gradient(device) {
         let (nv, nh, n, updates) = (3, 2, 500, 40);
         let rbm = random_rbm(shape(nv, nh), 1.5, 3);
@@ -188,7 +188,7 @@ for_each_device! {
             let mut bounds = six_deviations(&model, &ends, (n * updates) as f64);
             let same = vec![row.clone(); n];
             add(&mut bounds, 2.0, &gradient_error(&model, &same, &vec![1.0 / n as f64; n]));
-            // The ends' part rounds like the data's: sums of n terms, all at most 1.
+            // The part of the chain ends rounds like that of the data: sums of n terms, all at most 1.
             let ends_rounding = mean_error(pre_error(nv, 10.0)) + gamma(n + 6);
             bounds.iter_mut().for_each(|bound| *bound += ends_rounding);
             assert_near(&found, &expected, &bounds, &format!("CD-{k}"));

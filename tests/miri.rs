@@ -1,5 +1,5 @@
-//! Small models through every verb: few enough operations for an interpreter that looks for undefined behaviour
-//! (`.ci/sanitizers`), and cheap enough to run everywhere.
+//! Small models through every call: few enough operations for an interpreter that detects undefined behaviour (`.ci/sanitizers`),
+//! and cheap enough to run everywhere.
 
 #![allow(dead_code)]
 
@@ -14,8 +14,8 @@ use harmonium::{
     Uniforms, Values,
 };
 
-/// The differential fuzzer's bytes: how many weights at most, then visible, hidden, rows, chains and k less 1, density, size of
-/// the parameters, kind. Less than a tile, a whole one, a little more than one.
+/// Inputs of the differential fuzzer: the maximum number of weights, then visible, hidden, rows, chains and k less 1, density,
+/// magnitude of the parameters, kind. Less than a tile, a whole one, slightly more than one.
 const SMALL: [[u8; 9]; 6] = [
     [0, 0, 0, 0, 0, 0, 255, 3, 0],
     [0, 4, 2, 3, 2, 1, 128, 3, 1],
@@ -25,7 +25,7 @@ const SMALL: [[u8; 9]; 6] = [
     [0, 3, 17, 1, 1, 0, 128, 3, 12],
 ];
 
-/// The laws fuzzer's bytes: segments less 1, law and sizes of each, then hidden units, chains, k, size and seed.
+/// Inputs of the fuzzer of laws: segments less 1, law and sizes of each, then hidden units, chains, k, magnitude and seed.
 const LAWS: [&[u8]; 2] = [&[2, 0, 3, 1, 1, 1, 2, 4, 2, 1, 1, 2, 5], &[0, 1, 2, 23, 3, 1, 0, 1, 6]];
 
 #[test]

@@ -1,4 +1,4 @@
-//! What training is watched by: pseudo-likelihood and reconstruction cross-entropy.
+//! The monitors of training: pseudo-likelihood and reconstruction cross-entropy.
 
 mod oracle;
 
@@ -24,11 +24,11 @@ fn rounded(x: &[f64]) -> Vec<f64> {
     x.iter().map(|&x| f64::from(u8::from(x >= 0.5))).collect()
 }
 
-/// Greatest error of n·log P(x_i|x_-i) in `f32`, n being n_visible, for x of bits.
+/// Greatest error of n·log P(x_i|x_-i) in `f32`, where n is n_visible and x are bits.
 ///
-/// The difference of free energies d sums over hidden units the difference of two softplus: of a pre-activation, and of
-/// the same ± W_ij, which rounds once more. Each softplus is off by [`softplus_error`], their difference rounds once, and
-/// nh + 2 terms are summed. Then sp(-d) moves by no more than d does, and has an error of its own, and the factor rounds.
+/// The difference of free energies d is a sum over hidden units of the difference of two softplus: of a pre-activation, and of the
+/// same ± W_ij, which rounds once more. The error of each softplus is [`softplus_error`], their difference rounds once, and nh + 2
+/// terms are summed. Then sp(-d) changes by no more than d does, and has an error of its own, and the factor rounds.
 fn bit_error(model: &Exact, x: &[f64], i: usize) -> f64 {
     let (pre, size) = (model.hidden_pre(x), model.hidden_size(x));
     let (mut error, mut sum) = (0.0, model.b(i).abs());
@@ -47,11 +47,11 @@ fn bit_error(model: &Exact, x: &[f64], i: usize) -> f64 {
     n * (softplus_error(d, log) + U * (log + d))
 }
 
-/// Greatest error of log P(x_i|x_-i) by products, for x of bits.
+/// Greatest error of log P(x_i|x_-i) by products, where x are bits.
 ///
-/// The log of a factor σ(-a) + σ(a)·e^w moves with a by |σ(a + w) - σ(a)| ≤ 1; its parts are positive, so that it is off by no
-/// more, relatively, than they are and one rounding; nh + 15 multiplications round. Then comes the logarithm of a mantissa,
-/// and from there on all is as in [`bit_error`].
+/// The log of a factor σ(-a) + σ(a)·e^w changes with a by |σ(a + w) - σ(a)| ≤ 1. Its parts are positive, so its relative error is
+/// at most theirs and one rounding; nh + 15 multiplications round. Then comes the logarithm of a mantissa, and the rest is as in
+/// [`bit_error`].
 fn product_error(model: &Exact, x: &[f64], i: usize) -> f64 {
     let pre: f64 = model.hidden_size(x).iter().map(|&size| pre_error(model.nv, size)).sum();
     let factor = (SIGMOID_ULP + EXP_ULP) * 2.0 * U + U;
@@ -75,7 +75,7 @@ fn free_energy_error(model: &Exact, x: &[f64]) -> f64 {
     error + gamma(model.nv + model.nh + 2) * (size + error)
 }
 
-/// The mean over rows of what is watched at one update.
+/// The mean over rows of the monitor at one update.
 fn report(trainer: &mut Trainer) -> f64 {
     let report = trainer.take_report().expect("report");
     assert_eq!(report.since_last, 1);
@@ -86,8 +86,8 @@ fn average(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// The library's cross-entropy takes x·p in `f64`; what training watches rounds each term to `f32` once. All terms have one
-/// sign, so the sum is off by no more than one rounding of itself.
+/// The library's cross-entropy computes x·p in `f64`; the monitor of training rounds each term to `f32` once. All terms have one
+/// sign, so the error of the sum is at most one rounding of itself.
 #[track_caller]
 fn assert_same_terms(found: f64, expected: f64, what: &str) {
     let off = (found - expected).abs();
@@ -96,7 +96,7 @@ fn assert_same_terms(found: f64, expected: f64, what: &str) {
 
 #[track_caller]
 fn assert_same(found: f64, expected: f64, what: &str) {
-    // The same terms, summed in f64 perhaps in another order.
+    // The same terms, perhaps summed in another order in f64.
     assert!((found - expected).abs() <= 1e-12 * expected.abs().max(1.0), "{what}: found {found}, expected {expected}");
 }
 
@@ -110,7 +110,7 @@ for_each_device! {
             for density in [0.1, 0.9] {
                 let rbm = random_rbm(shape(nv, nh), 2.0 / (nv as f64).sqrt(), seed as u64);
                 let (resident, model) = (rbm.on(&device).expect("resident"), Exact::of(&rbm));
-                // Real numbers: they are rounded first.
+                // Real numbers, which are rounded first.
                 let x = random_values(n * nv, density, seed as u64);
                 let rows: Vec<Vec<f64>> = rows_f64(&x, nv).iter().map(|x| rounded(x)).collect();
                 let mut sums = vec![0.0; n];
@@ -124,14 +124,14 @@ for_each_device! {
                     for r in 0..n {
                         sums[r] += found[r] / nv as f64;
                         errors[r] += bounds[r] / nv as f64;
-                        // The canonical road multiplies, the matrix road adds up.
+                        // Canonical sums use a product, those of a matrix library a sum.
                         exact_errors[r] += product_error(&model, &rows[r], i).max(bounds[r] / nv as f64);
                     }
                 }
                 let found = with_batch(&device, &x, nv, |x| resident.pseudo_log_likelihood(x)).expect("exact");
                 let expected: Vec<f64> = rows.iter().map(|x| model.pseudo_log_likelihood(x)).collect();
                 assert_near(&found, &expected, &exact_errors, "exact");
-                // The estimator's mean over bits is the exact one; either is off by no more than its bound.
+                // The estimator's mean over bits is the exact one; the error of each is at most its bound.
                 let both: Vec<f64> = errors.iter().zip(&exact_errors).map(|(a, b)| a + b).collect();
                 assert_near(&sums, &found, &both, "mean over bits");
                 assert!(with_batch(&device, &x, nv, |x| resident.pseudo_log_likelihood_of_bit(x, nv)).is_err());
@@ -154,7 +154,7 @@ for_each_device! {
         }
     }
 
-    /// The value 1/2 counts as 1, and of eight-bit data 128 is the first that does.
+    /// The value 1/2 counts as 1; in eight-bit data 128 is the first value that does.
     fn a_half_counts_as_one(device) {
         let rbm = random_rbm(shape(3, 4), 1.0, 5);
         let resident = rbm.on(&device).expect("resident");
@@ -167,7 +167,7 @@ for_each_device! {
         assert_eq!(found, exact(&[1.0, 0.0, 1.0]));
     }
 
-    /// One bit an update, the next at the next, on and on; of the parameters from before the update.
+    /// One bit per update, the next one at the next update, cyclically; with the parameters from before the update.
     fn the_bit_cycles_over_updates(device) {
         for algorithm in [Algorithm::Cd, Algorithm::Pcd { n_chains: 3 }] {
             let (nv, nh, n) = (7, 5, 6);
@@ -184,7 +184,7 @@ for_each_device! {
         }
     }
 
-    /// A report is the mean over the updates since the last one, and says how many those were.
+    /// A report is the mean over the updates since the last one, and contains their number.
     fn a_report_is_a_mean_over_updates(device) {
         let (nv, nh, n) = (7, 5, 6);
         let x = random_values(n * nv, 0.6, 6);
@@ -232,7 +232,7 @@ for_each_device! {
             let mut lent = rbm.lend(&device).expect("lent");
             for _ in 0..5 {
                 with_batch(&device, &x, nv, |x| trainer.step(&mut lent, x, 0.5)).expect("step");
-                // CD: those of step k, which the chains still hold.
+                // CD: pre-activations of step k, which the chains still hold.
                 let mut last = Activations::default();
                 trainer.chains().visible(&lent, &mut last).expect("visible");
                 let expected = reconstruction_cross_entropy(rows(&x, nv), &last.pre_activation).expect("cross-entropy");
@@ -244,7 +244,7 @@ for_each_device! {
         let mut trainer = Trainer::new(&device, rbm.shape(), settings(pcd, 2, Monitor::Reconstruction)).expect("trainer");
         let mut lent = rbm.lend(&device).expect("lent");
         for _ in 0..5 {
-            // PCD: those that the batch's hidden means give, by the parameters from before.
+            // PCD: pre-activations given the batch's hidden means, with the parameters from before.
             let (mut hidden, mut visible) = (Activations::default(), Activations::default());
             with_batch(&device, &x, nv, |x| lent.propup(x, &mut hidden)).expect("propup");
             with_batch(&device, &hidden.mean, nh, |h| lent.propdown(h, &mut visible)).expect("propdown");
@@ -292,7 +292,7 @@ for_each_device! {
     }
 }
 
-/// Rows of loaded data; a function because the closure above would have to name the types.
+/// A batch of loaded data. It is a function because the closure above would have to name the types.
 fn batch_of<'a>(_: &Device, data: &'a Data<'_>, n: usize) -> Batch<'a> {
     data.range(0..n)
 }
@@ -307,7 +307,7 @@ fn cross_entropy_is_the_oracles() {
     assert_eq!(found, reconstruction_cross_entropy(rows(&x, units), &pre).expect("cross-entropy"));
     let (x, pre_rows) = (rows_f64(&x, units), rows_f64(&pre, units));
     let expected: Vec<f64> = x.iter().zip(&pre_rows).map(|(x, p)| exact::cross_entropy(x, p)).collect();
-    // Only the softplus are f32.
+    // Only the softplus terms are f32.
     let bound = |p: &Vec<f64>| p.iter().map(|&p| softplus_error(0.0, softplus(p))).sum::<f64>() + 1e-12;
     assert_near(&found, &expected, &pre_rows.iter().map(bound).collect::<Vec<_>>(), "cross-entropy");
     assert!(reconstruction_cross_entropy(rows(&[0.5; 4], 2), &[0.0; 3]).is_err());
@@ -315,7 +315,7 @@ fn cross_entropy_is_the_oracles() {
     assert_eq!(far, [-30_000.0]);
 }
 
-/// Both spellings of a resident are one type: what is lent reads as what it holds.
+/// A loan and a resident are one type for calls.
 #[test]
 fn lent_parameters_read_like_resident_ones() {
     fn shape_of(resident: &Resident) -> (usize, usize) {

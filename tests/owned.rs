@@ -1,4 +1,4 @@
-//! Everything that trains can be owned: kept in a struct, moved from thread to thread, and stopped and asked at any time.
+//! Everything that trains can be owned: stored in a struct, moved between threads, and stopped and queried at any time.
 
 mod oracle;
 
@@ -9,7 +9,7 @@ use harmonium::{
 };
 use oracle::{assert_bits, for_each_device, is_canonical, random_bytes, random_rbm, rows, shape};
 
-/// What a program with an interface of its own would keep: device, data, model and trainer in one struct.
+/// The state of a program with an interface of its own: device, data, model and trainer in one struct.
 struct Estimator {
     device: Device,
     data: Data<'static>,
@@ -30,7 +30,7 @@ impl Estimator {
         })
     }
 
-    /// An epoch; the report of it.
+    /// Trains for an epoch and returns its monitor.
     fn fit(&mut self, lr: f32) -> Result<Option<f64>> {
         for first in (0..self.data.len()).step_by(self.batch_size) {
             self.trainer.step(&mut self.rbm, self.data.range(first..first + self.batch_size), lr)?;
@@ -55,7 +55,7 @@ fn data(units: usize, seed: u64) -> Dataset {
 }
 
 for_each_device! {
-    /// What a loan learns on one thread an estimator learns that is handed on after every epoch.
+    /// A loan on one thread and an estimator that moves to another thread after every epoch learn the same.
     fn an_estimator_moves_between_threads(device) {
         let settings = settings(Algorithm::Pcd { n_chains: 7 }, 3);
         let mut estimator = Estimator::new(&device, data(60, 1), 33, settings).expect("an estimator");
@@ -83,7 +83,7 @@ for_each_device! {
         assert_eq!(estimator.device, device);
     }
 
-    /// A stack whose three layers are trained in turns, again and again, and see each other's activations.
+    /// The three layers of a stack are trained in turn, repeatedly, each on the others' activations.
     fn a_stack_is_trained_in_turns(device) {
         let mut input = data(40, 5);
         let mut layers = Vec::new();
@@ -107,7 +107,7 @@ for_each_device! {
         }
     }
 
-    /// A rule of one's own: the plain one is `step` to the bit, and the means are those of the batch.
+    /// A custom rule of descent: the plain one equals `step` to the bit, and the means are those of the batch.
     fn gradient_and_apply_are_a_step(device) {
         for algorithm in [Algorithm::Cd, Algorithm::Pcd { n_chains: 13 }] {
             let (nv, nh, n) = (97, 130, 21);
@@ -129,7 +129,7 @@ for_each_device! {
                     assert_eq!(found.len(), units);
                     for (j, &found) in found.iter().enumerate() {
                         let mean = values.iter().skip(j).step_by(units).map(|&x| f64::from(x)).sum::<f64>() / n as f64;
-                        // n additions, a division and a multiplication of `f32`, and what a library's sums differ by.
+                        // n additions, a division and a multiplication of `f32`, and the difference of a matrix library's sums.
                         assert!((f64::from(found) - mean).abs() <= (2 * n) as f64 * 6e-8 * mean, "{j}: {found} {mean}");
                     }
                 }
@@ -143,7 +143,7 @@ for_each_device! {
         }
     }
 
-    /// Looking changes nothing, and a new interval begins only where one is taken.
+    /// Reading changes nothing, and only `take_report` starts a new interval.
     fn reports_and_states_by_reference(device) {
         let rows = data(20, 4);
         let mut estimator = Estimator::new(&device, data(20, 4), 9, settings(Algorithm::Cd, 4)).expect("an estimator");
@@ -180,7 +180,7 @@ for_each_device! {
         trainer.step(&mut rbm, rows.rows(), 0.05).expect("a step");
         let report = trainer.report().expect("a report");
         assert_eq!((report.updates, report.since_last), (2, 1));
-        // The same by a detour through the state, without what was watched before.
+        // The same through the state, without the previous values of the monitor.
         let mut state = state;
         (state.watched, state.reported) = (0.0, 1);
         let settings = changed(3, Monitor::Reconstruction);
@@ -192,7 +192,7 @@ for_each_device! {
     }
 }
 
-/// Objects of two devices do not work together, whatever they are.
+/// Objects of two devices do not work together, for any kinds.
 #[test]
 fn devices_are_not_mixed() {
     let cpu = Cpu::detect().expect("a CPU");

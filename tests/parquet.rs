@@ -1,4 +1,4 @@
-//! Parquet files: tables of pyarrow's are read as they are, and what is no table of numbers is told.
+//! Parquet files: pyarrow's tables are read unchanged, and files that are not tables of numbers give an error.
 
 use harmonium::{
     Result,
@@ -95,7 +95,7 @@ fn what_is_no_table_of_numbers() {
     refused("snappy.parquet", &little, "a Parquet file of less than 800 bytes of memory, found a longer one");
 }
 
-/// Whatever bytes are others, there is a table or an error, and no panic.
+/// For any changed bytes the result is a table or an error, never a panic.
 #[test]
 fn damaged_files() {
     let bytes = fs::read(table("unsigned.parquet")).expect("a table");
@@ -128,7 +128,7 @@ fn damaged_files() {
     assert!(read > 1000 && refused > 1000, "{read} read, {refused} refused");
 }
 
-/// `train` and `classify` by the names of columns.
+/// `train` and `classify` with names of columns.
 #[cfg(feature = "cli")]
 #[test]
 fn by_the_command() {

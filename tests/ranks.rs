@@ -1,5 +1,5 @@
-//! Several ranks leave what one process leaves, to the byte: for every algorithm, rule, law and monitor, and for all else that
-//! computes. A rank that fails ends the run, with one message, and nobody waits for ever.
+//! Several ranks leave the same bytes as one process: for every algorithm, rule, law and monitor, and for all other computations. A
+//! rank that fails ends the run with one message, and no rank waits for ever.
 //!
 //! Needs Open MPI's `mpirun`; without it these tests fail.
 
@@ -19,10 +19,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// No run here takes as long.
+/// The time limit of a run.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A run of so many ranks in this folder, which writes what it says to two files there. `shell`: what each rank does first.
+/// Starts a run with this number of ranks in this folder, with its output in two files there. `shell`: commands that each rank runs
+/// first.
 fn start(folder: &Path, ranks: usize, shell: &str, arguments: &str) -> Child {
     let file = |name| Stdio::from(File::create(folder.join(name)).expect("a file"));
     let mut command = Command::new("mpirun");
@@ -32,7 +33,7 @@ fn start(folder: &Path, ranks: usize, shell: &str, arguments: &str) -> Child {
     command.spawn().expect("Open MPI's mpirun")
 }
 
-/// Exit status, standard output and standard error, where the run ends in time.
+/// Exit status, standard output and standard error of a run that ends in time.
 #[track_caller]
 fn end(folder: &Path, mut child: Child) -> (i32, String, String) {
     let begin = Instant::now();
@@ -49,7 +50,7 @@ fn end(folder: &Path, mut child: Child) -> (i32, String, String) {
     }
 }
 
-/// Standard output of a run of so many ranks that ends well and complains of nothing.
+/// Standard output of a run with this number of ranks that succeeds without errors.
 #[track_caller]
 fn fine_on(folder: &Path, ranks: usize, arguments: &str) -> String {
     let (status, stdout, stderr) = end(folder, start(folder, ranks, "", arguments));
@@ -57,12 +58,12 @@ fn fine_on(folder: &Path, ranks: usize, arguments: &str) -> String {
     stdout
 }
 
-/// What the ranks say themselves, without what mpirun adds.
+/// The messages of the ranks, without those of mpirun.
 fn errors(stderr: &str) -> Vec<&str> {
     stderr.lines().filter(|line| line.starts_with("error: ") || line.contains("panicked")).collect()
 }
 
-/// Training leaves the same on any number of ranks, and of threads of each.
+/// Training gives the same results on any number of ranks, and of threads per rank.
 #[track_caller]
 fn same_on_all(folder: &Path, options: &str) {
     let options = format!("train --quiet --samples 0 --seed 7 {options}");
@@ -77,7 +78,7 @@ fn same_on_all(folder: &Path, options: &str) {
     }
 }
 
-/// Three tiles of hidden units, the last of which is not full: five ranks own none, or one.
+/// Three tiles of hidden units, the last of which is not full: of five ranks some own none.
 const BITS: &str = "--data data --hidden 150 --epochs 2 --batch-size 13 --k 3";
 
 #[test]
@@ -110,7 +111,7 @@ fn every_rule_of_descent() {
     ] {
         same_on_all(&folder, &format!("{BITS} --chains 9 {rule}"));
     }
-    // Units that are busy in most rows become their opposites after a thousand updates.
+    // Units that are busy in most rows are exchanged after a thousand updates.
     same_on_all(
         &folder,
         "--data data --hidden 70 --epochs 205 --batch-size 10 --k 1 --centring 0.01 --exchange on --log-every 200",
@@ -128,7 +129,7 @@ fn recipes_and_what_is_watched() {
     same_on_all(&folder, &format!("{BITS} --binarise sample --shuffle on --health-every 3 --schedule cosine"));
 }
 
-/// Rows of three bits, a state of four and two numbers; every eleventh value is missing, where some are.
+/// Rows of three bits, a state of four and two numbers. With `has_missing` every eleventh value is missing.
 fn mixed(has_missing: bool) -> Vec<f32> {
     let mut random = random_bytes(6 * 50, 1.0, 3).into_iter().map(|byte| f32::from(byte) / 256.0);
     let mut next = move || random.next().expect("a number");
@@ -181,7 +182,7 @@ fn labels_and_rows_on_disk() {
     }
 }
 
-/// A run of three ranks goes on with two, and without MPI, at any update.
+/// A run of three ranks resumes with two, and without MPI, at any update.
 #[test]
 fn runs_go_on_with_other_ranks() {
     let folder = folder("resume");
@@ -199,7 +200,7 @@ fn runs_go_on_with_other_ranks() {
     }
 }
 
-/// What is computed with a model, in a file or on standard output, but for the time that it took.
+/// Results with a model, in a file or on standard output, without durations.
 #[test]
 fn all_else_that_computes() {
     let folder = folder("verbs");
@@ -235,7 +236,7 @@ fn all_else_that_computes() {
     }
 }
 
-/// A matrix library promises no bits; but ranks must not fall out of step.
+/// A matrix library does not guarantee bits, but ranks must stay in step.
 #[test]
 fn sums_of_a_matrix_library() {
     let folder = folder("gemm");
@@ -246,7 +247,7 @@ fn sums_of_a_matrix_library() {
 const ENDLESS: &str =
     "train --data data --hidden 70 --epochs 1000000 --batch-size 10 --k 2 --log-every 1 --likelihood off";
 
-/// Waits until a run has written a line of its log, or rather of standard output.
+/// Waits until a run has written a line of its log, that is of standard output.
 #[track_caller]
 fn until_it_trains(folder: &Path, child: &mut Child) {
     let begin = Instant::now();
@@ -263,7 +264,7 @@ fn signal(process: u32, name: &str) {
     assert!(status.success());
 }
 
-/// What a rank does first so that others know its process.
+/// A shell command with which a rank records its process.
 fn note(rank: usize) -> String {
     format!("[ $OMPI_COMM_WORLD_RANK != {rank} ] || echo $$ > pid;")
 }
@@ -308,13 +309,13 @@ fn a_rank_that_dies_ends_the_run() {
         let stop = checkpoint.trainer.updates + 2;
         fine_on(&folder, 2, &format!("train --quiet --resume {name} --stop-after {stop}"));
         fine(&folder, &format!("{ENDLESS} --quiet --out again --stop-after {stop}"));
-        // The log may have had a line more when the run ended.
+        // The log may have had another line when the run ended.
         let (found, expected) = (outcome(&folder.join(name)), outcome(&folder.join("again")));
         assert!(found.1 == expected.1, "{name}");
     }
 }
 
-/// It fails with this status, and one rank says this.
+/// Asserts that the run fails with this status and that one rank reports this message.
 #[track_caller]
 fn fails(folder: &Path, shell: &str, arguments: &str, status: i32, expected: &str) {
     let (found, stdout, stderr) = end(folder, start(folder, 3, shell, arguments));
@@ -332,7 +333,7 @@ fn ranks_that_differ_are_refused() {
     }
     let own = "cd r$OMPI_COMM_WORLD_RANK;";
     let train = "train --quiet --data data --hidden 8 --epochs 1 --batch-size 10 --k 2 --out ../run";
-    // Where all is well, each with a copy of its own.
+    // The good case, in which each rank has a copy of its own.
     let (status, _, stderr) = end(&folder, start(&folder, 3, own, train));
     assert_eq!(status, 0, "{stderr}");
     fs::remove_dir_all(folder.join("run")).expect("removed");
@@ -347,7 +348,7 @@ fn ranks_that_differ_are_refused() {
     for rank in 0..2 {
         fs::remove_file(folder.join(format!("r{rank}/data"))).expect("removed");
     }
-    // All say the same, so the first one alone says it.
+    // All report the same error, so only the first one prints it.
     fails(&folder, own, train, 1, "error: data: expected a folder with MNIST's files");
     let seed = "set -- \"$@\" --seed $OMPI_COMM_WORLD_RANK;";
     fails(&folder, seed, train, 2, "--seed 0\" as on rank 0, found \"");

@@ -1,5 +1,5 @@
-//! Training that was stopped goes on to the bit, by the library: at every update, for every algorithm and monitor, on
-//! every device, on other numbers of threads. States that do not fit are refused, and fingerprints of different data differ.
+//! Stopped training resumes to the bit, by the library: at every update, for every algorithm and monitor, on every device, with
+//! other numbers of threads. States that do not fit are refused, and fingerprints of different data differ.
 
 mod oracle;
 
@@ -16,10 +16,10 @@ const ALGORITHMS: [Algorithm; 3] = [Algorithm::Cd, Algorithm::Pcd { n_chains: 10
 const MONITORS: [Monitor; 4] =
     [Monitor::None, Monitor::PseudoLikelihood, Monitor::ExactPseudoLikelihood, Monitor::Reconstruction];
 
-/// What a run of the library leaves: a checkpoint's bytes, and the bits of its reports.
+/// The results of a run of the library: a checkpoint's bytes, and the bits of its reports.
 type Left = (Vec<u8>, Vec<Option<u64>>);
 
-/// `updates` updates from a checkpoint or from the beginning, with a report after every seventh.
+/// Makes `updates` updates from a checkpoint or from the beginning, with a report after every seventh.
 fn go_on(device: &Device, settings: Settings, from: Option<&Checkpoint>, updates: u64) -> Left {
     let (nv, nh) = (15, 70);
     let bytes = random_bytes(50 * nv, 0.4, 1);
@@ -122,7 +122,7 @@ fn what_is_not_finite_is_not_saved() {
     assert!(matches!(lost.to_bytes(), Err(Error::Value { expected: "a finite number", .. })));
 }
 
-/// How well the standard error of a check-up is known comes back too, and that it is not known at all.
+/// The uncertainty of a check-up's standard error is restored as well, and so is an unknown one.
 #[test]
 fn check_ups_come_back() {
     let settings = Settings { algorithm: Algorithm::Cd, k: 1, ..Settings::default() };

@@ -5,7 +5,7 @@ mod oracle;
 use oracle::program::{fine, folder, run};
 use std::{fs, path::Path};
 
-/// Trains and gives the bytes of the model.
+/// Trains and returns the bytes of the model.
 #[track_caller]
 fn trained(folder: &Path, out: &str, options: &str) -> Vec<u8> {
     fine(
@@ -25,14 +25,14 @@ fn monitor(folder: &Path, out: &str) -> f64 {
 #[test]
 fn the_cpus_roads() {
     let folder = folder("cpu");
-    // Of few units matrixmultiply makes the canonical sums; of more than some hundred it adds up parts.
+    // With few units matrixmultiply gives the canonical sums; beyond some hundred it adds up parts.
     oracle::program::write_data(&folder.join("data"), &[50, 30, 40], 1);
     let canonical = trained(&folder, "unsaid", "");
     assert_eq!(trained(&folder, "canonical", "--road canonical"), canonical);
     assert_eq!(trained(&folder, "auto", "--road auto"), canonical);
     assert_ne!(trained(&folder, "gemm", "--road gemm"), canonical);
     let (of_gemm, of_canonical) = (monitor(&folder, "gemm"), monitor(&folder, "unsaid"));
-    // Five updates from the same start: should a draw fall between, it is one bit of one chain.
+    // Five updates from the same start. If a draw falls between, it changes one bit of one chain.
     assert!((of_gemm - of_canonical).abs() < 0.1 * of_canonical.abs(), "{of_gemm} {of_canonical}");
 
     let message = "error: --road: expected gemm-tf32 only with --device cuda, found it with cpu\n";
@@ -54,7 +54,7 @@ fn every_command_that_computes() {
     };
     let canonical = free_energy("");
     assert_eq!(free_energy("--road auto"), canonical);
-    // 23 units, weights of about 1: some 1e-6 a row.
+    // 23 units, weights of about 1: an error of some 1e-6 a row.
     assert!((free_energy("--road gemm") - canonical).abs() < 1e-4);
     for road in ["canonical", "gemm", "auto"] {
         let common = format!("--data data --chains 4 --road {road}");
@@ -103,7 +103,7 @@ fn the_gpus_roads() {
     let gemm = trained(&folder, "gemm", "--device cuda --road gemm");
     let tf32 = trained(&folder, "tf32", "--device cuda --road gemm-tf32");
     assert!(gemm != canonical && tf32 != canonical && gemm != tf32);
-    // TF32 moves each mean by some 1e-3, and so a draw in a thousand.
+    // TF32 changes each mean by some 1e-3, and so one draw in a thousand.
     for (out, within) in [("gemm", 0.1), ("tf32", 1.0)] {
         let (found, expected) = (monitor(&folder, out), monitor(&folder, "cpu"));
         assert!((found - expected).abs() < within, "{out}: {found} {expected}");

@@ -1,5 +1,5 @@
-//! The same seed gives the same bits: as one sequential program, on every instruction set, on any number of threads, for
-//! any split of the rows, dense or sparse.
+//! The same seed gives the same bits: those of one sequential program, on every instruction set, on any number of threads, for any
+//! split of the rows, dense or sparse.
 
 mod oracle;
 
@@ -30,7 +30,7 @@ struct Run {
     updates: usize,
 }
 
-/// All that a run leaves behind.
+/// The results of a run.
 #[derive(Clone, PartialEq)]
 struct Outcome {
     parameters: Parameters,
@@ -51,7 +51,7 @@ impl Run {
         self.data.rows().range(first..(first + self.batch).min(self.data.len()))
     }
 
-    /// Trains; a report every 50 updates and at the end.
+    /// Trains, with a report every 50 updates and at the end.
     fn on(&self, device: &Cpu) -> Outcome {
         let mut rbm = self.start();
         let mut trainer = Trainer::new(device, self.shape, self.settings).expect("trainer");
@@ -80,9 +80,9 @@ impl Run {
         ((model.w, model.b, model.c), trainer.hidden)
     }
 
-    /// Holds every instruction set and number of threads to the naive program, and their reports to each other. The portable
-    /// set calls a function for each fused multiply-add; as work is split among threads in one way for all sets, it runs on
-    /// one and three threads only.
+    /// Compares every instruction set and number of threads with the naive program, and their reports with each other. The portable
+    /// set calls a function for each fused multiply-add. Work is split among threads in the same way for all sets, so this one runs
+    /// on one and three threads only.
     fn check(&self) {
         let ((w, b, c), hidden) = self.naive();
         let mut monitors = None;
@@ -101,7 +101,7 @@ impl Run {
     }
 }
 
-/// The numbers that rows stand for.
+/// The numbers of the rows.
 fn numbers(rows: Rows<'_>) -> Vec<f32> {
     match rows.values() {
         Values::U8(x) => x.iter().map(|&x| f32::from(x) / 255.0).collect(),
@@ -172,7 +172,7 @@ fn the_smallest_models() {
     run(130, 1, bytes(10, 130, 0.5, 10), pcd(2), 1, Monitor::ExactPseudoLikelihood);
 }
 
-/// More rows and chains than any group of them that is handled at once.
+/// More rows and chains than a group.
 #[test]
 fn many_rows_and_chains() {
     for (algorithm, density, monitor) in [
@@ -188,7 +188,7 @@ fn many_rows_and_chains() {
     }
 }
 
-/// Something like pictures of digits: about a fifth of the values not 0, most of those in the middle, many of them 255.
+/// Images similar to digits: about a fifth of the values is not 0, most of those in the middle, many of them 255.
 fn pictures(n: usize) -> Dataset {
     let noise = random_bytes(n * 784, 1.0, 11);
     let value = |(at, x): (usize, u8)| {
@@ -204,7 +204,7 @@ fn pictures(n: usize) -> Dataset {
 
 #[test]
 fn the_tutorials_shape() {
-    // A few updates against the naive program, which takes its time.
+    // A few updates against the naive program, which is slow.
     for algorithm in [CD, pcd(20)] {
         let settings = Settings { algorithm, k: 2, monitor: Monitor::PseudoLikelihood, seed: 1, ..Settings::default() };
         Run { shape: shape(784, 500), data: pictures(60), batch: 20, settings, updates: 3 }.check();
@@ -226,7 +226,7 @@ fn an_epoch_of_pictures() {
     }
 }
 
-/// Conditionals, at every density, of every number of rows: the choice of the road must not show.
+/// Conditionals, for every density and number of rows: the choice of a kernel must not change the bits.
 #[test]
 fn conditionals_at_any_density() {
     for (nv, nh) in [(33, 31), (97, 129), (200, 70)] {
@@ -266,7 +266,7 @@ fn conditionals_at_any_density() {
     }
 }
 
-/// The free energy's gradient: rows in ascending order, each term fma(w·x, P, sum); and the rest that is `f64`.
+/// The free energy's gradient: rows in ascending order, each term fma(w·x, P, sum); and the `f64` part.
 #[test]
 fn the_rest_does_not_depend_on_the_machine() {
     let (nv, nh, n) = (97, 131, 37);
@@ -296,7 +296,7 @@ fn the_rest_does_not_depend_on_the_machine() {
     }
 }
 
-/// Weights from tiny ones to some that are too large for a product, of a whole model, and of single units.
+/// Weights from tiny ones to some that are too large for a product, in a whole model and in single units.
 #[test]
 fn the_exact_pseudo_likelihood_is_the_sequential_program() {
     for (nv, nh, n, range, seed) in [
@@ -328,7 +328,7 @@ fn a_row_is_alone() {
     let (nv, nh, n) = (97, 131, 150);
     let rbm = random_rbm(shape(nv, nh), 0.3, 24);
     let resident = rbm.on(Cpu::detect().expect("cpu")).expect("resident");
-    // Rows of different density, so that the road differs too.
+    // Rows of different density, so that the kernel differs too.
     let v: Vec<f32> = (0..n).flat_map(|r| random_values(nv, (r % 50) as f64 / 49.0, r as u64)).collect();
     let data = rows(&v, nv);
     let (mut whole, mut part) = (Activations::default(), Activations::default());
@@ -423,7 +423,7 @@ fn tempered_chains_are_the_naive_ones() {
     }
 }
 
-/// A state taken from chains and given to new ones goes on as if nothing had happened.
+/// New chains with a state that was taken from others continue in the same way.
 #[test]
 fn chains_go_on_from_their_state() {
     let rbm = random_rbm(shape(65, 130), 0.5, 27);
@@ -469,7 +469,7 @@ fn a_step_is_gradient_and_apply() {
     }
 }
 
-/// The gradient itself, not only what training makes of it.
+/// The gradient itself, not only the trained parameters.
 #[test]
 fn the_gradient_is_the_naive_one() {
     for (algorithm, density) in [(CD, 0.2), (CD, 0.9), (pcd(5), 0.2), (pcd(30), 0.9)] {
@@ -498,7 +498,7 @@ fn the_gradient_is_the_naive_one() {
     }
 }
 
-/// True whatever the environment says; [`the_environment_forces_an_instruction_set`] runs it under several.
+/// Holds in any environment; [`the_environment_forces_an_instruction_set`] runs it in several.
 #[test]
 fn detection_obeys_the_environment() {
     let expected = match std::env::var("HARMONIUM_ISA") {

@@ -1,8 +1,8 @@
-//! Random numbers and what is made of them: draws are one sequential generator's, and the Gibbs kernels leave the model's
-//! distribution as it is.
+//! Random numbers and samples: draws are those of one sequential generator, and the Gibbs kernels leave the model's distribution
+//! invariant.
 //!
-//! Every statistical test has fixed seeds and a false-alarm rate of 1e-6 a comparison, some two hundred in all: had the
-//! seeds not been fixed, one run in five thousand would fail for nothing.
+//! Every statistical test has fixed seeds and a false-alarm rate of 1e-6 a comparison, some two hundred in all. With random seeds,
+//! one run in five thousand would fail by chance.
 
 mod oracle;
 
@@ -18,7 +18,7 @@ use oracle::{
 };
 use rand_core::Rng;
 
-/// M. E. O'Neill's PCG32 and its seeding here, written down once more.
+/// M. E. O'Neill's PCG32 and its seeding here, implemented independently.
 struct Independent(u64);
 
 impl Independent {
@@ -62,7 +62,7 @@ fn a_position_is_a_number_of_draws() {
         uniforms.seek(position);
         assert_eq!(uniforms.generator().next_u32(), sequential.next_u32(), "position {position}");
     }
-    // Far places: the sequence goes on over them, and they are `advance` from the beginning.
+    // Distant positions: the sequence continues across them, and they equal `advance` from the beginning.
     for position in [1 << 20, (1 << 32) - 50, (1 << 40) - 50, (1 << 40) + 12_345, 1 << 63, u64::MAX - 50] {
         uniforms.seek(position);
         let mut here = uniforms.generator();
@@ -79,7 +79,7 @@ fn a_position_is_a_number_of_draws() {
     assert_eq!(unit_interval(u32::MAX), 1.0 - 2f32.powi(-24));
 }
 
-/// Places to draw at: odd ones, and across 2^32, 2^40 and the end of the 64-bit count.
+/// Positions of draws: odd ones, and across 2^32, 2^40 and the end of the 64-bit count.
 const PLACES: [u64; 8] =
     [0, 1, 77, (1 << 20) - 3, (1 << 32) - 100, (1 << 40) - 100, (1 << 40) + 54_321, u64::MAX - 100];
 
@@ -116,7 +116,7 @@ fn counts(cells: usize, all: impl Iterator<Item = usize>) -> Vec<u64> {
 }
 
 for_each_device! {
-    /// Whatever the means, and however the work is split: one generator, element after element.
+    /// For any means, and for any split of the work: one generator, element by element.
     fn draws_are_one_sequential_generators(device) {
         for (seed, (nv, nh, n)) in [(1, 1, 1), (3, 5, 2), (33, 31, 7), (64, 64, 20), (65, 129, 21), (97, 300, 130)].into_iter().enumerate() {
             let rbm = random_rbm(shape(nv, nh), 2.0 / (nv as f64).sqrt(), seed as u64);
@@ -144,7 +144,7 @@ for_each_device! {
         }
     }
 
-    /// Chains: M·n_visible numbers, then M·n_hidden, step after step; after `from_visible`'s M·n_hidden.
+    /// Chains: M·n_visible numbers, then M·n_hidden, step by step; after `from_visible`'s M·n_hidden.
     fn chains_draw_in_order(device) {
         for (seed, (nv, nh, n)) in [(1, 1, 1), (3, 5, 2), (33, 31, 7), (65, 129, 21), (130, 70, 65)].into_iter().enumerate() {
             let rbm = random_rbm(shape(nv, nh), 2.0 / (nv as f64).sqrt(), seed as u64);
@@ -158,7 +158,7 @@ for_each_device! {
                     let (mut visible, mut hidden) = (Activations::default(), Activations::default());
                     with_batch(&device, &v, nv, |v| resident.propup(v, &mut hidden)).expect("propup");
                     assert_bits(&chains.hidden().expect("hidden"), &sample(&hidden.pre_activation, &mut draws.generator()), "start");
-                    // Before the first step it is the layer which that step will draw.
+                    // Before the first step it is the layer that this step will draw.
                     let (mut first, mut ahead) = (chains.clone(), Activations::default());
                     first.sweep(&resident, 1).expect("sweep");
                     first.visible(&resident, &mut visible).expect("visible");
@@ -171,7 +171,7 @@ for_each_device! {
                     let mut generator = draws.generator();
                     assert_bits(&visible.sample, &sample(&visible.pre_activation, &mut generator), "v");
                     with_batch(&device, &visible.sample, nv, |v| resident.propup(v, &mut hidden)).expect("propup");
-                    // On canonical devices these are the means that the chain had; elsewhere a draw could fall between.
+                    // On canonical devices these are the means that the chain had; on others a draw could fall between.
                     if oracle::is_canonical(&device) {
                         assert_bits(&chains.hidden().expect("hidden"), &sample(&hidden.pre_activation, &mut generator), "h");
                     }
@@ -183,13 +183,13 @@ for_each_device! {
     }
 
     /// Not only one comparison of each draw is right but all its 32 bits: a unit is on at the least bias that the sequential
-    /// program finds, off just below, and that bias is logit(u) but for rounding. Numbers near 0 and near 1 say so of states
-    /// that come once in 40 million draws, in either direction: W = 35, b = c = -17.5 is half on.
+    /// program finds, off just below, and that bias is logit(u) up to rounding. Numbers near 0 and near 1 test states that occur
+    /// once in 40 million draws, in either direction: with W = 35, b = c = -17.5 half of the units are on.
     fn a_unit_is_on_iff_u_is_below_its_mean(device) {
         const SCANNED: u64 = 1 << 27;
         let start = Uniforms::new(9, Purpose::Sampling);
         let mut generator = start.generator();
-        // 4000 numbers in a row, and alone those within 2^-20 of an end.
+        // 4000 consecutive numbers, and separately those within 2^-20 of an end.
         let mut places: Vec<(u64, Vec<u32>)> = vec![(0, (0..4000).map(|_| generator.next_u32()).collect())];
         places.extend((4000..SCANNED).filter_map(|place| {
             let x = generator.next_u32();
@@ -226,8 +226,8 @@ for_each_device! {
         }
     }
 
-    /// Pairs of units, each pair a model of its own, that hold each other on or off: W = 28, b = c = -14, symmetric, so half
-    /// on. One draw in 1.2 million goes over, as often from on to off as from off to on; where W = 176 none ever does.
+    /// Pairs of units, each a model of its own, that hold each other on or off: W = 28, b = c = -14, symmetric, so half of them are
+    /// on. One draw in 1.2 million switches, as often from on to off as from off to on. With W = 176 no draw ever does.
     fn pairs_go_over_as_often_from_on_as_from_off(device) {
         const PAIRS: usize = 64;
         let weight = |i: usize| [28.0, 176.0][i % 2];
@@ -256,7 +256,7 @@ for_each_device! {
         assert_distribution(&[over[0], over[1], rest], &[each, each, 1.0 - 2.0 * each], "on to off, off to on, neither");
     }
 
-    /// How often units of given probabilities are on, alone and two by two.
+    /// The frequency of active units with given probabilities, singly and in pairs.
     fn draws_are_distributed_as_said(device) {
         let probabilities = [0.003, 0.1, 0.5, 0.77, 0.998f64];
         let bias: Vec<f32> = probabilities.iter().map(|p| (p / (1.0 - p)).ln() as f32).collect();
@@ -271,7 +271,7 @@ for_each_device! {
         assert_distribution(&counts(1024, hidden.sample.chunks_exact(10).map(pairs)), &two, "rows two by two");
     }
 
-    /// Start at p(v, h), run the kernel: the distribution must not move.
+    /// From p(v, h), the kernel must not change the distribution.
     fn the_models_distribution_is_stationary(device) {
         let (nv, nh, n) = (4, 3, 40_000);
         let rbm = random_rbm(shape(nv, nh), 1.2, 11);
@@ -307,7 +307,7 @@ for_each_device! {
         }
     }
 
-    /// The kernel does move: where it goes from each state is P(v|h)P(h'|v), k times.
+    /// The kernel does move: its transitions from each state are P(v|h)P(h'|v), k times.
     fn steps_go_where_the_conditionals_say(device) {
         let (nv, nh, n) = (3, 2, 20_000);
         let rbm = random_rbm(shape(nv, nh), 1.5, 12);
@@ -342,7 +342,7 @@ for_each_device! {
         }
     }
 
-    /// At inverse temperature β a chain's distribution is p^β, made to sum to 1; chains of different β do not mix.
+    /// At inverse temperature β a chain's distribution is p^β, normalised; chains of different β do not mix.
     fn a_chain_keeps_its_temperature(device) {
         let (nv, nh, n) = (3, 3, 20_000);
         let rbm = random_rbm(shape(nv, nh), 1.5, 13);

@@ -1,4 +1,4 @@
-//! What a device can be asked to do unchecked, nobody outside of the crate can ask: programs that try do not compile.
+//! Code outside of the crate cannot reach a device's unchecked calls: programs that try do not compile.
 
 #[test]
 fn verbs_cannot_be_called() {

@@ -1,4 +1,4 @@
-//! Training really learns: bars and stripes, whose best log-likelihood is known.
+//! Training learns: bars and stripes, whose best log-likelihood is known.
 
 mod oracle;
 
@@ -8,11 +8,11 @@ use oracle::{
     for_each_device, rows, shape,
 };
 
-/// Side of the pictures.
+/// The side of the images.
 const SIDE: usize = 3;
 
-/// Bars and stripes (G. E. Hinton, T. J. Sejnowski, 1986): first the direction is chosen, then each line is on or off. So
-/// the empty and the full picture come from both directions and weigh twice: 16 rows of which 14 differ.
+/// Bars and stripes (G. E. Hinton, T. J. Sejnowski, 1986): first the direction is chosen, then each line is on or off. The empty
+/// and the full image come from both directions and have twice the weight: 16 rows, 14 of which differ.
 fn bars_and_stripes() -> Vec<f32> {
     let mut rows = Vec::new();
     for direction in 0..2 {
@@ -28,7 +28,7 @@ fn bars_and_stripes() -> Vec<f32> {
     rows
 }
 
-/// Minus the entropy of those pictures, in nats: no model can be more likely.
+/// Minus the entropy of these images, in nats: no model can have a greater likelihood.
 const OPTIMUM: f64 = -2.599_302;
 
 #[test]
@@ -43,7 +43,7 @@ fn the_optimum_is_minus_the_entropy() {
     assert_eq!(pictures.len(), 14);
 }
 
-/// The exact log-likelihood every so many updates.
+/// The exact log-likelihood at regular intervals of updates.
 fn learn(device: &Device, algorithm: Algorithm, lr: f32, seed: u64) -> Vec<f64> {
     let data = bars_and_stripes();
     let exact = rows_f64(&data, SIDE * SIDE);
@@ -51,7 +51,7 @@ fn learn(device: &Device, algorithm: Algorithm, lr: f32, seed: u64) -> Vec<f64> 
     let settings = Settings { algorithm, k: 10, monitor: Monitor::None, seed, ..Settings::default() };
     let mut trainer = Trainer::new(device, rbm.shape(), settings).expect("trainer");
     let mut lent = rbm.lend(device).expect("lent");
-    // Each picture several times: chains enough to make the gradient quiet.
+    // Each image several times, for enough chains to reduce the noise of the gradient.
     let data = data.repeat(REPEAT);
     let held = device.load(rows(&data, SIDE * SIDE)).expect("data");
     let mut curve = vec![Exact::of(&lent.to_rbm().expect("copy")).log_likelihood(&exact)];
@@ -76,7 +76,7 @@ for_each_device! {
             let curve = learn(&device, Algorithm::Cd, 0.2, seed);
             // Gibbs' inequality. The constant is rounded to six digits.
             assert!(curve.iter().all(|ll| *ll <= OPTIMUM + 1e-6), "above the optimum: {curve:?}");
-            // Of the last stages, lest the noise of the last update decides.
+            // Of the last stages, so that the noise of the last update does not decide.
             last += curve[STAGES - 3..].iter().sum::<f64>() / 4.0 / SEEDS as f64;
         }
         assert!(last > -2.75, "mean log-likelihood {last} after CD-10");

@@ -1,8 +1,8 @@
-//! Runs of annealed importance sampling on the CPU: each worker carries its runs through all temperatures.
+//! Annealed importance sampling on the CPU. Each worker carries its runs through all temperatures.
 //!
-//! A step from β to β' is a step of a sweep whose visible layer is drawn at β and whose hidden layer at β'. One sum vW gives
-//! the softplus terms of both temperatures and the hidden pre-activations. The terms are `f32`, their differences are added
-//! up in `f64`, one partial sum a lane; the visible terms are `f64` throughout. Draws have the places of a sweep's.
+//! A step from β to β' is a step of a sweep whose visible layer is sampled at β and whose hidden layer at β'. One sum vW gives the
+//! softplus terms at both temperatures and the hidden pre-activations. The terms are `f32`; their differences are added in `f64`,
+//! with one partial sum per lane. The visible terms are `f64` throughout. Random numbers have the same positions as in a sweep.
 
 use super::{
     chains::{CpuChains, SomeChains, Sweep, VisibleStates, draw_visible, take_visible},
@@ -20,16 +20,16 @@ use crate::{
     verbs,
 };
 
-/// What all runs share.
+/// The inputs that are common to all runs.
 struct AllRuns<'a> {
     cpu: Cpu,
     parameters: &'a CpuParameters,
     betas: &'a [f32],
     reference: &'a [Row],
-    /// b, and the reference biases and precisions.
+    /// b; then the biases and precisions of the reference.
     bias: &'a [f32],
     references: [&'a [f32]; 2],
-    /// b - reference: the derivative of the visible terms in β.
+    /// b - reference: the derivative of the visible terms with respect to β.
     slopes: &'a [f64],
     sweep: Sweep<'a>,
 }
@@ -119,7 +119,7 @@ impl AllRuns<'_> {
 }
 
 impl AllRuns<'_> {
-    /// The derivative in β of the visible units' own terms where not all states are bits, units ascending.
+    /// The derivative with respect to β of the visible units' own terms, if not all states are bits; units in ascending order.
     fn own_slope(&self, x: &[f32]) -> f64 {
         let (visible, [bias, precision]) = (self.parameters.shape.visible(), self.references);
         let mut sum = 0.0;
@@ -128,7 +128,7 @@ impl AllRuns<'_> {
     }
 }
 
-/// The sum of the values of the units that are on, ascending.
+/// The sum of the values of active units, in ascending order.
 fn sum_of_active(words: &[u64], values: &[f64]) -> f64 {
     let mut sum = 0.0;
     for (values, &word) in values.chunks(TILE).zip(words) {

@@ -1,4 +1,4 @@
-//! Blocks of weights in an update: both phases' sums for one, and its transpose.
+//! Blocks of weights in an update: the sums of both phases for a block, and its transpose.
 
 use super::{
     host::Cpu,
@@ -13,18 +13,18 @@ use crate::{
 };
 use std::cell::RefCell;
 
-/// What a worker needs for its visible tiles.
+/// The scratch of a worker for its visible tiles.
 #[derive(Default)]
 pub(super) struct TileScratch {
-    /// The units of a visible tile in the rows and in the chains.
+    /// The units of a visible tile, in the rows and in the chains.
     pub rows: Inputs,
     pub chains: Inputs,
-    /// Both sums for a block.
+    /// The sums of both phases for a block.
     sums: [Vec<Row>; 2],
 }
 
 impl TileScratch {
-    /// Takes the units of a visible tile in the rows and in the chains.
+    /// Loads the units of a visible tile, from the rows and from the chains.
     pub fn take(&mut self, cpu: Cpu, statistics: Statistics<'_>, shape: Shape, tile: usize) {
         let Self { rows, chains, sums } = self;
         let (units, width) = (TILE.min(shape.n_visible() - tile * TILE), tiles(shape.n_hidden()));
@@ -38,7 +38,7 @@ impl TileScratch {
         sums.iter_mut().for_each(|sums| sums.resize(TILE, Row::ZERO));
     }
 
-    /// The sums over the rows and over the chains for the block with tile `hidden`.
+    /// The sums over the rows and over the chains for the block with hidden tile `hidden`.
     pub fn terms<'a>(&'a mut self, cpu: Cpu, shape: Shape, panels: &'a Panels, hidden: usize) -> [Terms<'a>; 2] {
         let Self { rows, chains, sums: [made, others] } = self;
         let vectors = vectors(shape.n_hidden(), hidden);
@@ -58,7 +58,7 @@ pub(super) fn with_scratch<T>(f: impl FnOnce(&mut TileScratch) -> T) -> T {
 }
 
 dispatch! {
-    /// Writes the transpose of a block, if there is to be one, but for idle units.
+    /// Writes the transpose of a block, if a transpose is stored, except for idle units.
     pub(super) fn transpose_block(|l| weights: &[Row], transposed: &mut [Row], vectors: usize, idle: u64) {
         for (group, rows) in weights.as_chunks().0.iter().enumerate().take(transposed.len() / LANES) {
             if (idle >> (group * LANES)) as u16 == u16::MAX {
@@ -71,7 +71,7 @@ dispatch! {
     }
 }
 
-/// Vector `v` of 16 rows becomes vector `group` of 16 rows.
+/// Transposes vector `v` of 16 rows to vector `group` of 16 rows.
 #[inline(always)]
 fn transpose<L: Wide>(l: L, from: &[Row; LANES], v: usize, to: &mut [Row; LANES], group: usize) {
     let mut rows = [l.splat(0.0); LANES];

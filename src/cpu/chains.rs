@@ -1,4 +1,4 @@
-//! Chains on the CPU: packed bits, each worker carrying its chains through all k steps.
+//! Chains on the CPU: packed bits. Each worker carries its chains through all k steps.
 
 use super::{
     grid::Grid,
@@ -21,15 +21,15 @@ use crate::{
     verbs::{Activations, ChainState, Sampling, unpack},
 };
 
-/// The states of M chains, chain after chain, tile after tile.
+/// The states of M chains, ordered by chain and then by tile.
 #[derive(Clone, Debug)]
 pub struct CpuChains {
     pub(super) shape: Shape,
     pub(super) uniforms: Uniforms,
     pub(super) betas: Vec<f32>,
     pub(super) hidden: Vec<u64>,
-    /// Of the last step of the last sweep: visible samples, as bits and, where there are Gaussian units, as numbers, chains ×
-    /// n_visible; visible pre-activations, hidden means.
+    /// Results of the last step of the last sweep: visible samples as bits and, with Gaussian units, as numbers, chains ×
+    /// n_visible; visible pre-activations; hidden means.
     pub(super) visible: Vec<u64>,
     pub(super) numbers: Vec<f32>,
     pub(super) visible_pre: Vec<Row>,
@@ -37,8 +37,8 @@ pub struct CpuChains {
     held: Option<Held>,
 }
 
-/// Some of the chains: inverse temperatures, hidden and visible bits, visible pre-activations, hidden means, visible numbers
-/// where there are some.
+/// A part of the chains: inverse temperatures, hidden and visible bits, visible pre-activations, hidden means, and visible numbers
+/// with Gaussian units.
 pub(super) type SomeChains<'a> =
     (&'a [f32], RowsMut<'a, u64>, RowsMut<'a, u64>, RowsMut<'a, Row>, RowsMut<'a, Row>, Option<RowsMut<'a, f32>>);
 
@@ -59,7 +59,7 @@ impl CpuChains {
         new
     }
 
-    /// Makes them `n` chains; new ones are off and cold.
+    /// Sets the number of chains. New chains have all units off and β = 1.
     pub(super) fn resize(&mut self, n: usize) {
         let (visible, hidden) = (tiles(self.shape.n_visible()), tiles(self.shape.n_hidden()));
         self.betas.resize(n, 1.0);
@@ -74,7 +74,7 @@ impl CpuChains {
         !self.shape.visible().is_discrete()
     }
 
-    /// The visible samples of the last step, where not all of them are bits.
+    /// The visible samples of the last step as numbers; `None` if all are bits.
     pub(super) fn visible_rows(&self) -> Option<Rows<'_>> {
         self.has_numbers().then(|| Rows::of(Values::F32(&self.numbers), self.shape.visible()))
     }
@@ -87,14 +87,14 @@ impl CpuChains {
         ChainState { hidden: self.hidden.clone(), betas: self.betas.clone(), uniforms: self.uniforms.clone() }
     }
 
-    /// The state of the generator where the next `n` numbers begin; moves the sequence on by them.
+    /// Reserves the next `n` random numbers and returns the generator's state at the first of them.
     pub(super) fn take_draws(&mut self, n: u64) -> u64 {
         let state = self.uniforms.state();
         self.uniforms.skip(n);
         state
     }
 
-    /// All chains, to be cut into parts, with their sweep of `k` steps, whose draws are taken.
+    /// All chains, ready to be split, and their sweep of `k` steps. Reserves the random numbers of the sweep.
     pub(super) fn sweep(&mut self, k: usize) -> (SomeChains<'_>, Sweep<'_>) {
         let chains = self.len();
         let units = self.shape.n_visible() + self.shape.n_hidden();
@@ -113,23 +113,23 @@ impl CpuChains {
     }
 }
 
-/// A sweep of all chains.
+/// A sweep of all chains. The fields that describe it are common to all workers.
 #[derive(Clone, Copy)]
 pub(super) struct Sweep<'a> {
-    /// The generator's state for the first draw.
+    /// The generator's state for the first random number.
     pub state: u64,
     k: usize,
     pub chains: usize,
-    /// What chains keep of their visible states.
+    /// The clamped visible states.
     pub held: Option<&'a Held>,
-    /// What layers are drawn on whose pre-activations and means are not wanted.
+    /// The weights on a grid, for layers whose pre-activations and means are not needed.
     pub grid: Option<&'a Grid>,
-    /// Whether the hidden means of the last step are.
+    /// Whether the hidden means of the last step are needed.
     pub means: bool,
 }
 
 impl Sweep<'_> {
-    /// The sweep for some of the chains.
+    /// Sweeps a part of the chains.
     pub(super) fn run(self, cpu: Cpu, parameters: &CpuParameters, part: SomeChains<'_>) {
         in_groups(cpu, part, |group| with_scratch(|scratch| self.run_group(cpu, parameters, group, scratch)));
     }
@@ -137,7 +137,7 @@ impl Sweep<'_> {
     fn run_group(self, cpu: Cpu, parameters: &CpuParameters, group: SomeChains<'_>, scratch: &mut Scratch) {
         let (betas, hidden, visible, visible_pre, hidden_mean, mut numbers) = group;
         let shape = parameters.shape;
-        let model = Tempered { betas, ..Tempered::cold(cpu, parameters, 0) };
+        let model = Tempered { betas, ..Tempered::untempered(cpu, parameters, 0) };
         let Scratch { sums, on_grid, draws, visible: layer, .. } = scratch;
         let mut places = SweepDraws::new(self.state, shape, self.chains, hidden.first, betas.len(), draws);
         if self.grid.is_some() {
@@ -185,7 +185,7 @@ impl Sampling for Cpu {
         let hidden = RowsMut::new(tiles(units), &mut chains.hidden);
         share(self.own((rows, &*chains.betas, hidden)), &|part| {
             in_groups(*self, part, |(rows, betas, hidden)| {
-                let model = Tempered { betas, ..Tempered::cold(*self, parameters, 0) };
+                let model = Tempered { betas, ..Tempered::untempered(*self, parameters, 0) };
                 with_scratch(|scratch| {
                     model.take_rows(Layer::Visible, rows, &mut scratch.sums);
                     start_group(model, state, hidden, scratch, |_, _, _| {}, |_, _| {});
@@ -224,17 +224,17 @@ impl Sampling for Cpu {
     }
 }
 
-/// Where the visible states of a group go.
+/// The output buffers for the visible states of a group.
 pub(super) struct VisibleStates<'a> {
     /// Rows × tiles.
     pub words: &'a mut [u64],
-    /// Rows × n_visible, where not all states are bits.
+    /// Rows × n_visible, unless all states are bits.
     pub numbers: Option<&'a mut [f32]>,
-    /// Rows × tiles, where pre-activations are kept.
+    /// Rows × tiles, if pre-activations are needed.
     pub pre: Option<&'a mut [Row]>,
 }
 
-/// v ~ P(v|h) for a group with these hidden bits, with the generator's states for the first unit of each row.
+/// v ~ P(v|h) for a group with the given hidden bits. `states` are the generator's for the first unit of each row.
 pub(super) fn draw_visible(
     model: Tempered<'_>, hidden: &[u64], states: &mut [u64], sums: &mut LayerScratch, layer: &mut VisibleLayer,
     mut to: VisibleStates<'_>,
@@ -262,7 +262,7 @@ pub(super) fn draw_visible(
     }
 }
 
-/// The visible states of a group as the states to sum over: bits, or numbers where not all are bits.
+/// Loads the visible states of a group as inputs of a sum: bits, or numbers unless all are bits.
 pub(super) fn take_visible(model: Tempered<'_>, words: &[u64], numbers: Option<&[f32]>, sums: &mut LayerScratch) {
     match numbers {
         None => model.take_bits(Layer::Visible, words, sums),
@@ -273,8 +273,8 @@ pub(super) fn take_visible(model: Tempered<'_>, words: &[u64], numbers: Option<&
     }
 }
 
-/// h ~ P(h|v) for a group whose visible states are in `scratch`, with the draws of all rows that begin at `state`. Of each tile
-/// `see` gets the number of vectors and the pre-activations, `keep` the means.
+/// h ~ P(h|v) for a group whose visible states are in `scratch`. The random numbers of all rows begin at `state`. For each tile,
+/// `see` receives the number of vectors and the pre-activations, and `keep` the means.
 pub(super) fn start_group(
     model: Tempered<'_>, state: u64, hidden: RowsMut<'_, u64>, scratch: &mut Scratch,
     mut see: impl FnMut(usize, usize, &[Row]), mut keep: impl FnMut(usize, &[Row]),

@@ -1,4 +1,4 @@
-//! One layer given the other, for rows of any kind, into flat buffers.
+//! The conditional of one layer given the other, for any rows, into row-major buffers.
 
 use super::{
     groups::{LayerDraws, Scratch, in_groups, with_scratch},
@@ -17,7 +17,7 @@ use crate::{
     verbs::{Activations, Conditionals, unpack},
 };
 
-/// Some of the rows, their pre-activations, means and samples; no samples where nothing is drawn.
+/// A part of the rows, their pre-activations, means and samples; no samples if only means are computed.
 type SomeRows<'a> = (Rows<'a>, RowsMut<'a, f32>, RowsMut<'a, f32>, Option<RowsMut<'a, f32>>);
 
 impl Conditionals for Cpu {
@@ -35,7 +35,7 @@ impl Conditionals for Cpu {
         let part = (rows, RowsMut::new(units, &mut out.pre_activation), RowsMut::new(units, &mut out.mean), sample);
         share(self.own(part), &|part| {
             in_groups(*self, part, |group| {
-                let model = Tempered::cold(*self, parameters, group.0.len());
+                let model = Tempered::untempered(*self, parameters, group.0.len());
                 with_scratch(|scratch| conditional(model, given, group, state, scratch));
             });
         });
@@ -84,7 +84,7 @@ fn conditional(model: Tempered<'_>, given: Layer, group: SomeRows<'_>, state: Op
     });
 }
 
-/// Writes a tile of each row to its columns in a row-major buffer.
+/// Copies a tile of each row to its columns in a row-major buffer.
 fn flatten(tile: &[Row], columns: std::ops::Range<usize>, out: &mut [f32], units: usize) {
     for (row, out) in tile.iter().zip(out.chunks_exact_mut(units)) {
         out[columns.clone()].copy_from_slice(&row.units()[..columns.len()]);

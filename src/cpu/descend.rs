@@ -1,12 +1,13 @@
 //! Updates by rules of descent on the CPU; [`descent`](crate::descent) has the formulas.
 //!
-//! Three passes, each split among the threads: over rows and chains, which makes the means that count from offsets and two
-//! numbers for each row; over the hidden tiles; and over the visible tiles with all their weights, as a plain update does it.
+//! There are three passes, each split among the threads. The first, over rows and chains, computes the centred means and two
+//! factors for each row. The second is over the hidden tiles. The third, over the visible tiles with all their weights, is that of
+//! a plain update.
 
 use super::{
     blocks::{TileScratch, transpose_block, with_scratch},
     chains::CpuChains,
-    grid::Kept,
+    grid::GridCache,
     groups::{self, spread_row},
     host::Cpu,
     layers::{self, total},
@@ -32,16 +33,16 @@ use crate::{
     shape::Shape,
 };
 
-/// What rules of descent keep on the CPU, and what an update makes of it.
+/// The state of the rules of descent on the CPU, and the intermediate results of an update.
 #[derive(Debug)]
 pub struct CpuRule {
     /// μ, λ and q.
     visible_offset: Vec<Row>,
     pub(super) hidden_offset: Vec<Row>,
     pub(super) hidden_mean: Vec<Row>,
-    /// Laid out like the parameters, without transposed weights.
+    /// In the layout of the parameters, without transposed weights.
     pub(super) velocity: Option<CpuParameters>,
-    /// What visible units count from, and the hidden units of data and of chains.
+    /// The offsets of the visible units, and of the hidden units in the data and in the chains.
     centre: Vec<Row>,
     pub(super) shifts: [Vec<Row>; 2],
     /// P̂ and N̂, rows × tiles.
@@ -94,7 +95,7 @@ impl CpuRule {
         }
     }
 
-    /// What this update counts from.
+    /// Computes the offsets of this update.
     fn prepare(&mut self, shape: Shape, pace: Pace) {
         let Self { visible_offset, hidden_offset, hidden_mean, centre: centres, shifts: [of_data, of_chains], .. } =
             self;
@@ -103,7 +104,7 @@ impl CpuRule {
             to.extend_from_slice(from);
         }
         centres.iter_mut().flat_map(Row::units_mut).for_each(|offset| *offset = centre_of(One, *offset));
-        // There is no pull on what is no unit.
+        // The sparsity target does not act on lanes without a unit.
         let means = hidden_mean.iter().flat_map(Row::units).take(shape.n_hidden());
         for (shift, &mean) in of_data.iter_mut().flat_map(Row::units_mut).zip(means) {
             *shift += pull(One, mean, pace.target, pace.cost);
@@ -126,7 +127,7 @@ impl Cpu {
         self.descend_from(parameters, batch, chains, &mut work.panels, rule, pace);
     }
 
-    /// The pass over rows and chains.
+    /// The first pass: over rows and chains.
     pub(super) fn centre(
         self, parameters: &CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &CpuWork, rule: &mut CpuRule,
         pace: Pace,
@@ -174,7 +175,7 @@ impl Cpu {
         }
     }
 
-    /// The passes over hidden and visible tiles.
+    /// The second and third pass: over hidden and visible tiles.
     pub(super) fn descend_from(
         self, parameters: &mut CpuParameters, batch: Rows<'_>, chains: &CpuChains, panels: &mut Panels,
         rule: &mut CpuRule, pace: Pace,
@@ -265,18 +266,18 @@ impl Cpu {
                         velocity: of_bias.map(|rows| &mut rows.values[0]),
                     };
                     visible_tile(self.isa, &sums, centre, slope_of_bias, statistics.scales, pace, to);
-                    let idle = if pace.keeps_at_rest() { rows.idle() & chains.idle() & still(centre) } else { 0 };
+                    let idle = if pace.keeps_at_rest() { rows.idle() & chains.idle() & zero_units(centre) } else { 0 };
                     blocks.each(own.clone(), weights.values, transposed.values, |hidden, weights, step, transposed| {
                         let (isa, scales, vectors) = (self.isa, statistics.scales, vectors(shape.n_hidden(), hidden));
                         let terms = scratch.terms(self, shape, panels, hidden);
                         let (first, _) = blocks.block(hidden);
                         let velocity = of_weights.as_mut().map(|velocity| &mut velocity.values[first..]);
-                        let how = How { centre, slope: &slope[hidden], idle, units, scales, pace };
+                        let inputs = BlockStep { centre, slope: &slope[hidden], idle, units, scales, pace };
                         match vectors {
-                            1 => descend_block::<1>(isa, weights, velocity, step, transposed, terms, how),
-                            2 => descend_block::<2>(isa, weights, velocity, step, transposed, terms, how),
-                            3 => descend_block::<3>(isa, weights, velocity, step, transposed, terms, how),
-                            _ => descend_block::<VECTORS>(isa, weights, velocity, step, transposed, terms, how),
+                            1 => descend_block::<1>(isa, weights, velocity, step, transposed, terms, inputs),
+                            2 => descend_block::<2>(isa, weights, velocity, step, transposed, terms, inputs),
+                            3 => descend_block::<3>(isa, weights, velocity, step, transposed, terms, inputs),
+                            _ => descend_block::<VECTORS>(isa, weights, velocity, step, transposed, terms, inputs),
                         }
                         transpose_block(isa, weights, transposed, vectors, idle);
                         if let Some(grid) = &mut grid {
@@ -291,13 +292,13 @@ impl Cpu {
     }
 }
 
-/// Numbers times the precisions of their units, where there are some.
+/// Multiplies numbers by the precisions of their units, if there are precisions.
 fn times(row: &mut [Row], precision: &[f32]) {
     row.iter_mut().flat_map(Row::units_mut).zip(precision).for_each(|(x, &s)| *x *= s);
 }
 
-/// The units that count from 0, in the bits of a word.
-fn still(centre: &Row) -> u64 {
+/// The units with offset 0, as bits of a word.
+fn zero_units(centre: &Row) -> u64 {
     centre.units().iter().enumerate().fold(0, |word, (i, &x)| word | u64::from(x == 0.0) << i)
 }
 
@@ -310,14 +311,14 @@ struct HiddenTile<'a> {
     velocity: Option<&'a mut Row>,
 }
 
-/// The numbers of a visible tile that an update changes, besides its weights.
+/// The numbers of a visible tile that an update changes, without its weights.
 struct VisibleTile<'a> {
     bias: &'a mut Row,
     offset: &'a mut Row,
     velocity: Option<&'a mut Row>,
 }
 
-/// A parameter after its step; where it has a velocity, that goes on too.
+/// A parameter after its step. Also updates the velocity, if there is one.
 #[inline(always)]
 fn stepped<L: Wide>(l: L, parameter: L::F, gradient: L::F, velocity: Option<&mut Vector>, pace: Pace) -> L::F {
     match velocity {
@@ -330,9 +331,9 @@ fn stepped<L: Wide>(l: L, parameter: L::F, gradient: L::F, velocity: Option<&mut
     }
 }
 
-/// How a block of weights learns.
+/// The inputs of a step for a block of weights.
 #[derive(Clone, Copy)]
-struct How<'a> {
+struct BlockStep<'a> {
     centre: &'a Row,
     slope: &'a Row,
     idle: u64,
@@ -356,7 +357,7 @@ dispatch! {
         }
     }
 
-    /// partial += the numbers of the units that are on, for one row of words.
+    /// partial += the numbers of the active units, for one row of words.
     fn add_active(|_l| words: &[u64], numbers: &[Row], partial: &mut [f64; LANES]) {
         for (&word, numbers) in words.iter().zip(numbers) {
             for v in 0..VECTORS {
@@ -368,7 +369,7 @@ dispatch! {
         }
     }
 
-    /// Both panels of a tile of hidden units, and what becomes of its bias, offsets and means.
+    /// Writes both panels of a tile of hidden units, and updates its biases, offsets and means.
     fn hidden_tile(
         |l| tile: usize, positive: &mut [Row], negative: &mut [Row], statistics: Statistics<'_>, factors: &[Factors; 2],
         shift: &Row, pace: Pace, to: HiddenTile<'_>,
@@ -399,8 +400,8 @@ dispatch! {
         }
     }
 
-    /// What becomes of the biases and offsets of a tile of visible units; `sums`: over the rows and over the chains with the
-    /// factors a, and over the rows; `slope`: ⟨a_r, a_m⟩.
+    /// Updates the biases and offsets of a tile of visible units. `sums`: over the rows and over the chains with the factors a, and
+    /// over the rows. `slope`: ⟨a_r, a_m⟩.
     fn visible_tile(
         |l| sums: &[Row; 3], centre: &Row, slope: f32, scales: Scales, pace: Pace, to: VisibleTile<'_>,
     ) {
@@ -416,12 +417,12 @@ dispatch! {
         }
     }
 
-    /// What becomes of a block of weights, given both sums; `ahead`: what will be written next.
+    /// Updates a block of weights from both sums. `ahead`: the rows that will be written next.
     fn descend_block<const V: usize>(
         |l| weights: &mut [Row], velocity: Option<&mut [Row]>, step: usize, ahead: &[Row], terms: [Terms<'_>; 2],
-        how: How<'_>,
+        inputs: BlockStep<'_>,
     ) {
-        let How { centre, slope, idle, units, scales, pace } = how;
+        let BlockStep { centre, slope, idle, units, scales, pace } = inputs;
         let mut velocity = velocity;
         for (i, row) in weights.iter_mut().step_by(step).take(units).enumerate() {
             if idle >> i & 1 == 1 {
@@ -456,7 +457,7 @@ dispatch! {
     }
 }
 
-/// What [`Scales::combine`] does, for a vector.
+/// [`Scales::combine`] for a vector.
 #[inline(always)]
 fn combine<L: Wide>(l: L, scales: Scales, positive: L::F, negative: L::F) -> L::F {
     let positive = l.negate(l.mul(positive, l.splat(scales.positive)));
@@ -464,9 +465,9 @@ fn combine<L: Wide>(l: L, scales: Scales, positive: L::F, negative: L::F) -> L::
 }
 
 impl Cpu {
-    /// θ ← θ + share·(to - θ), both forms of the weights alike.
+    /// θ ← θ + share·(to - θ), for both copies of the weights.
     pub(super) fn approach_parameters(self, parameters: &mut CpuParameters, to: &CpuParameters, part: f32) {
-        parameters.grid = Kept::default();
+        parameters.grid = GridCache::default();
         let rows = parameters.block_rows();
         let pairs = [
             (&mut parameters.weights, &to.weights, rows),

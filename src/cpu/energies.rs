@@ -1,6 +1,6 @@
 //! Free energies and cross-entropies on the CPU, group by group.
 //!
-//! Terms are `f32`; they are added up in `f64`, one partial sum a lane.
+//! Terms are `f32`; they are added in `f64`, with one partial sum per lane.
 
 use super::{
     groups::{Scratch, empty, in_groups, put, spread_row, with_scratch},
@@ -26,14 +26,14 @@ use crate::{
     verbs::Energies,
 };
 
-/// Runs `run` for groups of rows, on all threads.
+/// Calls `run` for groups of rows, on all threads.
 fn each_group<T: Send>(
     cpu: Cpu, parameters: &CpuParameters, rows: Rows<'_>, width: usize, out: &mut [T],
     run: impl Fn(Tempered<'_>, Rows<'_>, &mut [T], &mut Scratch) + Sync,
 ) {
     share(cpu.own((rows, RowsMut::new(width, out))), &|part| {
         in_groups(cpu, part, |(rows, out)| {
-            let model = Tempered::cold(cpu, parameters, rows.len());
+            let model = Tempered::untempered(cpu, parameters, rows.len());
             with_scratch(|scratch| run(model, rows, out.values, scratch));
         });
     });
@@ -67,7 +67,7 @@ impl Energies for Cpu {
             |i, b| about(i, b).1,
             out,
             |i, out| {
-                // That of b is -s·Σ w·(v - b).
+                // The gradient of b is -s·Σ w·(v - b).
                 let b = f64::from(parameters.visible_bias[i / TILE].units()[i % TILE]);
                 out.visible_bias[i] = -(f64::from(parameters.precision[i]) * about(i, b).0) as f32;
             },
@@ -87,7 +87,7 @@ impl Energies for Cpu {
 }
 
 impl Cpu {
-    /// -share·Σ_r x_ri·p_rj for W_ij and -share·Σ_r p_rj for c_j, whatever p is, rows × n_hidden; b gets what is not asked for.
+    /// -share·Σ_r x_ri·p_rj for W_ij and -share·Σ_r p_rj for c_j, for any p, rows × n_hidden. The gradient of b is overwritten.
     pub(crate) fn minus_products(
         self, shape: Shape, precision: &[f32], rows: Rows<'_>, p: &[f32], share: f32, out: &mut Gradient,
     ) {
@@ -130,14 +130,14 @@ fn free_energy(model: Tempered<'_>, rows: Rows<'_>, out: &mut [f64], scratch: &m
     }
 }
 
-/// The numbers of one row of tiles.
+/// The numbers of one row of tiles in unit order.
 fn flat(tiled: &[Row], units: usize) -> Vec<f32> {
     let mut numbers = vec![0.0; units];
     gather(tiled, units, &mut numbers);
     numbers
 }
 
-/// How well the visible pre-activations p explain what is there of each row: -Σ_i [sp(p_i) - x_i·p_i] of binary units.
+/// Scores the visible pre-activations p against the present values of each row: -Σ_i [sp(p_i) - x_i·p_i] for binary units.
 pub(super) fn reconstruction(model: Tempered<'_>, rows: Rows<'_>, pre: &[Row], out: &mut [f64], row: &mut Vec<Row>) {
     let (isa, visible) = (model.cpu.isa, model.parameters.shape.visible());
     for (r, (out, pre)) in out.iter_mut().zip(pre.chunks_exact(tiles(rows.units()))).enumerate() {
@@ -161,7 +161,7 @@ pub(super) fn reconstruction(model: Tempered<'_>, rows: Rows<'_>, pre: &[Row], o
     }
 }
 
-/// The same with the pre-activations that hidden means give.
+/// [`reconstruction`] with the pre-activations given the hidden means.
 pub(super) fn mean_field_reconstruction(
     model: Tempered<'_>, rows: Rows<'_>, hidden_means: &[Row], out: &mut [f64], scratch: &mut Scratch,
 ) {

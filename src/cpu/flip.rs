@@ -1,4 +1,4 @@
-//! One visible bit of each row of a group, flipped: what that adds to the softplus terms gives log P(x_i|x_-i).
+//! Flips one visible bit of each row of a group. The change of the softplus terms gives log P(x_i|x_-i).
 
 use super::{
     layers::{self, Partial, total},
@@ -11,14 +11,14 @@ use crate::{elementary::softplus, lanes::LANES};
 #[derive(Default)]
 pub(crate) struct Flip {
     pub unit: usize,
-    /// By how much the unit changes in each row: 1 or -1.
+    /// The change of the unit in each row: 1 or -1.
     changes: Vec<f32>,
     /// Σ_j sp(a_j + change·W_ij) - sp(a_j) of each row, lane by lane.
     partials: Vec<Partial>,
 }
 
 impl Flip {
-    /// Begins with the states of the unit.
+    /// Starts with the states of the unit.
     pub fn begin(&mut self, unit: usize, states: impl Iterator<Item = bool>) {
         self.unit = unit;
         self.changes.clear();
@@ -27,14 +27,14 @@ impl Flip {
         self.partials.resize(self.changes.len(), [0.0; LANES]);
     }
 
-    /// Adds a tile of hidden units with these pre-activations.
+    /// Adds a tile of hidden units, given their pre-activations.
     pub fn add(&mut self, model: Tempered<'_>, tile: usize, vectors: usize, pre: &[Row]) {
         let (parameters, Self { unit, changes, partials }) = (model.parameters, self);
         let weights = &parameters.weights[parameters.row(*unit, tile)];
         layers::add_flip(model.cpu.isa, pre, weights, changes, parameters.shape.n_hidden(), tile, vectors, partials);
     }
 
-    /// log P(x_i|x_-i) of each row, an `f32`.
+    /// log P(x_i|x_-i) of each row, as an `f32`.
     pub fn log_conditionals(&self, model: Tempered<'_>, out: &mut [f64]) {
         let bias = model.parameters.visible_bias[self.unit / TILE].units()[self.unit % TILE];
         for ((out, partial), change) in out.iter_mut().zip(&self.partials).zip(&self.changes) {

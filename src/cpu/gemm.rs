@@ -1,20 +1,20 @@
-//! C ← A·B over rows in tiles: one safe function around whatever matrix library there is.
+//! C ← A·B for rows in tiles: a safe function around sgemm of a matrix library.
 //!
-//! matrixmultiply computes it, in pure Rust; with feature `blas` the `cblas_sgemm` of the BLAS that the final binary links
-//! (through blas-src, as with ndarray); feature `openblas` picks the system's OpenBLAS.
+//! By default matrixmultiply computes it, in pure Rust. With feature `blas` it is `cblas_sgemm` of the BLAS that the final binary
+//! links (through blas-src, as with ndarray). Feature `openblas` selects the system's OpenBLAS.
 #![allow(unsafe_code)]
 
 use super::tiles::{Row, TILE, tiles};
 use std::ops::Range;
 
-// Links the library; nothing of the crate is named.
+// Links the library; the crate itself is not used.
 #[cfg(feature = "openblas")]
 extern crate blas_src as _;
 
-/// A BLAS counts in `i32`: longer sums than this go in parts.
+/// A BLAS counts in `i32`, so longer sums are computed in parts.
 const LONGEST: usize = 1 << 30;
 
-/// A matrix in a flat buffer: `rows` rows of `columns` numbers, `stride` apart; read as it is or transposed.
+/// A matrix in a flat buffer: `rows` rows of `columns` numbers, `stride` apart. It can be read transposed.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
     values: &'a [f32],
@@ -39,17 +39,17 @@ impl<'a> Matrix<'a> {
         Self { columns, ..self }
     }
 
-    /// The same buffer, read with rows and columns exchanged.
+    /// The transpose of the matrix, in the same buffer.
     pub fn t(self) -> Self {
         Self { transposed: !self.transposed, ..self }
     }
 
-    /// Rows and columns, as it is read.
+    /// The number of rows and columns, after a transposition.
     pub fn size(self) -> (usize, usize) {
         if self.transposed { (self.columns, self.rows) } else { (self.rows, self.columns) }
     }
 
-    /// Some of the columns, as they are read.
+    /// A range of columns, after a transposition.
     fn columns(self, part: Range<usize>) -> Self {
         match self.transposed {
             false => Self { values: &self.values[part.start..], columns: part.len(), ..self },
@@ -58,14 +58,14 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// The numbers of rows of tiles.
+/// The numbers of rows of tiles, as a slice.
 fn numbers(rows: &[Row]) -> &[f32] {
-    // SAFETY: a `Row` is `repr(C)` over `TILE` numbers whose size is a multiple of its alignment, so that rows stand one behind
-    // the other without gaps; the borrow is passed on.
+    // SAFETY: a `Row` is `repr(C)` over `TILE` numbers, and its size is a multiple of its alignment, so rows are contiguous without
+    // gaps. The result has the lifetime of the borrow.
     unsafe { std::slice::from_raw_parts(rows.as_ptr().cast(), rows.len() * TILE) }
 }
 
-/// `c` ← a·b, a row of `c` having as many tiles as the product's columns need. What lies behind them is left as it is.
+/// `c` ← a·b. A row of `c` has as many tiles as the columns of the product need. Numbers beyond the columns are unchanged.
 pub(super) fn sgemm(a: Matrix<'_>, b: Matrix<'_>, c: &mut [Row]) {
     sgemm_in_parts(LONGEST, a, b, c);
 }
@@ -79,7 +79,7 @@ fn sgemm_in_parts(longest: usize, a: Matrix<'_>, b: Matrix<'_>, c: &mut [Row]) {
     if m == 0 || n == 0 {
         return;
     }
-    // SAFETY: as in `numbers`, of a mutable borrow.
+    // SAFETY: as in `numbers`, with a mutable borrow.
     let c = unsafe { std::slice::from_raw_parts_mut(c.as_mut_ptr().cast::<f32>(), c.len() * TILE) };
     for from in (0..k).step_by(longest) {
         let part = from..k.min(from + longest);
@@ -96,8 +96,8 @@ fn multiply((m, k, n): (usize, usize, usize), a: Matrix<'_>, b: Matrix<'_>, beta
         if x.transposed { (1, stride) } else { (stride, 1) }
     };
     let ((row_a, column_a), (row_b, column_b)) = (strides(a), strides(b));
-    // SAFETY: `sgemm_in_parts` checked that the buffers hold m × k, k × n and m × n numbers at these strides; `c` is borrowed
-    // mutably, so that it overlaps neither.
+    // SAFETY: `sgemm_in_parts` checked that the buffers hold m × k, k × n and m × n numbers at these strides. `c` is borrowed
+    // mutably, so it overlaps neither of the others.
     unsafe {
         matrixmultiply::sgemm(
             m,
@@ -125,8 +125,8 @@ fn multiply((m, k, n): (usize, usize, usize), a: Matrix<'_>, b: Matrix<'_>, beta
         true => CBLAS_TRANSPOSE::CblasTrans,
         false => CBLAS_TRANSPOSE::CblasNoTrans,
     };
-    // SAFETY: `sgemm_in_parts` checked that the buffers hold m × k, k × n and m × n numbers at these leading dimensions, and
-    // that all sizes fit an `i32`; `c` is borrowed mutably, so that it overlaps neither.
+    // SAFETY: `sgemm_in_parts` checked that the buffers hold m × k, k × n and m × n numbers at these leading dimensions, and that
+    // all sizes fit an `i32`. `c` is borrowed mutably, so it overlaps neither of the others.
     unsafe {
         cblas_sgemm(
             CBLAS_LAYOUT::CblasRowMajor,
@@ -151,7 +151,7 @@ fn multiply((m, k, n): (usize, usize, usize), a: Matrix<'_>, b: Matrix<'_>, beta
 mod tests {
     use super::*;
 
-    /// Sums in parts are the sums, whichever factor is transposed.
+    /// Sums in parts equal whole sums, for both transpositions of the factors.
     #[test]
     fn long_sums_go_in_parts() {
         let (m, k, n) = (3, 7, 5);

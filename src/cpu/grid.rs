@@ -1,11 +1,11 @@
-//! The weights once more, rounded to multiples of 2^-s in 16 bits: what [`samples`](super::samples) adds up.
+//! A second copy of the weights, rounded to multiples of 2^-s in 16 bits, for the integer sums of [`samples`](super::samples).
 //!
-//! The grid takes half the memory of the weights and their transposes. The first sweep of enough steps makes it, updates keep it
-//! current as long as sweeps use it between them, and a model with weights that are too large for a useful one goes without.
+//! The grid takes half the memory of the weights and their transposes. The first sweep with enough steps creates it. Updates keep
+//! it current while sweeps use it between updates. A model with weights that are too large for a useful grid has none.
 
 use super::{
     decision::error_bound,
-    host::{Cpu, Drawing},
+    host::{Cpu, SampleMethod},
     tiles::{Row, TILE, VECTORS},
 };
 use crate::{
@@ -24,37 +24,39 @@ use std::{
     },
 };
 
-/// From how many steps of a chain in a sweep on rounding the weights pays.
-pub(super) const WORTH: usize = 64;
-/// The most units of a layer.
+/// The least number of steps (chains × steps) in a sweep for which rounding the weights pays.
+pub(super) const MIN_STEPS: usize = 64;
+/// The maximum number of units in a layer.
 const MOST_UNITS: usize = 1 << 16;
-/// No |w|·2^s is as large, and so no |q| is larger.
+/// |w|·2^s is below this, so |q| is at most this.
 const LIMIT: f32 = 32_767.0;
-/// A small number has so many halves of a tile.
+/// The number of 32-lane halves in a tile of 16-bit numbers.
 pub(super) const HALVES: usize = VECTORS / 2;
 
-/// When a grid is of use.
+/// The conditions under which a grid is used.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
-    /// What s may be.
+    /// The permitted values of s.
     pub shifts: RangeInclusive<i32>,
-    /// How large the mean of ε over some chains may be.
-    pub most: f64,
-    /// How much of ε is heeded.
+    /// The maximum of ε, as a mean over chains.
+    pub max_epsilon: f64,
+    /// The share of ε that is applied; 1 except in tests.
     pub share: f32,
 }
 
-impl Drawing {
-    /// The rules for so many steps of chains; none where there is no grid.
+impl SampleMethod {
+    /// The conditions for a number of steps; `None` if no grid is used.
     fn rules(self, steps: usize) -> Option<Rules> {
         match self {
-            // A finer grid is of no use; a coarser one, and a larger ε, would leave too many units open.
-            Drawing::Fastest => (steps >= WORTH).then_some(Rules { shifts: 8..=16, most: 0.1, share: 1.0 }),
+            // A finer grid would not help. A coarser one, or a larger ε, would leave too many units open.
+            SampleMethod::Fastest => {
+                (steps >= MIN_STEPS).then_some(Rules { shifts: 8..=16, max_epsilon: 0.1, share: 1.0 })
+            }
             #[cfg(test)]
-            Drawing::Sums => None,
+            SampleMethod::Sums => None,
             #[cfg(test)]
-            Drawing::Grid { finest, percent } => {
-                Some(Rules { shifts: -100..=finest, most: f64::INFINITY, share: percent as f32 / 100.0 })
+            SampleMethod::Grid { finest, percent } => {
+                Some(Rules { shifts: -100..=finest, max_epsilon: f64::INFINITY, share: percent as f32 / 100.0 })
             }
         }
     }
@@ -68,47 +70,47 @@ pub(super) struct GridRow(pub [Small; HALVES]);
 /// The weights on a grid, in the blocks of [`parameters`](super::parameters).
 #[derive(Debug)]
 pub(super) struct Grid {
-    /// Whose order of small numbers it is.
+    /// The instruction set whose order of 16-bit numbers this grid has.
     pub isa: Isa,
     pub rules: Rules,
-    /// s; none where the weights have no place on any grid, which then stays so.
+    /// s; `None` if the weights fit no permitted grid. It then stays `None`.
     pub shift: Option<i32>,
     pub weights: Vec<GridRow>,
     pub transposed: Vec<GridRow>,
-    /// Whether an update made weights that have no place on it.
-    outgrown: AtomicBool,
+    /// Whether an update produced weights that do not fit the grid.
+    overflowed: AtomicBool,
 }
 
-/// The grid of a model, once somebody asks for it.
+/// The grid of a model, created on first use.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct GridCache {
     pub grid: OnceLock<Grid>,
-    /// Whether somebody did since the last update.
+    /// Whether the grid was requested since the last update.
     used: AtomicBool,
 }
 
-impl Clone for Kept {
-    /// A copy of the model makes its own.
+impl Clone for GridCache {
+    /// A copy of the model creates its own grid.
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
-/// The parts of a grid that belong to some visible tiles.
+/// The parts of a grid that belong to a range of visible tiles.
 pub(super) struct GridPart<'a> {
     isa: Isa,
     scale: f32,
-    outgrown: &'a AtomicBool,
+    overflowed: &'a AtomicBool,
     weights: RowsMut<'a, GridRow>,
     transposed: RowsMut<'a, GridRow>,
 }
 
-impl Kept {
-    /// The grid of these weights and transposed weights for so many steps of chains, if it pays.
+impl GridCache {
+    /// The grid for a sweep with this number of steps, if it pays.
     pub fn for_steps(
         &self, cpu: Cpu, steps: usize, shape: Shape, weights: &[Row], transposed: &[Row],
     ) -> Option<&Grid> {
-        let rules = cpu.drawing.rules(steps)?;
+        let rules = cpu.method.rules(steps)?;
         if cpu.gemm || shape.n_visible().max(shape.n_hidden()) > MOST_UNITS || !shape.visible().is_discrete() {
             return None;
         }
@@ -117,29 +119,30 @@ impl Kept {
         Some(self.grid.get_or_init(make)).filter(|grid| grid.shift.is_some())
     }
 
-    /// After an update that rounded its weights by parts: rounds all of them where some had no place on the grid.
+    /// Completes an update that rounded its weights by parts: rounds all weights again if some did not fit the grid.
     pub fn renew(&mut self, weights: &[Row], transposed: &[Row]) {
-        if let Some(grid) = self.grid.get_mut().filter(|grid| grid.outgrown.load(Relaxed)) {
+        if let Some(grid) = self.grid.get_mut().filter(|grid| grid.overflowed.load(Relaxed)) {
             grid.renew(weights, transposed);
         }
     }
 
-    /// Keeps the grid for one more update: that of the weights which come from other ranks.
+    /// Keeps the grid for one more update: its weights arrive from other ranks.
     #[cfg(feature = "mpi")]
     pub fn keep(&self) {
         self.used.store(true, Relaxed);
     }
 
-    /// What an update has to round, `rows` rows for each visible tile. A grid that nobody asked for since the last update is dropped.
+    /// The parts for an update to round, `rows` rows for each visible tile. Drops the grid if it was not requested since the last
+    /// update.
     pub fn parts(&mut self, rows: usize) -> Option<GridPart<'_>> {
         if !std::mem::take(self.used.get_mut()) {
             self.grid = OnceLock::new();
         }
-        let Grid { isa, shift, weights, transposed, outgrown, .. } = self.grid.get_mut()?;
+        let Grid { isa, shift, weights, transposed, overflowed, .. } = self.grid.get_mut()?;
         Some(GridPart {
             isa: *isa,
             scale: power(*shift.as_ref()?),
-            outgrown,
+            overflowed,
             weights: RowsMut::new(rows, weights),
             transposed: RowsMut::new(rows, transposed),
         })
@@ -159,7 +162,7 @@ impl Split for GridPart<'_> {
 }
 
 impl GridPart<'_> {
-    /// Rounds the weights of a block with tile `hidden` and their transposes, but for idle visible units.
+    /// Rounds the weights of a block with hidden tile `hidden` and their transposes, except for idle visible units.
     pub fn round(&mut self, hidden: usize, weights: &[Row], transposed: &[Row], idle: u64) {
         let rows = hidden * TILE..(hidden + 1) * TILE;
         let half = |h: usize| (idle >> (h * 2 * LANES)) as u32 == u32::MAX;
@@ -167,7 +170,7 @@ impl GridPart<'_> {
         let fit = round(self.isa, &weights[..TILE], self.scale, idle, [false; HALVES], own)
             && round(self.isa, transposed, self.scale, 0, std::array::from_fn(half), other);
         if !fit {
-            self.outgrown.store(true, Relaxed);
+            self.overflowed.store(true, Relaxed);
         }
     }
 }
@@ -179,17 +182,17 @@ pub(super) fn power(n: i32) -> f32 {
 
 impl Grid {
     pub fn of(isa: Isa, rules: Rules, weights: &[Row], transposed: &[Row]) -> Self {
-        let (shift, outgrown) = (None, AtomicBool::new(false));
-        let mut new = Self { isa, rules, shift, weights: Vec::new(), transposed: Vec::new(), outgrown };
+        let (shift, overflowed) = (None, AtomicBool::new(false));
+        let mut new = Self { isa, rules, shift, weights: Vec::new(), transposed: Vec::new(), overflowed };
         new.renew(weights, transposed);
         new
     }
 
-    /// Rounds all weights, to the finest grid that has room for them.
+    /// Rounds all weights, to the finest grid that holds them.
     pub fn renew(&mut self, weights: &[Row], transposed: &[Row]) {
         let largest = largest(self.isa, weights);
         self.shift = self.rules.shifts.clone().rev().find(|&shift| largest * power(shift) < LIMIT);
-        *self.outgrown.get_mut() = false;
+        *self.overflowed.get_mut() = false;
         let Some(shift) = self.shift else { return };
         for (from, to) in [(weights, &mut self.weights), (transposed, &mut self.transposed)] {
             to.resize(from.len(), GridRow([[0; 2 * LANES]; HALVES]));
@@ -197,8 +200,8 @@ impl Grid {
         }
     }
 
-    /// ε of [`decision`](super::decision) for a chain with `n` units on, where the biases and those of the reference are no larger
-    /// than these.
+    /// ε of [`decision`](super::decision) for a chain with `n` units on. The biases and those of the reference are at most the last
+    /// argument.
     pub fn epsilon(&self, n: u32, beta: f32, [own, reference]: [f32; 2]) -> f32 {
         let half = 0.5 * power(-self.shift.unwrap_or(0));
         self.rules.share * error_bound(One, n as f32, half, beta, own, reference)
@@ -206,7 +209,7 @@ impl Grid {
 }
 
 dispatch! {
-    /// The largest size of a number; not a number where there is one that is none.
+    /// Returns the largest magnitude, or NaN if a number is NaN.
     pub(super) fn largest(|_l| rows: &[Row]) -> f32 {
         let mut largest = [0; LANES];
         for vector in rows.iter().flat_map(|row| &row.0) {
@@ -217,7 +220,7 @@ dispatch! {
         f32::from_bits(largest.into_iter().fold(0, u32::max))
     }
 
-    /// Rounds rows of weights times `scale`, but for idle rows and halves of rows; whether all of them have a place on the grid.
+    /// Rounds rows of weights times `scale`, except for idle rows and halves of rows. Returns whether all of them fit the grid.
     fn round(
         |l| from: &[Row], scale: f32, idle: u64, idle_halves: [bool; HALVES], to: &mut [GridRow]
     ) -> bool {

@@ -1,8 +1,8 @@
-//! A group of rows on its way through the layers: what every verb of the CPU is made of.
+//! Groups of rows and the scratch of a worker, which all operations of the CPU backend share.
 //!
-//! A worker takes its rows in groups of at most 64 and goes over the tiles of the layer that it makes: for each tile
-//! the sums of all rows of the group, so that the tile's strip of weights stays in the second-level cache, and then at
-//! once what becomes of them.
+//! A worker processes its rows in groups of at most 64. For each group it iterates over the tiles of the layer that it computes.
+//! For each tile it computes the sums of all rows of the group, so that the tile's strip of weights stays in the second-level
+//! cache, and then at once uses the sums.
 
 use super::{
     flip::Flip,
@@ -25,12 +25,12 @@ use crate::{
 };
 use std::cell::RefCell;
 
-/// Does some work in groups.
+/// Splits work into groups.
 pub(crate) fn in_groups<W: Split>(cpu: Cpu, work: W, run: impl FnMut(W)) {
     in_parts(work, cpu.group(), run);
 }
 
-/// What a worker needs besides the rows; one for each thread, made once.
+/// The scratch of a worker, in addition to its rows; one per thread, allocated once.
 #[derive(Default)]
 pub(crate) struct Scratch {
     pub sums: LayerScratch,
@@ -44,22 +44,22 @@ pub(crate) struct Scratch {
     pub partials: Vec<Partial>,
     pub flip: Flip,
     pub changes: Vec<f32>,
-    /// e^±W of one visible tile; log P(x_i|x_-i) of the group; which units have weights too large for a product.
+    /// e^±W of one visible tile; log P(x_i|x_-i) of the group; the mask of units whose weights are too large for a product.
     pub factors: Vec<Row>,
     pub terms: Vec<Row>,
     pub large: Vec<u64>,
-    /// What each state of a site would have, state after state of all rows.
+    /// The log-probability terms of the states of a site, ordered by state and then by row.
     pub site_terms: Vec<f64>,
 }
 
-/// The visible layers of a group, row-major: what is drawn and what from.
+/// The visible layers of a group, row-major: pre-activations and samples.
 #[derive(Default)]
 pub(crate) struct VisibleLayer {
-    /// Pre-activations, or means where those are asked for; rows × n_visible.
+    /// Pre-activations, or means if those are requested; rows × n_visible.
     pub pre: Vec<f32>,
-    /// The bits that were drawn, rows × tiles.
+    /// The sampled bits, rows × tiles.
     pub words: Vec<u64>,
-    /// The numbers that were drawn, rows × n_visible; empty where all states are bits.
+    /// The sampled numbers, rows × n_visible; empty if all states are bits.
     pub numbers: Vec<f32>,
     pub bias: Vec<f32>,
     pub reference: Vec<f32>,
@@ -70,22 +70,22 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// Lends the thread's scratch; nothing inside may hand work to other threads.
+/// Borrows the thread's scratch. `f` must not give work to other threads.
 pub(crate) fn with_scratch<T>(f: impl FnOnce(&mut Scratch) -> T) -> T {
     SCRATCH.with_borrow_mut(f)
 }
 
-/// The draws of a whole layer for the rows of a group: row r, unit j has number r·units + j from some place on.
+/// The random numbers of a layer for the rows of a group: row r, unit j has number r·units + j from a given position.
 #[derive(Default)]
 pub(crate) struct LayerDraws {
-    /// What leads from the layer's first draw to the first one of each row.
+    /// The jumps from the layer's first random number to the first one of each row.
     jumps: Vec<Jump>,
     /// The generator's state for each row.
     pub states: Vec<u64>,
 }
 
 impl LayerDraws {
-    /// Draws for rows `first..first + rows` of layers of so many units.
+    /// Prepares rows `first..first + rows` of layers with `units` units.
     pub fn prepare(&mut self, units: usize, first: usize, rows: usize) {
         let step = Jump::over(units as u64);
         let mut jump = Jump::over((first * units) as u64);
@@ -96,21 +96,21 @@ impl LayerDraws {
         }
     }
 
-    /// Goes to the draws of a layer that begin at this state of the generator.
+    /// Sets the generator's state at the layer's first random number.
     pub fn begin(&mut self, state: u64) {
         self.states.clear();
         self.states.extend(self.jumps.iter().map(|jump| jump.from(state)));
     }
 }
 
-/// The places of a sweep's draws, layer after layer: all chains' visible units, then all chains' hidden units, and again.
+/// The positions of a sweep's random numbers, layer by layer: visible units of all chains, hidden units of all chains, and so on.
 pub(crate) struct SweepDraws {
     state: u64,
     over: [Jump; 2],
 }
 
 impl SweepDraws {
-    /// From `state` on; readies `draws` for the rows of a group.
+    /// Starts at `state`, and prepares `draws` for the rows of a group.
     pub fn new(
         state: u64, shape: Shape, chains: usize, first: usize, rows: usize, draws: &mut [LayerDraws; 2],
     ) -> Self {
@@ -119,7 +119,7 @@ impl SweepDraws {
         Self { state, over: units.map(|units| Jump::over((chains * units) as u64)) }
     }
 
-    /// The group's states for the next visible layer (0) or the hidden one after it (1).
+    /// The group's states for the next visible layer (0) or the hidden layer after it (1).
     pub fn layer<'d>(&mut self, layer: usize, draws: &'d mut [LayerDraws; 2]) -> &'d mut [u64] {
         draws[layer].begin(self.state);
         self.state = self.over[layer].from(self.state);
@@ -127,7 +127,7 @@ impl SweepDraws {
     }
 }
 
-/// Writes tile number `tile` of each row into rows of `width` tiles.
+/// Copies a tile of each row to tile number `tile` of rows with `width` tiles.
 pub(crate) fn put(tile: usize, width: usize, from: &[Row], to: &mut [Row]) {
     to[tile..].iter_mut().step_by(width).zip(from).for_each(|(to, from)| *to = *from);
 }
@@ -144,7 +144,7 @@ pub(crate) fn round(rows: Rows<'_>, bits: &mut Vec<u64>) {
     }
 }
 
-/// Spreads row `r` over tiles.
+/// Copies row `r` to tiles.
 pub(crate) fn spread_row(rows: Rows<'_>, r: usize, out: &mut Vec<Row>) {
     out.clear();
     out.resize(tiles(rows.units()), Row::ZERO);
@@ -153,7 +153,7 @@ pub(crate) fn spread_row(rows: Rows<'_>, r: usize, out: &mut Vec<Row>) {
     }
 }
 
-/// As many empty partial sums as there are rows.
+/// Clears the partial sums of all rows.
 pub(crate) fn empty(partials: &mut Vec<Partial>, rows: usize) {
     partials.clear();
     partials.resize(rows, [0.0; LANES]);

@@ -1,21 +1,21 @@
-//! Visible units that do not move: what a draw gives them is written over.
+//! Clamped visible units: samples of them are overwritten with fixed values.
 
 use super::tiles::tiles;
 use crate::rows::Rows;
 
-/// Visible states that chains keep: chain m has those of row m mod rows.
+/// The clamped visible states of chains: chain m has those of row m mod rows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Held {
     rows: usize,
-    /// Which units are held, rows × tiles, and their bits.
+    /// The mask of clamped units, rows × tiles, and their bits.
     mask: Vec<u64>,
     words: Vec<u64>,
-    /// Their numbers, rows × n_visible, where not all states are bits.
+    /// Their numbers, rows × n_visible, unless all states are bits.
     numbers: Vec<f32>,
 }
 
 impl Held {
-    /// Holds the values that are there; what is missing moves. Binary units have bits.
+    /// Clamps the present values; missing values move. The states of binary units must be bits.
     pub fn at(rows: Rows<'_>) -> Self {
         let (units, width) = (rows.units(), tiles(rows.units()));
         let mut held = Self { rows: rows.len(), mask: vec![0; rows.len() * width], ..Self::default() };
@@ -33,7 +33,7 @@ impl Held {
         held
     }
 
-    /// Leaves out what is missing of these rows: it stays 0, the state in which a unit enters no sum.
+    /// Clamps the values that these rows lack to 0, the state with which a unit enters no sum.
     pub fn leave_out(&mut self, rows: Rows<'_>) {
         let numbers = if rows.segments().is_discrete() { 0 } else { rows.len() * rows.units() };
         self.rows = rows.len();
@@ -45,8 +45,8 @@ impl Held {
         self.numbers.resize(numbers, 0.0);
     }
 
-    /// Writes the held states of chains from number `first` on over what was drawn: chains × tiles, and chains × n_visible
-    /// numbers where there are some.
+    /// Overwrites samples with the clamped states of chains `first` and following: chains × tiles, and chains × n_visible numbers,
+    /// if there are any.
     pub fn write(&self, first: usize, units: usize, words: &mut [u64], mut numbers: Option<&mut [f32]>) {
         let width = tiles(units);
         for (m, words) in words.chunks_exact_mut(width).enumerate() {
@@ -61,7 +61,7 @@ impl Held {
         }
     }
 
-    /// Writes the held values over the means of chains, chains × n_visible.
+    /// Overwrites the means of chains with the clamped values, chains × n_visible.
     pub fn write_means(&self, units: usize, means: &mut [f32]) {
         for (m, means) in means.chunks_exact_mut(units).enumerate() {
             self.write_numbers(m % self.rows, means);

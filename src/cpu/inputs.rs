@@ -1,10 +1,10 @@
-//! The states of one layer for a group of rows, on their way into the sums: what is on, as lists, and which kernel of
-//! `sums` is the fastest for them.
+//! The states of one layer for a group of rows, as inputs of sums: lists of active units, and the choice of the fastest kernel of
+//! `sums`.
 //!
-//! Whatever is taken (packed bits or numbers, by rows or by columns) becomes words that say which units are not 0, and
-//! words become lists of units. On MNIST 5 to 20 % of the units are on, and a list of them reads just their rows of
-//! weights; where most are on, a product that reads all rows needs no list. Where a matrix library makes the sums, states are
-//! numbers and each layer is a few products ([`Inputs::multiply_weights`]).
+//! Any input (packed bits or numbers, by rows or by columns) becomes words that mark the units that are not 0, and words become
+//! lists of units. On MNIST 5 to 20 % of the units are on, and a list reads only their rows of weights. If most units are on, a
+//! dense product reads all rows and needs no list. For a matrix library, states are numbers, and each layer takes a few products
+//! ([`Inputs::multiply_weights`]).
 
 use super::{
     gemm::{Matrix, sgemm},
@@ -20,10 +20,10 @@ use crate::{
 };
 use std::{mem::take, ops::Range};
 
-/// Above this share of units that are not 0 the dense product is the faster one.
+/// The share of units that are not 0 above which the dense product is faster.
 const DENSE_ABOVE: f32 = 0.7;
-/// From how many uses of each row of weights on lists are taken block by block.
-const USES: usize = 4;
+/// The number of uses of each row of weights from which lists are processed block by block.
+const MIN_USES: usize = 4;
 
 /// The states of a group of rows.
 #[derive(Debug, Default)]
@@ -33,16 +33,16 @@ pub(crate) struct Inputs {
     form: Form,
     /// Whether all values that are not 0 are 1.
     bits: bool,
-    /// Which units are not 0, rows × tiles, where that was not given.
+    /// The mask of units that are not 0, rows × tiles, if it was not given.
     words: Vec<u64>,
-    /// For each row, from `row·stride` on: where the rows of the units that are not 0 stand in a [`Strip`], ascending.
+    /// For each row, from `row·stride`: the positions in a [`Strip`] of the rows of units that are not 0, ascending.
     places: Vec<u32>,
-    /// The values of those units; without use where all are 1. In dense form those of all units, each tile of all rows, row
-    /// after row, and then the next tile; for a matrix library each row's tiles together.
+    /// The values of those units; unused if all are 1. In dense form, the values of all units, ordered by tile and then by row; for
+    /// a matrix library, ordered by row and then by tile.
     values: Vec<f32>,
-    /// How long each row's list is before each tile, tile after tile, and at its end.
+    /// The length of each row's list before each tile, ordered by tile, and at its end.
     lengths: Vec<u32>,
-    /// What a matrix library made of them: so many tiles for each row.
+    /// The product from a matrix library: `width` tiles for each row.
     product: Vec<Row>,
     width: usize,
 }
@@ -56,19 +56,19 @@ enum Form {
     Gemm,
 }
 
-/// From one row's list to the next one's: an odd number of cache lines, so that they share the sets of a cache evenly.
+/// The distance between the lists of two rows: an odd number of cache lines, so that they use the sets of a cache evenly.
 #[inline(always)]
 fn stride(units: usize) -> usize {
     (units.div_ceil(LANES) | 1) * LANES
 }
 
 impl Inputs {
-    /// Takes rows of packed bits. `skip` is the [`Strip`]'s.
+    /// Loads rows of packed bits. `skip` is the [`Strip`]'s.
     pub fn take_bits(&mut self, cpu: Cpu, bits: &[u64], units: usize, skip: usize) {
         self.take_words(cpu, bits.len() / tiles(units), bits, units, skip);
     }
 
-    /// Takes rows of real numbers, times the precisions of their units where there are some.
+    /// Loads rows of real numbers, times the precisions of their units, if there are precisions.
     pub fn take_rows(&mut self, cpu: Cpu, rows: Rows<'_>, skip: usize, precision: &[f32]) {
         let units = rows.units();
         let (mut words, mut bits) = (take(&mut self.words), precision.is_empty());
@@ -90,8 +90,8 @@ impl Inputs {
         self.words = words;
     }
 
-    /// Takes units as rows: row i is what unit number i of `tile` is in each of `rows`, times its precision where there are
-    /// some, and times that row's weight where there are weights.
+    /// Loads units as rows: row i is unit number i of `tile` in each of `rows`. Values are multiplied by the unit's precision and
+    /// by the row's weight, if there are any.
     pub fn take_columns(&mut self, cpu: Cpu, rows: Rows<'_>, tile: usize, precision: &[f32], weights: Option<&[f32]>) {
         let first = tile * TILE;
         let units = TILE.min(rows.units() - first);
@@ -110,7 +110,8 @@ impl Inputs {
         self.words = words;
     }
 
-    /// The same of rows of packed bits, `width` words each; `units` is how many the tile has.
+    /// [`take_columns`](Self::take_columns) for rows of packed bits, `width` words each. `units` is the number of units in the
+    /// tile.
     pub fn take_bit_columns(&mut self, cpu: Cpu, bits: &[u64], width: usize, tile: usize, units: usize) {
         let mut words = take(&mut self.words);
         columns(units, bits.chunks_exact(width).map(|row| row[tile]), &mut words);
@@ -118,7 +119,7 @@ impl Inputs {
         self.words = words;
     }
 
-    /// Takes rows with the units in `words` on, whose values are 1.
+    /// Loads rows in which the units in `words` are 1 and the others are 0.
     fn take_words(&mut self, cpu: Cpu, rows: usize, words: &[u64], units: usize, skip: usize) {
         self.reset(cpu, rows, words, units, true);
         match self.form {
@@ -132,7 +133,7 @@ impl Inputs {
         }
     }
 
-    /// Takes rows with the units in `words` on, whose values are `value(row, unit)`.
+    /// Loads rows in which the units in `words` are `value(row, unit)` and the others are 0.
     #[inline(always)]
     fn take_values(
         &mut self, cpu: Cpu, rows: usize, words: &[u64], units: usize, skip: usize, value: impl Fn(usize, usize) -> f32,
@@ -157,7 +158,7 @@ impl Inputs {
         }
     }
 
-    /// Makes room for the units that are on in `words`, and chooses the form.
+    /// Resizes the buffers for the active units in `words`, and chooses the form.
     fn reset(&mut self, cpu: Cpu, rows: usize, words: &[u64], units: usize, bits: bool) {
         let on = words.iter().map(|word| word.count_ones() as usize).sum::<usize>();
         (self.rows, self.units, self.bits) = (rows, units, bits);
@@ -165,7 +166,7 @@ impl Inputs {
             Form::Gemm
         } else if 2 * rows > DENSE_ROWS && on as f32 > DENSE_ABOVE * (rows * units) as f32 {
             Form::Dense
-        } else if units <= TILE || on >= USES * units {
+        } else if units <= TILE || on >= MIN_USES * units {
             Form::InBlocks
         } else {
             Form::OneByOne
@@ -179,13 +180,13 @@ impl Inputs {
         self.lengths.resize((tiles(units) + 1) * rows, 0);
     }
 
-    /// Where the values of tile `n % tiles` of row `n / tiles` begin, in the forms that have those of all units.
+    /// The position of the values of tile `n % tiles` of row `n / tiles`, in the forms with values of all units.
     fn place(&self, n: usize) -> usize {
         let width = tiles(self.units);
         TILE * if self.form == Form::Dense { n % width * self.rows + n / width } else { n }
     }
 
-    /// Which of the first 64 rows are known to be 0 everywhere, row r in bit r; the bits behind the last row are 1.
+    /// The mask of those among the first 64 rows that are 0 everywhere, row r in bit r; the bits beyond the last row are 1.
     pub fn idle(&self) -> u64 {
         let busy = |r: usize| matches!(self.form, Form::Dense | Form::Gemm) || self.list_lengths()[r] > 0;
         !(0..self.rows).fold(0, |bits, r| bits | u64::from(busy(r)) << r)
@@ -220,7 +221,8 @@ impl Inputs {
         }
     }
 
-    /// Makes all sums over the units of the layer `given`, where that is a matrix library's work: for [`sums`](Self::sums).
+    /// Computes all sums over the units of the layer `given` by a matrix library, if one is used; [`sums`](Self::sums) returns
+    /// them.
     pub fn multiply_weights(&mut self, parameters: &CpuParameters, given: Layer) {
         let shape = parameters.shape;
         let weights = || Matrix::of_tiles(&parameters.weights, shape.n_visible(), tiles(shape.n_hidden()));
@@ -231,7 +233,7 @@ impl Inputs {
         }
     }
 
-    /// The same with the rows of a matrix of `width` tiles in place of weights: for [`terms`](Self::terms).
+    /// The same for the rows of a matrix of `width` tiles instead of weights; [`terms`](Self::terms) returns them.
     pub fn multiply_rows(&mut self, matrix: &[Row], width: usize) {
         if self.form == Form::Gemm {
             self.multiply(Matrix::of_tiles(matrix, self.units, width));
@@ -245,7 +247,7 @@ impl Inputs {
         sgemm(states, by, &mut self.product);
     }
 
-    /// The sums of all rows with tile number `tile`, of `vectors` vectors, into the rows of `out`.
+    /// Writes the sums of all rows for tile number `tile`, which has `vectors` vectors, to `out`.
     pub fn sums(&self, isa: Isa, strip: Strip<'_>, tile: usize, vectors: usize, out: &mut [Row]) {
         if self.form == Form::Gemm {
             let made = self.product[tile..].iter().step_by(self.width);
@@ -259,8 +261,8 @@ impl Inputs {
         }
     }
 
-    /// The sums of all rows with tile number `tile` of a matrix, whose rows stand one behind the other; made here, in `room`,
-    /// unless they are so few terms that they are best made where they are needed.
+    /// The sums of all rows for tile number `tile` of a matrix with contiguous rows. Computes them in `room`, unless they have so
+    /// few terms that the caller should compute them when it needs them.
     pub fn terms<'a>(
         &'a self, isa: Isa, matrix: &'a [Row], tile: usize, vectors: usize, room: &'a mut [Row],
     ) -> Terms<'a> {
@@ -292,7 +294,7 @@ impl Inputs {
         self.bits
     }
 
-    /// How long each row's list is.
+    /// The length of each row's list.
     fn list_lengths(&self) -> &[u32] {
         &self.lengths[tiles(self.units) * self.rows..]
     }
@@ -301,20 +303,20 @@ impl Inputs {
 /// The lowest bit of each of eight bytes.
 const LOWEST: u64 = 0x0101_0101_0101_0101;
 
-/// Which units of row `r` are not 0, of a tile's.
+/// The mask of units of row `r` that are not 0, for the units of a tile.
 #[inline(always)]
 fn active(rows: Rows<'_>, r: usize, units: Range<usize>) -> u64 {
     let of_bytes = |bytes: u64| [4, 2, 1].into_iter().fold(bytes, |bytes, shift| bytes | bytes >> shift);
     word(rows, r, units, of_bytes, |x| x != 0.0)
 }
 
-/// Which units of row `r` count as 1 where only 0 and 1 will do, of a tile's: x ≥ 0.5.
+/// The mask of units of row `r` that round to 1, x ≥ 0.5, for the units of a tile.
 #[inline(always)]
 pub(super) fn rounded(rows: Rows<'_>, r: usize, units: Range<usize>) -> u64 {
     word(rows, r, units, |bytes| bytes >> 7, |x| x >= 0.5)
 }
 
-/// A tile's word of row `r`: for eight values of eight bits the lowest bit of each byte that `of_bytes` gives.
+/// A tile's mask of row `r`. For eight 8-bit values, `of_bytes` returns the mask in the lowest bit of each byte.
 #[inline(always)]
 fn word(
     rows: Rows<'_>, r: usize, units: Range<usize>, of_bytes: impl Fn(u64) -> u64, of_number: impl Fn(f32) -> bool,
@@ -322,7 +324,7 @@ fn word(
     let span = r * rows.units() + units.start..r * rows.units() + units.end;
     match rows.values() {
         Values::U8(x) => {
-            // One product brings the bits of all bytes into the topmost one.
+            // One multiplication gathers the bits of all bytes in the topmost byte.
             let eight = |x: u64| (of_bytes(x) & LOWEST).wrapping_mul(0x0102_0408_1020_4080) >> 56;
             bytes(&x[span]).enumerate().fold(0, |word, (i, x)| word | eight(x) << (8 * i))
         }
@@ -340,7 +342,7 @@ fn are_bits(rows: Rows<'_>, r: usize, units: Range<usize>) -> bool {
     }
 }
 
-/// Eight bytes at a time, 0 behind the last one.
+/// Eight bytes at a time, padded with 0.
 #[inline(always)]
 fn bytes(x: &[u8]) -> impl Iterator<Item = u64> {
     let (eights, rest) = x.as_chunks::<8>();
@@ -350,7 +352,7 @@ fn bytes(x: &[u8]) -> impl Iterator<Item = u64> {
     eights.iter().map(|x| u64::from_le_bytes(*x)).chain(last)
 }
 
-/// A tile's word of each row becomes words for each of its units: bit r of them is what the unit is in row r.
+/// Transposes a tile: from its word of each row to the words of each of its units. Bit r of these is the unit in row r.
 fn columns(units: usize, mut rows: impl ExactSizeIterator<Item = u64>, out: &mut Vec<u64>) {
     let width = tiles(rows.len());
     out.clear();
@@ -363,7 +365,8 @@ fn columns(units: usize, mut rows: impl ExactSizeIterator<Item = u64>, out: &mut
     }
 }
 
-/// Bit c of word r becomes bit r of word c: quarters on either side of the diagonal change places, then theirs.
+/// Transposes 64 × 64 bits: bit c of word r becomes bit r of word c. Swaps the quarters on either side of the diagonal, then their
+/// quarters, and so on.
 fn transpose(words: &mut [u64; TILE]) {
     let (mut half, mut low) = (TILE / 2, u64::MAX >> (TILE / 2));
     while half > 0 {
@@ -378,7 +381,7 @@ fn transpose(words: &mut [u64; TILE]) {
 }
 
 dispatch! {
-    /// The places of the units that are on, for each row of words.
+    /// Lists the positions of active units, for each row of words.
     fn list(|l| rows: usize, bits: &[u64], units: usize, skip: usize, places: &mut [u32], lengths: &mut [u32]) {
         for (r, row) in bits.chunks_exact(tiles(units).max(1)).enumerate() {
             let places = &mut places[r * stride(units)..];
@@ -386,7 +389,7 @@ dispatch! {
             for (tile, &word) in row.iter().enumerate() {
                 for v in 0..VECTORS {
                     let on = (word >> (v * LANES)) as u16;
-                    // There is room for all of the vector, except for one behind the last unit.
+                    // There is room for a whole vector, except for one beyond the last unit.
                     if let Some(to) = places[n..].first_chunk_mut() {
                         n += l.list(on, (tile * (TILE + skip) + v * LANES) as u32, to);
                     }
@@ -396,7 +399,7 @@ dispatch! {
         }
     }
 
-    /// A tile's bits as numbers 0 and 1.
+    /// Expands a tile's bits to the numbers 0 and 1.
     fn spread_bits(|_l| word: u64, out: &mut [f32]) {
         out.iter_mut().enumerate().for_each(|(i, x)| *x = (word >> i & 1) as f32);
     }

@@ -1,6 +1,6 @@
-//! What becomes of a tile of sums, for each row: pre-activations, samples, means, softplus.
+//! Functions of a tile of sums, for each row: pre-activations, samples, means, softplus.
 //!
-//! Each is one pass over a tile that is still in the first-level cache. Lanes beyond the last unit come out as 0.
+//! Each is one pass over a tile that is still in the first-level cache. Lanes beyond the last unit are 0 in the result.
 
 use super::tiles::{LANE, Row, VECTORS, lanes_used, vectors};
 use crate::{
@@ -9,10 +9,10 @@ use crate::{
     units::{binary::are_on, pre_activation},
 };
 
-/// One partial sum in `f64` for each lane: number j of a row goes to lane j mod 16, and the lanes are added at the end.
+/// One partial sum in `f64` for each lane. Number j of a row is added to lane j mod 16, and the lanes are added at the end.
 pub(crate) type Partial = [f64; LANES];
 
-/// The lanes added up, the upper half to the lower one until one is left.
+/// The sum of the lanes: repeatedly adds the upper half to the lower half.
 pub(crate) fn total(mut lanes: Partial) -> f64 {
     let mut n = LANES / 2;
     while n > 0 {
@@ -58,8 +58,8 @@ dispatch! {
         }
     }
 
-    /// The word of each row: unit on iff u < σ(pre); where `means` holds, pre ← σ(pre). `states` are the generator's for the
-    /// first unit of each row and move on by a tile; `stride` leads from a row's word to the next row's.
+    /// The word of each row: a unit is on iff u < σ(pre). With `means`, pre ← σ(pre). `states` are the generator's for the first
+    /// unit of each row, and advance by a tile. `stride` is the distance between the words of two rows.
     pub(crate) fn draw(
         |l| pre: &mut [Row], units: usize, tile: usize, vectors: usize, states: &mut [u64], words: &mut [u64], stride: usize,
         means: bool,
@@ -116,7 +116,7 @@ dispatch! {
                 let (sum, bias) = (l.load(&row.0[v]), l.load(&bias.0[v]));
                 let before = l.mul_add(from, sum, l.mul(from, bias));
                 let after = l.mul_add(to, sum, l.mul(to, bias));
-                // Exact where one is at most twice the other, as they are in any schedule of use.
+                // Exact if one is at most twice the other, which holds in any practical schedule.
                 let gain = l.add(softplus_lanes(l, after), l.negate(softplus_lanes(l, before)));
                 accumulate!(l, partial, l.select(used, gain, l.splat(0.0)));
                 l.store(after, &mut row.0[v]);
@@ -124,7 +124,7 @@ dispatch! {
         }
     }
 
-    /// partial += sp(pre + change·w) - sp(pre) for each row, where flipping a unit with the weights w changes its state by ±1.
+    /// partial += sp(pre + change·w) - sp(pre) for each row, where w are the weights of a unit whose state changes by ±1.
     pub(crate) fn add_flip(
         |l| pre: &[Row], weights: &Row, changes: &[f32], units: usize, tile: usize, vectors: usize,
         partials: &mut [Partial],
@@ -152,7 +152,7 @@ dispatch! {
         }
     }
 
-    /// partial += x·bias, each product in `f64` and so exact, for one row of tiles.
+    /// partial += x·bias for one row of tiles. Each product is in `f64` and exact.
     pub(crate) fn add_products(|_l| x: &[Row], bias: &[Row], partial: &mut Partial) {
         for (x, bias) in x.iter().zip(bias) {
             for (x, bias) in x.0.iter().zip(&bias.0) {

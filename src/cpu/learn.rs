@@ -1,10 +1,10 @@
-//! Gradient and update on the CPU: one pass over the hidden means, split by tiles of hidden units, and one over the weights,
-//! split by tiles of visible units.
+//! Gradient and update on the CPU: one pass over the hidden means, split by tiles of hidden units, and one over the weights, split
+//! by tiles of visible units.
 //!
-//! For each weight, with x the data, v⁻ the chains' visible bits, P and N the hidden means that belong to them,
-//! pos = Σ_r x_ri·P_rj over the rows and neg = Σ_m v⁻_mi·N_mj over the chains, each from 0 in ascending order by fused
-//! multiply-add, as `sums` does it; the gradient is fma(neg, 1/M, -(pos·(1/B))) and the new weight fma(-lr, gradient,
-//! weight). A worker has all of a visible tile's weights in both forms, so that it also writes the transposed ones.
+//! For each weight, let x be the data, v⁻ the chains' visible bits, and P and N the hidden means given these. pos = Σ_r x_ri·P_rj
+//! over the rows and neg = Σ_m v⁻_mi·N_mj over the chains, each from 0 in ascending order by fused multiply-add, as in `sums`. The
+//! gradient is fma(neg, 1/M, -(pos·(1/B))), and the new weight is fma(-lr, gradient, weight). A worker owns all weights of a
+//! visible tile in both copies, so it also writes the transposed ones.
 
 use super::{
     blocks::{TileScratch, transpose_block, with_scratch},
@@ -30,17 +30,17 @@ use crate::{
     verbs::{BatchMeans, Learning},
 };
 
-/// What happens to the parameters.
+/// The operation on the parameters.
 #[derive(Clone, Copy)]
 enum Target {
-    /// They become the gradient.
+    /// Overwrites them with the gradient.
     Gradient,
     /// θ ← θ - lr·gradient.
     Update { lr: f32 },
 }
 
 impl Target {
-    /// Whether a gradient of 0 leaves every number as it is; with a negative rate -0 would become 0.
+    /// Whether a gradient of 0 leaves every number unchanged. With a negative rate -0 would become 0.
     fn keeps_at_rest(self) -> bool {
         matches!(self, Target::Update { lr } if lr.is_sign_positive())
     }
@@ -185,7 +185,7 @@ impl Learning for Cpu {
 }
 
 impl Cpu {
-    /// The gradient but for that of ln σ².
+    /// The gradient without that of ln σ².
     pub(super) fn gradient_of_phases(
         &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &CpuChains, work: &mut CpuWork, out: &mut Gradient,
     ) {
@@ -193,7 +193,7 @@ impl Cpu {
         gradient(*self, parameters.shape, statistics, &mut work.panels, out);
     }
 
-    /// That of ln σ², where that of W is there.
+    /// The gradient of ln σ². Needs the gradient of W in `out`.
     pub(super) fn gradient_of_variance(
         &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &CpuChains, out: &mut Gradient,
     ) {
@@ -209,7 +209,7 @@ impl Cpu {
     }
 }
 
-/// The gradient, from the statistics.
+/// The gradient from the statistics.
 pub(super) fn gradient(cpu: Cpu, shape: Shape, statistics: Statistics<'_>, panels: &mut Panels, out: &mut Gradient) {
     let target = Target::Gradient;
     let biases = RowsMut::new(TILE, &mut out.hidden_bias);
@@ -241,7 +241,7 @@ pub(super) fn gradient(cpu: Cpu, shape: Shape, statistics: Statistics<'_>, panel
     });
 }
 
-/// All weights of a tile of visible units, and how they learn.
+/// The inputs of a step for all weights of a tile of visible units.
 struct VisibleTile<'a> {
     cpu: Cpu,
     shape: Shape,
@@ -256,9 +256,8 @@ impl VisibleTile<'_> {
         TILE.min(self.shape.n_visible() - self.tile * TILE)
     }
 
-    /// Takes the tile's units in the rows and the chains, and learns their biases. Gives the units that are known to keep
-    /// their weights, in the bits of a word: a unit that is 0 everywhere has gradient 0, and w - lr·0 is w to the bit, so
-    /// that pixels at the border cost nothing.
+    /// Loads the tile's units in the rows and the chains, and updates their biases. Returns the mask of units whose weights will
+    /// not change: a unit that is 0 everywhere has gradient 0, and w - lr·0 is w to the bit. So pixels at the border cost nothing.
     fn prepare(&self, scratch: &mut TileScratch, bias: &mut [f32]) -> u64 {
         let Self { cpu, shape, tile, statistics, target, .. } = *self;
         scratch.take(cpu, statistics, shape, tile);
@@ -269,7 +268,7 @@ impl VisibleTile<'_> {
         if target.keeps_at_rest() { rows.idle() & chains.idle() } else { 0 }
     }
 
-    /// What becomes of the block of weights with tile `hidden`; `ahead`: what will be written next.
+    /// Updates the block of weights with hidden tile `hidden`. `ahead`: the rows that will be written next.
     fn learn(
         &self, scratch: &mut TileScratch, hidden: usize, idle: u64, weights: &mut [Row], step: usize, ahead: &[Row],
     ) {
@@ -286,7 +285,7 @@ impl VisibleTile<'_> {
 }
 
 dispatch! {
-    /// What becomes of a block of weights, given both sums.
+    /// Updates a block of weights from both sums.
     fn learn_block<const V: usize>(
         |l| weights: &mut [Row], step: usize, ahead: &[Row], terms: [Terms<'_>; 2], units: usize, idle: u64, scales: Scales,
         target: Target,
@@ -317,7 +316,7 @@ dispatch! {
         }
     }
 
-    /// Both panels and the bias of a tile of hidden units.
+    /// Writes both panels of a tile of hidden units, and updates its bias.
     fn hidden_tile(
         |l| tile: usize, positive: &mut [Row], negative: &mut [Row], statistics: Statistics<'_>, target: Target,
         bias: &mut Row,
@@ -346,7 +345,7 @@ dispatch! {
     }
 }
 
-/// What [`Scales::combine`] and [`Target::of`] do, for a vector.
+/// [`Scales::combine`] and [`Target::of`] for a vector.
 #[inline(always)]
 fn store<L: Wide>(l: L, positive: L::F, negative: L::F, scales: Scales, target: Target, to: &mut [f32; LANES]) {
     let positive = l.negate(l.mul(positive, l.splat(scales.positive)));

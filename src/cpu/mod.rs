@@ -1,23 +1,15 @@
-//! The CPU: packed bits, sums of active rows, fused loops, one split among threads a phase.
+//! The CPU backend: packed bits, sums of active rows, fused loops, and one split among threads per phase. [`Cpu`] documents how
+//! each call is computed.
 //!
-//! With canonical sums every verb gives the same bits for any number of threads and any instruction set, and on CUDA.
+//! The order of the files is that of the flow of data. Each file uses only those before it:
 //!
-//! | call | how it is made |
-//! |---|---|
-//! | chains, `sample_*`, `gibbs_*`, `propup`, `propdown` | sum of active rows, with a factor each where states are real; dense product in the same order where more than seven tenths of the units are not 0 |
-//! | samples of chains whose means are not wanted | whole numbers, the weights rounded to 16 bits; where these leave a unit open, its sum |
-//! | free energies, the pseudo-likelihood of one bit, cross-entropies | the same sums, then softplus terms added up in `f64` |
-//! | the exact pseudo-likelihood | the same sums, then products of the factors by which a flip changes P |
-//! | gradients and updates | the same sums over rows instead of units, then the step and the transposition of each block |
-//!
-//! With [`Sums::Gemm`](crate::Sums::Gemm) a matrix library makes these sums (`gemm`), and nothing else changes.
-//!
-//! The order of the files is that of the data: `host` (the device), `tiles` (how numbers are kept), `decision` (bits
-//! from whole numbers), `grid` (weights in 16 bits),
-//! `parameters`, `sums` and `gemm` (from one layer to the other), `inputs` (which units are on, and how their sums are made),
-//! `layers` (bias, sigmoid, sample), `tempered` (all of them for a group of rows), `samples` (samples without these sums), `flip` (one
-//! bit that changes), `groups` (what a worker needs for its rows), `visible` (visible layers of several laws), `conditionals`, `chains`, `held`, `anneal`,
-//! `pseudo_likelihood`, `statistics`, `blocks`, `descend`, `learn`, `energies`, `phases`. Each uses only those before it.
+//! - `host`: the device. `tiles`: the layout of numbers. `decision`: bits from integer sums. `grid`: weights in 16 bits.
+//! - `parameters`: the layout of weights. `sums`, `gemm`: the sums of one layer over the other. `inputs`: active units, and the
+//!   choice of a kernel for their sums. `layers`: bias, sigmoid and sample. `tempered`: all of these for a group of rows.
+//!   `samples`: samples without these sums. `flip`: one bit that changes.
+//! - `groups`: the scratch of a worker. `visible`: visible layers with several laws.
+//! - The operations of the backend: `conditionals`, `chains`, `held`, `anneal`, `pseudo_likelihood`, `statistics`, `blocks`,
+//!   `descend`, `learn`, `energies`, `phases`.
 
 mod anneal;
 mod blocks;

@@ -1,16 +1,16 @@
-//! The parameters as the CPU computes with them: weights in blocks, kept twice.
+//! The layout of the parameters on the CPU: weights in blocks, in two copies.
 //!
-//! The weights are cut in both directions into blocks of 64 × 64, block (I, J) joining visible tile I to hidden
-//! tile J, and kept twice: in `weights` row i of a block runs over the hidden units, in `transposed` row j runs over the
-//! visible ones. Both keep their blocks in the order (I, J), so that
-//! - the rows that a product reads are whole cache lines, near to each other, for either direction;
-//! - all that belongs to visible tile I is one contiguous piece of either: an update is split by pieces, without locks.
+//! The weights are divided in both directions into blocks of 64 × 64. Block (I, J) joins visible tile I and hidden tile J. There
+//! are two copies: in `weights` row i of a block runs over the hidden units, in `transposed` row j runs over the visible ones. Both
+//! store their blocks in the order (I, J), so that
+//! - the rows that a product reads are whole cache lines, close to each other, for either direction;
+//! - the data of visible tile I are contiguous in both copies, so an update can be split by tiles without locks.
 //!
-//! A matrix library needs neither blocks nor the second copy: for it `weights` has each row's tiles one behind the other,
-//! and `transposed` is empty.
+//! A matrix library needs neither blocks nor a second copy. For it, the tiles of each row are contiguous in `weights`, and
+//! `transposed` is empty.
 
 use super::{
-    grid::{Grid, GridRow, Kept},
+    grid::{Grid, GridCache, GridRow},
     host::Cpu,
     tiles::{Row, TILE, gather, spread, tiles},
 };
@@ -21,7 +21,7 @@ use crate::{
 };
 use std::ops::Range;
 
-/// How the weights of any visible tile are kept: in blocks, or `flat`, each row's `width` tiles one behind the other.
+/// The layout of the weights of a visible tile: in blocks, or `flat`, with the `width` tiles of each row contiguous.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Blocks {
     flat: bool,
@@ -29,13 +29,13 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    /// Where the block with tile `hidden` begins, and how far apart its rows are.
+    /// The position of the block with hidden tile `hidden`, and the distance between its rows.
     pub fn block(self, hidden: usize) -> (usize, usize) {
         if self.flat { (hidden, self.width) } else { (hidden * TILE, 1) }
     }
 
-    /// Runs `run` for each block of these hidden tiles with its tile, its rows and how far apart they are, and with its transpose,
-    /// which a flat matrix lacks.
+    /// Calls `run` for each block of the given hidden tiles, with its tile, its rows, the distance between them, and its transpose.
+    /// The transpose of a flat matrix is empty.
     pub fn each(
         self, hidden: Range<usize>, weights: &mut [Row], transposed: &mut [Row],
         mut run: impl FnMut(usize, &mut [Row], usize, &mut [Row]),
@@ -48,7 +48,7 @@ impl Blocks {
     }
 }
 
-/// The parameters of an RBM as the CPU computes with them.
+/// The parameters of an RBM in the CPU's layout.
 #[derive(Clone, Debug)]
 pub struct CpuParameters {
     pub(crate) shape: Shape,
@@ -57,10 +57,10 @@ pub struct CpuParameters {
     pub(crate) transposed: Vec<Row>,
     pub(crate) visible_bias: Vec<Row>,
     pub(crate) hidden_bias: Vec<Row>,
-    /// ln σ² and s = 1/σ² of the visible units, n_visible; empty where there is no Gaussian unit.
+    /// ln σ² and s = 1/σ² of the visible units, n_visible; empty without Gaussian units.
     pub(crate) log_variance: Vec<f32>,
     pub(crate) precision: Vec<f32>,
-    pub(super) grid: Kept,
+    pub(super) grid: GridCache,
 }
 
 impl CpuParameters {
@@ -77,7 +77,7 @@ impl CpuParameters {
             hidden_bias: spread(rbm.hidden_bias(), shape.n_hidden()),
             log_variance: Vec::new(),
             precision: Vec::new(),
-            grid: Kept::default(),
+            grid: GridCache::default(),
         };
         if !shape.visible().is_discrete() {
             let mut log_variance = rbm.visible_log_variance().to_vec();
@@ -99,7 +99,7 @@ impl CpuParameters {
         new
     }
 
-    /// Writes them where their owner keeps them, row-major.
+    /// Copies the parameters to row-major buffers.
     pub(crate) fn write(&self, to: RbmMut<'_>) {
         let (weights, visible_bias, hidden_bias, log_variance) = to.parts();
         for (i, row) in weights.chunks_exact_mut(self.shape.n_hidden()).enumerate() {
@@ -113,7 +113,7 @@ impl CpuParameters {
         log_variance.iter_mut().zip(&self.log_variance).for_each(|(to, from)| *to = *from);
     }
 
-    /// ln σ² and what follows from it.
+    /// Sets ln σ² and the precision.
     pub(crate) fn set_log_variance(&mut self, log_variance: Vec<f32>) {
         self.precision = log_variance.iter().map(|&log| exp(-log)).collect();
         self.log_variance = log_variance;
@@ -124,13 +124,13 @@ impl CpuParameters {
         tiles(self.shape.n_hidden()) * TILE
     }
 
-    /// The row of visible unit `i` in tile `hidden`.
+    /// The position of the row of visible unit `i` in hidden tile `hidden`.
     pub(crate) fn row(&self, i: usize, hidden: usize) -> usize {
         let (first, step) = self.blocks.block(hidden);
         i / TILE * self.block_rows() + first + i % TILE * step
     }
 
-    /// The weights of a unit of `layer` with tile `other` of the other layer; the transposed ones must be there.
+    /// The weights between a unit of `layer` and tile `other` of the other layer. Needs the transposed copy.
     #[inline(always)]
     pub(super) fn row_of(&self, layer: Layer, unit: usize, other: usize) -> &Row {
         match layer {
@@ -155,8 +155,8 @@ impl CpuParameters {
         }
     }
 
-    /// What a sum over the units of the layer `given` reads, for one tile of the other layer; nothing where a matrix library
-    /// makes all sums at once.
+    /// The rows that a sum over the units of the layer `given` reads, for one tile of the other layer. Empty for a matrix library,
+    /// which computes all sums at once.
     pub(crate) fn strip(&self, given: Layer, tile: usize) -> Strip<'_> {
         let rows = match given {
             _ if self.blocks.flat => &[][..],
@@ -166,7 +166,7 @@ impl CpuParameters {
         Strip { rows, skip: self.skip(given) }
     }
 
-    /// The weights on a grid for so many steps of chains, if it pays.
+    /// The weights on a grid for this number of steps of chains, if it pays.
     pub(super) fn grid(&self, cpu: Cpu, steps: usize) -> Option<&Grid> {
         self.grid.for_steps(cpu, steps, self.shape, &self.weights, &self.transposed)
     }
@@ -179,7 +179,7 @@ impl CpuParameters {
         }
     }
 
-    /// After an update that rounded its weights by parts.
+    /// Completes an update of the grid that rounded its weights by parts.
     pub(super) fn renew_grid(&mut self) {
         self.grid.renew(&self.weights, &self.transposed);
     }

@@ -1,4 +1,4 @@
-//! Both phases of an update on the CPU, and what is watched: one split among the threads.
+//! Both phases of an update on the CPU, and the monitor: one split among the threads.
 
 use super::{
     chains::{CpuChains, SomeChains, Sweep, start_group},
@@ -41,7 +41,7 @@ impl verbs::Contrasting for Cpu {
 }
 
 impl Cpu {
-    /// The same but for the sum of what is watched: its terms are left in `work`.
+    /// [`phases`](verbs::Contrasting::phases) without the sum of the monitor, whose terms remain in `work`.
     pub(super) fn run_phases(
         &self, parameters: &CpuParameters, batch: Rows<'_>, chains: &mut CpuChains, work: &mut CpuWork, plan: Plan,
     ) {
@@ -69,7 +69,7 @@ impl Cpu {
 }
 
 impl CpuWork {
-    /// Adds what was watched of each row of the batch to the sum.
+    /// Adds the mean of the monitor over the batch to the sum.
     pub(super) fn watch(&mut self, plan: Plan) {
         if plan.watch != Watch::Nothing {
             self.watched += self.values.iter().sum::<f64>() / self.values.len() as f64;
@@ -77,7 +77,7 @@ impl CpuWork {
     }
 }
 
-/// Some rows of the batch and some of the chains: the same ones where chains start at rows.
+/// A part of the rows of the batch and of the chains: equal ranges if chains start at rows.
 struct Job<'a> {
     positive: RowsMut<'a, Row>,
     values: RowsMut<'a, f64>,
@@ -108,7 +108,7 @@ struct BothPhases<'a> {
     parameters: &'a CpuParameters,
     batch: Rows<'a>,
     plan: Plan,
-    /// The generator's state for the draws of h ~ P(h|v), where chains start at the batch.
+    /// The generator's state for h ~ P(h|v), if chains start at the batch.
     start: Option<u64>,
     sweep: Sweep<'a>,
 }
@@ -141,8 +141,8 @@ impl BothPhases<'_> {
         }
     }
 
-    /// P of a group, and the start of its chains. Gives whether `values` have what is watched: where rows are bits, a flip of one
-    /// of them has the pre-activations that are made here.
+    /// Computes P of a group and starts its chains. Returns whether `values` has the monitor: if rows are bits, the flip of a bit
+    /// can use the pre-activations that are computed here.
     fn positive(
         &self, rows: Rows<'_>, hidden: Option<(u64, RowsMut<'_, u64>)>, positive: &mut [Row], values: &mut [f64],
         scratch: &mut Scratch,
@@ -176,7 +176,7 @@ impl BothPhases<'_> {
         flips
     }
 
-    /// What of a group is watched before the chains move.
+    /// Computes the monitor of a group before the chains move.
     fn watch(&self, rows: Rows<'_>, positive: &[Row], values: &mut [f64], scratch: &mut Scratch) {
         let model = self.model(rows);
         match self.plan.watch {
@@ -190,6 +190,6 @@ impl BothPhases<'_> {
     }
 
     fn model(&self, rows: Rows<'_>) -> Tempered<'_> {
-        Tempered::cold(self.cpu, self.parameters, rows.len())
+        Tempered::untempered(self.cpu, self.parameters, rows.len())
     }
 }

@@ -1,15 +1,16 @@
 //! The pseudo-likelihood on the CPU, of one visible unit or of all of them, for a group of rows.
 //!
-//! One unit's term is a sum of softplus differences. For all of them every unit of each row is flipped once. Flipping unit i changes pre-activation a_j by w = ±W_ij, and e^-F by e^±b_i times the product over the hidden units of
-//! (1 + e^(a_j + w))/(1 + e^a_j) = σ(-a_j) + σ(a_j)·e^w: one multiply-add for each, both means being the row's and e^±W the
-//! model's, and one logarithm for the whole product. All terms are positive, so nothing cancels: each factor is off by no
-//! more than the [`SIGMOID_ULP`](crate::elementary::SIGMOID_ULP) + [`EXP_ULP`](crate::elementary::EXP_ULP) + 1/2 ulp of its
-//! parts and its sum and half an ulp of the multiplication, whatever a and w.
+//! The term of one unit is a sum of softplus differences. For all units, each unit of each row is flipped once. Flipping unit i
+//! changes pre-activation a_j by w = ±W_ij, and multiplies e^-F by e^±b_i and by the product over the hidden units of (1 + e^(a_j +
+//! w))/(1 + e^a_j) = σ(-a_j) + σ(a_j)·e^w. That is one multiply-add for each factor, with both means from the row and e^±W from the
+//! model, and one logarithm for the whole product. All terms are positive, so nothing cancels. The error of each factor is at most
+//! [`SIGMOID_ULP`](crate::elementary::SIGMOID_ULP) + [`EXP_ULP`](crate::elementary::EXP_ULP) + 1/2 ulp, from its parts and their
+//! sum, and half an ulp from the multiplication, for any a and w.
 //!
-//! The canonical product: hidden unit j belongs to lane j mod 16, a lane multiplies its units in ascending order, the upper
-//! half of the lanes is multiplied to the lower one until one is left, each product an `f32` m·2^n whose exponent never
-//! overflows; log = n·ln 2 + ln m. (Taking an exponent out is exact, so it does not matter how often that is done.) That
-//! is for units whose weights are all within ±[`MAX_WEIGHT`]; the others' terms come from softplus, unit by unit.
+//! The canonical product: hidden unit j belongs to lane j mod 16. A lane multiplies its units in ascending order. Then the upper
+//! half of the lanes is multiplied by the lower half, until one lane remains. Each product is an `f32` m·2^n whose exponent never
+//! overflows; log = n·ln 2 + ln m. (Extracting an exponent is exact, so its frequency does not matter.) This applies to units whose
+//! weights are all within ±[`MAX_WEIGHT`]; the terms of other units use softplus, unit by unit.
 
 use super::{
     flip::Flip,
@@ -29,9 +30,9 @@ use std::ops::Range;
 
 /// Four factors of e^20 are less than 2^126.
 pub(super) const MAX_WEIGHT: f32 = 20.0;
-/// A product of mantissas and factors stays within e^±this.
+/// The bound on |log| of a product of mantissas and factors.
 const MAX_LOG: f32 = 86.0;
-/// As many products side by side keep the multipliers busy.
+/// The number of independent products, enough to hide the latency of multiplication.
 const SIDE_BY_SIDE: usize = 4;
 
 /// log P(x_g|x_-g) of each row for one variable g, a binary unit or a Potts site, times the number of variables.
@@ -54,7 +55,7 @@ pub(super) fn pseudo_log_likelihood_of_site(
     out.iter_mut().for_each(|log| *log *= visible.sites() as f64);
 }
 
-/// Begins the flip of a variable of rows that are bits, if it is one unit.
+/// Starts the flip of a variable of rows that are bits, if the variable is one unit. Returns whether it is.
 pub(super) fn begin_flip(model: Tempered<'_>, rows: Rows<'_>, site: usize, flip: &mut Flip) -> bool {
     let (segment, units) = model.parameters.shape.visible().site(site);
     let is_bit = matches!(segment, Segment::Binary(_));
@@ -64,28 +65,28 @@ pub(super) fn begin_flip(model: Tempered<'_>, rows: Rows<'_>, site: usize, flip:
     is_bit
 }
 
-/// [`pseudo_log_likelihood_of_site`] from such a flip, to which all hidden units are added.
+/// [`pseudo_log_likelihood_of_site`] from such a flip, after all hidden units were added to it.
 pub(super) fn end_flip(model: Tempered<'_>, rows: Rows<'_>, flip: &Flip, out: &mut [f64]) {
     flip.log_conditionals(model, out);
     leave_out(rows, flip.unit, out);
     out.iter_mut().for_each(|log| *log *= model.parameters.shape.visible().sites() as f64);
 }
 
-/// A unit that a row lacks gives 0.
+/// Sets the term of a unit to 0 in rows that lack the unit.
 fn leave_out(rows: Rows<'_>, unit: usize, out: &mut [f64]) {
     (0..out.len()).filter(|&r| rows.is_missing(r, unit)).for_each(|r| out[r] = 0.0);
 }
 
-/// The hidden pre-activations that the bits in `scratch.bits` give, in `scratch.row`, tile by tile of all rows.
+/// The hidden pre-activations given the bits in `scratch.bits`, in `scratch.row`, ordered by tile and then by row.
 fn take_pre_activations(model: Tempered<'_>, n: usize, scratch: &mut Scratch) {
     let Scratch { sums, bits, row: pre_activations, .. } = scratch;
     pre_activations.clear();
     model.make_from_bits(Layer::Visible, bits, sums, |_, _, pre| pre_activations.extend_from_slice(&pre[..n]));
 }
 
-/// Adds log P(x_g|x_-g) of the Potts site with these units. With c the state that is on and a' the pre-activations without its
-/// weights, T_s = b_s + Σ_j [sp(a'_j + W_sj) - sp(a'_j)], and the logarithm is T_c - ln Σ_s e^T_s; exponentials and logarithm
-/// are `f32`, counted from the greatest T.
+/// Adds log P(x_g|x_-g) of the Potts site with these units. Let c be the state that is on, a' the pre-activations without its
+/// weights, and T_s = b_s + Σ_j [sp(a'_j + W_sj) - sp(a'_j)]. The logarithm is T_c - ln Σ_s e^T_s. Exponentials and logarithm are
+/// `f32`, relative to the greatest T.
 fn add_log_conditionals_of_site(
     model: Tempered<'_>, rows: Rows<'_>, units: Range<usize>, out: &mut [f64], scratch: &mut Scratch,
 ) {
@@ -123,7 +124,7 @@ fn add_log_conditionals_of_site(
     }
 }
 
-/// log P(x_i|x_-i) for one bit i of each row that is packed in `scratch.bits`, an `f32`.
+/// log P(x_i|x_-i) for one bit i of each row in `scratch.bits`, as an `f32`.
 pub(super) fn log_conditionals_of_bit(model: Tempered<'_>, bit: usize, out: &mut [f64], scratch: &mut Scratch) {
     let Scratch { sums, bits, flip, .. } = scratch;
     let words = bits[bit / TILE..].iter().step_by(tiles(model.parameters.shape.n_visible()));
@@ -179,7 +180,7 @@ fn log_likelihood_of_bits(model: Tempered<'_>, rows: Rows<'_>, out: &mut [f64], 
             exponentials(isa, &weights[first..], step, tile, width, factors, &mut greatest, &mut within);
         }
         large.push(!within);
-        // At least one tile at a time: four factors a lane.
+        // At least one tile between extractions: four factors a lane.
         let every = ((MAX_LOG / VECTORS as f32 / greatest.max(f32::MIN_POSITIVE)) as usize).clamp(1, width);
         for r in 0..rows.len() {
             let word = bits[r * visible_width + visible_tile];
@@ -195,7 +196,7 @@ fn log_likelihood_of_bits(model: Tempered<'_>, rows: Rows<'_>, out: &mut [f64], 
             left &= left - 1;
             log_conditionals_of_bit(model, tile * TILE + lane, out, scratch);
             for (term, &log) in scratch.terms[tile..].iter_mut().step_by(visible_width).zip(&*out) {
-                // What a softplus gave: the conversion is exact.
+                // The result of a softplus is an `f32`, so the conversion is exact.
                 term.units_mut()[lane] = log as f32;
             }
         }
@@ -208,7 +209,7 @@ fn log_likelihood_of_bits(model: Tempered<'_>, rows: Rows<'_>, out: &mut [f64], 
     }
 }
 
-/// Takes the exponents out of positive numbers, which come into [1, 2).
+/// Extracts the exponents of positive numbers, which leaves mantissas in [1, 2).
 #[inline(always)]
 fn take_exponents(mantissas: &mut [f32; LANES], exponents: &mut [i32; LANES]) {
     for lane in 0..LANES {
@@ -218,7 +219,7 @@ fn take_exponents(mantissas: &mut [f32; LANES], exponents: &mut [i32; LANES]) {
     }
 }
 
-/// The product of positive lanes, the upper half multiplied to the lower one until one is left, and the sum of exponents.
+/// The product of positive lanes, with repeated multiplication of the lower half by the upper half, and the sum of exponents.
 #[inline(always)]
 fn fold(mut mantissas: [f32; LANES], mut exponents: [i32; LANES]) -> (f32, i32) {
     let mut n = LANES / 2;
@@ -241,7 +242,7 @@ dispatch! {
         }
     }
 
-    /// on ← σ(pre), off ← σ(-pre): where no unit is 0 and 1, so that its factor is 1.
+    /// on ← σ(pre), off ← σ(-pre). Lanes without a unit get 0 and 1, so that their factor is 1.
     fn both_means(|l| pre: &Row, units: usize, tile: usize, on: &mut Row, off: &mut Row) {
         for v in 0..VECTORS {
             let used = l.less(l.load(&LANE), l.splat(lanes_used(units, tile, v)));
@@ -251,8 +252,8 @@ dispatch! {
         }
     }
 
-    /// factors ← e^w and e^-w of a block: unit i's stand from (2i)·width and (2i + 1)·width on. `greatest` becomes the
-    /// greatest |w| where it was less, and the bits of units with a weight beyond ±[`MAX_WEIGHT`] leave `within`.
+    /// factors ← e^w and e^-w of a block; those of unit i are at (2i)·width and (2i + 1)·width. Raises `greatest` to the greatest
+    /// |w|. Clears the bits in `within` of units with a weight beyond ±[`MAX_WEIGHT`].
     fn exponentials(
         |l| weights: &[Row], step: usize, tile: usize, width: usize, factors: &mut [Row], greatest: &mut f32, within: &mut u64
     ) {
@@ -277,8 +278,7 @@ dispatch! {
         *greatest = vector.into_iter().fold(0.0, f32::max).min(MAX_WEIGHT);
     }
 
-    /// terms ← log P(x_i|x_-i) for the units of a visible tile whose states are `word`. Exponents are taken out after every
-    /// so many tiles.
+    /// terms ← log P(x_i|x_-i) for the units of a visible tile whose states are `word`. Extracts exponents once per `every` tiles.
     fn log_conditionals(
         |l| on: &[Row], off: &[Row], factors: &[Row], every: usize, word: u64, bias: &Row, terms: &mut Row
     ) {
@@ -288,7 +288,7 @@ dispatch! {
         for first in (0..TILE).step_by(SIDE_BY_SIDE) {
             let factors: [&[Row]; SIDE_BY_SIDE] = std::array::from_fn(|n| {
                 let i = first + n;
-                // An x of 1 goes off.
+                // A unit that is 1 flips to 0.
                 &factors[(2 * i + (word >> i & 1) as usize) * width..][..width]
             });
             let mut product = [l.splat(1.0); SIDE_BY_SIDE];

@@ -1,12 +1,11 @@
-//! Samples without their sums: whole numbers on a grid of 16 bits, by which almost every unit is decided.
+//! Samples from integer sums of weights on a 16-bit grid, which decide almost every unit.
 //!
-//! Where nobody wants the means of a layer, a unit is one bit: whether u < σ(a). A pre-activation a' that is off by no more than ε
-//! tells it, unless u lies between σ(a' - ε) and σ(a' + ε). Here a' is a sum of whole numbers q, the weights rounded to multiples of
-//! 2^-s. Whole numbers have the same sum in any order: each chain keeps its sums from step to step, and only the units that
-//! *changed* are added or taken away, less than half of those that are on, in rows half as long. The few units that ε leaves open,
-//! less than one in a thousand, get their canonical sum, each along its own row of weights. So all bits are the canonical ones, and
-//! nothing in a result tells how it was made.
-//! [`decision`](super::decision) has the proof.
+//! If the means of a layer are not needed, a unit is one bit: whether u < σ(a). A pre-activation a' with an error of at most ε
+//! decides it, unless u lies between σ(a' - ε) and σ(a' + ε). Here a' is a sum of integers q, the weights rounded to multiples of
+//! 2^-s. Integers have the same sum in any order. So each chain keeps its sums from step to step, and only *changed* units are
+//! added or subtracted. They are fewer than half of the active units, and their rows are half as long. ε leaves fewer than one unit
+//! in a thousand undecided; these get their canonical sum, each along its own row of weights. So all bits are canonical, and
+//! results do not depend on the method. [`decision`](super::decision) has the proof.
 
 use super::{
     decision::{above, below, exponent_alone, rough_odds, surely_off, surely_on},
@@ -28,12 +27,12 @@ use std::f32::consts::LOG2_E;
 #[repr(C, align(64))]
 struct Whole([[i32; LANES]; VECTORS]);
 
-/// What a group of chains keeps on the grid while it sweeps, for either layer that is given.
+/// The integer sums of a group of chains during a sweep, for each given layer.
 #[derive(Default)]
 pub(crate) struct GridSums {
     given: [LayerSums; 2],
     changes: Changes,
-    /// Of each chain: 1 - κ and 1 + κ + κ², its word in the tile that is made, and which units of it are open.
+    /// For each chain: 1 - κ and 1 + κ + κ², its word in the current tile, and the mask of undecided units in it.
     factors: Vec<[f32; 2]>,
     words: Vec<u64>,
     open: Vec<u64>,
@@ -41,28 +40,28 @@ pub(crate) struct GridSums {
 
 #[derive(Default)]
 struct LayerSums {
-    /// The states that the sums are of, chains × tiles.
+    /// The states to which the sums belong, chains × tiles.
     states: Vec<u64>,
-    /// The sums for the other layer, all chains of a tile, then those of the next one.
+    /// The sums for the other layer, ordered by tile and then by chain.
     sums: Vec<Whole>,
-    /// The largest sizes of the other layer's biases, own and reference.
+    /// The largest magnitudes of the other layer's biases: the model's and the reference's.
     biases: [f32; 2],
 }
 
-/// The units that changed, for each chain.
+/// The changed units of each chain.
 #[derive(Default)]
 struct Changes {
-    /// From `chain·stride` on: where their rows stand in a strip, and 1 for what came on, -1 for what went off. 0 makes the last one up
-    /// to a pair.
+    /// From `chain·stride`: the positions of their rows in a strip, and 1 for units that turned on, -1 for units that turned off. A
+    /// 0 pads the list to an even length.
     places: Vec<u32>,
     signs: Vec<i16>,
-    /// How long each list is, an even number.
+    /// The length of each list, an even number.
     lengths: Vec<usize>,
     stride: usize,
 }
 
 impl GridSums {
-    /// For chains that begin a sweep.
+    /// Resets the sums for chains at the beginning of a sweep.
     pub fn begin(&mut self, model: Tempered<'_>) {
         let (parameters, rows) = (model.parameters, model.betas.len());
         for given in [Layer::Visible, Layer::Hidden] {
@@ -77,8 +76,9 @@ impl GridSums {
         }
     }
 
-    /// Draws the layer other than `given`, whose bits are `states`, on the grid, with the generator's states for the first unit of
-    /// each row, into `to`. Does nothing and gives false where there is no grid or sums are as fast.
+    /// Samples the layer other than `given`, whose bits are `states`, on the grid, and writes it to `to`. `draws` are the
+    /// generator's states for the first unit of each row. Returns false and does nothing if there is no grid, or sums would be
+    /// faster.
     pub fn draw(
         &mut self, model: Tempered<'_>, grid: Option<&Grid>, given: Layer, states: &[u64], draws: &mut [u64],
         to: &mut [u64],
@@ -95,8 +95,8 @@ impl GridSums {
             of_chains.push([below(One, epsilon), above(One, epsilon)]);
             total += f64::from(epsilon);
         }
-        // Not where it is not a number.
-        let pays = total <= grid.rules.most * rows as f64;
+        // False if the total is NaN.
+        let pays = total <= grid.rules.max_epsilon * rows as f64;
         if !pays {
             return false;
         }
@@ -143,11 +143,11 @@ impl GridSums {
     }
 }
 
-/// What leads over the draws of a tile.
+/// The jump over the random numbers of a tile.
 const OVER_TILE: Jump = Jump::over(TILE as u64);
 
 impl Changes {
-    /// Takes the units in which `now` differs from `before`; what is now becomes what was before.
+    /// Lists the units in which `now` differs from `before`, and copies `now` to `before`.
     fn take(&mut self, isa: Isa, before: &mut [u64], now: &[u64], units: usize, skip: usize) {
         let (width, chains) = (tiles(units), now.len() / tiles(units));
         self.stride = units.next_multiple_of(2);
@@ -162,7 +162,7 @@ impl Changes {
         }
     }
 
-    /// Pairs of places and of signs.
+    /// Pairs of positions and of signs.
     #[inline(always)]
     fn of(&self, chain: usize) -> impl Iterator<Item = (&[u32; 2], &[i16; 2])> {
         let part = chain * self.stride..chain * self.stride + self.lengths[chain];
@@ -170,7 +170,7 @@ impl Changes {
     }
 }
 
-/// What all chains share in a tile that is made.
+/// The inputs of a tile that are common to all chains.
 #[derive(Clone, Copy)]
 struct GridTile<'a> {
     rows: &'a [GridRow],
@@ -181,17 +181,18 @@ struct GridTile<'a> {
     reference: &'a Row,
     betas: &'a [f32],
     factors: &'a [[f32; 2]],
-    /// How many lanes of the last vector hold units.
+    /// The number of lanes of the last vector that hold units.
     last: f32,
 }
 
 dispatch! {
-    /// How many units are on.
+    /// The number of active units.
     fn count(|_l| words: &[u64]) -> u32 {
         words.iter().map(|word| word.count_ones()).sum()
     }
 
-    /// One chain's changes: the places of their rows in a strip, and signs; gives their number. What is now becomes what was before.
+    /// Lists the changes of one chain: the positions of their rows in a strip, and signs. Returns their number, and copies `now` to
+    /// `before`.
     fn list(|_l| before: &mut [u64], now: &[u64], skip: usize, places: &mut [u32], signs: &mut [i16]) -> usize {
         let mut n = 0;
         for (tile, (before, &now)) in before.iter_mut().zip(now).enumerate() {
@@ -212,7 +213,7 @@ dispatch! {
         n
     }
 
-    /// Brings the sums of a tile up to date, and draws it: the word of each chain, and its units that are open. `draws` are the
+    /// Updates the sums of a tile and samples it: the word of each chain, and the mask of its undecided units. `draws` are the
     /// generator's states for the first unit of each chain.
     fn draw_tile<const V: usize>(
         |l| tile: GridTile<'_>, sums: &mut [Whole], draws: &[u64], words: &mut [u64], open: &mut [u64],
@@ -258,8 +259,8 @@ dispatch! {
         }
     }
 
-    /// Whether a unit of row `r` is on by its canonical sum over the bits of the other layer; `draws` is the generator's state for
-    /// the first unit of its tile.
+    /// Decides a unit of row `r` by its canonical sum over the bits of the other layer. `draws` is the generator's state for the
+    /// first unit of its tile.
     fn settle(|_l| model: Tempered<'_>, layer: Layer, on: &[u64], unit: usize, r: usize, draws: u64) -> bool {
         let (parameters, tile, place) = (model.parameters, unit / TILE, unit % TILE);
         let mut sum = 0.0;

@@ -1,4 +1,4 @@
-//! What both phases leave on the CPU for the gradient, and the room that an update needs.
+//! The statistics of both phases for the gradient on the CPU, and the scratch of an update.
 
 use super::{
     chains::CpuChains,
@@ -8,22 +8,22 @@ use super::{
 };
 use crate::{lanes::threads::RowsMut, rbm::Gradient, rows::Rows};
 
-/// Statistics of an update, kept so that only the first one allocates.
+/// The statistics of an update, reused so that only the first update allocates memory.
 #[derive(Debug, Default)]
 pub struct CpuWork {
     /// P, the hidden means of the batch: rows × tiles.
     pub(super) positive: Vec<Row>,
     pub(super) panels: Panels,
-    /// What chains leave out where rows do.
+    /// The values that chains clamp because the rows lack them.
     pub(super) left_out: Held,
-    /// What was watched, for each row of the batch.
+    /// The monitor for each row of the batch.
     pub(super) values: Vec<f64>,
-    /// The sum over updates of the mean of that.
+    /// The sum over updates of the mean of the monitor.
     pub(super) watched: f64,
 }
 
-/// P and N, all rows of a tile together. In the order of the rows they are a multiple of some power of two apart, which
-/// would put them all into the same few lines of a cache.
+/// P and N, with all rows of a tile contiguous. In row order the distance between rows is a multiple of a power of two, so that
+/// they would compete for the same few cache lines.
 #[derive(Debug, Default)]
 pub(super) struct Panels {
     pub positive: Vec<Row>,
@@ -36,12 +36,12 @@ pub(super) struct Statistics<'a> {
     pub batch: Rows<'a>,
     /// P, rows × tiles.
     pub positive: &'a [Row],
-    /// The weight of each row, where it is not 1.
+    /// The weight of each row; `None` if all are 1.
     pub row_weights: Option<&'a [f32]>,
-    /// v⁻, chains × tiles, or as numbers where not all states are bits.
+    /// v⁻, chains × tiles; as numbers unless all states are bits.
     pub visible: &'a [u64],
     pub numbers: Option<Rows<'a>>,
-    /// s of the visible units, where there are Gaussian ones.
+    /// s of the visible units; empty without Gaussian units.
     pub precision: &'a [f32],
     /// N, chains × tiles.
     pub negative: &'a [Row],
@@ -63,7 +63,7 @@ impl Scales {
 }
 
 impl<'a> Statistics<'a> {
-    /// Those of an update.
+    /// The statistics of an update.
     pub fn of_update(batch: Rows<'a>, positive: &'a [Row], chains: &'a CpuChains, precision: &'a [f32]) -> Self {
         let scales = Scales { positive: 1.0 / batch.len() as f32, negative: 1.0 / chains.len() as f32 };
         Self {
@@ -78,7 +78,7 @@ impl<'a> Statistics<'a> {
         }
     }
 
-    /// Those of Σ_r weight_r ∂F(v_r)/∂θ.
+    /// The statistics of Σ_r weight_r ∂F(v_r)/∂θ.
     pub fn of_rows(batch: Rows<'a>, positive: &'a [Row], weights: &'a [f32], precision: &'a [f32]) -> Self {
         let scales = Scales { positive: 1.0, negative: 0.0 };
         let (visible, numbers, negative) = (&[], None, &[]);
@@ -87,7 +87,7 @@ impl<'a> Statistics<'a> {
 }
 
 impl Panels {
-    /// Room for the means of all rows and of all chains, tile by tile.
+    /// Resizes the panels for the means of all rows and of all chains, ordered by tile.
     pub fn of(&mut self, statistics: Statistics<'_>, width: usize) -> (RowsMut<'_, Row>, RowsMut<'_, Row>) {
         let room = |panel: &'_ mut Vec<Row>, means: &[Row]| panel.resize(means.len(), Row::ZERO);
         room(&mut self.positive, statistics.positive);
@@ -97,9 +97,9 @@ impl Panels {
     }
 }
 
-/// What Gaussian units' own energies add to a gradient whose W is there. That of ln σ² is -s·Σ w·(v - b)²/2 - Σ_j W_ij·G_ij, G being
-/// the gradient of W: Σ_j W_ij·s·v·P_j for each row. `squares` gives Σ w·(v - b)² of a unit with this b, `take` gets the unit and
-/// the gradient, for what else there is to do. All in `f64`, rows and hidden units ascending.
+/// Adds the terms of Gaussian units' own energies to a gradient that already has W. The gradient of ln σ² is -s·Σ w·(v - b)²/2 -
+/// Σ_j W_ij·G_ij, where G is the gradient of W: Σ_j W_ij·s·v·P_j for each row. `squares` returns Σ w·(v - b)² of a unit with bias
+/// b. `take` receives the unit and the gradient for further terms. All in `f64`, with rows and hidden units in ascending order.
 pub(super) fn own_gradients(
     parameters: &CpuParameters, squares: impl Fn(usize, f64) -> f64, out: &mut Gradient,
     mut take: impl FnMut(usize, &mut Gradient),

@@ -1,14 +1,14 @@
-//! Sums over units of state × row of weights, for a group of rows and one tile of columns: pre-activations, and both
-//! phases' statistics in an update.
+//! Sums over units of state × row of weights, for a group of rows and one tile of columns: pre-activations, and the statistics of
+//! both phases in an update.
 //!
-//! The canonical order: each sum starts from 0 and takes its units in ascending order into one accumulator, by fused
-//! multiply-add. As x·1 and x·0 are exact, the sum of the rows of the units that are on, the same with a factor for each,
-//! and the product that takes every unit ([`dense`]) give the same bits for the same input, and
-//! [`Inputs`](super::inputs::Inputs) chooses among them. Lanes and rows only ever hold different sums.
+//! The canonical order: each sum starts from 0 and adds its units in ascending order to one accumulator, by fused multiply-add. x·1
+//! and x·0 are exact, so three kernels give the same bits for the same input: the sum of the rows of active units, the same with a
+//! factor for each, and the product over all units ([`dense`]). [`Inputs`](super::inputs::Inputs) chooses among them. Each lane and
+//! row has its own sum; nothing is summed across them.
 //!
-//! Where each row of weights is used several times, lists are taken block by block ([`in_blocks`]): a block of 64 × 64
-//! weights stays in the first-level cache for all rows of the group. Else a list is taken whole ([`one_by_one`]): the
-//! loads of its rows do not wait for each other, and asking for them ahead of their turn costs more than it saves.
+//! If each row of weights is used several times, lists are processed block by block ([`in_blocks`]): a block of 64 × 64 weights
+//! stays in the first-level cache for all rows of the group. Otherwise a list is processed as a whole ([`one_by_one`]): the loads
+//! of its rows do not depend on each other, and prefetching them would cost more than it saves.
 
 use super::{
     parameters::Strip,
@@ -17,11 +17,11 @@ use super::{
 use crate::lanes::{Wide, dispatch};
 use std::ops::Range;
 
-/// How many rows the dense product takes at once: with a tile's vectors they fill the registers. Fewer rows than half of
-/// that are better off without it.
+/// The number of rows that the dense product processes at once: with a tile's vectors they fill the registers. For fewer than half
+/// as many rows it does not pay.
 pub(super) const DENSE_ROWS: usize = 5;
 
-/// Sums that need not have been made yet: what [`Inputs::terms`](super::inputs::Inputs::terms) gives.
+/// Sums, or the lists to compute them from: the result of [`Inputs::terms`](super::inputs::Inputs::terms).
 #[derive(Clone, Copy)]
 pub(crate) enum Terms<'a> {
     /// The lists of a single block of weights, and their lengths.
@@ -57,7 +57,7 @@ pub(crate) struct Lists<'a> {
     pub stride: usize,
 }
 
-/// Asks for a row that is soon to be read, if there is such a row: what stands behind the end of a list is of no use.
+/// Prefetches a row. `place` may be beyond the end of the strip.
 #[inline(always)]
 fn prefetch<L: Wide>(l: L, rows: &[Row], place: usize) {
     if let Some(row) = rows.get(place) {
@@ -67,7 +67,7 @@ fn prefetch<L: Wide>(l: L, rows: &[Row], place: usize) {
     }
 }
 
-/// Adds the rows of weights that stand in a part of a list.
+/// Adds the rows of weights in a range of a list.
 #[inline(always)]
 fn add_rows<L: Wide, const V: usize>(l: L, strip: &[Row], lists: Lists<'_>, part: Range<usize>, sums: &mut [L::F; V]) {
     let places = &lists.places[part.clone()];
@@ -92,7 +92,7 @@ fn add_rows<L: Wide, const V: usize>(l: L, strip: &[Row], lists: Lists<'_>, part
 }
 
 dispatch! {
-    /// Each row's list as a whole.
+    /// Sums each row's list as a whole.
     pub(super) fn one_by_one<const V: usize>(|l| strip: &[Row], lists: Lists<'_>, lengths: &[u32], out: &mut [Row]) {
         for (r, (&n, out)) in lengths.iter().zip(out).enumerate() {
             let first = r * lists.stride;
@@ -111,7 +111,7 @@ dispatch! {
         for tile in 0..tiles(units) {
             let (next, share) = ((tile + 1) * (TILE + strip.skip), TILE.div_ceil(rows));
             for r in 0..rows {
-                // Each row asks for its share of the next block.
+                // Each row prefetches its share of the next block.
                 for n in r * share..TILE.min((r + 1) * share) {
                     prefetch(l, strip.rows, next + n);
                 }
@@ -144,12 +144,13 @@ dispatch! {
     }
 }
 
-/// Adds the units of a tile to the sums of all rows, V vectors of them from `first` on. The tile's weights stay in the
-/// first-level cache for all rows; those of several tiles would not: a vector of each row is a power of two apart.
+/// Adds the units of a tile to the sums of all rows, V vectors of them starting at `first`. The tile's weights stay in the
+/// first-level cache for all rows. The weights of several tiles would not, because the vectors of two rows are a power of two
+/// apart.
 #[inline(always)]
 fn add_tile<L: Wide, const V: usize>(l: L, weights: &[Row], values: &[f32], out: &mut [Row], first: usize) {
     for (values, out) in values.chunks(DENSE_ROWS * TILE).zip(out.chunks_mut(DENSE_ROWS)) {
-        // Rows beyond the last are the last once more, with the same sums.
+        // Rows beyond the last repeat the last one, with the same sums.
         let last = out.len() - 1;
         let row = |r: usize| &values[r.min(last) * TILE..][..weights.len()];
         let rows: [&[f32]; DENSE_ROWS] = std::array::from_fn(row);
@@ -159,7 +160,7 @@ fn add_tile<L: Wide, const V: usize>(l: L, weights: &[Row], values: &[f32], out:
                 sums[r][v] = l.load(&out[r.min(last)].0[first + v]);
             }
         }
-        // Four units at a time: the loop around them costs as much as one.
+        // Four units at a time, because the loop overhead equals the cost of one unit.
         let (fours, rest) = weights.as_chunks::<4>();
         for (n, weights) in fours.iter().enumerate() {
             let mut x = [[0.0; 4]; DENSE_ROWS];

@@ -1,4 +1,4 @@
-//! A layer from the other one, for a group of rows that each have an inverse temperature: sums, then pre-activations.
+//! Computes a layer from the other one, for a group of rows that each have an inverse temperature: sums, then pre-activations.
 
 use super::{
     host::Cpu,
@@ -9,19 +9,19 @@ use super::{
 };
 use crate::{rows::Rows, shape::Layer};
 
-/// The largest group: enough to use a strip well, few enough for its tile to stay in the first-level cache.
+/// The maximum size of a group: enough rows to reuse a strip, few enough for its tile to stay in the first-level cache.
 const GROUP: usize = 64;
-/// The largest group for a matrix library, which packs all weights anew for every product.
+/// The maximum size of a group for a matrix library, which packs all weights again for every product.
 pub(crate) const MOST_ROWS: usize = 512;
 
 impl Cpu {
-    /// The largest group of rows that go through the layers together.
+    /// The maximum size of a group of rows.
     pub(super) fn group(self) -> usize {
         if self.gemm { MOST_ROWS } else { GROUP }
     }
 }
 
-/// What making a layer from the other one needs.
+/// The scratch of a layer's computation.
 #[derive(Default)]
 pub(crate) struct LayerScratch {
     inputs: Inputs,
@@ -30,13 +30,13 @@ pub(crate) struct LayerScratch {
 }
 
 impl LayerScratch {
-    /// Whether the states to sum over are known to be bits.
+    /// Whether the inputs of the sum are known to be bits.
     pub fn holds_bits(&self) -> bool {
         self.inputs.are_bits()
     }
 }
 
-/// A model at the inverse temperatures of the rows of a group.
+/// A model with the inverse temperatures of the rows of a group.
 #[derive(Clone, Copy)]
 pub(crate) struct Tempered<'a> {
     pub cpu: Cpu,
@@ -47,14 +47,14 @@ pub(crate) struct Tempered<'a> {
     pub betas: &'a [f32],
 }
 
-/// The inverse temperature of the model itself, for every row of a group.
-static COLD: [f32; MOST_ROWS] = [1.0; MOST_ROWS];
+/// β = 1, the model itself, for every row of a group.
+static BETA_ONE: [f32; MOST_ROWS] = [1.0; MOST_ROWS];
 
 impl<'a> Tempered<'a> {
-    /// The model itself, for a group of rows.
-    pub fn cold(cpu: Cpu, parameters: &'a CpuParameters, rows: usize) -> Self {
-        // At β = 1 the reference counts nothing.
-        Self { cpu, parameters, reference: &[], reference_precision: &[], betas: &COLD[..rows] }
+    /// The model itself (β = 1) for a group of rows.
+    pub fn untempered(cpu: Cpu, parameters: &'a CpuParameters, rows: usize) -> Self {
+        // At β = 1 the reference has no effect.
+        Self { cpu, parameters, reference: &[], reference_precision: &[], betas: &BETA_ONE[..rows] }
     }
 
     /// A tile of the bias of the model at β = 0.
@@ -66,8 +66,8 @@ impl<'a> Tempered<'a> {
         }
     }
 
-    /// Makes the layer other than `given` from the states in `scratch`: `take` gets each tile's number, its number of vectors
-    /// and the sums of its rows.
+    /// Computes the layer other than `given` from the inputs in `scratch`. `take` receives each tile's number, its number of
+    /// vectors and the sums of its rows.
     pub fn sums(&self, given: Layer, scratch: &mut LayerScratch, mut take: impl FnMut(usize, usize, &mut [Row])) {
         let rows = self.betas.len();
         let units = self.parameters.shape.units(given.other());
@@ -82,7 +82,7 @@ impl<'a> Tempered<'a> {
         }
     }
 
-    /// The same with pre-activations instead of sums.
+    /// [`sums`](Self::sums), with pre-activations instead of sums.
     pub fn make(&self, given: Layer, scratch: &mut LayerScratch, mut take: impl FnMut(usize, usize, &mut [Row])) {
         self.sums(given, scratch, |tile, vectors, rows| {
             let reference = self.reference_of(given.other(), tile);
@@ -100,7 +100,7 @@ impl<'a> Tempered<'a> {
         self.make(given, scratch, take);
     }
 
-    /// Rows of real numbers as the states to sum over.
+    /// Loads rows of real numbers as inputs.
     pub fn take_rows(&self, given: Layer, rows: Rows<'_>, scratch: &mut LayerScratch) {
         let precision = match given {
             Layer::Visible => &self.parameters.precision[..],
@@ -117,7 +117,7 @@ impl<'a> Tempered<'a> {
         self.make(given, scratch, take);
     }
 
-    /// Packed bits as the states to sum over.
+    /// Loads packed bits as inputs.
     pub fn take_bits(&self, given: Layer, bits: &[u64], scratch: &mut LayerScratch) {
         let (units, skip) = (self.parameters.shape.units(given), self.parameters.skip(given));
         scratch.inputs.take_bits(self.cpu, bits, units, skip);

@@ -1,16 +1,16 @@
-//! How the CPU keeps numbers: tiles of 64 units, vectors of 16 lanes, states as bits.
+//! The layout of numbers on the CPU: tiles of 64 units, vectors of 16 lanes, states as bits.
 //!
-//! A layer's units are cut into tiles of [`TILE`]; a tile's state is one `u64`, its real numbers one [`Row`] of four cache
-//! lines. What lies beyond the last unit of a layer is 0 and stays 0.
+//! A layer's units are divided into tiles of [`TILE`]. The state of a tile is one `u64`, and its real numbers are one [`Row`] of
+//! four cache lines. Lanes beyond the last unit of a layer are always 0.
 
 use crate::lanes::{LANES, Vector};
 
-/// How many units make a tile: as many as a `u64` has bits.
+/// The number of units in a tile: that of the bits in a `u64`.
 pub(crate) const TILE: usize = 64;
-/// How many vectors a tile has.
+/// The number of vectors in a tile.
 pub(crate) const VECTORS: usize = TILE / LANES;
 
-/// One number for each unit of a tile, on cache lines of its own.
+/// One number for each unit of a tile, aligned to cache lines.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C, align(64))]
 pub(crate) struct Row(pub [Vector; VECTORS]);
@@ -30,35 +30,35 @@ impl Row {
     }
 }
 
-/// How many tiles `units` units fill.
+/// The number of tiles for `units` units.
 #[inline(always)]
 pub(crate) const fn tiles(units: usize) -> usize {
     units.div_ceil(TILE)
 }
 
-/// How many vectors of tile `tile` hold units.
+/// The number of vectors of tile `tile` that hold units.
 #[inline(always)]
 pub(crate) fn vectors(units: usize, tile: usize) -> usize {
     (units - tile * TILE).div_ceil(LANES).min(VECTORS)
 }
 
-/// How many of the lanes of vector `v` of tile `tile` hold units, as a number to compare [`LANE`] with.
+/// The number of lanes of vector `v` of tile `tile` that hold units, to compare with [`LANE`].
 #[inline(always)]
 pub(crate) fn lanes_used(units: usize, tile: usize, v: usize) -> f32 {
     units.saturating_sub(tile * TILE + v * LANES).min(LANES) as f32
 }
 
-/// The number of each lane.
+/// The index of each lane.
 pub(crate) const LANE: Vector = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
 
-/// A row-major matrix, each row spread over its tiles.
+/// Copies a row-major matrix to rows of tiles.
 pub(crate) fn spread(rows: &[f32], units: usize) -> Vec<Row> {
     let mut out = vec![Row::ZERO; rows.len() / units.max(1) * tiles(units)];
     spread_into(rows, units, &mut out);
     out
 }
 
-/// The same into tiles whose lanes without a unit are 0.
+/// [`spread`] into tiles whose lanes without a unit are 0.
 pub(crate) fn spread_into(rows: &[f32], units: usize, out: &mut [Row]) {
     for (row, tiled) in rows.chunks_exact(units).zip(out.chunks_exact_mut(tiles(units))) {
         for (part, tile) in row.chunks(TILE).zip(tiled) {
@@ -67,7 +67,7 @@ pub(crate) fn spread_into(rows: &[f32], units: usize, out: &mut [Row]) {
     }
 }
 
-/// Undoes [`spread`].
+/// The inverse of [`spread`].
 pub(crate) fn gather(tiled: &[Row], units: usize, out: &mut [f32]) {
     for (row, tiled) in out.chunks_exact_mut(units).zip(tiled.chunks_exact(tiles(units))) {
         for (part, tile) in row.chunks_mut(TILE).zip(tiled) {

@@ -1,6 +1,6 @@
-//! Visible layers of several laws: all of a layer's sums first, flat, and then one pass of each law over its units.
+//! Visible layers with several laws: first all sums of a layer, row-major, then one pass of each law over its units.
 //!
-//! A layer of binary units needs none of this: its tiles become bits one by one, while they are in the first-level cache.
+//! A layer of binary units does not need this: its tiles become bits one by one, while they are in the first-level cache.
 
 use super::{
     groups::VisibleLayer,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Tempered<'_> {
-    /// Pre-activations of the visible layers, from the hidden states in `scratch`.
+    /// Computes the pre-activations of the visible layers from the hidden states in `scratch`.
     pub fn make_visible(&self, scratch: &mut LayerScratch, layer: &mut VisibleLayer) {
         let units = self.parameters.shape.n_visible();
         let VisibleLayer { pre, bias, reference, .. } = layer;
@@ -37,8 +37,8 @@ impl Tempered<'_> {
         pre_activations(self.cpu.isa, laws, self.precisions(), self.betas, pre);
     }
 
-    /// Draws the layers, whose pre-activations are there, with the generator's states for the first unit of each row. Where
-    /// `means` holds, these take the place of the pre-activations.
+    /// Samples the layers from their pre-activations, with the generator's states for the first unit of each row. With `means`, the
+    /// means overwrite the pre-activations.
     pub fn draw_visible(&self, states: &[u64], means: bool, layer: &mut VisibleLayer) {
         let shape = self.parameters.shape;
         let VisibleLayer { pre, words, numbers, room, .. } = layer;
@@ -51,18 +51,18 @@ impl Tempered<'_> {
         }
     }
 
-    /// The means in place of the pre-activations, without a draw.
+    /// Overwrites the pre-activations with the means, without sampling.
     pub fn means_of_visible(&self, layer: &mut VisibleLayer) {
         means(self.cpu.isa, self.parameters.shape.visible(), &mut layer.pre, &mut layer.room);
     }
 
-    /// s of all units, and that of the model at β = 0.
+    /// s of all units, and s of the model at β = 0.
     fn precisions(&self) -> [&[f32]; 2] {
         [&self.parameters.precision, self.reference_precision]
     }
 }
 
-/// Writes the bits of units that have some as numbers.
+/// Writes the bits of units as numbers.
 fn numbers_of_bits(shape: Shape, words: &[u64], numbers: &mut [f32]) {
     let rows = numbers.chunks_exact_mut(shape.n_visible()).zip(words.chunks_exact(tiles(shape.n_visible())));
     for (numbers, words) in rows {
@@ -74,7 +74,7 @@ fn numbers_of_bits(shape: Shape, words: &[u64], numbers: &mut [f32]) {
     }
 }
 
-/// What all rows of a layer share.
+/// The inputs that are common to all rows of a layer.
 #[derive(Clone, Copy)]
 struct LayerLaws<'a> {
     segments: Segments,
@@ -84,7 +84,7 @@ struct LayerLaws<'a> {
 }
 
 dispatch! {
-    /// Sums become pre-activations, each row's at its own inverse temperature.
+    /// Overwrites sums with pre-activations, at the inverse temperature of each row.
     fn pre_activations(|l| laws: LayerLaws<'_>, precisions: [&[f32]; 2], betas: &[f32], sums: &mut [f32]) {
         let LayerLaws { segments, units, bias, reference } = laws;
         for (row, &beta) in sums.chunks_exact_mut(units).zip(betas) {
@@ -96,7 +96,7 @@ dispatch! {
         }
     }
 
-    /// Draws all rows, a segment after the other.
+    /// Samples all rows, segment by segment.
     fn draw(
         |l| segments: Segments, precisions: [&[f32]; 2], betas: &[f32], states: &[u64], means: bool, pre: &mut [f32],
         words: &mut [u64], numbers: &mut [f32], room: &mut Room,
@@ -120,7 +120,7 @@ dispatch! {
         }
     }
 
-    /// Pre-activations become means.
+    /// Overwrites pre-activations with means.
     pub(super) fn means(|l| segments: Segments, pre: &mut [f32], room: &mut Room) {
         for row in pre.chunks_exact_mut(segments.units()) {
             for (segment, units) in segments.iter() {

@@ -1,6 +1,5 @@
-//! The instruction set that the kernels run on: found once, at run time, here and nowhere else.
-//!
-//! The results do not depend on it: the module above says why.
+//! The instruction set of the kernels, detected at run time here and nowhere else. Results do not depend on it; the parent module
+//! explains why.
 
 use crate::error::{Error, Result};
 use std::{
@@ -9,10 +8,21 @@ use std::{
     sync::OnceLock,
 };
 
-/// The environment variable that chooses one.
+/// The environment variable that selects an instruction set.
 const VARIABLE: &str = "HARMONIUM_ISA";
 
-/// An instruction set that this machine has: a value of this type is the proof of it.
+/// An instruction set of this machine: a value of this type proves that the machine has it.
+///
+/// All instruction sets give the same bits; they differ in speed.
+///
+/// ```
+/// use harmonium::Isa;
+///
+/// let widest = Isa::detect()?;
+/// assert!(Isa::available().contains(&widest));
+/// assert_eq!(Isa::named(widest.name())?, widest);
+/// # Ok::<(), harmonium::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Isa(Kind);
 
@@ -26,11 +36,11 @@ pub(crate) enum Kind {
 }
 
 impl Isa {
-    /// The widest instruction set that this machine has, or the one that the environment variable `HARMONIUM_ISA` names:
+    /// Returns the widest instruction set of this machine, or the one that the environment variable `HARMONIUM_ISA` names:
     /// `scalar`, `avx2` or `avx512`. The variable is read once in a process.
     ///
     /// # Errors
-    /// [`Error::Isa`] where the variable names an instruction set that is unknown or that this machine lacks.
+    /// [`Error::Isa`] if the variable names an instruction set that is unknown or that this machine lacks.
     pub fn detect() -> Result<Self> {
         static FOUND: OnceLock<Result<Isa>> = OnceLock::new();
         let find = || match std::env::var_os(VARIABLE).map(|name| name.to_string_lossy().into_owned()) {
@@ -40,10 +50,10 @@ impl Isa {
         FOUND.get_or_init(find).clone()
     }
 
-    /// The instruction set of that name, if this machine has it.
+    /// Returns the instruction set with a given name: `scalar`, `avx2` or `avx512`.
     ///
     /// # Errors
-    /// [`Error::Isa`] where it does not, or where the name is none of `scalar`, `avx2` and `avx512`.
+    /// [`Error::Isa`] if the name is unknown or this machine lacks the instruction set.
     pub fn named(name: &str) -> Result<Self> {
         Self::find("instruction set", name)
     }
@@ -53,7 +63,7 @@ impl Isa {
         found.ok_or_else(|| Error::Isa { what, name: name.into() })
     }
 
-    /// All instruction sets that this machine has, narrowest first.
+    /// Returns all instruction sets of this machine, narrowest first.
     pub fn available() -> Vec<Self> {
         let mut all = vec![Isa(Kind::Scalar)];
         #[cfg(target_arch = "x86_64")]
@@ -70,7 +80,7 @@ impl Isa {
         all
     }
 
-    /// `scalar`, `avx2` or `avx512`.
+    /// Returns the name, `scalar`, `avx2` or `avx512`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Scalar => "scalar",

@@ -1,26 +1,26 @@
-//! What a processor offers: vectors of sixteen numbers in each instruction set ([`isa`]), and threads ([`threads`]).
+//! The resources of a processor: vectors of sixteen numbers in each instruction set ([`isa`]), and threads ([`threads`]).
 //!
-//! A kernel is written once, over [`Lanes`], inside [`dispatch!`], which compiles it for AVX-512, for AVX2 with FMA and for
-//! whatever the target always has ([`Portable`], plain arrays). An operation is exact or correctly rounded in each of
-//! them, so all give the same bits; only the portable fused multiply-add may be slow, where a library routine computes it.
-//! [`One`] is the same for a single number, so that the elementary functions too are written once.
+//! A kernel is written once, over [`Lanes`], inside [`dispatch!`]. The macro compiles it for AVX-512, for AVX2 with FMA and for the
+//! baseline of the target ([`Portable`], plain arrays). Each operation is exact or correctly rounded in all of them, so all give
+//! the same bits. Only the portable fused multiply-add may be slow, if a library routine computes it. [`One`] implements the
+//! operations for a single number, so the elementary functions are written once too.
 
 use crate::uniforms::{Jump, end_distance, output, unit_interval};
 
-/// How many numbers a vector holds.
+/// The number of lanes in a vector.
 pub(crate) const LANES: usize = 16;
 
-/// A vector in memory, on a cache line of its own.
+/// A vector in memory, aligned to a cache line.
 pub(crate) type Vector = [f32; LANES];
 
-/// Two vectors of small whole numbers, in an order that belongs to the instruction set ([`Wide::round`] chooses it).
+/// Two vectors of 16-bit integers, in an order that depends on the instruction set ([`Wide::round`]).
 pub(crate) type Small = [i16; 2 * LANES];
 
-/// The operations. An implementor is a token: who holds one knows that the processor has its instructions.
+/// The operations. An implementor is a token: its existence proves that the processor has its instructions.
 pub(crate) trait Lanes: Copy {
     /// Numbers.
     type F: Copy;
-    /// One truth value a lane.
+    /// One truth value per lane.
     type M: Copy;
 
     fn splat(self, x: f32) -> Self::F;
@@ -30,20 +30,20 @@ pub(crate) trait Lanes: Copy {
     /// a·b + c, rounded once.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     fn floor(self, a: Self::F) -> Self::F;
-    /// The root, rounded once.
+    /// √a, rounded once.
     fn sqrt(self, a: Self::F) -> Self::F;
     fn less(self, a: Self::F, b: Self::F) -> Self::M;
-    /// `a` where b < a, else `b`, also where one is NaN.
+    /// `a` if b < a, else `b`, also for NaN.
     fn larger(self, a: Self::F, b: Self::F) -> Self::F;
-    /// `a` where a < b, else `b`, also where one is NaN.
+    /// `a` if a < b, else `b`, also for NaN.
     fn smaller(self, a: Self::F, b: Self::F) -> Self::F;
-    /// `a` where the mask holds, else `b`.
+    /// `a` if the mask is true, else `b`.
     fn select(self, mask: Self::M, a: Self::F, b: Self::F) -> Self::F;
-    /// The bits of `a`, moved up by 23 places: they become an exponent.
+    /// The bits of `a`, shifted left by 23, so that they become an exponent.
     fn shift_to_exponent(self, a: Self::F) -> Self::F;
-    /// n of a normal number above 0 that is m·2^n, m within [1, 2).
+    /// n of a positive normal number m·2^n, with m within [1, 2).
     fn exponent(self, a: Self::F) -> Self::F;
-    /// m of it.
+    /// m of a positive normal number m·2^n.
     fn mantissa(self, a: Self::F) -> Self::F;
 
     #[inline(always)]
@@ -52,49 +52,49 @@ pub(crate) trait Lanes: Copy {
     }
 }
 
-/// What only whole vectors do.
+/// The operations of whole vectors only.
 pub(crate) trait Wide: Lanes {
     /// The states of the generator for the next [`LANES`] draws.
     type S: Copy;
-    /// Its numbers.
+    /// The random numbers of 32 bits.
     type X: Copy;
-    /// Whole numbers of 32 bits.
+    /// Integers of 32 bits.
     type I: Copy;
-    /// Whether there are registers for 24 sums at a time, or for 12 half as wide.
+    /// Whether there are registers for 24 sums, instead of 12 half as wide.
     const MANY_REGISTERS: bool;
 
     fn load(self, from: &Vector) -> Self::F;
     fn store(self, a: Self::F, to: &mut Vector);
-    /// Asks for a cache line that is soon to be loaded.
+    /// Prefetches a cache line.
     #[inline(always)]
     fn prefetch(self, _from: &Vector) {}
-    /// Lane l in bit l.
+    /// The mask as bits: lane l is bit l.
     fn bits(self, mask: Self::M) -> u16;
-    /// The states for the draws from `state` on.
+    /// The states for the next random numbers after `state`.
     fn states(self, state: u64) -> Self::S;
-    /// The first lane's state.
+    /// The state of the first lane.
     fn first(self, states: Self::S) -> u64;
-    /// The next [`LANES`] numbers of the generator.
+    /// The next [`LANES`] random numbers.
     fn draw(self, states: &mut Self::S) -> Self::X;
-    /// The numbers as they are.
+    /// Stores the random numbers.
     fn numbers(self, x: Self::X, to: &mut [u32; LANES]);
-    /// [`unit_interval`] of each.
+    /// [`unit_interval`] of each number.
     fn unit_interval(self, x: Self::X) -> Self::F;
-    /// [`end_distance`] of each.
+    /// [`end_distance`] of each number.
     fn end_distance(self, x: Self::X, upper: Self::M) -> Self::F;
-    /// Both vectors rounded to the nearest whole numbers, which must have a place in 16 bits, else they come out as any.
+    /// Rounds both vectors to the nearest integers. Numbers outside of 16 bits give arbitrary results.
     fn round(self, both: [Self::F; 2], to: &mut Small);
     fn load_whole(self, from: &[i32; LANES]) -> Self::I;
     fn store_whole(self, a: Self::I, to: &mut [i32; LANES]);
-    /// sums + signs₀·rows₀ + signs₁·rows₁, the signs being 1, 0 or -1, rows₀'s in the lower half of `signs`.
+    /// sums + signs₀·rows₀ + signs₁·rows₁. Signs are 1, 0 or -1; that of rows₀ is in the lower half of `signs`.
     fn add_small(self, sums: [Self::I; 2], rows: [&Small; 2], signs: i32) -> [Self::I; 2];
-    /// Whole numbers as numbers, rounded.
+    /// Converts integers to floating point, with rounding.
     fn number(self, a: Self::I) -> Self::F;
-    /// a and b in turn, a₀ b₀ a₁ b₁ …: the first half of it and the second.
+    /// Interleaves a and b: the first and the second half of a₀ b₀ a₁ b₁ ….
     fn zip(self, a: Self::F, b: Self::F) -> (Self::F, Self::F);
 
-    /// Writes first + l for each lane l that is on, ascending, to the front of `to`; gives their number. What stands behind
-    /// them in `to` may be overwritten.
+    /// Writes first + l for each active lane l, ascending, to the front of `to`, and returns their number. May overwrite the rest
+    /// of `to`.
     #[inline(always)]
     fn list(self, on: u16, first: u32, to: &mut [u32; LANES]) -> usize {
         let (mut on, mut n) = (on, 0);
@@ -106,8 +106,8 @@ pub(crate) trait Wide: Lanes {
         n
     }
 
-    /// Row l, column m of the result is row m, column l of `rows`. Each round deals the rows like two halves of a pack of
-    /// cards; after four every number has changed its row for its column.
+    /// Transposes 16 × 16 numbers: row l, column m of the result is row m, column l of `rows`. Each of four rounds interleaves the
+    /// two halves of the rows.
     #[inline(always)]
     fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES] {
         let mut rows = rows;
@@ -122,7 +122,7 @@ pub(crate) trait Wide: Lanes {
     }
 }
 
-/// What leads from the first lane's state to each lane's: factors and summands.
+/// The jumps from the first lane's state to each lane's: factors and summands.
 const TO_LANE: [[u64; LANES]; 2] = {
     let mut jumps = [[0; LANES]; 2];
     let mut l = 0;
@@ -133,7 +133,7 @@ const TO_LANE: [[u64; LANES]; 2] = {
     }
     jumps
 };
-/// What leads from one vector's states to the next one's.
+/// The jump from one vector's states to the next one's.
 const TO_NEXT: Jump = Jump::over(LANES as u64);
 
 /// A single number.
@@ -202,17 +202,17 @@ impl Lanes for One {
     }
 }
 
-/// Plain arrays: what the compiler makes of them on any target.
+/// Plain arrays, which the compiler vectorises for any target.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
 
-/// One element of the result for each lane.
+/// Computes one element of the result for each lane.
 #[inline(always)]
 fn each<T>(f: impl FnMut(usize) -> T) -> [T; LANES] {
     std::array::from_fn(f)
 }
 
-/// Operations that a single number has too, for each lane.
+/// Applies operations of [`One`] to each lane.
 macro_rules! lanewise {
     ($($name:ident($($a:ident),+));+) => {$(
         #[inline(always)]
@@ -326,9 +326,9 @@ mod x86;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2, Avx512};
 
-/// Compiles each function in it for every instruction set; the first argument, an [`Isa`](crate::Isa), chooses. The name
-/// before the bar is the [`Lanes`] that the body works with. What the body calls must be `#[inline(always)]`, or it stays
-/// at the target's baseline.
+/// Compiles each function in it for every instruction set, and dispatches by the first argument, an [`Isa`](crate::Isa). The name
+/// before the bar is the [`Lanes`] of the body. Functions that the body calls must be `#[inline(always)]`; otherwise they are
+/// compiled for the target's baseline.
 macro_rules! dispatch {
     ($($(#[$doc:meta])* $vis:vis fn $name:ident $(<const $c:ident: usize>)? (|$lanes:ident| $($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block)*) => {$(
         $(#[$doc])*
@@ -351,7 +351,7 @@ macro_rules! dispatch {
 
             match isa.kind() {
                 $crate::lanes::isa::Kind::Scalar => body::<_, $($c)?>($crate::lanes::Portable, $($arg),*),
-                // SAFETY: an `Isa` of this kind is made only where the processor reported these features.
+                // SAFETY: an `Isa` of this kind is created only if the processor reported these features.
                 #[cfg(target_arch = "x86_64")]
                 $crate::lanes::isa::Kind::Avx2 => unsafe { avx2 $(::<$c>)? ($crate::lanes::Avx2::assume(), $($arg),*) },
                 // SAFETY: as above.
@@ -364,7 +364,7 @@ macro_rules! dispatch {
 pub(crate) use dispatch;
 
 dispatch! {
-    /// `out.len()` numbers in sequence from the generator's `state` on.
+    /// `out.len()` consecutive random numbers, starting at the generator's state `state`.
     pub(crate) fn uniforms(|l| state: u64, out: &mut [f32]) {
         let mut draws = l.states(state);
         let (vectors, rest) = out.as_chunks_mut();
@@ -397,7 +397,7 @@ mod tests {
         }
     }
 
-    /// Rounded and added up in any instruction set's own order, rows of numbers come out in theirs.
+    /// Rounding and adding in the order of any instruction set gives rows of numbers in that order.
     #[test]
     fn sums_of_small_whole_numbers_are_exact() {
         let mut generator = Pcg32::new(1, 2);

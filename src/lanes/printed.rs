@@ -1,19 +1,20 @@
-//! CUDA's text of a function over [`Lanes`]: the function runs on expressions instead of numbers, and they are written down.
+//! Prints CUDA source for a function over [`Lanes`]: the function runs on expressions instead of numbers, and the expressions are
+//! printed.
 //!
-//! So the kernels have the operations of the Rust functions, in their order and with their constants, and no hand repeats them.
-//! Tests compare the committed headers with the text, and write them where `HARMONIUM_PRINT` is set.
+//! So the kernels have the operations of the Rust functions, in the same order and with the same constants, and nobody copies them
+//! by hand. Tests compare the committed headers with the printed text, and write the headers if `HARMONIUM_PRINT` is set.
 
 use super::Lanes;
 use std::{cell::RefCell, collections::HashSet, fmt::Write as _, path::Path};
 
-/// An expression: its place in the list of all that came before.
+/// An expression: its index in the list of operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Value(usize);
 
 /// One operation.
 #[derive(Clone, Debug, PartialEq)]
 struct Operation {
-    /// With `{}` where an operand stands.
+    /// The text, with `{}` for each operand.
     text: String,
     operands: Vec<Value>,
     kind: Kind,
@@ -23,15 +24,15 @@ struct Operation {
 enum Kind {
     /// The name of an argument, or a literal.
     Atom,
-    /// A call: nothing about it can be misread.
+    /// A call, which never needs parentheses.
     Call,
-    /// An operator, which needs parentheses within another one.
+    /// An operator, which needs parentheses inside another one.
     Operator,
     /// A comparison.
     Truth,
 }
 
-/// All operations of a function so far. What is there already is not written twice.
+/// All operations of a function so far, each of them once.
 #[derive(Clone, Copy)]
 pub(crate) struct Printed<'a>(&'a RefCell<Vec<Operation>>);
 
@@ -104,11 +105,11 @@ impl Lanes for Printed<'_> {
     }
 }
 
-/// How wide an expression within another one may be.
+/// The maximum width of an expression inside another one.
 const WIDEST: usize = 60;
 
-/// The function `name` of CUDA: `compute` is given the operations and an expression for each of the arguments. `doc` is what is
-/// said of it.
+/// Prints the CUDA function `name`. `compute` receives the operations and an expression for each argument. `doc` becomes the
+/// documentation comment.
 pub(crate) fn function<const N: usize>(
     name: &str, doc: &str, arguments: [&str; N], compute: impl FnOnce(Printed<'_>, [Value; N]) -> Value,
 ) -> String {
@@ -127,7 +128,7 @@ pub(crate) fn function<const N: usize>(
     let word = |value: Value| if all[value.0].kind == Kind::Truth { "bool" } else { "float" };
     let (returned, joined) = (word(result), arguments.join(", float "));
     let mut text = format!("/// {doc}\n__device__ inline {returned} {name}(float {joined}) {{\n");
-    // What stands where the operation's result is wanted; operands come before those who want them.
+    // The text of each result where it is used; operands come before the operations that use them.
     let mut shown: Vec<String> = Vec::new();
     let mut names = 0;
     for (at, operation) in all.iter().enumerate() {
@@ -137,7 +138,7 @@ pub(crate) fn function<const N: usize>(
             if n > 0 {
                 let operand = operands.next().expect("an operand for each place");
                 let inner = (operation.kind, all[operand.0].kind);
-                // The comparison of a choice stands alone before the question mark.
+                // The comparison of a selection needs no parentheses before the question mark.
                 let is_bare = inner.0 == Kind::Call || matches!(inner.1, Kind::Atom | Kind::Call | Kind::Truth);
                 let is_named = shown[operand.0].chars().all(|c| c.is_ascii_alphanumeric());
                 let operand = &shown[operand.0];
@@ -158,7 +159,7 @@ pub(crate) fn function<const N: usize>(
     text
 }
 
-/// Compares a file of the folder `kernels` with its heading and functions, or writes it.
+/// Compares a file of the folder `kernels` with its heading and functions, or writes the file.
 pub(crate) fn check(file: &str, heading: &str, functions: &[String]) {
     let text = format!("{heading}#pragma once\n\n{}", functions.join("\n"));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels").join(file);

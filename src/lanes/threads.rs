@@ -1,20 +1,20 @@
-//! Splitting work among threads: in the caller's rayon pool, or not at all.
+//! Splits work among threads, in the caller's rayon pool or sequentially.
 //!
-//! Work is split where it is cut, into one part a thread, by nested joins: no queue, no lock, no allocation. What a part
-//! computes never depends on the split. Handing over costs microseconds from inside the pool (more from outside, so put a
-//! whole training loop inside one `install`), so there is one split a phase, never one a product.
+//! Work is split into one part per thread by nested joins: no queue, no lock, no allocation. The result of a part never depends on
+//! the split. A join costs microseconds inside the pool and more outside of it, so run a whole training loop inside one `install`.
+//! There is one split per phase, never one per product.
 
 use std::ops::Range;
 
-/// Work that can be cut in two.
+/// Work that can be split in two.
 pub(crate) trait Split: Sized + Send {
-    /// How many indivisible pieces there are.
+    /// The number of indivisible pieces.
     fn pieces(&self) -> usize;
-    /// The first `pieces` of them, and the rest.
+    /// The first `pieces` pieces, and the rest.
     fn split(self, pieces: usize) -> (Self, Self);
 }
 
-/// Does `work`, in as many parts as the pool has threads.
+/// Runs `work` in as many parts as the pool has threads.
 pub(crate) fn share<W: Split>(work: W, run: &(impl Fn(W) + Sync)) {
     let parts = threads().min(work.pieces());
     share_in(work, parts, run);
@@ -30,7 +30,7 @@ fn share_in<W: Split>(work: W, parts: usize, run: &(impl Fn(W) + Sync)) {
     join(|| share_in(a, left, run), || share_in(b, parts - left, run));
 }
 
-/// Does `work` in parts of at most `pieces` pieces, one after the other.
+/// Runs `work` in consecutive parts of at most `pieces` pieces.
 pub(crate) fn in_parts<W: Split>(work: W, pieces: usize, mut run: impl FnMut(W)) {
     let mut rest = work;
     while rest.pieces() > 0 {
@@ -62,7 +62,7 @@ fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
     b();
 }
 
-/// Rows of a slice: pieces of work, with the number of the first one. The last row may be short.
+/// Rows of a slice as pieces of work, with the number of the first one. The last row may be short.
 pub(crate) struct RowsMut<'a, T> {
     pub first: usize,
     pub width: usize,
@@ -74,12 +74,12 @@ impl<'a, T: Send> RowsMut<'a, T> {
         Self { first: 0, width, values }
     }
 
-    /// The same rows, for a while.
+    /// Reborrows the rows.
     pub fn reborrow(&mut self) -> RowsMut<'_, T> {
         RowsMut { first: self.first, width: self.width, values: self.values }
     }
 
-    /// Some of the rows, counted from the first one here, for a while.
+    /// Reborrows a range of the rows, counted from the first one here.
     pub fn part(&mut self, rows: Range<usize>) -> RowsMut<'_, T> {
         let values = &mut self.values[rows.start * self.width..rows.end * self.width];
         RowsMut { first: self.first + rows.start, width: self.width, values }
@@ -108,7 +108,7 @@ impl<T: Sync> Split for &[T] {
     }
 }
 
-/// Work that need not be there, beside work that is.
+/// Optional work beside other work.
 impl<W: Split> Split for Option<W> {
     fn pieces(&self) -> usize {
         self.as_ref().map_or(0, W::pieces)
@@ -119,7 +119,7 @@ impl<W: Split> Split for Option<W> {
     }
 }
 
-/// Things with as many pieces each, which are cut at the same places.
+/// Tuples of work with equal numbers of pieces, which are split at the same positions.
 macro_rules! split_tuples {
     ($(($first:ident $(, $other:ident)*))*) => {$(
         #[allow(non_snake_case)]

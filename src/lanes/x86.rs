@@ -1,7 +1,7 @@
 //! The vector operations of AVX-512 and of AVX2 with FMA.
 //!
-//! The operations are methods of the tokens [`Avx512`] and [`Avx2`]. Whoever makes a token (`assume`) promises that the
-//! processor has the instructions; that promise is what the one `unsafe` block below (`methods!`) rests on.
+//! The operations are methods of the tokens [`Avx512`] and [`Avx2`]. The caller of `assume`, which creates a token, guarantees that
+//! the processor has the instructions. The single `unsafe` block below (`methods!`) relies on that.
 #![allow(unsafe_code)]
 
 use super::{LANES, Lanes, Small, TO_LANE, TO_NEXT, Vector, Wide};
@@ -32,7 +32,7 @@ impl Avx2 {
     }
 }
 
-/// The numbers of the bits that are 1 in a byte, ascending, at the front.
+/// The positions of the bits that are 1 in a byte, ascending, at the front.
 const PLACES: [[u8; 8]; 256] = {
     let mut all = [[0; 8]; 256];
     let mut byte = 0;
@@ -58,15 +58,15 @@ macro_rules! methods {
         $(#[$attribute])*
         #[inline(always)]
         fn $name($self $(, $argument: $of)*) $(-> $gives)? {
-            // SAFETY: `self` exists only where the processor has the instructions (`assume`). Loads and stores stay within
-            // arrays of 16 numbers, or of 32 small ones: they move all of them, or one of the equal parts that an index of a
-            // fixed range selects, or (`list` of AVX2) 8 numbers at place 0 and then 8 numbers at place 8 at most.
+            // SAFETY: `self` exists only if the processor has the instructions (`assume`). Loads and stores stay within arrays of
+            // 16 numbers or of 32 small integers. They move the whole array, or one of its equal parts selected by an index from a
+            // fixed range, or (`list` of AVX2) 8 numbers at position 0 and then 8 numbers at position 8 at most.
             unsafe { $($body)* }
         }
     )*};
 }
 
-/// The same operation on both halves. No closure: the compiler may leave one at the target's baseline.
+/// Applies an operation to both halves. Not a closure: the compiler may compile one for the target's baseline.
 macro_rules! both {
     ($i:ident => $operation:expr) => {
         [
@@ -149,7 +149,7 @@ impl Wide for Avx512 {
                 xored[half] = _mm512_srli_epi64::<27>(_mm512_xor_si512(_mm512_srli_epi64::<18>(s), s));
                 states[half] = _mm512_add_epi64(_mm512_mullo_epi64(s, multiply), add);
             }
-            // The word to be turned is the low half of its 64 bits; how far, the top five bits of the state.
+            // The word to rotate is the low half of its 64 bits; the rotation is the top five bits of the state.
             let low = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
             let high = _mm512_add_epi32(low, _mm512_set1_epi32(1));
             let word = _mm512_permutex2var_epi32(xored[0], low, xored[1]);
@@ -166,8 +166,8 @@ impl Wide for Avx512 {
             _mm512_fmadd_ps(steps, _mm512_set1_ps(END_STEP), _mm512_set1_ps(END_STEP / 2.0))
         }
         fn round(self, both: [__m512; 2], to: &mut Small) {
-            // The instruction works within 128 bits: four numbers of the one vector, four of the other, and so on, which
-            // `add_small` parts again.
+            // The instruction works within 128 bits: four numbers of the first vector, four of the second, and so on. `add_small`
+            // separates them again.
             let packed = _mm512_packs_epi32(_mm512_cvtps_epi32(both[0]), _mm512_cvtps_epi32(both[1]));
             _mm512_storeu_si512(to.as_mut_ptr().cast(), packed);
         }
@@ -239,7 +239,7 @@ impl Avx2 {
         /// s·multiply + add modulo 2^64, from products of 32 bits.
         fn jump(self, s: __m256i, multiply: __m256i, add: __m256i) -> __m256i {
             let low = _mm256_mul_epu32(s, multiply);
-            // Low half times high half and the other way round: both belong into the high half.
+            // Low half times high half, and high half times low half: both are added to the high half.
             let cross = _mm256_mullo_epi32(s, _mm256_shuffle_epi32::<0b10_11_00_01>(multiply));
             let high = _mm256_and_si256(cross, _mm256_set1_epi64x(0xffff_ffff << 32));
             let cross = _mm256_add_epi64(_mm256_slli_epi64::<32>(cross), high);
@@ -289,11 +289,11 @@ impl Wide for Avx2 {
                     (xored[i], tops[i]) = (_mm256_castsi256_ps(x), _mm256_castsi256_ps(s));
                     states[2 * half + i] = self.jump(s, multiply, add);
                 }
-                // The word to be turned is the low half of its 64 bits; how far, the top five bits of the state.
+                // The word to rotate is the low half of its 64 bits; the rotation is the top five bits of the state.
                 let word = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(xored[0], xored[1]));
                 let top = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(tops[0], tops[1]));
                 let turn = _mm256_srli_epi32::<27>(top);
-                // To the left by 32 - turn, in two steps: never by 32.
+                // Shifts left by 32 - turn in two steps, so that no shift is by 32.
                 let back = _mm256_xor_si256(turn, _mm256_set1_epi32(31));
                 let left = _mm256_sllv_epi32(_mm256_add_epi32(word, word), back);
                 let x = _mm256_or_si256(_mm256_srlv_epi32(word, turn), left);
@@ -346,7 +346,7 @@ impl Wide for Avx2 {
         }
         fn number(self, a: [__m256i; 2]) -> [__m256; 2] { both!(I => _mm256_cvtepi32_ps(a[I])) }
         fn zip(self, a: [__m256; 2], b: [__m256; 2]) -> ([__m256; 2], [__m256; 2]) {
-            // The instruction works within 128 bits: quarters 0 and 2 come from the one, 1 and 3 from the other.
+            // The instruction works within 128 bits: quarters 0 and 2 come from the low result, 1 and 3 from the high one.
             let low = both!(I => _mm256_unpacklo_ps(a[I], b[I]));
             let high = both!(I => _mm256_unpackhi_ps(a[I], b[I]));
             let half = |i: usize| {

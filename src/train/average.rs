@@ -1,9 +1,4 @@
-//! Tail averaging: the mean of the parameters over the last part of a run.
-//!
-//! θ̄ ← θ̄ + (θ - θ̄)/n for the n-th parameters that are taken. The noise of single updates averages out, where a constant
-//! learning rate would leave it and a falling one has not yet removed it.
-//!
-//! Source: B. T. Polyak, A. B. Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
+//! Tail averaging of parameters: [`Average`].
 
 use crate::{
     device::Device,
@@ -12,7 +7,12 @@ use crate::{
     resident::Resident,
 };
 
-/// The mean of some parameters, on the device where they are.
+/// The mean of parameters over the last part of a run (tail averaging), on the device of the parameters.
+///
+/// > θ̄ ← θ̄ + (θ - θ̄)/n
+///
+/// for the n-th parameters. The average removes the noise of single updates, which a constant learning rate would leave. Source: B.
+/// T. Polyak, A. B. Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
 ///
 /// ```
 /// use harmonium::{Average, Cpu, Rbm, Shape};
@@ -20,7 +20,7 @@ use crate::{
 /// # fn main() -> harmonium::Result<()> {
 /// let rbm = Rbm::new(Shape::new(6, 4)?, 1).on(Cpu::detect()?)?;
 /// let mut average = Average::default();
-/// average.take(&rbm)?;        // now and then while it is trained, such as every ten updates
+/// average.take(&rbm)?;        // at intervals during training, such as every ten updates
 /// average.take(&rbm)?;
 /// assert_eq!(average.mean().map(|mean| mean.to_rbm()), Some(rbm.to_rbm()));
 /// # Ok(())
@@ -33,10 +33,10 @@ pub struct Average {
 }
 
 impl Average {
-    /// A mean of `taken` parameters that was made earlier, perhaps on another device.
+    /// Creates a mean of `taken` parameters from its parts, which may come from another device.
     ///
     /// # Errors
-    /// [`Error::Argument`] where none were taken, and what the device says.
+    /// [`Error::Argument`] if `taken` is 0; errors of the device.
     pub fn from_parts(device: impl Into<Device>, mean: &Rbm, taken: u64) -> Result<Self> {
         if taken == 0 {
             return Err(Error::Argument { what: "taken", expected: "at least 1".into(), found: "0".into() });
@@ -44,10 +44,10 @@ impl Average {
         Ok(Self { mean: Some(mean.on(device)?), taken })
     }
 
-    /// Takes the parameters of `rbm`, as they are now, into the mean. Costs less than an eighth of an update.
+    /// Adds the current parameters of `rbm` to the mean. Costs less than an eighth of an update.
     ///
     /// # Errors
-    /// [`Error::Argument`] and [`Error::Device`] where `rbm` has another shape or is on another device than those before.
+    /// [`Error::Argument`] or [`Error::Device`] if `rbm` has another shape or device than the parameters before it.
     pub fn take(&mut self, rbm: &Resident) -> Result<()> {
         match &mut self.mean {
             None => self.mean = Some(rbm.clone()),
@@ -57,12 +57,12 @@ impl Average {
         Ok(())
     }
 
-    /// The mean, where parameters were taken.
+    /// The mean; `None` before the first parameters.
     pub fn mean(&self) -> Option<&Resident> {
         self.mean.as_ref()
     }
 
-    /// How many parameters were taken.
+    /// The number of parameters in the mean.
     pub fn taken(&self) -> u64 {
         self.taken
     }

@@ -1,7 +1,7 @@
-//! Hidden units exchanged for their opposites: h_j → 1 - h_j, the same model in other words.
+//! The exchange of hidden units for their opposites, h_j → 1 - h_j, which leaves the model of the visible units unchanged.
 //!
-//! W_ij → -W_ij for all i, c_j → -c_j, and b gains the old W_·j, so that E changes by a constant only. A unit that is on in most
-//! rows becomes one that is on in few, and sums over active units cost less; a centred gradient learns the same either way.
+//! W_ij → -W_ij for all i, c_j → -c_j, and b_i gains the old W_ij, so that E changes by a constant only. A unit that is on in most
+//! rows becomes one that is on in few, and sums over active units cost less. A centred gradient is invariant to the exchange.
 
 use crate::{
     descent::RuleState,
@@ -13,11 +13,15 @@ use crate::{
 };
 
 impl Resident {
-    /// Exchanges these hidden units for their opposites, h_j → 1 - h_j: W_ij → -W_ij, c_j → -c_j, b_i → b_i + W_ij. The model
-    /// of the visible units stays the same; log Z and all free energies change by the same constant.
+    /// Exchanges hidden units for their opposites, h_j → 1 - h_j: W_ij → -W_ij, c_j → -c_j, b_i → b_i + W_ij.
+    ///
+    /// The model of the visible units is unchanged; log Z and all free energies change by the same constant. Costs a copy of the
+    /// parameters to the host and back.
+    ///
+    /// `units`: indices of hidden units.
     ///
     /// # Errors
-    /// [`Error::Argument`] where there is no such unit.
+    /// [`Error::Argument`] if an index is not that of a hidden unit.
     pub fn exchange_units(&mut self, units: &[usize]) -> Result<()> {
         if let Some(unit) = units.iter().find(|&&unit| unit >= self.shape().n_hidden()) {
             let expected = format!("hidden units below {}", self.shape().n_hidden());
@@ -42,7 +46,7 @@ fn exchange(units: &[usize], weights: &mut [f32], visible_bias: &mut [f32], hidd
     }
 }
 
-/// The same in what the rules of descent keep, and in the states of chains.
+/// The same exchange in the state of the rules of descent and in the states of chains.
 pub(crate) fn exchange_states(units: &[usize], shape: Shape, rule: &mut RuleState, chains: &mut ChainState) {
     if let Some(Gradient { weights, visible_bias, hidden_bias, .. }) = &mut rule.velocity {
         exchange(units, weights, visible_bias, hidden_bias);

@@ -1,12 +1,12 @@
-//! The numerics contract as one sequential `f32` program. A canonical device equals it to the bit.
+//! The numerics contract as one sequential `f32` program. A canonical device gives the same bits.
 //!
-//! - A pre-activation starts from 0 and takes its units in ascending order, `acc = fma(x, W, acc)`; then
-//!   `pre = fma(β, acc, fma(β, bias, (1 - β)·reference))`, the reference being 0.
-//! - A unit is on iff u < σ(pre), u = (x + ½)·2^-32, x the next number of one generator. Where e^-pre ≥ 1, d = u is compared
-//!   with 1/(1 + e^-pre); elsewhere d = 1 - u with e^-pre/(1 + e^-pre), both without a division.
-//! - A step of M chains draws v of all chains, then h of all chains.
+//! - A pre-activation starts from 0 and adds its units in ascending order, `acc = fma(x, W, acc)`. Then `pre = fma(β, acc, fma(β,
+//!   bias, (1 - β)·reference))`, where the reference is 0.
+//! - A unit is on iff u < σ(pre), where u = (x + ½)·2^-32 and x is the next number of one generator. If e^-pre ≥ 1, d = u is
+//!   compared with 1/(1 + e^-pre). Otherwise d = 1 - u is compared with e^-pre/(1 + e^-pre). Both comparisons avoid a division.
+//! - A step of M chains samples v of all chains, then h of all chains.
 //! - The exact pseudo-likelihood multiplies the factors σ(-a_j) + σ(a_j)·e^±W_ij, unit j in lane j mod 16, as m·2^n.
-//! - In the gradient either phase starts from 0 and takes its rows in ascending order by fused multiply-adds.
+//! - In the gradient each phase starts from 0 and adds its rows in ascending order by fused multiply-adds.
 
 use harmonium::{
     Activations, Algorithm, Gradient, Rbm, Uniforms,
@@ -15,7 +15,7 @@ use harmonium::{
 use rand_core::Rng;
 use rand_pcg::Pcg32;
 
-/// Parameters, laid out as the library's.
+/// Parameters in the library's layout.
 #[derive(Clone, Debug)]
 pub struct Canonical {
     pub nv: usize,
@@ -25,7 +25,7 @@ pub struct Canonical {
     pub c: Vec<f32>,
 }
 
-/// Draws every unit in order, of their pre-activations.
+/// Samples every unit in order from its pre-activation.
 pub fn sample(pre: &[f32], generator: &mut Pcg32) -> Vec<f32> {
     let on = |&pre: &f32| {
         let (e, x) = (exp(-pre), generator.next_u32());
@@ -36,7 +36,7 @@ pub fn sample(pre: &[f32], generator: &mut Pcg32) -> Vec<f32> {
     pre.iter().map(on).collect()
 }
 
-/// β·(acc + bias), each multiplication fused with the addition after it.
+/// β·(acc + bias), with each multiplication fused with the addition after it.
 fn scaled(beta: f32, acc: f32, bias: f32) -> f32 {
     beta.mul_add(acc, beta.mul_add(bias, (1.0 - beta) * 0.0))
 }
@@ -60,7 +60,7 @@ impl Canonical {
         }
     }
 
-    /// P(h|v) of each row, at an inverse temperature a row.
+    /// P(h|v) of each row, at the row's inverse temperature.
     pub fn propup(&self, v: &[f32], betas: &[f32]) -> Activations {
         let mut out = Activations::default();
         for (v, &beta) in v.chunks_exact(self.nv).zip(betas) {
@@ -127,7 +127,7 @@ impl Canonical {
         (0..self.nv).map(term).sum()
     }
 
-    /// One step of chains on the hidden layer: v, then h'.
+    /// One step of chains from hidden states: v, then h'.
     pub fn hvh(&self, h: &[f32], betas: &[f32], generator: &mut Pcg32) -> (Activations, Activations) {
         let mut visible = self.propdown(h, betas);
         visible.sample = sample(&visible.pre_activation, generator);
@@ -167,7 +167,7 @@ impl Canonical {
     }
 }
 
-/// Training by the contract.
+/// Training according to the contract.
 pub struct CanonicalTrainer {
     pub algorithm: Algorithm,
     pub k: usize,
@@ -187,7 +187,7 @@ impl CanonicalTrainer {
         Self { algorithm, k, generator: draws.generator(), hidden, visible: Activations::default() }
     }
 
-    /// The gradient of one update; moves the chains.
+    /// The gradient of one update. Advances the chains.
     pub fn gradient(&mut self, model: &Canonical, x: &[f32]) -> Gradient {
         let Activations { mean: p, pre_activation, .. } = model.propup(x, &vec![1.0; x.len() / model.nv]);
         if self.algorithm == Algorithm::Cd {

@@ -1,4 +1,4 @@
-//! The draws of several laws by the numerics contract: what every device must give to the bit.
+//! Samples of units with several laws according to the numerics contract: every device must give the same bits.
 
 use super::canonical;
 use harmonium::{
@@ -8,7 +8,7 @@ use harmonium::{
 use rand_core::Rng;
 use rand_pcg::Pcg32;
 
-/// The numerics contract of several laws as one sequential `f32` program.
+/// The numerics contract for several laws as one sequential `f32` program.
 pub struct CanonicalLaws<'a> {
     pub rbm: &'a Rbm,
 }
@@ -18,7 +18,7 @@ impl CanonicalLaws<'_> {
         self.rbm.view().visible_log_variance().get(i).map_or(1.0, |log| exp(-log))
     }
 
-    /// b + hWᵀ of each row, and what is drawn: unit after unit takes a number, of which a site uses its first unit's.
+    /// b + hWᵀ of each row, and a sample. Each unit takes one number; a site uses that of its first unit.
     pub fn sample_v(&self, h: &[f32], generator: &mut Pcg32) -> Activations {
         let (view, visible, nh) = (self.rbm.view(), self.rbm.shape().visible(), self.rbm.shape().n_hidden());
         let mut out = Activations::default();
@@ -44,7 +44,7 @@ impl CanonicalLaws<'_> {
         out
     }
 
-    /// c + (s·v)W of each row, s·v in `f32`, and what is drawn.
+    /// c + (s·v)W of each row, with s·v in `f32`, and a sample.
     pub fn sample_h(&self, v: &[f32], generator: &mut Pcg32) -> Activations {
         let (view, nv, nh) = (self.rbm.view(), self.rbm.shape().n_visible(), self.rbm.shape().n_hidden());
         let mut out = Activations::default();
@@ -58,7 +58,7 @@ impl CanonicalLaws<'_> {
     }
 }
 
-/// The first state s with u·W < W_s, u = (x + ½)·2^-32 from the first of as many numbers as there are states.
+/// The first state s with u·W < W_s, where u = (x + ½)·2^-32 from the first of as many numbers as there are states.
 fn potts_state(a: &[f32], generator: &mut Pcg32) -> Vec<f32> {
     let x: Vec<u32> = a.iter().map(|_| generator.next_u32()).collect();
     let greatest = a.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -1,15 +1,15 @@
-//! The CUDA device of the tests: a real one, or the emulator on the library path.
+//! The CUDA device of the tests: a GPU, or the emulator on the library path.
 
 use harmonium::{Cuda, CudaError, Error, Program, Result, Sums};
 use std::{io::Write, process::Command, sync::OnceLock};
 
-/// What the emulator calls itself.
+/// The name that the emulator reports.
 pub const EMULATOR: &str = "Harmonium CUDA emulator";
 
-/// Set where a test runs itself again, to what it is to do there.
+/// The environment variable with the task of a test that runs itself in another process.
 const INSIDE: &str = "HARMONIUM_CUDA_TASK";
 
-/// Whether nobody else uses the device, so that a test may fill it: `HARMONIUM_CUDA=alone`, or a device of its own.
+/// Whether the tests have the device to themselves, so that a test may fill it: `HARMONIUM_CUDA=alone`, or an exclusive device.
 pub fn alone() -> bool {
     let alone = std::env::var_os("HARMONIUM_CUDA").is_some_and(|value| value == "alone") || task().is_some();
     if !alone {
@@ -18,21 +18,21 @@ pub fn alone() -> bool {
     alone
 }
 
-/// Whether it is the emulator's.
+/// Whether the device is the emulator.
 pub fn is_emulated(cuda: &Cuda) -> bool {
     cuda.name() == EMULATOR
 }
 
-/// Device 0; `None`, after saying so, where there is no driver or no device. All tests of a process share one handle, because
-/// each `Cuda::new` loads the kernels anew.
+/// Device 0, or `None` with a message if there is no driver or no device. All tests of a process share one handle, because each
+/// `Cuda::new` loads the kernels again.
 ///
 /// # Panics
-/// Where there should be a device: another error, or `HARMONIUM_CUDA=required` (or `alone`).
+/// If a device is expected: on another error, or with `HARMONIUM_CUDA=required` (or `alone`).
 pub fn cuda() -> Option<Cuda> {
     present(opened())
 }
 
-/// Device 0 with cuBLAS's sums; without cuBLAS as without a driver.
+/// Device 0 with cuBLAS's sums. A missing cuBLAS counts as a missing driver.
 pub fn cuda_gemm() -> Option<Cuda> {
     static OPENED: OnceLock<Result<Cuda>> = OnceLock::new();
     present(OPENED.get_or_init(|| opened()?.with_sums(Sums::Gemm)).clone())
@@ -43,11 +43,11 @@ fn opened() -> Result<Cuda> {
     OPENED.get_or_init(|| Cuda::with_program(0, program())).clone()
 }
 
-/// The kernels that this run is to test: `HARMONIUM_CUDA_KERNELS=compiled` takes what NVRTC makes of the source, in place of the
-/// PTX that comes with the crate.
+/// The kernels to test. `HARMONIUM_CUDA_KERNELS=compiled` selects kernels that NVRTC compiles from the source, instead of the PTX
+/// that comes with the crate.
 ///
 /// # Panics
-/// With another value of it.
+/// If the variable has another value.
 fn program() -> Program<'static> {
     match std::env::var("HARMONIUM_CUDA_KERNELS").as_deref() {
         Err(_) => Program::Own,
@@ -67,7 +67,7 @@ fn present(opened: Result<Cuda>) -> Option<Cuda> {
     }
 }
 
-/// Says, past the test harness, that a test does nothing.
+/// Reports, despite the test harness, that a test is skipped.
 ///
 /// # Panics
 /// With `HARMONIUM_CUDA=required` or `alone`.
@@ -77,7 +77,7 @@ pub fn skipped(why: &str) {
     say("skipped", why);
 }
 
-/// Says that a test has nothing to do on the device that is there, which is no failure wherever a device is required.
+/// Reports that a test does not apply to the present device, which is not a failure even if a device is required.
 pub fn not_applicable(why: &str) {
     say("not applicable", why);
 }
@@ -87,7 +87,7 @@ fn say(what: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "{name}: {what}: {why}");
 }
 
-/// Runs `inside` of a test in a process of its own. Tells what it said, and whether it ended well.
+/// Runs `inside` of a test in a process of its own. Returns its output, and whether it succeeded.
 pub fn apart(test: &str, task: &str, settings: &[(&str, &str)]) -> (bool, String) {
     let mut command = Command::new(std::env::current_exe().expect("a test knows its own path"));
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(INSIDE, task);
@@ -99,12 +99,12 @@ pub fn apart(test: &str, task: &str, settings: &[(&str, &str)]) -> (bool, String
     (output.status.success(), said)
 }
 
-/// What this process is to do, where a test has started it.
+/// The task of this process, if a test started it.
 pub fn task() -> Option<String> {
     std::env::var(INSIDE).ok()
 }
 
-/// Whether the emulator is there, after saying what is not. A real device is no failure: it cannot be told to fail.
+/// Whether the emulator is there; if not, reports that. A GPU is not a failure: it cannot be made to fail.
 pub fn emulator() -> bool {
     let Some(cuda) = cuda() else { return false };
     if !is_emulated(&cuda) {

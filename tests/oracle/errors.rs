@@ -1,4 +1,4 @@
-//! The kinds of errors that there are, as the source lists them.
+//! The kinds of errors, as listed in the source.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ pub fn kinds(name: &str) -> BTreeSet<String> {
     let source = include_str!("../../src/error.rs");
     let (_, after) = source.split_once(&format!("pub enum {name} {{\n")).expect("the enumeration");
     let (variants, _) = after.split_once("\n}").expect("its end");
-    // Variants stand at the first indentation, and only they begin with a capital there.
+    // Variants are at the first level of indentation, where only they begin with a capital.
     let variant = |line: &str| {
         let text = line.strip_prefix("    ").filter(|text| text.starts_with(|c: char| c.is_ascii_uppercase()))?;
         Some(text.split(|c: char| !c.is_ascii_alphanumeric()).next()?.to_string())

@@ -1,8 +1,8 @@
-//! The RBM of the textbooks in `f64`: plain loops, no cleverness, exponential where the definition is.
+//! The textbook RBM in `f64`: plain loops, and exponential time if the definition takes it.
 
 use harmonium::{Rbm, Shape};
 
-/// Parameters in `f64`, in one list: W (n_visible × n_hidden, row-major), b, c.
+/// Parameters in `f64` in one list: W (n_visible × n_hidden, row-major), b, c.
 #[derive(Clone, Debug)]
 pub struct Exact {
     pub nv: usize,
@@ -32,7 +32,7 @@ pub fn state(index: usize, units: usize) -> Vec<f64> {
     (0..units).map(|i| (index >> i & 1) as f64).collect()
 }
 
-/// The number of a state.
+/// The index of a state.
 pub fn index(state: &[f32]) -> usize {
     state.iter().enumerate().map(|(i, &x)| usize::from(x == 1.0) << i).sum()
 }
@@ -42,7 +42,7 @@ pub fn rows_f64(values: &[f32], units: usize) -> Vec<Vec<f64>> {
     values.chunks_exact(units).map(|row| row.iter().map(|&x| f64::from(x)).collect()).collect()
 }
 
-/// The mean over rows of what `f` gives for each.
+/// The mean of `f` over rows.
 pub fn mean(rows: &[Vec<f64>], f: impl Fn(&[f64]) -> f64) -> f64 {
     rows.iter().map(|row| f(row)).sum::<f64>() / rows.len() as f64
 }
@@ -95,7 +95,7 @@ impl Exact {
         (0..self.nv).map(|i| self.b(i) + (0..self.nh).map(|j| h[j] * self.w(i, j)).sum::<f64>()).collect()
     }
 
-    /// |c| + |v||W|: what the rounding of a pre-activation is proportional to.
+    /// |c| + |v||W|: the rounding error of a pre-activation is proportional to it.
     pub fn hidden_size(&self, v: &[f64]) -> Vec<f64> {
         (0..self.nh).map(|j| self.c(j).abs() + (0..self.nv).map(|i| (v[i] * self.w(i, j)).abs()).sum::<f64>()).collect()
     }
@@ -139,7 +139,7 @@ impl Exact {
         log_sum_exp(&terms)
     }
 
-    /// p(v, h) ∝ e^(-βE(v,h)) of all pairs, pair (v, h) at v·2^n_hidden + h.
+    /// p(v, h) ∝ e^(-βE(v,h)) of all pairs; pair (v, h) has index v·2^n_hidden + h.
     pub fn joint(&self, beta: f64) -> Vec<f64> {
         let energies: Vec<f64> = (0..1usize << (self.nv + self.nh))
             .map(|s| -beta * self.energy(&state(s >> self.nh, self.nv), &state(s & ((1 << self.nh) - 1), self.nh)))
@@ -159,13 +159,13 @@ impl Exact {
         product(&self.p_visible(&state(h, self.nh)))
     }
 
-    /// P(h|v) of all h, of a v that may be real-valued.
+    /// P(h|v) of all h, for a v that may be real-valued.
     pub fn p_all_hidden(&self, v: &[f64]) -> Vec<f64> {
         product(&self.p_hidden(v))
     }
 
-    /// The distribution of (v, h') after k steps v ~ P(v|h), h' ~ P(h|v) from hidden states distributed as `start`; pair
-    /// (v, h') at v·2^n_hidden + h'.
+    /// The distribution of (v, h') after k steps v ~ P(v|h), h' ~ P(h|v), from hidden states with the distribution `start`. Pair
+    /// (v, h') has index v·2^n_hidden + h'.
     pub fn after_sweeps(&self, start: &[f64], k: usize) -> Vec<f64> {
         let hidden_states = 1 << self.nh;
         let mut hidden = start.to_vec();
@@ -202,7 +202,7 @@ impl Exact {
         out
     }
 
-    /// Contrastive divergence in closed form: with P and N the hidden means of the data and of the chains' ends,
+    /// The gradient of contrastive divergence in closed form: with P and N the hidden means of the data and of the chains' ends,
     /// -xᵀP/B + vᵀN/M, -mean(x) + mean(v), -mean(P) + mean(N).
     pub fn cd_gradient(&self, data: &[Vec<f64>], ends: &[Vec<f64>]) -> Vec<f64> {
         let mut out = vec![0.0; self.theta.len()];
@@ -224,7 +224,7 @@ impl Exact {
         out
     }
 
-    /// log P(x_i|x_-i) from free energies alone; x is rounded to bits, x ≥ 0.5 → 1.
+    /// log P(x_i|x_-i) from free energies alone. x is rounded to bits, x ≥ 0.5 → 1.
     pub fn log_conditional(&self, x: &[f64], i: usize) -> f64 {
         let x: Vec<f64> = x.iter().map(|&x| if x >= 0.5 { 1.0 } else { 0.0 }).collect();
         let mut flipped = x.clone();
@@ -237,7 +237,7 @@ impl Exact {
         (0..self.nv).map(|i| self.log_conditional(x, i)).sum()
     }
 
-    /// The same model with parameter `at` moved by `by`.
+    /// The same model with `by` added to parameter `at`.
     pub fn moved(&self, at: usize, by: f64) -> Self {
         let mut moved = self.clone();
         moved.theta[at] += by;

@@ -1,9 +1,9 @@
-//! Faults that are planted in the kernels, each in a process of its own.
+//! Faults planted in the kernels, each in a process of its own.
 
 use super::device::{self, apart, emulator, task};
 use harmonium::{Cuda, Program};
 
-/// A fault: its name, what stands in the source, what is put there instead, and a word of how it is found.
+/// A fault: its name, the text in the source, the replacement, and a word from the report that should find it.
 pub struct Fault {
     pub name: &'static str,
     pub from: &'static str,
@@ -11,7 +11,7 @@ pub struct Fault {
     pub found: &'static str,
 }
 
-/// Runs a test again for every fault, in the orders of threads that the seeds choose.
+/// Runs a test again for every fault, with the orders of threads that the seeds choose.
 pub fn catches(
     test: &str, capability: &str, faults: &[Fault], seeds: &[&str],
     verdict: impl Fn(Program<'_>) -> std::result::Result<(), String>,
@@ -38,7 +38,7 @@ pub fn catches(
     for Fault { name, from, to, found } in faults {
         assert!(source.contains(from), "{name}: the source has changed: {from}");
         assert_ne!(from, to);
-        // In any order of the threads it is caught; in one of them by what should catch it.
+        // Every order of the threads must find the fault; at least one of them must find it by the expected report.
         let all_said = Vec::from_iter(seeds.iter().map(|&seed| {
             let settings = [device, ("HARMONIUM_EMULATOR_SEED", seed), ("HARMONIUM_EMULATOR_APPROX_SEED", "1")];
             let (_, said) = apart(test, name, &settings);

@@ -1,5 +1,5 @@
-//! The RBM whose visible units follow several laws, in `f64`: plain loops, the definition where there is one. Discrete units are
-//! enumerated, Gaussian ones integrated over a grid.
+//! The RBM with visible units of several laws in `f64`: plain loops, and the definition if there is one. Discrete units are
+//! enumerated; Gaussian units are integrated over a grid.
 
 use super::{
     exact::{log_sum_exp, sigmoid, softplus, state},
@@ -25,12 +25,12 @@ pub struct Laws {
     pub s: Vec<f64>,
 }
 
-/// Segments that are known to be right.
+/// Segments from valid text.
 pub fn segments(text: &str) -> Segments {
     text.parse().expect("right segments")
 }
 
-/// A model of these laws, all parameters uniform within ± `range`, ln σ² within ±1.
+/// A model with these laws; all parameters uniform within ± `range`, ln σ² within ±1.
 pub fn random_laws(text: &str, n_hidden: usize, range: f64, seed: u64) -> Rbm {
     let shape = Shape::with_visible(segments(text), n_hidden).expect("a right shape");
     let mut generator = generator(seed);
@@ -44,7 +44,7 @@ pub fn random_laws(text: &str, n_hidden: usize, range: f64, seed: u64) -> Rbm {
     if shape.visible().is_discrete() { rbm } else { rbm.with_visible_log_variance(log_variance).expect("variances") }
 }
 
-/// `n` rows that these laws allow: bits or, where `grey` holds, numbers within [0, 1]; a state a site; numbers within ±2.
+/// `n` random rows with these laws: bits or, with `grey`, numbers within [0, 1]; one state per site; numbers within ±2.
 pub fn random_states(visible: Segments, n: usize, grey: bool, seed: u64) -> Vec<f32> {
     let mut generator = generator(seed);
     let mut out = vec![0.0; n * visible.units()];
@@ -64,12 +64,12 @@ pub fn random_states(visible: Segments, n: usize, grey: bool, seed: u64) -> Vec<
     out
 }
 
-/// A site of so many states in this one.
+/// A site with `states` states, in state `s`.
 fn one_of(s: usize, states: usize) -> Vec<f64> {
     (0..states).map(|other| f64::from(u8::from(other == s))).collect()
 }
 
-/// Rows that are known to be right.
+/// Rows from valid values.
 pub fn law_rows(values: &[f32], visible: Segments) -> Rows<'_> {
     Rows::with_segments(Values::F32(values), visible).expect("right rows")
 }
@@ -79,7 +79,7 @@ impl Laws {
         let view = rbm.view();
         let theta = view.weights().iter().chain(view.visible_bias()).chain(view.hidden_bias());
         let (nv, nh) = (rbm.shape().n_visible(), rbm.shape().n_hidden());
-        // By the contract s is the `f32` e^-ln σ².
+        // In the contract s is the `f32` e^-ln σ².
         let s = match view.visible_log_variance() {
             [] => vec![1.0; nv],
             all => all.iter().map(|&log| f64::from(exp(-log))).collect(),
@@ -103,7 +103,7 @@ impl Laws {
         self.visible.iter().any(|(segment, units)| segment.is_number() && units.contains(&i))
     }
 
-    /// What e^-βE is: a model again.
+    /// The model with the distribution of e^-βE.
     pub fn tempered(&self, beta: f64) -> Self {
         let mut hot = self.clone();
         for i in 0..self.nv {
@@ -118,7 +118,7 @@ impl Laws {
         hot
     }
 
-    /// The variables: binary and Gaussian units alone, the units of a site together.
+    /// The variables: single binary and Gaussian units, and the units of each site together.
     pub fn sites(&self) -> Vec<(Segment, Range<usize>)> {
         let of = |(segment, units): (Segment, Range<usize>)| {
             units.step_by(segment.states()).map(move |first| (segment, first..first + segment.states()))
@@ -126,12 +126,12 @@ impl Laws {
         self.visible.iter().flat_map(of).collect()
     }
 
-    /// What unit i alone has of the energy: s·(v - b)²/2 or -b·v.
+    /// The energy of unit i alone: s·(v - b)²/2 or -b·v.
     fn own_energy(&self, i: usize, v: f64) -> f64 {
         if self.is_gaussian(i) { self.s[i] * (v - self.b(i)).powi(2) / 2.0 } else { -self.b(i) * v }
     }
 
-    /// E(v, h) by the definition.
+    /// E(v, h) from the definition.
     pub fn energy(&self, v: &[f64], h: &[f64]) -> f64 {
         let mut sum = 0.0;
         for i in 0..self.nv {
@@ -175,8 +175,8 @@ impl Laws {
         self.sites().into_iter().flat_map(of).collect()
     }
 
-    /// How far a mean may be off whose pre-activations are off by `error`. Of a site: d ln P_s = da_s - Σ P·da, two errors; the
-    /// rounding of a - max a, at most the range, in numerator and sum; an exponential each, and the last rounding.
+    /// The greatest error of a mean if the errors of the pre-activations are `error`. For a site: d ln P_s = da_s - Σ P·da, two
+    /// errors; the rounding of a - max a, at most the range, in numerator and sum; an exponential each, and the last rounding.
     pub fn mean_errors(&self, pre: &[f64], error: &[f64]) -> Vec<f64> {
         let means = self.means(pre);
         let of = |(segment, units): (Segment, Range<usize>)| match segment {
@@ -199,7 +199,7 @@ impl Laws {
         own - self.hidden_pre(v).0.into_iter().map(softplus).sum::<f64>()
     }
 
-    /// What `f32` terms can do to it: x is rounded before it is multiplied, and a product b·v is.
+    /// The greatest error of F from `f32` terms: x is rounded before the multiplication, and so is a product b·v.
     pub fn free_energy_error(&self, v: &[f64]) -> f64 {
         let (pre, size) = self.hidden_pre(v);
         let own: f64 = (0..self.nv).map(|i| gamma(2) * self.own_energy(i, v[i]).abs()).sum();
@@ -230,12 +230,12 @@ impl Laws {
         out
     }
 
-    /// How many parameters there are, ln σ² included.
+    /// The number of parameters, with ln σ².
     pub fn parameters(&self) -> usize {
         self.theta.len() + if self.visible.is_discrete() { 0 } else { self.nv }
     }
 
-    /// The same model with parameter `at` moved by `by`.
+    /// The same model with `by` added to parameter `at`.
     pub fn moved(&self, at: usize, by: f64) -> Self {
         let mut moved = self.clone();
         match at.checked_sub(self.theta.len()) {
@@ -246,15 +246,15 @@ impl Laws {
         moved
     }
 
-    /// (f(θ + step) - f(θ - step))/2step of one parameter.
+    /// (f(θ + step) - f(θ - step))/2step for one parameter.
     pub fn difference(&self, at: usize, step: f64, f: impl Fn(&Self) -> f64) -> f64 {
         (f(&self.moved(at, step)) - f(&self.moved(at, -step))) / (2.0 * step)
     }
 
-    /// Visible states with the logarithms of their volumes: all of discrete units, a grid of Gaussian ones.
+    /// Visible states with the logarithms of their volumes: all states of discrete units, a grid for Gaussian ones.
     ///
-    /// e^-F is a sum of normal densities of width σ. A sum over a grid of step σ/3 differs from the integral by
-    /// 2e^(-2π²·9) of it (Poisson's summation), and what lies more than 10 σ outside of the least and the greatest mean is 1e-22.
+    /// e^-F is a sum of normal densities of width σ. A sum over a grid of step σ/3 has a relative error of 2e^(-2π²·9) (Poisson's
+    /// summation), and the mass beyond 10 σ outside of the least and the greatest mean is 1e-22.
     pub fn nodes(&self) -> Vec<(Vec<f64>, f64)> {
         let mut nodes = vec![(Vec::new(), 0.0)];
         for (segment, units) in self.sites() {
@@ -286,7 +286,7 @@ impl Laws {
         log_sum_exp(&self.nodes().iter().map(|(v, volume)| volume - self.free_energy(v)).collect::<Vec<_>>())
     }
 
-    /// -F(h) = ln ∫ e^-E(v, h) dv in closed form: what the laws' table says.
+    /// -F(h) = ln ∫ e^-E(v, h) dv in closed form, from the table of the laws.
     pub fn minus_hidden_free_energy(&self, h: &[f64]) -> f64 {
         let pre = self.visible_pre(h).0;
         let visible = self.sites().into_iter().map(|(segment, units)| {
@@ -302,7 +302,7 @@ impl Laws {
         visible.sum::<f64>() + (0..self.nh).map(|j| self.c(j) * h[j]).sum::<f64>()
     }
 
-    /// ln Z by the hidden states, which costs no grid.
+    /// ln Z by enumeration of the hidden states, which needs no grid.
     pub fn log_z_of_hidden(&self) -> f64 {
         let terms = (0..1 << self.nh).map(|h| self.minus_hidden_free_energy(&state(h, self.nh)));
         log_sum_exp(&terms.collect::<Vec<_>>())
@@ -314,7 +314,7 @@ impl Laws {
         (0..1 << self.nh).map(|h| (self.minus_hidden_free_energy(&state(h, self.nh)) - log_z).exp()).collect()
     }
 
-    /// log P(v_g|v_-g) of variable `site`, a discrete one, from free energies alone.
+    /// log P(v_g|v_-g) of the discrete variable `site`, from free energies alone.
     pub fn log_conditional(&self, v: &[f64], site: usize) -> f64 {
         let (segment, units) = self.sites()[site].clone();
         let states = match segment {

@@ -1,14 +1,14 @@
-//! What the tests judge the library by, and what they share.
+//! The reference models that judge the library, and helpers that the tests share.
 //!
-//! - [`exact`]: the mathematics, in `f64`, by plain loops and by enumeration;
-//! - [`laws`]: the same of visible layers of several laws, and their contract;
-//! - [`canonical`]: the numerics contract, in `f32`, as one sequential program, which the library must equal to the bit;
+//! - [`exact`]: the mathematics in `f64`, by plain loops and by enumeration;
+//! - [`laws`]: the same for visible layers with several laws, and their contract;
+//! - [`canonical`]: the numerics contract in `f32`, as one sequential program; the library must give the same bits;
 //! - [`statistics`]: goodness of fit and rounding bounds;
-//! - [`places`]: where data, the command and room to write are;
-//! - `program`: the command, and `device`: CUDA's, where they are there; `faults`: what is planted in CUDA's kernels.
+//! - [`places`]: the folders of data, of the command and for scratch files;
+//! - `program`: the command, and `device`: the CUDA device, if there is one; `faults`: faults planted in CUDA's kernels.
 //!
 //! [`for_each_device`] writes a test once for every device.
-// No test file uses all of it; and indices, as in the formulas, are the plainest form of what is written here.
+// No test file uses all of this; and indices, as in the formulas, are the plainest form of this code.
 #![allow(dead_code, unused_imports, unused_macros, clippy::needless_range_loop)]
 
 pub mod canonical;
@@ -38,17 +38,17 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-/// The CPU with a matrix library's sums.
+/// The CPU with the sums of a matrix library.
 pub fn gemm() -> Device {
     Cpu::detect().and_then(|cpu| cpu.with_sums(Sums::Gemm)).expect("a CPU").into()
 }
 
-/// Whether this device is held to the canonical bits. If not its results are only as near as rounding allows.
+/// Whether this device must give the canonical bits. The results of other devices agree up to rounding.
 pub fn is_canonical(device: &Device) -> bool {
     device.sums() == Sums::Canonical
 }
 
-/// Whether the device interprets its kernels: there a test of many runs chooses among them.
+/// Whether the device interprets its kernels. A test with many runs then selects some of them.
 pub fn is_emulated(device: &Device) -> bool {
     #[cfg(feature = "cuda")]
     if let Device::Cuda(cuda) = device {
@@ -58,8 +58,8 @@ pub fn is_emulated(device: &Device) -> bool {
     false
 }
 
-/// Writes each test once for every device and way to make sums, in a module named after it. A device joins by one line at
-/// the end; where it is not there its tests say so and do nothing.
+/// Generates each test once for every device and kind of sums, in a module named after it. To add a device, add a line at the end.
+/// If a device is missing, its tests report that and do nothing.
 macro_rules! for_each_device {
     (@device $module:ident, $make:expr, $($(#[$meta:meta])* fn $name:ident($device:ident) $body:block)*) => {
         mod $module {
@@ -86,7 +86,7 @@ macro_rules! for_each_device {
 }
 pub(crate) use for_each_device;
 
-/// The same for the devices that read the host's memory, in tests that count allocations.
+/// [`for_each_device`] for the devices that read the host's memory, in tests that count allocations.
 macro_rules! for_each_host_device {
     ($($tests:tt)*) => {
         for_each_device! { @device cpu, Some(harmonium::Device::from(harmonium::Cpu::detect().expect("a CPU"))), $($tests)* }
@@ -95,7 +95,7 @@ macro_rules! for_each_host_device {
 }
 pub(crate) use for_each_host_device;
 
-/// A sequential generator for what the tests make up themselves.
+/// A sequential generator for the tests' own random numbers.
 pub fn generator(seed: u64) -> Pcg32 {
     Pcg32::new(seed ^ 0x5eed_5eed_5eed_5eed, 0x2545_f491_4f6c_dd1d)
 }
@@ -110,7 +110,7 @@ pub fn symmetric(generator: &mut Pcg32, range: f64) -> f32 {
     (range * (2.0 * uniform(generator) - 1.0)) as f32
 }
 
-/// A shape that is known to be right.
+/// A shape from valid sizes.
 pub fn shape(n_visible: usize, n_hidden: usize) -> Shape {
     Shape::new(n_visible, n_hidden).expect("a right shape")
 }
@@ -123,7 +123,7 @@ pub fn random_rbm(shape: Shape, range: f64, seed: u64) -> Rbm {
     Rbm::from_parts(shape, some(nv * nh), some(nv), some(nh)).expect("a right model")
 }
 
-/// `n` values, 0 but for a share `density`, which are real numbers in (0, 1].
+/// `n` values: a share `density` of real numbers in (0, 1], the others 0.
 pub fn random_values(n: usize, density: f64, seed: u64) -> Vec<f32> {
     let mut generator = generator(seed);
     let mut value = || if uniform(&mut generator) < density { 1.0 - uniform(&mut generator) as f32 } else { 0.0 };
@@ -136,35 +136,35 @@ pub fn random_bits(n: usize, density: f64, seed: u64) -> Vec<f32> {
     (0..n).map(|_| f32::from(uniform(&mut generator) < density)).collect()
 }
 
-/// `n` eight-bit values, 0 but for a share `density`.
+/// `n` eight-bit values: a share `density` is not 0.
 pub fn random_bytes(n: usize, density: f64, seed: u64) -> Vec<u8> {
     let mut generator = generator(seed);
     let mut byte = || if uniform(&mut generator) < density { (generator.next_u32() % 255) as u8 + 1 } else { 0 };
     (0..n).map(|_| byte()).collect()
 }
 
-/// Rows of numbers that are known to be right.
+/// Rows from valid numbers.
 pub fn rows(values: &[f32], units: usize) -> Rows<'_> {
     Rows::new(Values::F32(values), units).expect("right rows")
 }
 
-/// Rows of eight-bit values that are known to be right.
+/// Rows from valid eight-bit values.
 pub fn byte_rows(values: &[u8], units: usize) -> Rows<'_> {
     Rows::new(Values::U8(values), units).expect("right rows")
 }
 
-/// A gradient's numbers in one list: W, b, c.
+/// The numbers of a gradient in one list: W, b, c.
 pub fn flat(gradient: &Gradient) -> Vec<f64> {
     let Gradient { weights, visible_bias, hidden_bias, .. } = gradient;
     weights.iter().chain(visible_bias).chain(hidden_bias).map(|&x| f64::from(x)).collect()
 }
 
-/// The bits of numbers: what "equal to the bit" compares. Zeros of either sign count as one number.
+/// The bits of numbers, for comparisons to the bit. Zeros of either sign are equal.
 pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|&x| (x + 0.0).to_bits()).collect()
 }
 
-/// Gives a checkpoint a log and a check-up, with numbers that text would round.
+/// Adds a log and a check-up to a checkpoint, with numbers that text would round.
 pub fn fill_log(checkpoint: &mut Checkpoint) {
     checkpoint.log = vec![Epoch::new(5, Some(-0.1), 1e-300), Epoch::new(10, None, 0.1)];
     checkpoint.health = vec![CheckUp {
@@ -184,7 +184,7 @@ pub fn fill_log(checkpoint: &mut Checkpoint) {
     }];
 }
 
-/// Asserts that two lists of numbers are the same bits, and says where they first differ.
+/// Asserts that two lists of numbers have the same bits, and reports the first difference.
 #[track_caller]
 pub fn assert_bits(found: &[f32], expected: &[f32], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}: length");
@@ -195,11 +195,11 @@ pub fn assert_bits(found: &[f32], expected: &[f32], what: &str) {
     }
 }
 
-/// Runs `work` in a pool of so many threads. Each number of threads has one pool for the whole process.
+/// Runs `work` in a pool of `threads` threads. Each number of threads has one pool for the whole process.
 pub fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
     static POOLS: Mutex<BTreeMap<usize, Arc<ThreadPool>>> = Mutex::new(BTreeMap::new());
     let new = || Arc::new(ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool"));
-    // The lock ends before the work begins, so that tests run side by side.
+    // The lock is released before the work begins, so that tests run in parallel.
     let pool = Arc::clone(POOLS.lock().expect("no test panics here").entry(threads).or_insert_with(new));
     pool.install(work)
 }

@@ -1,5 +1,5 @@
-//! Where a test or a bench finds what it needs: where it was built, or where its environment says, as benches/gpu/run does for
-//! programs that were carried to another machine.
+//! Locations of files for tests and benches: in the build folder or, for programs that benches/gpu/run copied to another machine,
+//! from the environment.
 #![allow(dead_code, reason = "nobody uses all of it")]
 
 use std::path::{Path, PathBuf};

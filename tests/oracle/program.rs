@@ -1,4 +1,4 @@
-//! The program as its users start it: in a folder, with a line of arguments; and what it leaves there.
+//! The program as its users start it, in a folder with a line of arguments; and its results there.
 
 use super::{places, random_bytes};
 use harmonium::Checkpoint;
@@ -10,7 +10,7 @@ use std::{
     process::Command,
 };
 
-/// An empty folder of a test's own, below the place for what tests write.
+/// An empty folder for one test, below the folder for scratch files.
 pub fn empty_folder(place: &[&str]) -> PathBuf {
     let folder = place.iter().fold(places::scratch(), |folder, name| folder.join(name));
     let _ = fs::remove_dir_all(&folder);
@@ -18,7 +18,7 @@ pub fn empty_folder(place: &[&str]) -> PathBuf {
     folder
 }
 
-/// An IDX file of random bytes, two fifths of them not 0: its first size is how many rows it has.
+/// An IDX file of random bytes, two fifths of which are not 0. Its first size is the number of rows.
 pub fn write_data(path: &Path, sizes: &[u32], seed: u64) {
     let mut bytes = vec![0, 0, 8, sizes.len() as u8];
     bytes.extend(sizes.iter().flat_map(|size| size.to_be_bytes()));
@@ -26,17 +26,17 @@ pub fn write_data(path: &Path, sizes: &[u32], seed: u64) {
     fs::write(path, bytes).expect("data");
 }
 
-/// A folder of a test's own with `data`, 50 rows of 15 values, below one of its file's own.
+/// A folder for one test with `data`, 50 rows of 15 values, below a folder for its test file.
 #[track_caller]
 pub fn folder(name: &str) -> PathBuf {
-    // Each file of tests has names of its own.
+    // Names are unique within a test file.
     let file = Path::new(Location::caller().file()).file_stem().and_then(OsStr::to_str).expect("a file's name");
     let folder = empty_folder(&[file, name]);
     write_data(&folder.join("data"), &[50, 15], 1);
     folder
 }
 
-/// A run in such a folder: five batches an epoch, four epochs, 20 updates.
+/// A run in such a folder: 4 epochs of five batches, 20 updates.
 pub const SMALL: &str = "train --quiet --data data --hidden 8 --epochs 4 --batch-size 10 --k 2";
 pub const UPDATES: u64 = 20;
 
@@ -53,7 +53,7 @@ pub fn run(folder: &Path, arguments: &str) -> (i32, String, String) {
     (output.status.code().expect("not killed"), text(output.stdout), text(output.stderr))
 }
 
-/// Standard output of a run that ends well.
+/// Standard output of a run that succeeds.
 #[track_caller]
 pub fn fine(folder: &Path, arguments: &str) -> String {
     let (status, stdout, stderr) = run(folder, arguments);
@@ -61,7 +61,7 @@ pub fn fine(folder: &Path, arguments: &str) -> String {
     stdout
 }
 
-/// The bytes of the model and of the checkpoint, and the log, without what says how long it took.
+/// The bytes of the model and of the checkpoint, and the log, without durations.
 pub fn outcome(out: &Path) -> (Vec<u8>, Vec<u8>, String) {
     let model = fs::read(out.join("model.safetensors")).expect("a model");
     let log = fs::read_to_string(out.join("log.csv")).expect("a log");
@@ -75,7 +75,7 @@ pub fn without_seconds(line: &str) -> Vec<u8> {
     [&columns[..3], &columns[4..]].concat().join(",").into_bytes()
 }
 
-/// The bytes of a checkpoint, without what says how long it took.
+/// The bytes of a checkpoint, without durations.
 pub fn timeless(path: &Path) -> Vec<u8> {
     let mut checkpoint = Checkpoint::load(path).expect("a checkpoint");
     checkpoint.place.seconds = 0.0;

@@ -7,14 +7,14 @@ use rand_pcg::Pcg32;
 /// Half the distance from 1 to the next `f32`: the greatest relative error of one rounding.
 pub const U: f64 = 1.0 / 16_777_216.0;
 
-/// What n roundings in a row can do to a sum or product, relative to the sum of its terms' sizes (N. J. Higham, "Accuracy
-/// and Stability of Numerical Algorithms", 2002, lemma 3.1). Holds for any order of summation.
+/// The greatest error of n successive roundings of a sum or product, relative to the sum of its terms' magnitudes (N. J. Higham,
+/// "Accuracy and Stability of Numerical Algorithms", 2002, lemma 3.1). It holds for any order of summation.
 pub fn gamma(n: usize) -> f64 {
     n as f64 * U / (1.0 - n as f64 * U)
 }
 
-/// Greatest error of a pre-activation in `f32`: a sum of `units` products and a bias, whose sizes sum to `size`, then
-/// scaled by β and moved by a reference.
+/// Greatest error of a pre-activation in `f32`: a sum of `units` products and a bias with the total magnitude `size`, then scaled
+/// by β and shifted by a reference.
 pub fn pre_error(units: usize, size: f64) -> f64 {
     gamma(units + 4) * size
 }
@@ -29,10 +29,10 @@ pub fn softplus_error(pre_error: f64, softplus: f64) -> f64 {
     pre_error + SOFTPLUS_ULP * 2.0 * U * (softplus + pre_error) + f64::from(f32::MIN_POSITIVE) * 2.0
 }
 
-/// What rounding can do to Σ_r w_r ∂F(v_r)/∂θ in `f32`.
+/// Greatest rounding error of Σ_r w_r ∂F(v_r)/∂θ in `f32`.
 ///
-/// Each hidden mean is off by at most [`mean_error`]; a product w·x·P takes two roundings, a sum of R terms R more, and
-/// two factors 1/B and 1/M with the subtraction at most four: in all gamma(R + 6) of the sum of the terms' sizes.
+/// The error of each hidden mean is at most [`mean_error`]. A product w·x·P takes two roundings, a sum of R terms R more, and the
+/// two factors 1/B and 1/M with the subtraction at most four: in all gamma(R + 6) of the sum of the terms' magnitudes.
 pub fn gradient_error(model: &Exact, data: &[Vec<f64>], weights: &[f64]) -> Vec<f64> {
     let (nv, nh) = (model.nv, model.nh);
     let mut bound = vec![1e-30; model.theta.len()];
@@ -49,8 +49,8 @@ pub fn gradient_error(model: &Exact, data: &[Vec<f64>], weights: &[f64]) -> Vec<
     bound
 }
 
-/// What rounding can do to Σ w ∂F: as [`gradient_error`], with x = s·v and w·x rounded once more each. Own terms
-/// of Gaussian units are `f64`; ln σ² takes a product of W and its gradient, with the errors of the latter.
+/// Greatest rounding error of Σ w ∂F: as [`gradient_error`], with one more rounding each for x = s·v and w·x. The own terms of
+/// Gaussian units are `f64`. ln σ² needs a product of W and its gradient, with the errors of the latter.
 pub fn law_gradient_error(model: &Laws, data: &[Vec<f64>], weights: &[f64]) -> Vec<f64> {
     let (nv, nh) = (model.nv, model.nh);
     let mut bound = vec![1e-30; model.parameters()];
@@ -79,8 +79,8 @@ pub fn law_gradient_error(model: &Laws, data: &[Vec<f64>], weights: &[f64]) -> V
     bound
 }
 
-/// What rounding can do to log Z in one visit of a tracker: two free energies, and draws whose probabilities are off, each of which may lead to another state
-/// and so, as far as it goes, to another weight.
+/// Greatest rounding error of log Z in one visit of a tracker: two free energies, and draws with inexact probabilities. Each of
+/// these may lead to another state and so, to that extent, to another weight.
 pub fn visit_error(model: &Exact) -> f64 {
     let all = vec![1.0; model.nv.max(model.nh)];
     let (hidden, visible) = (model.hidden_size(&all[..model.nv]), model.visible_size(&all[..model.nh]));
@@ -90,19 +90,19 @@ pub fn visit_error(model: &Exact) -> f64 {
     2.0 * energy + draws
 }
 
-/// The standard normal number that is exceeded with probability 1e-6.
+/// The quantile of the standard normal distribution that is exceeded with probability 1e-6.
 const NORMAL_1E_6: f64 = 4.753_424;
 
-/// What a chi-square number of so many degrees of freedom exceeds with probability 1e-6: E. B. Wilson and M. M. Hilferty's
-/// cube root approximation (1931), good to half a percent from ten degrees on.
+/// The quantile of the chi-square distribution that is exceeded with probability 1e-6: E. B. Wilson and M. M. Hilferty's cube root
+/// approximation (1931), accurate to half a percent from ten degrees of freedom on.
 pub fn chi_square_limit(degrees: usize) -> f64 {
     let d = degrees as f64;
     let s = 2.0 / (9.0 * d);
     d * (1.0 - s + NORMAL_1E_6 * s.sqrt()).powi(3)
 }
 
-/// Pearson's test, at a false-alarm rate of 1e-6: whether `counts` may come from the distribution `p`. Cells in which
-/// fewer than ten are expected count as one cell.
+/// Pearson's test, at a false-alarm rate of 1e-6, of the hypothesis that `counts` come from the distribution `p`. Cells with fewer
+/// than ten expected counts are merged into one.
 #[track_caller]
 pub fn assert_distribution(counts: &[u64], p: &[f64], what: &str) {
     assert_eq!(counts.len(), p.len());
@@ -123,15 +123,15 @@ pub fn assert_distribution(counts: &[u64], p: &[f64], what: &str) {
     if rest.1 >= 10.0 {
         cell(rest.0, rest.1);
     } else {
-        // Too little is expected there for the chi-square law: by Markov's inequality more than ten million times the
-        // expectation has a probability below 1e-7, and a state that cannot be must not be.
+        // The expectation is too small for the chi-square distribution. By Markov's inequality more than ten million times the
+        // expectation has a probability below 1e-7. An impossible state must not occur.
         assert!(rest.0 <= 1e7 * rest.1, "{what}: impossible states {} times", rest.0);
     }
     let limit = chi_square_limit(cells - 1);
     assert!(statistic <= limit, "{what}: chi-square {statistic:.1} over {} degrees, limit {limit:.1}", cells - 1);
 }
 
-/// Of n cases with probability p each, the number that is exceeded with a probability below 1e-6.
+/// The number of successes in n cases with probability p each that is exceeded with a probability below 1e-6.
 pub fn most_of(n: u32, p: f64) -> usize {
     let mut term = (1.0 - p).powi(n as i32);
     let mut left = 1.0;
@@ -145,7 +145,7 @@ pub fn most_of(n: u32, p: f64) -> usize {
     n as usize
 }
 
-/// The number of a cell drawn from the distribution `p`.
+/// The index of a cell drawn from the distribution `p`.
 pub fn draw_from(p: &[f64], generator: &mut Pcg32) -> usize {
     let mut u = uniform(generator);
     for (at, p) in p.iter().enumerate() {
@@ -163,7 +163,7 @@ pub fn assert_near(found: &[f64], expected: &[f64], bounds: &[f64], what: &str) 
     assert!(found.len() == expected.len() && found.len() == bounds.len(), "{what}: length");
     for (at, ((found, expected), bound)) in found.iter().zip(expected).zip(bounds).enumerate() {
         let off = (found - expected).abs();
-        // Not `off > bound`: a NaN fails.
+        // Not `off > bound`, because a NaN must fail.
         assert!(
             off <= *bound,
             "{what}[{at}]: found {found:e}, expected {expected:e}, off by {off:e}, allowed {bound:e}"
@@ -178,9 +178,9 @@ pub fn assert_relative(found: f64, expected: f64, tolerance: f64) {
     assert!(off <= tolerance * expected.abs().max(1.0), "found {found}, expected {expected}, off by {off:e}");
 }
 
-/// Kolmogorov's test, at a false-alarm rate of 1e-6 for any number of them: whether numbers may be standard normal ones. Their
+/// Kolmogorov's test, at a false-alarm rate of 1e-6 for any sample size, of the hypothesis that numbers are standard normal. Their
 /// greatest distance D has P(D > d) ≤ 2e^(-2nd²) (P. Massart, "The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality",
-/// 1990); the rounding of the numbers moves it by less than 1e-6.
+/// 1990). The rounding of the numbers moves it by less than 1e-6.
 #[track_caller]
 pub fn assert_normal(mut z: Vec<f64>, what: &str) {
     assert!(z.len() >= 1000, "{what}: {} numbers say nothing", z.len());
@@ -190,6 +190,6 @@ pub fn assert_normal(mut z: Vec<f64>, what: &str) {
     let off = |(at, &z): (usize, &f64)| (cdf(z) - at as f64 / n).max((at + 1) as f64 / n - cdf(z));
     let distance = z.iter().enumerate().map(off).fold(0.0, f64::max);
     let limit = (2e6f64.ln() / (2.0 * n)).sqrt() + 1e-6;
-    // Not `distance > limit`: a NaN fails.
+    // Not `distance > limit`, because a NaN must fail.
     assert!(distance <= limit, "{what}: distance {distance:.5} from a normal distribution, limit {limit:.5}");
 }

@@ -1,10 +1,10 @@
-//! A grid gives the bits of sums, however coarse it is; and it is the bound that sees to it.
+//! A grid of any coarseness gives the same bits as sums, and needs its whole error bound for that.
 
 use super::*;
 use crate::cpu::{
     decision::{STEP, exp2_roughly},
-    grid::{Kept, Rules, WORTH},
-    host::{Cpu, Drawing},
+    grid::{GridCache, MIN_STEPS, Rules},
+    host::{Cpu, SampleMethod},
     parameters::CpuParameters,
 };
 use crate::{
@@ -20,21 +20,21 @@ use rand_core::Rng;
 use rand_pcg::Pcg32;
 use std::f32::consts::LOG2_E;
 
-/// A CPU that draws in this way.
-fn cpu(isa: Isa, drawing: Drawing) -> Cpu {
-    Cpu { drawing, ..Cpu::with_isa(isa) }
+/// A CPU that samples by the given method.
+fn cpu(isa: Isa, method: SampleMethod) -> Cpu {
+    Cpu { method, ..Cpu::with_isa(isa) }
 }
 
-/// On a grid whatever it costs.
-fn on_grid(finest: i32) -> Drawing {
-    Drawing::Grid { finest, percent: 100 }
+/// Sampling on a grid in all cases.
+fn on_grid(finest: i32) -> SampleMethod {
+    SampleMethod::Grid { finest, percent: 100 }
 }
 
 fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool").install(work)
 }
 
-/// Numbers within ±1.
+/// Random numbers within ±1.
 struct Numbers(Pcg32);
 
 impl Numbers {
@@ -66,8 +66,8 @@ fn bits(numbers: &[f32]) -> Vec<u32> {
     numbers.iter().map(|x| (x + 0.0).to_bits()).collect()
 }
 
-/// All that two sweeps of k steps leave behind, between which the chains rest: bits of both layers, the visible pre-activations, the
-/// place of the next draw.
+/// The state after two sweeps of k steps with a pause between them: bits of both layers, the visible pre-activations, the position
+/// of the next random number.
 fn swept(cpu: Cpu, rbm: &Rbm, state: &ChainState, k: usize, held: Option<Rows<'_>>) -> impl PartialEq + Send + use<> {
     let resident = rbm.on(cpu).expect("resident");
     let mut chains = Chains::from_state(cpu, rbm.shape(), state).expect("chains");
@@ -87,10 +87,10 @@ fn start(shape: Shape, chains: usize, density: f32, seed: u64) -> ChainState {
     ChainState { hidden, betas: vec![1.0; chains], uniforms: Uniforms::new(seed, Purpose::Sampling) }
 }
 
-/// Holds grids of these sizes to sums, on all instruction sets.
+/// Compares grids of these spacings with sums, on all instruction sets.
 fn check(rbm: &Rbm, state: &ChainState, k: usize, finest: &[i32], what: &str) {
     for isa in Isa::available() {
-        let expected = swept(cpu(isa, Drawing::Sums), rbm, state, k, None);
+        let expected = swept(cpu(isa, SampleMethod::Sums), rbm, state, k, None);
         for &finest in finest {
             let found = swept(cpu(isa, on_grid(finest)), rbm, state, k, None);
             assert!(found == expected, "{what}, k = {k}, {isa}, 2^-{finest}");
@@ -125,19 +125,23 @@ fn the_tutorials_shape_on_any_number_of_threads() {
     let rbm = model(shape, 3, |x| 0.3 * x * x * x, |x| 3.0 * x - 2.5);
     let state = start(shape, 21, 0.2, 4);
     let fastest = *Isa::available().last().expect("at least one");
-    let expected = swept(cpu(fastest, Drawing::Sums), &rbm, &state, 4, None);
+    let expected = swept(cpu(fastest, SampleMethod::Sums), &rbm, &state, 4, None);
     for isa in Isa::available() {
-        for (drawing, threads) in
-            [(Drawing::Fastest, 1), (Drawing::Fastest, 2), (on_grid(16), 3), (on_grid(10), 2), (on_grid(6), 1)]
-        {
-            let found = in_pool(threads, || swept(cpu(isa, drawing), &rbm, &state, 4, None));
-            assert!(found == expected, "{isa}, {drawing:?}, {threads} threads");
+        for (method, threads) in [
+            (SampleMethod::Fastest, 1),
+            (SampleMethod::Fastest, 2),
+            (on_grid(16), 3),
+            (on_grid(10), 2),
+            (on_grid(6), 1),
+        ] {
+            let found = in_pool(threads, || swept(cpu(isa, method), &rbm, &state, 4, None));
+            assert!(found == expected, "{isa}, {method:?}, {threads} threads");
         }
     }
 }
 
-/// Weights that all lie 0.49 of a step above the grid: their sums are off by nearly as much as the bound allows, so that half of it
-/// gives other bits.
+/// All weights are 0.49 steps above the grid, so the errors of their sums nearly reach the bound. With half of the bound the bits
+/// differ.
 #[test]
 fn the_bound_has_teeth() {
     let (shape, finest) = (Shape::new(200, 150).expect("a shape"), 9);
@@ -145,10 +149,10 @@ fn the_bound_has_teeth() {
     let rbm = model(shape, 5, |x| ((60.0 * x).round() + 0.49) * step, |x| 2.0 * x);
     let state = start(shape, 60, 0.5, 6);
     for isa in Isa::available() {
-        let with = |drawing| swept(cpu(isa, drawing), &rbm, &state, 20, None);
-        let expected = with(Drawing::Sums);
+        let with = |method| swept(cpu(isa, method), &rbm, &state, 20, None);
+        let expected = with(SampleMethod::Sums);
         assert!(with(on_grid(finest)) == expected, "{isa}");
-        assert!(with(Drawing::Grid { finest, percent: 50 }) != expected, "{isa}: half of the bound");
+        assert!(with(SampleMethod::Grid { finest, percent: 50 }) != expected, "{isa}: half of the bound");
     }
 }
 
@@ -179,11 +183,11 @@ fn numbers_at_the_ends() {
         for (bias, of_bias) in biases {
             let rbm = model(shape, 8, of_weight, of_bias);
             check(&rbm, &start(shape, 40, 0.3, 9), 3, &[16, 9, 4], &format!("weights {weight}, biases {bias}"));
-            // The same without force.
+            // The same with the automatic choice.
             for isa in Isa::available() {
                 let state = start(shape, 40, 0.3, 10);
-                let with = |drawing| swept(cpu(isa, drawing), &rbm, &state, 3, None);
-                assert!(with(Drawing::Fastest) == with(Drawing::Sums), "{weight}, {bias}, {isa}");
+                let with = |method| swept(cpu(isa, method), &rbm, &state, 3, None);
+                assert!(with(SampleMethod::Fastest) == with(SampleMethod::Sums), "{weight}, {bias}, {isa}");
             }
         }
     }
@@ -199,12 +203,12 @@ fn any_temperature_and_held_units() {
     let values: Vec<f32> = (0..9 * 130).map(|i| if i % 7 < 3 { f32::NAN } else { (i % 2) as f32 }).collect();
     let held = Dataset::with_missing(values, shape.visible()).expect("rows");
     for isa in Isa::available() {
-        let with = |drawing| swept(cpu(isa, drawing), &rbm, &state, 4, Some(held.rows()));
-        assert!(with(on_grid(11)) == with(Drawing::Sums), "{isa}");
+        let with = |method| swept(cpu(isa, method), &rbm, &state, 4, Some(held.rows()));
+        assert!(with(on_grid(11)) == with(SampleMethod::Sums), "{isa}");
     }
 }
 
-/// Hidden layers of models with other laws are drawn on the grid too, unless the visible layer has real numbers.
+/// Models with other laws sample their hidden layers on the grid too, unless the visible layer has real numbers.
 #[test]
 fn other_laws() {
     for law in ["potts:20x5", "binary:70,potts:9x3", "binary:30,gaussian:20"] {
@@ -214,7 +218,7 @@ fn other_laws() {
     }
 }
 
-/// Parameters and chains after training, and whether there is a grid then and how fine it is.
+/// Parameters and chains after training, and the exponent of the grid, if there is one.
 fn trained(
     cpu: Cpu, rbm: &Rbm, data: &Dataset, settings: Settings, lr: f32,
 ) -> (Vec<Vec<u32>>, Vec<u64>, Option<Option<i32>>) {
@@ -229,7 +233,7 @@ fn trained(
     let crate::device::Parameters::Cpu(parameters) = parameters else { panic!("not on the CPU") };
     let grid = parameters.grid.grid.get();
     if let Some(grid @ Grid { shift: Some(_), .. }) = grid {
-        // What updates made of it is what it would be from scratch.
+        // The updated grid equals a new one.
         let mut fresh = Grid::of(grid.isa, grid.rules.clone(), &parameters.weights, &parameters.transposed);
         assert!(fresh.shift >= grid.shift);
         fresh.rules.shifts = -100..=grid.shift.unwrap_or(0);
@@ -264,19 +268,19 @@ fn training_gives_the_bits_of_sums() {
     ] {
         let settings = Settings { algorithm, k: 5, monitor: Monitor::Reconstruction, descent, ..Settings::default() };
         for isa in Isa::available() {
-            let with = |drawing, threads| in_pool(threads, || trained(cpu(isa, drawing), &rbm, data, settings, lr));
-            let expected = with(Drawing::Sums, 1);
+            let with = |method, threads| in_pool(threads, || trained(cpu(isa, method), &rbm, data, settings, lr));
+            let expected = with(SampleMethod::Sums, 1);
             assert_eq!(expected.2, None);
-            for (drawing, threads) in [(Drawing::Fastest, 2), (on_grid(16), 1), (on_grid(9), 2)] {
-                let found = with(drawing, threads);
-                assert!(found.0 == expected.0 && found.1 == expected.1, "{isa}, {settings:?}, lr {lr}, {drawing:?}");
-                // Weights that grow make the grid coarser.
+            for (method, threads) in [(SampleMethod::Fastest, 2), (on_grid(16), 1), (on_grid(9), 2)] {
+                let found = with(method, threads);
+                assert!(found.0 == expected.0 && found.1 == expected.1, "{isa}, {settings:?}, lr {lr}, {method:?}");
+                // Growing weights make the grid coarser.
                 let grown = found.2.expect("a grid").expect("a shift");
                 assert!(lr < 1.0 || grown < 16, "{grown}");
             }
-            // Where one step is all, or updates have no use for it, there is no grid.
+            // There is no grid for a single step, or if updates do not use it.
             let settings = Settings { k: 1, ..settings };
-            assert_eq!(trained(cpu(isa, Drawing::Fastest), &rbm, data, settings, lr).2, None);
+            assert_eq!(trained(cpu(isa, SampleMethod::Fastest), &rbm, data, settings, lr).2, None);
         }
     }
 }
@@ -287,30 +291,30 @@ fn a_grid_without_use_is_dropped() {
     let rbm = model(shape, 17, |x| 0.1 * x, |x| x);
     let isa = Isa::available()[0];
     let mut parameters = CpuParameters::new(rbm.view(), false);
-    let cpu = cpu(isa, Drawing::Fastest);
-    assert!(parameters.grid(cpu, WORTH - 1).is_none() && parameters.grid.grid.get().is_none());
-    assert!(parameters.grid(cpu, WORTH).is_some_and(|grid| grid.shift == Some(16)));
+    let cpu = cpu(isa, SampleMethod::Fastest);
+    assert!(parameters.grid(cpu, MIN_STEPS - 1).is_none() && parameters.grid.grid.get().is_none());
+    assert!(parameters.grid(cpu, MIN_STEPS).is_some_and(|grid| grid.shift == Some(16)));
     assert!(parameters.clone().grid.grid.get().is_none());
     assert!(parameters.grid.parts(parameters.weights.len() / 2).is_some());
     assert!(parameters.grid.parts(parameters.weights.len() / 2).is_none() && parameters.grid.grid.get().is_none());
-    // Weights that fit no grid worth having, or are no numbers, are remembered as such.
+    // Weights that fit no permitted grid, or are not finite, are remembered as such.
     for weight in [200.0, f32::INFINITY, f32::NAN] {
         parameters.weights[0].units_mut()[3] = weight;
-        assert!(parameters.grid(cpu, WORTH).is_none());
+        assert!(parameters.grid(cpu, MIN_STEPS).is_none());
         assert!(parameters.grid.parts(1).is_none() && parameters.grid.grid.get().is_some());
-        parameters.grid = Kept::default();
+        parameters.grid = GridCache::default();
     }
 }
 
-/// The mean of a run's models moves without an update, under the feet of the chains that sweep by it.
+/// The mean of a run's models changes without an update, while chains sweep with it.
 #[test]
 fn a_model_that_approaches_another_makes_a_new_grid() {
     let shape = Shape::new(90, 70).expect("a shape");
     let (rbm, other) = (model(shape, 19, |x| 0.5 * x, |x| x), model(shape, 20, |x| 0.5 * x, |x| x));
     let state = start(shape, 30, 0.4, 21);
     for isa in Isa::available() {
-        let [expected, found] = [Drawing::Sums, Drawing::Fastest].map(|drawing| {
-            let cpu = cpu(isa, drawing);
+        let [expected, found] = [SampleMethod::Sums, SampleMethod::Fastest].map(|method| {
+            let cpu = cpu(isa, method);
             let mut resident = rbm.on(cpu).expect("resident");
             let mut chains = Chains::from_state(cpu, shape, &state).expect("chains");
             chains.sweep(&resident, 10).expect("a sweep");
@@ -330,18 +334,18 @@ fn annealing_gives_the_bits_of_sums() {
     let base_rate = BaseRate::fit(Rows::new(Values::F32(&rows), 90).expect("rows"));
     let settings = Annealing { runs: 10, schedule: Schedule::new(60).expect("a schedule"), ..Annealing::default() };
     for isa in Isa::available() {
-        let estimate = |drawing| {
-            let resident = rbm.on(cpu(isa, drawing)).expect("resident");
+        let estimate = |method| {
+            let resident = rbm.on(cpu(isa, method)).expect("resident");
             ais(&resident, &base_rate, &settings).expect("an estimate").estimate.to_bits()
         };
-        let expected = estimate(Drawing::Sums);
-        for drawing in [Drawing::Fastest, on_grid(16), on_grid(11), on_grid(5)] {
-            assert_eq!(estimate(drawing), expected, "{isa}, {drawing:?}");
+        let expected = estimate(SampleMethod::Sums);
+        for method in [SampleMethod::Fastest, on_grid(16), on_grid(11), on_grid(5)] {
+            assert_eq!(estimate(method), expected, "{isa}, {method:?}");
         }
     }
 }
 
-/// Point 2 of the proof: what the grid makes of a sum, against the canonical one, in exact numbers.
+/// Point 2 of the proof: the pre-activation from the grid against the canonical one, in exact numbers.
 #[test]
 fn the_bound_holds_and_is_not_idle() {
     for (size, offset) in [(0.3, 0.0), (0.3, 0.49), (40.0, 0.0), (40.0, 0.49)] {
@@ -352,7 +356,8 @@ fn the_bound_holds_and_is_not_idle() {
             let weights: Vec<f32> = (0..n).map(|_| ((size * numbers.next() / step).round() + offset) * step).collect();
             let mut row = vec![Row::ZERO; n.div_ceil(TILE)];
             row.iter_mut().flat_map(Row::units_mut).zip(&weights).for_each(|(to, &w)| *to = w);
-            let grid = Grid::of(Isa::available()[0], Rules { shifts: shift..=shift, most: 0.0, share: 1.0 }, &row, &[]);
+            let grid =
+                Grid::of(Isa::available()[0], Rules { shifts: shift..=shift, max_epsilon: 0.0, share: 1.0 }, &row, &[]);
             assert_eq!(grid.shift, Some(shift));
             let whole: i32 = grid.weights.iter().flat_map(|row| row.0.as_flattened()).map(|&q| i32::from(q)).sum();
             let sum = weights.iter().fold(0.0, |sum, w| sum + w);
