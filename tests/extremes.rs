@@ -72,7 +72,7 @@ fn the_elementary_functions_at_the_ends() {
 }
 
 for_each_device! {
-    // Weights of 0, so that the pre-activation is the bias, to the bit but for the sign of 0.
+    // Weights of 0, so that the pre-activation equals the bias to the bit, up to the sign of 0.
     fn a_layer_at_the_ends(device) {
         let x = extremes();
         let n = x.len();

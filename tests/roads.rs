@@ -1,4 +1,4 @@
-//! `--road`: the command by sums in a fixed order, by matrix products, or by whichever suits the size.
+//! `--road`: the command with sums in a fixed order, with matrix products, or with the choice by size.
 
 mod oracle;
 
@@ -63,7 +63,7 @@ fn every_command_that_computes() {
     }
 }
 
-/// A run goes on by the road that it began with, and by no other.
+/// A run resumes with the sums that it started with, and with no others.
 #[test]
 fn a_checkpoint_keeps_the_road() {
     let folder = folder("resume");

@@ -1,4 +1,4 @@
-//! Means and deviations of hidden units over data: against the oracle, in one order of summation, and who is constant.
+//! Means and deviations of hidden units over data: against the oracle, with one order of summation, and the constant units.
 
 use crate::oracle::{
     canonical::Canonical,
@@ -23,14 +23,15 @@ for_each_device! {
                 let center = mean(&exact, |v| model.p_hidden(v)[j]);
                 means.push(center);
                 deviations.push(mean(&exact, |v| (model.p_hidden(v)[j] - center).powi(2)).sqrt());
-                // What a row's p may be off by in `f32`, either figure is off by at most: a deviation is the length of a vector.
+                // The error of both figures is at most the error of a row's p in `f32`, because a deviation is the length of a
+                // vector.
                 let error = |v: &Vec<f64>| mean_error(pre_error(nv, model.hidden_size(v)[j]));
                 errors.push(exact.iter().map(error).fold(0.0, f64::max));
             }
             let found = resident.activity(rows(&v, nv)).expect("an activity");
             assert_eq!(found.rows, n);
-            // A mean of numbers in [0, 1] takes n updates, each with roundings of 2U at most, here and in the oracle. In S each
-            // of n terms has factors that are off by (n + 1)·2U, and is added once: its mean is off by 8(n + 1)U.
+            // A mean of numbers in [0, 1] takes n updates with roundings of at most 2U each, here and in the oracle. In S each of n
+            // terms has factors with errors of (n + 1)·2U, and is added once: the error of its mean is 8(n + 1)U.
             let (of_mean, of_variance) = (4.0 * n as f64 * U, 8.0 * (n + 1) as f64 * U);
             let more = |more: f64| errors.iter().map(|e| e + more).collect::<Vec<_>>();
             assert_near(&found.mean, &means, &more(of_mean), "means");
@@ -41,7 +42,7 @@ for_each_device! {
 
 #[test]
 fn rows_are_added_in_their_order() {
-    // More rows than there are in one call.
+    // More rows than one call processes.
     let (nv, nh, n) = (20, 300, 2500);
     let rbm = random_rbm(shape(nv, nh), 1.0, 3);
     let v = random_values(n * nv, 0.4, 4);
@@ -65,7 +66,7 @@ fn rows_are_added_in_their_order() {
 
 #[test]
 fn constant_units_are_counted() {
-    // Never on, always on, at times, and always at one half.
+    // Never on, always on, sometimes, and always at one half.
     let weights = vec![0.0, 0.0, 20.0, 0.0];
     let rbm = Rbm::from_parts(shape(1, 4), weights, vec![0.0], vec![-5.0, 5.0, -10.0, 0.0]).expect("a right model");
     let resident = rbm.on(Cpu::detect().expect("a CPU")).expect("resident");

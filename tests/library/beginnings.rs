@@ -1,4 +1,4 @@
-//! Where training begins: a model from the data's means, and chains from the hidden biases.
+//! Initialisation: a model from the data's means, and chains from the hidden biases.
 
 use crate::oracle::{
     assert_bits, byte_rows,
@@ -23,7 +23,7 @@ fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&x| f64::from(x)).collect()
 }
 
-/// By the standard library's functions, number after number.
+/// With the standard library's functions, number by number.
 #[test]
 fn a_model_from_data_is_as_documented() {
     let bytes = random_bytes(40 * 13, 0.3, 1);
@@ -49,10 +49,10 @@ fn a_model_from_data_is_as_documented() {
         let weights: Vec<f64> = (0..13 * 7).map(|_| weight()).collect();
         assert_near(&wide(rbm.view().weights()), &weights, &rounded(&weights), "weights");
     }
-    // A unit that is never on is on once in 40 rows, one that always is off once.
+    // The means of units that are never or always on are clipped to 1/40 and 39/40.
     let bias = Rbm::from_data(byte_rows(&bits, 13), 1, 5).expect("a model").into_parts().1;
     assert_near(&wide(&bias[..2]), &[-39f64.ln(), 39f64.ln()], &[4.0 * U; 2], "bias at the ends");
-    // A single row says nothing.
+    // A single row has no information about means.
     let one = byte_rows(&bits[..13], 13);
     assert_eq!(one.clipped_means(), [0.5; 13]);
     assert_eq!(Rbm::from_data(one, 1, 5).expect("a model").view().visible_bias(), [0.0; 13]);
@@ -68,8 +68,7 @@ fn what_no_model_begins_with() {
     assert_eq!(found(byte_rows(&[1, 2, 3], 3), usize::MAX), format!("{expected}3 × {}", usize::MAX));
 }
 
-/// The bits of an initial model, for all releases to come and on every machine; computed from the documentation by another
-/// program.
+/// The bits of an initial model, for all releases and on every machine; another program computed them from the documentation.
 #[test]
 fn the_same_model_for_ever() {
     let data = random_bytes(40 * 61, 0.3, 1);
@@ -82,8 +81,8 @@ fn the_same_model_for_ever() {
     );
 }
 
-/// Four moments, each within 4.9 standard errors (two-sided 1e-6 in a normal distribution, which they have with so many
-/// weights), and Pearson's test over cells of width ¼.
+/// Four moments, each within 4.9 standard errors (two-sided 1e-6 for a normal distribution, which they have with so many weights),
+/// and Pearson's test over cells of width ¼.
 #[test]
 fn the_weights_are_normal() {
     let data = [255; 784];
@@ -122,7 +121,7 @@ for_each_device! {
         let chains = Chains::from_hidden_bias(&resident, 500, draws.clone()).expect("chains");
         let hidden = chains.hidden().expect("hidden");
         assert_eq!(chains.state().expect("a state").uniforms.position(), 500 * 70);
-        // No sum but that of nothing and the bias: these bits do not depend on how a device adds up.
+        // The only terms are 0 and the bias, so these bits do not depend on a device's order of sums.
         let pre: Vec<f32> = rbm.view().hidden_bias().iter().copied().cycle().take(500 * 70).collect();
         let expected = sample(&pre, &mut draws.generator());
         assert_bits(&hidden, &expected, "hidden");
@@ -133,8 +132,8 @@ for_each_device! {
     }
 }
 
-/// 2000 rows of 5000 units in ten groups; a row's own group is on with probability 0.006, the others with 0.0005: six units
-/// a row.
+/// 2000 rows of 5000 units in ten groups. A unit of a row's own group is on with probability 0.006, others with 0.0005: six units a
+/// row.
 fn sparse() -> Dataset {
     let mut generator = generator(1);
     let mut value = |n: usize| {
@@ -144,7 +143,7 @@ fn sparse() -> Dataset {
     Dataset::from_u8((0..2000 * 5000).map(&mut value).collect(), 5000).expect("rows")
 }
 
-/// How many hidden units are constant at 1, and how many at 0: within 0.01 at every row.
+/// The number of hidden units that are constant at 1, and at 0: within 0.01 for every row.
 fn constant(rbm: &Resident, data: &Dataset) -> (usize, usize) {
     let n_hidden = rbm.shape().n_hidden();
     let mut hidden = Activations::default();
@@ -155,8 +154,8 @@ fn constant(rbm: &Resident, data: &Dataset) -> (usize, usize) {
     (all(&|p| p > 0.99), all(&|p| p < 0.01))
 }
 
-/// Why there is `from_data`: in a wide sparse file the tutorial's weights make a constant of every hidden unit, while the
-/// visible biases are on their way to the base rates.
+/// The reason for `from_data`: on wide sparse data the tutorial's weights make every hidden unit constant, while the visible biases
+/// approach the base rates.
 #[test]
 fn sparse_rows_need_a_beginning_of_their_own() {
     const N_HIDDEN: usize = 32;

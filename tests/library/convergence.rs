@@ -1,4 +1,4 @@
-//! Convergence statistics against programs that follow the papers sentence by sentence, without regard to time.
+//! Convergence statistics against slow programs that follow the papers sentence by sentence.
 
 use crate::oracle::{generator, uniform};
 use harmonium::diagnostics::{autocorrelation_time, bulk_effective_sample_size, r_hat};
@@ -44,13 +44,13 @@ fn ranked(chains: &[Vec<f64>]) -> Vec<Vec<f64>> {
     chains.iter().map(|chain| chain.iter().map(score).collect()).collect()
 }
 
-/// The first and the last half of each chain, without the middle one of an odd number.
+/// The first and the last half of each chain, without the middle draw of an odd number.
 fn halves(chains: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let n = chains[0].len() / 2;
     chains.iter().flat_map(|chain| [chain[..n].to_vec(), chain[chain.len() - n..].to_vec()]).collect()
 }
 
-/// W and var⁺ of chains of n draws: the mean variance within chains, and W·(n - 1)/n and the variance of the means.
+/// W and var⁺ of chains of n draws: the mean variance within chains, and the sum of W·(n - 1)/n and the variance of the means.
 fn within_and_all(chains: &[Vec<f64>]) -> (f64, f64) {
     let n = chains[0].len() as f64;
     let w = mean(&chains.iter().map(|chain| variance(chain)).collect::<Vec<_>>());
@@ -72,7 +72,7 @@ fn naive_r_hat(chains: &[Vec<f64>]) -> f64 {
     bulk.max(tail)
 }
 
-/// Vehtari et al., equations 10 to 13: τ, and how many draws there are.
+/// Vehtari et al., equations 10 to 13: τ, and the number of draws.
 fn naive_tau(chains: &[Vec<f64>]) -> (f64, f64) {
     let chains = ranked(&halves(chains));
     let n = chains[0].len();
@@ -87,14 +87,14 @@ fn naive_tau(chains: &[Vec<f64>]) -> (f64, f64) {
             _ => 1.0 - (w - mean(&chains.iter().map(|chain| covariance(chain, lag)).collect::<Vec<_>>())) / all,
         })
         .collect();
-    // Pairs of neighbours as long as they are positive, each no greater than those before it.
+    // Pairs of neighbours while they are positive, each no greater than those before it.
     let pairs: Vec<f64> = rho.chunks_exact(2).map(|pair| pair[0] + pair[1]).take_while(|&pair| pair >= 0.0).collect();
     let least = |k: usize| pairs[..=k].iter().copied().fold(f64::INFINITY, f64::min);
     let tau = -1.0 + 2.0 * (0..pairs.len()).map(least).sum::<f64>();
     (tau.max(1.0 / draws.log10()), draws)
 }
 
-/// Sokal's window: the least M that is at least five times 1 + 2Σ_{t ≤ M} ρ_t, and at least 5.
+/// Sokal's window: the least M ≥ 5 that is at least five times 1 + 2Σ_{t ≤ M} ρ_t.
 fn naive_time(chains: &[Vec<f64>]) -> f64 {
     let n = chains[0].len();
     let centre = mean(&chains.concat());
@@ -127,7 +127,7 @@ fn series() -> Vec<Vec<Vec<f64>>> {
                 let mut draw = |t: usize| {
                     x = phi * x + uniform(&mut generator) - 0.5;
                     let y = x + trend * t as f64 / n as f64 + if number == 0 { apart } else { 0.0 };
-                    // Some series have few values, and so equal ones.
+                    // Some series have few values, and so ties.
                     if step > 0.0 { (2.0 * y / step).round() * step } else { y }
                 };
                 (0..n).map(&mut draw).collect::<Vec<f64>>()
@@ -138,8 +138,8 @@ fn series() -> Vec<Vec<Vec<f64>>> {
     all
 }
 
-/// The library's quantiles are good to 1.2e-7 of their size. That moves sums of squares and of products by a share of 2.4e-7
-/// of the sums of squares, their quotients by twice as much, with the differences in the numerator of ρ by less than 2e-6.
+/// The library's quantiles have a relative error of 1.2e-7. That changes sums of squares and of products by a share of 2.4e-7 of
+/// the sums of squares, their quotients by twice as much and, with the differences in the numerator of ρ, by less than 2e-6.
 const RHO_ERROR: f64 = 2e-6;
 
 #[test]
@@ -149,7 +149,7 @@ fn r_hat_and_effective_sample_sizes_are_the_papers() {
         assert!((found / expected - 1.0).abs() <= RHO_ERROR, "series {number}: R̂ {found}, expected {expected}");
         let (tau, draws) = naive_tau(chains);
         let found = bulk_effective_sample_size(chains).expect("long enough");
-        // τ is a sum of at most so many correlations, twice.
+        // τ is twice a sum of at most n/2 correlations.
         let off = 2.0 * chains[0].len() as f64 / 2.0 * RHO_ERROR / tau;
         assert!(
             (found / (draws / tau) - 1.0).abs() <= off,

@@ -42,7 +42,7 @@ fn values(images: Images) -> Vec<f32> {
     images.rows.rows().to_vec()
 }
 
-/// NumPy's and scikit-learn's files of the same digits are the same rows.
+/// The files of the same digits by NumPy and scikit-learn have the same rows.
 #[test]
 fn digits_are_the_same_in_every_format() {
     let expected = numbers().open(digits("f8.npy")).expect("digits");
@@ -108,7 +108,7 @@ fn every_type_of_an_array_is_read() {
         let bytes = npy(descr, "False", "(1, 1)", &bytes);
         assert_eq!(values(numbers().read(&bytes[..], "x").expect(descr)), [number], "{descr}");
     }
-    // Integers 0 and 1 are bits, and so fit without a word; eight bits of 1 at most are taken for bits.
+    // Integers 0 and 1 are bits and need no notice. Eight-bit values of at most 1 are taken as bits.
     let bits = npy("<i4", "True", "(2, 2)", &[1i32, 0, 0, 1].map(i32::to_le_bytes).concat());
     let images = read_within(&bits[..], "x", 1 << 20).expect("bits");
     assert_eq!((images.assumed.clone(), values(images)), (None, vec![1.0, 0.0, 0.0, 1.0]));
@@ -159,14 +159,14 @@ fn tables_of_text_are_told_apart() {
 fn labels_may_be_words() {
     let text = "size,species,colour\n1,versicolor,0\n0,setosa,1\n1,,1\n0,versicolor,0\n";
     for label in ["species", "1", "-2"] {
-        // By number a header of words is told by the other columns.
+        // With columns by number, the other columns show that the first line is a header of words.
         let images = read(text, "iris.csv", &Reading { labels: column(label), ..Reading::default() });
         let labels = images.labels.expect("labels");
         assert_eq!(labels.names(), ["setosa", "versicolor"], "{label}");
         assert_eq!(labels.states(), [Some(1), Some(0), None, Some(1)], "{label}");
         assert_eq!(images.rows.rows().to_vec(), [1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0], "{label}");
     }
-    // Whole numbers come in their own order, however they are written.
+    // Whole numbers are sorted by value, for any spelling.
     let images = read("0,10\n1,9.0\n0,+9\n1,1e1\n", "a.csv", &Reading { labels: column("1"), ..Reading::default() });
     let labels = images.labels.expect("labels");
     assert_eq!((labels.names(), labels.states()), (&["9".into(), "10".into()][..], &[1, 0, 0, 1].map(Some)[..]));
@@ -188,7 +188,7 @@ fn labels_stand_behind_the_rows() {
     let visible: Segments = "binary:2,potts:1x2".parse().expect("laws");
     assert_eq!(without_labels(visible, 2), Some("binary:2".parse().expect("laws")));
     assert_eq!((without_labels(visible, 3), without_labels("potts:1x2".parse().expect("laws"), 2)), (None, None));
-    // A site that joins others leaves them as they were.
+    // A site joined to others leaves those unchanged.
     let sites: Segments = "potts:3x2".parse().expect("laws");
     let more = with_labels(sites, 2).expect("laws");
     assert_eq!((more.to_string(), without_labels(more, 2)), ("potts:4x2".into(), Some(sites)));
@@ -279,11 +279,11 @@ fn columns_come_to_the_unit_interval_and_back() {
     for column in 0..64 {
         let values: Vec<f32> = (0..40).map(|row| scaled.rows().value(row, column)).collect();
         let ends = (values.iter().copied().fold(1.0, f32::min), values.iter().copied().fold(0.0, f32::max));
-        // A column that is constant stays at 0.
+        // A constant column stays at 0.
         assert!(ends == (0.0, 1.0) || ends == (0.0, 0.0), "column {column}: {ends:?}");
     }
     assert_eq!((max.unscaled(visible), each.unscaled(visible)), (as_numbers(visible), as_numbers(visible)));
-    // Other rows are moved into the interval, and counted.
+    // Values of other rows are clipped to the interval, and counted.
     let others =
         Dataset::of_numbers([vec![-1.0, 17.0, 16.0], vec![0.0; 61]].concat(), as_numbers(visible)).expect("rows");
     let (moved, outside) = max.apply_for(&others, visible).expect("rows");

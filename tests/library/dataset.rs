@@ -1,14 +1,14 @@
-//! Rows that somebody owns: parts of them, their order, batches; and the shape of a model as text.
+//! Owned rows: parts of them, their order, batches; and the shape of a model as text.
 
 use crate::oracle::{random_values, statistics::assert_distribution};
 use harmonium::{Dataset, Purpose, Rows, Shape, Uniforms, Values};
 
-/// Rows of two values, the first of which is the number of the row.
+/// Rows of two values, the first of which is the index of the row.
 fn numbered(n: usize) -> Dataset {
     Dataset::from_u8((0..n).flat_map(|row| [row as u8, 255 - row as u8]).collect(), 2).expect("rows")
 }
 
-/// Which rows of [`numbered`] these are; every row must be whole.
+/// The indices of rows of [`numbered`]; every row must be complete.
 fn numbers(data: &Dataset) -> Vec<usize> {
     let Values::U8(values) = data.rows().values() else { panic!("eight-bit data must stay eight-bit") };
     let (rows, rest) = values.as_chunks::<2>();
@@ -39,7 +39,7 @@ fn some_of_the_rows() {
     assert_eq!(numbered(0).batches(3).count(), 0);
 }
 
-/// Pearson's test over the 24 orders of four rows, for as many seeds: a right shuffle fails it once in a million runs.
+/// Pearson's test over the 24 orders of four rows, for as many seeds: a correct shuffle fails once in a million runs.
 #[test]
 fn every_order_is_as_likely() {
     let data = numbered(4);
@@ -58,7 +58,7 @@ fn every_order_is_as_likely() {
     assert_eq!(draws.position(), 48_000 * 6);
 }
 
-/// Ten rows by seed 123, computed from the documentation of `Uniforms::permutation` by another program.
+/// Ten rows with seed 123; another program computed them from the documentation of `Uniforms::permutation`.
 const GOLDEN: [usize; 10] = [9, 2, 5, 6, 0, 3, 4, 7, 8, 1];
 
 #[test]

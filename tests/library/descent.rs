@@ -1,4 +1,4 @@
-//! The rules of descent against their formulas, written out in `f64` from the plain gradient.
+//! The rules of descent against their formulas, in `f64`, from the plain gradient.
 
 use harmonium::{
     Algorithm, Average, BatchMeans, Cpu, Dataset, Descent, Device, Error, Gradient, Isa, Monitor, Purpose, Rbm,
@@ -8,7 +8,7 @@ use harmonium::{
 use rand_core::Rng;
 use sha2::{Digest, Sha256};
 
-/// The parameters, and what the rules keep, in `f64`.
+/// The parameters and the state of the rules in `f64`.
 struct Naive {
     n_hidden: usize,
     weights: Vec<f64>,
@@ -61,7 +61,7 @@ impl Naive {
             }
         }
         if let Some(Centring { rate }) = descent.centring {
-            // So small an offset counts as none.
+            // Such a small offset counts as 0.
             let mu: Vec<f64> = self.visible_offset.iter().map(|&x| if x < 0.001 { 0.0 } else { x }).collect();
             let lambda = self.hidden_offset.clone();
             for i in 0..v.len() {
@@ -107,7 +107,7 @@ fn rules() -> Vec<Descent> {
     ]
 }
 
-/// Rows of which some pixels are always 0, some always 1 and one is rare.
+/// Rows in which some pixels are always 0, some always 1 and one is rarely 1.
 fn data(rows: usize, units: usize, grey: bool, seed: u64) -> Dataset {
     let mut draws = Uniforms::new(seed, Purpose::Sampling).generator();
     let value = |n: usize, x: u32| match n % units {
@@ -143,7 +143,7 @@ fn close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
     }
 }
 
-/// Single updates from the same state: the fused pass, and the formulas from the plain gradient.
+/// Single updates from the same state: the fused pass against the formulas with the plain gradient.
 #[test]
 fn rules_are_their_formulas() {
     for sums in [Sums::Canonical, Sums::Gemm] {
@@ -174,7 +174,7 @@ fn check_rule(device: &Device, shape: Shape, rows: usize, grey: bool, algorithm:
         let what = |name: &str| format!("{shape}, {algorithm:?}, {descent:?}, update {update}: {name}");
         let (found, rule) = (rbm.to_rbm().expect("an rbm"), trainer.state().expect("a state").rule.expect("a rule"));
         let view = found.view();
-        // Each sum has some ten roundings of numbers of at most the layer's size, and the step takes lr of it.
+        // Each sum has some ten roundings of numbers that are at most the layer's size, and the step multiplies it by lr.
         let unit = f64::from(f32::EPSILON);
         let size = (shape.n_visible() + shape.n_hidden()) as f64;
         let tolerance = f64::from(lr) * unit * 16.0 * (1.0 + size / 8.0) + 4.0 * unit;
@@ -211,7 +211,7 @@ fn bytes_of(device: &Device, algorithm: Algorithm, descent: Descent) -> Vec<u8> 
     numbers.into_iter().flat_map(f32::to_le_bytes).collect()
 }
 
-/// The same bits on any instruction set and any number of threads, and those that were decided; see tests/library/golden.rs.
+/// The same bits on any instruction set and any number of threads, and for all releases; see tests/library/golden.rs.
 #[test]
 fn golden_rules() {
     let last = rules().pop().expect("rules");
@@ -234,7 +234,7 @@ fn golden_rules() {
     }
 }
 
-/// A trainer that goes on from a state, with each rule, does what the one that was not stopped does.
+/// A trainer that resumes from a state equals one that was not stopped, for each rule.
 #[test]
 fn rules_go_on_from_a_state() {
     let device = Device::from(Cpu::detect().expect("a cpu"));
@@ -253,7 +253,7 @@ fn rules_go_on_from_a_state() {
         other.step(&mut theirs, &batch, 0.1).expect("a step");
         assert_eq!(rbm.to_rbm().expect("an rbm"), theirs.to_rbm().expect("an rbm"));
         assert_eq!(trainer.state().expect("a state"), other.state().expect("a state"));
-        // A state of other rules is refused, and one without rules too.
+        // A state of other rules is refused, and so is a missing one.
         let plain = Settings { descent: Descent::default(), ..settings };
         assert!(matches!(
             Trainer::from_state(&device, shape, plain, &state),
@@ -274,8 +274,8 @@ fn rules_go_on_from_a_state() {
     }
 }
 
-/// v → 1 - v in all data, with W → -W, b → -b and c → c + Wᵀ1, is the same model in other words, and a centred gradient learns
-/// it in the same words: with the model's expectations by enumeration, where no draw comes between.
+/// v → 1 - v in all data, with W → -W, b → -b and c → c + Wᵀ1, gives an equivalent model, and a centred gradient is equivariant.
+/// Tested with the model's expectations by enumeration, without random draws.
 #[test]
 fn a_centred_gradient_does_not_care_what_is_called_1() {
     let (nv, nh) = (5, 3);
@@ -306,7 +306,7 @@ fn a_centred_gradient_does_not_care_what_is_called_1() {
 }
 
 impl Naive {
-    /// The same model of turned data.
+    /// The equivalent model of the inverted data.
     fn turn(&mut self) {
         for (i, row) in self.weights.chunks_exact(self.n_hidden).enumerate() {
             assert!(i < self.visible_bias.len());
@@ -359,7 +359,7 @@ impl Naive {
     }
 }
 
-/// Exchanged units leave the model as it is, and what is learnt from there is the same too, but for the draws.
+/// Exchanged units leave the model unchanged, and later training gives an equivalent model up to its draws.
 #[test]
 fn exchanged_units_are_the_same_model() {
     let device = Device::from(Cpu::detect().expect("a cpu"));
@@ -389,9 +389,9 @@ fn exchanged_units_are_the_same_model() {
     let differences: Vec<f64> =
         rbm.free_energy(&rows).expect("energies").iter().zip(&energies).map(|(now, before)| now - before).collect();
     assert!(differences.iter().all(|x| (x - differences[0]).abs() < 1e-4), "{differences:?}");
-    // No unit is on in more than half of the rows now; and a second time there is nothing to do.
+    // Now no unit is on in more than half of the rows, so a second call exchanges nothing.
     assert_eq!(trainer.exchange_busy_units(&mut rbm, 0.55).expect("exchanged"), [0; 0]);
-    // Where no gradient is centred nobody knows.
+    // Without a centred gradient the means are unknown.
     let plain = Settings { descent: Descent::default(), ..settings };
     let mut other = Trainer::new(&device, shape, plain).expect("a trainer");
     assert_eq!(other.exchange_busy_units(&mut rbm, 0.0).expect("exchanged"), [0; 0]);
@@ -407,7 +407,7 @@ fn averages_are_means() {
     assert!(average.mean().is_none());
     for (n, model) in models.iter().enumerate() {
         if n == 7 {
-            // Goes on elsewhere.
+            // Continues from its parts.
             let mean = average.mean().expect("a mean").to_rbm().expect("an rbm");
             average = Average::from_parts(&device, &mean, average.taken()).expect("parts");
         }
@@ -428,7 +428,7 @@ fn averages_are_means() {
     assert!(matches!(average.take(&other), Err(Error::Argument { .. })));
 }
 
-/// A pixel that is never on keeps its weights with every rule but decay, and what dies away comes to rest at 0.
+/// A pixel that is never on keeps its weights with every rule but decay; decaying weights come to rest at 0.
 #[test]
 fn nothing_becomes_subnormal() {
     let device = Device::from(Cpu::detect().expect("a cpu"));
@@ -436,7 +436,7 @@ fn nothing_becomes_subnormal() {
     let batch = Dataset::from_u8(vec![0; 20 * 4], 20).expect("rows");
     for descent in rules() {
         let mut first = Rbm::new(shape, 1);
-        // No chain ever has a unit on.
+        // The visible units of the chains are never on.
         first = Rbm::from_parts(shape, first.view().weights().to_vec(), vec![-40.0; 20], vec![0.0; 6]).expect("an rbm");
         let mut rbm = first.on(&device).expect("resident");
         let mut trainer =
@@ -509,8 +509,8 @@ fn numbers_that_rules_cannot_work_with() {
     assert_eq!(trainer.state().expect("a state").rule.expect("a rule").visible_offset, [0.25, 0.5, 0.75]);
 }
 
-/// What does not decay and has no gradient stays as it is, be it so small that it would come to rest, or 0 with a sign: among
-/// few active units, where units at rest are passed over, and among many.
+/// A weight without decay and gradient is unchanged, even if it is small enough to come to rest, or a signed 0. Tested among few
+/// active units, where idle units are skipped, and among many.
 #[test]
 fn weights_without_a_gradient_stay_to_the_bit() {
     let (shape, descent) = (Shape::new(70, 9).expect("a shape"), rules()[4]);

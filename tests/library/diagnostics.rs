@@ -1,4 +1,4 @@
-//! The health of chains, on series and on tiny models whose answers are known.
+//! Diagnostics of chains, on series and on tiny models with known answers.
 
 use crate::oracle::{
     exact::{Exact, state},
@@ -43,11 +43,11 @@ fn autoregressive_series_have_their_known_times() {
     for (phi, draws) in [(0.0, 5000), (0.5, 8000), (0.9, 20_000), (0.97, 40_000), (-0.5, 8000)] {
         let chains = autoregressive(phi, 4, draws, 7);
         let (n, expected) = (4 * draws, (1.0 + phi) / (1.0 - phi));
-        // The last window ends where 1/32 of a correlation is left.
+        // The last window ends at a correlation of 1/32.
         let allowed = tolerance(expected.max(1.0), n);
         let time = autocorrelation_time(&chains).expect("long enough");
         assert!((time - expected).abs() <= allowed, "φ = {phi}: {time}, expected {expected} ± {allowed}");
-        // Ranks of a normal are normal: the same time, by Geyer's sequence, which is rougher.
+        // Ranks of a normal are normal: the same time, by Geyer's sequence, which is less precise.
         let effective = bulk_effective_sample_size(&chains).expect("long enough");
         let ratio = effective * expected / n as f64;
         let rough = 1.5 * allowed / expected;
@@ -71,7 +71,7 @@ fn chains_that_differ_are_told() {
         assert!(r > 1.05, "{what}: {r}");
     }
     assert!(bulk_effective_sample_size(&shifted).expect("long enough") < 40.0);
-    // Only ranks count.
+    // Only ranks matter.
     let transformed: Vec<Vec<f64>> = good.iter().map(|chain| chain.iter().map(|x| x.exp()).collect()).collect();
     let (a, b) = (bulk_effective_sample_size(&good), bulk_effective_sample_size(&transformed));
     assert_eq!(a, b);
@@ -83,7 +83,7 @@ fn numbers_that_do_not_move_tell_nothing() {
     assert!(r_hat(&still).expect("long enough").is_nan());
     assert!(bulk_effective_sample_size(&still).expect("long enough").is_nan());
     assert!(autocorrelation_time(&still).expect("long enough").is_nan());
-    // Chains that stay each at a place of its own are as bad as can be.
+    // Chains that stay at one place each are the worst case.
     let apart: Vec<Vec<f64>> = (0..3).map(|n| vec![f64::from(n); 100]).collect();
     assert!(r_hat(&apart).expect("long enough") > 1e6);
     assert!(bulk_effective_sample_size(&apart).expect("long enough") < 4.0);
@@ -98,7 +98,7 @@ fn resident(rbm: &Rbm) -> Resident {
     rbm.on(Cpu::detect().expect("a CPU")).expect("resident")
 }
 
-/// Chains of the model, run and recorded.
+/// Runs chains of the model and records them.
 fn recorded(rbm: &Rbm, chains: usize, steps: usize) -> Health {
     let resident = resident(rbm);
     let draws = Uniforms::new(11, Purpose::Sampling);
@@ -135,7 +135,7 @@ fn two_states_forget_at_the_rate_of_their_second_eigenvalue() {
         let expected = (1.0 + lambda) / (1.0 - lambda);
         let health = recorded(&rbm, 8, 20_000);
         let allowed = tolerance(expected, 160_000);
-        // F is the same for both states by symmetry, but the overlap is not.
+        // F is the same for both states by symmetry; the overlap differs.
         let overlap = &health.statistics[1];
         assert!((overlap.autocorrelation_time - expected).abs() <= allowed, "{seed}: {overlap:?}, expected {expected}");
         let flips = t[0][1] / 2.0 + t[1][0] / 2.0;
@@ -174,7 +174,7 @@ fn the_free_energy_forgets_as_the_transition_matrix_says() {
     }
 }
 
-/// Two valleys, all off and all on, that no chain leaves.
+/// Two modes, all off and all on, that no chain leaves.
 fn two_valleys(deeper: f32) -> Rbm {
     let n = 10;
     let bias = vec![deeper - 20.0; n];
@@ -197,7 +197,7 @@ fn chains_that_stay_in_their_valleys_are_told() {
     assert!(health.worst_r_hat() > 1.5, "{health:?}");
     assert!(health.warning().expect("a warning").contains("not mixed"));
     assert_eq!(recorder.free_energies().len(), 4);
-    // Chains of another model, and a recorder that has seen too little.
+    // Chains of another model, and a recorder with too few draws.
     let other = random_rbm(shape(9, 10), 1.0, 1);
     assert!(recorder.record(&self::resident(&other), &chains).is_err());
     assert!(Recorder::new(&resident, &chains, 0).health().is_err());
@@ -207,7 +207,7 @@ fn diagnosis() -> Uniforms {
     Uniforms::new(1, Purpose::Diagnosis)
 }
 
-/// The mean of F over what chains show, added up in their order.
+/// The mean of F over the states of chains, in their order.
 fn mean_free_energy(rbm: &Resident, chains: &Chains) -> f64 {
     let mut visible = harmonium::Activations::default();
     chains.visible(rbm, &mut visible).expect("visible");
@@ -236,7 +236,7 @@ fn persistent_chains_are_compared_with_fresh_ones() {
     fresh.sweep(&on_cpu, 500).expect("a sweep");
     assert_eq!(gap.fresh, mean_free_energy(&on_cpu, &fresh));
 
-    // All data lies in the deep valley, the chains are in the other one.
+    // All data are in the deep mode; the chains are in the other one.
     let rbm = two_valleys(0.3);
     let resident = resident(&rbm);
     let chains = Chains::new(resident.device(), rbm.shape(), 30, draws).expect("chains");
@@ -257,16 +257,16 @@ fn the_gap_has_welchs_degrees_of_freedom() {
     assert!((gap.degrees_of_freedom - 50.0 / 17.0).abs() < 1e-14, "{gap:?}");
     // 6.2 standard errors; Student's t at 2.94 degrees of freedom reaches 9.4.
     assert_eq!((gap.lags(), gap.warning()), (Some(false), None));
-    // One side that does not scatter has no part in it.
+    // A side without variance contributes nothing.
     let still = EquilibriumGap::of(&[1.0; 9], &[1.0, 2.0, 3.0, 4.0]);
     assert!((still.degrees_of_freedom - 3.0).abs() < 1e-14, "{still:?}");
-    // Free energies that are all the same differ by no chance.
+    // Free energies that are all equal do not differ by chance.
     let apart = EquilibriumGap::of(&[1.0; 2], &[2.0; 3]);
     assert_eq!((apart.standard_error, apart.degrees_of_freedom, apart.lags()), (0.0, 3.0, Some(true)));
     assert_eq!(EquilibriumGap::of(&[2.0; 2], &[2.0; 3]).lags(), Some(false));
 }
 
-/// A chain does not show by itself how free energies scatter: no gap is large enough to say that it lags.
+/// A single chain per side has no scatter of free energies: no gap is large enough to show that it lags.
 #[test]
 fn of_a_single_chain_nothing_can_be_said() {
     for (persistent, fresh) in [(&[100.0][..], &[1.0, 2.0, 3.0][..]), (&[1.0, 2.0], &[100.0]), (&[1.0], &[100.0])] {
@@ -278,9 +278,9 @@ fn of_a_single_chain_nothing_can_be_said() {
     }
 }
 
-/// With as many normal numbers of one variance a side, Student's T is exact with 2·(n - 1) degrees of freedom, and Welch's are
-/// never more: false claims have a probability of at most 0.0027. As many of 20 000 are allowed as exceed it once in a
-/// million runs; three standard errors would claim some 1200 of two chains a side. And chains that do lag are found.
+/// With equal numbers of normal values of one variance per side, Student's T is exact with 2·(n - 1) degrees of freedom, and
+/// Welch's are never more: false alarms have a probability of at most 0.0027. Of 20 000 as many are allowed as exceed that once in
+/// a million runs; three standard errors would give some 1200 with two chains per side. Chains that do lag are found.
 #[test]
 fn few_chains_claim_no_more_than_many() {
     let most = most_of(20_000, 0.0027);
@@ -312,7 +312,7 @@ fn a_check_up_leaves_chains_alone_and_tells_how_they_are() {
     let (r_hat, effective) = (found.r_hat.expect("R̂"), found.bulk_effective_sample_size.expect("an ESS"));
     assert!(r_hat < 1.02 && effective > 1000.0, "{found:?}");
     assert!(found.autocorrelation_time.expect("a time") >= 0.5, "{found:?}");
-    // The gap is that of a first step and of fresh chains.
+    // The gap is that of a first step and of new chains.
     let gap = equilibrium_gap(&on_cpu, &chains, rows(&data, 12), 500, diagnosis()).expect("a gap");
     assert_eq!(found.gap.persistent, gap.persistent);
     assert!(found.gap.gap.abs() <= 5.0 * found.gap.standard_error, "{found:?}");
@@ -321,13 +321,13 @@ fn a_check_up_leaves_chains_alone_and_tells_how_they_are() {
     assert!((found.visible_flip_rate - health.visible_flip_rate).abs() < 0.02, "{found:?}");
     assert!(check_up(&on_cpu, &chains, rows(&data, 12), 3, diagnosis(), 1).is_err());
 
-    // The numbers of the next one begin where those of this one end, whatever its size.
+    // The random numbers of the next diagnosis begin at the end of those of this one, for any size.
     let mut copy = chains.drawing(diagnosis()).expect("a copy");
     copy.sweep(&on_cpu, 500).expect("a sweep");
     let end = copy.state().expect("a state").uniforms;
     let mut others = Chains::from_visible(&on_cpu, rows(&data, 12), end).expect("chains");
     others.sweep(&on_cpu, 500).expect("a sweep");
-    // The fresh chains are these, after as many steps as the copy makes.
+    // The new chains are these, after as many steps as the copy makes.
     assert_eq!(found.gap.fresh, mean_free_energy(&on_cpu, &others));
     let end = others.state().expect("a state").uniforms;
     let next = after(1, diagnosis());
@@ -339,7 +339,7 @@ fn a_check_up_leaves_chains_alone_and_tells_how_they_are() {
     );
     assert_eq!(CheckUp { updates: 77, ..after(0, far) }, after(77, diagnosis()));
 
-    // Chains that sit in the shallow valley while all data is in the deep one.
+    // Chains in the shallow mode, while all data are in the deep one.
     let rbm = two_valleys(0.3);
     let resident = resident(&rbm);
     let chains = Chains::new(resident.device(), rbm.shape(), 30, draws).expect("chains");

@@ -1,7 +1,8 @@
-//! exp, σ, softplus, ln(1 + t) and normal draws: held to the bounds that their documentation states, and the same bits in every vector kernel.
+//! exp, σ, softplus, ln(1 + t) and normal draws: within the bounds in their documentation, and with the same bits in every vector
+//! kernel.
 //!
-//! Over about a million values spread evenly over all bit patterns of `f32`; with `HARMONIUM_EXHAUSTIVE=1` over all of
-//! them, 2^32, in some twenty minutes. The stated bounds are what the exhaustive run found, rounded up.
+//! Over about a million values spread evenly over all bit patterns of `f32`; with `HARMONIUM_EXHAUSTIVE=1` over all of them, 2^32,
+//! in some twenty minutes. The documented bounds are the results of the exhaustive run, rounded up.
 
 use crate::oracle::{assert_bits, exact, rows, shape};
 use harmonium::{
@@ -11,34 +12,34 @@ use harmonium::{
 use rand_core::Rng;
 use std::thread;
 
-/// Below, e^x is no normal number and taken for 0.
+/// Below this e^x is subnormal and counts as 0.
 const LOWEST: f32 = -87.3;
-/// Above, e^x is taken for infinite.
+/// Above this e^x counts as infinite.
 const HIGHEST: f32 = 88.72;
-/// How many units in the last place softplus may fall from a number to a greater one.
+/// The greatest decrease of softplus from a number to a greater one, in units in the last place.
 const SOFTPLUS_FALL: i64 = 4;
 /// Digests of the results of exp, σ and softplus over every [`STRIDE`]-th number.
 const PINNED: [u64; 3] = [0x192a_2afd_a777_447b, 0x0fed_0d45_f7c2_f143, 0x928e_e57c_ad02_28b0];
-/// Numbers from one tested to the next. Odd and no power of two, so that all low bits occur.
+/// The distance between tested numbers. Odd and not a power of two, so that all low bits occur.
 const STRIDE: usize = 4099;
 
-/// All finite numbers in ascending order, by number: -1 is -0, 0 is 0.
+/// All finite numbers in ascending order, by index: -1 is -0, 0 is 0.
 fn nth(n: i64) -> f32 {
     if n >= 0 { f32::from_bits(n as u32) } else { f32::from_bits(0x8000_0000 | (-1 - n) as u32) }
 }
 
-/// The place of a number that is not negative in that order.
+/// The index of a non-negative number in that order.
 fn place(x: f32) -> i64 {
     i64::from(x.to_bits())
 }
 
-/// How many units in the last place of `exact` a result is off.
+/// The error of a result in units in the last place of `exact`.
 fn ulps(found: f32, exact: f64) -> f64 {
     let exponent = exact.abs().max(f64::from(f32::MIN_POSITIVE)).log2().floor() as i32;
     (f64::from(found) - exact).abs() / 2f64.powi(exponent - 23)
 }
 
-/// Every `stride`-th finite number from `from` to below `to`.
+/// Checks every `stride`-th finite number from `from` to below `to`.
 fn walk(from: i64, to: i64, stride: usize) {
     let (mut exp_before, mut sigmoid_before, mut softplus_greatest) = (0.0, 0.0, 0);
     for x in (from..to).step_by(stride).map(nth) {
@@ -62,7 +63,7 @@ fn walk(from: i64, to: i64, stride: usize) {
         assert!(e >= exp_before, "exp falls at {x:e}");
         assert!(s >= sigmoid_before, "sigmoid falls at {x:e}");
         (exp_before, sigmoid_before) = (e, s);
-        // Not infinite either: sp(x) is at most x + ln 2.
+        // Finite, because sp(x) is at most x + ln 2.
         assert!(p.is_finite() && p >= 0.0, "softplus({x:e}) = {p:e}");
         assert!(place(p) >= softplus_greatest - SOFTPLUS_FALL, "softplus falls too far at {x:e}");
         softplus_greatest = softplus_greatest.max(place(p));
@@ -73,7 +74,7 @@ fn walk(from: i64, to: i64, stride: usize) {
 fn bounds_hold_and_order_is_kept() {
     let stride = if std::env::var_os("HARMONIUM_EXHAUSTIVE").is_some() { 1 } else { STRIDE };
     let end = i64::from(f32::INFINITY.to_bits());
-    // Four pieces that overlap by one step, so that order is checked across their borders too.
+    // Four ranges that overlap by one step, so that monotonicity is checked across their ends too.
     let cut = |quarter: i64| -end + quarter * (end / 2 / stride as i64 * stride as i64);
     thread::scope(|scope| {
         for quarter in 0..4 {
@@ -83,7 +84,7 @@ fn bounds_hold_and_order_is_kept() {
     });
 }
 
-/// Every mantissa, and smaller numbers down to where a normal result ends.
+/// Every mantissa, and smaller numbers down to the end of normal results.
 #[test]
 fn the_logarithm_keeps_its_bound() {
     let stride = if std::env::var_os("HARMONIUM_EXHAUSTIVE").is_some() { 1 } else { 61 };
@@ -102,11 +103,11 @@ fn the_logarithm_keeps_its_bound() {
     assert!(ln_1p(f32::NAN).is_nan());
 }
 
-/// How far `normal(x)` is from Φ⁻¹(u), in multiples of the greater one of 1 and |z|: a step of Newton's from it, whose own error is
+/// The error of `normal(x)` against Φ⁻¹(u), relative to the greater one of 1 and |z|, by a Newton step from it, whose own error is
 /// some 1e-13.
 fn off_normal(x: u32) -> f64 {
     let (z, u) = (f64::from(normal(x)), (f64::from(x) + 0.5) / 4_294_967_296.0);
-    // At the nearer end, where both probabilities have all their digits.
+    // At the nearer end, where both probabilities have full precision.
     let (end, z_there) = if u < 0.5 { (u, z) } else { (1.0 - u, -z) };
     let below = 0.5 * libm::erfc(-z_there / std::f64::consts::SQRT_2);
     let density = (-0.5 * z * z).exp() / (2.0 * std::f64::consts::PI).sqrt();
@@ -127,7 +128,7 @@ fn normal_draws_keep_their_bound() {
     });
     println!("at most {worst:e}");
     assert!(worst <= NORMAL_ERROR, "{worst:e}");
-    // Symmetric to the bit, and in order as far as rounding lets it be.
+    // Symmetric to the bit, and monotonic up to rounding.
     let mut greatest = f32::NEG_INFINITY;
     for x in (0..=u32::MAX).step_by(STRIDE) {
         let z = normal(x);
@@ -138,8 +139,8 @@ fn normal_draws_keep_their_bound() {
     assert!((f64::from(normal(0)) + 6.337_957_754_553_789).abs() <= 6.34 * NORMAL_ERROR);
 }
 
-/// A million draws in sequence: moments, tails and the distance of Kolmogorov and Smirnov. Each of the twelve comparisons fails
-/// by chance once in a million seeds, and this is one seed.
+/// A million draws in sequence: moments, tails and the Kolmogorov-Smirnov distance. Each of the twelve comparisons fails by chance
+/// for one seed in a million; the seed is fixed.
 #[test]
 fn normal_draws_are_normal() {
     const N: usize = 1_000_000;
@@ -170,7 +171,7 @@ fn normal_draws_are_normal() {
 
 #[test]
 fn where_precision_is_easily_lost() {
-    // All numbers near the ends of the ranges, near 0, and where softplus leaves the straight line.
+    // All numbers near the ends of the ranges, near 0, and where softplus leaves its asymptote.
     for centre in [LOWEST, HIGHEST, 87.3, -16.7, 16.7, -0.1, 0.1, std::f32::consts::LN_2, 1.0] {
         let at = if centre >= 0.0 { place(centre) } else { -1 - place(-centre) };
         walk(at - 20_000, at + 20_000, 1);
@@ -178,8 +179,8 @@ fn where_precision_is_easily_lost() {
     walk(-20_000, 20_000, 1);
 }
 
-/// The bits themselves: files and other devices rely on them, so that no change, however small, may go unnoticed. Whoever
-/// changes a function on purpose writes the new numbers here and in the kernels.
+/// The bits themselves: files and other devices rely on them, so every change must be noticed. To change a function on purpose,
+/// write the new numbers here and in the kernels.
 #[test]
 fn the_bits_are_pinned() {
     let end = i64::from(f32::INFINITY.to_bits());

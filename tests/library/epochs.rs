@@ -1,4 +1,4 @@
-//! What an epoch shows, judged by a sequential program written from the documentation: the order of rows, and bits.
+//! The rows of an epoch against a sequential program written from the documentation: their order, and bits.
 
 use crate::oracle::{
     in_pool, random_bytes, random_values,
@@ -25,13 +25,13 @@ fn epochs(shuffle: bool, binarise: Binarise) -> Epochs {
     Epochs::new(shuffle, binarise, SEED).expect("levels")
 }
 
-/// The bytes of a dataset that must be of bytes.
+/// The bytes of a dataset, which must be eight-bit.
 fn shown(data: &Dataset) -> &[u8] {
     let Values::U8(values) = data.rows().values() else { panic!("bits must be bytes") };
     values
 }
 
-/// The generator after so many numbers, one after the other.
+/// The generator after `n` numbers, one by one.
 fn after(purpose: Purpose, n: usize) -> Pcg32 {
     let mut generator = Uniforms::new(SEED, purpose).generator();
     for _ in 0..n {
@@ -53,7 +53,7 @@ fn naive_order(n: usize, shuffle: bool, epoch: usize) -> Vec<usize> {
     order
 }
 
-/// n < 2^32·x in whole numbers: x is m·2^e.
+/// n < 2^32·x in integers: x is m·2^e.
 fn is_below(n: u32, x: f32) -> bool {
     let (bits, exponent) = (x.to_bits() & 0x7f_ffff, (x.to_bits() >> 23) as i32);
     let (m, e) = if exponent == 0 { (bits, -149) } else { (bits | 0x80_0000, exponent - 150) };
@@ -61,7 +61,7 @@ fn is_below(n: u32, x: f32) -> bool {
     if e + 32 < -90 { n == 0 && m > 0 } else { u128::from(n) << -(e + 32).min(0) < u128::from(m) << (e + 32).max(0) }
 }
 
-/// The bits of an epoch, value after value, each with its number from one generator.
+/// The bits of an epoch, value by value, each with its number from one generator.
 fn naive(data: &Dataset, shuffle: bool, binarise: Binarise, epoch: usize) -> Vec<u8> {
     let (rows, units) = (data.rows(), data.units());
     let numbers = match binarise {
@@ -95,7 +95,7 @@ fn naive(data: &Dataset, shuffle: bool, binarise: Binarise, epoch: usize) -> Vec
     out
 }
 
-/// Data of both widths; the numbers have both ends, the least numbers and those next to 1 among them.
+/// Data of both types. The numbers include both ends, the least numbers and those next to 1.
 fn data_of(rows: usize, units: usize) -> [Dataset; 2] {
     let mut values = random_values(rows * units, 0.7, 1);
     let ends = [0.0, 1.0, f32::from_bits(1), f32::MIN_POSITIVE, 2f32.powi(-32), 1.0 - f32::EPSILON / 2.0, 0.5];
@@ -135,7 +135,7 @@ fn as_the_documentation_says() {
     }
 }
 
-/// One `Epochs` for data of any size and width, in any order of epochs, and none of it depends on what was shown before.
+/// One `Epochs` for data of any size and type, in any order of epochs; nothing depends on earlier epochs.
 #[test]
 fn an_epoch_comes_from_its_number_alone() {
     for binarise in ALL {
@@ -147,7 +147,7 @@ fn an_epoch_comes_from_its_number_alone() {
             }
         }
     }
-    // Positions are meant modulo 2^64.
+    // Positions are modulo 2^64.
     let data = bytes(vec![128; 3 * 16], 16);
     let mut draws = Uniforms::new(SEED, Purpose::Binarising);
     draws.seek(0u64.wrapping_sub(3 * 16));
@@ -157,12 +157,12 @@ fn an_epoch_comes_from_its_number_alone() {
     assert_eq!(shown(epochs(false, Binarise::Sample).show(&data, u64::MAX).expect("an epoch")), expected);
 }
 
-/// A number is on iff its draw is below 2^32·x: at the draw itself it is off, at the next number above on.
+/// A number is on iff its draw is below 2^32·x: it is off at the draw itself, and on at the next number above it.
 #[test]
 fn samples_are_exact_where_draw_and_value_meet() {
     let mut generator = Uniforms::new(SEED, Purpose::Binarising).generator();
     let draws: Vec<u32> = (0..20_000).map(|_| generator.next_u32()).collect();
-    // `f32` has the numbers with 24 bits or less from the first to the last that is 1.
+    // `f32` has the integers whose bits, from the first to the last 1, are at most 24.
     let meets = |n: u32| n as f32 as u64 == u64::from(n);
     let met = draws.iter().filter(|&&n| meets(n)).count();
     assert!(met > 50, "{met} draws that a number can meet");
@@ -180,14 +180,14 @@ fn samples_are_exact_where_draw_and_value_meet() {
 #[test]
 fn what_is_there_already() {
     for data in data_of(33, 17) {
-        // Nothing to do: the data itself, not a copy of it.
+        // Nothing to do: returns the data, not a copy.
         assert!(std::ptr::eq(epochs(false, Binarise::None).show(&data, 5).expect("an epoch"), &data));
         assert_eq!(epochs(true, Binarise::None).show(&data, 0).expect("an epoch"), &data.shuffled(SEED));
         assert_eq!(epochs(false, Binarise::Threshold).show(&data, 9).expect("an epoch"), &data.binarised());
     }
 }
 
-/// x/255 as a number is the eight-bit x to a level.
+/// x/255 as a number is the eight-bit x for a level.
 #[test]
 fn a_level_takes_either_width_alike() {
     let ramp = || (0..=255u8).cycle().take(300 * 256);
@@ -262,7 +262,7 @@ fn levels_are_uniform() {
     }
 }
 
-/// Bits, order and levels of one seed, for all releases to come; computed from the documentation by another program.
+/// Bits, order and levels of one seed, for all releases; another program computed them from the documentation.
 #[test]
 fn the_same_epoch_for_ever() {
     let data = bytes(random_bytes(40 * 50, 0.5, 1), 50);
@@ -292,7 +292,7 @@ fn as_text() {
     assert_eq!(wrong.to_string(), "levels: expected the least not above the greatest, found 2-1");
 }
 
-/// Binary units of a mixture are drawn as the same columns of binary units are; values of other laws only change their rows.
+/// Binary units of a mixture have the same draws as the same columns of binary units; values of other laws only change their rows.
 #[test]
 fn values_of_other_laws_stay() {
     let (n, laws) = (9, "binary:3,potts:2x3,gaussian:2,binary:4".parse::<harmonium::Segments>().expect("laws"));

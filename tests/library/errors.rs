@@ -1,5 +1,5 @@
-//! Every kind of error comes from somewhere: the kinds are read from the source, so that a new one fails here until somebody
-//! shows how it is produced. (Those of CUDA's own: `tests/cuda_faults.rs`.)
+//! Every kind of error occurs. The kinds are read from the source, so a new one fails here until a test produces it. (CUDA's own
+//! errors: `tests/cuda_faults.rs`.)
 
 use crate::oracle::{errors::kinds, shape};
 use harmonium::{
@@ -43,7 +43,7 @@ fn every_kind_of_error_is_produced() {
     assert_eq!(found, expected);
 }
 
-/// They need a device that lacks something; what is judged here is that some test asks for each.
+/// These need a device that lacks something; this test only checks that some test expects each of them.
 #[test]
 fn every_kind_of_cuda_error_is_in_a_test() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");

@@ -1,7 +1,7 @@
-//! Digests that hold from release to release: what was trained, drawn and saved once is so today, to the bit.
+//! Digests that hold across releases: training, sampling and saving give the same bits as in the past.
 //!
-//! The other tests compare one build with a sequential program of the same day, or runs of one build with each other; these
-//! compare it with the past. A change that means to alter bits edits the digest in the same commit and says so under
+//! The other tests compare one build with a sequential program of the same version, or runs of one build with each other. These
+//! compare it with the past. A change that intends to alter bits edits the digest in the same commit, and documents it under
 //! **Numerics** in CHANGELOG.md.
 
 use crate::oracle::{byte_rows, fill_log, in_pool, random_bytes, random_rbm, shape};
@@ -17,7 +17,7 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Of the numbers as little-endian bytes. A digest of floating-point numbers differs between zeros of either sign.
+/// The digest of the numbers as little-endian bytes. A digest of floating-point numbers depends on the sign of zeros.
 fn digest(tensors: &[&[f32]]) -> String {
     sha256(&tensors.iter().flat_map(|tensor| tensor.iter()).flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())
 }
@@ -35,7 +35,7 @@ fn trained(isa: Isa, mut rbm: Rbm, data: &Dataset, batch_size: usize, settings: 
     digest(&[&weights, &visible_bias, &hidden_bias])
 }
 
-/// The tutorial's run, cut off after the first 400 rows.
+/// The tutorial's run, limited to the first 400 rows.
 #[test]
 fn the_tutorials_tensors() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mnist/train-images-idx3-ubyte.gz");
@@ -74,7 +74,7 @@ fn a_thousand_draws() {
     }
 }
 
-/// The layout of the file and all that stands in it; what it holds need not come from a run.
+/// The layout and the content of the file; its values need not come from a run.
 #[test]
 fn a_checkpoint() {
     let bytes = random_bytes(20 * 15, 0.4, 3);

@@ -1,4 +1,4 @@
-//! Labels: their probabilities are those of free energies, and the gradient that follows them is the oracle's.
+//! Labels: their probabilities follow from free energies, and their gradient equals the oracle's.
 
 use crate::oracle::{
     in_pool,
@@ -16,15 +16,15 @@ fn with_label(row: &[f32], first: usize, state: usize) -> Vec<f64> {
     row
 }
 
-/// An `f32` sum over n_visible terms, and softplus and σ of it, for each hidden unit: T is right to `error`, a probability to
-/// twice that.
+/// An `f32` sum over n_visible terms, and softplus and σ of it, for each hidden unit: the error of T is at most `error`, that of a
+/// probability twice that.
 fn error(model: &Laws, row: &[f32]) -> f64 {
     let ulp = 2f64.powi(-24);
     let size = |j: usize| {
         let terms: f64 = (0..model.nv).map(|i| (model.s[i] * f64::from(row[i]) * model.w(i, j)).abs()).sum();
         terms + model.c(j).abs() + (0..model.nv).map(|i| model.w(i, j).abs()).fold(0.0, f64::max)
     };
-    // The sum's error, s·v's own, and 4 ulp of what comes of it, whose size is at most 1 + |a|.
+    // The error of the sum, that of s·v, and 4 ulp of the results, whose size is at most 1 + |a|.
     (0..model.nh).map(|j| ulp * ((model.nv + 4) as f64 * size(j) + 4.0 * (1.0 + size(j)))).sum()
 }
 
@@ -56,7 +56,7 @@ fn probabilities_are_those_of_free_energies() {
     }
 }
 
-/// ∂/∂θ of -mean log P(y|v) = mean [∂F(v, y) - Σ_s P(s|v)·∂F(v, s)], the oracle's, whose own derivatives are checked by finite
+/// ∂/∂θ of -mean log P(y|v) = mean [∂F(v, y) - Σ_s P(s|v)·∂F(v, s)] by the oracle, whose own derivatives are checked by finite
 /// differences.
 #[test]
 fn the_gradient_is_the_oracles() {
@@ -67,7 +67,7 @@ fn the_gradient_is_the_oracles() {
         let nv = visible.units();
         let mut values = random_states(visible, n, false, 5);
         let complete = values.clone();
-        // One row has no label: it counts for nothing.
+        // One row has no label and is ignored.
         values[4 * nv + label.start..5 * nv].fill(f32::NAN);
         let data = Dataset::with_missing(values, visible).expect("right rows");
         let resident = rbm.on(Cpu::detect().expect("a CPU")).expect("a resident");
@@ -92,7 +92,7 @@ fn the_gradient_is_the_oracles() {
                 expected.iter_mut().zip(slope).for_each(|(sum, slope)| *sum += weight * slope);
             }
             let largest = (0..nv).map(|i| (model.s[i] * f64::from(row[i])).abs()).fold(1.0, f64::max);
-            // What is wrong with a probability and with σ, and the sum over states and rows.
+            // The errors of a probability and of σ, and of the sum over states and rows.
             let of_row = 4.0 * error(&model, row) + 2f64.powi(-24) * (8 + label.len() + n) as f64;
             bound = bound.max(largest * of_row);
         }

@@ -1,4 +1,4 @@
-//! Log-likelihoods against enumeration, and what no model can exceed.
+//! Log-likelihoods against enumeration, and the optimum that no model can exceed.
 
 use crate::oracle::{
     exact::{Exact, rows_f64},
@@ -37,7 +37,7 @@ fn likelihoods_are_free_energies_less_log_z() {
     assert_relative(gap, part(30..40) - part(0..30), 1e-4);
 }
 
-/// One row says what its likelihood is, and nothing of how far other rows are from it.
+/// One row has a likelihood, but no information about the scatter over rows.
 #[test]
 fn a_single_row_has_no_standard_error() {
     let rbm = random_rbm(shape(11, 7), 1.0, 3);
@@ -50,7 +50,7 @@ fn a_single_row_has_no_standard_error() {
     assert!(two.standard_error.is_finite(), "{two:?}");
 }
 
-/// Bars and stripes of n × n, every draw of the two-stage generator once: an orientation, then each line on or off.
+/// Bars and stripes of n × n, with every draw of the two-stage generator once: an orientation, then each line on or off.
 fn bars_and_stripes(n: usize) -> Vec<f32> {
     let mut data = Vec::new();
     for lines in 0..1usize << n {
@@ -62,7 +62,7 @@ fn bars_and_stripes(n: usize) -> Vec<f32> {
     data
 }
 
-/// The labelled shifter ensemble: four bits, the same moved left, not at all or right in a circle, and three labels.
+/// The labelled shifter ensemble: four bits, the same shifted cyclically left, not at all or right, and three labels.
 fn shifter() -> Vec<f32> {
     let mut data = Vec::new();
     for bits in 0..16usize {
@@ -75,7 +75,7 @@ fn shifter() -> Vec<f32> {
     data
 }
 
-/// Trains on the exact gradient; the mean log-likelihood in the end. Nothing on the way exceeds `optimum`.
+/// Trains on the exact gradient and returns the final mean log-likelihood. No intermediate one exceeds `optimum`.
 fn train_exactly(data: &[f32], shape: Shape, start: f64, updates: usize, lr: f32, optimum: f64) -> f64 {
     let cpu = Cpu::detect().expect("a CPU");
     let held = rows(data, shape.n_visible());

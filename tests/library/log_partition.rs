@@ -1,4 +1,4 @@
-//! log Z against enumeration, and what certain bounds and warnings make of it; see tests/annealing.rs on annealing itself.
+//! log Z against enumeration, certain bounds and warnings; see tests/annealing.rs for annealing itself.
 
 use crate::oracle::{
     exact::{Exact, rows_f64},
@@ -64,7 +64,7 @@ fn enumeration_holds_where_exponentials_do_not() {
     }
 }
 
-/// More states than one walk from scratch has, and more than one block.
+/// More states than one enumeration from scratch has, and more than one block.
 #[test]
 fn enumeration_of_many_states_is_the_same_on_any_number_of_threads() {
     let rbm = random_rbm(shape(70, 15), 0.3, 5);
@@ -172,11 +172,11 @@ fn annealing_gives_the_same_bits_on_any_number_of_threads_and_any_instruction_se
     }
 }
 
-/// Of 200 brackets as many may miss: what the interval promises is that one of a hundred does.
+/// The permitted number of misses among 200 brackets: the interval promises one miss in a hundred.
 const ALLOWED_MISSES: usize = 2;
 
-/// Brackets of 200 models, from the uniform base rate and grown chains alone, and as the command asks: from a base rate fitted
-/// to rows, and these rows.
+/// Brackets of 200 models, from the uniform base rate and grown chains alone, and with the command's settings: from a base rate
+/// fitted to rows, and these rows.
 fn assert_covers(device: &Device, settings: &Annealing, with_upper_end: usize) {
     for with_rows in [false, true] {
         let (mut misses, mut bracketed) = (Vec::new(), 0);
@@ -210,8 +210,7 @@ fn the_bracket_contains_the_truth() {
     assert_covers(&Cpu::detect().expect("a CPU").into(), &settings, 160);
 }
 
-/// So few temperatures that a few runs make the mean weight of either direction: Markov's inequality alone would leave 13
-/// nats.
+/// So few temperatures that a few runs dominate the mean weight of either direction: Markov's inequality alone would leave 13 nats.
 #[test]
 fn the_bracket_of_scattered_weights_contains_the_truth_and_is_not_wide() {
     let cpu = Cpu::detect().expect("a CPU");
@@ -284,7 +283,7 @@ fn reverse_runs_may_start_anywhere_that_is_the_model() {
     }
 }
 
-/// One row, or two chains, start as many reverse runs as are asked for.
+/// One row, or two chains, start as many reverse runs as requested.
 #[test]
 fn few_starts_serve_over_and_over() {
     let rbm = random_rbm(shape(12, 9), 0.7, 77);
@@ -298,20 +297,20 @@ fn few_starts_serve_over_and_over() {
         let found = bracket(&resident, &BaseRate::fit(one), start, &settings).expect("a bracket");
         assert!((found.lower..=found.upper).contains(&truth), "{start:?}: {truth} {found:?}");
         assert_eq!((found.runs, found.agreement), (50, Agreement::Meet), "{start:?}");
-        // Copies of a start make runs of their own.
+        // Copies of a start make independent runs.
         assert!(found.effective_sample_size > 10.0, "{start:?}: {found:?}");
     }
 }
 
-/// Two valleys, all off and all on, a hundred nats between them, the second one deeper by so many nats.
+/// Two modes, all off and all on, with a hundred nats between them; the second one is `deeper` nats deeper.
 fn two_valleys(deeper: f32) -> Rbm {
     let (n, w) = (10, 4.0);
     let bias = vec![deeper / 20.0 - w * n as f32 / 2.0; n];
     Rbm::from_parts(shape(n, n), vec![w; n * n], bias.clone(), bias).expect("a model")
 }
 
-/// All rows lie in the lesser of two valleys, and a base rate that is fitted to them comes to no other one: both directions
-/// of such runs alone agree on the lesser valley.
+/// All rows are in the lesser of two modes, and a base rate fitted to them never reaches the other one. Both directions of such
+/// runs alone agree on the lesser mode.
 #[test]
 fn rows_of_the_lesser_valley_do_not_hide_the_other_one() {
     let cpu = Cpu::detect().expect("a CPU");
@@ -330,9 +329,9 @@ fn rows_of_the_lesser_valley_do_not_hide_the_other_one() {
             let found = bracket(&resident, &base_rate, start, &settings).expect("a bracket");
             assert_eq!(found.verdict(), Verdict::Bracketed, "{found:?}");
             assert!((found.lower..=found.upper).contains(&truth), "{truth} {found:?}");
-            // Chains have visited both valleys, and their states prove nearly all of Z.
+            // Chains have visited both modes, and their states prove nearly all of Z.
             assert!(found.lower > truth - 0.1, "{truth} {found:?}");
-            // The weights are those of a few runs from the uniform base rate.
+            // The weights are dominated by a few runs from the uniform base rate.
             assert!(found.upper - found.lower < 4.0 && found.r_hat > Some(1.1), "{found:?}");
             let likelihood = log_likelihood(&resident, zeros, &found).expect("a likelihood");
             assert!((likelihood.mean + truth).abs() < 0.5, "{truth} {likelihood:?}");
@@ -340,12 +339,12 @@ fn rows_of_the_lesser_valley_do_not_hide_the_other_one() {
     }
 }
 
-/// Two valleys of the same depth, one of them so narrow that annealing never comes to it. Data lies there and says so; how
-/// much of the model is there nobody knows, and no upper end is made up.
+/// Two modes of the same depth, one of them so narrow that annealing never finds it. Data there prove that it exists; its share of
+/// the model is unknown, so there is no upper end.
 #[test]
 fn a_valley_that_forward_runs_do_not_find_takes_the_upper_end_away() {
     let cpu = Cpu::detect().expect("a CPU");
-    // Hidden unit j sees all visible units of one pattern on and all others off: a golf hole beside a plain.
+    // Hidden unit j detects one pattern, with all other visible units off: a golf hole in a plain.
     let (n, m) = (40, 8);
     let weights: Vec<f32> = (0..n * m).map(|k| if k / m % 2 == 0 { 3.0 } else { -3.0 }).collect();
     let rbm = Rbm::from_parts(shape(n, m), weights, vec![0.0; n], vec![-3.0 * 18.5; m]).expect("a model");
@@ -366,7 +365,7 @@ fn a_valley_that_forward_runs_do_not_find_takes_the_upper_end_away() {
     assert_eq!(likelihood.reason, found.reason());
 }
 
-/// An interval that knows one valley only; rows in the other one refute it.
+/// An interval that covers one mode only; rows in the other one refute it.
 #[test]
 fn rows_that_are_too_likely_refute_the_interval() {
     let (n, rbm) = (10, two_valleys(3.0));
@@ -389,7 +388,7 @@ fn rows_that_are_too_likely_refute_the_interval() {
     assert_eq!(refuted.warning().as_ref(), Some(&reason));
     assert_eq!(refuted.clone().at_least(bound - 1.0), refuted, "a weaker bound changes nothing");
 
-    // The rows refute it also where nobody has asked for the bound.
+    // The rows refute it even if nobody requests the bound.
     for log_z in [&found, &refuted] {
         let likelihood = log_likelihood(&resident, ones, log_z).expect("a likelihood");
         assert!(likelihood.mean <= 0.0 && likelihood.mean > -0.1 && likelihood.upper <= 0.0, "{likelihood:?}");
@@ -420,7 +419,7 @@ fn a_bound_within_the_interval_cuts_it() {
     assert_eq!(exact.clone().at_least(exact.estimate + 1.0), exact);
 }
 
-/// log Z is the bound of all states, each of which counts once however often it occurs.
+/// log Z is the bound of all states, each of which counts once for any number of copies.
 #[test]
 fn distinct_rows_bound_log_z() {
     let cpu = Cpu::detect().expect("a CPU");
@@ -480,7 +479,7 @@ fn a_model_of_independent_units_is_known_to_rounding() {
     let found = bracket(&resident, &base_rate, Start::Annealed, &settings).expect("a bracket");
     let truth = exact(&rbm);
     assert!((found.lower..=found.upper).contains(&truth), "{truth} {found:?}");
-    // The visible biases differ from the base rate's, so that weights vary a little.
+    // The visible biases differ from the base rate's, so that weights vary slightly.
     assert!(found.upper - found.lower < 2.0, "{found:?}");
 }
 

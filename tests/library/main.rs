@@ -1,4 +1,5 @@
-//! The library on the CPU: every law, rule, estimator and file, against the oracle. One program, for one is linked sooner than many.
+//! Tests of the library on the CPU: every law, rule, estimator and file, against the oracle. One program, because it links faster
+//! than many.
 
 mod activity;
 mod beginnings;

@@ -1,5 +1,5 @@
-//! Missing values and held units: a row without some values is one of the RBM that lacks those units, and held chains sample
-//! the conditional distribution.
+//! Missing values and clamped units: the model of a row without some values is the RBM without those units, and clamped chains
+//! sample the conditional distribution.
 
 use crate::oracle::{
     generator, in_pool,
@@ -15,14 +15,14 @@ use rand_pcg::Pcg32;
 const LAYERS: [&str; 5] =
     ["binary:150", "potts:31x5", "gaussian:97", "binary:61,potts:3x7,gaussian:50", "gaussian:2,potts:1x70,binary:9"];
 
-/// Sites that are missing: each with probability 0.3, but not all.
+/// The mask of missing sites: each with probability 0.3, but not all of them.
 fn missing_sites(visible: Segments, draws: &mut Pcg32) -> Vec<bool> {
     let mut missing: Vec<bool> = (0..visible.sites()).map(|_| uniform(draws) < 0.3).collect();
     missing[0] &= missing.iter().any(|&x| !x) && missing.len() > 1;
     missing
 }
 
-/// The units of the sites that are there, and the laws of a layer that has only them.
+/// The units of the present sites, and the laws of a layer with only these.
 fn there(visible: Segments, missing: &[bool]) -> (Vec<usize>, Segments) {
     let (mut units, mut laws, mut site) = (Vec::new(), Vec::new(), 0);
     for (segment, of) in visible.iter() {
@@ -38,7 +38,7 @@ fn there(visible: Segments, missing: &[bool]) -> (Vec<usize>, Segments) {
             site += 1;
         }
     }
-    // Neighbours of one law are one segment.
+    // Adjacent segments with one law are merged.
     let mut text: Vec<(Segment, usize)> = Vec::new();
     for law in laws {
         match text.last_mut() {
@@ -54,7 +54,7 @@ fn there(visible: Segments, missing: &[bool]) -> (Vec<usize>, Segments) {
     (units, segments(&text.iter().map(of).collect::<Vec<_>>().join(",")))
 }
 
-/// The RBM that has only these visible units.
+/// The RBM with only these visible units.
 fn with_only(rbm: &Rbm, units: &[usize], laws: Segments) -> Rbm {
     let (view, n_hidden) = (rbm.view(), rbm.shape().n_hidden());
     let weights = units.iter().flat_map(|i| &view.weights()[i * n_hidden..][..n_hidden]).copied().collect();
@@ -67,7 +67,7 @@ fn with_only(rbm: &Rbm, units: &[usize], laws: Segments) -> Rbm {
     }
 }
 
-/// Rows with NaN where a site is missing.
+/// Rows with NaN for each missing site.
 fn with_holes(values: &[f32], visible: Segments, missing: &[Vec<bool>]) -> Vec<f32> {
     let mut values = values.to_vec();
     for (row, missing) in values.chunks_exact_mut(visible.units()).zip(missing) {
@@ -77,7 +77,7 @@ fn with_holes(values: &[f32], visible: Segments, missing: &[Vec<bool>]) -> Vec<f
     values
 }
 
-/// Terms of the rows are the same numbers, added up in other lanes in `f64`.
+/// The terms of the rows are the same numbers, added in other lanes in `f64`.
 fn assert_close(a: f64, b: f64, what: &str) {
     assert!((a - b).abs() <= 1e-12 * (1.0 + a.abs()) * 1000.0, "{what}: {a} and {b}");
 }
@@ -133,9 +133,9 @@ fn a_row_is_one_of_the_rbm_without_what_is_missing() {
     }
 }
 
-/// The gradient of an update with many chains is that of -mean log P_O(v_O), P_O being the RBM that has the row's units: each
-/// number is a mean over M independent chains, whose variance is known by enumeration. Six standard errors: a false alarm in
-/// one of 5·10^8 numbers, of which there are some hundred.
+/// The gradient of an update with many chains is that of -mean log P_O(v_O), where P_O is the RBM with the units of the row. Each
+/// number is a mean over M independent chains, whose variance is known by enumeration. Six standard errors: a false alarm in one of
+/// 5·10^8 numbers, of which there are some hundred.
 #[test]
 fn updates_follow_the_likelihood_of_what_is_there() {
     let text = "binary:3,potts:1x3,gaussian:1";
@@ -181,7 +181,7 @@ fn updates_follow_the_likelihood_of_what_is_there() {
         let mut gradient = Gradient::zero(rbm.shape());
         let mut trainer = Trainer::new(cpu, rbm.shape(), settings).expect("a trainer");
         in_pool(threads, || trainer.gradient(&resident, &data, &mut gradient)).expect("a gradient");
-        // b of a Gaussian unit is a gradient of s·v alone: b itself cancels between the phases.
+        // b of a Gaussian unit is compared by the gradient of s·v alone: b itself cancels between the phases.
         let found = [&gradient.weights[..], &gradient.visible_bias, &gradient.hidden_bias].concat();
         for (at, (&found, (mean, variance))) in found.iter().zip(mean.iter().zip(&variance)).enumerate() {
             let bound = 6.0 * variance.sqrt() + 1e-5;
@@ -190,7 +190,8 @@ fn updates_follow_the_likelihood_of_what_is_there() {
     }
 }
 
-/// Unit by unit: what is held stays, draws of the others are those of the chains that hold nothing else, on any threads.
+/// Unit by unit: clamped units keep their values, and draws of the others equal those of chains that clamp nothing else, on any
+/// number of threads.
 #[test]
 fn held_units_stay() {
     for (seed, text) in LAYERS.into_iter().enumerate() {
@@ -240,7 +241,7 @@ fn what_is_missing_goes_with_its_row() {
     let mut kept = data.clone();
     kept.keep(1..3).expect("rows");
     assert_eq!(holes(&kept), [false, false, true, true]);
-    // Level 0 is reached by every value, but by none that is not there.
+    // Level 0 is at most any value, but missing values stay missing.
     let mut epochs = harmonium::Epochs::new(true, "threshold:0-0".parse().expect("levels"), 3).expect("epochs");
     let shown = epochs.show(&data, 5).expect("an epoch");
     for r in 0..4 {
@@ -249,7 +250,7 @@ fn what_is_missing_goes_with_its_row() {
         }
     }
     assert_eq!(holes(shown).iter().filter(|&&hole| hole).count(), 3);
-    // Means are over the rows that have a value: three of each column, no nearer to 1 than 2/3.
+    // Means are over the rows with a value: three of each column, clipped at 2/3.
     let expected = [0.5, 2.0 / 3.0];
     let means = Dataset::with_missing(vec![0.5, nan, 0.4, 1.0, 0.6, 1.0, nan, 1.0], segments("binary:2"));
     let means = means.expect("right rows").rows().clipped_means();

@@ -1,5 +1,5 @@
-//! Rows that stay on disk: the same as in memory, to the bit, in every type and under every law; and what is told where the file is
-//! not what it was or never was.
+//! Rows on disk: the same as in memory, to the bit, for every type and law; and the errors if the file has changed or is not
+//! readable.
 
 use crate::oracle::{in_pool, places, random_bytes, random_values};
 use harmonium::{
@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// An empty folder of a test's own.
+/// An empty folder for one test.
 fn folder(name: &str) -> PathBuf {
     let folder = places::scratch().join("on_disk").join(name);
     let _ = fs::remove_dir_all(&folder);
@@ -21,7 +21,7 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// What stands before the values of an array.
+/// The header of an array file.
 fn header(descr: &str, shape: &str) -> Vec<u8> {
     let mut text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     text += &" ".repeat((64 - (10 + text.len() + 1) % 64) % 64);
@@ -33,7 +33,7 @@ fn write(path: &Path, descr: &str, shape: &str, values: &[u8]) {
     fs::write(path, [header(descr, shape), values.to_vec()].concat()).expect("an array");
 }
 
-/// Rows in no order, one of them twice, side by side and not.
+/// Rows in random order, some of them twice, adjacent and apart.
 fn some(rows: usize) -> Vec<usize> {
     let order = Uniforms::new(7, Purpose::Shuffling).permutation(rows);
     [&order[..], &[order[0]], &(0..rows).collect::<Vec<_>>()].concat()
@@ -55,7 +55,7 @@ fn rows_are_those_of_the_whole_file() {
         bits.iter().flat_map(of).collect::<Vec<u8>>()
     };
     let half: Vec<u8> = bits.iter().flat_map(|&x| (if x == 1 { 0x3555u16 } else { 0x0003 }).to_le_bytes()).collect();
-    // One Potts site of three states, the first columns of every row; three more columns of grey values.
+    // One Potts site of three states in the first columns of every row; three more columns of grey values.
     let mixed: Vec<u8> =
         grey.iter().enumerate().map(|(at, &x)| if at % 6 < 3 { u8::from(at / 6 % 3 == at % 6) } else { x }).collect();
     let cases: Vec<(&str, Vec<u8>, Option<&str>)> = vec![
@@ -103,7 +103,7 @@ fn rows_are_those_of_the_whole_file() {
     }
 }
 
-/// Every part of every epoch has the bits of the whole, and so have sums and fingerprints of rows that come in parts.
+/// Every part of every epoch has the bits of the whole, and so have sums and fingerprints of rows that arrive in parts.
 #[test]
 fn parts_are_parts_of_the_whole() {
     let folder = folder("parts");
@@ -171,7 +171,7 @@ fn parts_are_parts_of_the_whole() {
     }
 }
 
-/// The beginning of a permutation is that of the whole one, whichever way it is made.
+/// The beginning of a permutation equals that of the whole one, for both algorithms.
 #[test]
 fn beginnings_of_permutations() {
     for n in [0, 1, 2, 15, 16, 17, 100, 4099] {
@@ -186,7 +186,7 @@ fn beginnings_of_permutations() {
     }
 }
 
-/// A file with holes, whose rows lie beyond what 32 bits can count.
+/// A sparse file with rows beyond the range of 32 bits.
 #[test]
 fn rows_beyond_four_gibibytes() {
     let path = folder("far").join("far.npy");
@@ -197,7 +197,7 @@ fn rows_beyond_four_gibibytes() {
     file.set_len((header.len() + rows * units) as u64).expect("a file with holes");
     let at = |row: usize| (header.len() + row * units) as u64;
     let of = |row: usize| (0..units).map(|i| ((row + i) % 251) as u8).collect::<Vec<u8>>();
-    // The first row says that they are no bits.
+    // The first row shows that they are not bits.
     for row in [1, 5_478_275, 5_478_276, 7_000_000] {
         file.write_all_at(&of(row), at(row)).expect("a row");
     }
@@ -258,7 +258,7 @@ fn what_cannot_be_read() {
     );
     refused(OnDisk::open("/dev/zero", None), "/dev/zero: expected a regular file, found a device or a pipe");
 
-    // What is wrong with a value is told when its row is read, with its place in the file.
+    // An invalid value is reported when its row is read, with its position in the file.
     let numbers = |x: f32| {
         [[0.5f32; 20], [0.5; 20].map(|_| x)].concat().iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()
     };
@@ -289,7 +289,7 @@ fn what_cannot_be_read() {
     refused(data.select(&[1]), &format!("{name}: expected values within [0, 1], found 2 in row 1, column 0"));
 }
 
-/// Others write to a file that is open.
+/// Another program writes to an open file.
 #[test]
 fn files_that_change() {
     let path = folder("change").join("x.npy");

@@ -1,4 +1,4 @@
-//! The oracle, checked by enumerating all states of small models: before it judges, it is judged by the definitions.
+//! The oracle, checked by enumeration of all states of small models, directly from the definitions.
 
 use crate::oracle::{
     exact::{self, Exact, log_sum_exp, state},
@@ -14,7 +14,7 @@ fn models() -> impl Iterator<Item = Exact> {
     SHAPES.iter().enumerate().map(|(seed, &(nv, nh))| Exact::of(&random_rbm(shape(nv, nh), 2.0, seed as u64)))
 }
 
-/// All energies, that of pair (v, h) at v·2^n_hidden + h.
+/// All energies; that of pair (v, h) has index v·2^n_hidden + h.
 fn energies(model: &Exact) -> Vec<f64> {
     let pairs = (0..1 << model.nv).flat_map(|v| (0..1 << model.nh).map(move |h| (v, h)));
     pairs.map(|(v, h)| model.energy(&state(v, model.nv), &state(h, model.nh))).collect()
@@ -146,7 +146,7 @@ fn the_kernel_leaves_the_joint_distribution_as_it_is() {
             let after = model.after_sweeps(&hidden, k);
             assert!(after.iter().zip(&joint).all(|(p, q)| (p - q).abs() < CLOSE));
         }
-        // And it forgets where it started.
+        // It converges from any start.
         let mut start = vec![0.0; hidden_states];
         start[0] = 1.0;
         assert!(model.after_sweeps(&start, 300).iter().zip(&joint).all(|(p, q)| (p - q).abs() < 1e-4));
@@ -160,7 +160,7 @@ fn cross_entropy_by_hand() {
     assert!((exact::cross_entropy(&[1.0, 0.25], &[0.0, 3f64.ln()]) - expected).abs() < CLOSE);
 }
 
-/// The test of distributions must tell a right from a wrong one. False-alarm rate 1e-6 for the right one.
+/// The test of distributions must accept a correct one and reject a wrong one. False-alarm rate 1e-6 for the correct one.
 #[test]
 fn the_test_of_distributions_tells_them_apart() {
     let mut generator = generator(1);

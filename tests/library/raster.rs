@@ -1,4 +1,4 @@
-//! Pictures, held to small ones that were worked out by hand.
+//! Images, compared with small ones computed by hand.
 
 use harmonium::{
     Error, Rbm, Shape,
@@ -22,7 +22,7 @@ fn stretching() {
     scale_to_unit_interval(&mut constant);
     assert_eq!(constant, [0.0; 5]);
 
-    // So small that the 1e-8 is seen.
+    // Small enough for the 1e-8 to matter.
     let mut small = [0.0, 1e-8];
     scale_to_unit_interval(&mut small);
     assert_eq!(small, [0.0, 0.5]);
@@ -30,7 +30,7 @@ fn stretching() {
     scale_to_unit_interval(&mut []);
 }
 
-/// 1/(max + 1e-8) times max is 1 or just below, and 255 times that is cut off: 255 or 254, never less.
+/// 1/(max + 1e-8) times max is 1 or just below, and 255 times that is truncated: 255 or 254, never less.
 #[test]
 fn the_brightest_pixel() {
     let tiling = Tiling::new((1, 2), (1, 1));
@@ -92,7 +92,7 @@ fn four_channels() {
     ];
     assert_eq!(pixels.values(), expected);
 
-    // With an alpha channel of its own, what is between the tiles cannot be seen.
+    // With an alpha channel of its own, the space between the tiles is transparent.
     let alpha = [1.0; 4];
     let numbers: Raster<f32> = tile_raster_channels([None, Some(&red), None, Some(&alpha)], &tiling).unwrap();
     #[rustfmt::skip]
@@ -139,7 +139,7 @@ fn filters_are_the_columns_of_the_weights() {
 
 #[test]
 fn one_scale_for_all_tiles() {
-    // The greatest weight is -8, of the second unit; the third one is not shown.
+    // The greatest weight is -8, of the second unit; the third unit is not shown.
     #[rustfmt::skip]
     let weights = vec![
         0.0, -8.0, 99.0,
@@ -147,7 +147,7 @@ fn one_scale_for_all_tiles() {
     ];
     let rbm = Rbm::from_parts(Shape::new(2, 3).unwrap(), weights, vec![0.0; 2], vec![0.0; 3]).unwrap();
     let raster = filters(rbm.view(), (1, 2), (1, 2), FilterScale::Common).unwrap();
-    // 255·(1/2 + w/16), cut off, and the line between the tiles.
+    // 255·(1/2 + w/16), truncated, and the line between the tiles.
     assert_eq!(raster.values(), [127, 191, 0, 0, 159]);
     let raster = filters(rbm.view(), (1, 2), (1, 3), FilterScale::Common).unwrap();
     assert_eq!(raster.values()[6..], [255, 255], "now it is shown");

@@ -1,5 +1,5 @@
-//! Replica exchange: swaps are those that the formula says, every temperature has its distribution, modes that plain chains never
-//! leave are visited with their weights, and the ladder is such that neighbours swap.
+//! Replica exchange: swaps follow the formula, every temperature has its distribution, modes that plain chains never leave are
+//! visited with their weights, and the ladder lets neighbours swap.
 //!
 //! Statistical tests have fixed seeds and a false-alarm rate of 1e-6 a comparison, some two hundred in all.
 
@@ -19,7 +19,7 @@ use rand_core::Rng;
 
 const LAYERS: [&str; 5] =
     ["binary:4", "potts:2x3", "gaussian:2", "binary:2,potts:1x3,gaussian:1", "gaussian:1,binary:3"];
-/// What a Student's t of 99 degrees exceeds in size with probability 1e-6.
+/// The quantile of |t| with 99 degrees of freedom that is exceeded with probability 1e-6.
 const STUDENT_99: f64 = 5.22;
 
 fn tempered(rbm: &Resident, sets: usize, ladder: Ladder<'_>, seed: u64) -> Tempered {
@@ -40,12 +40,12 @@ fn two_modes() -> Rbm {
     Rbm::from_parts(shape(nv, nh), weights, vec![-10.0; nv], hidden).expect("a model")
 }
 
-/// For each row whether it is of the mode of e³.
+/// For each row, whether it belongs to the mode with weight e³.
 fn is_on(samples: &[f32]) -> impl Iterator<Item = bool> {
     samples.chunks_exact(30).map(|v| v.iter().sum::<f32>() > 15.0)
 }
 
-/// A step leaves its mode only where half of 30 units are wrong at σ(-10) each: p < 30!/15!²·e^-150.
+/// A step leaves its mode only if half of 30 units are wrong at σ(-10) each: p < 30!/15!²·e^-150.
 #[test]
 fn plain_chains_never_cross() {
     let rbm = two_modes().on(cpu()).expect("resident");
@@ -62,8 +62,8 @@ fn plain_chains_never_cross() {
     }
 }
 
-/// Sets are independent, so that the variance between their means says how far the mean of all may be off, however long one of
-/// them remembers.
+/// Sets are independent, so the variance between their means gives the standard error of the mean over all, for any autocorrelation
+/// time.
 #[test]
 fn tempered_chains_visit_both_modes_with_their_weights() {
     let (rbm, sets) = (two_modes().on(cpu()).expect("resident"), 100);
@@ -72,7 +72,7 @@ fn tempered_chains_visit_both_modes_with_their_weights() {
     for (ladder, number) in [
         (Ladder::Adapted { at_most: 10, rounds: 400 }, 2),
         (Ladder::Fixed(&[1.0, 0.7, 0.4, 0.2, 0.1, 0.05, 0.0]), 7),
-        // 0.05 is hot enough for a mode to be left, and not for both to weigh the same.
+        // At 0.05 chains leave a mode, and the modes still have different weights.
         (Ladder::Fixed(&[1.0, 0.05]), 2),
     ] {
         let mut chains = tempered(&rbm, sets, ladder, 2);
@@ -96,7 +96,7 @@ fn tempered_chains_visit_both_modes_with_their_weights() {
 }
 
 for_each_device! {
-    /// From states and inverse temperatures before a step those after it, by the definition in `f64`.
+    /// The states and inverse temperatures after a step, from those before it, by the definition in `f64`.
     fn swaps_are_those_that_the_formula_says(device) {
         let betas = [1.0, 0.75, 0.5, 0.125f32];
         let (sets, n) = (3, betas.len());
@@ -115,7 +115,7 @@ for_each_device! {
                 let mut generator = Uniforms::new(3, Purpose::Exchanging).generator();
                 generator.advance((round * sets * (n - 1)) as u64);
                 for m in 0..sets {
-                    // The chains of the set, from the coldest on.
+                    // The chains of the set, coldest first.
                     let mut places: Vec<usize> = (0..n).map(|t| t * sets + m).collect();
                     places.sort_by(|&a, &b| before[b].total_cmp(&before[a]));
                     let now: Vec<f32> = places.iter().map(|&chain| before[chain]).collect();
@@ -129,7 +129,8 @@ for_each_device! {
                         let (a, b) = (&h[places[t]], &h[places[t + 1]]);
                         let ratio = (density(t, b) + density(t + 1, a) - density(t, a) - density(t + 1, b)).exp();
                         let is_swapped = after[places[t]] != before[places[t]];
-                        // Pre-activations of five units of ±1.5 are off by less than 1e-5, and so are sums of some of them.
+                        // The errors of pre-activations of five units of ±1.5 are below 1e-5, and so are those of sums of some of
+                        // them.
                         if (u / ratio).ln().abs() > 1e-4 {
                             assert_eq!(is_swapped, u < ratio, "{text}, round {round}, set {m}, pair {t}: {u} {ratio}");
                         }
@@ -144,7 +145,7 @@ for_each_device! {
         }
     }
 
-    /// Chains of all temperatures that began elsewhere have p_β(h), and the coldest P(v|h).
+    /// Chains of all temperatures converge to p_β(h) from another start, and the coldest to P(v|h).
     fn every_temperature_has_its_distribution(device) {
         let (betas, nh) = ([1.0, 0.6, 0.2f32], 3);
         let sets = if is_emulated(&device) { 400 } else { 20_000 };
@@ -163,7 +164,7 @@ for_each_device! {
                 here.for_each(|(h, _)| counts[index(h)] += 1);
                 assert_distribution(&counts, &model.tempered(f64::from(beta)).p_h(), &format!("{text}, beta {beta}"));
             }
-            // In the order of sets: v is that of the coldest chain's last step, and its mean that of the chain.
+            // In the order of sets: v is that of the coldest chain's last step, and its mean is that chain's.
             let (mut coldest, mut all) = (Activations::default(), Activations::default());
             chains.coldest(&resident, &mut coldest).expect("coldest");
             chains.chains().visible(&resident, &mut all).expect("visible");
@@ -178,7 +179,7 @@ for_each_device! {
     }
 }
 
-/// For each layer one row of what is held of it, NaN where a unit moves.
+/// For each layer one row of clamped values, NaN for units that move.
 const HELD: [&[f32]; 5] = [
     &[1.0, f32::NAN, 0.0, f32::NAN],
     &[0.0, 1.0, 0.0, f32::NAN, f32::NAN, f32::NAN],
@@ -187,7 +188,7 @@ const HELD: [&[f32]; 5] = [
     &[-1.3, 0.0, f32::NAN, 1.0],
 ];
 
-/// ln Σ e^-E(v, h) over the units that move, but for a constant: a held one adds s·v·a.
+/// ln Σ e^-E(v, h) over the units that move, up to a constant: a clamped one adds s·v·a.
 fn log_density_given(model: &Laws, held: &[f32], h: &[f64]) -> f64 {
     let pre = model.visible_pre(h).0;
     let given: f64 =
@@ -201,15 +202,15 @@ fn log_density_given(model: &Laws, held: &[f32], h: &[f64]) -> f64 {
     given + model.sites().into_iter().map(moving).sum::<f64>() + (0..model.nh).map(|j| model.c(j) * h[j]).sum::<f64>()
 }
 
-/// p(h|v_held) of all h.
+/// p(h|v_clamped) of all h.
 fn p_h_given(model: &Laws, held: &[f32]) -> Vec<f64> {
     let logs: Vec<f64> = (0..1 << model.nh).map(|at| log_density_given(model, held, &state(at, model.nh))).collect();
     let all = log_sum_exp(&logs);
     logs.into_iter().map(|log| (log - all).exp()).collect()
 }
 
-/// Chains that hold units sample the conditional distribution, alone and at every temperature; and the means that they give, of
-/// which imputation makes its own, are those of the units that move.
+/// Chains with clamped units sample the conditional distribution, singly and at every temperature. Their means, on which imputation
+/// relies, are those of the units that move.
 #[test]
 fn held_chains_sample_the_conditional_distribution() {
     let (betas, nh, sets) = ([1.0, 0.6, 0.2f32], 3, 20_000);
@@ -262,7 +263,7 @@ fn held_chains_sample_the_conditional_distribution() {
                     let mean = of.iter().sum::<f64>() / sets as f64;
                     let variance = of.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (sets - 1) as f64;
                     let z = (mean - expected) / (variance / sets as f64).sqrt();
-                    // A normal number exceeds it in size with probability 1e-6.
+                    // A normal number exceeds this in magnitude with probability 1e-6.
                     assert!(z.abs() < 4.9, "{text}, unit {i}: {mean} of {expected}, z {z}");
                 }
             }
@@ -293,7 +294,7 @@ fn neighbours_swap_at_middling_rates() {
     }
 }
 
-/// Two temperatures of a model without weights swap always, and the ladder is as short as it can be.
+/// Two temperatures of a model without weights always swap, and the ladder has the least length.
 #[test]
 fn a_model_without_weights_has_two_temperatures() {
     let rbm = Rbm::from_parts(shape(5, 4), vec![0.0; 20], vec![0.0; 5], vec![0.0; 4]).expect("a model");

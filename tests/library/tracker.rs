@@ -1,7 +1,7 @@
-//! A running log Z against enumeration, along models that were trained; see tests/library/tracker_visits.rs on single visits.
+//! A running log Z against enumeration, along trained models; see tests/library/tracker_visits.rs for single visits.
 //!
-//! The particles have no influence on training, so that one path of models serves for many trackers. Without resampling
-//! particles are independent, and enumeration gives the variance of a weight exactly: that is what the bounds are made of.
+//! The particles do not influence training, so one path of models serves many trackers. Without resampling, particles are
+//! independent, and enumeration gives the exact variance of a weight, from which the bounds are computed.
 
 use crate::oracle::{
     exact,
@@ -23,15 +23,15 @@ fn cpu() -> Cpu {
     Cpu::detect().expect("a CPU")
 }
 
-/// Models of 12 × 5 units on their way through training, what is annealed from and what is known of them.
+/// Models of 12 × 5 units at stages of training, their base rate and schedule, and their exact properties.
 struct Path {
     residents: Vec<Resident>,
     base_rate: BaseRate,
     schedule: Schedule,
     log_z: Vec<f64>,
-    /// The variance of the weight of one particle, relative to the square of its mean, where nothing is resampled.
+    /// The variance of the weight of one particle, relative to the square of its mean, without resampling.
     variance: Vec<f64>,
-    /// What the rounding of `f32` may do to log Z up to each visit.
+    /// The greatest error of log Z from the rounding of `f32` up to each visit.
     rounding: Vec<f64>,
 }
 
@@ -67,7 +67,7 @@ impl Path {
         Self { base_rate, schedule, log_z, variance, rounding: rounding.collect(), residents }
     }
 
-    /// Three updates a visit, slowly enough for weights that never have to be resampled.
+    /// Three updates a visit, so slow that weights are never resampled.
     fn slow() -> &'static Self {
         static PATH: OnceLock<Path> = OnceLock::new();
         PATH.get_or_init(|| Self::new(100, 3, 0.05))
@@ -77,8 +77,7 @@ impl Path {
         Tracker::begin(&self.residents[0], &self.base_rate, chains, &self.schedule, seed).expect("a tracker")
     }
 
-    /// log Z found minus log Z, at each of the models; and how often the particles were resampled, after which all weights are
-    /// equal.
+    /// The error of log Z at each of the models, and the number of resamplings, after which all weights are equal.
     fn errors(&self, chains: usize, seed: u64) -> (Vec<f64>, usize) {
         let mut tracker = self.begin(chains, seed);
         let (mut errors, mut resampled) = (vec![tracker.log_z() - self.log_z[0]], 0);
@@ -95,15 +94,15 @@ fn model(resident: &Resident) -> Exact {
     Exact::of(&resident.to_rbm().expect("a copy"))
 }
 
-/// E[w²]/E[w]² - 1 at each model, by enumeration: the sums of w and w² over all paths that end in a state move from state to
-/// state by the transition probabilities, and grow by the ratios.
+/// E[w²]/E[w]² - 1 at each model, by enumeration: the sums of w and w² over all paths that end in a state propagate by the
+/// transition probabilities, and are multiplied by the ratios.
 fn variances(models: &[Exact], log_z: &[f64], base_rate: &BaseRate, schedule: &Schedule) -> Vec<f64> {
     let (nv, nh) = UNITS;
     let all: Vec<Vec<f64>> = (0..1 << nv).map(|v| state(v, nv)).collect();
     let first = &models[0];
     let bias: Vec<f64> = base_rate.bias().iter().map(|&a| f64::from(a)).collect();
     let log_z_0: f64 = bias.iter().map(|&a| exact::softplus(a)).sum::<f64>() + nh as f64 * 2f64.ln();
-    // The model of a temperature: parameters scaled, with the rest of the visible bias from the base rate.
+    // The model at a temperature: scaled parameters, with the rest of the visible bias from the base rate.
     let tempered = |beta: f64| {
         let mut model = first.clone();
         model.theta.iter_mut().for_each(|x| *x *= beta);
@@ -153,14 +152,14 @@ fn variances(models: &[Exact], log_z: &[f64], base_rate: &BaseRate, schedule: &S
         before = now;
         let [first, second] = [&moments[0].1, &moments[1].1].map(|sums| sums.iter().sum::<f64>());
         let ratio = (log_z - log_z_0).exp();
-        // The mean weight is Z/Z_0 itself: the walk over all states knows what it does.
+        // The mean weight is Z/Z_0 itself, which checks this enumeration.
         assert!((first / ratio - 1.0).abs() < 1e-9, "{first} {ratio}");
         variances.push(second / (first * first) - 1.0);
     }
     variances
 }
 
-/// The mean of 200 × 100 independent weights, which is as good as normal; false alarms: 1e-9 each at two ends of 101 models.
+/// The mean of 200 × 100 independent weights, which is practically normal; false alarms: 1e-9 each at two ends of 101 models.
 #[test]
 fn the_mean_weight_is_unbiased() {
     let path = Path::slow();
@@ -176,12 +175,12 @@ fn the_mean_weight_is_unbiased() {
         let mean = sum / trackers as f64;
         assert!((mean - 1.0).abs() <= off, "model {n}: {mean}, allowed ± {off}");
     }
-    // Training moved the model, or the test would say nothing.
+    // Training changed the model; otherwise the test would be void.
     let last = path.log_z.len() - 1;
     assert!(path.variance[last] > 0.05 && (path.log_z[last] - path.log_z[0]).abs() > 0.5, "{:?}", path.log_z[last]);
 }
 
-/// One tracker, all along; false alarms: 1e-9 each at two ends of 101 models with each of 5 seeds.
+/// One tracker along the whole path; false alarms: 1e-9 each at two ends of 101 models with each of 5 seeds.
 #[test]
 fn a_tracker_stays_near_log_z() {
     let path = Path::slow();
@@ -199,8 +198,8 @@ fn a_tracker_stays_near_log_z() {
     }
 }
 
-/// On a path that makes particles resample again and again. The ratios scatter by at most a half, so that the mean of 1500 is
-/// nearly normal: at six standard errors a false alarm is rarer than 1e-6 at all models together.
+/// On a path with repeated resampling. The ratios scatter by at most a half, so the mean of 1500 is nearly normal: at six standard
+/// errors a false alarm is rarer than 1e-6 for all models together.
 #[test]
 fn resampling_keeps_it_unbiased() {
     let path = Path::new(30, 10, 0.2);
@@ -220,8 +219,8 @@ fn resampling_keeps_it_unbiased() {
     }
 }
 
-/// Likewise with units of several laws, whose variances are learnt too; a tracker that was put away and taken up again goes on to
-/// the bit. Six standard errors: a false-alarm rate of 2e-9 where the delta method holds, as it does near 0.1.
+/// The same with units of several laws, whose variances are trained too. A tracker that was saved and restored continues to the
+/// bit. Six standard errors: a false-alarm rate of 2e-9 if the delta method holds, as it does near 0.1.
 #[test]
 fn several_laws_are_followed() {
     for laws in ["gaussian:3", "potts:3x4", "binary:2,potts:1x3,gaussian:2"] {

@@ -1,5 +1,5 @@
-//! The visits of a tracker: each as one sequential program makes it, the same bits on every device, instruction set and number of
-//! threads and after a state was taken and given back; see tests/library/tracker.rs on log Z along training.
+//! The visits of a tracker against one sequential program: the same bits on every device, instruction set and number of threads,
+//! and after a state was saved and restored; see tests/library/tracker.rs for log Z along training.
 
 use crate::oracle::{
     canonical,
@@ -44,7 +44,7 @@ fn moved(rbm: &Rbm, range: u32, seed: u64) -> Rbm {
     Rbm::from_parts(rbm.shape(), weights, visible, hidden).expect("a model")
 }
 
-/// Models a small step apart, and now and then a great one.
+/// Models that are a small step apart, and sometimes a large one.
 fn coarse_path(shape: Shape) -> Vec<Rbm> {
     let great = if shape.n_visible() < 10 { 56 } else { 6 };
     let mut path = vec![coarse_rbm(shape, 8, 3)];
@@ -54,19 +54,19 @@ fn coarse_path(shape: Shape) -> Vec<Rbm> {
     path
 }
 
-/// Rows of bits, as numbers.
+/// Rows of bits as numbers.
 fn unpacked(words: &[u64], units: usize) -> Vec<f32> {
     let rows = words.chunks_exact(units.div_ceil(64));
     rows.flat_map(|row| (0..units).map(move |i| (row[i / 64] >> (i % 64) & 1) as f32)).collect()
 }
 
-/// The effective sample size of log-weights, as its definition has it.
+/// The effective sample size of log-weights by its definition.
 fn sample_size(log_weights: &[f64]) -> f64 {
     let doubled: Vec<f64> = log_weights.iter().map(|log| 2.0 * log).collect();
     (2.0 * log_sum_exp(log_weights) - log_sum_exp(&doubled)).exp()
 }
 
-/// Begins, and visits one model after the other, beside a program that does one thing after the other.
+/// Starts, and visits one model after another, in parallel with a sequential program.
 fn check_against_the_program(device: &Device, shape: Shape, chains: usize) {
     let (nv, nh) = (shape.n_visible(), shape.n_hidden());
     let path = coarse_path(shape);
@@ -136,7 +136,7 @@ fn check_against_the_program(device: &Device, shape: Shape, chains: usize) {
         let expected = log_z + log_sum_exp(&log_weights) - (chains as f64).ln();
         let log_z = tracker.log_z();
         assert!((log_z - expected).abs() <= 2.0 * off, "{what}: log Z {log_z}, expected {expected} ± {off}");
-        // Where each weight moves by a share of up to t, s does by up to 4t: e^(±2t)² in the first order.
+        // If each weight changes by a share of up to t, s changes by up to 4t: e^(±2t)² to first order.
         let size = sample_size(&log_weights);
         assert!((tracker.effective_sample_size() / size - 1.0).abs() <= 5.0 * off, "{what}");
         let expected = variance + 1.0 / size - 1.0 / chains as f64;
@@ -157,7 +157,7 @@ for_each_device! {
         check_against_the_program(&device, shape(70, 65), 33);
     }
 
-    /// A device with canonical sums gives the CPU's bits, log Z and all.
+    /// A device with canonical sums gives the CPU's bits, including log Z.
     fn devices_agree_to_the_bit(device) {
         if is_canonical(&device) {
             let path = near_path();
@@ -166,7 +166,7 @@ for_each_device! {
     }
 }
 
-/// Models with parameters as training has them, near to each other, and one that is not.
+/// Models with parameters as in training, near to each other, and one that is far away.
 fn near_path() -> Vec<Rbm> {
     let mut path = vec![random_rbm(shape(70, 65), 0.1, 4)];
     for n in 1..8 {
@@ -197,7 +197,7 @@ fn the_same_bits_on_any_instruction_set_and_number_of_threads() {
     }
 }
 
-/// From every visit on, one that resamples among them.
+/// Restored after every visit, including one that resamples.
 #[test]
 fn a_state_goes_on_to_the_bit() {
     let path: Vec<Resident> = near_path().iter().map(|rbm| rbm.on(cpu()).expect("resident")).collect();
@@ -228,7 +228,7 @@ fn resampling_restores_the_effective_sample_size() {
     let (before, size) = (tracker.state(), tracker.effective_sample_size());
     assert!(size > 250.0 && size < 500.0, "{size}");
 
-    // What the visit must find, from the states as they are.
+    // The expected result of the visit, from the current states.
     let (old, new) = (model(&rbm), model(&far));
     let visible = unpacked(&before.visible, 12);
     let gain = |v: &[f32]| old.free_energy(&wide(v)) - new.free_energy(&wide(v));
@@ -244,8 +244,8 @@ fn resampling_restores_the_effective_sample_size() {
     assert!((tracker.standard_error() / spent - 1.0).abs() <= 10.0 * off, "{} {spent}", tracker.standard_error());
 }
 
-/// The same model gives the same free energies to the bit, so that no weight drifts. Exchanging a hidden unit for its opposite
-/// moves all weights alike: its E differs by -c_j.
+/// The same model gives the same free energies to the bit, so no weight drifts. Exchanging a hidden unit for its opposite changes
+/// all weights alike: its E differs by -c_j.
 #[test]
 fn models_that_are_the_same_change_no_weight() {
     let rbm = coarse_rbm(shape(12, 5), 32, 6);
@@ -276,7 +276,7 @@ fn models_that_are_the_same_change_no_weight() {
     }
 }
 
-/// Arguments and states that cannot be, by what is said of them; nothing changes.
+/// Invalid arguments and states, with their messages; nothing changes.
 #[test]
 fn wrong_arguments_are_told() {
     let rbm = coarse_rbm(shape(5, 3), 8, 1).on(cpu()).expect("resident");

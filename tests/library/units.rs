@@ -15,10 +15,10 @@ use harmonium::{
 };
 use proptest::prelude::*;
 
-/// Small layers of each law and of all of them.
+/// Small layers with each law and with all of them.
 const SMALL: [&str; 6] =
     ["binary:5", "potts:2x3", "potts:1x2,potts:1x4", "gaussian:1", "gaussian:2", "binary:2,potts:1x3,gaussian:1"];
-/// Sizes that are no multiples of 16 or 64, sites over their borders.
+/// Sizes that are not multiples of 16 or 64, with sites across their borders.
 const LARGE: [&str; 7] = [
     "potts:1x2",
     "potts:31x5",
@@ -36,8 +36,8 @@ fn small(text: &str, seed: u64) -> Laws {
 /// A step of the central differences.
 const STEP: f64 = 1e-4;
 
-/// How far they are off for F(v): F's third derivative in W_ij is σ''·x³, in ln σ_i² at most s·(v - b)²/2 and for each hidden unit
-/// t + 3σ'·t² + σ''·t³ with t = x_i·W_ij; σ' ≤ 1/4, σ'' ≤ 0.0963. Rounding is 1e-15 of each term's size.
+/// The error of the central differences for F(v): F's third derivative in W_ij is σ''·x³, in ln σ_i² at most s·(v - b)²/2 and for
+/// each hidden unit t + 3σ'·t² + σ''·t³ with t = x_i·W_ij; σ' ≤ 1/4, σ'' ≤ 0.0963. Rounding is 1e-15 of each term's magnitude.
 fn difference_error(model: &Laws, v: &[f64]) -> f64 {
     let greatest = |f: &dyn Fn(usize) -> f64| (0..model.nv).map(f).fold(1.0, f64::max);
     let x = greatest(&|i| (model.s[i] * v[i]).abs());
@@ -62,7 +62,7 @@ fn energies_by_hand() {
     let v = [1.0, 0.0, 1.0, 7.0];
     // -0.5 + 0.25 + (7 - 3)²/8 + 1 - (1 + 4 + 7·8/4)
     let expected = -0.5 + 0.25 + 2.0 + 1.0 - 19.0;
-    // ln 4 is rounded, and so is e^-x: a relative error of 2^-22 of the precision, which makes terms of 2 + 14.
+    // ln 4 is rounded, and so is e^-x: a relative error of 2^-22 of the precision, in terms of 2 + 14.
     let model = Laws::of(&rbm);
     assert!((model.energy(&v, &[1.0]) - expected).abs() <= 16.0 * 2f64.powi(-22));
     let (single, h) = (v.map(|x| x as f32), [1.0]);
@@ -70,7 +70,7 @@ fn energies_by_hand() {
     assert!((found[0] - expected).abs() <= 16.0 * 2f64.powi(-22), "{found:?}");
 }
 
-/// Z is the same over visible nodes and over hidden states in closed form: the laws' log-normalisers, and the grid.
+/// Z is the same over visible nodes and over hidden states in closed form, which checks the laws' log-normalisers and the grid.
 #[test]
 fn log_z_both_ways() {
     for text in SMALL {
@@ -85,7 +85,7 @@ fn log_z_both_ways() {
     }
 }
 
-/// Means are expectations of e^-E over the states of a layer, the other one being given.
+/// Means are expectations of e^-E over the states of a layer, given the other one.
 #[test]
 fn means_are_expectations() {
     for text in SMALL {
@@ -124,7 +124,7 @@ fn the_closed_gradient_is_the_finite_difference() {
     }
 }
 
-/// Sizes for both layers, several numbers of rows, bits and grey values, both ways to make sums: tolerances hold for any order.
+/// Sizes for both layers, several numbers of rows, bits and grey values, both kinds of sums: tolerances hold for any order.
 fn each_case(run: impl Fn(&Device, &Rbm, &Laws, &[f32], usize, &str)) {
     for (seed, text) in LARGE.into_iter().enumerate() {
         for (nh, n, grey) in [(1, 1, false), (33, 5, true), (131, 71, false)] {
@@ -147,7 +147,7 @@ fn conditionals_are_the_oracles() {
         for (r, v) in rows_f64(v, model.nv).iter().enumerate() {
             let (pre, size) = model.hidden_pre(v);
             let span = r * model.nh..(r + 1) * model.nh;
-            // A product x = s·v is one more rounding.
+            // A product x = s·v takes one more rounding.
             let errors: Vec<f64> = size.iter().map(|&size| pre_error(model.nv + 1, size)).collect();
             assert_near(&wide(&out.pre_activation[span.clone()]), &pre, &errors, what);
             let means: Vec<f64> = pre.into_iter().map(sigmoid).collect();
@@ -189,7 +189,7 @@ fn energies_are_the_oracles() {
     });
 }
 
-/// Where σ is far from 1 and where pre-activations of a site are far apart, means stay what they are.
+/// For σ far from 1 and for sites with very different pre-activations, means are correct.
 #[test]
 fn extremes_are_the_oracles() {
     let shape = Shape::with_visible(segments("potts:2x3,gaussian:2"), 2).expect("a shape");
@@ -261,7 +261,7 @@ fn all_are_the_same_bits() {
     }
 }
 
-/// So many random cases; a failing one is printed, not kept in a file.
+/// The number of random cases. A failing case is printed, not stored in a file.
 fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
@@ -295,7 +295,7 @@ fn the_free_energy_gradient_is_its_finite_difference() {
         let mut closed = vec![0.0; model.parameters()];
         data.iter().zip(&weights).for_each(|(v, w)| crate::oracle::exact::add(&mut closed, *w, &model.free_energy_gradient(v)));
         assert_near(&found, &closed, &bounds, "closed form");
-        // A few parameters stand for all, those of σ among them.
+        // A few parameters represent all, including some σ.
         let objective = |model: &Laws| data.iter().zip(&weights).map(|(v, w)| w * model.free_energy(v)).sum::<f64>();
         let error: f64 = data.iter().zip(&weights).map(|(v, w)| w.abs() * difference_error(&model, v)).sum();
         let step = (model.parameters() / 40).max(1);

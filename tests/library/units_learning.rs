@@ -1,4 +1,4 @@
-//! Visible units of several laws learn: gradients of updates, where models begin, small models.
+//! Visible units of several laws are trained: gradients of updates, initial models, small models.
 
 use crate::oracle::{
     assert_bits,
@@ -25,7 +25,7 @@ fn settings(algorithm: Algorithm) -> Settings {
     Settings { algorithm, k: 2, monitor: Monitor::None, seed: 5, ..Settings::default() }
 }
 
-/// The gradient by the contract, from the means of data and chains' ends: with x = s·v in `f32` as of binary units. And in `f64`:
+/// The gradient by the contract, from the means of data and chain ends: with x = s·v in `f32` as for binary units. And in `f64`:
 /// ∂/∂θ of mean F(data) - mean F(ends). An update is this gradient applied.
 #[test]
 fn an_updates_gradient_is_the_oracles() {
@@ -66,7 +66,7 @@ fn an_updates_gradient_is_the_oracles() {
                     assert_bits(&found, &expected, "after an update");
                 }
             }
-            // In `f64`, by one of them.
+            // In `f64`, by one device.
             let device = Cpu::detect().expect("a CPU");
             let resident = rbm.on(device).expect("resident");
             let mut trainer = Trainer::new(device, rbm.shape(), settings(algorithm)).expect("trainer");
@@ -97,8 +97,8 @@ fn an_updates_gradient_is_the_oracles() {
     }
 }
 
-/// A step with [`Settings::variance`] moves ln σ² against its gradient, whatever rules move the rest, and no other parameter
-/// otherwise than a step without.
+/// A step with [`Settings::variance`] changes ln σ² against its gradient, for any rules for the other parameters, and changes these
+/// exactly as a step without it.
 #[test]
 fn variances_are_learnt_by_their_gradient() {
     let visible = segments("binary:3,gaussian:4");
@@ -138,9 +138,9 @@ fn variances_are_learnt_by_their_gradient() {
     assert!(problem.to_string().starts_with("variance: expected"), "{problem}");
 }
 
-/// The centred gradient, of x = s·v: with offsets μ and λ an update goes by
-/// G_W = -mean (x - μ)(P - λ)ᵀ of data and + of ends, g_b = -mean x·(1 - λ·(P - λ)) + … - μ·slope and g_c = -mean (P - λ)·(1 - μ·(x - μ))
-/// + …, the slope being what g_b would be of an x that is always 1. In `f32`, as the sums of so many terms in any order.
+/// The centred gradient of x = s·v: with offsets μ and λ the gradient of an update is G_W = -mean (x - μ)(P - λ)ᵀ of data and + of
+/// ends, g_b = -mean x·(1 - λ·(P - λ)) + … - μ·slope and g_c = -mean (P - λ)·(1 - μ·(x - μ)) + …, where the slope is g_b for an x
+/// that is always 1. In `f32`, as sums of so many terms in any order.
 #[test]
 fn centred_updates_are_the_oracles() {
     const LR: f32 = 0.1;
@@ -177,7 +177,7 @@ fn centred_updates_are_the_oracles() {
                     let f: f64 = 1.0 - p.iter().map(|p| lambda * (p - lambda)).sum::<f64>();
                     let g: f64 = 1.0 - x.iter().zip(&mu).map(|(x, mu)| mu * (x - mu)).sum::<f64>();
                     let g_size = 1.0 + x.iter().zip(&mu).map(|(x, mu)| mu.abs() * (x.abs() + mu.abs())).sum::<f64>();
-                    // P is off by this, and so are all things linear in it.
+                    // The error of P, which is also that of all linear functions of it.
                     let off: Vec<f64> = size.iter().map(|&size| mean_error(pre_error(nv + 1, size))).collect();
                     let sum_off = off.iter().sum::<f64>() * lambda;
                     let relative = gamma(rows.len() + nv + nh + 20);
@@ -205,7 +205,7 @@ fn centred_updates_are_the_oracles() {
     }
 }
 
-/// Ten classes, equally likely: by persistent chains from the tutorial's initialisation, which knows nothing of them.
+/// Ten classes, equally likely: by persistent chains from the tutorial's initialisation, which has no information about them.
 #[test]
 fn one_of_ten_classes_is_learnt() {
     let visible = segments("potts:1x10");
@@ -233,8 +233,8 @@ fn one_of_ten_classes_is_learnt() {
     law_rows(&out.sample, visible);
 }
 
-/// Two modes at ±1 with σ = ½, by exact gradients and by persistent chains. The model can be the distribution, whose
-/// log-likelihood the data's mean estimates, and has a valley between the modes; samples are distributed as it says.
+/// Two modes at ±1 with σ = ½, by exact gradients and by persistent chains. The model can represent the distribution, whose
+/// log-likelihood the data's mean estimates, and has a minimum between the modes. Samples have the model's distribution.
 #[test]
 fn two_modes_are_learnt() {
     let (visible, n) = (segments("gaussian:1"), 4000);
@@ -281,11 +281,11 @@ fn two_modes_are_learnt() {
         assert!((found - best).abs() < 0.02, "{found} {best}, by chains: {by_chains}");
         let model = Laws::of(&learnt);
         let density_of = |v: f64| (-model.free_energy(&[v]) - model.log_z()).exp();
-        // Of the two modes themselves it is 3.7.
+        // For the two modes themselves it is 3.7.
         let depth = (density_of(1.0) + density_of(-1.0)) / (2.0 * density_of(0.0));
         assert!((2.0..8.0).contains(&depth), "{depth}, by chains: {by_chains}");
-        // Samples fall into intervals as the learnt model says, at a false-alarm rate of 1e-6. A chain goes from one mode to the
-        // other within some fifty steps.
+        // Samples fall into intervals with the trained model's probabilities, at a false-alarm rate of 1e-6. A chain moves between
+        // the modes within some fifty steps.
         let draws = Uniforms::new(4, Purpose::Sampling);
         let mut chains = Chains::from_visible(&rbm, &data, draws).expect("chains");
         chains.sweep(&rbm, 500).expect("sweep");
@@ -307,7 +307,7 @@ fn two_modes_are_learnt() {
     }
 }
 
-/// Where models and base rates begin: the documented formulas, of four rows.
+/// Initial models and base rates: the documented formulas, for four rows.
 #[test]
 fn beginnings_are_what_explains_the_rows() {
     let visible = segments("binary:2,potts:1x3,gaussian:2");
@@ -325,14 +325,14 @@ fn beginnings_are_what_explains_the_rows() {
         assert_near(&found.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(), expected, &bounds, "beginning");
     };
     let rbm = Rbm::from_data(data, 3, 1).expect("a model");
-    // Means no nearer to 0 and 1 than 1/4; ½/4 is 1/8.
+    // Means are clipped to [1/4, 3/4]; ½/4 is 1/8.
     let logit = |p: f64| (p / (1.0 - p)).ln();
     let expected = [logit(0.75), logit(0.25), 0.75f64.ln(), 0.25f64.ln(), 0.25f64.ln(), 0.5, 7.0];
     near(rbm.view().visible_bias(), &expected);
     assert_eq!((rbm.shape().visible(), rbm.view().visible_log_variance()), (visible, &[0.0; 7][..]));
     near(&data.clipped_means(), &[0.75, 0.25, 0.75, 0.25, 0.25, 0.5, 7.0]);
 
-    // Laplace's rule, means, and variances as log Z_0 shows them: 1 where there is none.
+    // Laplace's rule, means, and variances as log Z_0 shows them: 1 without a number.
     let base_rate = BaseRate::fit(data);
     let expected = [
         (4.0f64 / 2.0).ln(),
@@ -350,11 +350,11 @@ fn beginnings_are_what_explains_the_rows() {
     let few = Annealing { runs: 10, schedule: Schedule::new(20).expect("a schedule"), ..Annealing::default() };
     let found = ais(&zero.on(Cpu::detect().expect("a CPU")).expect("resident"), &base_rate, &few);
     let (found, expected) = (found.expect("ais"), exact(zero.view()).expect("log Z").estimate);
-    // Both are the same model but for the rounding of s: each step takes s·(v - b)²·2^-22/2 at most, a number of 10.
+    // Both are the same model up to the rounding of s: each step contributes at most 2^-22 of s·(v - b)²/2, which is below 10.
     assert!((found.estimate - expected).abs() <= 10.0 * 2f64.powi(-22), "{found:?} {expected}");
 }
 
-/// An update of given numbers leaves σ alone.
+/// An update with a given gradient does not change σ.
 #[test]
 fn an_update_of_given_numbers_leaves_variances() {
     let rbm = random_laws("gaussian:3", 2, 1.0, 1);

@@ -1,4 +1,4 @@
-//! log Z, likelihoods and what is watched, of visible units of several laws.
+//! log Z, likelihoods and monitors of visible units of several laws.
 
 use crate::oracle::{
     exact::{log_sum_exp, mean, rows_f64, sigmoid, softplus},
@@ -16,7 +16,7 @@ use harmonium::{
 
 /// A step of the central differences.
 const STEP: f64 = 1e-4;
-/// Small layers of each law and of all of them.
+/// Small layers with each law and with all of them.
 const SMALL: [&str; 5] =
     ["potts:2x3", "potts:1x2,potts:1x5", "gaussian:1", "gaussian:2", "binary:2,potts:1x3,gaussian:1"];
 
@@ -32,14 +32,15 @@ fn exact_log_z_is_the_oracles() {
             assert_relative(exact(rbm.view()).expect("log Z").estimate, Laws::of(&rbm).log_z(), 1e-12);
         }
     }
-    // More states than one walk from scratch has, and than blocks; layers that are no multiple of a vector's lanes.
+    // More states than one enumeration from scratch has, and more than one block; layers that are not a multiple of a vector's
+    // lanes.
     for (text, nh) in [("potts:7x5", 12), ("gaussian:19", 13), ("binary:7,potts:3x3,gaussian:9", 18)] {
         let rbm = random_laws(text, nh, 0.7, 4);
         assert_relative(exact(rbm.view()).expect("log Z").estimate, Laws::of(&rbm).log_z_of_hidden(), 1e-12);
     }
 }
 
-/// J. Melchior's model of two Gaussian and four hidden units, and what is known of it: log Z and P(h = 0), to ten digits.
+/// J. Melchior's model of two Gaussian and four hidden units, with its known values: log Z and P(h = 0), to ten digits.
 #[test]
 fn a_model_of_the_literature() {
     let weights: [[f64; 4]; 2] =
@@ -49,7 +50,7 @@ fn a_model_of_the_literature() {
     let theta: Vec<f64> = weights.concat().into_iter().chain([0.0; 2]).chain(hidden_bias).collect();
     let s = sigma.map(|sigma| sigma.powi(-2)).to_vec();
     let model = Laws { visible: segments("gaussian:2"), nv: 2, nh: 4, theta, s };
-    // Ten digits of log Z come from eight of the parameters, so that the ninth of them counts.
+    // Ten digits of log Z come from eight of the parameters, so the ninth digit of these matters.
     assert!((model.log_z() - 1.404_228_671_4).abs() < 1e-8, "{}", model.log_z());
     assert!((model.p_h()[0] - 0.837_340_742_0).abs() < 1e-8, "{}", model.p_h()[0]);
 
@@ -60,8 +61,8 @@ fn a_model_of_the_literature() {
     let rbm = rbm.with_visible_log_variance(single(&log_variance)).expect("variances");
     let found = exact(rbm.view()).expect("log Z").estimate;
     assert_relative(found, Laws::of(&rbm).log_z(), 1e-12);
-    // Parameters as `f32` are off by half a unit in the last place, s by 1.7 more of e^x; twice the first order is enough for
-    // the second one.
+    // Parameters in `f32` have errors of half a unit in the last place, s 1.7 more from e^x. Twice the first order covers the
+    // second one.
     let off: f64 = (0..model.parameters())
         .map(|at| {
             let size = model.theta.get(at).map_or_else(|| log_variance[at - 14].abs() + 4.0, |x| x.abs());
@@ -103,8 +104,8 @@ fn likelihoods_and_moments_are_the_oracles() {
     }
 }
 
-/// Of the log-likelihood by the oracle. The third derivative of log Z in a parameter is the third cumulant of a number Y = x·h or
-/// s·(v - b), at most 8E|Y|³, that of F at most 0.0963·|x|³; rounding is 1e-15 of the sizes.
+/// The gradient of the log-likelihood by the oracle. The third derivative of log Z in a parameter is the third cumulant of a number
+/// Y = x·h or s·(v - b), at most 8E|Y|³; that of F is at most 0.0963·|x|³. Rounding is 1e-15 of the magnitudes.
 #[test]
 fn the_exact_gradient_is_the_finite_difference() {
     for text in SMALL {
@@ -127,7 +128,7 @@ fn the_exact_gradient_is_the_finite_difference() {
         for (at, found) in crate::oracle::flat(&gradient).into_iter().enumerate() {
             assert_near(&[found], &[model.difference(at, STEP, loss)], &[error + gamma(1) * found.abs()], text);
         }
-        // σ is not learnt.
+        // σ is not trained.
         assert_eq!(gradient.visible_log_variance.iter().map(|x| x.abs()).sum::<f32>(), 0.0);
     }
 }
@@ -141,8 +142,8 @@ fn contains(found: &LogPartition, log_z: f64) -> bool {
     found.lower <= log_z && log_z <= found.upper
 }
 
-/// Each end of an interval fails with a probability of 0.00135, of a bracket four of them: as many failures are allowed as come
-/// once in a million tests. Intervals must be narrow, too, or nothing would be said.
+/// Each end of an interval fails with a probability of 0.00135; a bracket has four of them. As many failures are allowed as occur
+/// once in a million tests. Intervals must also be narrow, or they would be useless.
 #[test]
 fn annealing_contains_the_exact_log_z() {
     let (mut brackets, mut single, mut tests, mut widths) = (0, 0, 0, Vec::new());
@@ -173,8 +174,8 @@ fn annealing_contains_the_exact_log_z() {
     assert!(widths.len() as u32 >= tests - 2 && widths[widths.len() / 2] < 0.5, "{widths:?}");
 }
 
-/// Numbers far from 0, as those of data that nobody has standardised: what is certain is certain there, too. c takes back what b
-/// adds to the hidden pre-activations.
+/// Numbers far from 0, as in data that were not standardised: certain bounds hold for them too. c compensates for the contribution
+/// of b to the hidden pre-activations.
 #[test]
 fn the_interval_holds_far_from_zero() {
     for (seed, offset) in (0..10).flat_map(|seed| [30.0, 300.0, 3000f32].map(|offset| (seed, offset))) {
@@ -212,7 +213,7 @@ fn models_without_weights_are_exact() {
         assert_relative(log_z, Laws::of(&rbm).log_z_of_hidden(), 1e-12);
         let broad = BaseRate::broad(rbm.view());
         if visible.is_discrete() {
-            // From uniform states to these biases weights vary; the base rate of a Gaussian layer is the model itself.
+            // From uniform states to these biases weights vary. The base rate of a Gaussian layer is the model itself.
             let v = random_states(visible, 40, false, 1);
             let found = bracket(&resident, &BaseRate::fit(law_rows(&v, visible)), Start::Annealed, &short(1));
             assert!(contains(&found.expect("bracket"), log_z));
@@ -252,15 +253,15 @@ fn the_certain_bound_counts_states() {
     assert!(problem.expect_err("numbers").to_string().contains("gaussian:2"));
 }
 
-/// What rounding can do to log P(v_g|v_-g): differences of softplus, two for each hidden unit and state, one subtraction more in
-/// the pre-activations of a site; the exponentials and the logarithm at its end, whose sum is at most S.
+/// Greatest rounding error of log P(v_g|v_-g): differences of softplus, two for each hidden unit and state, and one more
+/// subtraction in the pre-activations of a site; the exponentials and the logarithm at the end, whose sum is at most S.
 fn pseudo_error(model: &Laws, v: &[f64]) -> f64 {
     let (pre, mut size) = model.hidden_pre(v);
     let weight = |j: usize| (0..model.nv).map(|i| model.w(i, j).abs()).fold(0.0, f64::max);
     size.iter_mut().enumerate().for_each(|(j, size)| *size += 2.0 * weight(j));
     let term = |(&size, &a): (&f64, &f64)| softplus_error(pre_error(model.nv + 2, size), softplus(a.abs() + size));
     let sums: f64 = 2.0 * size.iter().zip(&pre).map(term).sum::<f64>();
-    // A product of factors is off by what the documentation of pseudo_log_likelihood states.
+    // The error of a product of factors is documented at pseudo_log_likelihood.
     2.0 * sums + 6.3e-7 * model.nh as f64 + gamma(8) * (10.0 + sums) + 2f64.powi(-20) * 8.0
 }
 
@@ -336,7 +337,7 @@ fn densities_have_no_pseudo_likelihood() {
     trainer.set_monitor(Monitor::Reconstruction).expect("a reconstruction");
 }
 
-/// Σ of the laws' reconstructions by their formulas; of a Gaussian unit with s.
+/// Σ of the laws' reconstructions by their formulas; for a Gaussian unit with s.
 fn reconstruction(model: &Laws, v: &[f64], pre: &[f64]) -> f64 {
     let of = |(segment, units): (harmonium::Segment, std::ops::Range<usize>)| {
         let i = units.start;
@@ -379,10 +380,11 @@ fn reconstructions_are_the_oracles() {
             let (exact_v, pre) = (rows_f64(&v, model.nv), rows_f64(&last.pre_activation, model.nv));
             let each: Vec<f64> = exact_v.iter().zip(&pre).map(|(v, pre)| reconstruction(&model, v, pre)).collect();
             let expected = each.iter().sum::<f64>() / n as f64;
-            // Of given pre-activations: softplus, or an exponential and a logarithm (2^-20 with what they are made of), in `f32`.
+            // Of given pre-activations: softplus, or an exponential and a logarithm (2^-20 of the magnitude of their inputs), in
+            // `f32`.
             let size = mean(&pre, |pre| pre.iter().map(|a| softplus(a.abs()) + a.abs()).sum());
             assert!((found - expected).abs() <= 2f64.powi(-20) * size, "{text}, {algorithm:?}: {found} {expected}");
-            // The function on its own takes every σ for 1.
+            // Without a model the function assumes σ = 1.
             let alone = reconstruction_cross_entropy(law_rows(&v, visible), &last.pre_activation).expect("alone");
             let unit = Laws { s: vec![1.0; model.nv], ..model.clone() };
             let each: Vec<f64> = exact_v.iter().zip(&pre).map(|(v, pre)| reconstruction(&unit, v, pre)).collect();

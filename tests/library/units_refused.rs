@@ -1,4 +1,4 @@
-//! What visible units of several laws refuse, and what is said about it.
+//! Invalid values and models for visible units of several laws, and their messages.
 
 use crate::oracle::{
     laws::{law_rows, random_laws, segments},
@@ -10,7 +10,7 @@ use harmonium::{
     log_partition::{Annealing, BaseRate, Start, ais, reverse_ais},
 };
 
-/// Each law refuses what it does not know, and says where it is.
+/// Each law refuses invalid values and reports their position.
 #[test]
 fn rows_that_a_law_does_not_allow_are_refused() {
     let visible = segments("binary:2,potts:2x3,gaussian:2");
@@ -52,21 +52,21 @@ fn rows_that_a_law_does_not_allow_are_refused() {
                 "{text}"
             );
         }
-        // As rows of another law that allows them: the model looks for itself.
+        // As rows of another law that permits them: the model checks them itself.
         if values.iter().all(|x| x.is_finite()) {
             let numbers = law_rows(&values, segments("gaussian:10"));
             let problem = plain.free_energy(numbers).expect_err("a wrong row");
             assert!(matches!(problem, Error::Law { row: 2, column: at, .. } if at == column), "{problem:?}");
         }
     }
-    // Eight-bit values are bits and states, too, of which 255 stands for 1.
+    // Eight-bit values are bits and states too, where 255 stands for 1.
     let bytes = [0, 128, 255, 0, 0];
     Rows::with_segments(Values::U8(&bytes), segments("binary:2,potts:1x3")).expect("right rows");
     let problem = Rows::with_segments(Values::U8(&bytes), segments("potts:1x5")).expect_err("a grey state");
     assert!(matches!(problem, Error::Law { row: 0, column: 1, law: "potts", .. }), "{problem:?}");
 }
 
-/// Rows that do not say which laws they follow serve where the model's laws allow them, and give the same.
+/// Rows without declared laws work if the model's laws permit their values, and give the same results.
 #[test]
 fn rows_without_laws_serve_where_they_can() {
     let rbm = random_laws("binary:2,potts:1x3", 4, 1.0, 2);
@@ -91,7 +91,7 @@ fn segments_and_variances_must_fit() {
     let problem = Dataset::of_numbers(vec![0.0; 7], segments("gaussian:3")).expect_err("no whole row");
     assert_eq!(problem, Error::Length { what: "rows", expected: 9, found: 7 });
 
-    // Variances: none where there is no Gaussian unit, 0 for others, no more than e^±40.
+    // Variances: none without Gaussian units, 0 for others, at most e^±40.
     let what = "visible_log_variance";
     let shape = |text: &str| Shape::with_visible(segments(text), 1).expect("a shape");
     let rbm = |text: &str| {
@@ -131,7 +131,7 @@ fn segments_and_variances_must_fit() {
     }
 }
 
-/// Chains and trainers of other laws with as many units are refused, and the message tells both apart.
+/// Chains and trainers of other laws with as many units are refused, and the message names both laws.
 #[test]
 fn shapes_of_other_laws_are_told_apart() {
     let device = Cpu::detect().expect("a CPU");

@@ -1,5 +1,5 @@
-//! Draws of visible units of several laws: to the bit what one sequential program predicts, and a kernel that leaves the model's
-//! distribution as it is.
+//! Samples of visible units of several laws: the bits of one sequential program, and a kernel that leaves the model's distribution
+//! invariant.
 //!
 //! Statistical tests have fixed seeds and a false-alarm rate of 1e-6 a comparison, some three hundred in all.
 
@@ -16,7 +16,7 @@ use harmonium::{
     Activations, ChainState, Chains, Cpu, Device, Isa, Purpose, Rbm, Segment, Shape, Uniforms, elementary::sigmoid,
 };
 
-/// Sizes that are no multiples of 16 or 64, sites over their borders, one and several of everything.
+/// Sizes that are not multiples of 16 or 64, sites across their borders, one and several of everything.
 const LAYERS: [&str; 7] = [
     "potts:1x2",
     "potts:31x5",
@@ -26,10 +26,10 @@ const LAYERS: [&str; 7] = [
     "gaussian:70,binary:3,potts:1x200",
     "potts:20x3,gaussian:9,potts:2x37,binary:20,gaussian:66",
 ];
-/// Places to draw at: odd ones, and across 2^32 and the end of the 64-bit count.
+/// Positions of draws: odd ones, and across 2^32 and the end of the 64-bit count.
 const PLACES: [u64; 4] = [0, 77, (1 << 32) - 100, u64::MAX - 100];
 
-/// A model of moderate pre-activations.
+/// A model with moderate pre-activations.
 fn model(text: &str, nh: usize, seed: u64) -> Rbm {
     random_laws(text, nh, 2.0 / (segments(text).units().max(nh) as f64).sqrt(), seed)
 }
@@ -104,7 +104,7 @@ fn sweeps_are_the_sequential_programs() {
                         assert_bits(&out.pre_activation, &expected[step - 1].pre_activation, text);
                         assert_bits(&out.sample, &expected[step - 1].sample, text);
                         assert_bits(&chains.hidden().expect("hidden"), &hidden[step], text);
-                        // Means that come after a sweep are those of a conditional.
+                        // Means after a sweep are those of a conditional.
                         let mut alone = Activations::default();
                         resident.propdown(rows(&hidden[step - 1], nh), &mut alone).expect("propdown");
                         assert_bits(&out.mean, &alone.mean, text);
@@ -115,8 +115,8 @@ fn sweeps_are_the_sequential_programs() {
     }
 }
 
-/// Number 0 of a site decides, not another one, and all its 32 bits do: with two states s = 0 is chosen iff u < σ(a_0 - a_1), as
-/// far as rounding lets it be told: a relative 1.7 ulp of e^x and one of the last addition.
+/// Number 0 of a site decides, no other one, with all its 32 bits: with two states s = 0 is chosen iff u < σ(a_0 - a_1), up to
+/// rounding: a relative 1.7 ulp of e^x and one of the last addition.
 #[test]
 fn a_site_of_two_states_is_a_binary_unit() {
     let n = 20_000;
@@ -142,7 +142,7 @@ fn a_site_of_two_states_is_a_binary_unit() {
     }
 }
 
-/// The cell of a row: states of the discrete variables in mixed radix, the first one counting least.
+/// The cell of a row: states of the discrete variables in mixed radix, the first one least significant.
 fn cell(model: &Laws, v: &[f64]) -> usize {
     let (mut cell, mut radix) = (0, 1);
     for (segment, units) in model.sites() {
@@ -177,8 +177,8 @@ fn p_cells(model: &Laws, h: &[f64]) -> Vec<f64> {
     all
 }
 
-/// Asserts that pairs (v, h) are distributed as the model says: discrete units and h by enumeration, and the residuals
-/// (v - a(h))/σ of Gaussian units, of all rows and of those of the most frequent h, as standard normal numbers.
+/// Asserts that pairs (v, h) have the model's distribution: discrete units and h by enumeration, and the residuals (v - a(h))/σ of
+/// Gaussian units, of all rows and of those with the most frequent h, as standard normal numbers.
 #[track_caller]
 fn assert_joint(model: &Laws, v: &[f32], h: &[f32], what: &str) {
     let (v, h) = (rows_f64(v, model.nv), rows_f64(h, model.nh));
@@ -209,7 +209,7 @@ fn devices() -> [Device; 2] {
     [Cpu::detect().expect("a CPU").into(), crate::oracle::gemm()]
 }
 
-/// The draw itself, from given hidden states.
+/// The draw itself, given hidden states.
 #[test]
 fn draws_are_distributed_as_said() {
     let n = 40_000;
@@ -239,7 +239,7 @@ fn draws_are_distributed_as_said() {
     }
 }
 
-/// Chains that start at p(h) stay there, at every inverse temperature, with v as it belongs to h.
+/// Chains that start at p(h) stay there, at every inverse temperature, with v given h.
 #[test]
 fn the_models_distribution_is_stationary() {
     let (nh, n) = (3, 40_000);
@@ -266,7 +266,7 @@ fn the_models_distribution_is_stationary() {
     }
 }
 
-/// And they come there from elsewhere: all hidden units off, a hundred steps of models that forget in a few.
+/// Chains converge there from elsewhere: all hidden units off, a hundred steps of models with autocorrelation times of a few steps.
 #[test]
 fn chains_come_to_the_models_distribution() {
     let n = 20_000;
