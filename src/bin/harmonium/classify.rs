@@ -62,7 +62,7 @@ pub fn run(device: &Device, options: &Classify) -> Result<()> {
     let read = |path: &Path, how: &_| data::split(path, "--data", options.split, how);
     let images = data::fitting((&rbm, &extras), &options.model, (&options.data, &options.selection), read)?;
     let (rows, resident) = (images.rows, rbm.on(device)?);
-    let progress = Progress::new(rows.len() as u64, "rows", false);
+    let progress = Progress::new("labels", rows.len() as u64, "rows", false);
     let mut logs = Vec::with_capacity(rows.len() * label.len());
     for part in rows.batches(ROWS) {
         logs.extend(resident.log_label_probabilities(rows.rows().range(part.clone()))?);

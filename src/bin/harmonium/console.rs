@@ -74,14 +74,26 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Progress of `total` steps; `unit` is their name.
-    pub fn new(total: u64, unit: &str, quiet: bool) -> Self {
+    /// Progress of `total` steps; `unit` is their name. The bar takes the width that the title and the numbers leave.
+    pub fn new(title: &str, total: u64, unit: &str, quiet: bool) -> Self {
+        let template = format!("{{msg}} [{{wide_bar}}] {{pos}}/{{len}} {unit}, {{rate}}/s, {{eta}} left");
+        let progress = Self::with_template(total, &template, quiet);
+        progress.title(title.into());
+        progress
+    }
+
+    /// Progress of training. The title has several figures, so it comes last and a narrow terminal cuts it off. Time left, epoch and
+    /// likelihoods fit into 80 columns.
+    pub fn training(updates: u64, quiet: bool) -> Self {
+        Self::with_template(updates, "[{bar:8}] {percent} %, {eta} left, {wide_msg}", quiet)
+    }
+
+    fn with_template(total: u64, template: &str, quiet: bool) -> Self {
         let quiet = quiet || !ranks::is_first();
         let target =
             if quiet || !stderr().is_terminal() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(total), target);
-        let template = format!("{{msg}} [{{bar:30}}] {{pos}}/{{len}} {unit}, {{rate}}/s, {{eta}} left");
-        if let Ok(style) = ProgressStyle::with_template(&template) {
+        if let Ok(style) = ProgressStyle::with_template(template) {
             let rate = |state: &ProgressState, text: &mut dyn fmt::Write| {
                 // Failing to show a rate is harmless.
                 let _ = write!(text, "{}", significant(state.per_sec()));
@@ -91,7 +103,7 @@ impl Progress {
         Self { bar, quiet }
     }
 
-    /// Sets the text before the bar.
+    /// Sets the title.
     pub fn title(&self, text: String) {
         self.bar.set_message(text);
     }

@@ -68,8 +68,7 @@ pub fn run(device: &Device, options: &Diagnose) -> Result<()> {
     let at_data = data.range(0..half);
     let mut chains = both_starts(&resident, at_data, options.chains)?;
     let mut recorder = Recorder::new(&resident, &chains, OVERLAPS);
-    let progress = Progress::new(2 * options.steps as u64, "steps", false);
-    progress.title("chains".into());
+    let progress = Progress::new("chains", 2 * options.steps as u64, "steps", false);
     for done in (0..options.steps).step_by(STEPS) {
         let k = STEPS.min(options.steps - done);
         chains.sweep(&resident, k)?;

@@ -84,7 +84,7 @@ pub fn run(device: &Device, options: &Impute) -> Result<()> {
     let resident = rbm.on(device)?;
     let units = shape.n_visible();
     let mut values = given.rows().to_vec();
-    let progress = Progress::new(held.len() as u64, "rows", false);
+    let progress = Progress::new("means", held.len() as u64, "rows", false);
     let mut rows_filled = 0;
     for first in (0..held.len()).step_by(GROUP) {
         let group = first..held.len().min(first + GROUP);

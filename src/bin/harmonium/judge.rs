@@ -200,8 +200,7 @@ fn enumerated_units(rbm: &Rbm) -> usize {
 /// log Z by enumeration.
 fn enumerated(rbm: &Rbm) -> Result<LogPartition> {
     let units = enumerated_units(rbm);
-    let progress = Progress::new(1u64.checked_shl(units as u32).unwrap_or(u64::MAX), "states", false);
-    progress.title("log Z".into());
+    let progress = Progress::new("log Z", 1u64.checked_shl(units as u32).unwrap_or(u64::MAX), "states", false);
     log_partition::exact::log_partition_watched(rbm.view(), &|states| progress.advance(states))
 }
 
@@ -217,8 +216,7 @@ fn annealed(rbm: &Resident, training: &Dataset, options: &Judge) -> Result<LogPa
     let starts = data::from_all_over(training, MOST_STARTS, options.seed)?;
     let forward_only = options.log_z == Some(LogZ::Ais);
     let steps = if forward_only { settings.schedule.steps() } else { settings.bracket_steps(&base_rate) };
-    let progress = Progress::new(steps as u64, "steps", false);
-    progress.title("log Z".into());
+    let progress = Progress::new("log Z", steps as u64, "steps", false);
     let mut watch = |steps: usize| progress.advance(steps as u64);
     let log_z = match forward_only {
         true => log_partition::ais_watched(rbm, &base_rate, &settings, &mut watch),

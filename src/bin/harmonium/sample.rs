@@ -128,7 +128,7 @@ pub fn run(device: &Device, options: &Sample) -> Result<()> {
     if let Some(at_most) = options.temper {
         walk = walk.tempered(&resident, at_most, options.seed)?;
     }
-    let progress = Progress::new(sheet.rows as u64, "rows", false);
+    let progress = Progress::new("samples", sheet.rows as u64, "rows", false);
     let means = if format.is_some() { options.means } else { !options.bits };
     let what = |visible: &Activations| if means { visible.mean.clone() } else { visible.sample.clone() };
     let mut values = walk.record(&resident, sheet, &progress, what)?;

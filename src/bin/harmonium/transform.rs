@@ -66,7 +66,7 @@ pub fn run(device: &Device, options: &Transform) -> Result<()> {
     let resident = rbm.on(device)?;
     let mut draws = Uniforms::new(options.seed, Purpose::Sampling);
     let (mut hidden, mut outside) = (Activations::default(), 0);
-    let progress = Progress::new(len as u64, "rows", false);
+    let progress = Progress::new("features", len as u64, "rows", false);
     let parts = (0..len).step_by(options.batch_size).map(|first| {
         let part = first..len.min(first.saturating_add(options.batch_size));
         let read = on_disk.as_ref().map(|file| file.rows(part.clone())).transpose()?;

@@ -166,7 +166,7 @@ impl Job {
         if let (Some(alpha), None) = (options.hybrid.0, shape.label()) {
             return Err(Error::Argument {
                 what: "--hybrid",
-                expected: "a label as the last visible units, potts:1xSTATES".into(),
+                expected: "visible units that end with a label, potts:1xSTATES".into(),
                 found: format!("{alpha} with {visible}"),
             });
         }
@@ -188,7 +188,7 @@ impl Job {
             _ => options.batch_size,
         };
         let updates = (options.epochs as u64).saturating_mul(rows.len().div_ceil(options.batch_size) as u64);
-        let progress = Progress::new(updates, "updates", options.quiet);
+        let progress = Progress::training(updates, options.quiet);
         let sides = match data::sides(options.image, sides, data::pictured(shape.visible()).len()) {
             Ok(sides) => Some(sides),
             // A wrong --image is an error. Without --image, there are no images.

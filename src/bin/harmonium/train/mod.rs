@@ -54,7 +54,7 @@ pub fn run(device: &Device, options: &Train, resumed: Option<Checkpoint>) -> Res
         job.options.epochs = minutes::epochs_within(&job, device, minutes)?;
         job.options.spread_lines();
         job.progress.line(&format!("{} epochs take about {minutes} minutes", job.options.epochs));
-        job.progress = Progress::new(job.updates(), "updates", options.quiet);
+        job.progress = Progress::training(job.updates(), options.quiet);
     }
     let last = job.resumed.as_ref().map(|checkpoint| checkpoint.trainer.updates);
     let fingerprint = job.fingerprint()?;
@@ -321,13 +321,13 @@ impl Job {
         self.options.patience.is_some_and(|patience| log.lines_since_best().is_some_and(|lines| lines >= patience))
     }
 
+    /// The title of the progress bar: the epoch and the figures of the last line, the most important ones first.
     fn title(&self, epoch: u64, log: &Log) -> String {
         let last = log.epochs.last();
-        let figures = last.and_then(|line| line.figures).and_then(|figures| watch::in_words(&figures));
+        let figures = last.and_then(|line| line.figures).and_then(|figures| watch::in_few_words(&figures));
         let monitor = last.and_then(|line| line.monitor);
         let monitor = monitor.map(|monitor| format!("{} {monitor:.2}", self.settings.monitor.title()));
-        let figures = figures.map(|text| text.trim_end_matches(", ").to_string());
-        [Some(format!("epoch {epoch}")), monitor, figures].into_iter().flatten().collect::<Vec<_>>().join(", ")
+        [Some(format!("epoch {epoch}")), figures, monitor].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
     /// Checks the persistent chains. Warns if they lag, and at the first check-up if there are too few chains to know.

@@ -64,7 +64,7 @@ impl Job {
         let start = test.as_ref().map_or(self.rows.source(), |rows| rows);
         let chains = sample::TUTORIAL.chains.min(start.len());
         let sheet = sample::Sheet { chains, rows: self.options.samples, ..sample::TUTORIAL };
-        let progress = Progress::new(sheet.rows as u64, "rows of samples", self.options.quiet);
+        let progress = Progress::new("samples", sheet.rows as u64, "rows of samples", self.options.quiet);
         let picture = sample::draw(device, rbm, start, sides, sheet, self.options.seed, &progress)?;
         raster::write_png(&picture, &self.options.out.join("samples.png"))
     }

@@ -253,6 +253,13 @@ pub fn in_words(figures: &Figures) -> Option<String> {
     })
 }
 
+/// The likelihoods of a line for a progress bar.
+pub fn in_few_words(figures: &Figures) -> Option<String> {
+    let train = figures.log_likelihood?;
+    let validation = figures.validation.map_or(String::new(), |validation| format!(", validation {validation:.2}"));
+    Some(format!("log-likelihood ≤ {train:.2}{validation}"))
+}
+
 /// |W' − W|/|W'|.
 fn ratio(before: &Rbm, after: &Rbm) -> f64 {
     let square = |numbers: &mut dyn Iterator<Item = f64>| numbers.map(|x| x * x).sum::<f64>();
