@@ -240,7 +240,7 @@ fn all_else_that_computes() {
 #[test]
 fn sums_of_a_matrix_library() {
     let folder = folder("gemm");
-    fine_on(&folder, 3, &format!("train --quiet --samples 0 {BITS} --centring 0.01 --road gemm --out run"));
+    fine_on(&folder, 3, &format!("train --quiet --samples 0 {BITS} --centring 0.01 --sums gemm --out run"));
     assert_eq!(outcome(&folder.join("run")).2.lines().count(), 3);
 }
 
@@ -287,7 +287,7 @@ fn sigterm_ends_in_one_checkpoint() {
         assert_eq!(said.len(), 1, "{out}: {stderr}");
         let checkpoint = Checkpoint::load(&folder.join(out).join("checkpoint.safetensors")).expect("a checkpoint");
         let updates = checkpoint.trainer.updates;
-        assert_eq!(said[0], format!("stopped after update {updates}; to go on: harmonium train --resume {out}"));
+        assert_eq!(said[0], format!("stopped after update {updates}; to resume: harmonium train --resume {out}"));
         fine_on(&folder, 2, &format!("train --quiet --resume {out} --stop-after {}", updates + 3));
         fine(&folder, &format!("{options} --quiet --out again --stop-after {}", updates + 3));
         assert!(outcome(&folder.join(out)) == outcome(&folder.join("again")), "{out}");

@@ -1,4 +1,4 @@
-//! `--road`: the command with sums in a fixed order, with matrix products, or with the choice by size.
+//! `--sums`: the command with sums in a fixed order, with matrix products, or with the choice by size.
 
 mod oracle;
 
@@ -28,18 +28,18 @@ fn the_cpus_roads() {
     // With few units matrixmultiply gives the canonical sums; beyond some hundred it adds up parts.
     oracle::program::write_data(&folder.join("data"), &[50, 30, 40], 1);
     let canonical = trained(&folder, "unsaid", "");
-    assert_eq!(trained(&folder, "canonical", "--road canonical"), canonical);
-    assert_eq!(trained(&folder, "auto", "--road auto"), canonical);
-    assert_ne!(trained(&folder, "gemm", "--road gemm"), canonical);
+    assert_eq!(trained(&folder, "canonical", "--sums canonical"), canonical);
+    assert_eq!(trained(&folder, "auto", "--sums auto"), canonical);
+    assert_ne!(trained(&folder, "gemm", "--sums gemm"), canonical);
     let (of_gemm, of_canonical) = (monitor(&folder, "gemm"), monitor(&folder, "unsaid"));
     // Five updates from the same start. If a draw falls between, it changes one bit of one chain.
     assert!((of_gemm - of_canonical).abs() < 0.1 * of_canonical.abs(), "{of_gemm} {of_canonical}");
 
-    let message = "error: --road: expected gemm-tf32 only with --device cuda, found it with cpu\n";
-    let refused = run(&folder, "train --data data --hidden 8 --road gemm-tf32 --out refused");
+    let message = "error: --sums: expected canonical, gemm or auto with --device cpu, found gemm-tf32\n";
+    let refused = run(&folder, "train --data data --hidden 8 --sums gemm-tf32 --out refused");
     assert_eq!(refused, (2, String::new(), message.into()));
     assert!(!folder.join("refused").exists());
-    let (status, _, stderr) = run(&folder, "train --data data --road fast");
+    let (status, _, stderr) = run(&folder, "train --data data --sums fast");
     assert!(status == 2 && stderr.contains("fast") && stderr.contains("canonical, gemm, gemm-tf32, auto"), "{stderr}");
 }
 
@@ -53,11 +53,11 @@ fn every_command_that_computes() {
         json["mean_free_energy"].as_f64().unwrap_or_else(|| panic!("a number: {said}"))
     };
     let canonical = free_energy("");
-    assert_eq!(free_energy("--road auto"), canonical);
+    assert_eq!(free_energy("--sums auto"), canonical);
     // 23 units, weights of about 1: an error of some 1e-6 a row.
-    assert!((free_energy("--road gemm") - canonical).abs() < 1e-4);
+    assert!((free_energy("--sums gemm") - canonical).abs() < 1e-4);
     for road in ["canonical", "gemm", "auto"] {
-        let common = format!("--data data --chains 4 --road {road}");
+        let common = format!("--data data --chains 4 --sums {road}");
         fine(&folder, &format!("sample out/model.safetensors {common} --rows 2 --steps 3 --image 3x5"));
         fine(&folder, &format!("diagnose out/model.safetensors {common} --steps 20 --json"));
     }
@@ -67,7 +67,7 @@ fn every_command_that_computes() {
 #[test]
 fn a_checkpoint_keeps_the_road() {
     let folder = folder("resume");
-    let whole = trained(&folder, "whole", "--road gemm");
+    let whole = trained(&folder, "whole", "--sums gemm");
     let stop = |out: &str, road: &str| {
         fine(
             &folder,
@@ -76,18 +76,18 @@ fn a_checkpoint_keeps_the_road() {
             ),
         );
     };
-    stop("gemm", "--road gemm");
-    let refused = run(&folder, "train --resume gemm --road canonical");
-    let message = "error: --road: expected gemm, as gemm/checkpoint.safetensors has it, found canonical\n";
+    stop("gemm", "--sums gemm");
+    let refused = run(&folder, "train --resume gemm --sums canonical");
+    let message = "error: --sums: expected gemm, as in gemm/checkpoint.safetensors, found canonical\n";
     assert_eq!(refused, (2, String::new(), message.into()));
     fine(&folder, "train --resume gemm --quiet");
     assert_eq!(fs::read(folder.join("gemm/model.safetensors")).expect("a model"), whole);
 
     stop("canonical", "");
-    let refused = run(&folder, "train --resume canonical --road gemm");
-    let message = "error: --road: expected canonical, as canonical/checkpoint.safetensors has it, found gemm\n";
+    let refused = run(&folder, "train --resume canonical --sums gemm");
+    let message = "error: --sums: expected canonical, as in canonical/checkpoint.safetensors, found gemm\n";
     assert_eq!(refused, (2, String::new(), message.into()));
-    fine(&folder, "train --resume canonical --road canonical --quiet");
+    fine(&folder, "train --resume canonical --sums canonical --quiet");
 }
 
 #[cfg(feature = "cuda")]
@@ -99,9 +99,9 @@ fn the_gpus_roads() {
     let folder = folder("cuda");
     let canonical = trained(&folder, "cpu", "");
     assert_eq!(trained(&folder, "canonical", "--device cuda"), canonical);
-    assert_eq!(trained(&folder, "auto", "--device cuda --road auto"), canonical, "so few rows are canonical");
-    let gemm = trained(&folder, "gemm", "--device cuda --road gemm");
-    let tf32 = trained(&folder, "tf32", "--device cuda --road gemm-tf32");
+    assert_eq!(trained(&folder, "auto", "--device cuda --sums auto"), canonical, "so few rows are canonical");
+    let gemm = trained(&folder, "gemm", "--device cuda --sums gemm");
+    let tf32 = trained(&folder, "tf32", "--device cuda --sums gemm-tf32");
     assert!(gemm != canonical && tf32 != canonical && gemm != tf32);
     // TF32 changes each mean by some 1e-3, and so one draw in a thousand.
     for (out, within) in [("gemm", 0.1), ("tf32", 1.0)] {
@@ -113,5 +113,5 @@ fn the_gpus_roads() {
         let json: serde_json::Value = serde_json::from_str(&said).expect("JSON");
         json["mean_free_energy"].as_f64().unwrap_or_else(|| panic!("a number: {said}"))
     };
-    assert!((free_energy("--device cuda --road gemm") - free_energy("")).abs() < 1e-4);
+    assert!((free_energy("--device cuda --sums gemm") - free_energy("")).abs() < 1e-4);
 }

@@ -97,7 +97,7 @@ fn train_writes_everything() {
         "epoch 0: pseudo-likelihood -",
         "epoch 1: pseudo-likelihood -",
         "training took 0.",
-        " s\nwritten to out",
+        " s\nresults are in out",
     ] {
         assert!(said.contains(part), "{said:?} does not say {part:?}");
     }
@@ -266,7 +266,7 @@ fn rows_that_are_no_square() {
     let outcome = run(&folder, small);
     assert_eq!(outcome.status, 0);
     assert_eq!(outcome.stderr.matches("warning").count(), 1, "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("no pictures") && outcome.stderr.contains("--image"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("no images") && outcome.stderr.contains("--image"), "{}", outcome.stderr);
     assert_eq!(names(&folder.join("out")), ["checkpoint.safetensors", "curve.svg", "log.csv", "model.safetensors"]);
     assert_eq!(run(&folder, &format!("{small} --quiet")).fine(), "");
 

@@ -138,13 +138,14 @@ fn rows_with_missing_values_are_trained_on() {
     let train = TRAIN.replace("--quiet ", "") + " --data nan.npy --visible binary:6 --validation 0.25 --out out";
     let (status, _, stderr) = run(&folder, &train);
     assert!(
-        status == 0 && stderr.contains("notice: nan.npy: no likelihood is followed for rows with missing values\n")
+        status == 0
+            && stderr.contains("notice: nan.npy: some values are missing; training does not estimate the likelihood\n")
     );
     for (option, expected, found) in
         [("--likelihood", "off", "on"), ("--keep", "last", "best"), ("--patience", "none", "3")]
     {
         let message = format!(
-            "{option}: expected {expected} for rows with missing values, whose likelihood is not followed, found {found}"
+            "{option}: expected {expected}, as training does not estimate the likelihood of rows with missing values, found {found}"
         );
         fails(&folder, &format!("{train} --quiet {option} {found}"), 1, &message);
     }
@@ -181,7 +182,7 @@ fn a_model_with_labels_and_scale_is_used() {
     npy::save(&rows, 64, &folder.join("others.npy")).expect("data");
     fs::write(folder.join("two.txt"), "label\n3\n7\n").expect("labels");
     let (status, _, stderr) = run(&folder, &format!("{evaluate} --data others.npy --labels two.txt"));
-    let moved = "notice: others.npy: 3 values outside of the model's scale became 0 or 1\n";
+    let moved = "notice: others.npy: 3 values outside of the model's scale were clipped to 0 or 1\n";
     assert_eq!((status, stderr.contains(moved)), (0, true), "{stderr}");
     fs::write(folder.join("two.txt"), "3\n11\n").expect("labels");
     let names = "0, 1, 2, 3, 4, 5, 6, 7, 8, 9";
@@ -292,7 +293,7 @@ fn what_does_not_fit_is_refused() {
         --validation PART of the data, found none");
     npy::save(&[3.0, 1.0, -2.0, 4.0, 0.0, 0.5], 3, &folder.join("wide.npy")).expect("data");
     npy::save(&[0.0, 1.0, -2.0, 0.5], 2, &folder.join("below.npy")).expect("data");
-    fails(&folder, &train("--data below.npy --scale max"), 1, "below.npy: expected values of at least 0 for --scale max, where minmax takes others, found -2 in row 1, column 0");
+    fails(&folder, &train("--data below.npy --scale max"), 1, "below.npy: expected values of at least 0 for --scale max, or any values for --scale minmax, found -2 in row 1, column 0");
     fine(&folder, &train("--data below.npy --scale minmax --hidden 2 --epochs 1 --samples 0 --out below"));
-    fails(&folder, &train("--data wide.npy --init below/model.safetensors --label-column 0"), 1, "wide.npy: expected no labels, as --init below/model.safetensors has none, found 2");
+    fails(&folder, &train("--data wide.npy --init below/model.safetensors --label-column 0"), 1, "wide.npy: expected no labels, as the model of --init below/model.safetensors has none, found 2");
 }

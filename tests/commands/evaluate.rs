@@ -111,7 +111,7 @@ fn evaluate_says_when_not_to_believe_it() {
     // Rows that serve for both are never so in silence.
     let output = run(&bracket);
     let stderr = String::from_utf8(output.stderr.clone()).unwrap();
-    assert!(stderr.starts_with("notice: rows.idx: the rows that are evaluated also") && stderr.lines().count() == 1);
+    assert!(stderr.starts_with("notice: rows.idx: the evaluated rows also") && stderr.lines().count() == 1);
     let both = serde_json::json!({ "path": "rows.idx", "evaluated": true });
     assert_eq!(json(&output)["training"], both);
     let output = run(&[&bracket[..], &["--train", "rows.idx"]].concat());
@@ -298,7 +298,7 @@ fn wrong_arguments_are_told_in_one_line() {
         (
             vec!["evaluate", "model.safetensors", "--data", "rows.idx", "--log-z", "bracket", "--train", "none"],
             1,
-            "found nothing; put them there or say --train PATH",
+            "found nothing; put them there or give --train PATH",
         ),
         (vec!["evaluate", "none.safetensors", "--data", "rows.idx"], 1, "none.safetensors"),
         (vec!["diagnose", "model.safetensors", "--data", "rows.idx", "--steps", "3"], 2, "at least 4"),

@@ -198,20 +198,20 @@ fn what_is_refused() {
     fails(&folder, &format!("{train} --data x.npy --visible gaussian:15"), 1, "x.npy: expected a finite number in column 0 (gaussian), found inf in row 0");
     write(&folder.join("x.npy"), "<f4", 2, &[[0.5f32, 7.0]; 30].concat().iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>());
     fails(&folder, "train --in-place --quiet --data x.npy --visible gaussian:2", 1,
-        "x.npy: expected columns of Gaussian units whose values differ; --scale standard takes one that does not, found 0.5 in all rows of column 0");
+        "x.npy: expected columns of Gaussian units with different values, or --scale standard, found 0.5 in all rows of column 0");
     fs::write(folder.join("labels.txt"), "0\n1\n").expect("labels");
     fs::write(folder.join("t.csv"), "1,0\n0,1\n").expect("a table");
     fs::create_dir(folder.join("folder")).expect("a folder");
     for (options, message) in [
         ("--data folder", "--in-place: expected an npy file as --data, found the folder folder"),
         ("--data grey.npy --array x", "--in-place: expected an npy file, which has one array, found --array x"),
-        ("--data grey.npy --labels labels.txt", "--in-place: expected rows without labels, as their site is put beside rows in memory, found labels"),
-        ("--data grey.npy --label-column 3", "--in-place: expected rows without labels, as their site is put beside rows in memory, found labels"),
+        ("--data grey.npy --labels labels.txt", "--in-place: expected rows without labels, as labels need the rows in memory, found labels"),
+        ("--data grey.npy --label-column 3", "--in-place: expected rows without labels, as labels need the rows in memory, found labels"),
         ("--data grey.npy --scale max", "--in-place: expected --scale none, as values stay as they are on disk, found --scale max"),
         ("--data t.csv", "t.csv: expected an npy file, which begins with 93 4e 55 4d 50 59, found [31, 2c, 30, 0a, 30, 2c]"),
         ("--data grey.npy --limit 104", "--limit: expected at most 103, the training rows of grey.npy, found 104"),
-        ("--data grey.npy --validation 0.001", "--validation: expected a part that leaves rows of 103 on either side, found 0.001"),
-        ("--data grey.npy --validation rest", "--validation: expected a part of the rows, a file or none, as grey.npy has no rest, found rest"),
+        ("--data grey.npy --validation 0.001", "--validation: expected a fraction that puts some of 103 rows on either side, found 0.001"),
+        ("--data grey.npy --validation rest", "--validation: expected a fraction of the rows, a file or none, as grey.npy has no further rows, found rest"),
         ("--data grey.npy --visible binary:14", "grey.npy: expected rows of 14 values, the visible units binary:14, found rows of 15"),
     ] {
         fails(&folder, &format!("{train} {options}"), 1, message);

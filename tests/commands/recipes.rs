@@ -179,8 +179,8 @@ fn poor_models_are_told() {
     let options = "train --data sparse --hidden 20 --epochs 10 --batch-size 20 --k 1 --samples 0 --out out";
     let (status, _, stderr) = run(&folder, options);
     assert_eq!(status, 0);
-    assert!(stderr.contains("nats a row, where independent columns give -"), "{stderr}");
-    assert!(stderr.contains("20 of 20 hidden units are the same for all rows; see --init data"), "{stderr}");
+    assert!(stderr.contains("nats a row; independent columns give -"), "{stderr}");
+    assert!(stderr.contains("20 of 20 hidden units are constant over all rows; see --init data"), "{stderr}");
     let (status, _, stderr) = run(&folder, &format!("{options} --init data"));
     assert_eq!(status, 0);
     assert!(!stderr.contains("hidden units are the same"), "{stderr}");
@@ -200,7 +200,7 @@ fn a_model_to_begin_with() {
         &folder,
         "train --data data --batch-size 10 --init first/model.safetensors --hidden 9 --out third",
         1,
-        "--hidden: expected 8, as --init first/model.safetensors has them, found 9",
+        "--hidden: expected 8, as in the model of --init first/model.safetensors, found 9",
     );
     write_data(&folder.join("wide"), &[50, 16], 1);
     fails(
@@ -238,11 +238,15 @@ fn rows_that_are_not_trained_on() {
     let (rows, likelihood) = said("others");
     assert!(rows == "50" && !likelihood.is_empty());
     for (validation, status, says) in [
-        ("rest", 1, "--validation: expected a part of the rows, a file or none, as data has no rest, found rest"),
-        ("wide", 1, "wide: expected rows of 15 values, as those of data, found rows of 16"),
+        (
+            "rest",
+            1,
+            "--validation: expected a fraction of the rows, a file or none, as data has no further rows, found rest",
+        ),
+        ("wide", 1, "wide: expected rows of 15 values, as in data, found rows of 16"),
         ("nowhere", 1, "nowhere: "),
-        ("0.001", 1, "--validation: expected a part that leaves rows of 50 on either side, found 0.001"),
-        ("1.5", 2, "expected a part of the rows above 0 and below 1"),
+        ("0.001", 1, "--validation: expected a fraction that puts some of 50 rows on either side, found 0.001"),
+        ("1.5", 2, "expected a fraction of the rows above 0 and below 1"),
     ] {
         fails(&folder, &format!("{SMALL} --validation {validation} --out out"), status, says);
     }
@@ -261,7 +265,7 @@ fn options_that_do_not_go_together() {
         ("--average 1.5", "--average: expected a number at most 1, found 1.5"),
         ("--l2=-1", "expected a finite number of at least 0, or off"),
         ("--l1 nan", "expected a finite number of at least 0, or off"),
-        ("--sparsity 2:1", "expected a mean within [0, 1] and a strength of at least 0, as 0.05:1, or off"),
+        ("--sparsity 2:1", "expected a mean in [0, 1] and a strength of at least 0, such as 0.05:1, or off"),
         ("--k 1:60%", "expected a whole number of at least 1, or such numbers up to parts of the run"),
         ("--schedule steep", "expected constant, linear, cosine or inverse-sqrt:GAMMA with GAMMA above 0"),
         ("--binarise threshold:9-3", "threshold:LOW-HIGH"),
@@ -281,14 +285,14 @@ fn options_that_do_not_go_together() {
         &folder,
         "train --resume out --epochs 9",
         2,
-        "--epochs: expected 4, over which out/checkpoint.safetensors has a schedule",
+        "--epochs: expected 4, the length of the schedule in out/checkpoint.safetensors",
     );
     fails(&folder, "train --resume out --minutes 9", 2, "--minutes: expected without --resume");
     fails(
         &folder,
         "train --resume out --l2 0.5",
         2,
-        "--l2: expected none, as out/checkpoint.safetensors has it, found 0.5",
+        "--l2: expected none, as in out/checkpoint.safetensors, found 0.5",
     );
     fails(&folder, "train --resume out --recipe density", 2, "--recipe: expected none, as out/checkpoint");
 }
@@ -299,8 +303,8 @@ fn minutes_are_epochs() {
     let folder = folder("minutes");
     let options = "train --data data --hidden 8 --batch-size 12 --samples 0";
     let said = fine(&folder, &format!("{options} --minutes 0.003 --out timed"));
-    let line = said.lines().find(|line| line.starts_with("about 0.003 minutes: --epochs ")).expect("a line");
-    let epochs: usize = line.rsplit(' ').next().expect("a number").parse().expect("a number");
+    let line = said.lines().find(|line| line.ends_with(" epochs take about 0.003 minutes")).expect("a line");
+    let epochs: usize = line.split(' ').next().expect("a number").parse().expect("a number");
     assert_eq!(said.lines().filter(|line| line.starts_with("epoch ")).count(), epochs.div_ceil(epochs.div_ceil(25)));
     fine(&folder, &format!("{options} --epochs {epochs} --out counted"));
     assert!(outcome(&folder.join("timed")) == outcome(&folder.join("counted")));

@@ -103,7 +103,7 @@ fn what_is_missing_is_said() {
     assert!(!page.contains("<h2>Samples</h2>") && !page.contains("Filters after epoch 0"));
     // A log without a line, and one of numbers that no run comes to.
     fs::write(out.join("log.csv"), "epoch,updates,monitor,seconds\n").expect("written");
-    assert!(report("").contains("The log holds nothing to draw."));
+    assert!(report("").contains("The log has no values to plot."));
     let most = u64::MAX;
     let log = format!("epoch,updates,monitor,seconds\n0,5,NaN,inf\n1,6,1e308,-1e308\n{most},{most},-inf,1\n");
     fs::write(out.join("log.csv"), log).expect("written");
@@ -140,7 +140,7 @@ fn folders_that_are_no_runs_are_refused() {
     assert_eq!(run(&folder, "report data").2, "error: data: Not a directory (os error 20)\n");
     assert_eq!(
         run(&folder, "report .").2,
-        "error: .: expected a folder that harmonium train has written to, with its log.csv, found a folder without\n"
+        "error: .: expected the folder of a run of harmonium train, with log.csv, found a folder without log.csv\n"
     );
     assert_eq!(run(&folder, "report").0, 2);
     crate::oracle::program::write_data(&folder.join("wide"), &[50, 17], 1);
@@ -148,15 +148,15 @@ fn folders_that_are_no_runs_are_refused() {
         run(&folder, "report out --data wide").2,
         "error: wide: expected rows of 16 values, the visible units of out/model.safetensors, found rows of 17\n"
     );
-    let lines = "expected lines as harmonium train writes them, found";
+    let lines = "expected a table of harmonium train, found";
     // Each file in turn, and as it was.
     for (name, bytes, message) in [
         ("log.csv", "epoch,updates\n1,2\n", format!("out/log.csv: {lines} CSV deserialize error: record 1 (line: 2, byte: 14): missing field `seconds`")),
         ("log.csv", "epoch,updates,monitor,seconds\n1,2\n", format!("out/log.csv: {lines} CSV error: record 1 (line: 2, byte: 30): found record with 2 fields, but the previous record has 4 fields")),
         ("log.csv", "epoch,updates,monitor,seconds\n-1,2,3,4\n", format!("out/log.csv: {lines} CSV deserialize error: record 1 (line: 2, byte: 30): field 0: invalid digit found in string")),
         ("health.csv", "updates\nx\n", format!("out/health.csv: {lines} CSV deserialize error: record 1 (line: 2, byte: 8): field 0: invalid digit found in string")),
-        ("samples.png", "GIF89a", "out/samples.png: expected a PNG picture of at most 8 MiB, found Invalid PNG signature.".into()),
-        ("chains_at_epoch_3.png", "", "out/chains_at_epoch_3.png: expected a PNG picture of at most 8 MiB, found unexpected end of file".into()),
+        ("samples.png", "GIF89a", "out/samples.png: expected a PNG image of at most 8 MiB, found Invalid PNG signature.".into()),
+        ("chains_at_epoch_3.png", "", "out/chains_at_epoch_3.png: expected a PNG image of at most 8 MiB, found unexpected end of file".into()),
         ("model.safetensors", "1234567", "out/model.safetensors: expected a safetensors file, found a header that goes beyond the end".into()),
         ("checkpoint.safetensors", "", "out/checkpoint.safetensors: expected a checkpoint of harmonium, found another file, or the beginning of one".into()),
     ] {
@@ -168,7 +168,7 @@ fn folders_that_are_no_runs_are_refused() {
     }
     let path = folder.join("out/samples.png");
     fs::File::create(&path).and_then(|file| file.set_len((8 << 20) + 1)).expect("a large file");
-    refused("out/samples.png: expected a PNG picture of at most 8 MiB, found 8388609 bytes");
+    refused("out/samples.png: expected a PNG image of at most 8 MiB, found 8388609 bytes");
     fs::remove_file(path).expect("removed");
     fs::remove_file(folder.join("out/model.safetensors")).expect("removed");
     refused("out/model.safetensors: No such file or directory (os error 2)");
@@ -207,7 +207,7 @@ fn info_and_diagnose_tell_of_hidden_units() {
     }
     let said: serde_json::Value = serde_json::from_str(&fine(&folder, "info m --json")).expect("JSON");
     assert!(said.get("hidden").is_none());
-    assert!(run(&folder, "info m --data none").2.contains("put them there or say --data PATH"));
+    assert!(run(&folder, "info m --data none").2.contains("put them there or give --data PATH"));
 }
 
 #[test]

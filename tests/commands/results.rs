@@ -129,7 +129,7 @@ fn scores_are_the_librarys() {
     fails(
         &folder,
         "score plain/model.safetensors --data holes.npy --log-z exact --out holes.csv",
-        "--log-z: expected none for rows with missing values, as each such row has a log Z of its own, found another for \
+        "--log-z: expected none for rows with missing values, as each such row has a log Z of its own, found another method for \
          holes.npy",
     );
 }
@@ -167,7 +167,7 @@ fn labels_are_told() {
     fails(
         &folder,
         "classify plain/model.safetensors --data x.npy",
-        "plain/model.safetensors: expected a model whose visible units end with a label, as train --labels makes it, \
+        "plain/model.safetensors: expected a model whose last visible units are a label, as after train --labels, \
          found binary:12",
     );
     let (status, _, stderr) = run(&folder, "train --data x.npy --hybrid 0.1 --hidden 3 --epochs 1 --out none");

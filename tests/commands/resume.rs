@@ -100,13 +100,13 @@ fn the_health_of_the_chains_is_looked_at_without_touching_them() {
         &folder,
         "train --quiet --resume parts --health-every 4",
         2,
-        "--health-every: expected 3, as parts/checkpoint.safetensors has it, found 4",
+        "--health-every: expected 3, as in parts/checkpoint.safetensors, found 4",
     );
     fails(
         &folder,
         &format!("{options} --algorithm cd --out cd"),
         2,
-        "--health-every: expected only with --algorithm pcd (cd has no chains that last), found 3",
+        "--health-every: expected only with --algorithm pcd (cd has no persistent chains), found 3",
     );
 }
 
@@ -179,11 +179,11 @@ fn what_contradicts_the_checkpoint() {
         ("--image 3x5", "none", "3x5"),
     ] {
         let name = option.split(' ').next().expect("a name");
-        let message = format!("{name}: expected {expected}, as run/checkpoint.safetensors has it, found {found}");
+        let message = format!("{name}: expected {expected}, as in run/checkpoint.safetensors, found {found}");
         fails(&folder, &format!("train --resume run {option}"), 2, &message);
     }
-    fails(&folder, "train --resume run --out other", 2, "--out: expected run, as --resume says, found other");
-    let message = "--epochs: expected at least 2, as run/checkpoint.safetensors has begun so many, found 1";
+    fails(&folder, "train --resume run --out other", 2, "--out: expected run, the folder of --resume, found other");
+    let message = "--epochs: expected at least 2, the epochs that run/checkpoint.safetensors has started, found 1";
     fails(&folder, "train --resume run --epochs 1", 2, message);
     let message = "other/checkpoint.safetensors: No such file or directory (os error 2)";
     fails(&folder, "train --resume other", 1, message);
@@ -216,7 +216,7 @@ fn what_an_earlier_run_left() {
     assert!(!left(".harmonium-1-0.tmp") && !left(".harmonium-99999-12.tmp"));
     assert!(left("harmonium-1-0.tmp") && left(".other.tmp"), "what is somebody else's was removed");
     let said = fine(&folder, &format!("{SMALL} --out out").replace("--quiet ", ""));
-    assert!(said.contains("out/checkpoint.safetensors of an earlier run will be replaced"), "{said}");
+    assert!(said.contains("this run will replace out/checkpoint.safetensors of an earlier run"), "{said}");
 }
 
 #[test]
@@ -250,10 +250,10 @@ fn divergence_is_told_and_the_last_checkpoint_stays() {
     let poor = fs::read(&path).expect("a checkpoint");
     let (status, stdout, stderr) = run(&folder, "train --quiet --resume run --checkpoint-every 1updates");
     assert_eq!((status, stdout.as_str()), (1, ""));
-    let says = "error: --lr: expected a learning rate small enough for training to stay finite, found 3e38: in epoch 1, at \
-                the latest at update ";
+    let says = "error: --lr: expected a learning rate small enough to keep all parameters finite, found 3e38: in epoch 1, by \
+                update ";
     assert!(stderr.starts_with(says), "{stderr}");
-    assert!(stderr.contains("run/checkpoint.safetensors stays, of update ") && stderr.lines().count() == 1, "{stderr}");
+    assert!(stderr.contains("run/checkpoint.safetensors keeps update ") && stderr.lines().count() == 1, "{stderr}");
     let last = Checkpoint::load(&path).expect("the last good one");
     assert!(last.trainer.updates >= 7 && (last.trainer.updates > 7 || fs::read(&path).expect("it") == poor));
     assert!(good != poor);
@@ -284,16 +284,18 @@ fn checkpoints_that_do_not_fit_the_run() {
                     descent: Descent { centring: None, momentum: 0.0, l2: 0.0, l1: 0.0, sparsity: None }, variance: 0.0 }";
     let message = format!("expected 15 × 9 units, {settings}, found 15 × 8 units, {settings}");
     with(&set("hidden", "9"), &message);
-    let place = "expected a place within epochs of 5 batches, found ";
-    with(&|c| c.place.batch = 5, &format!("{place}epoch 1, batch 5, update 7, 1 rows of the log"));
-    with(&|c| c.place.epoch = 2, &format!("{place}epoch 2, batch 2, update 7, 1 rows of the log"));
-    with(&|c| c.trainer.updates = 8, &format!("{place}epoch 1, batch 2, update 8, 1 rows of the log"));
-    with(&|c| c.log.clear(), &format!("{place}epoch 1, batch 2, update 7, 0 rows of the log"));
+    let place = "expected a position within epochs of 5 batches, found ";
+    with(&|c| c.place.batch = 5, &format!("{place}epoch 1, batch 5, update 7, 1 lines of the log"));
+    with(&|c| c.place.epoch = 2, &format!("{place}epoch 2, batch 2, update 7, 1 lines of the log"));
+    with(&|c| c.trainer.updates = 8, &format!("{place}epoch 1, batch 2, update 8, 1 lines of the log"));
+    with(&|c| c.log.clear(), &format!("{place}epoch 1, batch 2, update 7, 0 lines of the log"));
     let mut checkpoint = good.clone();
     checkpoint.place.epoch = u64::MAX;
     checkpoint.save(&path).expect("saved");
-    let message =
-        format!("--epochs: expected at least {}, as run/checkpoint.safetensors has begun so many, found 4", u64::MAX);
+    let message = format!(
+        "--epochs: expected at least {}, the epochs that run/checkpoint.safetensors has started, found 4",
+        u64::MAX
+    );
     fails(&folder, "train --resume run", 2, &message);
 
     // Another version's is gone on from, with a warning.
@@ -302,7 +304,7 @@ fn checkpoints_that_do_not_fit_the_run() {
     checkpoint.save(&path).expect("saved");
     let (status, _, stderr) = run(&folder, "train --resume run --stop-after 8");
     assert_eq!(status, 0);
-    assert!(stderr.contains("warning: the checkpoint is of version 0.0.1: version"), "{stderr}");
+    assert!(stderr.contains("warning: version 0.0.1 wrote the checkpoint; version"), "{stderr}");
 }
 
 /// Runs that an earlier release stopped, and what it would have made of them.

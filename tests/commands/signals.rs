@@ -46,7 +46,7 @@ fn a_signal_ends_in_a_checkpoint() {
         let said = stderr.lines().last().expect("a line");
         let updates = said.strip_prefix("stopped after update ").and_then(|said| said.split_once(';'));
         let (updates, rest) = updates.unwrap_or_else(|| panic!("{stderr}"));
-        assert_eq!(rest, format!(" to go on: harmonium train --resume {name}"));
+        assert_eq!(rest, format!(" to resume: harmonium train --resume {name}"));
         let updates: u64 = updates.parse().expect("a number");
         let checkpoint = Checkpoint::load(&folder.join(name).join("checkpoint.safetensors")).expect("a checkpoint");
         assert_eq!(checkpoint.trainer.updates, updates);

@@ -55,7 +55,7 @@ fn command_lines() {
     fs::create_dir(folder.join("unlabelled")).expect("a folder");
     write_idx(&folder.join("unlabelled/train-images-idx3-ubyte"), &[3, 0, 4]);
     let missing = "a folder with MNIST's files train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, \
-                   t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz (.gz or unpacked; labels are not needed), or a file: IDX, npy, npz, FASTA, svmlight or a table of text";
+                   t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz (.gz or unpacked; labels are not needed), or a file: IDX, npy, npz, FASTA, svmlight or a text table";
     // Folders where files are to be.
     fs::create_dir_all(folder.join("blocked/model.safetensors")).expect("a folder");
     fs::create_dir_all(folder.join("blocked-log/log.csv")).expect("a folder");
@@ -100,15 +100,15 @@ fn command_lines() {
         ("train --checkpoint-every 5hours", 2, "invalid value '5hours' for '--checkpoint-every <N[updates|epochs|minutes]>': expected a whole number of at least 1 and updates, epochs or minutes, such as 500updates".into()),
         ("train --checkpoint-every 0", 2, "invalid value '0' for '--checkpoint-every <N[updates|epochs|minutes]>': expected a whole number of at least 1 and updates, epochs or minutes, such as 500updates".into()),
         ("train --algorithm sgd", 2, "invalid value 'sgd' for '--algorithm <NAME>': expected one of pcd, cd".into()),
-        ("train --algorithm cd --chains 4", 2, "--chains: expected only with --algorithm pcd (cd has a chain for each row of a batch), found 4".into()),
+        ("train --algorithm cd --chains 4", 2, "--chains: expected only with --algorithm pcd (cd starts a chain at each row of the minibatch), found 4".into()),
         ("train --data mixed", 1, "mixed/train-labels-idx1-ubyte: expected 20 labels, as many as mixed/train-images-idx3-ubyte has rows, found dimensions [19]".into()),
         ("train --data unlabelled/train-images-idx3-ubyte", 1, "unlabelled/train-images-idx3-ubyte: expected IDX dimensions with at least one value in a row, and rows that fit in memory, found [3, 0, 4]".into()),
-        ("evaluate run/model.safetensors --data empty", 1, format!("empty: expected {missing}, found no test images; put them there or say --data PATH")),
-        ("evaluate run/model.safetensors --data mixed", 1, format!("mixed: expected {missing}, found no test images; put them there or say --data PATH")),
+        ("evaluate run/model.safetensors --data empty", 1, format!("empty: expected {missing}, found no test images; put them there or give --data PATH")),
+        ("evaluate run/model.safetensors --data mixed", 1, format!("mixed: expected {missing}, found no test images; put them there or give --data PATH")),
         ("evaluate run/model.safetensors --data right --split validation", 1, "right: expected more than 50000 training rows, of which the others are for validation, found 20".into()),
         ("evaluate m --split training", 2, "invalid value 'training' for '--split <NAME>': expected one of train, validation, test".into()),
-        ("train --data empty", 1, format!("empty: expected {missing}, found no training images; put them there or say --data PATH")),
-        ("train --data nowhere", 1, format!("nowhere: expected {missing}, found nothing; put them there or say --data PATH")),
+        ("train --data empty", 1, format!("empty: expected {missing}, found no training images; put them there or give --data PATH")),
+        ("train --data nowhere", 1, format!("nowhere: expected {missing}, found nothing; put them there or give --data PATH")),
         ("train --data none", 1, "none: expected at least one row, found none".into()),
         ("train --data text", 1, "text: expected an IDX file, or an npy file, or an npz file, or a Parquet file, or a FASTA file, or text named *.csv, *.tsv, *.txt or *.data, or *.svm, *.svmlight or *.libsvm, gzipped or not, found a file that begins with [68, 65, 6c, 6c, 6f]".into()),
         ("train --data 4GiB", 1, "4GiB: expected 4294967296 bytes of IDX values, found 9".into()),
@@ -118,7 +118,7 @@ fn command_lines() {
         ("train --data data --limit 21", 1, "--limit: expected at most 20, the training rows of data, found 21".into()),
         ("train --data data --hidden 134217728", 1, "--hidden: expected at least one visible and one hidden unit, and at most 2147483647 weights, found 16 × 134217728".into()),
         ("train --data data --hidden 18446744073709551615", 1, "--hidden: expected at least one visible and one hidden unit, and at most 2147483647 weights, found 16 × 18446744073709551615".into()),
-        ("train --data data --chains 4161791", 1, "--chains: expected at most 4161790, as many as have 2^31 units with the rows of data, found 4161791".into()),
+        ("train --data data --chains 4161791", 1, "--chains: expected at most 4161790, the most chains with 2^31 units for the rows of data, found 4161791".into()),
         ("train --data data --image 3x5", 1, "--image: expected height x width of 16 pixels, found 3x5".into()),
         ("train --data data --out text", 1, "text: expected a folder to write to: File exists (os error 17)".into()),
         ("train --data data --out text/below", 1, "text/below: expected a folder to write to: Not a directory (os error 20)".into()),
@@ -134,7 +134,7 @@ fn command_lines() {
         ("sample text", 1, "text: expected a safetensors file, found a header that goes beyond the end".into()),
         ("sample run/model.safetensors --data data --chains 21", 1, "--chains: expected at most 20, the rows of data to start from, found 21".into()),
         ("sample run/model.safetensors --start data", 1, "data/mnist: Not a directory (os error 20)".into()),
-        ("sample run/model.safetensors --start nowhere", 1, format!("nowhere: expected {missing}, found nothing; put them there or say --start PATH")),
+        ("sample run/model.safetensors --start nowhere", 1, format!("nowhere: expected {missing}, found nothing; put them there or give --start PATH")),
         ("sample run/model.safetensors --start random --data data", 1, "--data: expected none with --start random, found data".into()),
         ("sample run/model.safetensors --start data --data data --chains 21", 1, "--chains: expected at most 20, the rows of data to start from, found 21".into()),
         ("sample run/model.safetensors --temper 1", 2, "invalid value '1' for '--temper <N>': expected a whole number of at least 2".into()),
@@ -145,20 +145,20 @@ fn command_lines() {
         ("sample run/model.safetensors --clamp 3=", 2, format!("invalid value '3=' for '--clamp <COLUMNS=VALUES|FILE>': {columns}")),
         ("sample run/model.safetensors --clamp 3=nan", 2, "invalid value '3=nan' for '--clamp <COLUMNS=VALUES|FILE>': expected finite numbers".into()),
         ("sample run/model.safetensors --clamp 0-18446744073709551615=1", 1, "--clamp: expected columns from 0 to 15, found 18446744073709551615".into()),
-        ("sample run/model.safetensors --clamp 0-2=1,0", 1, "--clamp: expected 3 values, one a column, or a single one, found 2".into()),
-        ("sample run/model.safetensors --clamp 0-2=1 --clamp 2,5=0", 1, "--clamp: expected each column once, with those of --class, found column 2 twice".into()),
+        ("sample run/model.safetensors --clamp 0-2=1,0", 1, "--clamp: expected 3 values, one a column, or one value, found 2".into()),
+        ("sample run/model.safetensors --clamp 0-2=1 --clamp 2,5=0", 1, "--clamp: expected each column only once, --class included, found column 2 twice".into()),
         ("sample run/model.safetensors --clamp 4=2", 1, "--clamp: expected a value within [0, 1] for column 4, found 2".into()),
-        ("sample run/model.safetensors --clamp 4=nowhere", 1, format!("nowhere: expected {missing}, found nothing; put them there or say --clamp PATH")),
+        ("sample run/model.safetensors --clamp 4=nowhere", 1, format!("nowhere: expected {missing}, found nothing; put them there or give --clamp PATH")),
         ("sample run/model.safetensors --clamp 0-3=data", 1, "data: expected rows of 4 values, the visible units binary:4, found rows of 16".into()),
         ("sample run/model.safetensors --start random --clamp 0-15=data --chains 3", 1, "--clamp: expected one row, or 3, a row for each of --chains, found 20".into()),
-        ("sample run/model.safetensors --class 1", 1, "--class: expected a model with a site of labels, such as binary:784,potts:1x10, found binary:16".into()),
+        ("sample run/model.safetensors --class 1", 1, "--class: expected a model with a label, such as binary:784,potts:1x10, found binary:16".into()),
         ("impute run/model.safetensors", 2, "the following required arguments were not provided: --data <PATH>".into()),
         ("impute run/model.safetensors --data wide", 1, "wide: expected rows of 16 values, the visible units of run/model.safetensors, found rows of 17".into()),
         ("impute run/model.safetensors --data data --out x.png", 1, "--out: expected a name that ends with .npy or .csv, found x.png".into()),
         ("impute run/model.safetensors --data data --draws 0", 2, format!("invalid value '0' for '--draws <N>': {one}")),
-        ("impute run/model.safetensors --data data --draws 18446744073709551615", 1, "--draws and --burn-in: expected so few that there are random numbers for all rows, found 18446744073709551615".into()),
+        ("impute run/model.safetensors --data data --draws 18446744073709551615", 1, "--draws and --burn-in: expected few enough for the 2^64 random numbers of a seed, found 18446744073709551615".into()),
         ("sample run/model.safetensors --data wide", 1, "wide: expected rows of 16 values, the visible units of run/model.safetensors, found rows of 17".into()),
-        ("sample run/model.safetensors --data data --rows 99999999999", 1, "--chains and --rows: expected at most 16777216 pictures, found 20 × 99999999999".into()),
+        ("sample run/model.safetensors --data data --rows 99999999999", 1, "--chains and --rows: expected at most 16777216 images, found 20 × 99999999999".into()),
         ("filters", 2, "the following required arguments were not provided: <MODEL>".into()),
         ("filters m --tile 0x3", 2, "invalid value '0x3' for '--tile <RxC>': expected two whole numbers of at least 1, such as 28x28".into()),
         ("filters m --image 3x", 2, "invalid value '3x' for '--image <HxW>': expected two whole numbers of at least 1, such as 28x28".into()),
@@ -178,7 +178,7 @@ fn command_lines() {
         ("diagnose run/model.safetensors --data data --steps 20 >/dev/full", 1, "standard output: No space left on device (os error 28)".into()),
         ("evaluate run/model.safetensors --data data --log-z ais --temperatures 18446744073709551615", 1, "temperatures: expected at least 1 and at most 67108864, found 18446744073709551615".into()),
         ("evaluate run/model.safetensors --data data --log-z ais --runs 18446744073709551615", 1, "n_chains: expected at least 1, and as many as fit in memory, found 18446744073709551615".into()),
-        ("evaluate run/model.safetensors --data data --split test", 1, "--split: expected a folder as --data, found the file data, of which all rows are taken".into()),
+        ("evaluate run/model.safetensors --data data --split test", 1, "--split: expected a folder as --data, found the file data, of which all rows are used".into()),
         ("info /dev/zero", 1, "/dev/zero: expected a regular file, found a device or a pipe".into()),
         ("info run/log.csv", 1, "run/log.csv: expected a safetensors file, found a header that goes beyond the end".into()),
     ];
@@ -189,8 +189,8 @@ fn command_lines() {
     }
     // What this machine has free is not ours to know, but that it is less than what 2^31 weights need.
     let (status, stderr) = run(&folder, "train --likelihood off --data data --hidden 134217727 --chains 1 --batch-size 1 --out none-made");
-    let begins = "error: --hidden, --chains and --batch-size: expected sizes that fit into the ";
-    let ends = " MiB of memory that are free, found 16 × 134217727 weights, 1 chains and 1 rows: 75265 MiB\n";
+    let begins = "error: --hidden, --chains and --batch-size: expected sizes that fit into ";
+    let ends = " MiB of free memory, found 16 × 134217727 weights, 1 chains and 1 rows: 75265 MiB\n";
     assert!(status == 1 && stderr.starts_with(begins) && stderr.ends_with(ends), "{stderr}");
     assert!(!folder.join("none-made").exists());
     for (sizes, found) in [
@@ -198,7 +198,7 @@ fn command_lines() {
         ("--steps 18446744073709551615", "20 and 18446744073709551615"),
     ] {
         let (status, stderr) = run(&folder, &format!("diagnose run/model.safetensors --data data {sizes}"));
-        let begins = "error: --chains and --steps: expected as many as fit into the ";
+        let begins = "error: --chains and --steps: expected numbers that fit into ";
         assert!(status == 1 && stderr.starts_with(begins) && stderr.ends_with(&format!("found {found}\n")), "{stderr}");
     }
     table.judge(82);

@@ -1,9 +1,9 @@
-//! What hidden units do over data, in words and as JSON.
+//! Statistics of hidden units over data, as text and as JSON.
 
 use harmonium::diagnostics::Activity;
 use serde_json::{Value, json};
 
-/// Least, quartiles and greatest of numbers; between two of them in a line. Of no number NaN.
+/// Minimum, quartiles and maximum, with linear interpolation; NaN without numbers.
 pub fn five(numbers: &[f64]) -> [f64; 5] {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -15,27 +15,27 @@ pub fn five(numbers: &[f64]) -> [f64; 5] {
     })
 }
 
-/// How many units are constant.
+/// The number of constant units, as text.
 pub fn constant(activity: &Activity) -> String {
     let (units, rows) = (activity.mean.len(), activity.rows);
     let (off, on) = (activity.always_off(), activity.always_on());
-    format!("of {units} hidden units {off} are always off and {on} always on, over {rows} rows")
+    format!("of {units} hidden units, {off} are always off and {on} always on, over {rows} rows")
 }
 
 /// A table of means and deviations over units.
 pub fn table(activity: &Activity) -> Vec<String> {
     let mut lines = vec![
         constant(activity),
-        format!("{:<10} {:>9} {:>9} {:>9} {:>9} {:>9}", "", "least", "quarter", "median", "3/4", "greatest"),
+        format!("{:<10} {:>9} {:>9} {:>9} {:>9} {:>9}", "", "min", "25 %", "median", "75 %", "max"),
     ];
-    for (name, numbers) in [("mean", &activity.mean), ("deviation", &activity.standard_deviation)] {
+    for (name, numbers) in [("mean", &activity.mean), ("std dev", &activity.standard_deviation)] {
         let numbers: String = five(numbers).iter().map(|x| format!(" {x:>9.5}")).collect();
         lines.push(format!("{name:<10}{numbers}"));
     }
     lines
 }
 
-/// All of it, unit by unit.
+/// All statistics, for each unit.
 pub fn json(activity: &Activity) -> Value {
     json!({
         "rows": activity.rows,
@@ -51,7 +51,7 @@ mod tests {
     use super::five;
 
     #[test]
-    fn quartiles_lie_between_numbers() {
+    fn quartiles_are_interpolated() {
         assert_eq!(five(&[4.0, 1.0, 2.0, 3.0]), [1.0, 1.75, 2.5, 3.25, 4.0]);
         assert_eq!(five(&[7.0]), [7.0; 5]);
         assert!(five(&[]).iter().all(|x| x.is_nan()));

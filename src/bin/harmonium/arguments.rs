@@ -1,10 +1,11 @@
-//! The command line.
+//! The command line: commands, options that several commands share, and how values are parsed.
 
 use crate::{
     Failure,
     classify::Classify,
     diagnose::Diagnose,
     evaluate::Evaluate,
+    examples,
     exchange::{Export, Import},
     filters::Filters,
     guide::Guide,
@@ -28,12 +29,17 @@ use harmonium::{Device, Place, Sums};
 use serde::{Serialize, Serializer};
 use std::{env, ffi::OsString, path::Path, str::FromStr};
 
-/// Where data is looked for unless said otherwise.
+/// The default folder of data.
 pub const DATA: &str = "data/mnist";
 
-/// Restricted Boltzmann Machines: trains them and shows what they have learnt.
+/// Headings of groups of options in the help.
+pub const DATA_HEADING: &str = "Data";
+pub const COMPUTE_HEADING: &str = "Computation";
+pub const OUTPUT_HEADING: &str = "Output";
+
+/// Trains Restricted Boltzmann Machines, measures their likelihood, samples from them and shows what they have learned.
 #[derive(Parser)]
-#[command(version, about, arg_required_else_help = false)]
+#[command(version, about, arg_required_else_help = false, after_help = examples::ALL)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -41,68 +47,106 @@ struct Arguments {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Train a model; with no option, the run of the Deep Learning Tutorials on MNIST.
+    /// Train a model; without options, the run of the Deep Learning Tutorials on MNIST.
+    #[command(after_help = examples::TRAIN)]
     Train(Box<Train>),
-    /// Draw samples from a model: one row of pictures after every STEPS Gibbs steps.
+    /// Draw samples from a model, as an image or as numbers.
+    #[command(after_help = examples::SAMPLE)]
     Sample(Sample),
-    /// Fill in what is missing of data: means given what is there of each row.
+    /// Fill in missing values with their means, given the known values of each row.
+    #[command(after_help = examples::IMPUTE)]
     Impute(Impute),
-    /// Tell how likely a model makes data: log Z and log-likelihood with their interval, pseudo-likelihood, free energy.
+    /// Measure the likelihood of data: log Z and log-likelihood with intervals, pseudo-likelihood, free energy.
+    #[command(after_help = examples::EVALUATE)]
     Evaluate(Evaluate),
-    /// Write what a model's hidden units are in data: P(h = 1|v), a row for each row.
+    /// Compute features: P(h = 1|v) of the hidden units for each row.
+    #[command(after_help = examples::TRANSFORM)]
     Transform(Transform),
-    /// Write how likely a model makes each row: free energy, log-likelihood, pseudo-likelihood, reconstruction.
+    /// Score each row: free energy, log-likelihood, pseudo-likelihood, reconstruction.
+    #[command(after_help = examples::SCORE)]
     Score(Score),
-    /// Tell the labels of data: the exact probability of each label given the rest of the row.
+    /// Predict labels: the exact probability of each label given the other values of the row.
+    #[command(after_help = examples::CLASSIFY)]
     Classify(Classify),
-    /// Tell whether a model's chains mix, and how fast they forget.
+    /// Check whether Gibbs chains of a model mix: R̂, effective sample size, autocorrelation time.
+    #[command(after_help = examples::DIAGNOSE)]
     Diagnose(Diagnose),
-    /// Show the weights of a model's hidden units as pictures.
+    /// Draw the weights of the hidden units as images.
+    #[command(after_help = examples::FILTERS)]
     Filters(Filters),
-    /// Show a run on one page: curves, filters, chains, samples, weights, hidden units, settings and files.
+    /// Write a report of a run: one HTML page with curves, images, histograms and settings.
+    #[command(after_help = examples::REPORT)]
     Report(Report),
-    /// Tell the size of a model and how its parameters are distributed.
+    /// Print the size of a model and statistics of its parameters.
+    #[command(after_help = examples::INFO)]
     Info(Info),
-    /// Make a model file of a model of scikit-learn or rbms.
+    /// Convert a model of scikit-learn or rbms to a model file.
+    #[command(after_help = examples::IMPORT)]
     Import(Import),
-    /// Write a model for scikit-learn or rbms.
+    /// Convert a model file for scikit-learn or rbms.
+    #[command(after_help = examples::EXPORT)]
     Export(Export),
-    /// List public data, or print how a file of data is read.
+    /// List public data sets, or print how a data file is read.
+    #[command(after_help = examples::DATA)]
     Data(Guide),
-    /// Print a script with which a shell completes commands and options.
+    /// Print a shell's completion script for commands and options.
+    #[command(after_help = examples::COMPLETIONS)]
     Completions(Completions),
     /// Write manual pages, one for each command.
+    #[command(after_help = examples::MAN)]
     Man(Manual),
 }
 
-/// Where and how a command computes.
+// The options of every command that computes.
 #[derive(Args, Clone, Copy, Serialize)]
 pub struct Compute {
-    /// Threads [default: as many as there are processors].
-    #[arg(long, value_name = "N", value_parser = threads)]
+    /// Number of threads [default: the number of processors].
+    #[arg(long, value_name = "N", value_parser = threads, help_heading = COMPUTE_HEADING)]
     #[serde(skip)]
     pub threads: Option<usize>,
-    /// Where to compute: cpu, or in a build with CUDA cuda[:N], N being the number of the device.
-    #[arg(long, value_name = "NAME", default_value = "cpu", value_parser = place)]
+    /// Device: cpu, or cuda[:N] for CUDA device N in a build with CUDA.
+    #[arg(long, value_name = "NAME", default_value = "cpu", value_parser = place, help_heading = COMPUTE_HEADING)]
     #[serde(skip)]
     pub device: Place,
-    /// How sums are made: in one fixed order, the same bits everywhere (canonical); by products of a matrix library (gemm; on
-    /// a GPU also gemm-tf32, where factors may be rounded to eleven bits); or by products on a GPU where there are many chains
-    /// or rows, else canonical (auto).
-    #[arg(long, value_name = "NAME", default_value = "canonical", value_parser = named(Sums::ALL), hide_possible_values = true)]
-    #[serde(serialize_with = "unless_canonical")]
-    pub road: Sums,
+    /// How to compute the sums over units: canonical, gemm, gemm-tf32 or auto.
+    ///
+    /// canonical adds in one fixed order and gives the same bits on all hardware. gemm uses the products of a matrix library. gemm-tf32, on a GPU
+    /// only, may round factors to eleven bits. auto uses gemm on a GPU for many chains or rows, and canonical otherwise.
+    #[arg(
+        long,
+        alias = STORED_SUMS,
+        value_name = "NAME",
+        default_value = "canonical",
+        value_parser = named(Sums::ALL),
+        hide_possible_values = true,
+        help_heading = COMPUTE_HEADING
+    )]
+    #[serde(rename = "road", serialize_with = "unless_canonical")]
+    pub sums: Sums,
+}
+
+/// The name of `--sums` in checkpoints, and on the command line of older versions.
+const STORED_SUMS: &str = "road";
+
+/// The name under which a checkpoint stores an option.
+pub fn stored_name(option: &str) -> &str {
+    if option == "sums" { STORED_SUMS } else { option }
+}
+
+/// The option of a name in a checkpoint.
+pub fn option_name(stored: &str) -> &str {
+    if stored == STORED_SUMS { "sums" } else { stored }
 }
 
 impl Compute {
-    /// Runs `job` on the device, from beginning to end inside one pool of threads: entering a pool costs as much as some Gibbs
-    /// steps.
+    /// Runs the whole `job` on the device inside one thread pool. Entering a pool costs as much as a few Gibbs steps, so it happens
+    /// once.
     pub fn run<T: Send>(self, job: impl FnOnce(&Device) -> harmonium::Result<T> + Send) -> Result<T, Failure> {
-        if (self.device, self.road) == (Place::Cpu, Sums::GemmTf32) {
-            let text = "--road: expected gemm-tf32 only with --device cuda, found it with cpu";
+        if (self.device, self.sums) == (Place::Cpu, Sums::GemmTf32) {
+            let text = "--sums: expected canonical, gemm or auto with --device cpu, found gemm-tf32";
             return Err(Failure::Usage(text.into()));
         }
-        let device = ranks::device(self.device.open(self.road)?)?;
+        let device = ranks::device(self.device.open(self.sums)?)?;
         pool::install(ranks::threads(self.threads)?, || job(&device))
     }
 }
@@ -115,7 +159,7 @@ pub fn sides(text: &str) -> Result<Sides, String> {
     sides.ok_or_else(|| "expected two whole numbers of at least 1, such as 28x28".into())
 }
 
-/// One of some choices, by its name.
+/// A parser for one of several choices, by name.
 pub fn named<T>(all: &'static [T]) -> impl TypedValueParser<Value = T>
 where
     T: ToString + FromStr<Err = harmonium::Error> + Clone + Send + Sync,
@@ -135,7 +179,7 @@ pub fn at_least<const LEAST: usize>(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("expected a whole number of at least {LEAST}"))
 }
 
-/// More than any machine has processors, and fewer than take minutes to start.
+/// More than the processors of any machine, and few enough to start in an instant.
 const MOST_THREADS: usize = 1024;
 
 fn threads(text: &str) -> Result<usize, String> {
@@ -156,29 +200,29 @@ pub fn by<S: Serializer>(sides: &Option<Sides>, serializer: S) -> Result<S::Ok, 
     sides.map(|(height, width)| format!("{height}x{width}")).serialize(serializer)
 }
 
-/// Older checkpoints have no `road`: their sums were canonical.
-fn unless_canonical<S: Serializer>(road: &Sums, serializer: S) -> Result<S::Ok, S::Error> {
-    Some(road).filter(|&&road| road != Sums::Canonical).map(Sums::to_string).serialize(serializer)
+/// Nothing for canonical sums, the only ones of older versions.
+fn unless_canonical<S: Serializer>(sums: &Sums, serializer: S) -> Result<S::Ok, S::Error> {
+    Some(sums).filter(|&&sums| sums != Sums::Canonical).map(Sums::to_string).serialize(serializer)
 }
 
-/// The options of [`Train`], with those of its recipe that were not said, and the names of those that were.
+/// Parses a command line; adds the recipe's options to those of [`Train`]. Also returns the names of the options on the command line.
 fn with_recipe(words: Vec<OsString>) -> Result<(Arguments, Vec<String>), clap::Error> {
     let matches = Arguments::command().try_get_matches_from(&words)?;
     let arguments = Arguments::from_arg_matches(&matches)?;
     let (Command::Train(train), Some((_, matches))) = (&arguments.command, matches.subcommand()) else {
         return Ok((arguments, Vec::new()));
     };
-    let is_said = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
-    let said = matches.ids().map(clap::Id::as_str).filter(|id| is_said(id)).map(|id| id.replace('_', "-")).collect();
-    // A run that goes on has its options from its checkpoint.
-    let is_there = |option: &str| train.resume.is_some() || is_said(&option.replace('-', "_"));
-    let more = train.recipe.options(is_there);
+    let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let given = matches.ids().map(clap::Id::as_str).filter(|id| is_given(id)).map(|id| id.replace('_', "-")).collect();
+    // A resumed run takes its options from the checkpoint.
+    let is_set = |option: &str| train.resume.is_some() || is_given(&option.replace('-', "_"));
+    let more = train.recipe.options(is_set);
     let more = more.into_iter().map(|(name, value)| OsString::from(format!("--{name}={value}")));
     let matches = Arguments::command().try_get_matches_from(words.into_iter().chain(more))?;
-    Ok((Arguments::from_arg_matches(&matches)?, said))
+    Ok((Arguments::from_arg_matches(&matches)?, given))
 }
 
-/// The whole command line.
+/// The definition of the whole command line.
 pub fn all() -> clap::Command {
     Arguments::command()
 }
@@ -190,17 +234,17 @@ pub fn names() -> String {
     names.join(", ")
 }
 
-/// The command, or none where the user only wanted to read the help; an error is one line.
+/// Parses the command line. `None` after printing the help or the version; an error is one line.
 pub fn parse() -> Result<Option<Command>, String> {
-    let parsed = with_recipe(env::args_os().collect()).map(|(mut arguments, said)| {
+    let parsed = with_recipe(env::args_os().collect()).map(|(mut arguments, given)| {
         if let Command::Train(train) = &mut arguments.command {
-            train.begin(said);
+            train.begin(given);
         }
         arguments.command
     });
     parsed.map(Some).or_else(|problem| match problem.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // Nobody may be reading any more.
+            // The reader may have closed the pipe.
             if ranks::is_first() {
                 let _ = problem.print();
             }
@@ -213,7 +257,7 @@ pub fn parse() -> Result<Option<Command>, String> {
     })
 }
 
-/// The parser's message without usage and advice, in one line.
+/// The parser's message in one line, without usage and tips.
 pub fn one_line(text: &str) -> String {
     let lines =
         text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));

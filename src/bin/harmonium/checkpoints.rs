@@ -1,4 +1,4 @@
-//! When a run's checkpoints are written, when it stops, and what is an error because it is not worth keeping.
+//! Decides when a run writes checkpoints and when it stops, and rejects parameters that are not finite.
 
 use crate::{
     log::Log,
@@ -12,33 +12,33 @@ use harmonium::{
 };
 use std::{path::PathBuf, time::Instant};
 
-/// Why a run stops before its end.
+/// Why a run stops before its last epoch.
 #[derive(Clone, Copy)]
 pub enum Stop {
     Signal(u8),
     Asked,
 }
 
-/// So many nats a visible unit below 0 the neighbours of an `f32` are more than a nat apart: probabilities are lost.
+/// From this many nats a visible unit on, adjacent `f32` are more than a nat apart: probabilities are lost.
 const MOST_NATS: f64 = (1 << 24) as f64;
 
 /// The checkpoints of one run.
 pub struct Checkpoints<'a> {
     options: &'a Train,
     settings: Settings,
-    /// What belongs to the data.
+    /// Scale and labels of the data.
     extras: Extras,
     /// The fingerprint of the data.
     data: String,
     signals: Signals,
     path: PathBuf,
-    /// When the last checkpoint was written, and after which update.
+    /// The time of the last checkpoint, and its number of updates.
     saved: Instant,
     last: Option<u64>,
 }
 
 impl<'a> Checkpoints<'a> {
-    /// `last`: the update of the checkpoint that the run goes on from.
+    /// `last`: the number of updates of the checkpoint from which the run resumes.
     pub fn new(
         options: &'a Train, settings: Settings, extras: Extras, data: String, last: Option<u64>,
     ) -> Result<Self> {
@@ -46,24 +46,24 @@ impl<'a> Checkpoints<'a> {
         Ok(Self { options, settings, extras, data, signals, path, saved: Instant::now(), last })
     }
 
-    /// Whether the run must stop after this update: on all ranks, where one of them has heard a signal.
+    /// Whether the run must stop after this update. A signal on one rank stops all ranks.
     pub fn stop(&self, updates: u64) -> Option<Stop> {
         let asked = self.options.stop_after.is_some_and(|n| updates >= n as u64).then_some(Stop::Asked);
-        self.heard().map(Stop::Signal).or(asked)
+        self.received().map(Stop::Signal).or(asked)
     }
 
-    /// For when all is kept: a signal ends the process at once from here on, and the run if it came before.
+    /// To call after the last checkpoint. From now on a signal ends the process at once; an earlier signal stops the run.
     pub fn end_at_once(&self) -> Option<Stop> {
-        self.signals.wait_for_none();
-        self.heard().map(Stop::Signal)
+        self.signals.end_at_once();
+        self.received().map(Stop::Signal)
     }
 
-    fn heard(&self) -> Option<u8> {
-        let number = ranks::greatest(self.signals.heard().unwrap_or(0).into());
+    fn received(&self) -> Option<u8> {
+        let number = ranks::greatest(self.signals.received().unwrap_or(0).into());
         u8::try_from(number).ok().filter(|&number| number != 0)
     }
 
-    /// Whether a checkpoint is due after this update; `epochs` where it is the last of an epoch: how many are over.
+    /// Whether a checkpoint is due after this update. `epochs`: the number of complete epochs, if the update is the last of one.
     pub fn is_due(&self, updates: u64, epochs: Option<u64>) -> bool {
         match self.options.checkpoint_every {
             Every::Updates(n) => updates.is_multiple_of(n),
@@ -91,8 +91,10 @@ impl<'a> Checkpoints<'a> {
         Ok(())
     }
 
-    /// A copy of the parameters, where they and the free energies of `batch` are finite numbers and the mean of the monitor
-    /// is one that arithmetic can tell from its neighbours.
+    /// A copy of the parameters.
+    ///
+    /// # Errors
+    /// If a parameter or a free energy of `batch` is not finite, or if the mean of the monitor is so great that rounding hides a nat.
     pub fn finite(
         &self, rbm: &Resident, batch: Batch<'_>, monitor: Option<f64>, epoch: u64, updates: u64,
     ) -> Result<Rbm> {
@@ -106,26 +108,26 @@ impl<'a> Checkpoints<'a> {
         let lost = monitor.filter(|x| !x.is_finite() || *x < least);
         let found = found.or(lost.map(|x| format!("the monitor is {x:.2e} nats a row")));
         let Some(found) = found else { return Ok(copy) };
-        let stays = match self.last {
-            Some(last) => format!("; {} stays, of update {last}", self.path.display()),
+        let kept = match self.last {
+            Some(last) => format!("; {} keeps update {last}", self.path.display()),
             None => String::new(),
         };
         let lr = self.options.lr;
         Err(Error::Argument {
             what: "--lr",
-            expected: "a learning rate small enough for training to stay finite".into(),
-            found: format!("{lr:?}: in epoch {epoch}, at the latest at update {updates}, {found}{stays}"),
+            expected: "a learning rate small enough to keep all parameters finite".into(),
+            found: format!("{lr:?}: in epoch {epoch}, by update {updates}, {found}{kept}"),
         })
     }
 
-    /// How a run that was stopped after its last checkpoint is resumed.
-    pub fn how_to_go_on(&self) -> String {
+    /// The command that resumes a stopped run.
+    pub fn how_to_resume(&self) -> String {
         let (updates, folder) = (self.last.unwrap_or(0), quoted(&self.options.out.display().to_string()));
-        format!("stopped after update {updates}; to go on: harmonium train --resume {folder}")
+        format!("stopped after update {updates}; to resume: harmonium train --resume {folder}")
     }
 }
 
-/// A word as a shell takes it.
+/// Quotes a word for a shell, if necessary.
 pub fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_./+:,@%=".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {

@@ -1,4 +1,4 @@
-//! `--clamp` and `--class`: visible units that stay where they are said to be.
+//! `--clamp` and `--class`: visible units that keep given values.
 
 use crate::{console::complain, data};
 use harmonium::{Dataset, Error, Result, Segment, Segments, model::Extras};
@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-/// Columns, and what they are held at.
+/// Columns and their values.
 #[derive(Clone)]
 pub struct Clamp {
     columns: Vec<RangeInclusive<usize>>,
@@ -20,7 +20,7 @@ enum At {
     File(PathBuf),
 }
 
-/// Reads `COLUMNS=VALUES` and `COLUMNS=FILE`: what is no list of numbers is a file.
+/// Parses `COLUMNS=VALUES` or `COLUMNS=FILE`. Text that is not a list of numbers is a file.
 pub fn clamp(text: &str) -> std::result::Result<Clamp, String> {
     let column = |text: &str| text.parse::<usize>().ok();
     let range = |text: &str| match text.split_once('-') {
@@ -43,8 +43,8 @@ fn refuse<T>(what: &'static str, expected: impl Into<String>, found: impl Into<S
     Err(Error::Argument { what, expected: expected.into(), found: found.into() })
 }
 
-/// The rows that chains are held at, as the model sees them: a single one for all chains, or one for each; none where nothing is
-/// held. Values are those of data.
+/// The values of the clamped units, scaled for the model; NaN for other units. One row for all chains, or one for each chain; `None` if no
+/// unit is clamped. Values on the command line and in files are unscaled.
 pub fn held(visible: Segments, extras: &Extras, clamps: &[Clamp], class: Option<&str>) -> Result<Option<Dataset>> {
     let of_data = extras.scale.as_ref().map_or(visible, |scale| scale.unscaled(visible));
     let mut parts = clamps.iter().map(|clamp| part(of_data, clamp)).collect::<Result<Vec<_>>>()?;
@@ -55,7 +55,7 @@ pub fn held(visible: Segments, extras: &Extras, clamps: &[Clamp], class: Option<
     if let Some((_, rows)) = parts.iter().find(|(_, rows)| rows.len() != 1 && rows.len() != n) {
         return refuse(
             "--clamp",
-            format!("files of one row or of {n}, as the longest one has"),
+            format!("files of one row, or of {n} rows as in the longest file"),
             rows.len().to_string(),
         );
     }
@@ -64,7 +64,7 @@ pub fn held(visible: Segments, extras: &Extras, clamps: &[Clamp], class: Option<
     let mut is_held = vec![false; units];
     for (columns, rows) in &parts {
         if let Some(twice) = columns.iter().find(|&&column| std::mem::replace(&mut is_held[column], true)) {
-            return refuse("--clamp", "each column once, with those of --class", format!("column {twice} twice"));
+            return refuse("--clamp", "each column only once, --class included", format!("column {twice} twice"));
         }
         for (r, row) in values.chunks_exact_mut(units).enumerate() {
             let from = if rows.len() == 1 { 0 } else { r };
@@ -83,11 +83,11 @@ pub fn held(visible: Segments, extras: &Extras, clamps: &[Clamp], class: Option<
     Ok(Some(held))
 }
 
-/// The state of the labels' site that stands for a class.
+/// The columns of the label's site, and a row with the state of the class.
 fn of_class(visible: Segments, names: &[String], class: &str) -> Result<(Vec<usize>, Dataset)> {
     let is_label = |segment: Segment| matches!(segment, Segment::Potts { sites: 1, .. });
     let Some((segment, units)) = visible.iter().filter(|&(segment, _)| is_label(segment)).last() else {
-        return refuse("--class", "a model with a site of labels, such as binary:784,potts:1x10", visible.to_string());
+        return refuse("--class", "a model with a label, such as binary:784,potts:1x10", visible.to_string());
     };
     let number = match names {
         [] => class.parse().ok().filter(|&state| state < units.len()),
@@ -106,7 +106,7 @@ fn of_class(visible: Segments, names: &[String], class: &str) -> Result<(Vec<usi
     Ok((units.collect(), Dataset::of_numbers(states, Segments::new(&[segment])?)?))
 }
 
-/// The columns of a clamp and rows of what they are held at.
+/// The columns of a clamp, and rows with their values.
 fn part(visible: Segments, clamp: &Clamp) -> Result<(Vec<usize>, Dataset)> {
     let units = visible.units();
     if let Some(range) = clamp.columns.iter().find(|range| *range.end() >= units) {
@@ -133,7 +133,7 @@ fn part(visible: Segments, clamp: &Clamp) -> Result<(Vec<usize>, Dataset)> {
     Ok((columns, rows))
 }
 
-/// The laws of some columns, in their order; of a Potts site all or none.
+/// The types of some columns, in their order. All states of a Potts site must be there, or none.
 fn laws_of(visible: Segments, columns: &[usize]) -> Result<Segments> {
     let all: Vec<(Segment, Range<usize>)> = visible.iter().collect();
     let (mut laws, mut at) = (Vec::new(), 0);
@@ -144,7 +144,7 @@ fn laws_of(visible: Segments, columns: &[usize]) -> Result<Segments> {
         let first = column - (column - units.start) % states;
         if !(first..first + states).eq(columns.iter().skip(at).take(states).copied()) {
             let expected = format!("whole sites of {segment}, such as {first}-{}", first + states - 1);
-            return refuse("--clamp", expected, format!("column {column} and not all of its site in order"));
+            return refuse("--clamp", expected, format!("column {column} without the whole site in order"));
         }
         at += states;
         laws.push(match segment {
@@ -161,7 +161,8 @@ fn laws_of(visible: Segments, columns: &[usize]) -> Result<Segments> {
     })
 }
 
-/// Values as a row of these laws: one a column; one a variable, a Potts site's being the number of its state; or one for all.
+/// Expands values to a row: one value a column; one value a variable, which for a Potts site is the number of its state; or one value for all
+/// variables.
 fn spread(laws: Segments, values: &[f32]) -> Result<Vec<f32>> {
     let (units, sites) = (laws.units(), laws.sites());
     if values.len() == units {
@@ -169,7 +170,7 @@ fn spread(laws: Segments, values: &[f32]) -> Result<Vec<f32>> {
     }
     if values.len() != sites && values.len() != 1 {
         let sites = if sites == units { String::new() } else { format!(" or {sites}, one a site,") };
-        let expected = format!("{units} values, one a column,{sites} or a single one");
+        let expected = format!("{units} values, one a column,{sites} or one value");
         return refuse("--clamp", expected, values.len().to_string());
     }
     let variables = laws.iter().flat_map(|(segment, _)| (0..segment.sites()).map(move |_| segment.states()));

@@ -1,7 +1,7 @@
-//! `harmonium classify`: the label of each row.
+//! `harmonium classify`: predicts the label of each row.
 
 use crate::{
-    arguments::{Compute, DATA, named},
+    arguments::{Compute, DATA, DATA_HEADING, OUTPUT_HEADING, named},
     console::{self, Progress},
     data,
 };
@@ -14,39 +14,45 @@ use std::{
 
 #[derive(Args)]
 pub struct Classify {
-    /// A model file of a model that was trained with labels.
+    /// Model file of a model that was trained with labels.
     pub model: PathBuf,
-    /// A folder with MNIST's IDX files, or one file of data, of which all rows are taken.
-    #[arg(long, value_name = "PATH", default_value = DATA)]
+    /// Rows to classify: a folder with MNIST's IDX files, or one data file, of which all rows are used.
+    #[arg(long, value_name = "PATH", default_value = DATA, help_heading = DATA_HEADING)]
     pub data: PathBuf,
     #[command(flatten)]
     pub selection: data::Selection,
-    /// Which rows of a folder: its first 50 000 training rows, those behind them, or its test rows.
-    #[arg(long, value_name = "NAME", default_value = "test", value_parser = named(data::Split::ALL))]
+    /// Rows of a folder: the first 50 000 training rows, the other training rows (validation), or the test rows.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "test",
+        value_parser = named(data::Split::ALL),
+        help_heading = DATA_HEADING
+    )]
     pub split: data::Split,
     #[command(flatten)]
     pub compute: Compute,
-    /// A table to write: for each row the likeliest label, its own where it is known, and the probability of each label.
-    #[arg(long, value_name = "FILE")]
+    /// CSV table to write, a line for each row: the most probable label, the true label if known, and the probability of each label.
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT_HEADING)]
     pub out: Option<PathBuf>,
-    /// Print the result as JSON.
-    #[arg(long)]
+    /// Print JSON.
+    #[arg(long, help_heading = OUTPUT_HEADING)]
     pub json: bool,
 }
 
-/// How many rows are classified at once.
+/// The number of rows that are classified at once.
 const ROWS: usize = 1000;
 
 pub fn run(device: &Device, options: &Classify) -> Result<()> {
     let (rbm, mut extras) = model::load_with(&options.model)?;
-    // Without names only a site that stands alone is taken for a label.
+    // Without names of labels, only a segment of a single site counts as the label.
     let is_label = |label: &std::ops::Range<usize>| {
         !extras.labels.is_empty() || rbm.shape().visible().iter().any(|(_, units)| units == *label)
     };
     let Some(label) = rbm.shape().label().filter(is_label) else {
         return Err(Error::Format {
             source_name: options.model.display().to_string(),
-            expected: "a model whose visible units end with a label, as train --labels makes it".into(),
+            expected: "a model whose last visible units are a label, as after train --labels".into(),
             found: rbm.shape().visible().to_string(),
         });
     };
@@ -56,27 +62,27 @@ pub fn run(device: &Device, options: &Classify) -> Result<()> {
     let read = |path: &Path, how: &_| data::split(path, "--data", options.split, how);
     let images = data::fitting((&rbm, &extras), &options.model, (&options.data, &options.selection), read)?;
     let (rows, resident) = (images.rows, rbm.on(device)?);
-    let progress = Progress::new(rows.len() as u64, "rows", false);
+    let progress = Progress::new("labels", rows.len() as u64, "rows", false);
     let mut logs = Vec::with_capacity(rows.len() * label.len());
     for part in rows.batches(ROWS) {
         logs.extend(resident.log_label_probabilities(rows.rows().range(part.clone()))?);
         progress.advance(part.len() as u64);
     }
     drop(progress);
-    // Of equals the first.
+    // The first one of equals.
     let likeliest = |logs: &[f64]| (1..logs.len()).fold(0, |best, s| if logs[s] > logs[best] { s } else { best });
-    let told: Vec<_> = logs.chunks_exact(label.len()).map(likeliest).collect();
+    let predicted: Vec<_> = logs.chunks_exact(label.len()).map(likeliest).collect();
     let own = |r: usize| {
         let state = || label.clone().position(|i| rows.rows().value(r, i) == 1.0);
         state().filter(|_| !rows.rows().is_missing(r, label.start))
     };
     let own: Vec<_> = (0..rows.len()).map(own).collect();
     let labelled = own.iter().flatten().count();
-    let right = own.iter().zip(&told).filter(|(own, told)| own.as_ref() == Some(told)).count();
+    let right = own.iter().zip(&predicted).filter(|(own, predicted)| own.as_ref() == Some(predicted)).count();
     let of_own = own.iter().enumerate().filter_map(|(r, own)| own.map(|s| logs[r * label.len() + s]));
     let known = (labelled > 0).then(|| (right as f64 / labelled as f64, of_own.sum::<f64>() / labelled as f64));
     if let Some(out) = &options.out {
-        let table = table(&extras.labels, &told, &own, &logs)
+        let table = table(&extras.labels, &predicted, &own, &logs)
             .map_err(|problem| Error::File { path: out.display().to_string(), problem: problem.to_string() })?;
         storage::write_atomically(out, |file| file.write_all(&table))?;
     }
@@ -94,11 +100,11 @@ pub fn run(device: &Device, options: &Classify) -> Result<()> {
         .labels
         .iter()
         .enumerate()
-        .map(|(s, name)| format!("{name}: {}", told.iter().filter(|&&told| told == s).count()));
+        .map(|(s, name)| format!("{name}: {}", predicted.iter().filter(|&&label| label == s).count()));
     console::answer(&match (options.json, known) {
         (true, _) => vec![format!("{json:#}")],
         (false, Some((accuracy, log))) => vec![format!(
-            "{}: {right} of {labelled} labels are told right, {:.2} %; mean log P(label|v) {log:.4} nats",
+            "{}: {right} of {labelled} labels are correct, {:.2} %; mean log P(label|v) {log:.4} nats",
             options.data.display(),
             100.0 * accuracy
         )],
@@ -108,17 +114,17 @@ pub fn run(device: &Device, options: &Classify) -> Result<()> {
     })
 }
 
-/// The table as text.
-fn table(names: &[String], told: &[usize], own: &[Option<usize>], logs: &[f64]) -> io::Result<Vec<u8>> {
+/// The CSV table.
+fn table(names: &[String], predicted: &[usize], own: &[Option<usize>], logs: &[f64]) -> io::Result<Vec<u8>> {
     let mut table = csv::Writer::from_writer(Vec::new());
     let has_own = own.iter().any(Option::is_some);
     let probability = |name: &String| format!("P({name})");
     let first = ["label", "own"].into_iter().take(1 + usize::from(has_own)).map(String::from);
     table.write_record(first.chain(names.iter().map(probability)))?;
-    for ((&told, own), logs) in told.iter().zip(own).zip(logs.chunks_exact(names.len())) {
+    for ((&predicted, own), logs) in predicted.iter().zip(own).zip(logs.chunks_exact(names.len())) {
         let own = has_own.then(|| own.map_or(String::new(), |own| names[own].clone()));
         let probabilities = logs.iter().map(|log| log.exp().to_string());
-        table.write_record([names[told].clone()].into_iter().chain(own).chain(probabilities))?;
+        table.write_record([names[predicted].clone()].into_iter().chain(own).chain(probabilities))?;
     }
     table.into_inner().map_err(|problem| io::Error::other(problem.to_string()))
 }

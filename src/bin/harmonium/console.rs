@@ -1,6 +1,6 @@
-//! What is said on standard output and standard error.
+//! Standard output, standard error and progress bars.
 //!
-//! Nobody may be listening any more (`harmonium info model | head -1`): that is no reason to stop a training run.
+//! A reader may close the pipe early (`harmonium info model | head -1`). That must not stop a training run.
 
 use crate::ranks;
 use harmonium::{Error, Result};
@@ -10,29 +10,31 @@ use std::{
     io::{ErrorKind, IsTerminal, Write, stderr, stdout},
 };
 
-/// Says a line on standard error: one line, also where a file's name or contents would make it more. Of several ranks the first
-/// one alone speaks, here and below.
+/// Prints one line on standard error. Control characters, which names of files can contain, are escaped. Here and below, only the first
+/// of several ranks prints.
 pub fn complain(text: &str) {
     if ranks::is_first() {
         complain_anyway(text);
     }
 }
 
-/// The same on any rank.
+/// [`complain`] on any rank.
 pub fn complain_anyway(text: &str) {
     let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     let _ = writeln!(stderr(), "{}", text.chars().map(escaped).collect::<String>());
 }
 
-/// Says a line on standard output.
+/// Prints a line on standard output.
 pub fn say(text: &str) {
     if ranks::is_first() {
         let _ = writeln!(stdout(), "{text}");
     }
 }
 
-/// Says on standard output what a command was called for: whoever stops listening has heard enough, but on a full disk it
-/// would be lost.
+/// Prints the result of a command on standard output.
+///
+/// # Errors
+/// If the result cannot be written, as on a full disk. A closed pipe is not an error.
 pub fn answer(lines: &[String]) -> Result<()> {
     if !ranks::is_first() {
         return Ok(());
@@ -46,18 +48,18 @@ pub fn answer(lines: &[String]) -> Result<()> {
     }
 }
 
-/// A number with so many decimals, or that it is unknown where it is none.
+/// A number with `decimals` decimals, or `unknown` for NaN.
 pub fn known(x: f64, decimals: usize) -> String {
     if x.is_nan() { "unknown".into() } else { format!("{x:.decimals$}") }
 }
 
-/// A number of at least 0 with three significant digits, so that a small one is not 0.
+/// A number of at least 0 with three significant digits. A small number does not become 0.
 pub fn significant(x: f64) -> String {
     let decimals = (2.0 - x.log10().floor()).clamp(0.0, 12.0) as usize;
     format!("{x:.decimals$}")
 }
 
-/// A time in seconds, or in minutes where there are some.
+/// A time in seconds, or in minutes from one minute on.
 pub fn duration(seconds: f64) -> String {
     match seconds {
         ..60.0 => format!("{} s", significant(seconds)),
@@ -65,23 +67,35 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// The progress of one job: a bar on a terminal, plain lines elsewhere, nothing where it is to be quiet.
+/// The progress of one job: a bar on a terminal, plain lines elsewhere, nothing if `quiet`.
 pub struct Progress {
     bar: ProgressBar,
     quiet: bool,
 }
 
 impl Progress {
-    /// Progress through `total` steps, which are called `unit`.
-    pub fn new(total: u64, unit: &str, quiet: bool) -> Self {
+    /// Progress of `total` steps; `unit` is their name. The bar takes the width that the title and the numbers leave.
+    pub fn new(title: &str, total: u64, unit: &str, quiet: bool) -> Self {
+        let template = format!("{{msg}} [{{wide_bar}}] {{pos}}/{{len}} {unit}, {{rate}}/s, {{eta}} left");
+        let progress = Self::with_template(total, &template, quiet);
+        progress.title(title.into());
+        progress
+    }
+
+    /// Progress of training. The title has several figures, so it comes last and a narrow terminal cuts it off. Time left, epoch and
+    /// likelihoods fit into 80 columns.
+    pub fn training(updates: u64, quiet: bool) -> Self {
+        Self::with_template(updates, "[{bar:8}] {percent} %, {eta} left, {wide_msg}", quiet)
+    }
+
+    fn with_template(total: u64, template: &str, quiet: bool) -> Self {
         let quiet = quiet || !ranks::is_first();
         let target =
             if quiet || !stderr().is_terminal() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(total), target);
-        let template = format!("{{msg}} [{{bar:30}}] {{pos}}/{{len}} {unit}, {{rate}}/s, {{eta}} left");
-        if let Ok(style) = ProgressStyle::with_template(&template) {
+        if let Ok(style) = ProgressStyle::with_template(template) {
             let rate = |state: &ProgressState, text: &mut dyn fmt::Write| {
-                // Nothing is lost with a rate that cannot be shown.
+                // Failing to show a rate is harmless.
                 let _ = write!(text, "{}", significant(state.per_sec()));
             };
             bar.set_style(style.with_key("rate", rate).progress_chars("=> "));
@@ -89,24 +103,24 @@ impl Progress {
         Self { bar, quiet }
     }
 
-    /// What stands before the bar.
+    /// Sets the title.
     pub fn title(&self, text: String) {
         self.bar.set_message(text);
     }
 
-    /// That many steps are done.
+    /// Adds completed steps.
     pub fn advance(&self, steps: u64) {
         self.bar.inc(steps);
     }
 
-    /// A line that stays.
+    /// Prints a permanent line above the bar.
     pub fn line(&self, text: &str) {
         if !self.quiet {
             self.bar.suspend(|| say(text));
         }
     }
 
-    /// A line on standard error that stays.
+    /// Prints a permanent warning on standard error.
     pub fn warn(&self, text: &str) {
         if !self.quiet {
             self.bar.suspend(|| complain(&format!("warning: {text}")));

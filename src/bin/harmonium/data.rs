@@ -1,6 +1,6 @@
-//! Opens data within the memory that is free, and says what is wrong in terms of the command's options.
+//! Reads data within the free memory, and names the command's options in errors.
 
-use crate::{console::complain, memory, ranks};
+use crate::{arguments::DATA_HEADING, console::complain, memory, ranks};
 use clap::Args;
 pub use harmonium::formats::mnist::Split;
 use harmonium::{
@@ -14,25 +14,30 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Which part of files is data, and where labels are.
+// Which part of a file is data, and where the labels are.
 #[derive(Args, Clone, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Selection {
-    /// The array of an npz file [default: the only one, or x_train, X or data]; a path FILE.npz:NAME names its own.
-    #[arg(long, value_name = "NAME")]
+    /// Array of an npz file [default: the only one, or x_train, X or data].
+    ///
+    /// A path FILE.npz:NAME selects an array too.
+    #[arg(long, value_name = "NAME", help_heading = DATA_HEADING)]
     pub array: Option<String>,
-    /// Labels of the rows: own for those of MNIST's folder, an svmlight file, or y_train, y, labels or target of an npz file; or a
-    /// file of one column (npy, IDX or text). They become one more Potts site, whose states the model file names.
-    #[arg(long, value_name = "own|FILE", conflicts_with = "label_column")]
+    /// Labels of the rows: own for those in the data itself, or a file of one column (npy, IDX or text).
+    ///
+    /// The data's own labels are MNIST's label file, the first column of an svmlight file, or y_train, y, labels or target of an npz file.
+    /// Labels become one more Potts site; the model file keeps the names of its states.
+    #[arg(long, value_name = "own|FILE", conflicts_with = "label_column", help_heading = DATA_HEADING)]
     pub labels: Option<String>,
-    /// The column of the data that has the labels: its number, counted from 0, or below 0 from the end; or its name in a table of
-    /// text with a header.
-    #[arg(long, value_name = "N|NAME", allow_hyphen_values = true)]
+    /// Column of the data with the labels: its number, or its name in a text table with a header.
+    ///
+    /// Columns count from 0. Negative numbers count from the end: -1 is the last column.
+    #[arg(long, value_name = "N|NAME", allow_hyphen_values = true, help_heading = DATA_HEADING)]
     pub label_column: Option<String>,
 }
 
 impl Selection {
-    /// How files are read, for units of these laws where they are given.
+    /// How to read files; `visible`: types of the visible units, if known.
     pub fn reading(&self, visible: Option<Segments>) -> Result<Reading> {
         let labels = match (&self.labels, &self.label_column) {
             (_, Some(column)) => LabelSource::Column(column.parse::<Column>().map_err(|problem| match problem {
@@ -47,12 +52,14 @@ impl Selection {
     }
 }
 
-/// The rows to train on: of a folder the first 50 000 of its training file, else all.
+/// The training rows: of a folder the first 50 000 of its training file, of a file all rows.
 pub fn training(path: &Path, how: &Reading) -> Result<Images> {
     open(path, "--data", how).map_err(|problem| match problem {
-        Error::Format { source_name, expected, found } if how.visible.is_none() && expected == formats::UNIT_INTERVAL => {
+        Error::Format { source_name, expected, found }
+            if how.visible.is_none() && expected == formats::UNIT_INTERVAL =>
+        {
             let expected = format!(
-                "{expected}, to which --scale max or minmax brings others; or --visible gaussian:N for real numbers and \
+                "{expected}, or --scale max or minmax; --visible gaussian:N for real numbers, --visible \
                  potts:SITESxSTATES for categories"
             );
             Error::Format { source_name, expected, found }
@@ -69,31 +76,31 @@ fn open(path: &Path, option: &str, how: &Reading) -> Result<Images> {
     opened.map_err(|problem| with_advice(path, option, problem)).and_then(same_everywhere)
 }
 
-/// The rows, where all ranks have read the same.
+/// The rows. An error if ranks have read different rows.
 fn same_everywhere(images: Images) -> Result<Images> {
     ranks::check_rows(Some(images.rows.rows()))?;
     Ok(images)
 }
 
-/// The file and the array that a path FILE.npz:NAME names, where no file has that very name.
+/// The file and the array of a path FILE.npz:NAME, unless a file has exactly this name.
 fn array_of(path: &Path) -> Option<(PathBuf, String)> {
     let (file, array) = path.to_str()?.rsplit_once(".npz:")?;
     let is_file = array.is_empty() || matches!(path.try_exists(), Ok(true));
     (!is_file).then(|| (format!("{file}.npz").into(), array.into()))
 }
 
-/// The laws that rows must be read for, where they are not those of bits.
+/// The types for reading rows; `None` if all are binary.
 pub fn laws(visible: Segments) -> Option<Segments> {
     Some(visible).filter(|visible| !visible.is_binary())
 }
 
-/// What is said of a file that does not say itself what its values are.
+/// A notice about the assumptions for a file that does not describe its values.
 pub fn assumed(path: &Path, images: &Images) -> Option<String> {
     images.assumed.as_ref().map(|assumed| format!("notice: {}: {assumed}", path.display()))
 }
 
-/// What `read` gives for a path and how it is read, where its rows have a value for each visible unit of the model in the file
-/// `model`, as the model sees them. The site of a model's labels is missing where the rows have no labels.
+/// Reads rows with `read` and scales them for the model in the file `name`. They must have a value for each visible unit. If they have no
+/// labels, the model's label site is missing in each row.
 pub fn fitting(
     model: (&Rbm, &Extras), name: &Path, (path, selection): (&Path, &Selection),
     read: impl FnOnce(&Path, &Reading) -> Result<Images>,
@@ -107,7 +114,7 @@ pub fn fitting(
     Ok(images)
 }
 
-/// The same as the data has them, with labels.
+/// [`fitting`] without scaling.
 pub fn before_scaling(
     (rbm, extras): (&Rbm, &Extras), model: &Path, (path, selection): (&Path, &Selection),
     read: impl FnOnce(&Path, &Reading) -> Result<Images>,
@@ -126,22 +133,22 @@ pub fn before_scaling(
     Ok(images)
 }
 
-/// The laws of the units that stand for data, as rows are read before they are scaled.
+/// The types of the data's units, labels not included, before scaling.
 pub fn before_scale(visible: Segments, extras: &Extras) -> Segments {
     extras.data_units(extras.scale.as_ref().map_or(visible, |scale| scale.unscaled(visible)))
 }
 
-/// Rows with the site of these labels behind the data, where there are names: missing where the rows have none.
+/// Rows with the label site after the data, if there are `names` of labels. The site is missing in rows without a label.
 pub fn labelled(rows: Dataset, labels: Option<&Labels>, names: &[String], path: &Path) -> Result<Dataset> {
     if names.is_empty() {
         return Ok(rows);
     }
-    // Numbers of 32 bits where a label is missing, and for a moment the rows without labels besides.
+    // Rows become 32-bit numbers if a label is missing, while the rows without labels are still in memory.
     let needed = (rows.len() as u64).saturating_mul(4 * (rows.units() + names.len()) as u64);
     if needed > memory::free() {
         return Err(Error::Format {
             source_name: path.display().to_string(),
-            expected: "rows with so few different labels that they fit in memory".into(),
+            expected: "so few different labels that the rows fit in memory".into(),
             found: format!("{} rows, {} labels", rows.len(), names.len()),
         });
     }
@@ -151,24 +158,24 @@ pub fn labelled(rows: Dataset, labels: Option<&Labels>, names: &[String], path: 
     }
 }
 
-/// Rows with labels as the model sees them, and what is said where some values had to be moved for it.
+/// Scales rows for the model. Also returns a notice if values outside of the scale were clipped.
 pub fn scaled(rows: Dataset, extras: &Extras, visible: Segments, path: &Path) -> Result<(Dataset, Option<String>)> {
     let Some(scale) = &extras.scale else { return Ok((with_laws(rows, visible)?, None)) };
     let (rows, outside) = scale.apply_for(&rows, visible)?;
     Ok((rows, (outside > 0).then(|| self::outside(path, outside))))
 }
 
-/// What is said of values that had to be moved.
+/// A notice that values were clipped.
 pub fn outside(path: &Path, values: usize) -> String {
-    format!("notice: {}: {values} values outside of the model's scale became 0 or 1", path.display())
+    format!("notice: {}: {values} values outside of the model's scale were clipped to 0 or 1", path.display())
 }
 
-/// Rows for units of these laws; those of a file that says other laws itself, such as sequences, may be right for them too.
+/// Converts rows to these types of units. Rows of a file that declares other types, such as sequences, may fit too.
 pub fn with_laws(rows: Dataset, visible: Segments) -> Result<Dataset> {
     if rows.segments() == visible { Ok(rows) } else { rows.with_segments(visible) }
 }
 
-/// Rows that units can be held at: binary ones at bits, 1 where x >= 0.5, with a notice that names the rows where some are grey.
+/// Rows for clamping: values of binary units become bits, 1 if x >= 0.5. A notice names the rows if some values are neither 0 nor 1.
 pub fn bits(rows: Dataset, name: &str) -> Dataset {
     let is_grey = |x: f32| x != 0.0 && x != 1.0;
     let binary = rows.segments().iter().filter(|(segment, _)| matches!(segment, Segment::Binary(_)));
@@ -177,11 +184,11 @@ pub fn bits(rows: Dataset, name: &str) -> Dataset {
     if !(0..all.len()).any(|r| columns.iter().any(|&i| is_grey(all.value(r, i)))) {
         return rows;
     }
-    complain(&format!("notice: {name}: values between 0 and 1 are held as bits, 1 where x >= 0.5"));
+    complain(&format!("notice: {name}: values between 0 and 1 are clamped as bits, 1 if x >= 0.5"));
     rows.binarised()
 }
 
-/// Fails where rows of `path` do not have a value for each visible unit of the model, labels not counted.
+/// Fails if rows of `path` do not have a value for each visible unit of the model, labels not counted.
 pub fn check_fits(expected: usize, model: &Path, path: &Path, units: usize) -> Result<()> {
     if units == expected {
         return Ok(());
@@ -193,19 +200,19 @@ pub fn check_fits(expected: usize, model: &Path, path: &Path, units: usize) -> R
     })
 }
 
-/// All rows of a file; `option` names the path on the command line.
+/// All rows of a file. `option`: the option with the path, for errors.
 pub fn file(path: &Path, option: &str, how: &Reading) -> Result<Images> {
     open(path, option, how)
 }
 
-/// The rows of a folder behind those to train on, if there are any.
+/// The rows of a folder after the training rows, if there are any.
 pub fn rest(path: &Path, how: &Reading) -> Result<Option<Images>> {
     if !path.is_dir() {
         return Ok(None);
     }
     let rest = match mnist::open_with(path, Split::Validation, how) {
         Ok(images) => Some(images),
-        // What is wrong with the folder has been found before: only that there are no more rows is left.
+        // Other errors of the folder have been reported before. This one means that there are no more rows.
         Err(Error::Format { .. }) => None,
         Err(other) => return Err(other),
     };
@@ -213,7 +220,7 @@ pub fn rest(path: &Path, how: &Reading) -> Result<Option<Images>> {
     Ok(rest)
 }
 
-/// The rows without `n` of them, and these: the first entries of a permutation that no epoch uses.
+/// Splits off `n` rows, the first entries of a permutation that no epoch uses. Returns the other rows and these.
 pub fn without_some(rows: &Dataset, n: usize, seed: u64) -> Result<(Dataset, Dataset)> {
     let taken = some_numbers(rows.len(), n, seed);
     let mut is_taken = vec![false; rows.len()];
@@ -222,14 +229,14 @@ pub fn without_some(rows: &Dataset, n: usize, seed: u64) -> Result<(Dataset, Dat
     Ok((rows.select(&others)?, rows.select(&taken)?))
 }
 
-/// The numbers of the `n` rows of `len` that are taken so.
+/// The numbers of the `n` rows of `len` that [`without_some`] splits off.
 pub fn some_numbers(len: usize, n: usize, seed: u64) -> Vec<usize> {
     let mut draws = Uniforms::new(seed, Purpose::Shuffling);
     draws.seek(1 << 63);
     draws.permutation_start(len, n)
 }
 
-/// A part of a folder; of a file all. `option` names the path on the command line.
+/// One split of a folder, or all rows of a file. `option`: the option with the path, for errors.
 pub fn split(path: &Path, option: &str, split: Split, how: &Reading) -> Result<Images> {
     if !path.is_dir() {
         return open(path, option, how);
@@ -237,27 +244,26 @@ pub fn split(path: &Path, option: &str, split: Split, how: &Reading) -> Result<I
     mnist::open_with(path, split, how).map_err(|problem| with_advice(path, option, problem)).and_then(same_everywhere)
 }
 
-/// The rows to start chains from: of a folder its test file, or without one its training rows; else all. `option` names the path on
-/// the command line.
+/// The rows at which chains start: of a folder the test rows, or the training rows if there are none; of a file all rows. `option`: the option
+/// with the path, for errors.
 pub fn starting(path: &Path, option: &str, how: &Reading) -> Result<Images> {
     test(path, how)?.map_or_else(|| open(path, option, how), Ok)
 }
 
-/// `n` rows from all over the data, for chains to start from; all, in another order, where there are fewer. The first rows of
-/// a file that is sorted are of one class, and so would the chains be. Rows are drawn without replacement: the first `n`
-/// entries of the permutation at the beginning of the seed's sequence of [`Purpose::Shuffling`], from which no model draws.
+/// Draws `n` rows without replacement, for chains to start from; all rows, shuffled, if there are fewer. The first rows of a sorted file would
+/// all be of one class. The rows are the first `n` entries of the permutation at the beginning of the seed's sequence of
+/// [`Purpose::Shuffling`], which no model uses.
 pub fn from_all_over(rows: &dyn Source, n: usize, seed: u64) -> Result<Dataset> {
     rows.select(&Uniforms::new(seed, Purpose::Shuffling).permutation_start(rows.len(), n))
 }
 
-/// The rows of a folder's test file, if there is a folder with one.
+/// The rows of a folder's test file, if there is one.
 pub fn test(path: &Path, how: &Reading) -> Result<Option<Images>> {
     let is_there = ranks::any(path.is_dir() && mnist::has_test(path)?);
     is_there.then(|| split(path, "--data", Split::Test, how)).transpose()
 }
 
-/// The visible units that pictures show: those of the first segment of binary or Gaussian units, where there are Potts sites
-/// beside it, else all.
+/// The visible units in images: those of the first segment of binary or Gaussian units if there are Potts sites too, else all.
 pub fn pictured(visible: Segments) -> Range<usize> {
     let is_pixel = |segment: Segment| !matches!(segment, Segment::Potts { .. });
     let has_sites = visible.iter().any(|(segment, _)| !is_pixel(segment));
@@ -265,12 +271,12 @@ pub fn pictured(visible: Segments) -> Range<usize> {
     first.map_or(0..visible.units(), |(_, units)| units)
 }
 
-/// Some of the columns of rows with so many.
+/// The columns `part` of rows with `units` columns.
 pub fn columns(rows: &[f32], units: usize, part: Range<usize>) -> Vec<f32> {
     rows.chunks_exact(units).flat_map(|row| &row[part.clone()]).copied().collect()
 }
 
-/// The part of a model that pictures of its weights show.
+/// The part of a model whose weights are in images.
 pub fn pictured_part(rbm: &Rbm) -> Result<Rbm> {
     let (part, view, n_hidden) = (pictured(rbm.shape().visible()), rbm.view(), rbm.shape().n_hidden());
     let weights = view.weights()[part.start * n_hidden..part.end * n_hidden].to_vec();
@@ -278,7 +284,7 @@ pub fn pictured_part(rbm: &Rbm) -> Result<Rbm> {
     Rbm::from_parts(Shape::new(part.len(), n_hidden)?, weights, bias, view.hidden_bias().to_vec())
 }
 
-/// Where data is missing, which files go where and the option that names another place.
+/// Adds to an error about missing data which files belong there, and the option for another path.
 fn with_advice(path: &Path, option: &str, problem: Error) -> Error {
     let found = match problem {
         Error::Format { expected, found, .. } if expected == mnist::EXPECTED => found,
@@ -287,28 +293,28 @@ fn with_advice(path: &Path, option: &str, problem: Error) -> Error {
     };
     Error::Format {
         source_name: path.display().to_string(),
-        expected: format!("{}, or a file: IDX, npy, npz, FASTA, svmlight or a table of text", mnist::EXPECTED),
-        found: format!("{found}; put them there or say {option} PATH"),
+        expected: format!("{}, or a file: IDX, npy, npz, FASTA, svmlight or a text table", mnist::EXPECTED),
+        found: format!("{found}; put them there or give {option} PATH"),
     }
 }
 
-/// Rows and columns of so many tiles, as near to each other as they can be with no row missing: 20 tiles are 4 × 5.
+/// Rows and columns for a number of tiles, as close to a square as possible without an empty row: 20 tiles are 4 × 5.
 pub fn grid(tiles: usize) -> (usize, usize) {
     let rows = tiles.isqrt().max(1);
     (rows, tiles.div_ceil(rows))
 }
 
-/// Height and width of images of `units` pixels: as asked for, as the file says, or square.
-pub fn sides(asked: Option<(usize, usize)>, said: Option<(usize, usize)>, units: usize) -> Result<(usize, usize)> {
+/// Height and width of images with `units` pixels: `asked`, else those of the file, else square.
+pub fn sides(asked: Option<(usize, usize)>, in_file: Option<(usize, usize)>, units: usize) -> Result<(usize, usize)> {
     let fits = |&(height, width): &(usize, usize)| height.checked_mul(width) == Some(units);
     if let Some((height, width)) = asked.filter(|sides| !fits(sides)) {
         let expected = format!("height x width of {units} pixels");
         return Err(Error::Argument { what: "--image", expected, found: format!("{height}x{width}") });
     }
     let root = units.isqrt();
-    asked.or(said.filter(fits)).or(Some((root, root)).filter(fits)).ok_or_else(|| Error::Argument {
+    asked.or(in_file.filter(fits)).or(Some((root, root)).filter(fits)).ok_or_else(|| Error::Argument {
         what: "--image",
-        expected: format!("height and width of the pictures, as {units} values a row make no square"),
+        expected: format!("height and width of the images, as {units} values a row are not a square"),
         found: "none".into(),
     })
 }

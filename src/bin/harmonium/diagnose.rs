@@ -1,11 +1,12 @@
-//! `harmonium diagnose`: whether chains of a model mix, and how fast.
+//! `harmonium diagnose`: checks whether chains of a model mix, and how fast.
 //!
-//! Half of the chains start at rows from all over the data, half with all hidden units off: R̂ needs starts that are further apart than the
-//! distribution of the chains is wide. The burn-in has as many steps as the record. Over all rows it tells how often hidden units are on.
+//! Half of the chains start at random rows of the data, half with all hidden units off, as R̂ needs starting points that are more dispersed
+//! than the chains' distribution. The burn-in has as many steps as the record. The command also reports how often hidden units are on,
+//! over all rows.
 
 use crate::{
     activity,
-    arguments::{Compute, DATA, at_least},
+    arguments::{Compute, DATA, DATA_HEADING, OUTPUT_HEADING, at_least},
     console::{self, Progress},
     data, memory,
     plot::{self, BLUE, Line, Look, ORANGE},
@@ -21,36 +22,36 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Diagnose {
-    /// A model file, as train writes it.
+    /// Model file, as train writes it.
     pub model: PathBuf,
-    /// Where half of the chains start: a folder with MNIST's IDX files (test rows, where there are any), or one IDX, npy or FASTA
-    /// file.
-    #[arg(long, value_name = "PATH", default_value = DATA)]
+    /// Rows at which half of the chains start: a folder with MNIST's IDX files, or one data file.
+    ///
+    /// Of a folder, the test rows, or the training rows if there are none.
+    #[arg(long, value_name = "PATH", default_value = DATA, help_heading = DATA_HEADING)]
     pub data: PathBuf,
     #[command(flatten)]
     pub selection: data::Selection,
-    /// Chains, half of them from data and half with all hidden units off.
-    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least::<2>)]
+    /// Number of chains; half start at data and half with all hidden units off.
+    #[arg(long, value_name = "N", default_value = "20", value_parser = at_least::<2>, help_heading = "Chains")]
     pub chains: usize,
-    /// Gibbs steps that are recorded, after as many that are not.
-    #[arg(long, value_name = "N", default_value = "5000", value_parser = at_least::<4>)]
+    /// Recorded Gibbs steps, after a burn-in of the same length.
+    #[arg(long, value_name = "N", default_value = "5000", value_parser = at_least::<4>, help_heading = "Chains")]
     pub steps: usize,
     #[command(flatten)]
     pub compute: Compute,
-    /// Print the result as JSON.
-    #[arg(long)]
+    /// Print JSON.
+    #[arg(long, help_heading = OUTPUT_HEADING)]
     pub json: bool,
-    /// Draw the free energy of each chain over the steps, as SVG.
-    #[arg(long, value_name = "FILE")]
+    /// Plot the free energy of each chain over the steps, as SVG.
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT_HEADING)]
     pub plot: Option<PathBuf>,
 }
 
-/// Overlaps besides the free energy.
+/// The number of recorded overlaps, besides the free energy.
 const OVERLAPS: usize = 4;
-/// Chooses the random numbers. Their purpose is another than that of training, so that the default seed of `train` gives
-/// other numbers.
+/// The seed. The random numbers differ from those of `train` with the same seed, as their purpose is another.
 const SEED: u64 = 123;
-/// How many steps one call makes between two reports of progress.
+/// The number of steps between two reports of progress.
 const STEPS: usize = 100;
 
 pub fn run(device: &Device, options: &Diagnose) -> Result<()> {
@@ -67,8 +68,7 @@ pub fn run(device: &Device, options: &Diagnose) -> Result<()> {
     let at_data = data.range(0..half);
     let mut chains = both_starts(&resident, at_data, options.chains)?;
     let mut recorder = Recorder::new(&resident, &chains, OVERLAPS);
-    let progress = Progress::new(2 * options.steps as u64, "steps", false);
-    progress.title("chains".into());
+    let progress = Progress::new("chains", 2 * options.steps as u64, "steps", false);
     for done in (0..options.steps).step_by(STEPS) {
         let k = STEPS.min(options.steps - done);
         chains.sweep(&resident, k)?;
@@ -84,7 +84,7 @@ pub fn run(device: &Device, options: &Diagnose) -> Result<()> {
     let draws = chains.state()?.uniforms;
     let gap = equilibrium_gap(&resident, &without_data(&resident, &chains, half)?, at_data, 2 * options.steps, draws)?;
     if let Some(path) = &options.plot {
-        let name = "step, of chains started at data (blue) and with all hidden units off (orange)";
+        let name = "step; chains started at data (blue) or with all hidden units off (orange)";
         let line = |(n, values)| Line {
             points: plot::in_order(values),
             colour: if n < half { BLUE } else { ORANGE },
@@ -102,7 +102,7 @@ pub fn run(device: &Device, options: &Diagnose) -> Result<()> {
     Ok(())
 }
 
-/// `n` chains, the first ones from rows of data, the others with all hidden units off.
+/// `n` chains: the first ones start at the rows, the others with all hidden units off.
 fn both_starts(rbm: &Resident, rows: Batch<'_>, n: usize) -> Result<Chains> {
     let draws = Uniforms::new(SEED, Purpose::Diagnosis);
     let ChainState { mut hidden, mut betas, uniforms } = Chains::from_visible(rbm, rows, draws)?.state()?;
@@ -111,7 +111,7 @@ fn both_starts(rbm: &Resident, rows: Batch<'_>, n: usize) -> Result<Chains> {
     Chains::from_state(rbm.device(), rbm.shape(), &ChainState { hidden, betas, uniforms })
 }
 
-/// Copies of the chains that did not start at data, or of all where each did.
+/// Copies of the chains that did not start at data, or of all chains if each did.
 fn without_data(rbm: &Resident, chains: &Chains, from_data: usize) -> Result<Chains> {
     let ChainState { hidden, betas, uniforms } = chains.state()?;
     let from = if from_data < betas.len() { from_data } else { 0 };
@@ -152,18 +152,21 @@ fn as_json(health: &Health, gap: &EquilibriumGap, activity: &Activity, warnings:
 fn table(options: &Diagnose, health: &Health, gap: &EquilibriumGap, activity: &Activity) -> Vec<String> {
     let mut lines = vec![
         format!("{}: {} chains, {} steps recorded", options.model.display(), health.chains, health.draws),
-        format!("{:<12} {:>12} {:>12} {:>9} {:>11} {:>13}", "", "mean", "deviation", "R̂", "bulk ESS", "forgets in"),
+        format!(
+            "{:<12} {:>12} {:>12} {:>9} {:>11} {:>21}",
+            "", "mean", "std dev", "R̂", "bulk ESS", "autocorrelation time"
+        ),
     ];
     for s in &health.statistics {
         lines.push(format!(
-            "{:<12} {:>12.4} {:>12.4} {:>8.3} {:>11.0} {:>7.1} steps",
+            "{:<12} {:>12.4} {:>12.4} {:>8.3} {:>11.0} {:>15.1} steps",
             s.name, s.mean, s.standard_deviation, s.r_hat, s.bulk_effective_sample_size, s.autocorrelation_time
         ));
     }
     let [visible, hidden] = [health.visible_flip_rate, health.hidden_flip_rate].map(|rate| 100.0 * rate);
-    lines.push(format!("a step flips {visible:.2} % of the visible and {hidden:.2} % of the hidden units"));
+    lines.push(format!("a Gibbs step flips {visible:.2} % of the visible and {hidden:.2} % of the hidden units"));
     lines.push(format!(
-        "equilibrium gap {:.3} ± {} nats: mean free energy {:.3}, of chains started at data {:.3}",
+        "equilibrium gap {:.3} ± {} nats: mean free energy {:.3}; {:.3} for chains started at data",
         gap.gap,
         console::known(gap.standard_error, 3),
         gap.persistent,

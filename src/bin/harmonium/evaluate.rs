@@ -1,6 +1,7 @@
-//! `harmonium evaluate`: how likely a model makes data, and how far that can be believed.
+//! `harmonium evaluate`: the likelihood of data under a model, with intervals and warnings.
 
 use crate::{
+    arguments::OUTPUT_HEADING,
     console,
     judge::{Judge, LogZ},
 };
@@ -13,22 +14,22 @@ use std::{path::PathBuf, time::Instant};
 pub struct Evaluate {
     #[command(flatten)]
     pub judge: Judge,
-    /// Print the result as JSON.
-    #[arg(long)]
+    /// Print JSON.
+    #[arg(long, help_heading = OUTPUT_HEADING)]
     pub json: bool,
 }
 
-/// The results for a model and some rows, in nats a row.
+/// The results for a model and rows, in nats a row.
 struct Evaluation {
     n_visible: usize,
     n_hidden: usize,
     rows: usize,
     mean_free_energy: f64,
-    /// Where the base rate and the chains come from, and whether these are the rows that are evaluated.
+    /// The source of the base rate and the chains, and whether it is the evaluated data.
     training: Option<(PathBuf, bool)>,
     log_z: Option<LogPartition>,
     log_likelihood: Option<LogLikelihood>,
-    /// Where there are no Gaussian units.
+    /// `None` with Gaussian units.
     pseudo_log_likelihood: Option<f64>,
     reconstruction: f64,
     is_binary: bool,
@@ -57,11 +58,11 @@ pub fn run(device: &Device, options: &Evaluate) -> Result<()> {
         true => vec![format!("{:#}", evaluation.json())],
         false => evaluation.table(&options.judge),
     })?;
-    judged.tell(&options.judge);
+    judged.notices(&options.judge);
     Ok(())
 }
 
-/// An interval; what is infinite is not an end.
+/// An interval, without its infinite ends.
 fn interval(low: f64, high: f64) -> String {
     match (low.is_finite(), high.is_finite()) {
         (true, false) => format!("at least {low:.4}"),
@@ -72,7 +73,7 @@ fn interval(low: f64, high: f64) -> String {
 
 impl Evaluation {
     fn json(&self) -> Value {
-        // What is infinite or not a number becomes null.
+        // Infinity and NaN become null.
         let log_z = self.log_z.as_ref().map(|z| {
             json!({
                 "estimate": z.estimate,
@@ -148,9 +149,9 @@ impl Evaluation {
             }
         }
         if let Some((path, evaluated)) = &self.training {
-            let which = if *evaluated { "the rows that are evaluated" } else { "training rows" };
+            let which = if *evaluated { "the evaluated rows" } else { "training rows" };
             let path = path.display();
-            lines.push(format!("{:<29} base rate and a part of the chains from {path}, {which}", ""));
+            lines.push(format!("{:<29} base rate and some of the chains from {path}, {which}", ""));
         }
         if let Some(l) = &self.log_likelihood {
             let (interval, bits) = (interval(l.lower, l.upper), l.bits_per_dimension());

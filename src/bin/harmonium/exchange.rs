@@ -1,4 +1,4 @@
-//! `harmonium import` and `harmonium export`: models of other programs, by npz files, which Python writes and reads with
+//! `harmonium import` and `harmonium export`: convert models of other programs. They are in npz files, which Python writes and reads with
 //! `numpy.savez` and `numpy.load`.
 
 use crate::{
@@ -13,7 +13,7 @@ use harmonium::{
 };
 use std::path::PathBuf;
 
-/// Whose model it is.
+/// The program of the model.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// scikit-learn's BernoulliRBM: components_ (hidden × visible), intercept_hidden_ and intercept_visible_.
@@ -23,7 +23,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What the format calls weights, hidden biases and visible biases.
+    /// The format's names of weights, hidden biases and visible biases.
     fn names(self) -> [&'static str; 3] {
         match self {
             Format::Sklearn => ["components_", "intercept_hidden_", "intercept_visible_"],
@@ -31,7 +31,7 @@ impl Format {
         }
     }
 
-    /// The program, as it is known.
+    /// The name of the program.
     fn owner(self) -> &'static str {
         match self {
             Format::Sklearn => "scikit-learn",
@@ -39,7 +39,7 @@ impl Format {
         }
     }
 
-    /// Whether a row of weights is a hidden unit's, and not a visible unit's.
+    /// Whether a row of the weights belongs to a hidden unit, not to a visible one.
     fn is_hidden_first(self) -> bool {
         self == Format::Sklearn
     }
@@ -47,29 +47,29 @@ impl Format {
 
 #[derive(Args)]
 pub struct Import {
-    /// An npz file with the arrays of the format; other arrays are left alone.
+    /// Npz file with the arrays of the format; other arrays are ignored.
     pub file: PathBuf,
-    /// Whose model it is [default: the one whose arrays are there].
+    /// Program of the model [default: the one whose arrays the file has].
     #[arg(long, value_name = "NAME")]
     pub format: Option<Format>,
-    /// The model file to write.
+    /// Model file to write.
     #[arg(long, value_name = "FILE", default_value = "model.safetensors")]
     pub out: PathBuf,
 }
 
 #[derive(Args)]
 pub struct Export {
-    /// A model file, as train writes it, of binary units.
+    /// Model file, as train writes it, with binary visible units.
     pub model: PathBuf,
-    /// For whom the model is.
+    /// Program for which to convert the model.
     #[arg(long, value_name = "NAME")]
     pub format: Format,
-    /// The npz file to write.
+    /// Npz file to write.
     #[arg(long, value_name = "FILE", default_value = "model.npz")]
     pub out: PathBuf,
 }
 
-/// Weights are rounded to `f32`.
+/// Converts a model of another program. Its parameters are rounded to `f32`.
 pub fn import(options: &Import) -> Result<()> {
     let mut archive = Archive::open(&options.file, memory::free())?;
     let is_there =
@@ -87,7 +87,7 @@ pub fn import(options: &Import) -> Result<()> {
             None => Ok(array),
             Some(at) => {
                 let found = format!("{} at {:?}", array.values[at], place(at, &array.shape));
-                Err(wrong(options, format!("{name} of finite numbers, within those of 32 bits"), found))
+                Err(wrong(options, format!("{name} of finite 32-bit numbers"), found))
             }
         }
     };
@@ -98,7 +98,7 @@ pub fn import(options: &Import) -> Result<()> {
     let (n_visible, n_hidden) = if format.is_hidden_first() { (across, down) } else { (down, across) };
     for (name, array, n) in [(hidden, &c, n_hidden), (visible, &b, n_visible)] {
         if array.shape != [n] {
-            let expected = format!("{name} of shape [{n}], as {weights} of shape [{down}, {across}] has it");
+            let expected = format!("{name} of shape [{n}], to match {weights} of shape [{down}, {across}]");
             return Err(wrong(options, expected, format!("{:?}", array.shape)));
         }
     }
@@ -114,13 +114,14 @@ pub fn import(options: &Import) -> Result<()> {
     Ok(())
 }
 
+/// Converts a model file for another program.
 pub fn export(options: &Export) -> Result<()> {
     let (rbm, extras) = model::load_with(&options.model)?;
     let (shape, format, out) = (rbm.shape(), options.format, options.out.display());
     if !shape.visible().is_binary() {
         return Err(Error::Format {
             source_name: options.model.display().to_string(),
-            expected: format!("binary visible units, as models for {} have", format.owner()),
+            expected: format!("binary visible units, the only ones of {}", format.owner()),
             found: shape.visible().to_string(),
         });
     }
@@ -138,7 +139,7 @@ pub fn export(options: &Export) -> Result<()> {
     ];
     npz::save(&arrays, &options.out)?;
     if extras.scale.is_some() {
-        complain(&format!("notice: {out}: without the model's scale: rows must be scaled as training scaled them"));
+        complain(&format!("notice: {out}: the file lacks the model's scale; scale rows as training did"));
     }
     say(&format!("{out}: {n_visible} visible and {n_hidden} hidden units, for {}", format.owner()));
     Ok(())
@@ -148,14 +149,14 @@ fn wrong(options: &Import, expected: String, found: String) -> Error {
     Error::Format { source_name: options.file.display().to_string(), expected, found }
 }
 
-/// The indices of a value.
+/// The indices of the value at a flat index.
 fn place(mut at: usize, shape: &[usize]) -> Vec<usize> {
     let mut place: Vec<_> = shape.iter().rev().map(|&size| (at % size, at /= size).0).collect();
     place.reverse();
     place
 }
 
-/// A matrix with rows of so many values, its columns as rows.
+/// The transpose of a row-major matrix with `across` columns.
 fn transposed(values: &[f32], across: usize) -> Vec<f32> {
     (0..across).flat_map(|column| values.iter().skip(column).step_by(across).copied()).collect()
 }

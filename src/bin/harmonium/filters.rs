@@ -1,4 +1,4 @@
-//! `harmonium filters`.
+//! `harmonium filters`: draws the weights of hidden units as images.
 
 use crate::{
     Failure,
@@ -14,19 +14,26 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Filters {
-    /// A model file, as train writes it.
+    /// Model file, as train writes it.
     pub model: PathBuf,
-    /// Height and width of the images that the visible units are [default: square].
+    /// Height and width of the visible units as an image, in pixels [default: square].
     #[arg(long, value_name = "HxW", value_parser = sides)]
     pub image: Option<Sides>,
-    /// Tiles from top to bottom and from left to right [default: 10x10, or no more than there are hidden units].
+    /// Rows and columns of tiles, one tile a hidden unit [default: 10x10, or as many as there are hidden units].
     #[arg(long, value_name = "RxC", value_parser = sides)]
     pub tile: Option<Sides>,
-    /// Stretch each tile on its own, so that its form is seen (own), or show all weights on one scale about 0, so that sizes
-    /// can be compared (common).
-    #[arg(long, value_name = "own|common", default_value = "own", value_parser = named(FilterScale::ALL), hide_possible_values = true)]
+    /// Grey scale of the tiles.
+    ///
+    /// own: from the least to the greatest weight of each tile, to show shapes. common: one scale around 0 for all tiles, to compare sizes.
+    #[arg(
+        long,
+        value_name = "own|common",
+        default_value = "own",
+        value_parser = named(FilterScale::ALL),
+        hide_possible_values = true
+    )]
     pub scale: FilterScale,
-    /// The picture to write.
+    /// PNG image to write.
     #[arg(long, value_name = "FILE", default_value = "filters.png")]
     pub out: PathBuf,
 }

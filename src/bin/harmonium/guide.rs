@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Guide {
-    /// A folder with MNIST's IDX files, or one file of data: print how it is read.
+    /// A folder with MNIST's IDX files, or one data file, to check [default: none; list public data sets].
     pub path: Option<PathBuf>,
     #[command(flatten)]
     pub selection: data::Selection,
 }
 
-/// Where the model of a run without options is.
+/// The model file of a run without options.
 const MODEL: &str = "harmonium-out/model.safetensors";
 
-/// Public data: a name, what it holds, the chapters of the book that use it, and where it is.
+/// Public data sets: name, contents, chapters of the book that use it, place.
 const SOURCES: [(&str, &str, &str, &str); 5] = [
     (
         "MNIST",
@@ -48,44 +48,45 @@ const SOURCES: [(&str, &str, &str, &str); 5] = [
     ("digits", "1797 digits, 8 × 8 pixels, with labels", "python", "sklearn.datasets.load_digits()"),
 ];
 
-/// What a user can do next, by what is already here.
+/// Prints what the user can do next. The list depends on the files in the current folder.
 pub fn welcome(commands: &str) -> Result<()> {
     let mut lines =
         vec!["harmonium trains Restricted Boltzmann Machines and shows what they have learned.".into(), String::new()];
-    let mut say = |command: &str, what: &str| lines.push(format!("  {command:<58} {what}"));
+    let mut add = |command: &str, what: &str| lines.push(format!("  {command:<58} {what}"));
     if Path::new(DATA).is_dir() {
-        say("harmonium train", "train on MNIST as the Deep Learning Tutorials do");
-        say("harmonium train --recipe density --minutes 2 --out better", "train a better model of the same digits");
+        add("harmonium train", "train on MNIST as the Deep Learning Tutorials do");
+        add("harmonium train --recipe density --minutes 2 --out better", "train a better model of the same digits");
     }
-    say("harmonium train --recipe density --data FILE", "train on your data: npy, npz, csv, svmlight, IDX, FASTA");
-    say("harmonium data [FILE]", "list public data, or print how a file is read");
+    add("harmonium train --recipe density --data FILE", "train on your data: npy, npz, csv, svmlight, IDX, FASTA");
+    add("harmonium data [FILE]", "list public data sets, or print how a file is read");
     if Path::new(MODEL).is_file() {
-        say("harmonium report harmonium-out", "show the last run on one page");
-        say(&format!("harmonium evaluate {MODEL}"), "measure its likelihood");
+        add("harmonium report harmonium-out", "write a report of the last run: one HTML page");
+        add(&format!("harmonium evaluate {MODEL}"), "measure the likelihood of its model");
     }
-    say("harmonium COMMAND --help", "list the options of a command");
+    add("harmonium COMMAND --help", "list the options of a command");
     lines.extend([String::new(), format!("Commands: {commands}")]);
     console::answer(&lines)
 }
 
 pub fn run(options: &Guide) -> Result<()> {
     let Some(path) = &options.path else {
-        let mut lines = vec!["Public data that the book's chapters use; harmonium downloads nothing:".into()];
+        let mut lines =
+            vec!["Public data sets that the chapters of the book use. harmonium does not download them:".into()];
         for (name, what, chapters, place) in SOURCES {
             lines.extend([
                 String::new(),
                 format!("{name}: {what}"),
-                format!("  where: {place}"),
+                format!("  source: {place}"),
                 format!("  chapters: {chapters}"),
             ]);
         }
-        let found = if Path::new(DATA).is_dir() { "is here" } else { "is not here" };
-        lines.extend([String::new(), format!("{DATA} {found}. To check a file: harmonium data FILE")]);
+        let found = if Path::new(DATA).is_dir() { "exists" } else { "does not exist" };
+        lines.extend([String::new(), format!("{DATA} {found} here. To check a file: harmonium data FILE")]);
         return console::answer(&lines);
     };
     let how = options.selection.reading(None)?;
     let (images, is_within) = match how.open(path) {
-        // Numbers that binary units cannot take.
+        // Values outside [0, 1], which binary units cannot have.
         Err(Error::Format { expected, .. }) if expected == formats::UNIT_INTERVAL => {
             (Reading { as_numbers: true, ..how }.open(path)?, false)
         }
@@ -98,7 +99,7 @@ pub fn run(options: &Guide) -> Result<()> {
         true => format!("units: {visible}"),
         false => format!("values outside [0, 1]: use --scale max or minmax, or --visible {visible} --scale standard"),
     });
-    lines.extend(images.img_shape.map(|(height, width)| format!("pictures: {height} × {width}")));
+    lines.extend(images.img_shape.map(|(height, width)| format!("images: {height} × {width}")));
     lines.extend(images.labels.map(|labels| format!("labels: {}", labels.names().join(", "))));
     console::answer(&lines)
 }

@@ -1,16 +1,16 @@
-//! `harmonium impute`: what is missing of rows, given the rest of them.
+//! `harmonium impute`: estimates missing values, given the known values of each row.
 //!
-//! A row is a chain that holds what is there of it and draws the rest from P(v_missing, h | v_there). After a burn-in the mean of
-//! v_missing is estimated by that of E[v_i|h] over N draws of h, one a Gibbs step. It has the expectation of a mean of the draws v_i
-//! themselves and, of so many independent draws, never a larger variance (Rao and Blackwell): P(v_i = 1|h) of a binary unit, P(s|h) of
-//! each state of a Potts site, b_i + (Wh)_i of a Gaussian one.
+//! Each row has a chain. It clamps the known values and draws the others from P(v_missing, h | v_known). After a burn-in, the mean of
+//! E[v_i|h] over N draws of h, one a Gibbs step, estimates v_i. E[v_i|h] is P(v_i = 1|h) of a binary unit, P(s|h) of each state of a Potts
+//! site, and b_i + (Wh)_i of a Gaussian unit. The estimate has the expectation of a mean of draws v_i and, for independent draws, never a
+//! larger variance (Rao and Blackwell).
 //!
-//! Rows are taken [`GROUP`] at a time, the last group filled up, and the chains of a group draw side by side. Row r draws as chain
-//! r mod GROUP of so many, from number (r div GROUP)·GROUP·(n_hidden + steps·(n_visible + n_hidden)) of the seed's
-//! [`Purpose::Sampling`] sequence on, whatever the other rows are: more rows, threads or memory change nothing.
+//! Chains run in groups of [`GROUP`] rows; the last group is padded. Row r is chain r mod GROUP of its group. Its random numbers start at
+//! number (r div GROUP)·GROUP·(n_hidden + steps·(n_visible + n_hidden)) of the seed's [`Purpose::Sampling`] sequence. So the result does not
+//! depend on other rows, threads or memory.
 
 use crate::{
-    arguments::{Compute, at_least},
+    arguments::{Compute, DATA_HEADING, OUTPUT_HEADING, at_least},
     console::{Progress, complain},
     data,
     numbers::Format,
@@ -24,32 +24,35 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Rows that are imputed at once.
+/// The number of rows in a group.
 const GROUP: usize = 64;
 
 #[derive(Args)]
 pub struct Impute {
-    /// A model file, as train writes it.
+    /// Model file, as train writes it.
     pub model: PathBuf,
-    /// Rows some values of which are missing: nan in an array, nothing in a table of text; labels that the rows lack are missing too.
-    #[arg(long, value_name = "PATH")]
+    /// Rows with missing values: nan in an array, an empty field in a text table.
+    ///
+    /// If the model has labels and the rows have none, the labels are missing too.
+    #[arg(long, value_name = "PATH", help_heading = DATA_HEADING)]
     pub data: PathBuf,
     #[command(flatten)]
     pub selection: data::Selection,
-    /// Draws over which means are taken.
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least::<1>)]
+    /// Number of draws in each mean, one a Gibbs step.
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least::<1>, help_heading = "Chains")]
     pub draws: usize,
     /// Gibbs steps before the first draw.
-    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least::<0>)]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least::<0>, help_heading = "Chains")]
     pub burn_in: usize,
-    /// Chooses all draws.
-    #[arg(long, value_name = "N", default_value = "123")]
+    /// Seed of all random numbers.
+    #[arg(long, value_name = "N", default_value = "123", help_heading = "Chains")]
     pub seed: u64,
     #[command(flatten)]
     pub compute: Compute,
-    /// The rows as the data have them, with means in the place of what is missing: a value for each visible unit, of Potts sites the
-    /// probability of each state. The name ends with .npy or .csv.
-    #[arg(long, value_name = "FILE", default_value = "imputed.npy")]
+    /// Array to write, rows × visible units; the name ends with .npy or .csv.
+    ///
+    /// Known values stay as in the data. A missing Potts site gets the probability of each state.
+    #[arg(long, value_name = "FILE", default_value = "imputed.npy", help_heading = OUTPUT_HEADING)]
     pub out: PathBuf,
 }
 
@@ -69,7 +72,7 @@ pub fn run(device: &Device, options: &Impute) -> Result<()> {
         .and_then(|n| n.checked_mul(given.len() as u64 + GROUP as u64))
         .is_none()
     {
-        let expected = "so few that there are random numbers for all rows".into();
+        let expected = "few enough for the 2^64 random numbers of a seed".into();
         return Err(Error::Argument { what: "--draws and --burn-in", expected, found: steps.to_string() });
     }
     let (scaled, clamped) = data::scaled(given.clone(), &extras, visible, path)?;
@@ -81,7 +84,7 @@ pub fn run(device: &Device, options: &Impute) -> Result<()> {
     let resident = rbm.on(device)?;
     let units = shape.n_visible();
     let mut values = given.rows().to_vec();
-    let progress = Progress::new(held.len() as u64, "rows", false);
+    let progress = Progress::new("means", held.len() as u64, "rows", false);
     let mut rows_filled = 0;
     for first in (0..held.len()).step_by(GROUP) {
         let group = first..held.len().min(first + GROUP);
@@ -107,10 +110,10 @@ pub fn run(device: &Device, options: &Impute) -> Result<()> {
     format.save(&values, units, &options.out, "rows")
 }
 
-/// The means of all visible units of a group of rows, as the model sees them.
+/// The means of all visible units of a group of rows, before the scale is undone.
 fn means(resident: &Resident, held: &Dataset, group: Range<usize>, options: &Impute) -> Result<Vec<f32>> {
     let shape = resident.shape();
-    // Chains draw side by side, so that their number must always be the same.
+    // The random numbers of a chain depend on the number of chains, so groups have a fixed size.
     let rows: Vec<usize> = (group.start..group.start + GROUP).map(|r| r.min(group.end - 1)).collect();
     let held = held.select(&rows)?;
     let each = shape.n_hidden() as u64

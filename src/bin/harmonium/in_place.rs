@@ -1,4 +1,4 @@
-//! Rows of an npy file that stay on disk, because that was asked for or because they would take too much memory.
+//! Rows of an npy file that are read from disk as needed, on request or if they are too large for memory.
 
 use crate::{
     console::complain,
@@ -20,11 +20,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The file, where its rows are to stay there. `hindrance`: what else keeps them from it, as expected and found.
+/// Opens the file if its rows are to stay on disk. `hindrance`: another reason against it, as expected and found.
 pub fn open(
     path: &Path, is_asked: bool, how: &Reading, hindrance: Option<(&'static str, String)>,
 ) -> Result<Option<OnDisk>> {
-    // Rows may stay on disk on all ranks or on none.
+    // All ranks must make the same choice.
     if !is_asked && !ranks::any(is_large(path)) {
         return Ok(None);
     }
@@ -33,7 +33,7 @@ pub fn open(
     } else if let Some(array) = &how.array {
         Some(("an npy file, which has one array", format!("--array {array}")))
     } else if how.labels != LabelSource::None {
-        Some(("rows without labels, as their site is put beside rows in memory", "labels".into()))
+        Some(("rows without labels, as labels need the rows in memory", "labels".into()))
     } else {
         hindrance
     };
@@ -42,7 +42,7 @@ pub fn open(
         (Some((expected, found)), true) => {
             Err(Error::Argument { what: "--in-place", expected: expected.into(), found })
         }
-        // Who reads the file whole tells what is wrong with it; and it may fit all the same.
+        // The caller reads the whole file instead and reports its errors. It may fit into memory after all.
         (None, false) => Ok(OnDisk::open(path, how.visible).ok()),
         (Some(_), false) => Ok(None),
     }
@@ -57,8 +57,8 @@ fn is_large(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.len() > memory::free() / 2) && is_array()
 }
 
-/// Says that rows stay where they are, and what they were taken for.
-pub fn tell(path: &Path, file: &OnDisk) {
+/// Prints a notice that rows stay on disk, with the assumptions about their values.
+pub fn notice(path: &Path, file: &OnDisk) {
     let (path, mib) = (path.display(), file.bytes().div_ceil(1 << 20));
     let assumed = file.assumed().map_or(String::new(), |assumed| format!("; {assumed}"));
     complain(&format!("notice: {path}: {mib} MiB stay on disk{assumed}"));
@@ -72,7 +72,7 @@ pub struct ForModel<'a> {
 }
 
 impl<'a> ForModel<'a> {
-    /// The file, where its rows are to stay there and fit the model in the file `name`.
+    /// Opens the file if its rows are to stay on disk. They must fit the model in the file `name`.
     pub fn open(
         model: (&'a Rbm, &'a Extras), name: &Path, (path, selection): (&Path, &Selection), is_asked: bool,
     ) -> Result<Option<Self>> {
@@ -81,7 +81,7 @@ impl<'a> ForModel<'a> {
         let how = selection.reading(data::laws(data::before_scale(visible, extras)))?;
         let Some(file) = open(path, is_asked, &how, None)? else { return Ok(None) };
         data::check_fits(extras.data_units(visible).units(), name, path, file.segments().units())?;
-        tell(path, &file);
+        notice(path, &file);
         Ok(Some(Self { file, path: path.into(), model }))
     }
 
@@ -89,7 +89,7 @@ impl<'a> ForModel<'a> {
         self.file.len()
     }
 
-    /// Some of the rows as the model sees them, their labels missing; and how many values had to be moved for it.
+    /// Reads some of the rows, scaled for the model and with missing labels. Also returns the number of clipped values.
     pub fn rows(&self, rows: Range<usize>) -> Result<(Dataset, usize)> {
         let (rbm, extras) = self.model;
         let visible = rbm.shape().visible();
@@ -101,27 +101,30 @@ impl<'a> ForModel<'a> {
         }
     }
 
-    /// The first rows, which `limit` says, in memory.
+    /// Reads the first `limit` rows into memory.
     pub fn first(&self, limit: Option<usize>) -> Result<Dataset> {
-        // As they are read, as the model sees them, and a copy.
+        // The rows as read, the scaled rows, and a copy.
         let most = memory::free() / (12 * self.model.0.shape().n_visible() as u64);
         let limit = match limit {
             Some(limit) if limit.min(self.len()) as u64 <= most => limit.min(self.len()),
             other => {
                 return Err(Error::Argument {
                     what: "--limit",
-                    expected: format!("at most {most}, as many rows of {} as fit in memory", self.path.display()),
+                    expected: format!(
+                        "at most {most}, the number of rows of {} that fit in memory",
+                        self.path.display()
+                    ),
                     found: other.map_or("none".into(), |limit| limit.to_string()),
                 });
             }
         };
         let (rows, outside) = self.rows(0..limit)?;
-        self.tell_outside(outside);
+        self.report_outside(outside);
         Ok(rows)
     }
 
-    /// Says how many values had to be moved, where some had.
-    pub fn tell_outside(&self, outside: usize) {
+    /// Prints a notice if values were clipped.
+    pub fn report_outside(&self, outside: usize) {
         if outside > 0 {
             complain(&data::outside(&self.path, outside));
         }

@@ -1,24 +1,29 @@
-//! `harmonium info`.
+//! `harmonium info`: the size of a model and statistics of its parameters.
 
-use crate::{activity, arguments::Compute, console, data};
+use crate::{
+    activity,
+    arguments::{Compute, DATA_HEADING, OUTPUT_HEADING},
+    console, data,
+};
 use clap::Args;
 use harmonium::{Device, Result, Summary, model};
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Info {
-    /// A model file, as train writes it.
+    /// Model file, as train writes it.
     pub model: PathBuf,
-    /// Tell also how often hidden units are on over these rows: a folder with MNIST's IDX files (test rows, where there are any),
-    /// or one file of data.
-    #[arg(long, value_name = "PATH")]
+    /// Also print how often hidden units are on over these rows [default: no rows].
+    ///
+    /// A folder with MNIST's IDX files (test rows, or training rows if there are none), or one data file.
+    #[arg(long, value_name = "PATH", help_heading = DATA_HEADING)]
     pub data: Option<PathBuf>,
     #[command(flatten)]
     pub selection: data::Selection,
     #[command(flatten)]
     pub compute: Compute,
-    /// Say it as JSON.
-    #[arg(long)]
+    /// Print JSON.
+    #[arg(long, help_heading = OUTPUT_HEADING)]
     pub json: bool,
 }
 
@@ -76,7 +81,7 @@ pub fn run(device: &Device, options: &Info) -> Result<()> {
         let laws = if visible.is_binary() { String::new() } else { format!(", visible {visible}") };
         let heading = [
             format!("{file}: {n_visible} visible and {n_hidden} hidden units, {parameters} parameters{laws}"),
-            format!("{:<width$} {:>10} {:>10} {:>10} {:>10}", "", "least", "greatest", "mean", "deviation"),
+            format!("{:<width$} {:>10} {:>10} {:>10} {:>10}", "", "min", "max", "mean", "std dev"),
         ];
         let labels = format!("labels {}", extras.labels.join(", "));
         let labels = Some(labels).filter(|_| !extras.labels.is_empty());

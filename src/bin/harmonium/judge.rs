@@ -1,7 +1,7 @@
-//! What `evaluate` and `score` share: rows, their free energies, and log Z.
+//! The part that `evaluate` and `score` share: rows, their free energies, and log Z.
 
 use crate::{
-    arguments::{Compute, DATA, at_least, named},
+    arguments::{Compute, DATA, DATA_HEADING, at_least, named},
     console::{self, Progress},
     data,
     in_place::ForModel,
@@ -14,79 +14,86 @@ use harmonium::{
 };
 use std::path::{Path, PathBuf};
 
+const LOG_Z_HEADING: &str = "Partition function";
+
 #[derive(Args)]
 pub struct Judge {
-    /// A model file, as train writes it.
+    /// Model file, as train writes it.
     pub model: PathBuf,
-    /// A folder with MNIST's IDX files, or one file of data, of which all rows are taken.
-    #[arg(long, value_name = "PATH", default_value = DATA)]
+    /// Rows to evaluate: a folder with MNIST's IDX files, or one data file, of which all rows are used.
+    #[arg(long, value_name = "PATH", default_value = DATA, help_heading = DATA_HEADING)]
     pub data: PathBuf,
     #[command(flatten)]
     pub selection: data::Selection,
-    /// Which rows of a folder: its first 50 000 training rows, those behind them, or its test rows [default: test].
-    #[arg(long, value_name = "NAME", value_parser = named(data::Split::ALL))]
+    /// Rows of a folder: the first 50 000 training rows, the other training rows (validation), or the test rows [default: test].
+    #[arg(long, value_name = "NAME", value_parser = named(data::Split::ALL), help_heading = DATA_HEADING)]
     pub split: Option<data::Split>,
-    /// Take the first ROWS of them only.
-    #[arg(long, value_name = "ROWS", value_parser = at_least::<1>)]
+    /// Use the first ROWS rows only [default: all].
+    #[arg(long, value_name = "ROWS", value_parser = at_least::<1>, help_heading = DATA_HEADING)]
     pub limit: Option<usize>,
-    /// Of the rows of an npy file read those of --limit only [default: where all would take more than half of the free memory].
-    #[arg(long, requires = "limit")]
+    /// Read only the rows of --limit from an npy file [default: if all rows exceed half of the free memory].
+    #[arg(long, requires = "limit", help_heading = DATA_HEADING)]
     pub in_place: bool,
-    /// The rows that the model was trained on, for annealing's base rate and the chains that reverse runs start from: a folder
-    /// with MNIST's IDX files (its first 50 000 training rows), or one file of data [default: the training rows of a folder
-    /// as --data; of a file the rows that are evaluated, with a notice].
-    #[arg(long, value_name = "PATH")]
+    /// Training rows of the model, for the base rate of annealing and the chains of reverse runs [default: from --data].
+    ///
+    /// A folder with MNIST's IDX files (its first 50 000 training rows), or one data file. By default these are the training rows of the folder
+    /// --data, or the evaluated rows if --data is a file; a notice reports the latter.
+    #[arg(long, value_name = "PATH", help_heading = DATA_HEADING)]
     pub train: Option<PathBuf>,
-    /// log Z by enumeration, by annealing both ways or forward only, or not at all; auto enumerates up to 25 units in the
-    /// smaller layer and else brackets [default: auto; none for rows with missing values, and for score].
-    #[arg(long, value_enum, value_name = "NAME")]
+    /// Method for log Z [default: auto; none for score and for rows with missing values].
+    #[arg(long, value_enum, value_name = "NAME", help_heading = LOG_Z_HEADING)]
     pub log_z: Option<LogZ>,
-    /// Annealing runs from the fitted base rate, and as many chains for reverse runs.
-    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least::<2>)]
+    /// Number of annealing runs from the base rate; reverse runs have as many chains.
+    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least::<2>, help_heading = LOG_Z_HEADING)]
     pub runs: usize,
-    /// Gibbs steps of the chains before reverse runs start from them.
-    #[arg(long, value_name = "N", default_value = "10000", value_parser = at_least::<0>)]
+    /// Gibbs steps of the chains before reverse runs start.
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = at_least::<0>, help_heading = LOG_Z_HEADING)]
     pub burn_in: usize,
-    /// Temperatures of each run.
-    #[arg(long, value_name = "N", default_value = "14500", value_parser = at_least::<1>)]
+    /// Number of temperatures of each run.
+    #[arg(long, value_name = "N", default_value = "14500", value_parser = at_least::<1>, help_heading = LOG_Z_HEADING)]
     pub temperatures: usize,
-    /// Chooses the annealing's random numbers.
-    #[arg(long, value_name = "N", default_value = "123")]
+    /// Seed of the annealing's random numbers.
+    #[arg(long, value_name = "N", default_value = "123", help_heading = LOG_Z_HEADING)]
     pub seed: u64,
     #[command(flatten)]
     pub compute: Compute,
 }
 
-/// How log Z is found.
+/// The method for log Z.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogZ {
+    /// exact if the smaller layer has at most 25 units, else bracket.
     Auto,
+    /// Enumerate all states of the smaller layer.
     Exact,
+    /// Annealed importance sampling, forward only.
     Ais,
+    /// Annealing in both directions, which brackets log Z.
     Bracket,
+    /// No log Z and no log-likelihood.
     None,
 }
 
-/// How many rows are reconstructed at once.
+/// The number of rows that are reconstructed at once.
 const ROWS: usize = 1000;
-/// The largest smaller layer that `--log-z auto` enumerates: some ten seconds of one core for 784 visible units.
+/// The greatest number of units that `--log-z auto` enumerates: about ten seconds on one core for 784 visible units.
 const AUTO_UNITS: usize = 25;
-/// Of so many training rows, drawn over all of them, some start chains: more would cost memory and change nothing.
+/// The number of random training rows from which the chains' starts are drawn. More would only cost memory.
 const MOST_STARTS: usize = 10_000;
 
-/// Rows, and what is known of how likely a model makes them.
+/// Rows and the quantities that determine their likelihood under a model.
 pub struct Judged {
     pub extras: Extras,
     pub resident: Resident,
     pub rows: Dataset,
     pub free_energies: Vec<f64>,
     pub log_z: Option<LogPartition>,
-    /// Where the base rate and the chains come from, and whether these are the rows that are judged.
+    /// The source of the base rate and the chains, and whether it is the evaluated data.
     pub training: Option<(PathBuf, bool)>,
 }
 
 impl Judge {
-    /// Reads the model and the rows, and finds log Z: as `usual` says where nothing was said.
+    /// Reads the model and the rows, and computes log Z. `usual`: the method without `--log-z`.
     pub fn judge(&self, device: &Device, usual: LogZ) -> Result<Judged> {
         let (rbm, extras) = model::load_with(&self.model)?;
         let read = |path: &Path, option: &str, split| {
@@ -103,7 +110,7 @@ impl Judge {
             return Err(Error::Argument {
                 what: "--split",
                 expected: "a folder as --data".into(),
-                found: format!("the file {}, of which all rows are taken", self.data.display()),
+                found: format!("the file {}, of which all rows are used", self.data.display()),
             });
         }
         let split = self.split.unwrap_or(data::Split::Test);
@@ -128,23 +135,23 @@ impl Judge {
         Ok(Judged { extras, resident, rows, free_energies, log_z, training })
     }
 
-    /// Rows with missing values have each a log Z of their own, that of the RBM without what is missing.
+    /// No log Z for rows with missing values: each has a log Z of its own, that of the RBM without the missing units.
     fn without_log_z(&self) -> Result<Option<LogPartition>> {
         let (path, why) = (self.data.display(), "each such row has a log Z of its own");
         if self.log_z.is_some() {
             return Err(Error::Argument {
                 what: "--log-z",
                 expected: format!("none for rows with missing values, as {why}"),
-                found: format!("another for {path}"),
+                found: format!("another method for {path}"),
             });
         }
-        console::complain(&format!("notice: {path}: some values are missing: no log-likelihood, as {why}"));
+        console::complain(&format!("notice: {path}: some values are missing; no log-likelihood, as {why}"));
         Ok(None)
     }
 }
 
 impl Judged {
-    /// How well reconstructions from hidden means explain each row.
+    /// The reconstruction score of each row, from hidden means.
     pub fn reconstructions(&self) -> Result<Vec<f64>> {
         let mut each = Vec::with_capacity(self.rows.len());
         for first in (0..self.rows.len()).step_by(ROWS) {
@@ -154,19 +161,19 @@ impl Judged {
         Ok(each)
     }
 
-    /// The pseudo-likelihood of each row, where there are no Gaussian units.
+    /// The pseudo-log-likelihood of each row; `None` with Gaussian units.
     pub fn pseudo_log_likelihoods(&self) -> Result<Option<Vec<f64>>> {
         let is_discrete = self.resident.shape().visible().is_discrete();
         is_discrete.then(|| self.resident.pseudo_log_likelihood(&self.rows)).transpose()
     }
 
-    /// What has to be known of log Z to believe what was made of it.
-    pub fn tell(&self, options: &Judge) {
+    /// Prints notices and warnings about log Z and the likelihoods.
+    pub fn notices(&self, options: &Judge) {
         if let (Some((path, true)), None) = (&self.training, &options.train) {
             let path = path.display();
             console::complain(&format!(
-                "notice: {path}: the rows that are evaluated also gave the base rate and started chains; --train names the rows \
-                 that the model was trained on"
+                "notice: {path}: the evaluated rows also gave the base rate and the starts of chains; give the training rows \
+                 with --train"
             ));
         }
         let visible = self.resident.shape().visible();
@@ -174,7 +181,7 @@ impl Judged {
         if let (Some(scale), Some(_), false) = (&self.extras.scale, &self.log_z, visible.is_discrete()) {
             let nats: f64 = densities.map(|i| f64::from(scale.deviation()[i]).ln()).sum();
             console::complain(&format!(
-                "notice: {}: likelihoods are densities of scaled columns; those of the data are {nats:.4} nats a row lower",
+                "notice: {}: likelihoods are densities of scaled columns; densities of the unscaled data are {nats:.4} nats a row lower",
                 options.model.display()
             ));
         }
@@ -184,7 +191,7 @@ impl Judged {
     }
 }
 
-/// The units of the layer that is enumerated: the smaller one, or the hidden one where not all visible units are binary.
+/// The number of units in the enumerated layer: the smaller one, or the hidden one if not all visible units are binary.
 fn enumerated_units(rbm: &Rbm) -> usize {
     let (n_visible, n_hidden) = (rbm.shape().n_visible(), rbm.shape().n_hidden());
     if rbm.shape().visible().is_binary() { n_visible.min(n_hidden) } else { n_hidden }
@@ -193,12 +200,11 @@ fn enumerated_units(rbm: &Rbm) -> usize {
 /// log Z by enumeration.
 fn enumerated(rbm: &Rbm) -> Result<LogPartition> {
     let units = enumerated_units(rbm);
-    let progress = Progress::new(1u64.checked_shl(units as u32).unwrap_or(u64::MAX), "states", false);
-    progress.title("log Z".into());
+    let progress = Progress::new("log Z", 1u64.checked_shl(units as u32).unwrap_or(u64::MAX), "states", false);
     log_partition::exact::log_partition_watched(rbm.view(), &|states| progress.advance(states))
 }
 
-/// log Z by annealing: both ways, or forward only.
+/// log Z by annealing, in both directions or forward only.
 fn annealed(rbm: &Resident, training: &Dataset, options: &Judge) -> Result<LogPartition> {
     let settings = Annealing {
         runs: options.runs,
@@ -210,8 +216,7 @@ fn annealed(rbm: &Resident, training: &Dataset, options: &Judge) -> Result<LogPa
     let starts = data::from_all_over(training, MOST_STARTS, options.seed)?;
     let forward_only = options.log_z == Some(LogZ::Ais);
     let steps = if forward_only { settings.schedule.steps() } else { settings.bracket_steps(&base_rate) };
-    let progress = Progress::new(steps as u64, "steps", false);
-    progress.title("log Z".into());
+    let progress = Progress::new("log Z", steps as u64, "steps", false);
     let mut watch = |steps: usize| progress.advance(steps as u64);
     let log_z = match forward_only {
         true => log_partition::ais_watched(rbm, &base_rate, &settings, &mut watch),
@@ -222,7 +227,7 @@ fn annealed(rbm: &Resident, training: &Dataset, options: &Judge) -> Result<LogPa
     bounded(rbm, training, &rbm.free_energy(training)?, log_z)
 }
 
-/// log Z with what rows, with their free energies, prove of it: nothing where they have densities.
+/// log Z with the lower bound that rows and their free energies give; unchanged for real-valued rows.
 fn bounded(rbm: &Resident, rows: &Dataset, free_energies: &[f64], log_z: LogPartition) -> Result<LogPartition> {
     if !rbm.shape().visible().is_discrete() || rows.rows().has_missing() {
         return Ok(log_z);

@@ -1,17 +1,17 @@
-//! log.csv: one line for each epoch, or for some; health.csv: one for each check-up of the chains.
+//! log.csv, with a line for each epoch or every few epochs, and health.csv, with a line for each check-up of the chains.
 
 use harmonium::{Result, Segment, Segments, checkpoint::Epoch, diagnostics::CheckUp, storage};
 use std::{f64::consts::LN_2, path::Path};
 
-/// What a run has told so far.
+/// The lines of both files so far.
 #[derive(Clone, Default)]
 pub struct Log {
     pub epochs: Vec<Epoch>,
     pub health: Vec<CheckUp>,
 }
 
-/// How far below 0 a row lies that has even odds for each bit and each state of a site, and for each number half its variance, if
-/// that is 1.
+/// The negative log-likelihood of a row in nats, if all bits and all states of a site are equally likely. Each real number adds 1/2, as
+/// if its variance is 1.
 fn even_odds(visible: Segments) -> f64 {
     let of = |segment: Segment| match segment {
         Segment::Binary(units) => LN_2 * f64::from(units),
@@ -22,21 +22,19 @@ fn even_odds(visible: Segments) -> f64 {
 }
 
 impl Log {
-    /// What must be said of the last epoch's monitor, if anything, and of none before it: that it is below what even odds
-    /// for every unit give, four times as far or by a tenth more than in the first epoch. (A fresh model is below even odds
-    /// too, its weights being random, and a slow one stays there for a while.)
+    /// A warning if the monitor of the last line is the first one that is clearly worse than even odds for every unit: four times as far
+    /// below 0, or worse than even odds and at least a tenth worse than in the first line. (A new model is below even odds too, as its
+    /// weights are random, and a model that learns slowly stays there for a while.)
     pub fn warning(&self, monitor: &str, visible: Segments) -> Option<String> {
         let even_odds = -even_odds(visible);
         let first = self.epochs.first()?.monitor?;
         let is_wrong = |now: f64| now < 4.0 * even_odds || now < even_odds && now < 1.1 * first;
         let number = self.epochs.iter().position(|epoch| epoch.monitor.is_some_and(is_wrong))?;
         let now = self.epochs[number].monitor.filter(|_| number + 1 == self.epochs.len())?;
-        Some(format!(
-            "epoch {number}: {monitor} {now:.2} nats a row, where even odds for every unit give {even_odds:.2}"
-        ))
+        Some(format!("epoch {number}: {monitor} {now:.2} nats a row; even odds for every unit give {even_odds:.2}"))
     }
 
-    /// How many lines there are after that of the best validation likelihood, where it is known.
+    /// The number of lines after the one with the best validation likelihood, if known.
     pub fn lines_since_best(&self) -> Option<usize> {
         let known = self.epochs.iter().enumerate().filter_map(|(n, line)| Some((n, line.figures?.validation?)));
         let best = known.fold(None, |best, (n, x)| match best {
@@ -52,12 +50,12 @@ impl Log {
     }
 }
 
-/// The number of the epoch that a line is of, lines being counted from 1.
+/// The number of the epoch of a line. Lines count from 1, epochs from 0.
 pub fn epoch_of(line: u64, every: u64, of: u64) -> u64 {
     (line * every).min(of) - 1
 }
 
-/// Writes all lines so far. What is unknown is left empty.
+/// Writes all lines so far. Unknown values are empty fields.
 pub fn write_log(path: &Path, epochs: &[Epoch], every: u64, of: u64) -> Result<()> {
     storage::write_atomically(path, |file| {
         writeln!(
@@ -91,7 +89,7 @@ pub fn write_log(path: &Path, epochs: &[Epoch], every: u64, of: u64) -> Result<(
     })
 }
 
-/// Writes all check-ups so far. What is unknown is left empty; `lag` is 1 where the chains lag, else 0.
+/// Writes all check-ups so far. Unknown values are empty fields; `lag` is 1 if the chains lag, else 0.
 pub fn write_health(path: &Path, check_ups: &[CheckUp]) -> Result<()> {
     storage::write_atomically(path, |file| {
         writeln!(

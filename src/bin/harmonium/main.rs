@@ -1,4 +1,4 @@
-//! The command `harmonium`: trains RBMs and shows what they have learnt.
+//! The command `harmonium`: trains RBMs, measures and samples them, and shows what they have learned.
 
 mod activity;
 mod arguments;
@@ -9,6 +9,7 @@ mod console;
 mod data;
 mod diagnose;
 mod evaluate;
+mod examples;
 mod exchange;
 mod filters;
 mod guide;
@@ -34,13 +35,13 @@ mod transform;
 use arguments::Command;
 use std::process::ExitCode;
 
-/// Why the command ends without having done its work.
+/// Why the command fails.
 enum Failure {
-    /// It was called wrongly: exit status 2.
+    /// The command line is wrong: exit status 2.
     Usage(String),
-    /// A signal stopped it, which has been said: exit status 128 and the signal's number.
+    /// A signal stopped it, and the command has reported this: exit status 128 + the signal's number.
     Signal(u8),
-    /// Anything else: exit status 1.
+    /// Any other error: exit status 1.
     Run(harmonium::Error),
 }
 

@@ -1,4 +1,4 @@
-//! Arrays of numbers that a command writes.
+//! Arrays that a command writes, as npy or csv.
 
 use crate::console;
 use harmonium::{Error, Result, npy, storage};
@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-/// What a file of numbers is, by the end of its name.
+/// The format of an array file, by the end of its name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     Npy,
@@ -23,7 +23,7 @@ impl Format {
         }
     }
 
-    /// The format of `--out`, which must be one of these.
+    /// The format of `--out`. An error if it is neither.
     pub fn of_out(path: &Path) -> Result<Self> {
         Self::of(path).ok_or_else(|| Error::Argument {
             what: "--out",
@@ -32,17 +32,17 @@ impl Format {
         })
     }
 
-    /// Writes rows of `units` numbers, whole or not at all, and says so. A line of text has the shortest decimals that give the same
-    /// `f32` back, and no header stands before them.
+    /// Writes rows of `units` numbers atomically and prints a line about it. A csv file has no header, and the shortest decimals that
+    /// parse to the same `f32`.
     pub fn save(self, values: &[f32], units: usize, path: &Path, what: &str) -> Result<()> {
         self.save_parts([Ok(values.to_vec())], values.len() / units, units, path, what)
     }
 
-    /// The same of rows that come in parts, which are written as they come.
+    /// [`save`](Self::save) for rows that arrive in parts.
     pub fn save_parts(
         self, parts: impl IntoIterator<Item = Result<Vec<f32>>>, rows: usize, units: usize, path: &Path, what: &str,
     ) -> Result<()> {
-        // What stops the rows from coming is the failure, not that of the file.
+        // Report the error of the rows, not the resulting error of the file.
         let mut failure = None;
         let parts = parts.into_iter().map_while(|part| part.map_err(|problem| failure = Some(problem)).ok());
         let saved = match self {

@@ -1,4 +1,4 @@
-//! Plots as SVG: the curve of `train`, the traces of `diagnose`, and what `report` shows.
+//! SVG plots: the curve of `train`, the traces of `diagnose`, and the figures of `report`.
 
 use harmonium::{Error, Result, storage::write_atomically};
 use plotters::{coord::Shift, element::DashedPathElement, prelude::*};
@@ -9,32 +9,32 @@ pub const ORANGE: RGBColor = RGBColor(220, 127, 22);
 pub const GREEN: RGBColor = RGBColor(78, 135, 60);
 pub const RED: RGBColor = RGBColor(190, 50, 60);
 const GREY: RGBColor = RGBColor(221, 221, 221);
-/// A plot in a file of its own, and one of many on a page, which is as wide as a telephone.
+/// The size of a plot in its own file, and of one on a page, as wide as a telephone.
 const SIZE: (u32, u32) = (800, 480);
 const SMALL: (u32, u32) = (420, 260);
 const FONT: (&str, u32) = ("sans-serif", 16);
-/// More points than pixels only make the file large.
+/// The greatest number of points of a line, about one a pixel.
 const MOST_POINTS: usize = 800;
-/// Numbers below these are drawn: their differences are finite, and whole numbers exact in `f64`.
+/// The limits of drawn values: differences stay finite, and whole numbers exact in `f64`.
 const GREATEST: f64 = 1e150;
 const LAST: u64 = 1 << 53;
 
-/// Values at whole numbers.
+/// Points with whole x.
 pub type Points = Vec<(u64, f64)>;
 
-/// The values at 0, 1 and so on.
+/// Points with x = 0, 1, 2 and so on.
 pub fn in_order(values: &[f64]) -> Points {
     (0..).zip(values.iter().copied()).collect()
 }
 
-/// Points; what is no finite number is left out.
+/// A line; values that are not finite are skipped.
 pub struct Line<'a> {
     pub points: Points,
     pub colour: RGBColor,
     pub look: Look<'a>,
 }
 
-/// How a line looks, and its name in the legend; a band lies between it and other points at the same numbers.
+/// The style of a line, with its name in the legend. A band fills the area between the line and other points with the same x.
 pub enum Look<'a> {
     Marked(&'a str),
     Dashed(&'a str),
@@ -42,7 +42,7 @@ pub enum Look<'a> {
     BandTo(Points),
 }
 
-/// Writes a plot of lines with the names of both axes.
+/// Writes a plot with the names of both axes.
 pub fn write(path: &Path, x_name: &str, y_name: &str, lines: &[Line]) -> Result<()> {
     let mut svg = String::new();
     let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -50,7 +50,7 @@ pub fn write(path: &Path, x_name: &str, y_name: &str, lines: &[Line]) -> Result<
     write_atomically(path, |file| drawn.map_err(io::Error::other).and_then(|()| file.write_all(svg.as_bytes())))
 }
 
-/// A small plot of lines on no background, for a page that has a legend and the name of the vertical axis beside it.
+/// A small plot without background, legend and name of the vertical axis, for a page that has them.
 pub fn inline(x_name: &str, lines: &[Line]) -> Result<String> {
     let mut svg = String::new();
     let drawn = draw(SVGBackend::with_string(&mut svg, SMALL).into_drawing_area(), x_name, None, lines);
@@ -58,9 +58,9 @@ pub fn inline(x_name: &str, lines: &[Line]) -> Result<String> {
     Ok(svg)
 }
 
-/// A small plot of how many numbers lie in each of equal parts of a range; the others are left out.
+/// A small histogram with equal bins. Numbers outside of the range are ignored.
 pub fn histogram(numbers: &[f64], range: Range<f64>, parts: usize, colour: RGBColor) -> Result<String> {
-    // Equal numbers, too, need an axis around them.
+    // Equal numbers need an axis of some width too.
     let least = (1e-3 * range.start.abs().max(range.end.abs())).max(1e-6);
     let margin = if range.end - range.start < least { least } else { 0.0 };
     let range = range.start - margin..range.end + margin;
@@ -74,12 +74,12 @@ pub fn histogram(numbers: &[f64], range: Range<f64>, parts: usize, colour: RGBCo
     Ok(svg)
 }
 
-/// Nothing goes wrong in a text.
+/// The error of a plot in memory, which should not happen.
 fn failed(problem: impl ToString) -> Error {
     Error::File { path: "plot".into(), problem: problem.to_string() }
 }
 
-/// What stands at the marks of an axis: as many decimals as tell them apart.
+/// The labels of an axis, with enough decimals to distinguish them.
 fn labels(low: f64, high: f64) -> impl Fn(&f64) -> String {
     let decimals = (1.0 - (high - low).log10().floor()).max(0.0) as usize;
     move |x| if x.abs() < 1e7 { format!("{x:.decimals$}") } else { format!("{x:.4e}") }
@@ -108,7 +108,7 @@ fn bars<DB: DrawingBackend>(
     area.present()
 }
 
-/// Without the name of the vertical axis it is a small plot, without a legend.
+/// Without `y_name`, the plot is small and has no legend.
 fn draw<DB: DrawingBackend>(
     area: DrawingArea<DB, Shift>, x_name: &str, y_name: Option<&str>, lines: &[Line],
 ) -> Drawn<DB> {
@@ -122,7 +122,7 @@ fn draw<DB: DrawingBackend>(
     let values = all.iter().map(|&(_, y)| y);
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), y| (low.min(y), high.max(y)));
     let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
-    // A single value, too, needs an axis around it.
+    // A single value needs an axis of some height too.
     let margin = (0.05 * (high - low)).max(5e-4 * low.abs().max(high.abs())).max(1e-6);
     let (low, high) = (low - margin, high + margin);
     let last = all.iter().map(|&(x, _)| x).max().unwrap_or(0).max(1);
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_the_values_are() {
+    fn any_values_give_a_plot() {
         let (nan, infinite, huge) = (f64::NAN, f64::INFINITY, f64::MAX);
         #[rustfmt::skip]
         let cases: [(&[f64], usize); 9] = [
@@ -191,7 +191,7 @@ mod tests {
                 let mut svg = String::new();
                 let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
                 let line = Line { points: in_order(values), colour: BLUE, look };
-                draw(area, "x", Some("y"), &[line]).expect("a text takes everything");
+                draw(area, "x", Some("y"), &[line]).expect("a plot in memory");
                 assert_eq!(svg.matches("<circle").count(), expected, "{values:?}");
                 assert!(svg.ends_with("</svg>\n") && !svg.contains("NaN"), "{values:?}");
             }
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_count_what_lies_in_the_range() {
+    fn bars_count_the_numbers_in_the_range() {
         let numbers = [0.0, 0.2, 0.5, 0.5, 1.0, -0.1, 1.1, f64::NAN, f64::INFINITY];
         let svg = histogram(&numbers, 0.0..1.0, 2, BLUE).expect("a text");
         let bars: Vec<&str> =
@@ -217,7 +217,7 @@ mod tests {
             rest[..rest.find('"').expect("an end")].parse::<f64>().expect("a number")
         };
         assert_eq!(bars.len(), 2, "{svg}");
-        // Two below 1/2 and three from there on, to the pixel.
+        // Two numbers below 1/2 and three from there on, to the pixel.
         assert!((height(bars[0]) / height(bars[1]) - 2.0 / 3.0).abs() < 0.02, "{bars:?}");
         let greatest = f64::from(f32::MAX);
         for range in [2.0..2.0, 0.0..0.0, 0.0..5e-324, -greatest..greatest, greatest..greatest] {

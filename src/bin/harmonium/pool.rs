@@ -1,9 +1,9 @@
-//! The threads of a run.
+//! The thread pool of a run.
 
 use crate::Failure;
 
-/// Does `job` from beginning to end inside one pool of `threads` workers, by default as many as there are processors.
-/// Entering a pool costs as much as some Gibbs steps, so it happens once.
+/// Runs the whole `job` inside one pool of `threads` workers, by default one for each processor. Entering a pool costs as much as a few
+/// Gibbs steps, so it happens once.
 #[cfg(feature = "rayon")]
 pub fn install<T: Send>(
     threads: Option<usize>, job: impl FnOnce() -> harmonium::Result<T> + Send,
@@ -12,18 +12,18 @@ pub fn install<T: Send>(
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build().map_err(|problem| {
         harmonium::Error::Argument {
             what: "--threads",
-            expected: "as many as the system allows".into(),
+            expected: "no more threads than the system allows".into(),
             found: format!("{}: {problem}", threads.unwrap_or(0)),
         }
     })?;
     Ok(pool.install(job)?)
 }
 
-/// Does `job`; more than one thread would need the feature `rayon`.
+/// Runs `job`. More than one thread needs feature `rayon`.
 #[cfg(not(feature = "rayon"))]
 pub fn install<T>(threads: Option<usize>, job: impl FnOnce() -> harmonium::Result<T>) -> Result<T, Failure> {
     match threads {
-        Some(2..) => Err(Failure::Usage("--threads: expected 1, as this was built without its feature rayon".into())),
+        Some(2..) => Err(Failure::Usage("--threads: expected 1, as this build lacks feature rayon".into())),
         _ => Ok(job()?),
     }
 }

@@ -1,7 +1,7 @@
-//! `harmonium sample`, and the sheet of samples at the end of training.
+//! `harmonium sample`, and the sample images at the end of training.
 
 use crate::{
-    arguments::{Compute, DATA, Sides, at_least, sides},
+    arguments::{Compute, DATA, DATA_HEADING, OUTPUT_HEADING, Sides, at_least, sides},
     clamp::{self, Clamp, clamp},
     console::{self, Progress, complain},
     data,
@@ -16,66 +16,74 @@ use harmonium::{
 };
 use std::path::{Path, PathBuf};
 
+const CHAIN_HEADING: &str = "Chains";
+
 #[derive(Args)]
 pub struct Sample {
-    /// A model file, as train writes it.
+    /// Model file, as train writes it.
     pub model: PathBuf,
-    /// Where the chains start: at rows of --data, at random hidden states, or at rows of another file [default: data where --data
-    /// is said or data/mnist fits the model, else random].
-    #[arg(long, value_name = "data|random|FILE")]
+    /// Start of the chains: rows of --data, random hidden states, or rows of a file.
+    ///
+    /// Default: data if --data is given or data/mnist fits the model, else random. A notice reports the default.
+    #[arg(long, value_name = "data|random|FILE", help_heading = CHAIN_HEADING)]
     pub start: Option<String>,
-    /// Rows that chains start at: a folder with MNIST's IDX files (test rows, where there are any), or one file of data [default:
-    /// data/mnist].
-    #[arg(long, value_name = "PATH")]
+    /// Rows at which chains start: a folder with MNIST's IDX files, or one data file [default: data/mnist].
+    ///
+    /// Of a folder, the test rows, or the training rows if there are none.
+    #[arg(long, value_name = "PATH", help_heading = DATA_HEADING)]
     pub data: Option<PathBuf>,
     #[command(flatten)]
     pub selection: data::Selection,
-    /// Hold visible units at values, all chains at the same ones, or at the rows of a file, a row a chain or one for all. Columns
-    /// are counted from 0, values are those of data: one a column, one for each Potts site, the number of its state, or a single
-    /// one. May be said again for other columns.
-    #[arg(long, value_name = "COLUMNS=VALUES|FILE", value_parser = clamp)]
+    /// Clamp visible units to values, or to the rows of a file, such as 0-9,12=1 or 0-391=upper.npy.
+    ///
+    /// Columns count from 0. Values are unscaled: one value a column, one state number a Potts site, or one value for all columns. A file
+    /// has one row for all chains or one row a chain. The option can be repeated for other columns.
+    #[arg(long, value_name = "COLUMNS=VALUES|FILE", value_parser = clamp, help_heading = CHAIN_HEADING)]
     pub clamp: Vec<Clamp>,
-    /// Hold the last site of labels at this class: its name, or where the model has no names its number, counted from 0.
-    #[arg(long, value_name = "K")]
+    /// Clamp the label to this class: its name, or its number from 0 if the model has no names.
+    #[arg(long, value_name = "K", help_heading = CHAIN_HEADING)]
     pub class: Option<String>,
-    /// Let each chain change places with hotter ones, at up to N temperatures, so that it leaves a mode that it would stay in.
-    #[arg(long, value_name = "N", value_parser = at_least::<2>)]
+    /// Parallel tempering with up to N temperatures, so that chains leave modes.
+    ///
+    /// Each chain exchanges states with hotter ones. A notice reports the temperatures and their acceptance rates.
+    #[arg(long, value_name = "N", value_parser = at_least::<2>, help_heading = CHAIN_HEADING)]
     pub temper: Option<usize>,
-    /// Chains: pictures from left to right [default: 20, or as many as a file of --clamp has rows].
-    #[arg(long, value_name = "N", value_parser = at_least::<1>)]
+    /// Number of chains, the columns of the image [default: 20, or the number of rows in a file of --clamp].
+    #[arg(long, value_name = "N", value_parser = at_least::<1>, help_heading = CHAIN_HEADING)]
     pub chains: Option<usize>,
-    /// Pictures from top to bottom.
-    #[arg(long, value_name = "N", default_value = "10", value_parser = at_least::<1>)]
+    /// Number of samples from each chain, the rows of the image.
+    #[arg(long, value_name = "N", default_value = "10", value_parser = at_least::<1>, help_heading = CHAIN_HEADING)]
     pub rows: usize,
-    /// Gibbs steps before each row.
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least::<1>)]
+    /// Gibbs steps before each sample.
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least::<1>, help_heading = CHAIN_HEADING)]
     pub steps: usize,
-    /// Chooses the rows to start from and all draws.
-    #[arg(long, value_name = "N", default_value = "123")]
+    /// Seed of all random numbers, including the choice of the first rows.
+    #[arg(long, value_name = "N", default_value = "123", help_heading = CHAIN_HEADING)]
     pub seed: u64,
     #[command(flatten)]
     pub compute: Compute,
-    /// Write means given the hidden layer, of Potts sites the probability of each state [default for pictures].
-    #[arg(long, conflicts_with = "bits")]
+    /// Write the means E[v|h]; for Potts sites the probability of each state [default for images].
+    #[arg(long, conflicts_with = "bits", help_heading = OUTPUT_HEADING)]
     pub means: bool,
-    /// Write the samples themselves [default for numbers].
-    #[arg(long)]
+    /// Write the samples v themselves [default for .npy and .csv].
+    #[arg(long, help_heading = OUTPUT_HEADING)]
     pub bits: bool,
-    /// Height and width of the pictures in the rows [default: what the data file says, or square].
-    #[arg(long, value_name = "HxW", value_parser = sides)]
+    /// Height and width of the images in pixels [default: as the data file says, or square].
+    #[arg(long, value_name = "HxW", value_parser = sides, help_heading = OUTPUT_HEADING)]
     pub image: Option<Sides>,
-    /// The picture to write, or, where the name ends with .npy or .csv, the numbers, a row a sample: all chains at one time, then
-    /// at the next.
-    #[arg(long, value_name = "FILE", default_value = "samples.png")]
+    /// PNG image to write, or an array if the name ends with .npy or .csv.
+    ///
+    /// A row of the array is a sample: first those of all chains after STEPS steps, then after 2·STEPS, and so on.
+    #[arg(long, value_name = "FILE", default_value = "samples.png", help_heading = OUTPUT_HEADING)]
     pub out: PathBuf,
 }
 
-/// What the tutorial shows: 20 chains, ten times, 1000 Gibbs steps in between.
+/// The tutorial's samples: 20 chains, ten times, 1000 Gibbs steps before each.
 pub const TUTORIAL: Sheet = Sheet { chains: 20, rows: 10, steps: 1000 };
-/// A sheet has no more.
+/// The greatest number of pixels of an image of samples.
 pub const MOST_PIXELS: usize = 1 << 28;
 
-/// How much is sampled: so many chains from left to right, rows from top to bottom, and Gibbs steps before each row.
+/// The layout of an image of samples: chains as columns, samples of each chain as rows, and Gibbs steps before each row.
 #[derive(Clone, Copy)]
 pub struct Sheet {
     pub chains: usize,
@@ -101,11 +109,13 @@ pub fn run(device: &Device, options: &Sample) -> Result<()> {
             found: n.to_string(),
         });
     }
-    // What makes no picture is told before the chains have run, not after.
+    // Report what prevents an image before the chains run, not after.
     let pictured = data::pictured(shape.visible());
-    let said = start.as_ref().and_then(|(_, images)| images.img_shape);
-    let sides =
-        format.is_none().then(|| data::sides(options.image, said, pictured.len()).map_err(or_numbers)).transpose()?;
+    let in_file = start.as_ref().and_then(|(_, images)| images.img_shape);
+    let sides = format
+        .is_none()
+        .then(|| data::sides(options.image, in_file, pictured.len()).map_err(or_numbers))
+        .transpose()?;
     sheet.check(shape.n_visible())?;
 
     let resident: Resident = rbm.on(device)?;
@@ -118,12 +128,12 @@ pub fn run(device: &Device, options: &Sample) -> Result<()> {
     if let Some(at_most) = options.temper {
         walk = walk.tempered(&resident, at_most, options.seed)?;
     }
-    let progress = Progress::new(sheet.rows as u64, "rows", false);
+    let progress = Progress::new("samples", sheet.rows as u64, "rows", false);
     let means = if format.is_some() { options.means } else { !options.bits };
     let what = |visible: &Activations| if means { visible.mean.clone() } else { visible.sample.clone() };
     let mut values = walk.record(&resident, sheet, &progress, what)?;
     if let Walk::Tempered(chains) = &walk {
-        complain(&told(chains));
+        complain(&tempering_notice(chains));
     }
     if let Some(format) = format {
         if let Some(scale) = &extras.scale {
@@ -140,7 +150,7 @@ pub fn run(device: &Device, options: &Sample) -> Result<()> {
     Ok(())
 }
 
-/// How many chains there are: as many as were asked for, or as the rows that they are held at.
+/// The number of chains: `asked`, else the number of clamped rows.
 fn chains(asked: Option<usize>, held: Option<&Dataset>) -> Result<usize> {
     let n = held.map_or(1, Dataset::len);
     match asked {
@@ -154,7 +164,7 @@ fn chains(asked: Option<usize>, held: Option<&Dataset>) -> Result<usize> {
     }
 }
 
-/// The rows that chains start at, with the name of their file, as the model sees them; none where they start at random.
+/// The rows at which chains start, scaled for the model, with the path of their file. `None` for a random start.
 fn start(options: &Sample, model: (&Rbm, &Extras)) -> Result<Option<(PathBuf, Images)>> {
     let usual = Path::new(DATA);
     let option = if options.start.as_deref().is_none_or(|start| start == "data") { "--data" } else { "--start" };
@@ -174,9 +184,9 @@ fn start(options: &Sample, model: (&Rbm, &Extras)) -> Result<Option<(PathBuf, Im
         (Some("random"), None) => Ok(None),
         (Some(file), None) => read(Path::new(file)),
         (None, None) => {
-            let random = |why: String| complain(&format!("notice: chains start at random hidden states, as {why}"));
+            let random = |why: String| complain(&format!("notice: chains start at random hidden states: {why}"));
             if !matches!(usual.try_exists(), Ok(true)) {
-                random(format!("there is no {DATA} and neither --data nor --start"));
+                random(format!("{DATA} does not exist, and neither --data nor --start is given"));
                 return Ok(None);
             }
             let found = read(usual);
@@ -189,7 +199,7 @@ fn start(options: &Sample, model: (&Rbm, &Extras)) -> Result<Option<(PathBuf, Im
     }
 }
 
-/// Pictures are not all that there is.
+/// Adds the option for numbers to an error about images.
 fn or_numbers(problem: Error) -> Error {
     match problem {
         Error::Argument { what, expected, found } if found == "none" => {
@@ -200,13 +210,13 @@ fn or_numbers(problem: Error) -> Error {
     }
 }
 
-/// What the ladder became, and how well it served.
-fn told(chains: &Tempered) -> String {
+/// A notice about the temperatures and their acceptance rates.
+fn tempering_notice(chains: &Tempered) -> String {
     let (betas, rates) = (chains.betas(), chains.rates());
     let percent = |x: f64| format!("{:.0} %", 100.0 * x);
     let (least, most) = rates.iter().fold((f64::INFINITY, 0.0f64), |(least, most), &x| (least.min(x), most.max(x)));
     format!(
-        "notice: {} temperatures from 1 to {:.3}, neighbours swapped at {} to {}, {} round trips",
+        "notice: {} inverse temperatures from 1 to {:.3}, {} to {} of exchanges between neighbours accepted, {} round trips",
         betas.len(),
         betas[betas.len() - 1],
         percent(least),
@@ -215,8 +225,8 @@ fn told(chains: &Tempered) -> String {
     )
 }
 
-/// Starts chains at rows from all over the data and shows their visible means after every `sheet.steps` Gibbs steps; they go
-/// on from samples. (The tutorial's start at rows side by side, which in MNIST are of all classes.)
+/// Starts chains at random rows of the data and draws their visible means after every `sheet.steps` Gibbs steps; chains continue from
+/// samples. (The tutorial's chains start at consecutive rows, which in MNIST are of all classes.)
 pub fn draw(
     device: &Device, rbm: &Rbm, rows: &dyn Source, sides: (usize, usize), sheet: Sheet, seed: u64, progress: &Progress,
 ) -> Result<Raster<u8>> {
@@ -229,7 +239,7 @@ pub fn draw(
 }
 
 impl Sheet {
-    /// Fails where so much does not fit into a picture.
+    /// Fails if the image would have too many pixels.
     fn check(self, units: usize) -> Result<()> {
         let pixels = self.rows.checked_mul(self.chains).and_then(|n| n.checked_mul(units));
         if pixels.is_some_and(|n| n <= MOST_PIXELS) {
@@ -237,23 +247,23 @@ impl Sheet {
         }
         Err(Error::Argument {
             what: "--chains and --rows",
-            expected: format!("at most {} pictures", MOST_PIXELS / units),
+            expected: format!("at most {} images", MOST_PIXELS / units),
             found: format!("{} × {}", self.chains, self.rows),
         })
     }
 }
 
-/// Chains that are sampled from.
+/// The sampled chains.
 enum Walk {
     Alone(Box<Chains>),
     Tempered(Box<Tempered>),
 }
 
-/// Rounds in which a ladder of temperatures is found.
+/// Rounds for adapting the ladder of temperatures.
 const LADDER_ROUNDS: usize = 1000;
 
 impl Walk {
-    /// Chains at rows from all over the data, or where there are none at random hidden states.
+    /// Chains at random rows of the data, or without rows at random hidden states.
     fn begin(resident: &Resident, rows: Option<&dyn Source>, sheet: Sheet, seed: u64) -> Result<Self> {
         let draws = Uniforms::new(seed, Purpose::Sampling);
         let chains = match rows {
@@ -266,7 +276,7 @@ impl Walk {
         Ok(Walk::Alone(Box::new(chains)))
     }
 
-    /// The same with hotter chains beside each.
+    /// Adds hotter chains to each chain.
     fn tempered(self, resident: &Resident, at_most: usize, seed: u64) -> Result<Self> {
         let Walk::Alone(start) = self else { return Ok(self) };
         let ladder = Ladder::Adapted { at_most, rounds: LADDER_ROUNDS };
@@ -278,7 +288,7 @@ impl Walk {
         Ok(Walk::Tempered(Box::new(tempered)))
     }
 
-    /// What visible layers are after every `sheet.steps` Gibbs steps: of all chains at one time, then at the next.
+    /// The visible layers of all chains after every `sheet.steps` Gibbs steps.
     fn record(
         &mut self, resident: &Resident, sheet: Sheet, progress: &Progress, what: impl Fn(&Activations) -> Vec<f32>,
     ) -> Result<Vec<f32>> {

@@ -1,6 +1,7 @@
-//! `harmonium score`: how likely a model makes each row.
+//! `harmonium score`: the likelihood of each row under a model.
 
 use crate::{
+    arguments::OUTPUT_HEADING,
     console,
     judge::{Judge, LogZ},
 };
@@ -12,12 +13,12 @@ use std::{fmt::Write, path::PathBuf};
 pub struct Score {
     #[command(flatten)]
     pub judge: Judge,
-    /// The table to write, a line a row.
-    #[arg(long, value_name = "FILE", default_value = "scores.csv")]
+    /// CSV table to write, with a line for each row; values are in nats.
+    #[arg(long, value_name = "FILE", default_value = "scores.csv", help_heading = OUTPUT_HEADING)]
     pub out: PathBuf,
 }
 
-/// In nats. The columns of log P are there where log Z is asked for, and that of the pseudo-likelihood where it is defined.
+/// Writes the table. It has columns of log P only with `--log-z`, and the pseudo-likelihood only without Gaussian units.
 pub fn run(device: &Device, options: &Score) -> Result<()> {
     let judged = options.judge.judge(device, LogZ::None)?;
     let mut columns = vec![("free_energy", judged.free_energies.clone())];
@@ -38,11 +39,11 @@ pub fn run(device: &Device, options: &Score) -> Result<()> {
     let mut text = columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(",") + "\n";
     for r in 0..judged.rows.len() {
         let line: Vec<_> = columns.iter().map(|(_, each)| each[r].to_string()).collect();
-        // Writing to a text does not fail.
+        // Writing to a string does not fail.
         let _ = writeln!(text, "{}", line.join(","));
     }
     storage::write_atomically(&options.out, |file| file.write_all(text.as_bytes()))?;
-    console::say(&format!("{}: {} rows, {} numbers each", options.out.display(), judged.rows.len(), columns.len()));
-    judged.tell(&options.judge);
+    console::say(&format!("{}: {} rows, {} scores each", options.out.display(), judged.rows.len(), columns.len()));
+    judged.notices(&options.judge);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Being asked to stop: SIGINT (Ctrl-C) and SIGTERM (a machine that is taken away).
+//! SIGINT (Ctrl-C) and SIGTERM (a machine that shuts down).
 
 use harmonium::{Error, Result};
 use signal_hook::{
@@ -10,9 +10,9 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-/// Hears the first signal; a second one ends the process at once.
+/// Records the first signal. A second one ends the process at once.
 pub struct Signals {
-    /// Whether the next signal is a second one.
+    /// Whether a first signal has come.
     first: Arc<AtomicBool>,
     number: Arc<AtomicUsize>,
 }
@@ -21,7 +21,7 @@ impl Signals {
     pub fn listen() -> Result<Self> {
         let (first, number) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         for signal in [SIGINT, SIGTERM] {
-            // In the order in which they are called: the first signal finds the flag down.
+            // The order matters: the first signal must find the flag unset.
             flag::register_conditional_shutdown(signal, 128 + signal, first.clone())
                 .and_then(|_| flag::register(signal, first.clone()))
                 .and_then(|_| flag::register_usize(signal, number.clone(), signal.unsigned_abs() as usize))
@@ -30,13 +30,13 @@ impl Signals {
         Ok(Self { first, number })
     }
 
-    /// From here on the first signal too ends the process at once.
-    pub fn wait_for_none(&self) {
+    /// From now on the first signal, too, ends the process at once.
+    pub fn end_at_once(&self) {
         self.first.store(true, Ordering::SeqCst);
     }
 
-    /// The number of the signal that came.
-    pub fn heard(&self) -> Option<u8> {
+    /// The number of the first signal, if one has come.
+    pub fn received(&self) -> Option<u8> {
         u8::try_from(self.number.load(Ordering::SeqCst)).ok().filter(|&number| number != 0)
     }
 }

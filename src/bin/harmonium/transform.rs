@@ -1,7 +1,7 @@
-//! `harmonium transform`: hidden units as features of rows.
+//! `harmonium transform`: hidden units as features of each row.
 
 use crate::{
-    arguments::{Compute, DATA, at_least, named},
+    arguments::{COMPUTE_HEADING, Compute, DATA, DATA_HEADING, OUTPUT_HEADING, at_least, named},
     console::Progress,
     data,
     in_place::ForModel,
@@ -13,38 +13,43 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Transform {
-    /// A model file, as train writes it.
+    /// Model file, as train writes it.
     pub model: PathBuf,
-    /// A folder with MNIST's IDX files, or one file of data, of which all rows are taken.
-    #[arg(long, value_name = "PATH", default_value = DATA)]
+    /// Rows to transform: a folder with MNIST's IDX files, or one data file, of which all rows are used.
+    #[arg(long, value_name = "PATH", default_value = DATA, help_heading = DATA_HEADING)]
     pub data: PathBuf,
     #[command(flatten)]
     pub selection: data::Selection,
-    /// Leave the rows of an npy file on disk and read them as they are needed [default: where they would take more than half of
-    /// the free memory].
-    #[arg(long)]
+    /// Read the rows of an npy file from disk as needed [default: if they exceed half of the free memory].
+    #[arg(long, help_heading = DATA_HEADING)]
     pub in_place: bool,
-    /// Which rows of a folder: its first 50 000 training rows, those behind them, or its test rows.
-    #[arg(long, value_name = "NAME", default_value = "test", value_parser = named(data::Split::ALL))]
+    /// Rows of a folder: the first 50 000 training rows, the other training rows (validation), or the test rows.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "test",
+        value_parser = named(data::Split::ALL),
+        help_heading = DATA_HEADING
+    )]
     pub split: data::Split,
-    /// Bits drawn from P(h|v) in place of the probabilities.
-    #[arg(long)]
+    /// Write bits drawn from P(h|v) instead of the probabilities.
+    #[arg(long, help_heading = OUTPUT_HEADING)]
     pub sample: bool,
-    /// Chooses the draws of --sample.
-    #[arg(long, value_name = "N", default_value = "123")]
+    /// Seed of the random numbers of --sample.
+    #[arg(long, value_name = "N", default_value = "123", help_heading = OUTPUT_HEADING)]
     pub seed: u64,
-    /// Rows that are taken at once; the result is the same.
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least::<1>)]
+    /// Number of rows to compute at once; does not change the result.
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least::<1>, help_heading = COMPUTE_HEADING)]
     pub batch_size: usize,
     #[command(flatten)]
     pub compute: Compute,
-    /// The array to write, rows × hidden units: its name ends with .npy or .csv.
-    #[arg(long, value_name = "FILE", default_value = "h.npy")]
+    /// Array to write, rows × hidden units; the name ends with .npy or .csv.
+    #[arg(long, value_name = "FILE", default_value = "h.npy", help_heading = OUTPUT_HEADING)]
     pub out: PathBuf,
 }
 
-/// What [`Resident::propup`](harmonium::Resident::propup) and
-/// [`Resident::sample_h_given_v`](harmonium::Resident::sample_h_given_v) give for all rows at once.
+/// Writes the result of [`Resident::propup`](harmonium::Resident::propup) or
+/// [`Resident::sample_h_given_v`](harmonium::Resident::sample_h_given_v) for all rows.
 pub fn run(device: &Device, options: &Transform) -> Result<()> {
     let format = Format::of_out(&options.out)?;
     let (rbm, extras) = model::load_with(&options.model)?;
@@ -61,7 +66,7 @@ pub fn run(device: &Device, options: &Transform) -> Result<()> {
     let resident = rbm.on(device)?;
     let mut draws = Uniforms::new(options.seed, Purpose::Sampling);
     let (mut hidden, mut outside) = (Activations::default(), 0);
-    let progress = Progress::new(len as u64, "rows", false);
+    let progress = Progress::new("features", len as u64, "rows", false);
     let parts = (0..len).step_by(options.batch_size).map(|first| {
         let part = first..len.min(first.saturating_add(options.batch_size));
         let read = on_disk.as_ref().map(|file| file.rows(part.clone())).transpose()?;
@@ -81,7 +86,7 @@ pub fn run(device: &Device, options: &Transform) -> Result<()> {
     let what = if options.sample { "rows of hidden bits" } else { "rows of hidden means" };
     format.save_parts(parts, len, rbm.shape().n_hidden(), &options.out, what)?;
     if let Some(file) = &on_disk {
-        file.tell_outside(outside);
+        file.report_outside(outside);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a run has left in its folder, read with suspicion.
+//! Reads the files of a run, and validates them.
 
 use crate::resume;
 use harmonium::{
@@ -54,7 +54,7 @@ pub struct CheckUp {
     pub lag: Option<u8>,
 }
 
-/// A picture, as its file has it.
+/// An image: the bytes of its PNG file, and its width in pixels.
 pub struct Picture {
     pub bytes: Vec<u8>,
     pub width: u32,
@@ -66,13 +66,13 @@ pub struct Folder {
     pub extras: Extras,
     pub log: Vec<Line>,
     pub health: Vec<CheckUp>,
-    /// What the settings are known by; a run may have lost it.
+    /// The source of the settings; can be missing.
     pub checkpoint: Option<Checkpoint>,
-    /// The names of all files and their sizes, in order.
+    /// The names of all files and their sizes in bytes, sorted by name.
     pub files: Vec<(String, u64)>,
 }
 
-/// No run writes a larger picture of its filters and chains; a page with one would be of no use.
+/// The greatest size of an image file. No run writes a larger image of filters or chains.
 const MOST_BYTES: u64 = 8 << 20;
 
 impl Folder {
@@ -89,9 +89,9 @@ impl Folder {
         files.sort();
         let has = |name: &str| files.iter().any(|(other, _)| other == name);
         if !has("log.csv") {
-            let expected = "a folder that harmonium train has written to, with its log.csv".into();
+            let expected = "the folder of a run of harmonium train, with log.csv".into();
             let source_name = path.display().to_string();
-            return Err(Error::Format { source_name, expected, found: "a folder without".into() });
+            return Err(Error::Format { source_name, expected, found: "a folder without log.csv".into() });
         }
         let log = table(&path.join("log.csv"))?;
         let health = if has("health.csv") { table(&path.join("health.csv"))? } else { Vec::new() };
@@ -101,7 +101,7 @@ impl Folder {
         Ok(Self { path: path.into(), model, extras, log, health, checkpoint, files })
     }
 
-    /// The numbers of the epochs of which there is a picture of this kind, in ascending order.
+    /// The numbers of the epochs with an image of this kind, in ascending order.
     pub fn epochs(&self, kind: &str) -> Vec<u64> {
         let number =
             |name: &str| name.strip_prefix(kind)?.strip_prefix("_at_epoch_")?.strip_suffix(".png")?.parse().ok();
@@ -110,13 +110,13 @@ impl Folder {
         epochs
     }
 
-    /// A picture, where there is one.
+    /// Reads an image, if its file exists.
     pub fn picture(&self, name: &str) -> Result<Option<Picture>> {
         let Some((_, size)) = self.files.iter().find(|(other, _)| other == name) else { return Ok(None) };
         let path = self.path.join(name);
         let fail = |found: String| {
             let source_name = path.display().to_string();
-            Error::Format { source_name, expected: format!("a PNG picture of at most {} MiB", MOST_BYTES >> 20), found }
+            Error::Format { source_name, expected: format!("a PNG image of at most {} MiB", MOST_BYTES >> 20), found }
         };
         if *size > MOST_BYTES {
             return Err(fail(format!("{size} bytes")));
@@ -128,13 +128,13 @@ impl Folder {
     }
 }
 
-/// The lines of a table.
+/// Parses the lines of a CSV table.
 fn table<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let bytes = fs::read(path).map_err(|problem| file_error(path, problem))?;
     let lines: std::result::Result<Vec<T>, _> = csv::Reader::from_reader(&bytes[..]).deserialize().collect();
     lines.map_err(|problem| Error::Format {
         source_name: path.display().to_string(),
-        expected: "lines as harmonium train writes them".into(),
+        expected: "a table of harmonium train".into(),
         found: problem.to_string(),
     })
 }

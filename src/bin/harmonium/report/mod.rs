@@ -1,4 +1,4 @@
-//! `harmonium report`: a run on one page.
+//! `harmonium report`: writes a report of a run, one HTML page.
 
 mod folder;
 mod page;
@@ -6,7 +6,7 @@ mod sections;
 
 use crate::{
     activity,
-    arguments::Compute,
+    arguments::{Compute, DATA_HEADING},
     console::{self, duration},
     data::{self, Selection},
 };
@@ -19,12 +19,13 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Report {
-    /// The folder of a run, as train writes it; report.html is written there.
+    /// Folder of a run, as train writes it; the report is DIR/report.html.
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
-    /// Rows over which hidden units are looked at: a folder with MNIST's IDX files (test rows, where there are any), or one file of
-    /// data [default: the run's, where they still are].
-    #[arg(long, value_name = "PATH")]
+    /// Rows for statistics of the hidden units: a folder with MNIST's IDX files, or one data file [default: the run's data].
+    ///
+    /// Of a folder, the test rows, or the training rows if there are none.
+    #[arg(long, value_name = "PATH", help_heading = DATA_HEADING)]
     pub data: Option<PathBuf>,
     #[command(flatten)]
     pub selection: Selection,
@@ -32,7 +33,7 @@ pub struct Report {
     pub compute: Compute,
 }
 
-/// What hidden units do over which rows, or why nobody knows.
+/// Statistics of the hidden units and the data, or why they are unknown.
 enum Hidden {
     Known(Activity, PathBuf),
     Unknown(String),
@@ -46,7 +47,7 @@ pub fn run(device: &Device, options: &Report) -> Result<()> {
             Ok(activity) => Hidden::Known(activity, path),
             Err(problem) => Hidden::Unknown(problem.to_string()),
         },
-        (None, None) => Hidden::Unknown("nothing tells which data the run had".into()),
+        (None, None) => Hidden::Unknown("the folder does not say which data the run used".into()),
     };
     let sections = [
         Some(sections::curves(&run)?),
@@ -70,7 +71,7 @@ pub fn run(device: &Device, options: &Report) -> Result<()> {
     Ok(())
 }
 
-/// The data that the run had, as its checkpoint says.
+/// The data of the run, according to its checkpoint.
 fn kept(run: &Folder) -> Option<(PathBuf, Selection)> {
     let options = &run.checkpoint.as_ref()?.options;
     let option = |name: &str| options.get(name).cloned();
@@ -86,7 +87,7 @@ fn look(device: &Device, run: &Folder, path: &Path, selection: &Selection) -> Re
     run.model.on(device)?.activity(images.rows.binarised().rows())
 }
 
-/// What is seen first.
+/// The facts at the top of the page.
 fn facts(run: &Folder, hidden: &Hidden) -> Vec<(String, String)> {
     let mut facts = vec![("visible × hidden units".into(), run.model.shape().to_string())];
     if let Some(checkpoint) = &run.checkpoint {
@@ -96,7 +97,7 @@ fn facts(run: &Folder, hidden: &Hidden) -> Vec<(String, String)> {
     if let Some(last) = run.log.last() {
         facts.push(("epochs".into(), last.epoch.saturating_add(1).to_string()));
         facts.push(("updates".into(), last.updates.to_string()));
-        facts.push(("time of training".into(), duration(last.seconds)));
+        facts.push(("training time".into(), duration(last.seconds)));
         for (name, x) in [
             ("log-likelihood, at most", last.log_likelihood),
             ("validation rows, at most", last.validation),
@@ -113,14 +114,14 @@ fn facts(run: &Folder, hidden: &Hidden) -> Vec<(String, String)> {
 }
 
 impl Hidden {
-    /// In words.
-    fn told(&self) -> String {
+    /// A description.
+    fn text(&self) -> String {
         match self {
             Hidden::Known(activity, path) => {
                 let constant = activity::constant(activity);
                 format!("P(h = 1 | v) of each unit over rows v of {}: {constant}.", path.display())
             }
-            Hidden::Unknown(why) => format!("Left out: {why}. To see them: harmonium report DIR --data PATH"),
+            Hidden::Unknown(why) => format!("Left out: {why}. To include them: harmonium report DIR --data PATH"),
         }
     }
 }

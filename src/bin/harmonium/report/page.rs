@@ -1,10 +1,10 @@
-//! What a page is made of: sections of texts, figures and tables. Its form is `templates/report.html`.
+//! The contents of a page: sections of text, figures and tables. The layout is in `templates/report.html`.
 
 use crate::plot::{self, BLUE, GREEN, ORANGE, RED};
 use askama::Template;
 use plotters::style::RGBColor;
 
-/// The colours of plots, by the names that the page gives them: it has others in the dark.
+/// The colours of plots and their names on the page, which changes them in dark mode.
 const COLOURS: [(&str, RGBColor); 4] = [("blue", BLUE), ("orange", ORANGE), ("green", GREEN), ("red", RED)];
 
 #[derive(Template)]
@@ -13,14 +13,14 @@ pub struct Page {
     pub title: String,
     pub version: &'static str,
     colours: Vec<(&'static str, String)>,
-    /// What is seen first.
+    /// The facts at the top of the page.
     pub facts: Vec<(String, String)>,
     pub sections: Vec<Section>,
 }
 
 impl Page {
     pub fn new(title: String, facts: Vec<(String, String)>, sections: Vec<Section>) -> Self {
-        // As plots write them.
+        // The form of colours in SVG plots.
         let code = |RGBColor(red, green, blue)| format!("#{red:02X}{green:02X}{blue:02X}");
         let colours = COLOURS.map(|(name, colour)| (name, code(colour))).into();
         Self { title, version: env!("CARGO_PKG_VERSION"), colours, facts, sections }
@@ -47,7 +47,7 @@ impl Section {
         Self { id, title, ..Self::default() }
     }
 
-    /// Plots and then pictures, which are of other sizes; a class of the page, and what is of it.
+    /// Plots and images, which have different sizes: for each group its CSS class and its figures.
     fn groups(&self) -> Vec<(&'static str, Vec<&Figure>)> {
         let of = |plots: bool| self.figures.iter().filter(|f| matches!(f.body, Body::Plot(_)) == plots).collect();
         let groups = [("figures", of(true)), ("figures pictures", of(false))];
@@ -58,7 +58,7 @@ impl Section {
 pub struct Figure {
     pub title: String,
     pub note: String,
-    /// Colours and what they stand for.
+    /// The legend: colours and names.
     pub keys: Vec<(&'static str, String)>,
     pub body: Body,
 }
@@ -66,8 +66,7 @@ pub struct Figure {
 pub enum Body {
     /// SVG.
     Plot(String),
-    /// A PNG file in base 64, its width in pixels, the width at which it is shown, and whether it has so few pixels that each is
-    /// seen.
+    /// A PNG file in base 64, its width in pixels, its width on the page, and whether it has so few pixels that they are drawn as squares.
     Picture { data: String, width: u32, shown: u32, few: bool },
 }
 
@@ -86,6 +85,6 @@ impl Figure {
 pub struct Table {
     pub head: Vec<String>,
     pub rows: Vec<Vec<String>>,
-    /// Whether its columns are words, not numbers.
+    /// Whether the columns have words, not numbers.
     pub words: bool,
 }

@@ -15,17 +15,17 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use harmonium::{Result, Summary};
 use plotters::style::RGBColor;
 
-/// A likely range of what has a standard error is so many of them to either side.
+/// The half-width of an error band, in standard errors.
 const ERRORS: f64 = 2.0;
-/// What the log calls a monitor that nothing names any more.
-const MONITOR: &str = "what was watched";
-/// Pictures are shown at the largest whole multiple of their pixels that is no wider, and larger ones as they are.
+/// The name of the monitor if the run has no checkpoint.
+const MONITOR: &str = "monitor";
+/// The greatest width of an enlarged image on the page. The factor is a whole number; wider images keep their size.
 const SHOWN: u32 = 620;
 const SAMPLES_SHOWN: u32 = 1240;
-/// A picture with fewer pixels across is one of squares.
+/// Below this width in pixels, the pixels of an enlarged image are drawn as squares.
 const FEW: u32 = 200;
 
-/// A line of a plot: what it is called, its colour, its points, and how far its band goes to either side.
+/// A line of a plot: name, colour, points, and the standard errors of its band.
 struct Series {
     name: String,
     colour: RGBColor,
@@ -39,7 +39,7 @@ impl Series {
     }
 }
 
-/// A plot, where anything is known of its lines; of a single line the title is name enough.
+/// A plot; `None` without known points. A single line needs no legend.
 fn figure(title: &str, note: &str, x_name: &str, all: Vec<Series>) -> Result<Option<Figure>> {
     let all: Vec<_> = all.into_iter().filter(Series::is_known).collect();
     if all.is_empty() {
@@ -68,7 +68,7 @@ fn figure(title: &str, note: &str, x_name: &str, all: Vec<Series>) -> Result<Opt
     Ok(Some(Figure { title: title.into(), note: note.into(), keys, body }))
 }
 
-/// What the run watched.
+/// The name of the run's monitor.
 pub fn monitor(run: &Folder) -> &'static str {
     run.checkpoint.as_ref().map_or(MONITOR, |checkpoint| checkpoint.settings.monitor.title())
 }
@@ -88,7 +88,7 @@ pub fn curves(run: &Folder) -> Result<Section> {
     let banded =
         |name, colour, of: &dyn Fn(&Line) -> Option<f64>| Series { errors: errors(), ..series(name, colour, of) };
     let differs = |of: &dyn Fn(&Line) -> Option<f64>| run.log.windows(2).any(|pair| of(&pair[0]) != of(&pair[1]));
-    let band = "Band: two standard errors of the running log Z to either side.";
+    let band = "Band: ± two standard errors of the running log Z.";
     let mut figures = vec![
         figure(
             "Log-likelihood, nats a row: an upper bound on average",
@@ -101,25 +101,25 @@ pub fn curves(run: &Folder) -> Result<Section> {
         )?,
         figure(
             &format!("{}, nats a row", capital(monitor(run))),
-            "The mean over the updates since the line before.",
+            "Mean over the updates since the previous line.",
             "epoch",
             vec![series("", BLUE, &|line| line.monitor)],
         )?,
         figure(
             "Free energy gap, nats",
-            "Mean free energy of validation rows less that of training rows: grows where rows are learnt by heart.",
+            "Mean free energy of validation rows minus that of training rows. It grows with overfitting.",
             "epoch",
             vec![series("", ORANGE, &|line| line.free_energy_gap)],
         )?,
         figure("Running log Z, nats", band, "epoch", vec![banded("", BLUE, &|line| line.log_z)])?,
         figure(
-            "Effective particles of the running log Z",
-            "How many of equal weight would tell it as well.",
+            "Effective sample size of the running log Z",
+            "Particles of equal weight with the same variance.",
             "epoch",
             vec![series("", BLUE, &|line| line.ess)],
         )?,
         figure(
-            "Size of the last update as a part of the weights",
+            "Relative size of the last update, |ΔW|/|W|",
             "",
             "epoch",
             vec![series("", ORANGE, &|line| line.update_ratio)],
@@ -135,16 +135,16 @@ pub fn curves(run: &Folder) -> Result<Section> {
         figures.push(figure("Learning rate", "", "epoch", vec![series("", BLUE, &|line| line.learning_rate)])?);
     }
     if differs(&|line| line.k) {
-        figures.push(figure("Gibbs steps an update", "", "epoch", vec![series("", BLUE, &|line| line.k)])?);
+        figures.push(figure("Gibbs steps in each update", "", "epoch", vec![series("", BLUE, &|line| line.k)])?);
     }
     section.figures = figures.into_iter().flatten().collect();
     if section.figures.is_empty() {
-        section.texts.push("The log holds nothing to draw.".into());
+        section.texts.push("The log has no values to plot.".into());
     }
     Ok(section)
 }
 
-/// "Pseudo-likelihood", as a title begins.
+/// Text with a capital first letter.
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
@@ -157,7 +157,7 @@ fn shown(title: String, picture: Picture, most: u32) -> Figure {
     Figure { title, note: String::new(), keys: Vec::new(), body }
 }
 
-/// Filters and chains, of the first line of the log and of the last one.
+/// Images of filters and chains, of the first and the last line of the log.
 pub fn pictures(run: &Folder) -> Result<Option<Section>> {
     let mut section = Section::new("pictures", "Filters and chains");
     for (kind, title) in [("filters", "Filters"), ("chains", "Chains")] {
@@ -171,8 +171,8 @@ pub fn pictures(run: &Folder) -> Result<Option<Section>> {
         }
     }
     section.texts.push(
-        "A filter shows the weights of a hidden unit, each tile stretched on its own. Chains show the means of their \
-         visible units."
+        "A filter shows the weights of one hidden unit, on a grey scale of its own. A chain shows the means of its visible \
+         units."
             .into(),
     );
     Ok(Some(section).filter(|section| !section.figures.is_empty()))
@@ -182,7 +182,7 @@ pub fn samples(run: &Folder) -> Result<Option<Section>> {
     let Some(picture) = run.picture("samples.png")? else { return Ok(None) };
     let mut section = Section::new("samples", "Samples");
     section.texts.push(
-        "Each column is a chain that started at a row of data; from one line to the next it makes 1000 Gibbs steps."
+        "Each column is a chain that started at a row of data. There are 1000 Gibbs steps between two rows of the image."
             .into(),
     );
     section.figures.push(shown("Means of visible units".into(), picture, SAMPLES_SHOWN));
@@ -192,7 +192,7 @@ pub fn samples(run: &Folder) -> Result<Option<Section>> {
 pub fn weights(run: &Folder) -> Result<Section> {
     let mut section = Section::new("weights", "Weights and biases");
     let view = run.model.view();
-    let mut table = Table { head: words(&["", "least", "greatest", "mean", "deviation"]), ..Table::default() };
+    let mut table = Table { head: words(&["", "min", "max", "mean", "std dev"]), ..Table::default() };
     for (name, numbers, colour) in [
         ("weights", view.weights(), BLUE),
         ("visible biases", view.visible_bias(), GREEN),
@@ -214,11 +214,11 @@ pub fn weights(run: &Folder) -> Result<Section> {
 
 pub fn hidden(hidden: &Hidden) -> Result<Section> {
     let mut section = Section::new("hidden", "Hidden units over data");
-    section.texts.push(hidden.told());
+    section.texts.push(hidden.text());
     let Hidden::Known(activity, _) = hidden else { return Ok(section) };
-    let mut table = Table { head: words(&["", "least", "quarter", "median", "3/4", "greatest"]), ..Table::default() };
+    let mut table = Table { head: words(&["", "min", "25 %", "median", "75 %", "max"]), ..Table::default() };
     for (name, numbers, most, colour) in
-        [("mean", &activity.mean, 1.0, BLUE), ("deviation", &activity.standard_deviation, 0.5, GREEN)]
+        [("mean", &activity.mean, 1.0, BLUE), ("standard deviation", &activity.standard_deviation, 0.5, GREEN)]
     {
         let row = five(numbers).map(|x| format!("{x:.4}"));
         table.rows.push([vec![name.to_string()], row.to_vec()].concat());
@@ -232,24 +232,21 @@ pub fn hidden(hidden: &Hidden) -> Result<Section> {
 pub fn health(run: &Folder) -> Result<Section> {
     let mut section = Section::new("health", "Health of the chains");
     let Some(last) = run.health.last() else {
-        section.texts.push(
-            "Left out: the run did not look at it. harmonium train --health-every N does, and harmonium diagnose MODEL \
-             asks a model that is there."
-                .into(),
-        );
+        let text = "Left out: the run had no --health-every N. For a trained model, use harmonium diagnose MODEL.";
+        section.texts.push(text.into());
         return Ok(section);
     };
     section.texts.push(match last.lag {
         Some(0) => {
-            "At the last check-up the persistent chains did not measurably lag behind chains that started at data."
+            "At the last check-up, no lag of the persistent chains behind chains that started at data was measurable."
                 .into()
         }
         Some(_) => {
-            "At the last check-up the persistent chains lagged: their free energies were not those of chains that \
+            "At the last check-up, the persistent chains lagged: their free energies differed from those of chains that \
                     started at data."
                 .into()
         }
-        None => "Whether the persistent chains lag is unknown: it takes more than one.".to_string(),
+        None => "Whether the persistent chains lag is unknown: the test needs more than one chain.".to_string(),
     });
     let points = |of: &dyn Fn(&CheckUp) -> Option<f64>| -> Points {
         run.health.iter().map(|line| (line.updates, of(line).unwrap_or(f64::NAN))).collect()
@@ -264,14 +261,14 @@ pub fn health(run: &Folder) -> Result<Section> {
     let figures = [
         figure(
             "Equilibrium gap, nats",
-            "Mean free energy of the persistent chains less that of fresh ones; band: two standard errors to either side.",
+            "Mean free energy of the persistent chains minus that of chains from data. Band: ± two standard errors.",
             "updates",
             vec![Series { errors: Some(errors), ..series("", BLUE, &|line| Some(line.equilibrium_gap)) }],
         )?,
-        figure("R̂", "Chains that mix have 1.01 at most.", "updates", vec![series("", RED, &|line| line.r_hat)])?,
+        figure("R̂", "At most 1.01 if chains mix.", "updates", vec![series("", RED, &|line| line.r_hat)])?,
         figure(
-            "Units that a Gibbs step flips",
-            "As a part of all.",
+            "Fraction of units that a Gibbs step flips",
+            "",
             "updates",
             vec![
                 series("visible", GREEN, &|line| Some(line.visible_flip_rate)),
@@ -299,17 +296,17 @@ pub fn health(run: &Folder) -> Result<Section> {
 pub fn settings(run: &Folder) -> Section {
     let mut section = Section::new("settings", "Settings");
     let Some(checkpoint) = &run.checkpoint else {
-        section.texts.push("Left out: checkpoint.safetensors, which keeps them, is not there.".into());
+        section.texts.push("Left out: the folder has no checkpoint.safetensors, which keeps them.".into());
         return section;
     };
-    let mut said = vec!["harmonium train".to_string()];
-    said.extend(train::words(&checkpoint.options).iter().map(|(name, value)| format!("--{name} {}", quoted(value))));
-    said.push(format!("--out {}", quoted(&run.path.display().to_string())));
-    section.texts.push("The command that makes this run:".into());
-    section.code.push(said.join(" \\\n    "));
+    let mut command = vec!["harmonium train".to_string()];
+    command.extend(train::words(&checkpoint.options).iter().map(|(name, value)| format!("--{name} {}", quoted(value))));
+    command.push(format!("--out {}", quoted(&run.path.display().to_string())));
+    section.texts.push("The command for this run:".into());
+    section.code.push(command.join(" \\\n    "));
     let mut rows: Vec<Vec<String>> =
         checkpoint.options.iter().map(|(name, value)| vec![name.clone(), value.clone()]).collect();
-    rows.push(vec!["laws of visible units".into(), run.model.shape().visible().to_string()]);
+    rows.push(vec!["types of visible units".into(), run.model.shape().visible().to_string()]);
     rows.push(vec!["fingerprint of the training rows".into(), checkpoint.data.clone()]);
     rows.push(vec!["version of harmonium".into(), checkpoint.version.clone()]);
     section.tables.push(Table { head: words(&["setting", "value"]), rows, words: true });
@@ -324,19 +321,19 @@ pub fn files(run: &Folder) -> Section {
     };
     let others = run.files.iter().filter(|(name, _)| name != "report.html");
     let rows = others.map(|(name, bytes)| vec![name.clone(), what(name).into(), size(*bytes)]).collect();
-    section.tables.push(Table { head: words(&["file", "holds", "size"]), rows, words: true });
+    section.tables.push(Table { head: words(&["file", "contents", "size"]), rows, words: true });
     section
 }
 
-/// What a file of a run holds.
+/// The contents of a file of a run.
 fn what(name: &str) -> &'static str {
     match name {
         "model.safetensors" => "the model",
-        "last.safetensors" => "the last parameters, where the model is another",
-        "checkpoint.safetensors" => "all that the run needs to go on",
-        "log.csv" => "the curves",
-        "health.csv" => "the health of the chains",
-        "curve.svg" => "the likelihood and what was watched",
+        "last.safetensors" => "the last parameters, if the model has others",
+        "checkpoint.safetensors" => "everything to resume the run",
+        "log.csv" => "the values of the curves",
+        "health.csv" => "the diagnostics of the chains",
+        "curve.svg" => "the plot of monitor and log-likelihood",
         "samples.png" => "samples",
         _ if name.starts_with("filters_at_epoch_") => "filters",
         _ if name.starts_with("chains_at_epoch_") => "chains",

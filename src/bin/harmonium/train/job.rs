@@ -1,4 +1,4 @@
-//! A run before its first update: what its options come to with the data, where it begins, and whether it fits a checkpoint.
+//! The preparation of a run: combines options with data, chooses the initial model, and checks a checkpoint against both.
 
 use super::{
     Train,
@@ -26,29 +26,29 @@ use std::{
     sync::OnceLock,
 };
 
-/// What a run needs besides its options; everything that can be wrong with them has been found.
+/// A checked run: options, data and everything that follows from both.
 pub struct Job {
     pub options: Train,
     pub rows: Rows,
-    /// The rows that are not trained on; of those of a file that stay there, the ones that are looked at.
+    /// The validation rows. If rows stay on disk, only the evaluated ones.
     pub validation: Option<Dataset>,
-    /// Height and width of the rows' images, where there is one.
+    /// Height and width of the images, if rows are images.
     pub sides: Option<(usize, usize)>,
-    /// The model to begin with, where it is one from a file.
+    /// The initial model, if it comes from a file.
     pub first: Option<Rbm>,
-    /// What belongs to the data: its scale and the names of its labels.
+    /// The scale of the data and the names of its labels.
     pub extras: Extras,
-    /// How other rows of the same data are read.
+    /// How to read further rows of the same kind.
     pub reading: Reading,
     pub shape: Shape,
     pub settings: Settings,
-    /// Where the run goes on, if it does not begin.
+    /// The checkpoint of a resumed run.
     pub resumed: Option<Checkpoint>,
     pub progress: Progress,
-    /// Sums over what the first epoch shows, once they are known.
+    /// Column sums over the rows of the first epoch, once they are known.
     pub first_columns: OnceLock<Columns>,
-    /// Keeps other runs out of the folder that is written to.
-    _held: Option<File>,
+    /// Locks the output folder against other runs until it is dropped.
+    _lock: Option<File>,
 }
 
 impl Job {
@@ -57,14 +57,14 @@ impl Job {
             Init::Model(path) if resumed.is_none() => Some(model::load_with(path)?),
             _ => None,
         };
-        // A model to go on from says what the rows are, and how they are scaled.
+        // An initial model determines the types of the rows and their scale.
         let known = match (&first, &resumed) {
             (Some((first, extras)), _) => Some((first.shape().visible(), extras.clone())),
             (_, Some(checkpoint)) => Some((checkpoint.rbm.shape().visible(), checkpoint.extras.clone())),
             _ => None,
         };
         let asked = known.as_ref().filter(|(visible, extras)| {
-            options.visible.is_none_or(|said| said == extras.data_units(*visible) || said == *visible)
+            options.visible.is_none_or(|given| given == extras.data_units(*visible) || given == *visible)
         });
         let is_scaled_now = known.is_none() && [Scaling::Max, Scaling::Minmax].contains(&options.scale);
         let laws = match asked {
@@ -86,12 +86,12 @@ impl Job {
             }
         };
         reading.visible = data::laws(rows.segments());
-        // The laws of the model's units: what is scaled to [0, 1] is read as numbers.
+        // The types of the model's units. Columns that are scaled to [0, 1] are read as numbers.
         let laws = match options.visible {
             None if is_scaled_now && rows.segments() == as_numbers(rows.segments()) => {
                 Segments::new(&[Segment::Binary(rows.units().try_into().unwrap_or(u32::MAX))])?
             }
-            Some(said) if is_scaled_now => said,
+            Some(given) if is_scaled_now => given,
             _ => rows.segments(),
         };
         let mut extras = known.as_ref().map(|(_, extras)| extras.clone()).unwrap_or_default();
@@ -100,7 +100,7 @@ impl Job {
         }
         if labels.is_some() && extras.labels.len() < 2 {
             let expected = match &known {
-                Some(_) => format!("no labels, as --init {} has none", options.init),
+                Some(_) => format!("no labels, as the model of --init {} has none", options.init),
                 None => "at least two different labels".into(),
             };
             let found = labels.map_or(0, |labels| labels.names().len()).to_string();
@@ -119,7 +119,7 @@ impl Job {
         }
         let mut validation = validation(&options, &mut rows, &reading, &extras)?;
         if let Rows::InPlace(rows) = &mut rows {
-            rows.look()?;
+            rows.scan_all()?;
         }
         let known = known.map(|(visible, _)| visible).filter(|visible| visible.units() == rows.units());
         let visible = known.unwrap_or(laws);
@@ -139,7 +139,7 @@ impl Job {
             data::check_fits(first.shape().n_visible() - site, path, &options.data, rows.units() - site)?;
             let expected = first.shape().visible();
             if laws != expected && !expected.is_binary() && extras.scale.is_none() {
-                let expected = format!("{expected}, as --init {} has them", options.init);
+                let expected = format!("{expected}, as in the model of --init {}", options.init);
                 return Err(Error::Argument { what: "--visible", expected, found: laws.to_string() });
             }
         }
@@ -148,8 +148,8 @@ impl Job {
             (_, Some(checkpoint)) if matches!(options.init, Init::Model(_)) => checkpoint.rbm.shape().n_hidden(),
             _ => options.hidden,
         };
-        if hidden != options.hidden && options.said.iter().any(|said| said == "hidden") {
-            let (expected, found) = (format!("{hidden}, as --init {} has them", options.init), options.hidden);
+        if hidden != options.hidden && options.given.iter().any(|given| given == "hidden") {
+            let (expected, found) = (format!("{hidden}, as in the model of --init {}", options.init), options.hidden);
             return Err(Error::Argument { what: "--hidden", expected, found: found.to_string() });
         }
         let as_model = |rows, path: &Path| -> Result<Dataset> {
@@ -182,25 +182,25 @@ impl Job {
         let n_chains = match settings.algorithm {
             Algorithm::Pcd { n_chains } => {
                 let limit = i32::MAX as usize / (shape.n_visible() + shape.n_hidden());
-                at_most("--chains", limit, "as many as have 2^31 units with the rows of", n_chains)?;
+                at_most("--chains", limit, "the most chains with 2^31 units for the rows of", n_chains)?;
                 n_chains
             }
             _ => options.batch_size,
         };
         let updates = (options.epochs as u64).saturating_mul(rows.len().div_ceil(options.batch_size) as u64);
-        let progress = Progress::new(updates, "updates", options.quiet);
+        let progress = Progress::training(updates, options.quiet);
         let sides = match data::sides(options.image, sides, data::pictured(shape.visible()).len()) {
             Ok(sides) => Some(sides),
-            // What the user said is wrong, which is another thing than that nobody knows.
+            // A wrong --image is an error. Without --image, there are no images.
             Err(problem) if options.image.is_some() => return Err(problem),
             Err(problem) => {
-                progress.warn(&format!("no pictures: {problem}"));
+                progress.warn(&format!("no images: {problem}"));
                 None
             }
         };
         if sides.is_some() {
             let limit = sample::MOST_PIXELS / (sample::TUTORIAL.chains * shape.n_visible());
-            at_most("--samples", limit, "as many as one picture holds of the rows of", options.samples)?;
+            at_most("--samples", limit, "the most that fit into one image for the rows of", options.samples)?;
         }
         let (is_watched, is_shuffled) = (options.likelihood == Some(Switch::On), options.shuffle == Some(Switch::On));
         let kept = [options.average.0.is_some(), options.momentum.0.is_some(), is_watched];
@@ -214,9 +214,9 @@ impl Job {
         memory::check(shape, n_chains, options.batch_size, besides)?;
         storage::create_folder(&options.out)?;
         storage::check_writable(&options.out)?;
-        let held = storage::hold_folder(&options.out)?;
+        let lock = storage::hold_folder(&options.out)?;
         storage::remove_temporaries(&options.out)?;
-        // Not after the first epoch or at the very end.
+        // Find out now, not after the first epoch or at the end.
         for name in [
             "checkpoint.safetensors",
             "model.safetensors",
@@ -243,38 +243,38 @@ impl Job {
             resumed,
             progress,
             first_columns: OnceLock::new(),
-            _held: held,
+            _lock: lock,
         })
     }
 
-    /// A file in the folder that is written to.
+    /// The path of a file in the output folder.
     pub fn out(&self, name: &str) -> PathBuf {
         self.options.out.join(name)
     }
 
-    /// Batches of an epoch.
+    /// The number of minibatches in an epoch.
     pub fn in_epoch(&self) -> u64 {
         self.rows.len().div_ceil(self.options.batch_size) as u64
     }
 
-    /// Updates of the whole run.
+    /// The number of updates of the whole run.
     pub fn updates(&self) -> u64 {
         (self.options.epochs as u64).saturating_mul(self.in_epoch())
     }
 
-    /// Whether so many epochs end with a line of the log.
+    /// Whether there is a line of the log after `epochs` epochs.
     pub fn is_line(&self, epochs: u64) -> bool {
         let every = self.options.log_every.unwrap_or(1) as u64;
         epochs.is_multiple_of(every) || epochs == self.options.epochs as u64
     }
 
-    /// What epochs show of the data.
+    /// The order of the rows and their bits in each epoch.
     pub fn epochs(&self) -> Result<Epochs> {
         Epochs::new(self.options.shuffle == Some(Switch::On), self.options.binarise, self.options.seed)
     }
 
-    /// The model that the run begins with.
-    pub fn beginning(&self, epochs: &mut Epochs) -> Result<Rbm> {
+    /// The initial model.
+    pub fn initial_model(&self, epochs: &mut Epochs) -> Result<Rbm> {
         Ok(match (&self.first, &self.options.init) {
             (Some(first), _) => first.clone(),
             (None, Init::Tutorial) => Rbm::new(self.shape, self.options.seed),
@@ -282,8 +282,8 @@ impl Job {
         })
     }
 
-    /// A trainer for the first update. Chains begin by the tutorial's recipe with all units off, else by the hidden biases;
-    /// a centred gradient counts from the means of what is shown.
+    /// A trainer for the first update. With `--init tutorial`, chains start with all units off, else at random states of the hidden
+    /// biases. The offsets of a centred gradient start at the means of the data.
     pub fn trainer(&self, device: &Device, rbm: &Resident, epochs: &mut Epochs) -> Result<Trainer> {
         let mut trainer = Trainer::new(device, self.shape, self.settings)?;
         if self.options.init != Init::Tutorial {
@@ -296,7 +296,10 @@ impl Job {
         Ok(trainer)
     }
 
-    /// What tells the data apart; fails where it is not what the run began with, or the checkpoint does not fit it.
+    /// The fingerprint of the data.
+    ///
+    /// # Errors
+    /// If a checkpoint has another fingerprint, or does not fit the options.
     pub fn fingerprint(&self) -> Result<String> {
         let found = self.rows.fingerprint()?;
         let path = resume::path(&self.options.out);
@@ -311,7 +314,7 @@ impl Job {
             return Err(Error::Argument {
                 what: "--data",
                 expected: format!("the rows of {}, fingerprint {}", path.display(), shown(&checkpoint.data)),
-                found: format!("those of {}, fingerprint {}", self.options.data.display(), shown(&found)),
+                found: format!("the rows of {}, fingerprint {}", self.options.data.display(), shown(&found)),
             });
         }
         if checkpoint.rbm.shape() != self.shape || checkpoint.settings != self.settings {
@@ -324,27 +327,29 @@ impl Job {
         let updates = epoch.checked_mul(batches).and_then(|n| n.checked_add(*batch));
         let reported = log.last().map_or(0, |line| line.updates);
         let fits = *batch < batches && (updates, reported) == (Some(trainer.updates), trainer.reported);
-        // A run that was over may have one line more than one that goes on.
+        // A finished run can have one line more, as its last epoch always has one.
         let every = self.options.log_every.unwrap_or(1) as u64;
         let lines = epoch / every..=epoch.div_ceil(every);
         if !fits || !lines.contains(&(log.len() as u64)) {
             let (update, rows) = (trainer.updates, log.len());
-            let found = format!("epoch {epoch}, batch {batch}, update {update}, {rows} rows of the log");
-            return format_error(format!("a place within epochs of {batches} batches"), found);
+            let found = format!("epoch {epoch}, batch {batch}, update {update}, {rows} lines of the log");
+            return format_error(format!("a position within epochs of {batches} batches"), found);
         }
         Ok(found)
     }
 }
 
-/// Says what a file was taken for.
+/// Prints the assumptions about a file.
 fn notice(options: &Train, path: &Path, images: &Images) {
     if let Some(assumed) = data::assumed(path, images).filter(|_| !options.quiet) {
         complain(&assumed);
     }
 }
 
-/// What the columns are scaled by for units of these laws, where that is wanted; without it those of Gaussian units must each have a
-/// variance.
+/// The scale of the columns for `--scale`; `None` without it.
+///
+/// # Errors
+/// If no unit can be scaled this way, or if a column of Gaussian units is constant and `--scale standard` is not given.
 fn scale(options: &Train, all: &Rows, visible: Segments) -> Result<Option<Scale>> {
     let source_name = options.data.display().to_string();
     let has = |is: fn(Segment) -> bool| visible.iter().any(|(segment, _)| is(segment));
@@ -368,7 +373,7 @@ fn scale(options: &Train, all: &Rows, visible: Segments) -> Result<Option<Scale>
             return Scale::max(rows.rows(), visible).map(Some).map_err(|problem| match problem {
                 Error::Law { row, column, found, .. } => Error::Format {
                     source_name,
-                    expected: "values of at least 0 for --scale max, where minmax takes others".into(),
+                    expected: "values of at least 0 for --scale max, or any values for --scale minmax".into(),
                     found: format!("{found} in row {row}, column {column}"),
                 },
                 other => other,
@@ -379,13 +384,13 @@ fn scale(options: &Train, all: &Rows, visible: Segments) -> Result<Option<Scale>
         None => Ok(None),
         Some((column, value)) => Err(Error::Format {
             source_name,
-            expected: "columns of Gaussian units whose values differ; --scale standard takes one that does not".into(),
+            expected: "columns of Gaussian units with different values, or --scale standard".into(),
             found: format!("{value} in all rows of column {column}"),
         }),
     }
 }
 
-/// The rows that are not trained on, before they are scaled; a part of the rows is taken out of them.
+/// The validation rows before scaling. A fraction of the rows is removed from the training rows.
 fn validation(options: &Train, rows: &mut Rows, how: &Reading, extras: &Extras) -> Result<Option<Dataset>> {
     let fitting = |images: Images, path: &Path| {
         let (expected, found) = (rows.units() - extras.labels.len(), images.rows.units());
@@ -394,24 +399,27 @@ fn validation(options: &Train, rows: &mut Rows, how: &Reading, extras: &Extras) 
         }
         Err(Error::Format {
             source_name: path.display().to_string(),
-            expected: format!("rows of {expected} values, as those of {}", options.data.display()),
+            expected: format!("rows of {expected} values, as in {}", options.data.display()),
             found: format!("rows of {found}"),
         })
     };
     let rest = || data::rest(&options.data, how)?.map(|rest| fitting(rest, &options.data)).transpose();
     match &options.validation {
         None | Some(Validation::None) => Ok(None),
-        Some(Validation::Rest) if options.said.iter().any(|said| said == "validation") => {
+        Some(Validation::Rest) if options.given.iter().any(|given| given == "validation") => {
             let rest = rest()?.ok_or_else(|| Error::Argument {
                 what: "--validation",
-                expected: format!("a part of the rows, a file or none, as {} has no rest", options.data.display()),
+                expected: format!(
+                    "a fraction of the rows, a file or none, as {} has no further rows",
+                    options.data.display()
+                ),
                 found: "rest".into(),
             })?;
             Ok(Some(rest))
         }
         Some(Validation::Rest) => rest(),
         Some(Validation::File(path)) => {
-            // A file of labels is of the data's rows.
+            // A file of labels belongs to the rows of --data.
             let is_file = matches!(how.labels, LabelSource::File(_));
             let labels = if is_file { LabelSource::IfOwn } else { how.labels.clone() };
             let images = data::file(path, "--validation", &Reading { labels, ..how.clone() })?;
@@ -419,7 +427,7 @@ fn validation(options: &Train, rows: &mut Rows, how: &Reading, extras: &Extras) 
             if !extras.labels.is_empty() && images.labels.is_none() {
                 return Err(Error::Format {
                     source_name: path.display().to_string(),
-                    expected: "rows with labels, by --label-column; or --validation PART of the data".into(),
+                    expected: "rows with labels; use --label-column, or --validation PART".into(),
                     found: "none".into(),
                 });
             }
@@ -428,7 +436,7 @@ fn validation(options: &Train, rows: &mut Rows, how: &Reading, extras: &Extras) 
         Some(Validation::Part(part)) => {
             let n = (part * rows.len() as f64).round() as usize;
             if n == 0 || n == rows.len() {
-                let expected = format!("a part that leaves rows of {} on either side", rows.len());
+                let expected = format!("a fraction that puts some of {} rows on either side", rows.len());
                 return Err(Error::Argument { what: "--validation", expected, found: part.to_string() });
             }
             rows.take(n, options.seed).map(Some)
@@ -436,7 +444,7 @@ fn validation(options: &Train, rows: &mut Rows, how: &Reading, extras: &Extras) 
     }
 }
 
-/// The likelihood is that of bits: of a fixed sample where bits are drawn from the values, else of x >= 0.5.
+/// The bits of rows for the likelihood: a fixed sample with `--binarise sample`, else x >= 0.5.
 pub fn bits(rows: &Dataset, binarise: Binarise, seed: u64, epoch: u64) -> Result<Dataset> {
     match binarise {
         Binarise::Sample => Ok(Epochs::new(false, binarise, seed)?.show(rows, epoch)?.clone()),

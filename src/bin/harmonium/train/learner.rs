@@ -1,13 +1,13 @@
-//! One update: by the statistics of both phases, by how well labels are told, or by both.
+//! One update of the parameters: generative, discriminative (labels given the row), or both.
 
 use super::Train;
 use harmonium::{Batch, Resident, Result, Rows, Trainer, labels::Discriminator};
 
-/// What makes the updates of a run besides its trainer.
+/// Makes the updates of a run with a [`Trainer`].
 pub struct Learner {
-    /// How much the likelihood of rows and labels together counts beside that of labels, where these are to be told.
+    /// With `--hybrid`: the weight of the joint log-likelihood beside that of labels given rows.
     hybrid: Option<(f32, Discriminator)>,
-    /// Σ log P(label|v) over the updates since the last line of this process, and their number.
+    /// The sum of log P(label|v) over the updates since the last line of the log, and their number.
     labels: (f64, u64),
 }
 
@@ -17,7 +17,7 @@ impl Learner {
         Ok(Self { hybrid: hybrid.transpose()?, labels: (0.0, 0) })
     }
 
-    /// One update by a batch, which is on the trainer's device and, as `rows`, on the host.
+    /// Makes one update. `batch` is the minibatch on the trainer's device, `rows` the same rows on the host.
     pub fn step(
         &mut self, trainer: &mut Trainer, rbm: &mut Resident, batch: Batch<'_>, rows: Rows<'_>, lr: f32,
     ) -> Result<()> {
@@ -31,7 +31,7 @@ impl Learner {
         Ok(())
     }
 
-    /// The mean log P(label|v) of the batches since the last call, where labels are learnt.
+    /// The mean log P(label|v) of the minibatches since the last call; `None` without `--hybrid`.
     pub fn take_labels(&mut self) -> Option<f64> {
         let (sum, updates) = std::mem::take(&mut self.labels);
         (updates > 0).then(|| sum / updates as f64)

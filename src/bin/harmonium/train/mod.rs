@@ -1,4 +1,4 @@
-//! `harmonium train`.
+//! `harmonium train`: the loop over epochs, and what it writes.
 
 mod job;
 mod learner;
@@ -36,44 +36,45 @@ use std::{ops::Range, time::Instant};
 use values::{Keep, Switch};
 use watch::Watch;
 
-/// How many Gibbs steps a check-up of the chains takes.
+/// Gibbs steps of a check-up of the chains.
 const CHECK_UP_STEPS: usize = 1000;
-/// How many updates go by between two looks at the progress bar.
+/// Updates between two refreshes of the progress bar.
 const STRIDE: u64 = 16;
-/// How many updates go by between two parameters that are averaged.
+/// Updates between two parameters of the average.
 const AVERAGE_STRIDE: u64 = 10;
-/// How many go by before hidden units that are on in more than a share of the data become their opposites.
+/// Updates between two exchanges of hidden units.
 const EXCHANGE_STRIDE: u64 = 1000;
+/// The mean above which a hidden unit is exchanged for its complement.
 const BUSY: f32 = 0.52;
 
-/// Gives the number of the signal that stopped the run, if one did.
+/// Trains a model. Returns the number of the signal that stopped the run, if any.
 pub fn run(device: &Device, options: &Train, resumed: Option<Checkpoint>) -> Result<Option<u8>> {
     let mut job = Job::new(options.clone(), resumed)?;
     if let Some(minutes) = options.minutes {
         job.options.epochs = minutes::epochs_within(&job, device, minutes)?;
         job.options.spread_lines();
-        job.progress.line(&format!("about {minutes} minutes: --epochs {}", job.options.epochs));
-        job.progress = Progress::new(job.updates(), "updates", options.quiet);
+        job.progress.line(&format!("{} epochs take about {minutes} minutes", job.options.epochs));
+        job.progress = Progress::training(job.updates(), options.quiet);
     }
     let last = job.resumed.as_ref().map(|checkpoint| checkpoint.trainer.updates);
     let fingerprint = job.fingerprint()?;
     ranks::check_same("--data", &format!("fingerprint {fingerprint}"))?;
     ranks::check_same("options", &format!("{:?}, {:?}", job.options.stored(), job.settings))?;
     let mut checkpoints = Checkpoints::new(&job.options, job.settings, job.extras.clone(), fingerprint, last)?;
-    // From here on signals are heard.
+    // From here on signals stop the run with a checkpoint.
     job.announce();
     let path = resume::path(&job.options.out);
     if job.resumed.is_none() && path.exists() {
-        job.progress.line(&format!("{} of an earlier run will be replaced", path.display()));
+        job.progress.line(&format!("this run will replace {} of an earlier run", path.display()));
     }
     let (rbm, epochs, stop) = job.train(device, &mut checkpoints)?;
     match stop.or_else(|| checkpoints.end_at_once()) {
-        // Said also to those who want to hear nothing but errors: the run has not done its work.
+        // Printed with --quiet too: the run is incomplete.
         Some(Stop::Signal(number)) => {
-            console::complain(&checkpoints.how_to_go_on());
+            console::complain(&checkpoints.how_to_resume());
             return Ok(Some(number));
         }
-        Some(Stop::Asked) => job.progress.line(&checkpoints.how_to_go_on()),
+        Some(Stop::Asked) => job.progress.line(&checkpoints.how_to_resume()),
         None => {
             let rbm = match job.options.keep {
                 Keep::Best => ranks::of_first(job.shape, || model::load(&job.out("model.safetensors")))?,
@@ -87,7 +88,7 @@ pub fn run(device: &Device, options: &Train, resumed: Option<Checkpoint>) -> Res
     Ok(None)
 }
 
-/// A run on its way.
+/// The state of a run.
 struct Run<'a> {
     trainer: Trainer,
     learner: Learner,
@@ -96,27 +97,27 @@ struct Run<'a> {
     log: Log,
     average: Average,
     watch: Option<Watch>,
-    /// The same rows at every check-up, so that chance among rows is not taken for a change of the model.
+    /// The rows for check-ups. They stay the same, so that differences between check-ups come from the model.
     starts: Option<Dataset>,
 }
 
 impl Job {
-    /// All epochs that are left, with everything that is written on the way; or some, where the run is stopped. Gives the model.
+    /// Runs the remaining epochs until the end, a stall or a stop. Returns the model, the log, and the reason of a stop.
     fn train(&self, device: &Device, checkpoints: &mut Checkpoints<'_>) -> Result<(Rbm, Vec<Epoch>, Option<Stop>)> {
         let mut epochs = self.epochs()?;
         let mut rbm = match &self.resumed {
             Some(checkpoint) => checkpoint.rbm.clone(),
-            None => self.beginning(&mut epochs)?,
+            None => self.initial_model(&mut epochs)?,
         };
         let lent = rbm.lend(device)?;
         let mut run = self.start(device, lent, &mut epochs)?;
-        // A run that goes on may have made all the updates that are asked for.
+        // A resumed run may have made all requested updates already.
         let done = self.resumed.as_ref().map(|checkpoint| checkpoint.trainer.updates);
         let is_over = |run: &Run<'_>| run.place.epoch >= self.options.epochs as u64;
         let mut stop = done.filter(|_| !is_over(&run)).and_then(|updates| checkpoints.stop(updates));
         self.progress.advance(run.place.epoch * self.in_epoch() + run.place.batch);
         let whole = match &self.rows {
-            Rows::InMemory(rows) if self.shows_as_it_is() => Some(device.load(rows.rows())?),
+            Rows::InMemory(rows) if self.uses_rows_unchanged() => Some(device.load(rows.rows())?),
             _ => None,
         };
         while !is_over(&run) && stop.is_none() && !self.has_stalled(&run.log) {
@@ -149,7 +150,7 @@ impl Job {
         Ok(Run { trainer, learner: Learner::new(&self.options)?, lent, place, log, average, watch, starts })
     }
 
-    /// The rest of an epoch, and what is written after it. `whole`: the rows, where they are shown as they are.
+    /// Runs the rest of an epoch and writes its results. `whole`: all rows on the device, if epochs use them unchanged.
     fn epoch(
         &self, run: &mut Run<'_>, epochs: &mut Epochs, whole: Option<&Data<'_>>, checkpoints: &mut Checkpoints<'_>,
     ) -> Result<Option<Stop>> {
@@ -173,10 +174,10 @@ impl Job {
         Ok(None)
     }
 
-    /// Some batches of an epoch, and after the last one what is written then. `data`: what is shown, on the device; the time is
-    /// counted from `begin`.
+    /// Runs some minibatches of an epoch; writes the results after the last one. `data`: the rows on the device. Training time counts from
+    /// `begin`.
     fn batches(
-        &self, run: &mut Run<'_>, batches: Range<u64>, what: &Shown<'_>, data: &Data<'_>, mut begin: Instant,
+        &self, run: &mut Run<'_>, batches: Range<u64>, rows_shown: &Shown<'_>, data: &Data<'_>, mut begin: Instant,
         checkpoints: &mut Checkpoints<'_>,
     ) -> Result<Option<Stop>> {
         let number = run.place.epoch;
@@ -187,14 +188,14 @@ impl Job {
         let mut range = 0..0;
         for n in batches.map(|batch| batch + 1) {
             range = self.batch(n - 1);
-            range = range.start - what.first..range.end - what.first;
+            range = range.start - rows_shown.first..range.end - rows_shown.first;
             let updates = number * in_epoch + n;
             let lr = self.options.schedule.at(self.options.lr, updates - 1, total);
             run.trainer.set_k(self.options.k.at(updates - 1, total))?;
             if n == in_epoch && self.is_line(number + 1) {
                 run.watch.as_mut().map_or(Ok(()), |watch| watch.before_last_update(&run.lent))?;
             }
-            let rows = what.rows.rows().range(range.clone());
+            let rows = rows_shown.rows.rows().range(range.clone());
             run.learner.step(&mut run.trainer, &mut run.lent, data.range(range.clone()), rows, lr)?;
             let is_averaged = averaged_from.is_some_and(|from| updates > from);
             if is_averaged && updates.is_multiple_of(AVERAGE_STRIDE) {
@@ -222,7 +223,7 @@ impl Job {
                 write_health(&self.out("health.csv"), &run.log.health)?;
                 begin += looked.elapsed();
             }
-            // What belongs to the end of an epoch comes before its checkpoint.
+            // The line of the log must come before the checkpoint at the end of an epoch.
             if n == in_epoch {
                 break;
             }
@@ -255,7 +256,7 @@ impl Job {
         Ok(stop)
     }
 
-    /// Writes a checkpoint, where all is finite.
+    /// Writes a checkpoint. An error if parameters are not finite.
     fn save(&self, run: &Run<'_>, batch: harmonium::Batch<'_>, checkpoints: &mut Checkpoints<'_>) -> Result<()> {
         let state = run.trainer.state()?;
         let since = state.updates - state.reported;
@@ -266,7 +267,7 @@ impl Job {
         checkpoints.save(rbm, state, run.place, &run.log, average.transpose()?, watch)
     }
 
-    /// A line of the log, with the model and its pictures.
+    /// Writes a line of the log, the model and its images.
     fn write_line(
         &self, run: &mut Run<'_>, batch: harmonium::Batch<'_>, checkpoints: &mut Checkpoints<'_>,
     ) -> Result<()> {
@@ -287,7 +288,7 @@ impl Job {
         self.progress
             .line(&format!("epoch {number}: {watched}{labels}{likelihood}{updates} updates in {time}, {rate}/s"));
         if let Some(warning) = run.log.warning(title, self.shape.visible()) {
-            self.progress.warn(&format!("{warning}: the model does not learn with --lr {:?}", self.options.lr));
+            self.progress.warn(&format!("{warning}; the model does not learn with --lr {:?}", self.options.lr));
         }
         if let Some(watch) = &mut run.watch {
             watch.warn(number + 1, self.options.epochs as u64, figures, &self.progress);
@@ -304,7 +305,7 @@ impl Job {
         self.draw_epoch(number, kept.as_ref().unwrap_or(&last), &run.lent, &run.trainer)
     }
 
-    /// What else is looked at; nothing where the likelihood is not followed.
+    /// The likelihood and further figures for the log. `None` with `--likelihood off`.
     fn figures(&self, run: &mut Run<'_>, last: &Rbm) -> Result<Option<Figures>> {
         let Some(watch) = &mut run.watch else { return Ok(None) };
         let (total, epochs) = (self.updates(), run.place.epoch);
@@ -315,22 +316,21 @@ impl Job {
         Ok(Some(Figures { learning_rate: lr, k: self.options.k.at(t, total), ..found }))
     }
 
-    /// Whether the validation likelihood has not become better for as many lines as one is patient.
+    /// Whether the validation likelihood has not improved for `--patience` lines.
     fn has_stalled(&self, log: &Log) -> bool {
         self.options.patience.is_some_and(|patience| log.lines_since_best().is_some_and(|lines| lines >= patience))
     }
 
+    /// The title of the progress bar: the epoch and the figures of the last line, the most important ones first.
     fn title(&self, epoch: u64, log: &Log) -> String {
         let last = log.epochs.last();
-        let figures = last.and_then(|line| line.figures).and_then(|figures| watch::in_words(&figures));
+        let figures = last.and_then(|line| line.figures).and_then(|figures| watch::in_few_words(&figures));
         let monitor = last.and_then(|line| line.monitor);
         let monitor = monitor.map(|monitor| format!("{} {monitor:.2}", self.settings.monitor.title()));
-        let figures = figures.map(|text| text.trim_end_matches(", ").to_string());
-        [Some(format!("epoch {epoch}")), monitor, figures].into_iter().flatten().collect::<Vec<_>>().join(", ")
+        [Some(format!("epoch {epoch}")), figures, monitor].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
-    /// How the chains are after this update; says so where they lag, and at the first check-up of a run where chains are too
-    /// few to show it.
+    /// Checks the persistent chains. Warns if they lag, and at the first check-up if there are too few chains to know.
     fn check_up(
         &self, rbm: &Resident, chains: &Chains, rows: &Dataset, updates: u64, is_first: bool,
     ) -> Result<CheckUp> {
@@ -344,7 +344,7 @@ impl Job {
 }
 
 impl Run<'_> {
-    /// The model that a run ends with.
+    /// The model to save: the average if there is one.
     fn kept(&self) -> &Resident {
         self.average.mean().unwrap_or(&self.lent)
     }

@@ -1,22 +1,23 @@
-//! Recipes: tables of options that work well together.
+//! Recipes: tables of defaults that work well together.
 
 use clap::ValueEnum;
 use harmonium::Binarise;
 use std::fmt::{self, Display};
 
-/// What a run is for.
+/// The purpose of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Recipe {
-    /// The run of the Deep Learning Tutorials.
+    /// The run of the Deep Learning Tutorials: PCD-15, 500 hidden units, 15 epochs.
     #[default]
     Tutorial,
-    /// The best likelihood.
+    /// High likelihood: 100 000 updates of centred PCD with averaged parameters.
     Density,
-    /// Hidden units that are rare and look at a part of the row: strokes.
+    /// Sparse local features, such as strokes: 30 epochs of CD-1 with a sparsity penalty.
     Features,
 }
 
-/// L2 depends on the rows and their bits, the number of chains on the bits: [`Recipe::l2_of_rows`], [`Recipe::chains`].
+/// The density recipe. L2 depends on the number of rows and on `--binarise`, the number of chains on `--binarise`: see
+/// [`Recipe::l2_of_rows`] and [`Recipe::chains`].
 const DENSITY: &[(&str, &str)] = &[
     ("init", "data"),
     ("binarise", "sample"),
@@ -44,36 +45,36 @@ const FEATURES: &[(&str, &str)] = &[
     ("sparsity", "0.1:0.1"),
     ("monitor", "reconstruction"),
 ];
-/// L2 of the density recipe: 4/N of N rows, but no less than this, where bits are drawn anew in every epoch and where not.
+/// The least L2 of the density recipe, with bits that each epoch draws anew, and without. For N rows, L2 is 4/N if that is more.
 const LEAST_L2_OF_SAMPLES: f32 = 2e-4;
 const LEAST_L2: f32 = 3e-4;
 const L2_TIMES_ROWS: f32 = 4.0;
-/// Chains of the density recipe, likewise.
+/// Chains of the density recipe, with bits that each epoch draws anew, and without.
 const CHAINS_OF_SAMPLES: usize = 100;
 const CHAINS: usize = 200;
 
 impl Recipe {
-    /// The options that differ from the defaults, by their names, but for those that were said.
-    pub fn options(self, is_said: impl Fn(&str) -> bool) -> Vec<(&'static str, &'static str)> {
+    /// The options of the recipe that are not given on the command line: names and values.
+    pub fn options(self, is_given: impl Fn(&str) -> bool) -> Vec<(&'static str, &'static str)> {
         let table = match self {
             Recipe::Tutorial => &[],
             Recipe::Density => DENSITY,
             Recipe::Features => FEATURES,
         };
-        // A run is as long as was said, in whatever unit.
-        let is_long = ["minutes", "updates", "epochs"].into_iter().any(&is_said);
+        // A length on the command line, in any unit, replaces that of the recipe.
+        let is_long = ["minutes", "updates", "epochs"].into_iter().any(&is_given);
         let is_length = |name: &str| name == "updates" || name == "epochs";
-        let wanted = |(name, _): &&(&str, &str)| !(is_said(name) || is_long && is_length(name));
+        let wanted = |(name, _): &&(&str, &str)| !(is_given(name) || is_long && is_length(name));
         table.iter().filter(wanted).copied().collect()
     }
 
-    /// How many chains belong to such bits, where the recipe says so.
+    /// The recipe's number of chains, if it has one.
     pub fn chains(self, binarise: Binarise) -> Option<usize> {
         let chains = if binarise == Binarise::Sample { CHAINS_OF_SAMPLES } else { CHAINS };
         (self == Recipe::Density).then_some(chains)
     }
 
-    /// The L2 that belongs to so many rows, where the recipe has one.
+    /// The recipe's L2 for a number of rows, if it has one.
     pub fn l2_of_rows(self, rows: usize, binarise: Binarise) -> Option<f32> {
         let least = if binarise == Binarise::Sample { LEAST_L2_OF_SAMPLES } else { LEAST_L2 };
         (self == Recipe::Density).then(|| least.max(L2_TIMES_ROWS / rows as f32))

@@ -1,4 +1,4 @@
-//! What a run shows: pictures of the model and its chains, the curve, and words at its beginning and its end.
+//! The output of a run: images of the model and its chains, the curve, and messages at its start and end.
 
 use super::{
     Job,
@@ -18,20 +18,21 @@ use harmonium::{
     raster::{self, FilterScale, Tiling},
 };
 
-/// The tutorial's run on one core of 2008: minutes, and the mean pseudo-likelihood of each epoch.
+/// The tutorial's run on one core of 2008: minutes, and the mean pseudo-likelihood of each epoch in nats a row.
 const TUTORIAL_MINUTES: f64 = 122.466;
 const TUTORIAL_CURVE: [f64; 15] = [
     -90.65, -81.24, -74.91, -73.02, -68.41, -63.27, -66.00, -68.12, -68.32, -64.29, -61.52, -61.65, -63.55, -63.38,
     -62.76,
 ];
-/// What the end of the tutorial's run says.
+/// The last message of the tutorial's run.
 const DENSITY: &str = "a better model of the same data: harmonium train --recipe density --minutes 1";
-/// How many filters are shown at most.
+/// The greatest number of filters in an image.
 const MOST_FILTERS: usize = 100;
-/// How many chains are shown at most.
+/// The greatest number of chains in an image.
 const MOST_CHAINS: usize = 400;
+
 impl Job {
-    /// Pictures of the model and of the chains after an epoch.
+    /// Writes images of the filters and of the chains after an epoch.
     pub fn draw_epoch(&self, number: u64, rbm: &Rbm, resident: &Resident, trainer: &Trainer) -> Result<()> {
         let out = &self.options.out;
         let Some(sides) = self.sides else { return Ok(()) };
@@ -48,7 +49,7 @@ impl Job {
         raster::write_png(&chains, &out.join(format!("chains_at_epoch_{number}.png")))
     }
 
-    /// Chains that start at test rows, or where there are none at training rows.
+    /// Writes an image of samples, from chains that start at test rows, or at training rows if there are no test rows.
     pub fn draw_samples(&self, device: &Device, rbm: &Rbm) -> Result<()> {
         let Some(sides) = self.sides.filter(|_| self.options.samples > 0) else { return Ok(()) };
         let test = data::test(&self.options.data, &self.reading)?;
@@ -63,12 +64,12 @@ impl Job {
         let start = test.as_ref().map_or(self.rows.source(), |rows| rows);
         let chains = sample::TUTORIAL.chains.min(start.len());
         let sheet = sample::Sheet { chains, rows: self.options.samples, ..sample::TUTORIAL };
-        let progress = Progress::new(sheet.rows as u64, "rows of samples", self.options.quiet);
+        let progress = Progress::new("samples", sheet.rows as u64, "rows of samples", self.options.quiet);
         let picture = sample::draw(device, rbm, start, sides, sheet, self.options.seed, &progress)?;
         raster::write_png(&picture, &self.options.out.join("samples.png"))
     }
 
-    /// The monitor, and the likelihood where it is followed, over the lines of the log.
+    /// Plots the monitor and the log-likelihoods, if known, over the epochs of the log.
     pub fn draw_curve(&self, epochs: &[Epoch]) -> Result<()> {
         let (every, of) = (self.options.log_every.unwrap_or(1) as u64, self.options.epochs as u64);
         let numbers = |of_line: &dyn Fn(&Epoch) -> Option<f64>| -> Points {
@@ -78,7 +79,7 @@ impl Job {
         let title = self.settings.monitor.title();
         let monitor = (BLUE, title.to_string(), numbers(&|line| line.monitor));
         let train = (GREEN, "log-likelihood".to_string(), numbers(&|line| line.figures?.log_likelihood));
-        let others = (RED, "of rows not trained on".to_string(), numbers(&|line| line.figures?.validation));
+        let others = (RED, "validation log-likelihood".to_string(), numbers(&|line| line.figures?.validation));
         let known: Vec<_> = [monitor, train, others]
             .into_iter()
             .filter(|(_, _, points)| points.iter().any(|(_, x)| x.is_finite()))
@@ -97,7 +98,7 @@ impl Job {
         plot::write(&self.options.out.join("curve.svg"), "epoch", "nats a row", &lines)
     }
 
-    /// What is trained, how, and by which recipe.
+    /// Prints data, model, algorithm and recipe.
     pub fn announce(&self) {
         let options = &self.options;
         let k = &options.k;
@@ -112,41 +113,42 @@ impl Job {
         let (batch_size, lr) = (options.batch_size, options.lr);
         self.progress.line(&format!("{sizes}, {method}, batches of {batch_size}, learning rate {lr:?}"));
         if options.recipe != Recipe::Tutorial && self.resumed.is_none() {
-            let is_said = |name: &str| options.said.iter().any(|said| said == name);
-            let table = options.recipe.options(is_said);
+            let is_given = |name: &str| options.given.iter().any(|given| given == name);
+            let table = options.recipe.options(is_given);
             let mut words: Vec<_> = table.iter().map(|(name, value)| format!("--{name} {value}")).collect();
-            let chains = options.recipe.chains(options.binarise).and(options.chains).filter(|_| !is_said("chains"));
+            let chains = options.recipe.chains(options.binarise).and(options.chains).filter(|_| !is_given("chains"));
             words.extend(chains.map(|chains| format!("--chains {chains}")));
-            if options.recipe.l2_of_rows(1, options.binarise).is_some() && !is_said("l2") {
+            if options.recipe.l2_of_rows(1, options.binarise).is_some() && !is_given("l2") {
                 words.push(format!("--l2 {}", options.l2));
             }
             self.progress.line(&format!("recipe {}: {}", options.recipe, words.join(" ")));
         }
     }
 
-    /// How long it took, and what may be done next.
+    /// Prints the training time and the output folder.
     pub fn conclude(&self, epochs: &[Epoch]) {
         let seconds = epochs.last().map_or(0.0, |epoch| epoch.seconds);
         let mut beside = String::new();
         let is_whole = self.is_tutorial() && epochs.len() == TUTORIAL_CURVE.len();
         if is_whole {
             let times = TUTORIAL_MINUTES * 60.0 / seconds;
-            beside = format!("; the tutorial's took {TUTORIAL_MINUTES} minutes: {times:.0} times faster");
+            beside = format!("; {times:.0} times faster than the tutorial's {TUTORIAL_MINUTES} minutes");
         }
         self.progress.line(&format!("training took {}{beside}", duration(seconds)));
-        self.progress.line(&format!("written to {}", self.options.out.display()));
+        self.progress.line(&format!("results are in {}", self.options.out.display()));
         if is_whole {
             self.progress.line(DENSITY);
         }
     }
 
-    /// Whether an epoch of this run is one of the tutorial's, whatever its seed and monitor.
+    /// Whether this is the tutorial's run, except for seed, monitor and number of epochs.
     fn is_tutorial(&self) -> bool {
         let options = &self.options;
-        let stays = options.schedule == Rate::Constant && options.average.0.is_none() && options.k == Steps::from(15);
-        let shows = options.shuffle != Some(Switch::On) && options.binarise == Binarise::None;
+        let is_constant =
+            options.schedule == Rate::Constant && options.average.0.is_none() && options.k == Steps::from(15);
+        let is_plain = options.shuffle != Some(Switch::On) && options.binarise == Binarise::None;
         (options.hidden, options.batch_size, options.lr) == (500, 20, 0.1)
-            && (stays && shows && options.init == Init::Tutorial && self.settings.descent.is_plain())
+            && (is_constant && is_plain && options.init == Init::Tutorial && self.settings.descent.is_plain())
             && self.settings.algorithm == Algorithm::Pcd { n_chains: 20 }
             && (self.rows.len(), self.rows.units()) == (50_000, 784)
     }

@@ -1,4 +1,4 @@
-//! The rows that a run is trained on: in memory, or in a file where they stay; and what an epoch shows of them.
+//! The training rows, in memory or in a file, and their order in each epoch.
 
 use super::{
     Job, Train,
@@ -14,29 +14,29 @@ use harmonium::{
 };
 use std::ops::Range;
 
-/// So many bytes of rows in a file are in memory at once, or one batch where it has more.
+/// The bytes of rows of a file that are in memory at a time, or one minibatch if it is larger.
 const WINDOW: usize = 16 << 20;
-/// So many rows are looked at while a model is trained, of those to train on and of others.
+/// The number of training rows, and of validation rows, that are evaluated during training.
 pub const MOST_ROWS: usize = 5000;
 
-/// All rows that are trained on.
+/// The training rows.
 pub enum Rows {
     InMemory(Dataset),
     InPlace(Box<InPlace>),
 }
 
-/// Rows of a file.
+/// Rows that stay in a file.
 pub struct InPlace {
     file: OnDisk,
-    /// The first so many of them, without others.
+    /// The number of rows of the file in use.
     limit: usize,
-    /// Of those others, in ascending order, how many rows that are trained on stand before each.
+    /// For each removed row, in ascending order, the number of training rows before it.
     gaps: Vec<usize>,
-    /// What is known after all rows have been read once.
-    known: Option<Known>,
+    /// Results of the pass over all rows.
+    scan: Option<Scan>,
 }
 
-struct Known {
+struct Scan {
     fingerprint: String,
     columns: Columns,
     constant: Option<(usize, f32)>,
@@ -62,12 +62,12 @@ impl Rows {
         self.segments().units()
     }
 
-    /// Whether any value is known to be missing.
+    /// Whether any value is missing; `false` for rows in a file.
     pub fn has_missing(&self) -> bool {
         matches!(self, Rows::InMemory(rows) if rows.rows().has_missing())
     }
 
-    /// Those in memory as `change` makes them.
+    /// Applies `change` to rows in memory.
     pub fn map(self, change: impl FnOnce(Dataset) -> Result<Dataset>) -> Result<Self> {
         match self {
             Rows::InMemory(rows) => change(rows).map(Rows::InMemory),
@@ -75,7 +75,7 @@ impl Rows {
         }
     }
 
-    /// Keeps the first rows only.
+    /// Keeps the first `limit` rows only.
     pub fn keep_first(&mut self, limit: usize) -> Result<()> {
         match self {
             Rows::InMemory(rows) => rows.keep(0..limit),
@@ -86,7 +86,7 @@ impl Rows {
         }
     }
 
-    /// Takes `n` rows out; gives them, or of those of a file the ones that are looked at.
+    /// Removes `n` rows and returns them, or of rows in a file only the ones for evaluation.
     pub fn take(&mut self, n: usize, seed: u64) -> Result<Dataset> {
         match self {
             Rows::InMemory(rows) => {
@@ -98,9 +98,9 @@ impl Rows {
         }
     }
 
-    /// Some of the rows from all over, at most [`MOST_ROWS`], that are looked at while a model is trained; and of others,
-    /// which are already those where rows stay on disk.
-    pub fn looked_at(&self, validation: Option<&Dataset>, seed: u64) -> Result<(Dataset, Option<Dataset>)> {
+    /// Random training and validation rows for evaluation, at most [`MOST_ROWS`] each. If rows stay on disk, `validation` has been reduced
+    /// already.
+    pub fn for_evaluation(&self, validation: Option<&Dataset>, seed: u64) -> Result<(Dataset, Option<Dataset>)> {
         let some = |rows: &dyn Source| data::from_all_over(rows, MOST_ROWS, seed);
         let others = validation.map(|others| match self {
             Rows::InPlace(rows) if !rows.gaps.is_empty() => Ok(others.clone()),
@@ -109,15 +109,15 @@ impl Rows {
         Ok((some(self.source())?, others.transpose()?))
     }
 
-    /// What tells the rows apart from others.
+    /// The fingerprint of the rows.
     pub fn fingerprint(&self) -> Result<String> {
         match self {
             Rows::InMemory(rows) => Ok(fingerprint(rows.rows())),
-            Rows::InPlace(rows) => Ok(rows.known()?.fingerprint.clone()),
+            Rows::InPlace(rows) => Ok(rows.scan()?.fingerprint.clone()),
         }
     }
 
-    /// Sums over all rows, in their order.
+    /// Column sums over all rows.
     pub fn columns(&self) -> Result<Columns> {
         match self {
             Rows::InMemory(rows) => {
@@ -125,19 +125,19 @@ impl Rows {
                 columns.add(rows.rows());
                 Ok(columns)
             }
-            Rows::InPlace(rows) => Ok(rows.known()?.columns.clone()),
+            Rows::InPlace(rows) => Ok(rows.scan()?.columns.clone()),
         }
     }
 
-    /// The first Gaussian unit whose column is the same number in all rows, and that number.
+    /// The first Gaussian unit with a constant column, and its value.
     pub fn without_variance(&self) -> Result<Option<(usize, f32)>> {
         match self {
             Rows::InMemory(rows) => Ok(without_variance(rows.rows())),
-            Rows::InPlace(rows) => Ok(rows.known()?.constant),
+            Rows::InPlace(rows) => Ok(rows.scan()?.constant),
         }
     }
 
-    /// How many rows an epoch shows at once, in batches of so many.
+    /// The number of rows in memory at a time, a multiple of the batch size.
     fn window(&self, batch_size: usize) -> usize {
         match self {
             Rows::InMemory(rows) => rows.len(),
@@ -145,8 +145,8 @@ impl Rows {
         }
     }
 
-    /// Bytes of memory that an epoch takes besides the rows: `bytes` for each value in memory that is shown in another form, and
-    /// for rows in a file a window, as it was read and as it is shown, and their order.
+    /// Bytes of memory of an epoch besides the rows. Rows in memory need `bytes` for each shuffled or binarised value. Rows in a file need a
+    /// window, as read and as converted, and their order.
     pub fn besides(&self, bytes: usize, batch_size: usize) -> usize {
         match self {
             Rows::InMemory(rows) => rows.len().saturating_mul(rows.units()).saturating_mul(bytes),
@@ -159,10 +159,10 @@ impl Rows {
 }
 
 impl InPlace {
-    /// The rows of a file, where they are to stay there. `known`: what belongs to the model to go on from.
+    /// Opens the file if its rows are to stay there. `known`: scale and labels of the initial model.
     pub fn open(options: &Train, how: &Reading, known: Option<&Extras>) -> Result<Option<Self>> {
         let hindrance = if known.is_some_and(|known| !known.labels.is_empty()) {
-            Some(("a model without labels, as their site is put beside rows in memory", "one with labels".into()))
+            Some(("a model without labels, as labels need the rows in memory", "one with labels".into()))
         } else if options.scale != Scaling::None {
             Some(("--scale none, as values stay as they are on disk", format!("--scale {}", options.scale)))
         } else if known.is_some_and(|known| known.scale.is_some()) {
@@ -172,16 +172,16 @@ impl InPlace {
         };
         let Some(file) = in_place::open(&options.data, options.in_place, how, hindrance)? else { return Ok(None) };
         if !options.quiet {
-            in_place::tell(&options.data, &file);
+            in_place::notice(&options.data, &file);
         }
-        Ok(Some(Self { limit: file.len(), file, gaps: Vec::new(), known: None }))
+        Ok(Some(Self { limit: file.len(), file, gaps: Vec::new(), scan: None }))
     }
 
     pub fn img_shape(&self) -> Option<(usize, usize)> {
         self.file.img_shape()
     }
 
-    /// Takes `n` rows out, those that [`data::without_some`] takes; gives those of them that are looked at.
+    /// Removes the `n` rows that [`data::without_some`] removes; returns those for evaluation.
     fn take(&mut self, n: usize, seed: u64) -> Result<Dataset> {
         let mut taken = data::some_numbers(self.limit, n, seed);
         let chosen = Uniforms::new(seed, Purpose::Shuffling).permutation_start(n, MOST_ROWS);
@@ -192,12 +192,12 @@ impl InPlace {
         self.file.select(&chosen)
     }
 
-    /// Reads all rows once: they are right, and tell what has to be known of all.
-    pub fn look(&mut self) -> Result<()> {
+    /// Reads all rows once: validates them, and computes their fingerprint and column sums.
+    pub fn scan_all(&mut self) -> Result<()> {
         let (len, segments) = (self.len(), self.file.segments());
         let (mut digits, mut columns) = (Fingerprint::new(len), Columns::new(segments));
         let numbers = segments.iter().filter(|(segment, _)| segment.is_number()).flat_map(|(_, units)| units);
-        // Columns of which only one number has come.
+        // Columns that have been constant so far.
         let mut constant: Vec<(usize, f32)> = Vec::new();
         let step = (WINDOW / self.row_bytes()).max(1);
         let mut rows = self.select(&[0])?;
@@ -209,16 +209,16 @@ impl InPlace {
             columns.add(rows.rows());
             constant.retain(|&(column, x)| (0..rows.len()).all(|r| rows.rows().value(r, column) == x));
         }
-        self.known = Some(Known { fingerprint: digits.finish(), columns, constant: constant.first().copied() });
+        self.scan = Some(Scan { fingerprint: digits.finish(), columns, constant: constant.first().copied() });
         Ok(())
     }
 
-    fn known(&self) -> Result<&Known> {
-        let (what, expected, found) = ("rows", "rows that have been read once".into(), "others".into());
-        self.known.as_ref().ok_or(Error::Argument { what, expected, found })
+    fn scan(&self) -> Result<&Scan> {
+        let (what, expected, found) = ("rows", "rows after a scan".into(), "none".into());
+        self.scan.as_ref().ok_or(Error::Argument { what, expected, found })
     }
 
-    /// Bytes of a row in memory, at most.
+    /// The greatest size of a row in memory, in bytes.
     fn row_bytes(&self) -> usize {
         self.file.segments().units() * size_of::<f32>()
     }
@@ -242,30 +242,30 @@ impl Source for InPlace {
 /// Rows of an epoch.
 pub struct Shown<'a> {
     pub rows: &'a Dataset,
-    /// The number of the first one in the epoch.
+    /// The position of the first row in the epoch.
     pub first: usize,
 }
 
 impl Job {
-    /// Whether every epoch shows the rows as they are.
-    pub fn shows_as_it_is(&self) -> bool {
+    /// Whether every epoch uses the rows unchanged.
+    pub fn uses_rows_unchanged(&self) -> bool {
         self.options.shuffle != Some(Switch::On) && self.options.binarise == Binarise::None
     }
 
-    /// The rows of a batch, counted from 0, in the order of an epoch.
+    /// The rows of minibatch `n`, counted from 0, in the order of the epoch.
     pub fn batch(&self, n: u64) -> Range<usize> {
         let (len, size) = (self.rows.len(), self.options.batch_size);
         let start = len.min((n as usize).saturating_mul(size));
         start..len.min(start.saturating_add(size))
     }
 
-    /// The batches from number `first` on that are shown at once.
+    /// The minibatches, from number `first` on, that are in memory at a time.
     pub fn window(&self, first: u64) -> Range<u64> {
         let size = self.options.batch_size;
         first..self.in_epoch().min(first + self.rows.window(size).div_ceil(size) as u64)
     }
 
-    /// What an epoch shows in these batches, and perhaps in others.
+    /// The rows of these minibatches of an epoch, possibly with others.
     pub fn show<'a>(&'a self, epochs: &'a mut Epochs, epoch: u64, batches: Range<u64>) -> Result<Shown<'a>> {
         match &self.rows {
             Rows::InMemory(rows) => Ok(Shown { rows: epochs.show(rows, epoch)?, first: 0 }),
@@ -277,7 +277,7 @@ impl Job {
         }
     }
 
-    /// Sums over what the first epoch shows.
+    /// Column sums over the rows of the first epoch.
     pub fn first_columns(&self, epochs: &mut Epochs) -> Result<Columns> {
         if let Some(columns) = self.first_columns.get() {
             return Ok(columns.clone());

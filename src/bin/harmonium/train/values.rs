@@ -1,4 +1,4 @@
-//! The values of options: what they are, how they are read, and how a checkpoint keeps them.
+//! The types of option values, their parsers, and their form in checkpoints.
 
 use clap::ValueEnum;
 use harmonium::Algorithm;
@@ -9,7 +9,7 @@ use std::{
     str::FromStr,
 };
 
-/// Whether something is done.
+/// On or off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
     On,
@@ -17,7 +17,7 @@ pub enum Switch {
     Off,
 }
 
-/// Which model stays.
+/// The model to save.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Keep {
     #[default]
@@ -25,7 +25,7 @@ pub enum Keep {
     Best,
 }
 
-/// What becomes of the columns.
+/// How to scale the columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Scaling {
     #[default]
@@ -35,7 +35,7 @@ pub enum Scaling {
     Standard,
 }
 
-macro_rules! shown_as_values {
+macro_rules! display_as_values {
     ($($name:ident),*) => {$(
         impl Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,9 +45,9 @@ macro_rules! shown_as_values {
         }
     )*};
 }
-shown_as_values!(Switch, Keep, Scaling);
+display_as_values!(Switch, Keep, Scaling);
 
-/// What a run begins with.
+/// The initial parameters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Init {
     #[default]
@@ -79,11 +79,11 @@ impl Display for Init {
     }
 }
 
-/// Where the rows are that are not trained on.
+/// The source of the validation rows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Validation {
     None,
-    /// Those of a folder behind the training rows.
+    /// The rows of a folder after the training rows.
     Rest,
     Part(f64),
     File(PathBuf),
@@ -94,13 +94,13 @@ impl FromStr for Validation {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let part = text.parse().ok().map(|part: f64| {
-            let expected = "expected a part of the rows above 0 and below 1";
+            let expected = "expected a fraction of the rows above 0 and below 1";
             (part > 0.0 && part < 1.0).then_some(Validation::Part(part)).ok_or_else(|| expected.to_string())
         });
         match text {
             "none" => Ok(Validation::None),
             "rest" => Ok(Validation::Rest),
-            "" => Err("expected rest, none, a part of the rows or a file".into()),
+            "" => Err("expected rest, none, a fraction of the rows or a file".into()),
             _ => part.unwrap_or_else(|| Ok(Validation::File(text.into()))),
         }
     }
@@ -123,7 +123,7 @@ impl Serialize for Validation {
     }
 }
 
-/// A number of at least 0, or none at all.
+/// A number of at least 0, or off.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Share(pub Option<f32>);
 
@@ -148,7 +148,7 @@ impl Display for Share {
     }
 }
 
-/// A target for hidden means and how strong it pulls.
+/// The target and the strength of the sparsity penalty, or off.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pull(pub Option<(f32, f32)>);
 
@@ -163,7 +163,7 @@ impl FromStr for Pull {
         let pull = numbers
             .filter(|(target, cost): &(f32, f32)| (0.0..=1.0).contains(target) && cost.is_finite() && *cost >= 0.0);
         pull.map(|pull| Pull(Some(pull)))
-            .ok_or_else(|| "expected a mean within [0, 1] and a strength of at least 0, as 0.05:1, or off".into())
+            .ok_or_else(|| "expected a mean in [0, 1] and a strength of at least 0, such as 0.05:1, or off".into())
     }
 }
 
@@ -176,7 +176,7 @@ impl Display for Pull {
     }
 }
 
-/// How often something happens.
+/// An interval between two checkpoints.
 #[derive(Clone, Copy)]
 pub enum Every {
     Updates(u64),
@@ -207,12 +207,12 @@ pub fn every(text: &str) -> Result<Every, String> {
     })
 }
 
-/// What a type reads from a text, with its own words where it cannot.
+/// Parses a value with its `FromStr`, and keeps the message of its error.
 pub fn text<T: FromStr<Err: Into<Problem>>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|problem: T::Err| problem.into().0)
 }
 
-/// What is wrong with a value: the option's name stands before it already.
+/// The message of a wrong value, without the option's name, which clap adds.
 pub struct Problem(String);
 
 impl From<String> for Problem {
@@ -242,23 +242,24 @@ pub fn name<S: Serializer>(algorithm: &Algorithm, serializer: S) -> Result<S::Ok
     serializer.serialize_str(algorithm.name())
 }
 
-/// Older checkpoints do not have the option, which was as it is by default.
+/// Nothing for the default, which older checkpoints do not have.
 pub fn unless_usual<T: Display + Default + PartialEq, S: Serializer>(
     value: &T, serializer: S,
 ) -> Result<S::Ok, S::Error> {
     Some(value).filter(|value| **value != T::default()).map(T::to_string).serialize(serializer)
 }
 
-/// Where it is given.
-pub fn if_said<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+/// Nothing if the option is not given.
+pub fn if_given<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
     value.as_ref().map(T::to_string).serialize(serializer)
 }
 
-/// Older checkpoints do not have the option: it was off.
+/// Nothing for off, which older checkpoints do not have.
 pub fn if_on<S: Serializer>(switch: &Option<Switch>, serializer: S) -> Result<S::Ok, S::Error> {
     switch.filter(|switch| *switch == Switch::On).map(|switch| switch.to_string()).serialize(serializer)
 }
 
+/// Nothing for 1, which older checkpoints do not have.
 pub fn unless_1<S: Serializer>(n: &Option<usize>, serializer: S) -> Result<S::Ok, S::Error> {
     n.filter(|&n| n != 1).serialize(serializer)
 }

@@ -1,5 +1,5 @@
-//! What is looked at while a model is trained, and never enters its gradient: the likelihood along with the updates, how far
-//! they go, and hidden units that say nothing.
+//! The evaluation during training, which does not change the model: the running log-likelihood, the size of updates, and constant hidden
+//! units.
 
 use super::{
     job::{Job, bits},
@@ -12,70 +12,69 @@ use harmonium::{
     log_partition::{BaseRate, Schedule, Tracker, TrackerState},
 };
 
-/// Particles of the running log Z.
+/// Number of particles of the running log Z.
 const PARTICLES: usize = 100;
-/// Temperatures of their first annealing: to a model whose hidden units say little yet, to the tutorial's first weights, and
-/// to a model that has been trained.
+/// Temperatures of their first annealing: to a model with small weights, to the tutorial's initial weights, and to a trained model.
 const FEW: usize = 50;
 const SOME: usize = 200;
 const MANY: usize = 2000;
-/// Of the time of updates, about these shares go to visits along the way, to visits that lead to the model of each line, to new
-/// annealing for each line, and to that for the last one.
+/// Fractions of the time of updates for visits during training, for visits to the model of each line, for new annealing at each line, and
+/// for new annealing at the last line.
 const SHARE: f64 = 0.01;
 const SHARE_OF_LINES: f64 = 0.015;
 const SHARE_OF_ANNEALING: f64 = 0.01;
 const SHARE_OF_LAST: f64 = 0.01;
-/// Temperatures of new annealing, at most.
+/// The greatest number of temperatures of new annealing.
 const MOST_TEMPERATURES: usize = 14_500;
-/// At most so many to the model of a line; more gain nothing.
+/// The greatest number of visits to the model of a line; more gain nothing.
 const MOST_VISITS: usize = 200;
-/// And at least so many, and so many along the way of a whole run: a short run need not be a blind one.
+/// The least number of visits to the model of a line, and during a whole run, so that short runs have a likelihood too.
 const LEAST_VISITS: usize = 30;
 const LEAST_ON_THE_WAY: u64 = 100;
-/// The running mean of the parameters takes a new one after so many updates, and this share of it.
+/// The running mean of the parameters: updates between two steps, and the weight of the new parameters.
 const STRIDE: u64 = 10;
 const SMOOTH: f32 = 0.01;
-/// So many are asked whether hidden units change with them.
+/// The number of rows for finding constant hidden units.
 const SOME_ROWS: usize = 1000;
-/// Epochs whose random numbers no run comes to: bits of the rows that are looked at.
+/// An epoch that no run reaches. Its random numbers give the bits of the evaluated rows.
 const FAR: u64 = 1 << 40;
-/// Warnings come when so much of a run is over and at its end, and where so many hidden units are constant.
+/// Warnings come after this fraction of a run and at its end; from this fraction of constant hidden units on.
 const LATE: f64 = 0.5;
 const MANY_CONSTANT: f64 = 0.1;
-/// Above so large a standard error the running log Z is worth little.
+/// The standard error above which the running log Z gets a warning, in nats.
 const UNSURE: f64 = 0.5;
 
-/// What the likelihood is reported of and by.
+/// The state of the evaluation.
 pub struct Watch {
-    /// `None` where it was lost, or the run resumes from a checkpoint without one.
+    /// `None` after free energies that were not finite, or if the checkpoint had none.
     tracker: Option<Tracker>,
     /// The running mean of the parameters, which the particles follow.
     smooth: Resident,
-    /// Updates between two visits, and visits from there to the model of a line.
+    /// Updates between two visits, and the number of visits to the model of a line.
     every: u64,
     visits: usize,
-    /// Temperatures of new annealing at a line, and at the last one.
+    /// Temperatures of new annealing at a line, and at the last line.
     temperatures: [usize; 2],
     base_rate: BaseRate,
     seed: u64,
-    /// Bits of rows that are trained on and of others.
+    /// Bits of the evaluated training and validation rows.
     train: Dataset,
     validation: Option<Dataset>,
-    /// What independent columns with the means of the training rows give for those rows, in nats a row.
+    /// The log-likelihood of the training rows under independent columns, in nats a row.
     independent: f64,
-    /// The model before the last update of a line.
+    /// The model before the last update of an epoch with a line.
     before: Option<Rbm>,
     has_warned: bool,
 }
 
 impl Watch {
-    /// Begins to follow, or goes on; nothing where it is not wanted.
+    /// Starts or resumes the evaluation. `None` with `--likelihood off`.
     pub fn new(job: &Job, rbm: &Resident) -> Result<Option<Self>> {
         let options = &job.options;
         if options.likelihood != Some(Switch::On) {
             return Ok(None);
         }
-        let (train, validation) = job.rows.looked_at(job.validation.as_ref(), options.seed)?;
+        let (train, validation) = job.rows.for_evaluation(job.validation.as_ref(), options.seed)?;
         let train = bits(&train, options.binarise, options.seed, FAR)?;
         let validation = validation.map(|rows| bits(&rows, options.binarise, options.seed, FAR + 1));
         let base_rate = BaseRate::of_columns(&job.rows.columns()?);
@@ -98,7 +97,7 @@ impl Watch {
             Algorithm::Pcd { n_chains } => n_chains as f64,
             _ => batch,
         };
-        // Layers that are made: two a Gibbs step, one for each row of the batch, and as much for the weights to learn.
+        // Computed layers: two a Gibbs step, one for each row of the minibatch, and as many for the gradient.
         let (update, visit) = (2.0 * k * chains + 2.0 * batch + chains, 5.0 * PARTICLES as f64);
         let every = ((visit / (SHARE * update)).ceil() as u64).min(job.updates() / LEAST_ON_THE_WAY);
         let every = every.max(1).next_multiple_of(STRIDE);
@@ -129,7 +128,7 @@ impl Watch {
         }))
     }
 
-    /// Follows where it is time to.
+    /// Moves the particles to the model when a visit is due.
     pub fn after_update(&mut self, rbm: &Resident, updates: u64, progress: &Progress) -> Result<()> {
         if updates.is_multiple_of(STRIDE) {
             self.smooth.approach(rbm, SMOOTH)?;
@@ -137,7 +136,9 @@ impl Watch {
         let Some(tracker) = self.tracker.as_mut().filter(|_| updates.is_multiple_of(self.every)) else { return Ok(()) };
         match tracker.follow(&self.smooth) {
             Err(Error::Value { .. }) => {
-                progress.warn(&format!("update {updates}: free energies are not finite; the likelihood is lost"));
+                progress.warn(&format!(
+                    "update {updates}: free energies are not finite; the log no longer has a likelihood"
+                ));
                 self.tracker = None;
                 Ok(())
             }
@@ -145,26 +146,26 @@ impl Watch {
         }
     }
 
-    /// Hidden units have become their opposites.
+    /// Follows an exchange of hidden units for their complements.
     pub fn exchange(&mut self, units: &[usize]) -> Result<()> {
         self.smooth.exchange_units(units)
     }
 
-    /// Keeps the model that the last update of a line begins with.
+    /// Copies the model before the last update of an epoch with a line.
     pub fn before_last_update(&mut self, rbm: &Resident) -> Result<()> {
         self.before = Some(rbm.to_rbm()?);
         Ok(())
     }
 
-    /// What a checkpoint keeps: the particles, and the model that they follow.
+    /// The state for a checkpoint: the particles, and the model that they follow.
     pub fn state(&self) -> Result<(Option<TrackerState>, Rbm)> {
         Ok((self.tracker.as_ref().map(Tracker::state), self.smooth.to_rbm()?))
     }
 
-    /// Particles at the model that would be kept, where there are any.
+    /// Particles at the model to save; `None` if there are no particles.
     ///
-    /// Those that have followed for long miss parts of a model whose chains do not mix, and new ones that are annealed in haste
-    /// miss others. Both estimates lie below log Z on average, so those with the greater one are kept.
+    /// Old particles miss parts of a model whose chains do not mix. New particles, annealed with few temperatures, miss others. Both
+    /// estimates are below log Z on average, so the particles with the greater one stay.
     fn visit(&mut self, kept: &Resident, line: u64, is_last: bool) -> Result<Option<Tracker>> {
         let Some(tracker) = &mut self.tracker else { return Ok(None) };
         tracker.follow(&self.smooth)?;
@@ -173,19 +174,19 @@ impl Watch {
         if new.log_z() > tracker.log_z() {
             *tracker = new;
         }
-        // They stay with the running mean; a copy of them visits what is kept.
+        // The particles stay at the running mean. A copy moves to the saved model.
         let mut copy = tracker.clone();
         copy.walk(&self.smooth, kept, self.visits)?;
         Ok(Some(copy))
     }
 
-    /// The figures of the model that would be kept: the mean of the last parameters where there is one.
+    /// The figures of the model to save: of the average if there is one.
     pub fn figures(
         &mut self, rbm: &Resident, mean: Option<&Resident>, last: &Rbm, line: u64, is_last: bool,
     ) -> Result<Figures> {
         let kept = mean.unwrap_or(rbm);
         let there = match self.visit(kept, line, is_last) {
-            // Free energies that are not finite: the likelihood is lost, training continues.
+            // Free energies are not finite: training continues without the likelihood.
             Err(Error::Value { .. }) => {
                 self.tracker = None;
                 None
@@ -198,7 +199,7 @@ impl Watch {
         };
         let train = energy(&self.train)?;
         let validation = self.validation.as_ref().map(energy).transpose()?;
-        // No log-likelihood lies above 0: then nothing is known of it.
+        // A log-likelihood of bits above 0 is impossible: then the estimate is useless.
         let is_density = !kept.shape().visible().is_discrete();
         let tracker = there.filter(|tracker| is_density || -train < tracker.log_z());
         let log_z = tracker.as_ref().map(Tracker::log_z);
@@ -210,18 +211,17 @@ impl Watch {
             log_likelihood: likelihood(train),
             validation: validation.and_then(likelihood),
             free_energy_gap: validation.map(|validation| validation - train),
-            // Of weights that are all 0 it is no number.
+            // NaN if all weights are 0.
             update_ratio: self.before.as_ref().map(|before| ratio(before, last)).filter(|ratio| ratio.is_finite()),
             constant_units: Some(constant_units(kept, &self.train)?),
             ..Figures::default()
         })
     }
 
-    /// Says what is wrong with a line that comes after so many epochs, if that has not been said before.
+    /// Warns about the figures of a line after `epochs` of `of` epochs: once in the second half, and at the end.
     pub fn warn(&mut self, epochs: u64, of: u64, figures: Option<Figures>, progress: &Progress) {
         let Some(figures) = figures else { return };
-        let say = |text: String| progress.warn(&format!("epoch {}: {text}", epochs - 1));
-        // Once on the way, and at the end.
+        let warn = |text: String| progress.warn(&format!("epoch {}: {text}", epochs - 1));
         let is_late = epochs as f64 >= LATE * of as f64;
         if !(is_late && !self.has_warned || epochs == of) {
             return;
@@ -229,29 +229,38 @@ impl Watch {
         self.has_warned = true;
         if let Some(found) = figures.log_likelihood.filter(|&x| x < self.independent) {
             let columns = self.independent;
-            say(format!("log-likelihood {found:.2} nats a row, where independent columns give {columns:.2}"));
+            warn(format!("log-likelihood {found:.2} nats a row; independent columns give {columns:.2}"));
         }
         let constant = figures.constant_units.unwrap_or(0);
         let units = self.tracker.as_ref().map_or(0, |tracker| tracker.shape().n_hidden());
         if constant as f64 > MANY_CONSTANT * units as f64 {
-            say(format!("{constant} of {units} hidden units are the same for all rows; see --init data"));
+            warn(format!("{constant} of {units} hidden units are constant over all rows; see --init data"));
         }
         if let Some(error) = figures.standard_error.filter(|&error| epochs == of && error > UNSURE) {
-            say(format!("the running likelihood may be off by {error:.1} nats and more: harmonium evaluate tells"));
+            warn(format!(
+                "the running likelihood may be wrong by {error:.1} nats or more; check with harmonium evaluate"
+            ));
         }
     }
 }
 
-/// The likelihoods of a line, in words.
+/// The likelihoods of a line, as text.
 pub fn in_words(figures: &Figures) -> Option<String> {
     let train = figures.log_likelihood?;
     Some(match figures.validation {
         None => format!("log-likelihood at most {train:.2}, "),
-        Some(validation) => format!("log-likelihood at most {train:.2}, of other rows {validation:.2}, "),
+        Some(validation) => format!("log-likelihood at most {train:.2}, validation {validation:.2}, "),
     })
 }
 
-/// |W' - W|/|W'|.
+/// The likelihoods of a line for a progress bar.
+pub fn in_few_words(figures: &Figures) -> Option<String> {
+    let train = figures.log_likelihood?;
+    let validation = figures.validation.map_or(String::new(), |validation| format!(", validation {validation:.2}"));
+    Some(format!("log-likelihood ≤ {train:.2}{validation}"))
+}
+
+/// |W' − W|/|W'|.
 fn ratio(before: &Rbm, after: &Rbm) -> f64 {
     let square = |numbers: &mut dyn Iterator<Item = f64>| numbers.map(|x| x * x).sum::<f64>();
     let (old, new) = (before.view().weights(), after.view().weights());
@@ -259,7 +268,7 @@ fn ratio(before: &Rbm, after: &Rbm) -> f64 {
     (step / square(&mut new.iter().map(|&x| f64::from(x)))).sqrt()
 }
 
-/// Hidden units that are on, or off, with the same certainty for all rows.
+/// The number of hidden units that are always on or always off over the rows.
 fn constant_units(rbm: &Resident, rows: &Dataset) -> Result<u64> {
     let activity = rbm.activity(rows.rows().range(0..rows.len().min(SOME_ROWS)))?;
     Ok((activity.always_off() + activity.always_on()) as u64)

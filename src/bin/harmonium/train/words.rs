@@ -1,42 +1,43 @@
-//! The command line that says what a checkpoint keeps.
+//! The shortest command line for the options in a checkpoint.
 
 use super::{Train, values::Validation};
+use crate::arguments::option_name;
 use std::collections::BTreeMap;
 
 type Options = BTreeMap<String, String>;
 
-/// What a checkpoint means by leaving an option out, where a run that begins has another default.
+/// The values of options that a checkpoint leaves out, if a new run has another default.
 const LEFT_OUT: [(&str, &str); 4] =
     [("likelihood", "off"), ("log-every", "1"), ("shuffle", "off"), ("validation", "none")];
 
-/// The data and the options that are not left to a default. What a recipe says stands among the others.
+/// The data, and the options that differ from their defaults. Options of a recipe are listed like others.
 pub fn words(stored: &Options) -> Vec<(String, String)> {
     let mut wanted = stored.clone();
     wanted.remove("recipe");
-    // Said or not, it is the same.
+    // `none` is the same as no option.
     wanted.retain(|name, value| name != "validation" || value != "none");
     let mut words = wanted.clone();
     for (name, value) in LEFT_OUT {
         words.entry(name.into()).or_insert_with(|| value.into());
     }
-    let is_laws = words.contains_key("visible");
+    let has_types = words.contains_key("visible");
     for name in words.clone().into_keys() {
         let mut fewer = words.clone();
         fewer.remove(&name);
-        // How a run with other laws begins also depends on what was said.
-        let is_needed = name == "data" || is_laws && ["init", "monitor"].contains(&name.as_str());
-        if !is_needed && say(&fewer, &wanted) {
+        // With other types, the initial model also depends on the options that are given.
+        let is_needed = name == "data" || has_types && ["init", "monitor"].contains(&name.as_str());
+        if !is_needed && give(&fewer, &wanted) {
             words = fewer;
         }
     }
-    words.into_iter().collect()
+    words.into_iter().map(|(name, value)| (option_name(&name).to_string(), value)).collect()
 }
 
-/// Whether these words come to the wanted options.
-fn say(words: &Options, wanted: &Options) -> bool {
+/// Whether these words give the wanted options.
+fn give(words: &Options, wanted: &Options) -> bool {
     let line = words.iter().map(|(name, value)| format!("--{name}={value}"));
     Train::from_words(line).is_ok_and(|mut train| {
-        train.begin(words.keys().cloned().collect());
+        train.begin(words.keys().map(|name| option_name(name).to_string()).collect());
         train.spread_lines();
         train.validation = train.validation.take().filter(|rows| *rows != Validation::None);
         train.stored() == *wanted
@@ -48,11 +49,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_usual_is_not_said() {
+    fn defaults_are_left_out() {
         let stored = |words: &[&str]| {
-            let said = words.iter().map(|word| word[2..].split('=').next().unwrap_or_default().to_string()).collect();
+            let given = words.iter().map(|word| word[2..].split('=').next().unwrap_or_default().to_string()).collect();
             let mut train = Train::from_words(words.iter().map(|word| word.to_string())).expect("options");
-            train.begin(said);
+            train.begin(given);
             train.spread_lines();
             train.stored()
         };
