@@ -23,7 +23,7 @@ fn monitor(folder: &Path, out: &str) -> f64 {
 }
 
 #[test]
-fn the_cpus_roads() {
+fn the_cpus_sums() {
     let folder = folder("cpu");
     // With few units matrixmultiply gives the canonical sums; beyond some hundred it adds up parts.
     oracle::program::write_data(&folder.join("data"), &[50, 30, 40], 1);
@@ -47,8 +47,8 @@ fn the_cpus_roads() {
 fn every_command_that_computes() {
     let folder = folder("commands");
     trained(&folder, "out", "");
-    let free_energy = |road: &str| {
-        let said = fine(&folder, &format!("evaluate out/model.safetensors --data data --log-z exact --json {road}"));
+    let free_energy = |sums: &str| {
+        let said = fine(&folder, &format!("evaluate out/model.safetensors --data data --log-z exact --json {sums}"));
         let json: serde_json::Value = serde_json::from_str(&said).expect("JSON");
         json["mean_free_energy"].as_f64().unwrap_or_else(|| panic!("a number: {said}"))
     };
@@ -56,8 +56,8 @@ fn every_command_that_computes() {
     assert_eq!(free_energy("--sums auto"), canonical);
     // 23 units, weights of about 1: an error of some 1e-6 a row.
     assert!((free_energy("--sums gemm") - canonical).abs() < 1e-4);
-    for road in ["canonical", "gemm", "auto"] {
-        let common = format!("--data data --chains 4 --sums {road}");
+    for sums in ["canonical", "gemm", "auto"] {
+        let common = format!("--data data --chains 4 --sums {sums}");
         fine(&folder, &format!("sample out/model.safetensors {common} --rows 2 --steps 3 --image 3x5"));
         fine(&folder, &format!("diagnose out/model.safetensors {common} --steps 20 --json"));
     }
@@ -65,14 +65,14 @@ fn every_command_that_computes() {
 
 /// A run resumes with the sums that it started with, and with no others.
 #[test]
-fn a_checkpoint_keeps_the_road() {
+fn a_checkpoint_keeps_the_sums() {
     let folder = folder("resume");
     let whole = trained(&folder, "whole", "--sums gemm");
-    let stop = |out: &str, road: &str| {
+    let stop = |out: &str, sums: &str| {
         fine(
             &folder,
             &format!(
-                "train --data data --hidden 8 --epochs 1 --batch-size 10 --k 2 --stop-after 2 --quiet --out {out} {road}"
+                "train --data data --hidden 8 --epochs 1 --batch-size 10 --k 2 --stop-after 2 --quiet --out {out} {sums}"
             ),
         );
     };
@@ -92,7 +92,7 @@ fn a_checkpoint_keeps_the_road() {
 
 #[cfg(feature = "cuda")]
 #[test]
-fn the_gpus_roads() {
+fn the_gpus_sums() {
     if oracle::device::cuda_gemm().is_none() {
         return;
     }
