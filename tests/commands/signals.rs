@@ -68,8 +68,13 @@ fn a_second_signal_stops_at_once() {
         signal(&child, first);
         thread::sleep(Duration::from_millis(200));
         assert_eq!(child.try_wait().expect("asked"), None, "the first signal waits for the update");
-        signal(&child, second);
-        assert_eq!(child.wait().expect("ended").code(), Some(status));
+        // On a busy machine the first one may still be pending, and two pending signals of a kind are one.
+        let ended = (0..300).find_map(|_| {
+            signal(&child, second);
+            thread::sleep(Duration::from_millis(200));
+            child.try_wait().expect("asked")
+        });
+        assert_eq!(ended.and_then(|status| status.code()), Some(status));
         assert!(!folder.join("out/checkpoint.safetensors").exists());
     }
 }
