@@ -425,7 +425,7 @@ impl Trainer {
     /// [`Error::Argument`] if the gradient is not centred; [`Error::Length`] or [`Error::Value`] if the numbers are invalid.
     pub fn centre_at(&mut self, means: &[f32]) -> Result<()> {
         if self.settings.descent.centring.is_none() {
-            let (expected, found) = ("a trainer with a centred gradient".into(), "another one".into());
+            let (expected, found) = ("a trainer with a centred gradient".into(), "one with a plain gradient".into());
             return Err(Error::Argument { what: "centre", expected, found });
         }
         check("means", means, self.shape.n_visible())?;

@@ -119,8 +119,8 @@ impl Cpu {
             Sums::Gemm => Ok(Self { gemm: true, ..self }),
             Sums::GemmTf32 => Err(Error::Argument {
                 what: "sums",
-                expected: "gemm-tf32 only on a GPU".into(),
-                found: "it on the CPU".into(),
+                expected: "canonical, gemm or auto on the CPU".into(),
+                found: "gemm-tf32".into(),
             }),
         }
     }
