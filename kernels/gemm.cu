@@ -1,4 +1,4 @@
-// The gemm road: cuBLAS makes the sums over a layer, these kernels everything around them.
+// Sums by cuBLAS: it makes those over a layer, these kernels everything around them.
 //
 // States are numbers 0 and 1, rows x stride, as a matrix product takes them. Sums stand where pre-activations or means will:
 // a thread reads its own before it writes there.

@@ -1,9 +1,9 @@
-// Bits of many chains on a grid: weights rounded to 16 bits, sums of whole numbers by the matrix units, and almost every unit decided
-// by them. src/cpu/decision.rs has the proof that the bits are the canonical ones; kernels/grid.cuh has its formulas.
+// Bits of many chains on a grid: weights rounded to 16 bits, sums of whole numbers by the matrix units, and almost every unit
+// decided by them. src/cpu/decision.rs has the proof that the bits are the canonical ones; kernels/grid.cuh has its formulas.
 //
-// A weight on the grid is q = 256*high + low, low within [0, 255] and high within [-128, 127], each a plane of bytes. A product of
-// bits and a plane is exact in 32 bits: of at most 2^16 units either sum is below 2^24, and 256*high + low, a sum of |q| < 2^15, below
-// 2^31. So it makes no difference in which order the matrix units add.
+// A weight on the grid is q = 256*high + low, low within [0, 255] and high within [-128, 127], each a plane of bytes. A product
+// of bits and a plane is exact in 32 bits: of at most 2^16 units either sum is below 2^24, and 256*high + low, a sum of
+// |q| < 2^15, below 2^31. So it makes no difference in which order the matrix units add.
 //
 // Everything that a block writes, whole words of bits, it alone writes, and what it reads no block of the launch writes.
 #include "layers.cuh"
@@ -68,12 +68,13 @@ extern "C" __global__ void __launch_bounds__(256) largest_sizes(Side up, const f
     }
 }
 
-/// Rounds the weights to the finest grid that has room for them, for both ways: blocks of the first row `up`, of the second `down`.
+/// Rounds the weights to the finest grid that has room for them, for both ways: blocks of the first row `up`, of the second
+/// `down`.
 ///
-/// A block rounds 32 given times 32 made units, 128 threads 16 bytes each, which lie as `draw_on_grid` reads them: thread i of a warp has
-/// both planes of the eight weights that lane i of a product takes. The matrix units number the given units as they like, so bit
-/// t + 8*b of a word is byte b of lane t, or with 4 more of its second register: then a shift and a mask make bytes of a word. Of
-/// the units that are made, number n of product p is 8*(n/2) + 2*p + n%2: then a lane has eight neighbours.
+/// A block rounds 32 given times 32 made units, 128 threads 16 bytes each, which lie as `draw_on_grid` reads them: thread i of a
+/// warp has both planes of the eight weights that lane i of a product takes. Both factors may number the given units as they
+/// like, so bit t + 8*b of a word is byte b of lane t, or with 4 more of its second register: then a shift and a mask make bytes
+/// of a word. Of the units that are made, number n of product p is 8*(n/2) + 2*p + n%2: then a lane has eight neighbours.
 extern "C" __global__ void __launch_bounds__(GRID_PARTS)
     put_on_grid(Side up, Side down, const u32* parts, OnGrid* grids, uint4* planes) {
     __shared__ u32 room[GRID_PARTS / 32];
@@ -107,7 +108,8 @@ extern "C" __global__ void __launch_bounds__(GRID_PARTS)
     planes[block * GRID_PARTS + threadIdx.x] = {high[0], high[1], low[0], low[1]};
 }
 
-/// What is in shared memory at a time: planes of two halves of the units, for each word of given units those of four products; bits.
+/// What is in shared memory at a time: planes of two halves of the units, for each word of given units those of four products;
+/// and the bits of the chains.
 struct Stage {
     uint4 planes[2][GRID_DEEP][4][32];
     u32 bits[GRID_CHAINS][GRID_DEEP];
@@ -199,7 +201,10 @@ __device__ inline void add_on_grid(GridSums& sums, Stage (&stages)[2], u32* acti
         __syncthreads();
     }
 #pragma unroll
-    for (u32 n = 0; n < 32; n++) sums[n / 16][n / 4 % 4][n % 4] = 256 * high[n / 16][n / 4 % 4][n % 4] + low[n / 16][n / 4 % 4][n % 4];
+    for (u32 n = 0; n < 32; n++) {
+        u32 m = n / 16, p = n / 4 % 4, c = n % 4;
+        sums[m][p][c] = 256 * high[m][p][c] + low[m][p][c];
+    }
     on += __shfl_xor_sync(FULL_WARP, on, 1);
     if (threadIdx.x % 2 == 0) active[threadIdx.x / 2] = on;
 }
@@ -232,17 +237,19 @@ __device__ inline float sum_in_order(const float* weights, const u32* given, u32
     return sum;
 }
 
-/// Whether a unit is on by its canonical sum, asked by a whole warp. `weights` is its row; `number` the generator's output for it.
+/// Whether a unit is on by its canonical sum, asked by a whole warp. `weights` is its row, `number` the generator's output.
 __device__ inline bool settle(const Side& side, const float* weights, const u32* given, u32 unit, float beta, u32 number) {
     float odds = odds_off(pre_activation(side, unit, sum_in_order(weights, given, side.given), beta));
     bool is_likely = odds < 1.0f;
     return is_rare(odds, end_distance(number, is_likely)) != is_likely;
 }
 
-/// Draws what the sums decide, then what they leave open. `rows` are the weights of each made unit, `stride` apart; `begin` is the
-/// generator's state for the first chain and unit of the warp. `drawn`: for each chain of the warp its word and what of it is open.
+/// Draws what the sums decide, then what they leave open. `rows` are the weights of each made unit, `stride` apart; `begin` is
+/// the generator's state for the first chain and unit of the warp. `drawn`: for each chain of the warp its word and what of it
+/// is open.
 __device__ inline void draw_decided(const GridSums& sums, const u32* active, uint2* drawn, const OnGrid& grid, const Side& side,
-                                    const float* rows, u32 stride, const GridTile& tile, const float* betas, u64 begin, u32* bits) {
+                                    const float* rows, u32 stride, const GridTile& tile, const float* betas, u64 begin,
+                                    u32* bits) {
     u32 lane = threadIdx.x % 32, warps_first = threadIdx.x / 64 * 32, first = tile.first_unit + threadIdx.x / 32 % 2 * 32;
     u32 own = first + lane % 4 * 8, here = own < side.made ? min(side.made - own, 8u) : 0, exist = (1u << here) - 1;
     Jump over_8_chains = jump_over(8ull * side.made);
@@ -299,8 +306,8 @@ __device__ inline void draw_decided(const GridSums& sums, const u32* active, uin
 }
 
 /// Draws a tile by canonical sums alone, as `layer_by_strips` does, 128 rows of weights at a time in `room`.
-__device__ inline void draw_by_sums(const Side& side, const GridTile& tile, float2* room, const float* betas, u64 generator, u64 first,
-                                    u32* bits) {
+__device__ inline void draw_by_sums(const Side& side, const GridTile& tile, float2* room, const float* betas, u64 generator,
+                                    u64 first, u32* bits) {
     u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     float2 sums[GRID_CHAINS / 8] = {};
     for (u32 row = 0; row < side.given; row += 32 * GRID_DEEP) {
@@ -354,8 +361,8 @@ __device__ inline void draw_by_sums(const Side& side, const GridTile& tile, floa
 }
 
 /// The bits of a layer of all chains from those of the other, each chain at its own inverse temperature; the side has no
-/// reference. `rows`: the weights of each made unit, `stride` apart; `first`: how many numbers lie between the generator's place and the
-/// first draw. A block is 64 units of 128 chains; blocks go over units first.
+/// reference. `rows`: the weights of each made unit, `stride` apart; `first`: how many numbers lie between the generator's place
+/// and the first draw. A block is 64 units of 128 chains; blocks go over units first.
 ///
 /// Where there is no grid, or epsilon is so large that too many units would be open, a block draws by sums.
 extern "C" __global__ void __launch_bounds__(GRID_THREADS, 2)
@@ -377,7 +384,8 @@ extern "C" __global__ void __launch_bounds__(GRID_THREADS, 2)
         if (threadIdx.x < GRID_CHAINS) {
             float bound = 0.0f;
             if (threadIdx.x < tile.chains) {
-                bound = error_bound((float)active[threadIdx.x], grid.half, betas[tile.first_chain + threadIdx.x], grid.bias, 0.0f);
+                float beta = betas[tile.first_chain + threadIdx.x];
+                bound = error_bound((float)active[threadIdx.x], grid.half, beta, grid.bias, 0.0f);
             }
 #pragma unroll
             for (u32 step = 16; step > 0; step /= 2) bound = __fadd_rn(bound, __shfl_xor_sync(FULL_WARP, bound, step));

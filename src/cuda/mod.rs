@@ -23,8 +23,8 @@
 //! The order of the files is that of use: `failure` (what the driver says), `buffer` and `arguments` (memory, and what kernels
 //! take), `launch` (kernels, graphs, the driver), `sizes`, `blas`,
 //! `opened` and `handle` (the device), `data`, `memory` and `work` (what lives there), `layers` (one layer from the other),
-//! `visible` (visible layers of several laws), `chains`, `grid` (many chains by rough sums), `learn`, `descend` (updates by rules, and what rules keep), `energies`,
-//! `phases`. Each verb is written once; the two kinds of sums part in `layers` (a kernel, or a product and a kernel), where
+//! `visible` (visible layers of several laws), `chains`, `grid` (many chains by rough sums), `learn`, `descend` (updates by rules, and
+//! what rules keep), `energies`, `phases`. Each verb is written once; the two kinds of sums part in `layers` (a kernel, or a product and a kernel), where
 //! chains move (kernels, or loops of products) and in `learn` and `descend` (a kernel, or two products).
 //!
 //! # Chains
@@ -41,7 +41,7 @@
 //! # Chains on a grid
 //!
 //! Where nobody wants means, a unit is one bit, and a rough sum with a rigorous bound on its error almost always tells it. So do CPUs
-//! (`src/cpu/grid.rs` has the proof, `kernels/grid.cuh` its formulas, printed from the CPU's functions), and matrix units can, for sums of
+//! (`src/cpu/decision.rs` has the proof, `kernels/grid.cuh` its formulas, printed from the CPU's functions), and matrix units can, for sums of
 //! whole numbers are the same in any order. A weight is 256·high + low, two planes of bytes; a block multiplies the bits of 128 chains
 //! with both planes of 64 units, decides by the bound, and makes canonical sums of what stays open, a warp a unit.
 //!
@@ -178,7 +178,8 @@
 //! On an H200 every test passes, with the PTX that comes with the crate and with what NVRTC makes of the source; the tutorial's
 //! 37 500 updates and runs of the recipe `density` end in the CPU's models, byte for byte; the sanitizer finds neither faults of memory
 //! nor races. `docs/gpu.md` has that run; since then the PTX was made anew from functions that Rust prints, the same
-//! operations, and has run on the emulator alone; so have the kernels of visible layers of several laws, of missing values and held units, and of the grid. No second card beside the first has been tried.
+//! operations, and has run on the emulator alone; so have the kernels of visible layers of several laws, of missing values and
+//! held units, and of the grid. No second card beside the first has been tried.
 
 mod arguments;
 mod blas;
