@@ -7,22 +7,22 @@
 //! inverse temperature β.
 //!
 //! 1. *S' - S.* The error of each w is at most 2^-(s+1). The k-th addition of S rounds a number below 1.01·k·2^(15-s), and so does
-//!   the conversion of Σq for k = n. Each rounding has a relative error of 2^-24; the factor 2^-s is exact. Together the error is
-//!   at most n·2^-(s+1)·(1 + (n + 3)/500).
+//!    the conversion of Σq for k = n. Each rounding has a relative error of 2^-24; the factor 2^-s is exact. Together the error is
+//!    at most n·2^-(s+1)·(1 + (n + 3)/500).
 //! 2. *From S' to an exponent.* a is β·S plus the terms of the biases, rounded once. The same expression with S', times -log₂e, is
-//!   t; it has at most four roundings, and an error of log₂e below half a rounding. All of them amount to
-//!   5·2^-24·(1.01·|β|·n·2^(15-s) + |β|·B + |1-β|·B₀). So
+//!    t; it has at most four roundings, and an error of log₂e below half a rounding. All of them amount to
+//!    5·2^-24·(1.01·|β|·n·2^(15-s) + |β|·B + |1-β|·B₀). So
 //!
 //!    > |-t·ln 2 - a| ≤ ε = |β|·n·2^-(s+1)·(1 + (n + 13)/500) + 2^-21·(|β|·B + |1-β|·B₀).
 //! 3. *The bit.* Let e = e^-a and Λ = ln(u/(1-u)). The exact answer is "on" iff u·e < 1-u, that is iff Λ < a. e' is 2^t with a
-//!   relative error of 2^-13.5 from `exp2_roughly`. u lies within [U, U + δ], δ = 2^-24; both ends and their distances to 1 are
-//!   numbers of `f32`. Let κ = ε + 2^-13. The unit is taken to be on if (U + δ)·e' < (1-U-δ)·(1-κ), which is below (1-u)·e^-κ. It
-//!   is taken to be off if (1-U)·(1+κ+κ²) < U·e', because e^κ is below 1+κ+κ² for κ ≤ 1. Including the roundings of these products,
-//!   "on" implies Λ < a - 2^-15, and "off" implies Λ > a + 2^-15.
+//!    relative error of 2^-13.5 from `exp2_roughly`. u lies within [U, U + δ], δ = 2^-24; both ends and their distances to 1 are
+//!    numbers of `f32`. Let κ = ε + 2^-13. The unit is taken to be on if (U + δ)·e' < (1-U-δ)·(1-κ), which is below (1-u)·e^-κ. It
+//!    is taken to be off if (1-U)·(1+κ+κ²) < U·e', because e^κ is below 1+κ+κ² for κ ≤ 1. Including the roundings of these products,
+//!    "on" implies Λ < a - 2^-15, and "off" implies Λ > a + 2^-15.
 //! 4. *The canonical bit.* Let D be the distance of u to the end of the unit interval with the rarer state, or ½ if the distance is
-//!   more. That state is taken iff D·(1 + e) < min(e, 1), with roundings that amount to less than 2^-22 of the product. They move Λ
-//!   by less than 2^-20, and the error of e, 1.7 ulp, moves it by less than 2^-22. So if |Λ - a| ≥ 2^-19, the canonical bit is the
-//!   exact answer. The limits of e at e^±87.3 and of 2^t at 2^±126 change nothing, because |Λ| < 23.
+//!    more. That state is taken iff D·(1 + e) < min(e, 1), with roundings that amount to less than 2^-22 of the product. They move Λ
+//!    by less than 2^-20, and the error of e, 1.7 ulp, moves it by less than 2^-22. So if |Λ - a| ≥ 2^-19, the canonical bit is the
+//!    exact answer. The limits of e at e^±87.3 and of 2^t at 2^±126 change nothing, because |Λ| < 23.
 //!
 //! All other units are open. That includes units with κ ≥ 1, and units with a NaN among their numbers.
 //!

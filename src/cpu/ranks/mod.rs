@@ -88,6 +88,25 @@ use world::World;
 ///
 /// Every rank runs the same program and makes the same calls in the same order; each call that computes waits for the others.
 /// With canonical sums all ranks have the bits that one process would have.
+///
+/// ```no_run
+/// use harmonium::{Cpu, Ranks, Rbm, Settings, Shape, Trainer, formats, model};
+///
+/// # fn main() -> harmonium::Result<()> {
+/// let ranks = Ranks::join(Cpu::detect()?)?;                   // under mpirun; else it is the only rank
+/// let data = formats::open("train.npy")?.rows;                    // every rank reads it
+/// let mut rbm = Rbm::new(Shape::new(data.units(), 500)?, 123).on(&ranks)?;
+/// let mut trainer = Trainer::new(&ranks, rbm.shape(), Settings::default())?;
+/// for batch in data.batches(20) {
+///     trainer.step(&mut rbm, data.rows().range(batch), 0.1)?;
+/// }
+/// let trained = rbm.to_rbm()?;
+/// if ranks.rank() == 0 {
+///     model::save(trained.view(), "model.safetensors".as_ref())?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Ranks {
     /// For what every rank makes whole, and for what is shared.
