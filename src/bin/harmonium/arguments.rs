@@ -39,7 +39,7 @@ pub const OUTPUT_HEADING: &str = "Output";
 
 /// Trains Restricted Boltzmann Machines, measures their likelihood, samples from them and shows what they have learned.
 #[derive(Parser)]
-#[command(version, about, arg_required_else_help = false, after_help = examples::ALL)]
+#[command(version, arg_required_else_help = false, after_help = examples::ALL)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -1,11 +1,11 @@
-//! `--sums`: the command by sums in a fixed order, by matrix products, or by whichever suits the size.
+//! `--sums`: sums in a fixed order, matrix products, or a choice by size.
 
 mod oracle;
 
 use oracle::program::{fine, folder, run};
 use std::{fs, path::Path};
 
-/// Trains and gives the bytes of the model.
+/// Trains a model and returns its bytes.
 #[track_caller]
 fn trained(folder: &Path, out: &str, options: &str) -> Vec<u8> {
     fine(
@@ -23,16 +23,16 @@ fn monitor(folder: &Path, out: &str) -> f64 {
 }
 
 #[test]
-fn the_cpus_roads() {
+fn sums_on_the_cpu() {
     let folder = folder("cpu");
-    // Of few units matrixmultiply makes the canonical sums; of more than some hundred it adds up parts.
+    // For few units matrixmultiply gives the canonical sums; for several hundred it adds partial sums.
     oracle::program::write_data(&folder.join("data"), &[50, 30, 40], 1);
     let canonical = trained(&folder, "unsaid", "");
     assert_eq!(trained(&folder, "canonical", "--sums canonical"), canonical);
     assert_eq!(trained(&folder, "auto", "--sums auto"), canonical);
     assert_ne!(trained(&folder, "gemm", "--sums gemm"), canonical);
     let (of_gemm, of_canonical) = (monitor(&folder, "gemm"), monitor(&folder, "unsaid"));
-    // Five updates from the same start: should a draw fall between, it is one bit of one chain.
+    // Five updates from the same start: if rounding changes a draw, it changes one bit of one chain.
     assert!((of_gemm - of_canonical).abs() < 0.1 * of_canonical.abs(), "{of_gemm} {of_canonical}");
 
     let message = "error: --sums: expected canonical, gemm or auto with --device cpu, found gemm-tf32\n";
@@ -47,32 +47,32 @@ fn the_cpus_roads() {
 fn every_command_that_computes() {
     let folder = folder("commands");
     trained(&folder, "out", "");
-    let free_energy = |road: &str| {
-        let said = fine(&folder, &format!("evaluate out/model.safetensors --data data --log-z exact --json {road}"));
+    let free_energy = |sums: &str| {
+        let said = fine(&folder, &format!("evaluate out/model.safetensors --data data --log-z exact --json {sums}"));
         let json: serde_json::Value = serde_json::from_str(&said).expect("JSON");
         json["mean_free_energy"].as_f64().unwrap_or_else(|| panic!("a number: {said}"))
     };
     let canonical = free_energy("");
     assert_eq!(free_energy("--sums auto"), canonical);
-    // 23 units, weights of about 1: some 1e-6 a row.
+    // 23 units, weights of about 1: about 1e-6 a row.
     assert!((free_energy("--sums gemm") - canonical).abs() < 1e-4);
-    for road in ["canonical", "gemm", "auto"] {
-        let common = format!("--data data --chains 4 --sums {road}");
+    for sums in ["canonical", "gemm", "auto"] {
+        let common = format!("--data data --chains 4 --sums {sums}");
         fine(&folder, &format!("sample out/model.safetensors {common} --rows 2 --steps 3 --image 3x5"));
         fine(&folder, &format!("diagnose out/model.safetensors {common} --steps 20 --json"));
     }
 }
 
-/// A run goes on by the road that it began with, and by no other.
+/// A run resumes with its own sums only.
 #[test]
-fn a_checkpoint_keeps_the_road() {
+fn a_checkpoint_keeps_the_sums() {
     let folder = folder("resume");
     let whole = trained(&folder, "whole", "--sums gemm");
-    let stop = |out: &str, road: &str| {
+    let stop = |out: &str, sums: &str| {
         fine(
             &folder,
             &format!(
-                "train --data data --hidden 8 --epochs 1 --batch-size 10 --k 2 --stop-after 2 --quiet --out {out} {road}"
+                "train --data data --hidden 8 --epochs 1 --batch-size 10 --k 2 --stop-after 2 --quiet --out {out} {sums}"
             ),
         );
     };
@@ -92,7 +92,7 @@ fn a_checkpoint_keeps_the_road() {
 
 #[cfg(feature = "cuda")]
 #[test]
-fn the_gpus_roads() {
+fn sums_on_a_gpu() {
     if oracle::device::cuda_gemm().is_none() {
         return;
     }
@@ -103,7 +103,7 @@ fn the_gpus_roads() {
     let gemm = trained(&folder, "gemm", "--device cuda --sums gemm");
     let tf32 = trained(&folder, "tf32", "--device cuda --sums gemm-tf32");
     assert!(gemm != canonical && tf32 != canonical && gemm != tf32);
-    // TF32 moves each mean by some 1e-3, and so a draw in a thousand.
+    // TF32 changes each mean by about 1e-3, and so one draw in a thousand.
     for (out, within) in [("gemm", 0.1), ("tf32", 1.0)] {
         let (found, expected) = (monitor(&folder, out), monitor(&folder, "cpu"));
         assert!((found - expected).abs() < within, "{out}: {found} {expected}");
