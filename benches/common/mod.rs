@@ -129,7 +129,7 @@ impl Job {
         self.trained_on(&Cpu::detect()?.into(), data, if quick() { updates.min(10) } else { updates })
     }
 
-    /// The same on any device.
+    /// The same on any device, with all updates even if [`quick`].
     pub fn trained_on(self, device: &Device, data: &Dataset, updates: usize) -> Result<Rbm, Box<dyn Error>> {
         let mut rbm = Rbm::new(Shape::new(784, self.n_hidden)?, 123);
         let mut lent = rbm.lend(device)?;

@@ -97,7 +97,11 @@ fn missing_sources_are_named() {
         fs::remove_file(out.join(name)).expect("removed");
     }
     let page = report("");
-    for part in ["nothing tells which data", "the run did not look at it", "checkpoint.safetensors, which keeps them"] {
+    for part in [
+        "the folder does not say which data",
+        "the run had no --health-every N",
+        "checkpoint.safetensors, which keeps them",
+    ] {
         assert!(page.contains(part), "{part}");
     }
     assert!(!page.contains("<h2>Samples</h2>") && !page.contains("Filters after epoch 0"));
@@ -202,7 +206,7 @@ fn info_and_diagnose_report_hidden_units() {
     }
     for command in ["info m --data data", "diagnose m --data data --steps 20"] {
         let said = fine(&folder, command);
-        assert!(said.contains("\nof 3 hidden units 1 are always off and 1 always on, over 50 rows\n"), "{said}");
+        assert!(said.contains("\nof 3 hidden units, 1 are always off and 1 always on, over 50 rows\n"), "{said}");
         assert!(said.contains("\nmean         0.00012 "), "{said}");
     }
     let said: serde_json::Value = serde_json::from_str(&fine(&folder, "info m --json")).expect("JSON");

@@ -192,7 +192,7 @@ fn contradictions_with_the_checkpoint() {
     let (status, _, stderr) = run(&folder, "train --quiet --resume run --data other-data");
     let says = "error: --data: expected the rows of run/checkpoint.safetensors, fingerprint ";
     assert!(
-        status == 1 && stderr.starts_with(says) && stderr.contains(", found those of other-data, fingerprint "),
+        status == 1 && stderr.starts_with(says) && stderr.contains(", found the rows of other-data, fingerprint "),
         "{stderr}"
     );
     assert!(fs::read(folder.join("run/checkpoint.safetensors")).expect("a checkpoint") == before, "it was changed");
