@@ -3,9 +3,9 @@
 //! Prints a line of JSON for each job and kind of sums: median seconds a call by the device's clock (`device`) and by the host's clock
 //! (`host`). One measurement covers many calls; the host waits for the last one.
 //!
-//! `--job NAME` and `--sums NAME` select jobs. `--quick` runs everything once. `--trained N` sets the number of updates before the jobs with
-//! 500 hidden units. `--save FILE` writes that model as `f32`: weights, visible bias, hidden bias. `--device` only prints the driver's name of
-//! the GPU.
+//! `--job NAME` and `--sums NAME` select jobs. `--quick` runs everything once. `--trained N` sets the number of updates before the
+//! jobs with 500 hidden units. `--save FILE` writes that model as `f32`: weights, visible bias, hidden bias. `--device` only prints
+//! the driver's name of the GPU.
 
 mod common;
 

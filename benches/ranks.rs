@@ -6,9 +6,9 @@
 //! target/release/deps/ranks-… --bench --threads 2                         # one process, without MPI
 //! ```
 //!
-//! Prints one line of JSON a job, for one update on rank 0: `ms` is the median over runs, `collectives_ms` the part in MPI, which includes
-//! waiting for the slowest rank, `bytes` the bytes that each rank receives. `ranks.py` alternates both programs and extrapolates the lines to
-//! 64 machines.
+//! Prints one line of JSON a job, for one update on rank 0: `ms` is the median over runs, `collectives_ms` the part in MPI, which
+//! includes waiting for the slowest rank, `bytes` the bytes that each rank receives. `ranks.py` alternates both programs and
+//! extrapolates the lines to 64 machines.
 
 mod common;
 

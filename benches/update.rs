@@ -1,9 +1,9 @@
 //! Whole updates on MNIST: phases, chains, monitor, gradient, new parameters. Throughput: elements = updates.
 //!
-//! The id is `update/SUMS/JOB-tT`. JOB names sizes, algorithm, k, rows and chains, and ends with `-pl` if the pseudo-likelihood is monitored.
-//! `update/cpu-own-rule/JOB` makes the same update by `Trainer::gradient` and `Resident::apply`, as update rules outside of the crate do.
-//! The tutorial's job starts from a model after 3000 updates, the larger ones after a few hundred, as the density of the layers determines
-//! the time of an update.
+//! The id is `update/SUMS/JOB-tT`. JOB names sizes, algorithm, k, rows and chains, and ends with `-pl` if the pseudo-likelihood is
+//! monitored. `update/cpu-own-rule/JOB` makes the same update by `Trainer::gradient` and `Resident::apply`, as update rules outside
+//! of the crate do. The tutorial's job starts from a model after 3000 updates, the larger ones after a few hundred, as the density
+//! of the layers determines the time of an update.
 
 mod common;
 

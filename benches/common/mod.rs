@@ -1,7 +1,7 @@
 //! Shared by the benches: measurement times, data, trained models, thread pools, and jobs with their names.
 //!
-//! Every id is `verb/sums/size`: the operation; who computes it (`cpu`, the matrix library behind `Sums::Gemm`, or a baseline defined here);
-//! the sizes, with the number of threads last (`t2`).
+//! Every id is `verb/sums/size`: the operation; who computes it (`cpu`, the matrix library behind `Sums::Gemm`, or a baseline
+//! defined here); the sizes, with the number of threads last (`t2`).
 #![allow(dead_code, reason = "no bench uses all of it")]
 
 #[path = "../../tests/oracle/places.rs"]

@@ -79,7 +79,8 @@ fn recipes_are_tables_that_can_be_overridden() {
     {
         assert_eq!(stored.get(name).map(String::as_str), Some(value), "{name}");
     }
-    // There are fewer rows than in the recipe's minibatches. There are fewer chains with new bits in each epoch, and no persistent ones with CD.
+    // There are fewer rows than in the recipe's minibatches. There are fewer chains with new bits in each epoch, and no persistent
+    // ones with CD.
     for (more, chains) in [("", Some(100)), ("--binarise threshold:1-200", Some(200)), ("--algorithm cd", None)] {
         let said = fine(&folder, &format!("{options} --recipe density {more}"));
         let found = said.lines().nth(1).expect("a second line").split(" --chains ").nth(1);

@@ -176,8 +176,8 @@ fn labels_are_predicted() {
     assert_eq!((status, stderr.as_str()), (1, expected));
 }
 
-/// `--hybrid` makes a step of the trainer with a fraction of the rate and a step of a [`Discriminator`] for each minibatch; without labels only
-/// the former.
+/// `--hybrid` makes a step of the trainer with a fraction of the rate and a step of a [`Discriminator`] for each minibatch; without
+/// labels only the former.
 #[test]
 fn a_hybrid_run_is_both_steps() {
     use harmonium::{Algorithm, Chains, Monitor, Rbm, Settings, Shape, Trainer};

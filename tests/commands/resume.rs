@@ -1,5 +1,5 @@
-//! Stopped training resumes with the same bits: after every update, for every algorithm and monitor, on other numbers of threads. Options and
-//! checkpoints that contradict each other are errors.
+//! Stopped training resumes with the same bits: after every update, for every algorithm and monitor, on other numbers of threads.
+//! Options and checkpoints that contradict each other are errors.
 
 use crate::oracle::program::{SMALL, UPDATES, fine, folder, outcome, run, write_data};
 use harmonium::Checkpoint;

@@ -249,8 +249,8 @@ fn tempered_chains_leave_their_mode() {
     let said = notices(&folder, &format!("{sample} --temper 8 --out tempered.csv"));
     assert!(said.starts_with("notice: ") && said.contains(" inverse temperatures from 1 to 0.000, "), "{said}");
     let tempered = table(folder.join("tempered.csv"));
-    // Given that unit 0 is on, all on and all off have the weights e^(-160 + 10 + 15·10) and e^-10. The probability that three of 200 samples
-    // are off is below 200³·(5e-5)³ = 1e-6.
+    // Given that unit 0 is on, all on and all off have the weights e^(-160 + 10 + 15·10) and e^-10. The probability that three of
+    // 200 samples are off is below 200³·(5e-5)³ = 1e-6.
     let on = tempered.chunks_exact(16).filter(|row| row.iter().sum::<f32>() > 8.0).count();
     assert!(on >= 198 && tempered.chunks_exact(16).all(|row| row[0] == 1.0), "{on} of 200");
 }

@@ -1,5 +1,5 @@
-//! The first signal stops training with a checkpoint, which resumes with the same bits. The second one ends the process at once, and so does
-//! the first one while samples are drawn.
+//! The first signal stops training with a checkpoint, which resumes with the same bits. The second one ends the process at once,
+//! and so does the first one while samples are drawn.
 
 use crate::oracle::program::{SMALL, UPDATES, command, fine, folder, outcome};
 use harmonium::Checkpoint;

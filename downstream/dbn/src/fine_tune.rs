@@ -61,8 +61,8 @@ pub struct Told {
     pub is_best: bool,
 }
 
-/// Trains all layers of `net` by backpropagation, in their own buffers. The final parameters are those after the epoch with the least error on
-/// `validation`. Returns this error, a fraction of the rows. Without epochs, the parameters do not change.
+/// Trains all layers of `net` by backpropagation, in their own buffers. The final parameters are those after the epoch with the
+/// least error on `validation`. Returns this error, a fraction of the rows. Without epochs, the parameters do not change.
 ///
 /// # Errors
 /// Those of [`FineTuning::check`]; [`Error::Argument`] if the net has other inputs or classes than the rows; [`Error::Value`] if
