@@ -1,12 +1,11 @@
-//! What a GPU takes: updates, chains, annealing and free energies on MNIST, for each kind of sums.
+//! Times on a GPU: updates, chains, annealing and free energies on MNIST, for each kind of sums.
 //!
-//! Prints a line of JSON for each job and kind of sums: the medians, in seconds a call, of what the device's own clock says
-//! (`device`) and of what the host's says from the first call to the end of the last (`host`). Many calls are one measured
-//! stretch, the end of which the host waits for.
+//! Prints a line of JSON for each job and kind of sums: median seconds a call by the device's clock (`device`) and by the host's clock
+//! (`host`). One measurement covers many calls; the host waits for the last one.
 //!
-//! `--job NAME` and `--sums NAME` choose, `--quick` does everything once, `--trained N` is how many updates the models of the
-//! jobs with 500 hidden units have behind them, `--save FILE` keeps that model as `f32`: weights, visible bias, hidden bias.
-//! `--device` only prints what the driver calls the GPU.
+//! `--job NAME` and `--sums NAME` select jobs. `--quick` runs everything once. `--trained N` sets the number of updates before the
+//! jobs with 500 hidden units. `--save FILE` writes that model as `f32`: weights, visible bias, hidden bias. `--device` only prints
+//! the driver's name of the GPU.
 
 mod common;
 
@@ -18,10 +17,10 @@ use harmonium::{
 };
 use std::time::Instant;
 
-/// As [`harmonium::log_partition::Annealing`] has them by default.
+/// The defaults of [`harmonium::log_partition::Annealing`].
 const RUNS: usize = 100;
 const TEMPERATURES: usize = 14_500;
-/// After so many of the tutorial's updates models are compared with those of others.
+/// The number of the tutorial's updates before models are compared with those of other programs.
 const EPOCH: usize = 2500;
 
 struct Options {
@@ -45,7 +44,7 @@ impl Options {
                 "--trained" => options.trained = value()?.parse().map_err(|_| "--trained: expected a number")?,
                 "--save" => options.save = Some(value()?),
                 "--device" => options.device = true,
-                // What cargo says of its own accord: `cargo test --benches`, `cargo bench`.
+                // Arguments that cargo adds: `cargo test --benches`, `cargo bench`.
                 "--quick" | "--test" => options.quick = true,
                 "--bench" => {}
                 _ => return Err(format!("{name}: expected --job, --sums, --quick, --trained, --save or --device")),
@@ -63,7 +62,7 @@ impl Options {
     }
 }
 
-/// What one job is asked on: the device with some kind of sums, models and data.
+/// The setting of a job: the device with a kind of sums, models and data.
 struct Bench<'a> {
     options: &'a Options,
     cuda: Cuda,
@@ -73,7 +72,7 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Times `call`, and says how long it takes. `unit`: what a call is, `n`: how many of those it is at once.
+    /// Times `call` and prints the result. `unit`: the unit of work; `n`: units in a call.
     fn time(&self, job: &str, unit: &str, n: usize, mut call: impl FnMut() -> Result<()>) -> Outcome {
         let mut stretch = |calls: usize| -> Result<[f64; 2]> {
             let start = Instant::now();
@@ -83,9 +82,9 @@ impl Bench<'_> {
         let (calls, repeats) = if self.options.quick {
             (1, 1)
         } else {
-            // What is captured or chosen once is made in the first calls.
+            // The first calls capture graphs and choose kernels.
             let [_, first] = stretch(1)?;
-            // Of what takes long, few.
+            // Few calls if each takes long.
             let [_, host] = if first < 0.5 { stretch(3)? } else { [first; 2] };
             (((0.1 / host) as usize).max(1), if host < 0.5 { 7 } else { 3 })
         };
@@ -218,7 +217,7 @@ fn main() -> Outcome {
                     (_, None) => bench.free_energies(name),
                 }
             };
-            // What fails does not stop the others.
+            // A failed job does not stop the others.
             if let Err(problem) = timed() {
                 let (sums, problem) = (sums.to_string(), problem.to_string());
                 let report = serde_json::json!({

@@ -2,10 +2,10 @@
 //!
 //! | id | |
 //! |---|---|
-//! | `draw/rand_pcg/N` | the yardstick: one sequential generator of rand_pcg |
+//! | `draw/rand_pcg/N` | the baseline: one sequential generator of rand_pcg |
 //! | `draw/scalar`, `draw/avx2`, `draw/avx512` | `Cpu::uniforms` on each instruction set of this machine |
-//! | `sample/naive/N` | the yardstick: σ with the standard library's exp, one generator, unit after unit |
-//! | `sample/scalar` … `sample/avx512`, `/MxVxH` | a Gibbs step of M chains with no unit on: bias, σ, draw and packing alone |
+//! | `sample/naive/N` | the baseline: σ with the standard library's exp, one generator, unit after unit |
+//! | `sample/scalar` … `sample/avx512`, `/MxVxH` | a Gibbs step of M chains with no unit on: bias, σ, draw and packing only |
 //! | `epoch/scalar` … `epoch/avx512`, `/NxV` | `Epochs::show` with fresh bits for N rows of V bytes, four fifths of them 0 |
 
 mod common;

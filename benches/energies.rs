@@ -1,11 +1,11 @@
-//! What is asked of a trained model, 784 × 500, about rows of MNIST. Throughput: elements = rows.
+//! Quantities of a trained model, 784 × 500, for rows of MNIST. Throughput: elements = rows.
 //!
 //! | id | |
 //! |---|---|
-//! | `free_energy/ROAD/RxVxH-tT` | F of R rows |
-//! | `pseudo_likelihood/ROAD/RxVxH-bit-tT` | n_visible·log P(x_i\|x_-i), the monitor's term |
-//! | `pseudo_likelihood/ROAD/RxVxH-exact-tT` | log PL(x), all bits |
-//! | `propup/ROAD/RxVxH-tT` | mean activations, as a DBN feeds them upward |
+//! | `free_energy/SUMS/RxVxH-tT` | F of R rows |
+//! | `pseudo_likelihood/SUMS/RxVxH-bit-tT` | n_visible·log P(x_i\|x_-i), the monitor's term |
+//! | `pseudo_likelihood/SUMS/RxVxH-exact-tT` | log PL(x), all bits |
+//! | `propup/SUMS/RxVxH-tT` | mean activations, as a DBN feeds them upward |
 
 mod common;
 
@@ -14,12 +14,12 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use harmonium::{Activations, Cpu, Dataset, Device, Rbm};
 use std::time::Duration;
 
-fn energies(c: &mut Criterion, road: &str, device: &Device, rbm: &Rbm, data: &Dataset) -> Outcome {
+fn energies(c: &mut Criterion, sums: &str, device: &Device, rbm: &Rbm, data: &Dataset) -> Outcome {
     let rbm = rbm.on(device)?;
     let loaded = device.load(data.rows())?;
     for t in [1, 2] {
         let pool = pool(t)?;
-        let id = |size: String| BenchmarkId::new(road, format!("{size}-t{t}"));
+        let id = |size: String| BenchmarkId::new(sums, format!("{size}-t{t}"));
 
         let mut group = c.benchmark_group("free_energy");
         for n in [20, 10_000] {
@@ -37,8 +37,8 @@ fn energies(c: &mut Criterion, road: &str, device: &Device, rbm: &Rbm, data: &Da
                 time(b, &pool, || rbm.pseudo_log_likelihood_of_bit(rows, 406));
             });
         }
-        // Four thousand million factors: the matrix road, with a softplus for each, would need minutes.
-        let exact = [(20, true), (10_000, road != SGEMM && !quick())];
+        // Four thousand million factors: matrix sums, with a softplus for each, would need minutes.
+        let exact = [(20, true), (10_000, sums != SGEMM && !quick())];
         for (n, _) in exact.into_iter().filter(|&(_, wanted)| wanted) {
             let rows = loaded.range(0..n);
             group.throughput(Throughput::Elements(n as u64));

@@ -2,7 +2,7 @@
 //!
 //! | id | |
 //! |---|---|
-//! | `sweep/ROAD/MxVxH-kK-tT` | K steps of M chains on T threads: 20 chains as in training and sampling, 10 000 as a test set |
+//! | `sweep/SUMS/MxVxH-kK-tT` | K steps of M chains on T threads: 20 chains as in training and sampling, 10 000 as a test set |
 
 mod common;
 
@@ -10,7 +10,7 @@ use common::{Outcome, SGEMM, TRAINING_ROWS, TUTORIAL, criterion, gemm, mnist, po
 use criterion::{BenchmarkId, Criterion, Throughput};
 use harmonium::{Chains, Cpu, Dataset, Device, Purpose, Rbm, Uniforms};
 
-fn sweep(c: &mut Criterion, road: &str, device: &Device, rbm: &Rbm, data: &Dataset) -> Outcome {
+fn sweep(c: &mut Criterion, sums: &str, device: &Device, rbm: &Rbm, data: &Dataset) -> Outcome {
     let resident = rbm.on(device)?;
     let loaded = device.load(data.rows())?;
     let mut group = c.benchmark_group("sweep");
@@ -19,7 +19,7 @@ fn sweep(c: &mut Criterion, road: &str, device: &Device, rbm: &Rbm, data: &Datas
         let draws = Uniforms::new(1, Purpose::Sampling);
         let mut chains = Chains::from_visible(&resident, loaded.range(0..m), draws)?;
         group.throughput(Throughput::Elements((m * k) as u64));
-        group.bench_function(BenchmarkId::new(road, format!("{m}x784x500-k{k}-t{threads}")), |b| {
+        group.bench_function(BenchmarkId::new(sums, format!("{m}x784x500-k{k}-t{threads}")), |b| {
             time(b, &pool, || chains.sweep(&resident, k));
         });
     }

@@ -1,6 +1,6 @@
 //! How the tutorial's update grows with the hidden layer, k, the chains and the threads. Throughput: elements = updates.
 //!
-//! Ids as in `update`: `update/cpu/JOB-tT`. Every model has had some hundred updates first.
+//! Ids are those of `update`: `update/cpu/JOB-tT`. Every model starts after a few hundred updates.
 
 mod common;
 

@@ -1,6 +1,6 @@
-//! Updates by the law of the visible units: PCD-5 with 100 rows and 100 chains on random rows. Throughput: elements = updates.
+//! Updates for each type of visible units: PCD-5 with 100 rows and 100 chains on random rows. Throughput: elements = updates.
 //!
-//! The id is `laws/ROAD/LAWSxHIDDEN-tT`; `cpu` makes canonical sums, the others a matrix library's.
+//! The id is `laws/SUMS/LAWSxHIDDEN-tT`; `cpu` stands for canonical sums, other names for a matrix library.
 
 mod common;
 
@@ -15,7 +15,7 @@ const ROWS: usize = 100;
 const JOBS: [(&str, usize); 4] =
     [("binary:680", 100), ("potts:136x5", 100), ("potts:100x21", 100), ("gaussian:196", 196)];
 
-/// States that all are as likely, or numbers of a normal distribution.
+/// Uniformly distributed states, or normally distributed numbers.
 fn random(visible: Segments) -> harmonium::Result<Dataset> {
     let mut generator = Uniforms::new(1, Purpose::Sampling).generator();
     let mut values = Vec::new();
@@ -44,7 +44,7 @@ fn main() -> Outcome {
     for (laws, n_hidden) in JOBS {
         let data = random(laws.parse()?)?;
         let rbm = Rbm::from_data(data.rows(), n_hidden, 123)?;
-        for (road, device) in [("cpu", &cpu), (SGEMM, &gemm)] {
+        for (sums, device) in [("cpu", &cpu), (SGEMM, &gemm)] {
             for threads in [1, 2] {
                 let algorithm = Algorithm::Pcd { n_chains: 100 };
                 let settings = Settings { algorithm, k: 5, monitor: Monitor::None, ..Settings::default() };
@@ -52,7 +52,7 @@ fn main() -> Outcome {
                 let mut trainer = Trainer::new(device, rbm.shape(), settings)?;
                 trainer.set_chains(Chains::from_hidden_bias(&resident, 100, Uniforms::new(1, Purpose::Training))?)?;
                 let pool = pool(threads)?;
-                group.bench_function(BenchmarkId::new(road, format!("{laws}x{n_hidden}-t{threads}")), |b| {
+                group.bench_function(BenchmarkId::new(sums, format!("{laws}x{n_hidden}-t{threads}")), |b| {
                     time(b, &pool, || trainer.step(&mut resident, &data, 0.001).expect("an update"));
                 });
             }

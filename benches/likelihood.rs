@@ -3,7 +3,7 @@
 //! | id | |
 //! |---|---|
 //! | `log_partition/cpu/exact-784x20-tT` | enumeration of 2^20 states. Throughput: elements = states |
-//! | `log_partition/cpu/moments-784x20-tT` | all means and pairs besides |
+//! | `log_partition/cpu/moments-784x20-tT` | with all means and pair correlations |
 //! | `log_partition/cpu/ais-784x500-RxS-tT` | R runs of S temperatures. Throughput: elements = temperatures of all runs |
 
 mod common;

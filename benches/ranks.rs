@@ -1,14 +1,14 @@
-//! Updates of the tutorial's model with many chains, on several ranks: how long they take, and how much of it in MPI.
+//! Updates of the tutorial's model with many chains, on several ranks: the time of an update, and its part in MPI.
 //!
 //! ```sh
-//! cargo bench --features mpi --bench ranks --no-run                       # says where the program is
+//! cargo bench --features mpi --bench ranks --no-run                       # prints the path of the program
 //! mpirun -n 2 --bind-to none target/release/deps/ranks-… --bench --threads 1
 //! target/release/deps/ranks-… --bench --threads 2                         # one process, without MPI
 //! ```
 //!
-//! One line of JSON a job: `ms` is the median of some runs of updates, `collectives_ms` the part of it within MPI, where ranks
-//! also wait for the slowest, `bytes` what each rank gets from the others; all of them of one update, on rank 0. `ranks.py` has
-//! both programs take turns, and makes of these lines what 64 machines would do.
+//! Prints one line of JSON a job, for one update on rank 0: `ms` is the median over runs, `collectives_ms` the part in MPI, which
+//! includes waiting for the slowest rank, `bytes` the bytes that each rank receives. `ranks.py` alternates both programs and
+//! extrapolates the lines to 64 machines.
 
 mod common;
 
@@ -18,7 +18,7 @@ use std::time::Instant;
 
 /// Chains and Gibbs steps.
 const JOBS: [(usize, usize); 4] = [(1000, 15), (1000, 1), (250, 15), (4000, 15)];
-/// Runs of so many updates each.
+/// Runs, and updates in each run.
 const RUNS: usize = 7;
 const UPDATES: u32 = 12;
 

@@ -2,13 +2,13 @@
 //!
 //! | id | elements | |
 //! |---|---|---|
-//! | `sum/cpu/MxVxH-D` | 2·M·V·H | sums of both half-steps at density D: a step less the same step with no unit on |
-//! | `sum/matrixmultiply/MxVxH`, `sum/openblas/MxVxH` | 2·M·V·H | both products of a step, whatever the density |
+//! | `sum/cpu/MxVxH-D` | 2·M·V·H | sums of both half-steps at density D: a step minus the same step with no unit on |
+//! | `sum/matrixmultiply/MxVxH`, `sum/openblas/MxVxH` | 2·M·V·H | both products of a step, at any density |
 //! | `step/cpu/MxVxH-D` | M | the whole Gibbs step, at density D of both layers |
 //! | `step/matrixmultiply/MxVxH` or `step/openblas` | M | the same by `Sums::Gemm` with the library of this build |
 //!
-//! Biases set the density; the weights are too small to change it. `openblas` is there with the feature of that name
-//! (`blas` for another); set OPENBLAS_NUM_THREADS=1 for it.
+//! Biases set the density; the weights are too small to change it. `openblas` needs the feature of that name
+//! (`blas` for another library); set OPENBLAS_NUM_THREADS=1 for it.
 
 #![allow(unsafe_code, reason = "calls the matrix libraries as they are")]
 
@@ -24,7 +24,7 @@ const HIDDEN: usize = 500;
 const CHAINS: [usize; 4] = [1, 20, 128, 512];
 const DENSITIES: [f32; 7] = [0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
 
-/// An RBM whose units are all on with the same probability, and chains that are there already.
+/// An RBM whose units are all on with the same probability, and chains in equilibrium.
 fn prepared(device: &Device, density: f32, n_chains: usize) -> Result<(Resident, Chains), harmonium::Error> {
     let shape = Shape::new(VISIBLE, HIDDEN)?;
     let weights = Rbm::new(shape, 1).view().weights().iter().map(|w| 1e-4 * w).collect();
@@ -97,7 +97,7 @@ struct Products {
 
 impl Products {
     fn new(m: usize) -> Self {
-        // So small that nothing grows beyond bounds when the products feed each other.
+        // Small values, so that repeated products stay bounded.
         let weights = vec![1e-4; VISIBLE * HIDDEN];
         Self { m, weights, visible: vec![1.0; m * VISIBLE], hidden: vec![1.0; m * HIDDEN] }
     }
@@ -106,7 +106,7 @@ impl Products {
         let Self { m, weights, visible, hidden } = self;
         let (nv, nh) = (VISIBLE as isize, HIDDEN as isize);
         let (w, v, h) = (weights.as_ptr(), visible.as_mut_ptr(), hidden.as_mut_ptr());
-        // SAFETY: the buffers hold VISIBLE × HIDDEN, m × VISIBLE and m × HIDDEN numbers, and the strides walk just those.
+        // SAFETY: the buffers hold VISIBLE × HIDDEN, m × VISIBLE and m × HIDDEN numbers, and the strides address exactly those.
         unsafe {
             matrixmultiply::sgemm(*m, HIDDEN, VISIBLE, 1.0, h, nh, 1, w, 1, nh, 0.0, v, nv, 1);
             matrixmultiply::sgemm(*m, VISIBLE, HIDDEN, 1.0, v, nv, 1, w, nh, 1, 0.0, h, nh, 1);

@@ -1,9 +1,9 @@
 //! Whole updates on MNIST: phases, chains, monitor, gradient, new parameters. Throughput: elements = updates.
 //!
-//! The id is `update/ROAD/JOB-tT`, the job naming sizes, algorithm, k, rows and chains; `-pl` where the pseudo-likelihood is
-//! watched. `update/cpu-own-rule/JOB` makes the same update by `Trainer::gradient` and `Resident::apply`, as rules of descent
-//! from outside of the crate do. The tutorial's job starts from a model of 3000 updates, the larger ones from some hundred: how dense the layers
-//! are decides how fast an update is.
+//! The id is `update/SUMS/JOB-tT`. JOB names sizes, algorithm, k, rows and chains, and ends with `-pl` if the pseudo-likelihood is
+//! monitored. `update/cpu-own-rule/JOB` makes the same update by `Trainer::gradient` and `Resident::apply`, as update rules outside
+//! of the crate do. The tutorial's job starts from a model after 3000 updates, the larger ones after a few hundred, as the density
+//! of the layers determines the time of an update.
 
 mod common;
 
@@ -22,7 +22,7 @@ fn main() -> Outcome {
     let own = Job { algorithm: Algorithm::Pcd { n_chains: 100 }, k: 1, batch: 100, ..TUTORIAL };
     for (job, warm_up) in [(TUTORIAL, 3000), (own, 600), (cd, 600), (pcd, 200)] {
         let rbm = job.trained(&data, warm_up)?;
-        for (road, threads, monitor) in [
+        for (sums, threads, monitor) in [
             ("cpu", 1, Monitor::None),
             ("cpu", 2, Monitor::None),
             ("cpu", 1, Monitor::PseudoLikelihood),
@@ -34,8 +34,8 @@ fn main() -> Outcome {
         ] {
             let job = Job { monitor, ..job };
             let mut outcome = Ok(());
-            group.bench_function(BenchmarkId::new(road, format!("{job}-t{threads}")), |b| {
-                outcome = match road {
+            group.bench_function(BenchmarkId::new(sums, format!("{job}-t{threads}")), |b| {
+                outcome = match sums {
                     "cpu" => job.bench(b, &cpu, &rbm, &data, threads),
                     "cpu-own-rule" => job.bench_own_rule(b, &cpu, &rbm, &data, threads),
                     _ => job.bench(b, &gemm, &rbm, &data, threads),

@@ -1,7 +1,7 @@
-//! What the benches share: how long they measure, data, trained models, pools of threads and the jobs with their names.
+//! Shared by the benches: measurement times, data, trained models, thread pools, and jobs with their names.
 //!
-//! Every id is `verb/road/size`: what is done; who does it (`cpu`, the name of the matrix library behind `Sums::Gemm`, or a
-//! yardstick written here); on how much, the threads last (`t2`).
+//! Every id is `verb/sums/size`: the operation; who computes it (`cpu`, the matrix library behind `Sums::Gemm`, or a baseline
+//! defined here); the sizes, with the number of threads last (`t2`).
 #![allow(dead_code, reason = "no bench uses all of it")]
 
 #[path = "../../tests/oracle/places.rs"]
@@ -29,15 +29,15 @@ pub const SGEMM: &str = match (cfg!(feature = "openblas"), cfg!(feature = "blas"
     (false, false) => "matrixmultiply",
 };
 
-/// Whether everything only has to run once: `cargo bench -- --test`, `cargo test --benches`.
+/// Whether everything runs only once: `cargo bench -- --test`, `cargo test --benches`.
 pub fn quick() -> bool {
     std::env::args().any(|a| a == "--test") || !std::env::args().any(|a| a == "--bench")
 }
 
-/// Short measurements: some hundred of them have to fit into a quarter of an hour.
+/// Short measurements: several hundred must fit into a quarter of an hour.
 pub fn criterion() -> Criterion {
     if cfg!(feature = "blas") && std::env::var_os("OPENBLAS_NUM_THREADS").is_none() {
-        eprintln!("note: OPENBLAS_NUM_THREADS is not set; the sgemm road may take all cores whatever its name says");
+        eprintln!("note: OPENBLAS_NUM_THREADS is not set; the matrix library may use all cores, whatever the id says");
     }
     Criterion::default()
         .sample_size(20)
@@ -47,7 +47,7 @@ pub fn criterion() -> Criterion {
         .configure_from_args()
 }
 
-/// The CPU with that library's sums.
+/// The CPU with the sums of that library.
 pub fn gemm() -> harmonium::Result<Device> {
     Ok(Cpu::detect()?.with_sums(Sums::Gemm)?.into())
 }
@@ -56,7 +56,7 @@ pub fn pool(threads: usize) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildE
     rayon::ThreadPoolBuilder::new().num_threads(threads).build()
 }
 
-/// Times `f`, all of a sample's calls inside one `install`.
+/// Times `f`. All calls of a sample run inside one `install`.
 pub fn time<T>(bencher: &mut Bencher<'_>, pool: &rayon::ThreadPool, mut f: impl FnMut() -> T + Send) {
     bencher.iter_custom(|iterations| {
         pool.install(|| {
@@ -69,7 +69,7 @@ pub fn time<T>(bencher: &mut Bencher<'_>, pool: &rayon::ThreadPool, mut f: impl 
     });
 }
 
-/// The first rows of MNIST, or a message and `None` where the file is missing.
+/// The first rows of MNIST, or a message and `None` if the file is missing.
 pub fn mnist(rows: usize) -> Result<Option<Dataset>, Box<dyn Error>> {
     let path = places::mnist().join("train-images-idx3-ubyte.gz");
     let Ok(file) = File::open(&path) else {
@@ -81,7 +81,7 @@ pub fn mnist(rows: usize) -> Result<Option<Dataset>, Box<dyn Error>> {
     Ok(Some(data))
 }
 
-/// The rows on which models are trained here.
+/// The number of training rows.
 pub const TRAINING_ROWS: usize = 50_000;
 
 /// A kind of update of an RBM with 784 visible units.
@@ -94,7 +94,7 @@ pub struct Job {
     pub monitor: Monitor,
 }
 
-/// The tutorial's update, nothing watched.
+/// The tutorial's update without a monitor.
 pub const TUTORIAL: Job =
     Job { n_hidden: 500, algorithm: Algorithm::Pcd { n_chains: 20 }, k: 15, batch: 20, monitor: Monitor::None };
 
@@ -124,12 +124,12 @@ impl Job {
         epoch.into_iter().cycle()
     }
 
-    /// An RBM after so many updates: how dense the layers are decides how fast an update is.
+    /// An RBM after a number of updates, as the density of the layers determines the time of an update.
     pub fn trained(self, data: &Dataset, updates: usize) -> Result<Rbm, Box<dyn Error>> {
         self.trained_on(&Cpu::detect()?.into(), data, if quick() { updates.min(10) } else { updates })
     }
 
-    /// The same on any device, in any case.
+    /// The same on any device, with all updates even if [`quick`].
     pub fn trained_on(self, device: &Device, data: &Dataset, updates: usize) -> Result<Rbm, Box<dyn Error>> {
         let mut rbm = Rbm::new(Shape::new(784, self.n_hidden)?, 123);
         let mut lent = rbm.lend(device)?;
@@ -141,14 +141,14 @@ impl Job {
         Ok(rbm)
     }
 
-    /// Times updates of a copy of `rbm`, after some that bring the chains to where the model is.
+    /// Times updates of a copy of `rbm`, after a warm-up of the chains.
     pub fn bench(
         self, bencher: &mut Bencher<'_>, device: &Device, rbm: &Rbm, data: &Dataset, threads: usize,
     ) -> Outcome {
         self.bench_updates(bencher, device, rbm, data, threads, |trainer, rbm, batch| trainer.step(rbm, batch, 0.1))
     }
 
-    /// The same updates by a gradient that goes through the caller's hands.
+    /// The same updates with a gradient that the caller receives and applies.
     pub fn bench_own_rule(
         self, bencher: &mut Bencher<'_>, device: &Device, rbm: &Rbm, data: &Dataset, threads: usize,
     ) -> Outcome {

@@ -152,7 +152,7 @@ def compare(ours, data, job, warm_up, threads, settings, images, scratch):
     commands = {
         "harmonium": [ours, *arguments, "cpu"],
         "harmonium, pseudo-likelihood watched": [ours, *arguments, "cpu-pl"],
-        "harmonium's sgemm road, OpenBLAS": [ours, *arguments, "gemm"],
+        "harmonium's matrix sums, OpenBLAS": [ours, *arguments, "gemm"],
         f"JAX jit + scan ({generator})": [*python("jax_peer.py"), *arguments, generator],
         "numpy": [*python("numpy_peer.py"), *arguments, "-"],
     }

@@ -1,8 +1,8 @@
-//! harmonium's side of the comparison that `run.py` makes: updates on demand.
+//! harmonium's side of the comparison of `run.py`: updates on demand.
 //!
-//! `peers_worker DATA N_HIDDEN cd|pcd|ais K ROWS CHAINS LR THREADS ROAD [MODEL]`: DATA holds rows of 784 eight-bit values;
-//! ROAD is `cpu`, `cpu-pl` (the pseudo-likelihood watched) or `gemm`. Reads commands, a line each: `run N` makes N updates
-//! (`ais`: one run of N temperatures for all CHAINS) and answers with N, the seconds they took and, for `ais`, the estimate of
+//! `peers_worker DATA N_HIDDEN cd|pcd|ais K ROWS CHAINS LR THREADS SUMS [MODEL]`: DATA holds rows of 784 eight-bit values;
+//! SUMS is `cpu`, `cpu-pl` (with the pseudo-likelihood as monitor) or `gemm`. Reads commands, a line each: `run N` makes N updates
+//! (`ais`: one run of N temperatures for all CHAINS) and answers with N, the seconds and, for `ais`, the estimate of
 //! log Z; `save PATH` writes weights, visible and hidden bias as little-endian `f32`.
 
 use harmonium::{
@@ -79,7 +79,7 @@ fn anneal(data: &Dataset, shape: Shape, runs: usize, model: &str) -> Outcome {
 
 fn main() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [data, n_hidden, algorithm, k, rows, n_chains, lr, threads, road, model @ ..] = &arguments[..] else {
+    let [data, n_hidden, algorithm, k, rows, n_chains, lr, threads, sums, model @ ..] = &arguments[..] else {
         return Err("DATA N_HIDDEN cd|pcd|ais K ROWS CHAINS LR THREADS ROAD [MODEL]".into());
     };
     let data = Dataset::from_u8(std::fs::read(data)?, VISIBLE)?;
@@ -89,11 +89,11 @@ fn main() -> Outcome {
         "cd" => Algorithm::Cd,
         _ => Algorithm::Pcd { n_chains },
     };
-    let monitor = if road == "cpu-pl" { Monitor::PseudoLikelihood } else { Monitor::None };
+    let monitor = if sums == "cpu-pl" { Monitor::PseudoLikelihood } else { Monitor::None };
     let settings = Settings { algorithm: algorithm_of(algorithm), k: k.parse()?, monitor, ..Settings::default() };
-    // All of it inside one `install`: entering the pool anew for each update costs microseconds.
+    // Everything runs inside one `install`: entering the pool for each update costs microseconds.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?).build()?;
-    let work = || match (algorithm.as_str(), road.as_str(), model) {
+    let work = || match (algorithm.as_str(), sums.as_str(), model) {
         ("ais", _, [model]) => anneal(&data, shape, n_chains, model),
         (_, "gemm", _) => train(&Cpu::detect()?.with_sums(Sums::Gemm)?.into(), &data, shape, settings, rows, lr),
         _ => train(&Cpu::detect()?.into(), &data, shape, settings, rows, lr),

@@ -1,4 +1,4 @@
-//! The command as a script sees it: exit statuses, messages, files. Runs the built program on data that the tests write.
+//! The command as scripts use it: exit statuses, messages, files. Runs the built program on data that the tests write.
 
 use std::{
     fs,
@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-/// An empty folder of a test's own.
+/// Creates an empty folder for a test.
 fn folder(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("command").join(name);
     let _ = fs::remove_dir_all(&folder);
@@ -21,14 +21,14 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// It went well and complained of nothing.
+    /// Asserts success without messages on standard error; returns standard output.
     #[track_caller]
     fn fine(self) -> String {
         assert_eq!((self.status, self.stderr.as_str()), (0, ""));
         self.stdout
     }
 
-    /// It failed with this status and one line that says all of this.
+    /// Asserts this exit status and one line of error that contains all of this.
     #[track_caller]
     fn fails(self, status: i32, says: &[&str]) {
         assert_eq!((self.status, self.stdout.as_str()), (status, ""), "{}", self.stderr);
@@ -69,7 +69,7 @@ fn with_data(name: &str) -> PathBuf {
     folder
 }
 
-/// What the likelihood has to say is for tests/commands/recipes.rs.
+/// The running likelihood is off: tests/commands/recipes.rs tests it.
 const SMALL: &str =
     "train --likelihood off --data data --hidden 8 --epochs 2 --batch-size 10 --k 2 --chains 5 --out out";
 
@@ -136,7 +136,7 @@ fn as_many_samples_as_asked_for() {
     assert_eq!(size(folder.join("out/samples.png")), (16, 99));
     let most = (1 << 28) / (20 * 16);
     run(&folder, &format!("{SMALL} --samples {}", most + 1)).fails(1, &["--samples", &format!("at most {most}")]);
-    // A run that is resumed may say so too.
+    // Resumed runs print this too.
     run(&folder, &format!("{SMALL}-more --stop-after 7")).fine();
     run(&folder, "train --resume out-more --samples 2").fine();
     assert_eq!(size(folder.join("out-more/samples.png")), (11, 99));
@@ -160,7 +160,7 @@ fn the_same_seed_gives_the_same_files() {
         assert!(read("a", name) == read("b", name) && read("a", name) == read("c", name), "{name} depends on threads");
         assert!(read("a", name) != read("d", name), "{name} does not depend on the seed");
     }
-    // The command sample, left to its defaults, draws what train has drawn.
+    // `sample` with defaults draws the same image as `train`.
     run(&folder, "sample out-a/model.safetensors --data data").fine();
     assert_eq!(fs::read(folder.join("samples.png")).unwrap(), read("a", "samples.png"));
     run(&folder, "filters out-a/model.safetensors").fine();
@@ -197,7 +197,7 @@ fn data_in_every_form() {
     let folder = with_data("data");
     let small = "train --hidden 3 --epochs 1 --batch-size 10 --k 1 --quiet --out out --data";
 
-    // Labels are not needed, but where they are there must be as many.
+    // Labels are optional, but if present there must be one for each row.
     let labels = |n: usize| [&[0, 0, 8, 1, 0, 0, 0, n as u8][..], &vec![7; n]].concat();
     fs::write(folder.join("data/train-labels-idx1-ubyte"), labels(60)).unwrap();
     fs::write(folder.join("data/t10k-labels.idx1-ubyte"), labels(30)).unwrap();
@@ -224,7 +224,7 @@ fn data_in_every_form() {
     run(&folder, &format!("{small} a.npy")).fine();
     assert_eq!(size(folder.join("out/samples.png")), (41, 39), "10 chains of 3 × 3 pixels");
 
-    // Of a folder's training file only the first 50 000 rows are for training.
+    // Only the first 50 000 rows of a folder's training file are training rows.
     fs::create_dir(folder.join("large")).unwrap();
     fs::write(folder.join("large/train-images-idx3-ubyte"), idx(50_010, (1, 4))).unwrap();
     run(&folder, &format!("{small} large --limit 50001"))
@@ -236,7 +236,7 @@ fn data_in_every_form() {
 }
 
 #[test]
-fn missing_data_says_what_goes_where() {
+fn missing_data_names_the_expected_files() {
     let folder = folder("missing");
     run(&folder, "train").fails(
         1,
@@ -255,7 +255,7 @@ fn missing_data_says_what_goes_where() {
 }
 
 #[test]
-fn rows_that_are_no_square() {
+fn rows_that_are_not_square() {
     let folder = folder("oblong");
     let mut flat = vec![0, 0, 8, 2];
     flat.extend([20u32, 6].iter().flat_map(|size| size.to_be_bytes()));
@@ -283,15 +283,15 @@ fn rows_that_are_no_square() {
 }
 
 #[test]
-fn a_rate_that_ends_in_infinity_is_told() {
+fn divergence_to_infinity_is_an_error() {
     let folder = with_data("rate");
     run(&folder, &format!("{SMALL} --quiet --lr 3e38")).fails(1, &["--lr", "finite", "found 3e38"]);
     assert!(!folder.join("out/model.safetensors").exists());
 }
 
-/// It stays finite for a while, but its numbers are so large that they have lost what is to be learnt.
+/// Parameters stay finite for a while, but are so large that rounding hides every difference.
 #[test]
-fn a_rate_that_ends_in_absurd_numbers_is_told() {
+fn divergence_to_huge_numbers_is_an_error() {
     let folder = with_data("absurd");
     for (lr, monitor) in [("3e37", "pl"), ("1e37", "pl-exact"), ("1e37", "reconstruction")] {
         for algorithm in ["pcd", "cd"] {
@@ -303,41 +303,41 @@ fn a_rate_that_ends_in_absurd_numbers_is_told() {
     }
 }
 
-/// A warning, once.
+/// One warning only.
 #[test]
-fn a_model_that_does_not_learn_is_told() {
+fn a_model_that_does_not_learn_gets_a_warning() {
     let folder = with_data("useless");
     let outcome = run(&folder, &format!("{SMALL} --monitor pl-exact --epochs 4 --lr 1000").replace("--epochs 2 ", ""));
     assert_eq!((outcome.status, outcome.stderr.lines().count()), (0, 1), "{}", outcome.stderr);
     let says = ["warning: epoch 0: exact pseudo-likelihood -", "even odds for every unit give -11.09", "--lr 1000"];
     assert!(says.iter().all(|part| outcome.stderr.contains(part)), "{}", outcome.stderr);
-    // A small rate is slow, but nothing is wrong.
+    // A small rate is slow but no error.
     run(&folder, &format!("{SMALL} --monitor pl-exact --lr 0.001")).fine();
 }
 
 #[cfg(unix)]
 #[test]
-fn a_folder_that_cannot_be_written_is_found_before_training() {
+fn a_folder_that_cannot_be_written_fails_before_training() {
     use std::os::unix::fs::PermissionsExt;
     let folder = with_data("read-only");
     let out = folder.join("out");
     fs::create_dir(&out).unwrap();
     fs::set_permissions(&out, fs::Permissions::from_mode(0o555)).unwrap();
-    // Who may write everywhere is not stopped by permissions.
+    // Permissions do not bind root.
     let stopped = fs::write(out.join("probe"), "").is_err();
     if stopped {
-        // So many epochs that a test which starts them would never end.
+        // With so many epochs, the test would never end if training started.
         run(&folder, &format!("{SMALL} --epochs 2000000000").replace("--epochs 2 ", "")).fails(1, &["out"]);
     }
     fs::set_permissions(&out, fs::Permissions::from_mode(0o755)).unwrap();
-    // The same for everybody: the name of the folder is a file's.
+    // This holds for every user: a file has the folder's name.
     fs::remove_dir_all(&out).unwrap();
     fs::write(&out, "").unwrap();
     run(&folder, &format!("{SMALL} --epochs 2000000000").replace("--epochs 2 ", "")).fails(1, &["out", "folder"]);
 }
 
 #[test]
-fn info_tells_numbers() {
+fn info_prints_statistics() {
     let folder = folder("info");
     let shape = harmonium::Shape::new(2, 2).unwrap();
     let rbm = harmonium::Rbm::from_parts(shape, vec![1.0, 1.0, 3.0, 3.0], vec![0.5, 0.5], vec![-1.0, 1.0]).unwrap();
@@ -401,12 +401,12 @@ fn help_and_version() {
     ] {
         let said = run(&folder, command).fine();
         for option in options {
-            assert!(said.contains(option), "{command} does not say {option}");
+            assert!(said.contains(option), "{command} lacks {option}");
         }
     }
 }
 
-/// Without arguments: what to do next, by what is in the folder.
+/// Without arguments, the command lists what to do next; the list depends on the files in the folder.
 #[test]
 fn what_to_do_next() {
     let folder = folder("next");
@@ -418,9 +418,9 @@ fn what_to_do_next() {
     assert!(run(&folder, "").fine().contains("harmonium report harmonium-out"));
 }
 
-/// Public data, and how a file is read.
+/// `data` lists public data sets, or prints how a file is read.
 #[test]
-fn data_that_there_are() {
+fn public_data_and_how_files_are_read() {
     let folder = folder("sources");
     assert!(run(&folder, "data").fine().contains("https://github.com/arranger1044/DEBD"));
     fs::write(folder.join("bits.csv"), "a,b,c\n0,1,0\n1,1,0\n").unwrap();
@@ -433,7 +433,7 @@ fn data_that_there_are() {
     assert!(numbers.ends_with("use --scale max or minmax, or --visible gaussian:2 --scale standard\n"), "{numbers}");
 }
 
-/// Every command completes in a shell and has a manual page.
+/// Every command has completions and a manual page.
 #[test]
 fn completions_and_manual() {
     let folder = folder("manual");

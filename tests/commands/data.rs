@@ -1,4 +1,4 @@
-//! Any data by the command: the same digits from files of every format, labels, scales, and what is said and refused.
+//! Data formats through the command: the same digits in every format, labels, scales, notices and errors.
 
 use crate::oracle::program::{command, fine, folder, outcome, run, write_data};
 use harmonium::{
@@ -63,7 +63,7 @@ fn every_format_trains_the_same_model() {
     assert_eq!((scale.mean(), scale.deviation()), (&[0.0; 74][..], &[[16.0; 64].as_slice(), &[1.0; 10]].concat()[..]));
 }
 
-/// Each path names its own array of an archive, and an array its own labels.
+/// Each path selects its own array of an archive, and an array its own labels.
 #[test]
 fn one_archive_has_all_parts() {
     let folder = folder("parts");
@@ -89,7 +89,7 @@ fn one_archive_has_all_parts() {
     let log = fs::read(folder.join("out/log.csv")).expect("a log");
     let parts = model_bytes(&folder, "--data all.npz --labels own --validation all.npz:x_test --likelihood on");
     assert!(parts == whole);
-    // But for the seconds of each line.
+    // Without the seconds of each line.
     let figures = |log: &[u8]| {
         let text = String::from_utf8(log.to_vec()).expect("text");
         let fields =
@@ -101,7 +101,7 @@ fn one_archive_has_all_parts() {
     let (all, test) = (classify("all.npz:x_test"), classify("test.npz:a"));
     assert_eq!(all.replace("all.npz:x_test", "FILE"), test.replace("test.npz:a", "FILE"));
     assert!(all.contains("accuracy"), "{all}");
-    // Labels of as many other rows are nobody's.
+    // Labels in another array do not count, although their number fits.
     fine(&folder, "transform out/model.safetensors --data all.npz:more_data --out h.npy");
     let message =
         "all.npz: expected an array of labels, more_labels, found x_train, y_train, x_test, y_test, more_data";
@@ -114,7 +114,7 @@ fn one_archive_has_all_parts() {
     );
 }
 
-/// Missing values are neither 0 nor anything else, in whatever file, and there is no likelihood to follow or to choose by.
+/// Missing values in any format give the same model. The likelihood is off, and options that need it are errors.
 #[test]
 fn rows_with_missing_values_are_trained_on() {
     let folder = folder("missing-rows");
@@ -151,7 +151,7 @@ fn rows_with_missing_values_are_trained_on() {
     }
 }
 
-/// Other commands scale as training did and find the labels; samples are as the data.
+/// Other commands apply the scale of training and find the labels; samples are unscaled.
 #[test]
 fn a_model_with_labels_and_scale_is_used() {
     let folder = digits("used");
@@ -163,7 +163,7 @@ fn a_model_with_labels_and_scale_is_used() {
     assert_eq!((status, &*stderr), (0, ""));
     let numbers = |text: &str| text.lines().filter(|line| !line.contains("seconds")).collect::<Vec<_>>().join("\n");
     assert_eq!(numbers(&whole), numbers(&same));
-    // An svmlight file's own labels are found without a word.
+    // The labels of an svmlight file need no option.
     let (status, same, _) = run(&folder, &format!("{evaluate} --data digits.svm"));
     assert_eq!((status, numbers(&same)), (0, numbers(&whole)));
     fine(&folder, "sample out/model.safetensors --data digits.svm --chains 5 --rows 2 --steps 3 --out samples.npy");
@@ -174,7 +174,7 @@ fn a_model_with_labels_and_scale_is_used() {
     }
     assert!(samples.iter().any(|&x| x > 1.0), "samples are as the data");
     assert!(fine(&folder, "info out/model.safetensors").contains("\nlabels 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\n"));
-    // What lies outside of the scale is moved and counted.
+    // Values outside of the scale are clipped and counted.
     let how = Reading { as_numbers: true, ..Reading::default() };
     let mut rows = how.open(folder.join("f8.npy")).expect("digits").rows.rows().to_vec();
     rows.truncate(128);
@@ -200,9 +200,9 @@ fn npy_values(path: &Path) -> Vec<f32> {
     bytes[header..].as_chunks().0.iter().map(|&x| f32::from_le_bytes(x)).collect()
 }
 
-/// Stopped and resumed, and gone on from, a run keeps its scale and its labels.
+/// Scale and labels survive a resumed run and `--init MODEL`.
 #[test]
-fn runs_with_labels_and_scale_go_on() {
+fn runs_with_labels_and_scale_resume() {
     let folder = digits("go-on");
     for data in ["--data digits.csv --label-column -1 --scale minmax", "--data digits.npz --labels own --scale max"] {
         fine(&folder, &format!("{TRAIN} {data} --validation 0.25 --out whole"));
@@ -219,7 +219,7 @@ fn runs_with_labels_and_scale_go_on() {
     }
 }
 
-/// MNIST's labels, as the last site of rows of a folder.
+/// MNIST's labels become the last site.
 #[test]
 fn labels_of_a_folder() {
     let folder = folder("mnist");
@@ -243,9 +243,9 @@ fn labels_of_a_folder() {
     assert!(bytes("out") == bytes("other"));
 }
 
-/// Words as labels of real numbers, told what the table was taken for.
+/// Text labels of real-valued rows, with a notice about the table.
 #[test]
-fn words_are_labels_of_real_numbers() {
+fn text_labels_of_real_numbers() {
     let folder = folder("words");
     let rows = (0..30).map(|row| format!("{}.5,{},{}\n", row % 7, row * row % 11, ["setosa", "virginica"][row % 2]));
     fs::write(folder.join("iris.data"), rows.collect::<String>()).expect("data");
@@ -260,7 +260,7 @@ fn words_are_labels_of_real_numbers() {
     let (rbm, extras) = model::load_with(&folder.join("out/model.safetensors")).expect("a model");
     assert_eq!(rbm.shape().visible().to_string(), "gaussian:2,potts:1x2");
     assert_eq!(extras.labels, ["setosa", "virginica"]);
-    // A model without labels leaves those of the data aside.
+    // A model without labels ignores the labels of the data.
     fine(&folder, "train --quiet --hidden 4 --epochs 1 --samples 0 --data data --out plain");
     let rows = Dataset::open(folder.join("data")).expect("data").rows().to_vec();
     let text: String = rows

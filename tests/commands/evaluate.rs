@@ -1,4 +1,4 @@
-//! `harmonium evaluate` and `harmonium diagnose` as a script sees them: the keys, the warnings, what is wrong.
+//! `harmonium evaluate` and `harmonium diagnose` as scripts use them: JSON keys, warnings, errors.
 
 use crate::oracle::{
     exact::{Exact, rows_f64},
@@ -11,7 +11,7 @@ use std::{
     process::{Command, Output},
 };
 
-/// A folder of a test's own with a model and two data files of bits.
+/// Creates a folder with a model and two data files of bits.
 fn folder(name: &str, rbm: &Rbm) -> (PathBuf, Vec<f32>) {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("evaluate").join(name);
     let _ = fs::remove_dir_all(&folder);
@@ -24,7 +24,7 @@ fn folder(name: &str, rbm: &Rbm) -> (PathBuf, Vec<f32>) {
     (folder, bits)
 }
 
-/// An IDX file of bits, in grey.
+/// Writes bits as an IDX file of 0 and 255.
 fn write_rows(path: &Path, bits: &[f32], sides: &[usize]) {
     let rows = bits.len() / sides.iter().product::<usize>();
     let mut idx = vec![0, 0, 8, 1 + sides.len() as u8];
@@ -48,7 +48,7 @@ fn near(found: &serde_json::Value, expected: f64) {
 }
 
 #[test]
-fn evaluate_tells_what_the_oracle_says() {
+fn evaluate_agrees_with_the_oracle() {
     let rbm = random_rbm(shape(10, 6), 1.0, 3);
     let (folder, bits) = folder("exact", &rbm);
     let arguments = ["evaluate", "model.safetensors", "--data", "rows.idx", "--limit", "50", "--json"];
@@ -83,7 +83,7 @@ fn evaluate_tells_what_the_oracle_says() {
 }
 
 #[test]
-fn evaluate_says_when_not_to_believe_it() {
+fn evaluate_warns_about_unreliable_results() {
     let rbm = random_rbm(shape(10, 6), 1.0, 3);
     let (folder, _) = folder("annealed", &rbm);
     let run = |more: &[&str]| {
@@ -108,7 +108,7 @@ fn evaluate_says_when_not_to_believe_it() {
     let fewer = json(&run(&[&bracket[..4], &["--train", "train.idx", "--burn-in", "500"]].concat()));
     assert_ne!(&fewer["log_z"], z, "the burn-in");
 
-    // Rows that serve for both are never so in silence.
+    // A notice reports rows that serve for both.
     let output = run(&bracket);
     let stderr = String::from_utf8(output.stderr.clone()).unwrap();
     assert!(stderr.starts_with("notice: rows.idx: the evaluated rows also") && stderr.lines().count() == 1);
@@ -132,10 +132,10 @@ fn evaluate_says_when_not_to_believe_it() {
     assert_ne!(other["log_z"]["estimate"], z["estimate"], "the base rate is that of other rows");
 }
 
-/// A file in the order of its classes starts chains in all of them: its last rows are as likely as its first ones.
+/// Chains start in all classes of a sorted file: its last rows are as likely starts as its first ones.
 #[test]
 fn chains_start_at_rows_of_the_whole_file() {
-    // Two valleys that no chain leaves, of the same depth.
+    // Two valleys of equal depth that no chain leaves.
     let rbm = Rbm::from_parts(shape(10, 10), vec![4.0; 100], vec![-20.0; 10], vec![-20.0; 10]).unwrap();
     let (folder, _) = folder("sorted", &rbm);
     let rows = [vec![0.0; 1000], vec![1.0; 1000]].concat();
@@ -145,7 +145,7 @@ fn chains_start_at_rows_of_the_whole_file() {
     let whole = json(&harmonium(&folder, &[&arguments[..], &annealing].concat()));
     write_rows(&folder.join("sorted.idx"), &rows[..1000], &[10]);
     let half = json(&harmonium(&folder, &[&arguments[..], &annealing].concat()));
-    // Starts of one class alone would make the same reverse runs of both files, but for the base rate.
+    // If all starts were of one class, reverse runs of both files would differ by the base rate only.
     let reverse = |found: &serde_json::Value| found["log_z"]["r_hat"].as_f64().unwrap_or(f64::INFINITY);
     assert!(reverse(&whole) > 1.1 && reverse(&half) > 1.1);
     let truth = log_partition::exact(rbm.view()).unwrap().estimate;
@@ -166,7 +166,7 @@ fn a_bracket_needs_one_row_only() {
     let (z, truth) = (&found["log_z"], log_partition::exact(rbm.view()).unwrap().estimate);
     assert!(z["lower"].as_f64().unwrap() <= truth && truth <= z["upper"].as_f64().unwrap(), "{z} {truth}");
     assert_eq!((&found["rows"], &z["agreement"]), (&1.into(), &"meet".into()));
-    // One row does not show how rows scatter.
+    // One row gives no standard error.
     assert_eq!(found["log_likelihood"]["standard_error"], serde_json::Value::Null);
     let arguments = ["evaluate", "model.safetensors", "--data", "one.idx"];
     let text = String::from_utf8(harmonium(&folder, &arguments).stdout).unwrap();
@@ -192,9 +192,9 @@ fn training_rows_do_not_hide_a_valley() {
     assert!(-0.5 < mean && mean <= 0.0 && upper <= 0.0, "{likelihood}");
 }
 
-/// Some training rows lie in a valley so narrow that annealing never comes to it.
+/// Some training rows lie in a valley so narrow that annealing never reaches it.
 #[test]
-fn an_upper_end_that_nobody_knows_is_not_printed() {
+fn an_unknown_upper_end_is_not_printed() {
     let weights = (0..320).map(|k| if k / 8 % 2 == 0 { 3.0 } else { -3.0 }).collect();
     let rbm = Rbm::from_parts(shape(40, 8), weights, vec![0.0; 40], vec![-55.5; 8]).unwrap();
     let (folder, _) = folder("narrow", &rbm);
@@ -219,8 +219,7 @@ fn an_upper_end_that_nobody_knows_is_not_printed() {
     );
 }
 
-/// The chains draw numbers of their own purpose, not those with which `train` has by default drawn the chains that made the
-/// model; the comparison with fresh chains begins where they end.
+/// The chains use random numbers of another purpose than those of `train`. The comparison with fresh chains continues their sequence.
 #[test]
 fn diagnose_draws_other_numbers_than_training() {
     let rbm = random_rbm(shape(10, 6), 0.5, 3);
@@ -255,7 +254,7 @@ fn diagnose_draws_other_numbers_than_training() {
 }
 
 #[test]
-fn diagnose_tells_how_chains_are() {
+fn diagnose_reports_chain_statistics() {
     let rbm = random_rbm(shape(10, 6), 0.5, 3);
     let (folder, _) = folder("diagnose", &rbm);
     let arguments = ["diagnose", "model.safetensors", "--data", "rows.idx", "--steps", "2000", "--plot", "trace.svg"];
@@ -280,7 +279,7 @@ fn diagnose_tells_how_chains_are() {
 }
 
 #[test]
-fn wrong_arguments_are_told_in_one_line() {
+fn wrong_arguments_give_one_line() {
     let rbm = random_rbm(shape(40, 30), 0.5, 3);
     let (folder, _) = folder("wrong", &rbm);
     let other = random_rbm(shape(9, 5), 0.5, 3);
@@ -310,7 +309,7 @@ fn wrong_arguments_are_told_in_one_line() {
     }
 }
 
-/// Bits in bytes of 0 and 1 have the likelihood of the same bits in grey, and are called what they are.
+/// Bits in bytes of 0 and 1 have the likelihood of the same bits as 0 and 255. A notice reports them as bits.
 #[test]
 fn bytes_of_0_and_1_are_bits() {
     let rbm = random_rbm(shape(10, 6), 1.0, 3);

@@ -1,6 +1,6 @@
-//! What happens to files when a process is killed, a disk is full, a folder is read-only, or bytes change where they lie.
+//! Files after a killed process, a full disk, a read-only folder, or changed bytes.
 //!
-//! (Power failures are tried out in `src/storage/tests.rs`, on a disk that loses what it was not told to keep.)
+//! (`src/storage/tests.rs` simulates power failures, on a disk that loses everything that was not flushed.)
 
 use crate::oracle::{byte_rows, generator, random_bytes, shape, uniform};
 use harmonium::{
@@ -24,12 +24,12 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-// Killed in the middle of things
+// Killed processes
 
 const NV: usize = 200;
 const NH: usize = 150;
 
-/// Training on made-up rows, from a checkpoint or from the beginning, one update at a time.
+/// Trains on generated rows, from a checkpoint or from the beginning, one update at a time.
 struct Run {
     trainer: Trainer,
     settings: Settings,
@@ -69,12 +69,12 @@ impl Run {
     }
 }
 
-/// What tells this test's own executable that it is to be the victim: the folder to work in.
+/// The variable that makes this test program the victim: its working folder.
 const VICTIM: &str = "HARMONIUM_TEST_VICTIM";
-/// And whether it is to save as one does who thinks nothing can go wrong.
+/// The variable that makes the victim overwrite its checkpoint in place, as a careless program would.
 const CARELESS: &str = "HARMONIUM_TEST_CARELESS";
 
-/// Is killed: goes on from the checkpoint that there is and saves after every update, which it then acknowledges.
+/// The victim: resumes from the checkpoint, saves after every update, then acknowledges it.
 #[test]
 fn victim() {
     let Some(folder) = env::var_os(VICTIM).map(PathBuf::from) else { return };
@@ -100,7 +100,7 @@ fn victim() {
     }
 }
 
-/// Starts the victim, kills it at a random moment, and gives the last update that it acknowledged.
+/// Starts the victim and kills it at a random moment. Returns the last update that it acknowledged.
 fn kill_one(folder: &Path, careless: bool, moment: f64) -> u64 {
     let mut command = Command::new(env::current_exe().expect("this program"));
     command
@@ -113,7 +113,7 @@ fn kill_one(folder: &Path, careless: bool, moment: f64) -> u64 {
     }
     let mut child = command.spawn().expect("started");
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe"));
-    // The line may begin with what the test harness says.
+    // The test harness may print at the beginning of the line.
     let saved = |line: &str| line.strip_suffix('\n')?.rsplit_once("saved ")?.1.parse::<u64>().ok();
     let mut last = 0;
     let mut line = String::new();
@@ -122,7 +122,7 @@ fn kill_one(folder: &Path, careless: bool, moment: f64) -> u64 {
         line.clear();
     }
     assert!(last > 0, "the victim has ended by itself");
-    // Somebody else kills it, so that its pipe is read in the meantime.
+    // Another thread kills it, while this one reads its pipe.
     let killer = thread::spawn(move || {
         thread::sleep(Duration::from_secs_f64(moment * 0.02));
         child.kill().expect("killed");
@@ -155,7 +155,7 @@ fn no_acknowledged_checkpoint_is_lost() {
     harmonium::storage::remove_temporaries(&folder).expect("removed");
     assert_eq!(fs::read_dir(&folder).expect("a folder").count(), 1, "a temporary file was left for good");
 
-    // A hundred times killed, and still to the bit what a run would be that nobody touched.
+    // After a hundred kills, the result has the bits of an undisturbed run.
     let last = last.expect("a checkpoint");
     let mut run = Run::new(None);
     (0..last.trainer.updates).for_each(|_| run.step());
@@ -178,12 +178,12 @@ fn the_control_that_must_fail() {
     panic!("{KILLS} kills have not torn a file that is overwritten in place: the test above would find nothing");
 }
 
-// No room, no permission
+// Full disks and missing permissions
 
 const SMALL: &str =
     "train --quiet --data data --hidden 400 --epochs 3 --batch-size 10 --k 1 --checkpoint-every 2updates";
 
-/// A folder with data and a run that was stopped after 7 updates of 15.
+/// Creates a folder with data and a run that stopped after 7 of 15 updates.
 fn stopped(name: &str) -> PathBuf {
     let folder = folder(name);
     let mut bytes = vec![0, 0, 8, 2, 0, 0, 0, 50, 0, 0, 0, 15];
@@ -213,8 +213,7 @@ fn shell_in(command: &mut Command, folder: &Path, script: &str) -> Outcome {
     Outcome(output.status.code().expect("not killed"), String::from_utf8(output.stderr).expect("text"))
 }
 
-/// Runs a script as root of a namespace of its own, where it may mount; none where the system does not allow it, which in CI
-/// it must.
+/// Runs a script as root of its own namespace, where it can mount file systems. `None` if the system does not allow this; an error in CI.
 fn namespace(folder: &Path, script: &str) -> Option<Outcome> {
     let unshare = || {
         let mut command = Command::new("unshare");
@@ -231,7 +230,7 @@ fn namespace(folder: &Path, script: &str) -> Option<Outcome> {
     Some(shell_in(&mut unshare(), folder, script))
 }
 
-/// All that a run writes at last, but for the log's column of seconds.
+/// The final files of a run, without the log's column of seconds.
 fn at_the_end(out: &Path) -> (Vec<u8>, Vec<u8>) {
     let mut checkpoint = Checkpoint::load(&out.join("checkpoint.safetensors")).expect("a checkpoint");
     checkpoint.place.seconds = 0.0;
@@ -299,7 +298,7 @@ fn a_read_only_folder() {
     assert!(at_the_end(&folder.join("out")) == at_the_end(&folder.join("whole")));
 }
 
-// Bytes that change where they lie
+// Changed bytes
 
 /// The bytes of a small checkpoint.
 fn small() -> Vec<u8> {

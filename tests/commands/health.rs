@@ -1,4 +1,4 @@
-//! The health of chains by the command: where the chains start in a file that is sorted, and what a single chain shows.
+//! Health of the chains through the command: their starts in a sorted file, and a single chain.
 
 use crate::oracle::{
     program::{SMALL, fine, folder, run},
@@ -9,11 +9,11 @@ use harmonium::{
 };
 use std::{fs, path::Path};
 
-/// How many rows of the first class a sorted file has, and of the second one.
+/// The numbers of rows of both classes in a sorted file.
 const OFF: usize = 300;
 
-/// Writes such a file of `units` values a row: all off, and then all on, but for the last unit, which is always on, and the
-/// one before it, which never is. (A picture shows how units differ.)
+/// Writes a sorted file with `units` values a row: first all off, then all on, except that the last unit is always on and the one before it
+/// always off. (Images show differences between units.)
 fn write_sorted(path: &Path, units: usize) {
     let mut bytes = vec![0, 0, 8, 2];
     bytes.extend([2 * OFF, units].iter().flat_map(|&size| (size as u32).to_be_bytes()));
@@ -24,8 +24,8 @@ fn write_sorted(path: &Path, units: usize) {
     fs::write(path, bytes).expect("data");
 }
 
-/// A model of ten visible units with two valleys, the two kinds of rows, that no chain leaves. F is -30 in the first one and
-/// 5.4 less in the second one.
+/// A model of ten visible units with two valleys, one a class, that no chain leaves. F is -30 in the first valley and 5.4 less in the
+/// second.
 fn two_valleys(path: &Path) {
     let weights = (0..100).map(|k| if k < 80 { 4.0 } else { 0.0 }).collect();
     let visible = [vec![0.3 - 20.0; 8], vec![-30.0, 30.0]].concat();
@@ -33,7 +33,7 @@ fn two_valleys(path: &Path) {
     model::save(rbm.view(), path).expect("saved");
 }
 
-/// The rows that chains start at: those that begin the permutation of the seed.
+/// The rows at which chains start: the first ones of the seed's permutation.
 fn starts(n: usize) -> Vec<usize> {
     let mut order = Uniforms::new(123, Purpose::Shuffling).permutation(2 * OFF);
     order.truncate(n);
@@ -49,7 +49,7 @@ fn diagnose_starts_at_rows_of_all_classes() {
     let found: serde_json::Value = serde_json::from_str(&said).expect("JSON");
     let on = starts(10).iter().filter(|&&row| row >= OFF).count();
     assert!((1..10).contains(&on), "{on} of 10 starts are on");
-    // The hidden layers of a valley scatter F by much less than one chain in the other valley moves the mean.
+    // Within a valley, F varies much less than one chain in the other valley moves the mean.
     let fresh = found["equilibrium_gap"]["fresh"].as_f64().expect("a number");
     assert!((fresh + 30.0 + 0.54 * on as f64).abs() < 0.2, "{fresh}, {on} of 10 starts are on");
 }
@@ -64,7 +64,7 @@ fn sample_starts_at_rows_of_all_classes() {
     let mut reader = png::Decoder::new(file).read_info().expect("a picture");
     let mut pixels = vec![0; reader.output_buffer_size().expect("a small one")];
     reader.next_frame(&mut pixels).expect("a picture");
-    // Pictures of five pixels, one pixel apart; the second row of pixels lies within them.
+    // Images of five pixels, one pixel apart; the second row of pixels is inside them.
     let width = 12 * 6 - 1;
     let found: Vec<bool> = (0..12).map(|chain| pixels[width + 2 + 6 * chain] > 128).collect();
     let expected: Vec<bool> = starts(12).iter().map(|&row| row >= OFF).collect();
@@ -72,7 +72,7 @@ fn sample_starts_at_rows_of_all_classes() {
     assert!(found.contains(&true) && found.contains(&false), "{found:?}");
 }
 
-/// The fresh chains of a check-up by the command are those of the library's that start at these rows.
+/// The fresh chains of the command's check-up equal those of the library at these rows.
 #[test]
 fn check_ups_start_at_rows_of_all_classes() {
     let folder = folder("check-up");
@@ -116,7 +116,7 @@ fn check_ups_start_at_rows_of_all_classes() {
 }
 
 #[test]
-fn a_single_chain_is_not_said_to_lag() {
+fn a_single_chain_gets_no_lag() {
     let folder = folder("single");
     let arguments = format!("{SMALL} --chains 1 --health-every 3 --stop-after 10 --out out").replace("--quiet", "");
     let (status, _, said) = run(&folder, &arguments);

@@ -1,11 +1,11 @@
-//! Visible units of several laws by the command: training, resuming, judging, sampling, and what is refused.
+//! Visible units of several types through the command: training, resuming, evaluation, sampling, errors.
 
 use crate::oracle::program::{fine, folder, outcome, run};
 use harmonium::{Dataset, Rbm, Shape, model, npy};
 use serde_json::Value;
 use std::{fs, path::Path};
 
-/// It fails with this status and one line that says this.
+/// Asserts this exit status and one line of error with these texts.
 #[track_caller]
 fn fails(folder: &Path, arguments: &str, status: i32, says: &[&str]) {
     let (found, stdout, stderr) = run(folder, arguments);
@@ -14,7 +14,7 @@ fn fails(folder: &Path, arguments: &str, status: i32, says: &[&str]) {
     says.iter().for_each(|says| assert!(stderr.contains(says), "{arguments}: {says} is not in {stderr}"));
 }
 
-/// What `evaluate --json` says.
+/// The JSON of `evaluate`.
 fn evaluated(folder: &Path, arguments: &str) -> Value {
     let (status, stdout, stderr) = run(folder, &format!("evaluate {arguments} --json"));
     assert_eq!(status, 0, "{arguments}: {stderr}");
@@ -25,7 +25,7 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("expected a number, found {value}"))
 }
 
-/// The numbers of an array that the command wrote.
+/// Reads an array that the command wrote.
 fn array(path: &Path, units: usize) -> Vec<f32> {
     let bytes = fs::read(path).expect("an array");
     let header = usize::from(u16::from_le_bytes([bytes[8], bytes[9]])) + 10;
@@ -36,7 +36,7 @@ fn array(path: &Path, units: usize) -> Vec<f32> {
     values
 }
 
-/// Numbers within [0, 1) that look random.
+/// Scattered numbers in [0, 1).
 fn scattered(n: usize) -> impl Iterator<Item = f32> {
     (1..=n).map(|i| (i as f32 * 0.618_034).fract())
 }
@@ -74,7 +74,7 @@ fn ten_classes_are_learnt() {
     assert!(samples.chunks_exact(10).all(one), "a row that is no class");
 }
 
-/// Stopped after every other update and resumed on other numbers of threads, a run ends in the same bytes.
+/// A run that stops after every second update and resumes on other numbers of threads ends with the same bytes.
 #[test]
 fn runs_of_mixed_units_resume_to_the_bit() {
     let folder = folder("mixed-resume");
@@ -99,7 +99,7 @@ fn runs_of_mixed_units_resume_to_the_bit() {
 }
 
 #[test]
-fn a_model_of_mixed_units_is_judged_and_sampled() {
+fn a_model_of_mixed_units_is_evaluated_and_sampled() {
     let folder = folder("mixed");
     let rows = mixed(400);
     npy::save(&rows, 6, &folder.join("mixed.npy")).expect("data");
@@ -117,7 +117,7 @@ fn a_model_of_mixed_units_is_judged_and_sampled() {
     let exact = evaluated(&folder, "out/model.safetensors --data mixed.npy --log-z exact");
     let log_z = number(&exact["log_z"]["estimate"]);
     assert!(exact["pseudo_log_likelihood"].is_null(), "{exact}");
-    // Of the data a density is lower by the logarithms of what the columns were divided by.
+    // The density of unscaled data is lower by the logarithms of the columns' divisors.
     let nats: f64 = scale.deviation().iter().map(|&x| f64::from(x).ln()).sum();
     let (status, _, stderr) = run(&folder, "evaluate out/model.safetensors --data mixed.npy --log-z exact");
     assert!(status == 0 && stderr.contains(&format!("those of the data are {nats:.4} nats a row lower")), "{stderr}");
@@ -132,7 +132,7 @@ fn a_model_of_mixed_units_is_judged_and_sampled() {
     let samples = array(&folder.join("samples.npy"), 9);
     let rows: Vec<_> = samples.chunks_exact(9).collect();
     assert!(rows.iter().all(|row| row[3..7].iter().sum::<f32>() == 1.0), "one state");
-    // As the data: standard errors of 2000 samples are below .2, and the model's own error is not large.
+    // Close to the data: standard errors of 2000 samples are below .2, and the model's own error is small.
     let average = |unit: usize| rows.iter().map(|row| f64::from(row[unit])).sum::<f64>() / rows.len() as f64;
     assert!((average(7) - mean(4)).abs() < 1.0 && (average(8) - mean(5)).abs() < 1.5, "{} {}", average(7), average(8));
     fine(
@@ -144,7 +144,7 @@ fn a_model_of_mixed_units_is_judged_and_sampled() {
     assert!(status == 0 && stdout.contains("\"visible\": \"binary:3,potts:1x4,gaussian:2\""), "{stdout}{stderr}");
     let (status, stdout, stderr) = run(&folder, "diagnose out/model.safetensors --data mixed.npy --steps 200 --json");
     assert!(status == 0 && stdout.contains("free energy"), "{stdout}{stderr}");
-    // Training goes on from the model, its laws and its scale.
+    // Training continues from the model, with its types and its scale.
     let on =
         "train --quiet --data mixed.npy --init out/model.safetensors --epochs 1 --batch-size 50 --lr 0.01 --samples 0";
     fine(&folder, &format!("{on} --hidden 16 --out on"));
@@ -186,7 +186,7 @@ fn the_known_model_of_two_gaussian_units() {
     assert!(lower <= log_z && log_z <= upper && upper - lower < 0.3, "{lower} to {upper}");
 }
 
-/// A FASTA file says itself that its units are Potts sites.
+/// A FASTA file declares its units as Potts sites.
 #[test]
 fn sequences_are_sites() {
     let folder = folder("sequences");
@@ -199,7 +199,7 @@ fn sequences_are_sites() {
     let found = evaluated(&folder, "out/model.safetensors --data family.fasta --log-z exact");
     assert!(number(&found["log_likelihood"]["mean"]) < 0.0, "{found}");
     assert!(number(&found["pseudo_log_likelihood"]) < 0.0, "{found}");
-    // Binary units take them too, and so does a model of binary units.
+    // Binary units accept them too, and so does a model of binary units.
     fine(&folder, &train.replace("--out out", "--visible binary:25 --out bits"));
     let found = evaluated(&folder, "bits/model.safetensors --data family.fasta --log-z exact");
     assert!(number(&found["log_likelihood"]["mean"]) < 0.0, "{found}");
@@ -212,7 +212,7 @@ fn sequences_are_sites() {
     assert!(on.expect("a model").shape().visible().is_binary());
 }
 
-/// MNIST's labels are the last column where there is one unit more than pixels.
+/// MNIST's labels are the last column if there is one unit more than pixels.
 #[test]
 fn labels_of_a_folder_are_a_site() {
     let folder = folder("labels");

@@ -1,5 +1,5 @@
-//! Rows that stay on disk, by the command: the same model, checkpoint and log as from memory, on any number of threads and stopped
-//! anywhere; little memory whatever the file's size; and what is refused.
+//! Rows that stay on disk: the same model, checkpoint and log as in memory, on any number of threads and with stops anywhere; little memory
+//! for files of any size; errors.
 
 use crate::oracle::{
     program::{command, empty_folder, fine, outcome, run},
@@ -16,7 +16,7 @@ fn folder(name: &str) -> PathBuf {
     empty_folder(&["on_disk_command", name])
 }
 
-/// What stands before the values of an array.
+/// The header of an npy file.
 fn header(descr: &str, rows: usize, units: usize) -> Vec<u8> {
     let mut text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, {units}), }}");
     text += &" ".repeat((64 - (10 + text.len() + 1) % 64) % 64);
@@ -79,7 +79,7 @@ fn the_same_model_as_from_memory() {
             }
         }
         for (n, stop) in stops.iter().enumerate() {
-            // Begun in place or in memory, gone on with in place or in memory.
+            // Start in place or in memory, resume in place or in memory.
             let (before, after) = [(" --in-place", " --in-place"), ("", " --in-place"), (" --in-place", "")][n % 3];
             let _ = fs::remove_dir_all(folder.join("parts"));
             fine(&folder, &format!("{options}{before} --stop-after {stop} --out parts"));
@@ -89,7 +89,7 @@ fn the_same_model_as_from_memory() {
     }
 }
 
-/// So many rows that an epoch is shown in several windows, the last of which is short.
+/// Enough rows for several windows in an epoch; the last one is short.
 #[test]
 fn several_windows() {
     let folder = folder("windows");
@@ -102,7 +102,7 @@ fn several_windows() {
     fine(&folder, &format!("{options} --in-place --stop-after 19 --out parts"));
     fine(&folder, "train --quiet --resume parts --in-place --samples 0");
     assert!(outcome(&folder.join("parts")) == outcome(&folder.join("memory")));
-    // As many epochs as take a second, from the time of a part of one.
+    // As many epochs as take a second, estimated from a part of one.
     fine(
         &folder,
         "train --quiet --data x.npy --in-place --hidden 4 --batch-size 1000 --samples 0 --minutes 0.02 --out timed",
@@ -133,7 +133,7 @@ fn other_commands() {
         let numbers = |text: String| text.lines().filter(|line| !line.ends_with(" s")).collect::<Vec<_>>().join("\n");
         assert_eq!(numbers(fine(&folder, &format!("{evaluate} --in-place"))), numbers(fine(&folder, &evaluate)));
     }
-    // A model with labels and a scale sees rows without labels, scaled.
+    // A model with labels and a scale reads rows without labels and scales them.
     fs::write(folder.join("labels.txt"), (0..103).map(|r| format!("{}\n", r % 3)).collect::<String>()).expect("labels");
     fine(&folder, &format!("{TRAIN} --data f4.npy --labels labels.txt --scale minmax --out out"));
     fine(&folder, "transform out/model.safetensors --data f4.npy --out memory.npy");
@@ -192,7 +192,7 @@ fn what_is_refused() {
     fails(&folder, &format!("{train} --data x.npy"), 1, "x.npy: expected no missing value, as rows stay on disk, found NaN in row 40, column 3");
     real(59 * 15 + 14, 1.25);
     fails(&folder, &format!("{train} --data x.npy --validation 0.1"), 1, "x.npy: expected values within [0, 1], found 1.25 in row 59, column 14");
-    // Rows beyond the limit are not looked at.
+    // Rows beyond the limit are not read.
     fine(&folder, &format!("{train} --data x.npy --limit 59"));
     real(0, f32::INFINITY);
     fails(&folder, &format!("{train} --data x.npy --visible gaussian:15"), 1, "x.npy: expected a finite number in column 0 (gaussian), found inf in row 0");
@@ -218,7 +218,7 @@ fn what_is_refused() {
     }
     fails(&folder, "train --in-place --quiet --data grey.npy --batch-size 104", 1,
         "--batch-size: expected at most 103, the training rows taken from grey.npy, found 104");
-    // Another file than the run began with, and a shorter one.
+    // A file other than the run's, and a shorter one.
     fine(&folder, &format!("{train} --data grey.npy --stop-after 3 --out parts"));
     let (status, _, stderr) = run(&folder, "train --resume parts --quiet --in-place --data bits.npy");
     assert!(status == 1 && stderr.starts_with("error: --data: expected the rows of parts/checkpoint.safetensors, fingerprint "), "{stderr}");
@@ -227,14 +227,14 @@ fn what_is_refused() {
     fails(&folder, "train --resume parts --quiet --in-place", 1, "grey.npy: expected 1545 bytes of npy values, found 1544");
 }
 
-/// A file that others cut off while rows of it are trained on ends the run with a message.
+/// If another process truncates the file during training, the run ends with a message.
 #[test]
-fn a_file_that_becomes_shorter() {
+fn a_truncated_file() {
     let folder = arrays("shorter");
     let arguments = "train --quiet --in-place --data grey.npy --hidden 4 --epochs 1000000 --batch-size 10 --likelihood off --out out";
     let mut child = command(&folder, arguments).stderr(std::process::Stdio::piped()).spawn().expect("started");
     let checkpoint = folder.join("out/checkpoint.safetensors");
-    // Training has begun where there is a checkpoint of its first epoch.
+    // A checkpoint of the first epoch shows that training has started.
     for _ in 0..3000 {
         if checkpoint.exists() {
             break;

@@ -1,4 +1,4 @@
-//! Recipes, rules of descent, rows as bits and the running likelihood, by the command.
+//! Recipes, update rules, rows as bits and the running likelihood, through the command.
 
 use crate::oracle::{
     program::{fine, folder, outcome, run, write_data},
@@ -7,11 +7,11 @@ use crate::oracle::{
 use harmonium::{Checkpoint, Cpu, Dataset, Rbm, log_likelihood, log_partition, model, npy::read_npy};
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// Runs that end with a short batch in each of four epochs: 20 updates.
+/// Runs with a short last minibatch in each of four epochs: 20 updates.
 const SMALL: &str = "train --quiet --data data --hidden 8 --epochs 4 --batch-size 12 --samples 1";
 const UPDATES: u64 = 20;
 
-/// It fails with this status and one line that says this.
+/// Asserts this exit status and one line of error with this text.
 #[track_caller]
 fn fails(folder: &Path, arguments: &str, status: i32, says: &str) {
     let (found, stdout, stderr) = run(folder, arguments);
@@ -20,7 +20,7 @@ fn fails(folder: &Path, arguments: &str, status: i32, says: &str) {
     assert!(stderr.contains(says), "{arguments}: {stderr}");
 }
 
-/// The columns of a log, by their names.
+/// The columns of a log, by name.
 fn log(out: &Path) -> BTreeMap<String, Vec<String>> {
     let text = fs::read_to_string(out.join("log.csv")).expect("a log");
     let mut lines = text.lines().map(|line| line.split(',').map(String::from).collect::<Vec<_>>());
@@ -38,9 +38,9 @@ fn load(path: impl AsRef<Path>) -> Rbm {
     model::load(path.as_ref()).expect("a model")
 }
 
-/// Whatever rules hold, a run that is stopped after any update goes on to the bit, on other numbers of threads.
+/// With any update rules, a run that stops after any update resumes with the same bits, on other numbers of threads.
 #[test]
-fn runs_with_rules_go_on_to_the_bit() {
+fn runs_with_rules_resume_with_the_same_bits() {
     let folder = folder("resume");
     for (name, options) in [
         ("density", "--recipe density --chains 7 --k 1:50%,2 --average 0.5 --validation 0.2 --likelihood on"),
@@ -79,7 +79,8 @@ fn recipes_are_tables_that_can_be_overridden() {
     {
         assert_eq!(stored.get(name).map(String::as_str), Some(value), "{name}");
     }
-    // There are fewer rows than the recipe's batches have. Fewer chains where bits are drawn anew; none that last where CD has its own.
+    // There are fewer rows than in the recipe's minibatches. There are fewer chains with new bits in each epoch, and no persistent
+    // ones with CD.
     for (more, chains) in [("", Some(100)), ("--binarise threshold:1-200", Some(200)), ("--algorithm cd", None)] {
         let said = fine(&folder, &format!("{options} --recipe density {more}"));
         let found = said.lines().nth(1).expect("a second line").split(" --chains ").nth(1);
@@ -89,13 +90,13 @@ fn recipes_are_tables_that_can_be_overridden() {
     assert!(!said.contains("--l2") && !said.contains("--schedule"), "{said}");
     let said = fine(&folder, "train --data data --hidden 8 --updates 21 --batch-size 12 --samples 0 --out out");
     assert!(!said.contains("recipe") && said.contains("epoch 4: ") && !said.contains("epoch 5: "), "{said}");
-    // The features recipe is another one.
+    // The features recipe differs.
     let said = fine(&folder, &format!("{options} --recipe features --batch-size 10"));
     assert!(said.contains("CD-1, ") && said.contains("--sparsity "), "{said}");
 }
 
 #[test]
-fn what_is_kept_and_what_was_last() {
+fn the_best_model_and_the_last_one() {
     let folder = folder("kept");
     let out = folder.join("out");
     fine(&folder, &format!("{SMALL} --out out"));
@@ -110,7 +111,7 @@ fn what_is_kept_and_what_was_last() {
     assert!(mean != checkpoint.rbm);
     assert_eq!(load(out.join("model.safetensors")), mean);
     assert_eq!(load(out.join("last.safetensors")), checkpoint.rbm);
-    // A rate at which the likelihood of other rows soon becomes worse.
+    // With this rate, the validation likelihood soon becomes worse.
     let diverging = format!("{SMALL} --lr 10 --validation 0.3").replace("--epochs 4", "--epochs 8");
     fine(&folder, &format!("{diverging} --keep best --out best"));
     let best = folder.join("best");
@@ -121,7 +122,7 @@ fn what_is_kept_and_what_was_last() {
     fine(&folder, &format!("{diverging} --stop-after {} --out stopped", (line + 1) * 3));
     assert_eq!(load(best.join("model.safetensors")), load(folder.join("stopped/model.safetensors")));
     assert!(load(best.join("last.safetensors")) != load(best.join("model.safetensors")));
-    // Patience ends the run some lines later.
+    // --patience ends the run a few lines later.
     let (status, stdout, _) = run(&folder, &format!("{diverging} --patience 2 --out patient").replace(" --quiet", ""));
     assert_eq!(status, 0);
     let lines = log(&folder.join("patient"))["epoch"].len();
@@ -135,7 +136,7 @@ fn what_is_kept_and_what_was_last() {
     assert_eq!(lines, first, "{validation:?}: {stdout}");
 }
 
-/// log Z of the log is that of the model at each line: an exact one is at hand.
+/// The log's log Z agrees with the exact one at each line.
 #[test]
 fn the_running_likelihood_is_the_likelihood() {
     let folder = folder("likelihood");
@@ -150,7 +151,7 @@ fn the_running_likelihood_is_the_likelihood() {
         let rbm = load(folder.join("out/model.safetensors")).on(cpu).expect("resident");
         let exact = log_partition::exact(rbm.to_rbm().expect("an rbm").view()).expect("log Z");
         let last = |column: &str| *numbers(&log, column).last().expect("a line");
-        // Six standard errors, and what the files' six decimals leave.
+        // Six standard errors, and the rounding to six decimals.
         let error = 6.0 * last("standard_error") + 1e-5;
         assert!((0.0..0.5).contains(&last("standard_error")), "{log:?}");
         assert!((last("log_z") - exact.estimate).abs() < error, "{} for {}", last("log_z"), exact.estimate);
@@ -161,16 +162,16 @@ fn the_running_likelihood_is_the_likelihood() {
         assert!(numbers(&log, "update_ratio").iter().all(|&x| x > 0.0 && x < 0.5));
         assert!(last("ess") <= 100.0 && last("ess") >= 2.0);
     }
-    // It can be left out, and changes nothing in what is learnt.
+    // It can be off, and does not change the model.
     fine(&folder, &format!("{options} --out with"));
     fine(&folder, &format!("{options} --likelihood off --out without"));
     assert_eq!(load(folder.join("with/model.safetensors")), load(folder.join("without/model.safetensors")));
     assert!(log(&folder.join("without"))["log_z"].iter().all(String::is_empty));
 }
 
-/// What independent columns do better is said, and hidden units that say nothing.
+/// Warnings report models worse than independent columns, and constant hidden units.
 #[test]
-fn poor_models_are_told() {
+fn poor_models_get_warnings() {
     let folder = folder("poor");
     let mut data = vec![0, 0, 8, 2];
     data.extend([400_u32, 3000].iter().flat_map(|size| size.to_be_bytes()));
@@ -183,11 +184,11 @@ fn poor_models_are_told() {
     assert!(stderr.contains("20 of 20 hidden units are constant over all rows; see --init data"), "{stderr}");
     let (status, _, stderr) = run(&folder, &format!("{options} --init data"));
     assert_eq!(status, 0);
-    assert!(!stderr.contains("hidden units are the same"), "{stderr}");
+    assert!(!stderr.contains("hidden units are constant"), "{stderr}");
 }
 
 #[test]
-fn a_model_to_begin_with() {
+fn an_initial_model() {
     let folder = folder("init");
     fine(&folder, &format!("{SMALL} --out first"));
     fine(
@@ -210,14 +211,14 @@ fn a_model_to_begin_with() {
         "wide: expected rows of 15 values, the visible units of first/model.safetensors, found rows of 16",
     );
     fails(&folder, "train --data data --init nowhere --batch-size 10", 1, "nowhere: ");
-    // It goes on from its own checkpoint, with no need of the first model.
+    // It resumes from its own checkpoint, without the first model.
     fine(&folder, &format!("{SMALL} --init first/model.safetensors --stop-after 3 --out part"));
     fs::remove_dir_all(folder.join("first")).expect("removed");
     fine(&folder, "train --quiet --resume part --samples 0");
 }
 
 #[test]
-fn rows_that_are_not_trained_on() {
+fn validation_rows() {
     let folder = folder("validation");
     write_data(&folder.join("others"), &[30, 15], 8);
     write_data(&folder.join("wide"), &[30, 16], 8);
@@ -232,7 +233,7 @@ fn rows_that_are_not_trained_on() {
     };
     assert_eq!(said("none").0, "50");
     assert!(said("none").1.is_empty());
-    // The rows are taken out of those to train on.
+    // The rows are removed from the training rows.
     assert_eq!(said("0.2").0, "40");
     assert!(!said("0.2").1.is_empty());
     let (rows, likelihood) = said("others");
@@ -253,7 +254,7 @@ fn rows_that_are_not_trained_on() {
 }
 
 #[test]
-fn options_that_do_not_go_together() {
+fn options_that_exclude_each_other() {
     let folder = folder("wrong");
     for (options, says) in [
         ("--minutes 1 --epochs 3", "--minutes: expected without --epochs, found both"),
@@ -279,7 +280,7 @@ fn options_that_do_not_go_together() {
         fails(&folder, &format!("train --data data --batch-size 10 --out out {options}"), 2, says);
     }
     assert!(!folder.join("out").exists());
-    // What a schedule was laid over cannot become longer.
+    // A run with a schedule cannot become longer.
     fine(&folder, &format!("{SMALL} --schedule linear --stop-after 3 --out out"));
     fails(
         &folder,
@@ -297,7 +298,7 @@ fn options_that_do_not_go_together() {
     fails(&folder, "train --resume out --recipe density", 2, "--recipe: expected none, as out/checkpoint");
 }
 
-/// A run of so many minutes says how many epochs these are, and is that run.
+/// A run with --minutes prints the number of epochs, and equals the run with this number.
 #[test]
 fn minutes_are_epochs() {
     let folder = folder("minutes");
@@ -310,9 +311,9 @@ fn minutes_are_epochs() {
     assert!(outcome(&folder.join("timed")) == outcome(&folder.join("counted")));
 }
 
-/// Rows in the order of their classes are learnt as well as others, where epochs show them in another order.
+/// Sorted rows give as good a model as shuffled ones, as epochs shuffle them.
 #[test]
-fn files_are_shown_in_another_order() {
+fn rows_of_files_are_shuffled() {
     let folder = folder("shuffle");
     let options = format!("{SMALL} --lr 0.5");
     let learnt = |more: &str| {
@@ -322,7 +323,7 @@ fn files_are_shown_in_another_order() {
     assert_eq!(learnt(""), learnt("--shuffle on"));
     assert!(learnt("--shuffle off") != learnt("--shuffle on"));
     assert!(learnt("--seed 5 --shuffle on") != learnt("--shuffle on"));
-    // Bits are those of the rows, and a run of bits is one of the same bits from a file.
+    // A run with bits from a threshold equals a run on a file of the same bits.
     let rows = harmonium::formats::open(folder.join("data")).expect("rows").rows;
     let bits: Vec<u8> = (0..50 * 15).map(|n| 255 * u8::from(rows.rows().bit(n / 15, n % 15))).collect();
     let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (50, 15), }";

@@ -1,4 +1,4 @@
-//! `harmonium report`, and what `info`, `diagnose` and `filters` tell of hidden units: pages, numbers, and what is refused.
+//! `harmonium report`, and statistics of hidden units in `info`, `diagnose` and `filters`: pages, numbers, errors.
 
 use crate::oracle::program::{SMALL, fine, folder, run};
 use harmonium::{Checkpoint, Cpu, Dataset, Rbm, model};
@@ -8,7 +8,7 @@ fn page(out: &Path) -> String {
     fs::read_to_string(out.join("report.html")).expect("a page")
 }
 
-/// A run of 4 × 4 pictures in `folder`/out, of which everything is looked at.
+/// A run on 4 × 4 images in `folder`/out, with all diagnostics.
 fn trained(name: &str, more: &str) -> std::path::PathBuf {
     let folder = folder(name);
     crate::oracle::program::write_data(&folder.join("data"), &[50, 4, 4], 1);
@@ -43,7 +43,7 @@ fn a_run_is_on_one_page() {
         assert!(page.contains(part), "{part}");
     }
     assert!(!page.contains("Left out"), "something is missing");
-    // Nothing comes from elsewhere: links stay on the page and pictures are in it.
+    // The page is self-contained: links stay on the page, and images are embedded.
     let sources = between(&page, "src=\"", "\"");
     assert_eq!(sources.len(), 5, "two of filters, two of chains, and samples");
     assert!(sources.iter().all(|source| source.starts_with("data:image/png;base64,")));
@@ -52,19 +52,19 @@ fn a_run_is_on_one_page() {
     assert!(!page.contains("url(") && !page.contains("@import") && !page.contains("<script"));
     let names = between(&page, "http://", "\"");
     assert!(names.iter().all(|name| *name == "www.w3.org/2000/svg"), "{names:?}");
-    // Each plot's colours are the page's own, and readable in the dark.
+    // The page defines the colours of plots, for dark mode too.
     let colours: Vec<_> = ["stroke=\"#", "fill=\"#"].iter().flat_map(|from| between(&page, from, "\"")).collect();
     for colour in colours {
         assert!(page.contains(&format!("stroke=\"#{colour}\"] {{ stroke: var(")), "{colour}");
     }
-    // Equal runs make equal pages, but for the time; a page does not list itself.
+    // Equal runs give equal pages except for times; a page does not list itself.
     fine(&folder, "report out");
     assert_eq!(self::page(&folder.join("out")), page);
     assert!(!page.contains("<td>report.html</td>"));
 }
 
 #[test]
-fn the_command_on_the_page_makes_the_run_again() {
+fn the_command_on_the_page_repeats_the_run() {
     let folder = trained("again", "--momentum 0.5 --shuffle off --likelihood off --schedule linear --chains 7");
     fine(&folder, "report out");
     let page = page(&folder.join("out"));
@@ -79,7 +79,7 @@ fn the_command_on_the_page_makes_the_run_again() {
 }
 
 #[test]
-fn what_is_missing_is_said() {
+fn missing_sources_are_named() {
     let folder = trained("missing", "--likelihood off");
     let out = folder.join("out");
     let report = |more: &str| {
@@ -97,11 +97,15 @@ fn what_is_missing_is_said() {
         fs::remove_file(out.join(name)).expect("removed");
     }
     let page = report("");
-    for part in ["nothing tells which data", "the run did not look at it", "checkpoint.safetensors, which keeps them"] {
+    for part in [
+        "the folder does not say which data",
+        "the run had no --health-every N",
+        "checkpoint.safetensors, which keeps them",
+    ] {
         assert!(page.contains(part), "{part}");
     }
     assert!(!page.contains("<h2>Samples</h2>") && !page.contains("Filters after epoch 0"));
-    // A log without a line, and one of numbers that no run comes to.
+    // A log without lines, and one with numbers that no run reaches.
     fs::write(out.join("log.csv"), "epoch,updates,monitor,seconds\n").expect("written");
     assert!(report("").contains("The log has no values to plot."));
     let most = u64::MAX;
@@ -130,7 +134,7 @@ fn names_are_escaped() {
 }
 
 #[test]
-fn folders_that_are_no_runs_are_refused() {
+fn folders_without_a_run_are_refused() {
     let folder = trained("refused", "--likelihood off");
     let refused = |message: &str| {
         let expected = (1, String::new(), format!("error: {message}\n"));
@@ -149,7 +153,7 @@ fn folders_that_are_no_runs_are_refused() {
         "error: wide: expected rows of 16 values, the visible units of out/model.safetensors, found rows of 17\n"
     );
     let lines = "expected a table of harmonium train, found";
-    // Each file in turn, and as it was.
+    // Damage each file in turn, then restore it.
     for (name, bytes, message) in [
         ("log.csv", "epoch,updates\n1,2\n", format!("out/log.csv: {lines} CSV deserialize error: record 1 (line: 2, byte: 14): missing field `seconds`")),
         ("log.csv", "epoch,updates,monitor,seconds\n1,2\n", format!("out/log.csv: {lines} CSV error: record 1 (line: 2, byte: 30): found record with 2 fields, but the previous record has 4 fields")),
@@ -176,7 +180,7 @@ fn folders_that_are_no_runs_are_refused() {
 }
 
 #[test]
-fn info_and_diagnose_tell_of_hidden_units() {
+fn info_and_diagnose_report_hidden_units() {
     let folder = folder("hidden");
     // Of 15 visible units only the first counts: a unit that copies it, one never on, and one always on.
     let mut weights = vec![0.0; 15 * 3];
@@ -196,13 +200,13 @@ fn info_and_diagnose_tell_of_hidden_units() {
             "mean": expected.mean,
             "standard_deviation": expected.standard_deviation,
         });
-        // Reading rounds: both have been read.
+        // Both numbers are parsed decimals, so they are rounded.
         let expected: serde_json::Value = serde_json::from_str(&expected.to_string()).expect("JSON");
         assert_eq!(found["hidden"], expected, "{command}");
     }
     for command in ["info m --data data", "diagnose m --data data --steps 20"] {
         let said = fine(&folder, command);
-        assert!(said.contains("\nof 3 hidden units 1 are always off and 1 always on, over 50 rows\n"), "{said}");
+        assert!(said.contains("\nof 3 hidden units, 1 are always off and 1 always on, over 50 rows\n"), "{said}");
         assert!(said.contains("\nmean         0.00012 "), "{said}");
     }
     let said: serde_json::Value = serde_json::from_str(&fine(&folder, "info m --json")).expect("JSON");

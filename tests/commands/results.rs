@@ -1,4 +1,4 @@
-//! What the command makes of a model: features, scores and labels of rows, the same numbers as the library's calls.
+//! Results from a model: features, scores and labels of rows equal those of the library.
 
 use crate::oracle::program::{folder, run};
 use harmonium::{
@@ -7,7 +7,7 @@ use harmonium::{
 };
 use std::{fs, path::Path};
 
-/// Rows of twelve bits: six that are alike and, the other way round, six others; a label that says which.
+/// Rows of twelve bits: six equal ones and six of their complement, in one of two orders; the label is the order.
 fn rows(n: usize) -> (Vec<f32>, Vec<usize>) {
     let noise = (1..=12 * n).map(|i| (i as f64 * 0.618_033_988).fract() < 0.1);
     let labels: Vec<usize> = (0..n).map(|r| usize::from(r * r % 3 == 1)).collect();
@@ -118,7 +118,7 @@ fn scores_are_the_librarys() {
                   reconstruction\n";
     assert_eq!(read("all.csv"), format!("{header}{}", text(&lines)));
 
-    // A row with a hole has no log Z of its own here.
+    // There is no log Z for a row with a missing value.
     let mut holes = rows(60).0;
     holes[5] = f32::NAN;
     npy::save(&holes, 12, &folder.join("holes.npy")).expect("written");
@@ -135,7 +135,7 @@ fn scores_are_the_librarys() {
 }
 
 #[test]
-fn labels_are_told() {
+fn labels_are_predicted() {
     let folder = trained("told");
     let rbm = resident(&folder.join("run/model.safetensors"));
     let (values, labels) = rows(60);
@@ -176,8 +176,8 @@ fn labels_are_told() {
     assert_eq!((status, stderr.as_str()), (1, expected));
 }
 
-/// `--hybrid` is a step of the trainer with a part of the rate and one of a [`Discriminator`], batch by batch; of batches without a
-/// label the first one alone.
+/// `--hybrid` makes a step of the trainer with a fraction of the rate and a step of a [`Discriminator`] for each minibatch; without
+/// labels only the former.
 #[test]
 fn a_hybrid_run_is_both_steps() {
     use harmonium::{Algorithm, Chains, Monitor, Rbm, Settings, Shape, Trainer};

@@ -1,11 +1,11 @@
-//! Training that was stopped goes on to the bit, by the command: at every update, for every algorithm and monitor, on
-//! other numbers of threads. What contradicts the checkpoint or does not fit it is refused.
+//! Stopped training resumes with the same bits: after every update, for every algorithm and monitor, on other numbers of threads.
+//! Options and checkpoints that contradict each other are errors.
 
 use crate::oracle::program::{SMALL, UPDATES, fine, folder, outcome, run, write_data};
 use harmonium::Checkpoint;
 use std::{fs, path::Path};
 
-/// It fails with this status and this message, to the letter.
+/// Asserts this exit status and exactly this message.
 #[track_caller]
 fn fails(folder: &Path, arguments: &str, status: i32, message: &str) {
     assert_eq!(run(folder, arguments), (status, String::new(), format!("error: {message}\n")), "{arguments}");
@@ -41,9 +41,9 @@ fn persistent_chains_at_every_update() {
     at_every_update("pcd");
 }
 
-/// Rows that are left over are a short batch at the end of each epoch: 50 rows are 4 updates of up to 15.
+/// The last minibatch of an epoch is short: 50 rows make 4 updates with up to 15 rows.
 #[test]
-fn no_row_is_left_over() {
+fn every_row_is_used() {
     let folder = folder("left-over");
     for algorithm in ["cd", "pcd"] {
         let options = SMALL.replace("--batch-size 10", "--batch-size 15") + " --algorithm " + algorithm;
@@ -58,7 +58,7 @@ fn no_row_is_left_over() {
             fine(&folder, "train --quiet --resume parts");
             assert!(outcome(&folder.join("parts")) == whole, "{algorithm}, stopped after {stop}");
         }
-        // The rows that are left over are learnt from: others in their place, another model.
+        // Training uses the last rows: other ones give another model.
         let mut bytes = fs::read(folder.join("data")).expect("data");
         let last = bytes.len() - 1;
         bytes[last] = !bytes[last];
@@ -68,9 +68,9 @@ fn no_row_is_left_over() {
     }
 }
 
-/// Check-ups are logged as if the run had never stopped, and change nothing in what is learnt.
+/// Check-ups are logged as in a run without stops, and do not change the model.
 #[test]
-fn the_health_of_the_chains_is_looked_at_without_touching_them() {
+fn check_ups_do_not_change_the_chains() {
     let folder = folder("health");
     let options = format!("{SMALL} --health-every 3");
     fine(&folder, &format!("{SMALL} --out without"));
@@ -91,7 +91,7 @@ fn the_health_of_the_chains_is_looked_at_without_touching_them() {
         fine(&folder, &format!("{options} --threads {before} --stop-after {stop} --out parts"));
         let so_far = read("parts");
         assert!(health.starts_with(&so_far) && so_far.lines().count() as u64 == 1 + stop / 3, "{so_far}");
-        // The file is a copy for people: what counts stands in the checkpoint.
+        // The file is for readers; a resumed run uses the checkpoint only.
         fs::remove_file(folder.join("parts/health.csv")).expect("removed");
         fine(&folder, &format!("train --quiet --resume parts --threads {after}"));
         assert!(outcome(&folder.join("parts")) == whole && read("parts") == health, "stopped after {stop}");
@@ -111,7 +111,7 @@ fn the_health_of_the_chains_is_looked_at_without_touching_them() {
 }
 
 #[test]
-fn many_stops_and_pictures() {
+fn many_stops_and_images() {
     let folder = folder("pictures");
     write_data(&folder.join("data"), &[50, 16], 2);
     fine(&folder, &format!("{SMALL} --out whole"));
@@ -119,7 +119,7 @@ fn many_stops_and_pictures() {
     for stop in [2, 5, 6, 11, 15] {
         fine(&folder, &format!("train --quiet --resume parts --stop-after {stop}"));
     }
-    // What was stopped where it had to stop anyway.
+    // A stop at the end of the run.
     fine(&folder, "train --quiet --resume parts --stop-after 15");
     fine(&folder, "train --quiet --resume parts --checkpoint-every 1epochs");
     assert!(outcome(&folder.join("parts")) == outcome(&folder.join("whole")));
@@ -138,31 +138,31 @@ fn many_stops_and_pictures() {
 }
 
 #[test]
-fn dense_checkpoints_do_not_disturb() {
+fn frequent_checkpoints_change_nothing() {
     let folder = folder("dense");
     fine(&folder, &format!("{SMALL} --out whole"));
     fine(&folder, &format!("{SMALL} --out dense --checkpoint-every 1update"));
     let (whole, dense) = (outcome(&folder.join("whole")), outcome(&folder.join("dense")));
     assert!(whole.0 == dense.0 && whole.2 == dense.2);
-    // Minutes have not gone by, but the end has come.
+    // The interval has not passed, but the run ends.
     fine(&folder, &format!("{SMALL} --out rare --checkpoint-every 5minutes"));
     assert!(outcome(&folder.join("rare")).0 == whole.0);
 }
 
 #[test]
-fn a_longer_run_is_a_run_that_goes_on() {
+fn a_longer_run_continues_a_shorter_one() {
     let folder = folder("longer");
     fine(&folder, &format!("{SMALL} --out whole"));
     fine(&folder, &format!("{} --out parts", SMALL.replace("--epochs 4", "--epochs 1")));
     fine(&folder, "train --quiet --resume parts --epochs 4");
     assert!(outcome(&folder.join("parts")) == outcome(&folder.join("whole")));
-    // Nothing is left to do.
+    // The run is complete.
     fine(&folder, "train --quiet --resume parts");
     assert!(outcome(&folder.join("parts")) == outcome(&folder.join("whole")));
 }
 
 #[test]
-fn what_contradicts_the_checkpoint() {
+fn contradictions_with_the_checkpoint() {
     let folder = folder("contradictions");
     fine(&folder, &format!("{SMALL} --out run --stop-after 7"));
     let before = fs::read(folder.join("run/checkpoint.safetensors")).expect("a checkpoint");
@@ -192,12 +192,12 @@ fn what_contradicts_the_checkpoint() {
     let (status, _, stderr) = run(&folder, "train --quiet --resume run --data other-data");
     let says = "error: --data: expected the rows of run/checkpoint.safetensors, fingerprint ";
     assert!(
-        status == 1 && stderr.starts_with(says) && stderr.contains(", found those of other-data, fingerprint "),
+        status == 1 && stderr.starts_with(says) && stderr.contains(", found the rows of other-data, fingerprint "),
         "{stderr}"
     );
     assert!(fs::read(folder.join("run/checkpoint.safetensors")).expect("a checkpoint") == before, "it was changed");
 
-    // What says the same is no contradiction, nor is the same data in another place.
+    // Equal options are no contradiction, nor is the same data at another path.
     fs::rename(folder.join("data"), folder.join("moved")).expect("moved");
     fails(&folder, "train --quiet --resume run", 1, run(&folder, "train --data data").2["error: ".len()..].trim_end());
     let same = "--hidden 8 --lr 0.10 --batch-size 10 --chains 10 --algorithm pcd --monitor pl --out run --data moved";
@@ -205,7 +205,7 @@ fn what_contradicts_the_checkpoint() {
 }
 
 #[test]
-fn what_an_earlier_run_left() {
+fn files_of_an_earlier_run() {
     let folder = folder("left");
     fs::create_dir(folder.join("out")).expect("a folder");
     for name in [".harmonium-1-0.tmp", ".harmonium-99999-12.tmp", "harmonium-1-0.tmp", ".other.tmp"] {
@@ -226,7 +226,7 @@ fn two_runs_do_not_write_to_one_folder() {
     let out = folder.join("out");
     let before = fs::read(out.join("checkpoint.safetensors")).expect("a checkpoint");
     let held = harmonium::storage::hold_folder(&out).expect("nobody else").expect("locks");
-    // What somebody else is about to give its name.
+    // A temporary file that another process is about to rename.
     fs::write(out.join(".harmonium-1-0.tmp"), "half").expect("a file");
     let message = "out: expected a folder that no other run writes to, found one that does";
     fails(&folder, &format!("{SMALL} --out out"), 1, message);
@@ -238,12 +238,12 @@ fn two_runs_do_not_write_to_one_folder() {
 }
 
 #[test]
-fn divergence_is_told_and_the_last_checkpoint_stays() {
+fn divergence_is_an_error_and_the_last_checkpoint_stays() {
     let folder = folder("divergence");
     fine(&folder, &format!("{SMALL} --out run --stop-after 7"));
     let path = folder.join("run/checkpoint.safetensors");
     let good = fs::read(&path).expect("a checkpoint");
-    // The same place at another rate, as if it had been so from the beginning.
+    // The same position with another rate, as if the run had started with it.
     let mut checkpoint = Checkpoint::load(&path).expect("a checkpoint");
     checkpoint.options.insert("lr".into(), "3e38".into());
     checkpoint.save(&path).expect("saved");
@@ -298,7 +298,7 @@ fn checkpoints_that_do_not_fit_the_run() {
     );
     fails(&folder, "train --resume run", 2, &message);
 
-    // Another version's is gone on from, with a warning.
+    // A checkpoint of another version resumes with a warning.
     let mut checkpoint = good.clone();
     checkpoint.version = "0.0.1".into();
     checkpoint.save(&path).expect("saved");
@@ -307,9 +307,9 @@ fn checkpoints_that_do_not_fit_the_run() {
     assert!(stderr.contains("warning: version 0.0.1 wrote the checkpoint; version"), "{stderr}");
 }
 
-/// Runs that an earlier release stopped, and what it would have made of them.
+/// Runs that an earlier release stopped, and the models that it would have trained.
 #[test]
-fn old_checkpoints_end_where_the_old_program_would_have_ended() {
+fn old_checkpoints_end_as_in_the_old_version() {
     let folder = folder("old");
     for (name, check_ups) in [("cd", 0), ("pcd", 6)] {
         let old = |state: &str| {
@@ -326,7 +326,7 @@ fn old_checkpoints_end_where_the_old_program_would_have_ended() {
         fine(&folder, &format!("train --quiet --resume {name} --samples 1"));
         let mut found = Checkpoint::load(&path).expect("a checkpoint");
         let mut expected = Checkpoint::from_bytes(&old("finished"), name).expect("a checkpoint");
-        // Check-ups draw other numbers now.
+        // Check-ups use other random numbers now.
         assert_eq!((found.health.len(), expected.health.len()), (check_ups, check_ups));
         found.health.clone_from(&expected.health);
         for checkpoint in [&mut found, &mut expected] {
@@ -340,7 +340,7 @@ fn old_checkpoints_end_where_the_old_program_would_have_ended() {
 }
 
 #[test]
-fn a_run_that_is_far_enough_makes_no_update() {
+fn a_complete_run_makes_no_update() {
     let folder = folder("enough");
     fine(&folder, &format!("{SMALL} --out out --stop-after 7"));
     let before = outcome(&folder.join("out"));

@@ -1,4 +1,4 @@
-//! Samples as numbers, conditional samples, classes, tempering and imputation by the command.
+//! Samples as arrays, conditional samples, classes, tempering and imputation through the command.
 
 use crate::oracle::{
     exact::{log_sum_exp, state},
@@ -21,7 +21,7 @@ fn folder(name: &str) -> PathBuf {
     empty_folder(&["sampling", name])
 }
 
-/// What a run that ends well says on standard error.
+/// The notices of a successful run.
 #[track_caller]
 fn notices(folder: &Path, arguments: &str) -> String {
     let (status, _, stderr) = run(folder, arguments);
@@ -29,14 +29,14 @@ fn notices(folder: &Path, arguments: &str) -> String {
     stderr
 }
 
-/// The numbers of an array that the command wrote.
+/// Reads an array that the command wrote.
 fn array(path: PathBuf) -> Vec<f32> {
     let bytes = fs::read(path).expect("an array");
     let header = usize::from(u16::from_le_bytes([bytes[8], bytes[9]])) + 10;
     bytes[header..].as_chunks().0.iter().map(|&x| f32::from_le_bytes(x)).collect()
 }
 
-/// The numbers of a table that the command wrote.
+/// Reads a table that the command wrote.
 fn table(path: PathBuf) -> Vec<f32> {
     let text = fs::read_to_string(path).expect("a table");
     text.lines().flat_map(|line| line.split(',').map(|x| x.parse().expect("a number")).collect::<Vec<_>>()).collect()
@@ -58,7 +58,7 @@ fn patterns(rows: usize) -> Vec<f32> {
 }
 
 /// A folder with a model of the patterns.
-fn learnt(name: &str) -> PathBuf {
+fn learned(name: &str) -> PathBuf {
     let folder = folder(name);
     npy::save(&patterns(1000), 20, &folder.join("patterns.npy")).expect("data");
     let train = "train --quiet --data patterns.npy --hidden 20 --batch-size 50 --epochs 100 --lr 0.05 --k 1";
@@ -66,7 +66,7 @@ fn learnt(name: &str) -> PathBuf {
     folder
 }
 
-/// Of each column how many values of rows in turn are those of the patterns in turn.
+/// The fraction of a column's values that agree with the alternating patterns.
 fn right(values: &[f32], column: usize) -> f64 {
     let rows = values.len() / 20;
     let is_right = |r: &usize| (values[r * 20 + column] > 0.5) == (PATTERNS[r % 2][column] == 1);
@@ -74,8 +74,8 @@ fn right(values: &[f32], column: usize) -> f64 {
 }
 
 #[test]
-fn one_half_of_a_pattern_brings_the_other() {
-    let folder = learnt("halves");
+fn one_half_of_a_pattern_determines_the_other() {
+    let folder = learned("halves");
     let first: Vec<f32> = (0..400).flat_map(|r| PATTERNS[r % 2][..10].iter().map(|&x| f32::from(x))).collect();
     npy::save(&first, 10, &folder.join("first.npy")).expect("rows");
     let sample = "sample out/model.safetensors --clamp 0-9=first.npy --rows 2 --steps 50";
@@ -101,7 +101,7 @@ fn one_half_of_a_pattern_brings_the_other() {
         let right = samples.chunks_exact(20).filter(is_right).count() as f64 / 100.0;
         assert!(right >= 0.95, "column {column}: {right}");
     }
-    // What is missing of rows, half of each, and of every third nothing.
+    // Half of each row is missing, except for every third row, which is complete.
     let mut rows = patterns(300);
     for (r, row) in rows.chunks_exact_mut(20).enumerate() {
         let half = if r % 4 < 2 { 0..10 } else { 10..20 };
@@ -122,7 +122,7 @@ fn one_half_of_a_pattern_brings_the_other() {
         }
     }
     assert!(right.iter().zip(&all).all(|(right, all)| right / all >= 0.95 && *all >= 90.0), "{right:?} of {all:?}");
-    // Other threads and fewer rows change nothing, and text has the same numbers.
+    // Other numbers of threads and fewer rows change nothing, and text has the same numbers.
     fine(&folder, &format!("{impute} --out full.csv --threads 3"));
     assert_eq!(table(folder.join("full.csv")), full);
     npy::save(&rows[..20 * 70], 20, &folder.join("some.npy")).expect("rows");
@@ -132,8 +132,8 @@ fn one_half_of_a_pattern_brings_the_other() {
     assert!(notices(&folder, &impute.replace("holes", "patterns")).contains("no value is missing"));
 }
 
-/// Rows of scaled numbers, bits and categories: what is there comes back to the bit, and means of the rest are the exact ones. Rows are
-/// independent, so that the variance between their means tells how far the mean of all may be off.
+/// Rows of scaled numbers, bits and categories: known values keep their bits, and imputed means agree with the exact ones. Rows are
+/// independent, so the variance between their means gives the standard error of the overall mean.
 #[test]
 fn imputed_values_are_the_conditional_means() {
     let folder = folder("means");
@@ -177,7 +177,7 @@ fn imputed_values_are_the_conditional_means() {
 }
 
 #[test]
-fn samples_come_as_numbers_and_pictures() {
+fn samples_are_arrays_and_images() {
     let folder = folder("forms");
     let rbm = random_laws("binary:9,potts:1x4", 5, 1.0, 6);
     model::save(rbm.view(), &folder.join("m")).expect("a model");
@@ -192,13 +192,13 @@ fn samples_come_as_numbers_and_pictures() {
     let means = array(folder.join("m.npy"));
     assert!(means.iter().any(|&x| x != 0.0 && x != 1.0));
     assert!(means.chunks_exact(13).all(|row| (row[9..].iter().sum::<f32>() - 1.0).abs() < 1e-5));
-    // Pictures are of means unless bits are asked for; 3 × 3 pixels without the label.
+    // Images show means unless --bits is given; 3 × 3 pixels without the label.
     fine(&folder, &format!("{sample} --out m.png"));
     fine(&folder, &format!("{sample} --means --out means.png"));
     fine(&folder, &format!("{sample} --bits --out bits.png"));
     let read = |name: &str| fs::read(folder.join(name)).expect("a picture");
     assert!(read("m.png") == read("means.png") && read("m.png") != read("bits.png"));
-    // Without data chains start at random and it is said; what does not fit is said too.
+    // Without data, chains start at random, with a notice. Data that do not fit give a notice too.
     assert_eq!(
         notices(&folder, "sample m --rows 1 --steps 1"),
         "notice: chains start at random hidden states: data/mnist does not exist, and neither --data nor --start is given\n"
@@ -249,8 +249,8 @@ fn tempered_chains_leave_their_mode() {
     let said = notices(&folder, &format!("{sample} --temper 8 --out tempered.csv"));
     assert!(said.starts_with("notice: ") && said.contains(" inverse temperatures from 1 to 0.000, "), "{said}");
     let tempered = table(folder.join("tempered.csv"));
-    // Given that unit 0 is on, all on and all off weigh e^(-160 + 10 + 15·10) and e^-10: of 200 samples three are off with a probability below
-    // 200³·(5e-5)³ = 1e-6.
+    // Given that unit 0 is on, all on and all off have the weights e^(-160 + 10 + 15·10) and e^-10. The probability that three of
+    // 200 samples are off is below 200³·(5e-5)³ = 1e-6.
     let on = tempered.chunks_exact(16).filter(|row| row.iter().sum::<f32>() > 8.0).count();
     assert!(on >= 198 && tempered.chunks_exact(16).all(|row| row[0] == 1.0), "{on} of 200");
 }

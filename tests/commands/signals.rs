@@ -1,5 +1,5 @@
-//! The first signal ends training in a checkpoint from which it goes on to the bit, the second one ends it at once; and
-//! so does the first where only samples are left to draw.
+//! The first signal stops training with a checkpoint, which resumes with the same bits. The second one ends the process at once,
+//! and so does the first one while samples are drawn.
 
 use crate::oracle::program::{SMALL, UPDATES, command, fine, folder, outcome};
 use harmonium::Checkpoint;
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-/// A run that goes on until it is stopped, of which the first line has come.
+/// Starts a run without end and waits for its first line.
 fn endless(folder: &Path, out: &str, k: &str) -> (Child, BufReader<ChildStdout>) {
     let options = format!(
         "train --data data --hidden 8 --epochs 1000000 --batch-size 10 --k {k} --log-every 1 --likelihood off --checkpoint-every 1000000"
@@ -29,16 +29,16 @@ fn signal(child: &Child, name: &str) {
 }
 
 #[test]
-fn a_signal_ends_in_a_checkpoint() {
+fn a_signal_stops_with_a_checkpoint() {
     let folder = folder("signals");
     for (name, status) in [("INT", 130), ("TERM", 143)] {
         let (child, mut lines) = endless(&folder, name, "2");
-        // Some epochs, each of which is a line.
+        // A few epochs, with a line each.
         for _ in 0..5 {
             lines.read_line(&mut String::new()).expect("a line");
         }
         signal(&child, name);
-        // Somebody must listen until the end, or the pipe fills up.
+        // The pipe must be read until the end, or it fills up.
         io::copy(&mut lines, &mut io::sink()).expect("all lines");
         let output = child.wait_with_output().expect("ended");
         let stderr = String::from_utf8(output.stderr).expect("text");
@@ -63,7 +63,7 @@ fn a_signal_ends_in_a_checkpoint() {
 fn a_second_signal_stops_at_once() {
     let folder = folder("twice");
     for (first, second, status) in [("INT", "INT", 130), ("TERM", "TERM", 143), ("INT", "TERM", 143)] {
-        // An update that never ends.
+        // An update without end.
         let (mut child, _lines) = endless(&folder, "out", "4000000000");
         signal(&child, first);
         thread::sleep(Duration::from_millis(200));
@@ -80,7 +80,7 @@ fn a_second_signal_stops_at_once() {
 }
 
 #[test]
-fn a_signal_need_not_wait_for_the_samples() {
+fn a_signal_does_not_wait_for_samples() {
     let folder = folder("late");
     for (name, status) in [("INT", 130), ("TERM", 143)] {
         let mut command =
@@ -88,13 +88,13 @@ fn a_signal_need_not_wait_for_the_samples() {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map(|line| line.expect("a line"));
         assert!(lines.any(|line| line.starts_with("epoch 3")), "the last epoch");
-        // It is drawing, or will be. (All rows take seconds: more than twenty times as long as this.)
+        // The run draws samples, or soon will. (All rows take seconds, more than twenty times as long as this.)
         thread::sleep(Duration::from_millis(300));
         signal(&child, name);
         lines.for_each(drop);
         assert_eq!(child.wait().expect("ended").code(), Some(status));
         assert!(!folder.join(name).join("samples.png").exists());
-        // It ends where it would have gone on.
+        // It ends instead of continuing.
         fine(&folder, &format!("train --quiet --resume {name} --samples 1"));
         assert!(folder.join(name).join("samples.png").exists());
         let checkpoint = Checkpoint::load(&folder.join(name).join("checkpoint.safetensors")).expect("a checkpoint");

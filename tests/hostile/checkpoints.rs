@@ -1,4 +1,4 @@
-//! Checkpoints whose checksum is right, so that what lies behind is reached.
+//! Checkpoints with a correct checksum, so that later checks are reached.
 
 use super::{Table, oracle::shape};
 use harmonium::{
@@ -18,7 +18,7 @@ fn checkpoint() -> Checkpoint {
     checkpoint
 }
 
-/// Makes the checksum right.
+/// Corrects the checksum.
 fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
     let at = bytes.windows(7).position(|part| part == b"sha256:").expect("a checksum") + 7;
     bytes[at..at + 64].fill(b'0');
@@ -33,7 +33,7 @@ fn checkpoint_files() {
     let mut table = Table::default();
     let good = checkpoint().to_bytes().expect("bytes");
     let text = String::from_utf8_lossy(&good[..good.len() - 100]).into_owned();
-    // As long as what it replaces, so that the header's length stays right.
+    // As long as the replaced text, so that the header's length stays correct.
     let with = |from: &str, to: &str| {
         let (from, to) = (from.replace('\'', "\\\""), to.replace('\'', "\\\""));
         assert!(text.contains(&from), "{from} in {text}");
@@ -50,7 +50,7 @@ fn checkpoint_files() {
     unsealed[last] ^= 1;
     let (before, now) = (digits(&good), digits(&sealed(unsealed.clone())));
     let other = "x: expected a checkpoint of harmonium, found another file, or the beginning of one";
-    // What the field is called and what is wrong with it, in serde's words.
+    // The name of the field and serde's message.
     let of = |found: &str| format!("x: expected the metadata of a checkpoint, found {found}");
     let cases: Vec<(&str, Vec<u8>, String)> = vec![
         ("nothing", vec![], other.into()),

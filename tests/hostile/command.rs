@@ -1,4 +1,4 @@
-//! Command lines, each run in no more memory than [`MOST_KIB`].
+//! Command lines, each with at most [`MOST_KIB`] of memory.
 
 use super::{
     MOST_KIB, Table,
@@ -23,11 +23,11 @@ fn write_idx(path: &Path, sizes: &[u32]) {
     fs::write(path, idx([0, 0, 8, sizes.len() as u8], sizes, &values)).expect("data");
 }
 
-/// Runs the command in no more memory than there may be; gives exit status and standard error.
+/// Runs the command with limited memory. Returns the exit status and standard error.
 pub(super) fn run(folder: &Path, arguments: &str) -> (i32, String) {
     let script = format!("ulimit -v {MOST_KIB}; exec \"$H\" {arguments}");
     let mut command = Command::new("sh");
-    // One thread and one arena, or the address space would be used up by what nobody touches.
+    // One thread and one arena: others would use up address space without touching it.
     let command = command.current_dir(folder).env("H", env!("CARGO_BIN_EXE_harmonium")).env("RAYON_NUM_THREADS", "1");
     let output = command.args(["-c", &script]).output().expect("a shell");
     (output.status.code().unwrap_or(-1), String::from_utf8(output.stderr).expect("text"))
@@ -46,7 +46,7 @@ fn command_lines() {
     let bomb = gzip(idx([0, 0, 8, 2], &[1 << 31, 1 << 10], &[]).chain(repeat(0).take(1 << 20)));
     fs::write(folder.join("bomb"), bomb).expect("a file");
     fs::create_dir(folder.join("empty")).expect("a folder");
-    // Labels of another set than the images.
+    // Labels of another data set than the images.
     fs::create_dir(folder.join("mixed")).expect("a folder");
     write_idx(&folder.join("mixed/train-images-idx3-ubyte"), &[20, 4, 4]);
     write_idx(&folder.join("mixed/train-labels-idx1-ubyte"), &[19]);
@@ -56,7 +56,7 @@ fn command_lines() {
     write_idx(&folder.join("unlabelled/train-images-idx3-ubyte"), &[3, 0, 4]);
     let missing = "a folder with MNIST's files train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, \
                    t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz (.gz or unpacked; labels are not needed), or a file: IDX, npy, npz, FASTA, svmlight or a text table";
-    // Folders where files are to be.
+    // Folders in the place of files.
     fs::create_dir_all(folder.join("blocked/model.safetensors")).expect("a folder");
     fs::create_dir_all(folder.join("blocked-log/log.csv")).expect("a folder");
     assert_eq!(run(&folder, "train --quiet --data data --hidden 4 --epochs 1 --threads 1 --out run"), (0, String::new()));
@@ -187,7 +187,7 @@ fn command_lines() {
         let found = run(&folder, arguments);
         table.message(arguments, &format!("{} {}", found.0, found.1.trim_end()), &format!("{status} error: {message}"));
     }
-    // What this machine has free is not ours to know, but that it is less than what 2^31 weights need.
+    // The free memory of this machine is unknown, but less than the memory for 2^31 weights.
     let (status, stderr) = run(&folder, "train --likelihood off --data data --hidden 134217727 --chains 1 --batch-size 1 --out none-made");
     let begins = "error: --hidden, --chains and --batch-size: expected sizes that fit into ";
     let ends = " MiB of free memory, found 16 × 134217727 weights, 1 chains and 1 rows: 75265 MiB\n";

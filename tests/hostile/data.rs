@@ -69,7 +69,7 @@ fn idx_files() {
         "rows: expected IDX dimensions with at least one value in a row, and rows that fit in memory, found [0, 2147483648, 2147483648, 4]");
     table.case("images as labels", read_idx(&good[..], "x").and_then(|idx| idx.into_labels()), "labels: expected one dimension, found 3");
     table.case("pairs as labels", read_idx(&sizes(&[1, 2], 2)[..], "x").and_then(|idx| idx.into_labels()), "labels: expected one dimension, found 2");
-    // What a caller allows is seen by the header, however much would come.
+    // The header alone shows that the caller's limit is exceeded, for a stream of any length.
     let bomb = gzip(idx([0, 0, 8, 2], &[1 << 16, 1 << 12], &[]).chain(repeat(0).take(1 << 28)));
     table.case("a gzip bomb against the caller's limit", read_idx_within(&bomb[..], "x", 1 << 20), "x: expected at most 1048576 values, found 65536 × 4096");
     table.case("one byte too many", read_idx_within(&good[..], "x", 11), "x: expected at most 11 values, found 2 × 2 × 3");
@@ -163,7 +163,7 @@ fn npy_files() {
         let message = format!("{header}{}", text.escape_default());
         table.case(text, read_npy(&npy([1, 0], text, &[0, 0])[..], "x"), &message);
     }
-    // Real numbers are there twice for a while: the bytes, and what they mean.
+    // Real numbers are in memory twice for a while: as bytes and as numbers.
     let numbers = array("<f4", "(2, 2)", &f32s(&[0.0, 1.0, 0.25, 0.5]));
     let message = "x: expected an array that takes at most 31 bytes of memory, found [2, 2] of type <f4, 32 bytes";
     table.case("one byte too many", read_npy_within(&numbers[..], "x", 31), message);
@@ -171,12 +171,12 @@ fn npy_files() {
     table.judge(53);
 }
 
-/// Streams that promise less than they are: each is refused before it has taken more than a megabyte.
+/// Streams that are longer than their headers say: each is refused before it uses more than a megabyte.
 #[test]
 fn text_without_end() {
     let mut table = Table::default();
     let zip = |compressed: &[u8], len: u32| {
-        // One file, deflated: its header, its bytes, the list of files and its end. A checksum is looked at behind the values.
+        // One deflated file: its header, its bytes, the central directory and its end. The checksum is checked after the values.
         let sizes = [[0; 4], (compressed.len() as u32).to_le_bytes(), len.to_le_bytes()].concat();
         let common = [&[20, 0, 0, 0, 8, 0, 0, 0, 0, 0][..], &sizes, &[5, 0, 0, 0]].concat();
         let local = [&b"PK\x03\x04"[..], &common, b"x.npy", compressed].concat();
@@ -217,7 +217,7 @@ fn text_without_end() {
         let found = read_within(&bytes[..], name, 1 << 20).err().map_or("no error".into(), |error| error.to_string());
         match message.is_empty() {
             false => table.message(what, &found, &format!("{name}: expected {message}")),
-            // How long the packed bytes are is the packer's matter.
+            // The length of the packed bytes depends on the packer.
             true => {
                 let begins = "x.npz: expected an array that takes at most ";
                 let ends = " bytes of memory, found [16777216, 1] of type |u1, 16777216 bytes";

@@ -14,7 +14,7 @@ use std::fs;
 const SKLEARN: [&str; 3] = ["components_", "intercept_hidden_", "intercept_visible_"];
 const RBMS: [&str; 3] = ["weight_matrix", "hbias", "vbias"];
 
-/// Ones of these shapes, under these names.
+/// Arrays of ones with these names and shapes.
 fn ones<'a, const N: usize>(names: [&'a str; N], shapes: [&[usize]; N]) -> Vec<(&'a str, Array)> {
     let array = |shape: &[usize]| Array { shape: shape.to_vec(), values: vec![1.0; shape.iter().product()] };
     names.into_iter().zip(shapes.map(array)).collect()
@@ -23,7 +23,7 @@ fn ones<'a, const N: usize>(names: [&'a str; N], shapes: [&[usize]; N]) -> Vec<(
 #[cfg(target_os = "linux")]
 #[test]
 #[rustfmt::skip]
-fn models_of_others() {
+fn models_of_other_programs() {
     let folder = folder("exchange");
     let with = |x: f32, which: usize, at: usize| {
         let mut arrays = ones(SKLEARN, [&[2, 3], &[2], &[3]]);
@@ -49,7 +49,7 @@ fn models_of_others() {
     fs::write(folder.join("text"), "hello").expect("a file");
     let good = fs::read(folder.join("good")).expect("an archive");
     fs::write(folder.join("cut"), &good[..good.len() / 2]).expect("a file");
-    // The first array's header, which says a type that is none of numbers; the archive's sums are looked at when all is read.
+    // The first array's header, with a type that is not numeric; the archive's checksums are checked at the end.
     let at = good.windows(3).position(|bytes| bytes == b"<f4").expect("a type");
     let other_type = [&good[..at], b"<O8", &good[at + 3..]].concat();
     fs::write(folder.join("objects"), other_type).expect("a file");

@@ -1,5 +1,4 @@
-//! Everything that a user can get wrong, or somebody can put into a file: each is told by one exact message, and none costs
-//! memory.
+//! Wrong arguments and damaged or malicious files: each gives one exact message, and none exhausts memory.
 
 mod arguments;
 mod checkpoints;
@@ -13,10 +12,10 @@ mod oracle;
 use harmonium::Result;
 use std::fs;
 
-/// How much memory this test's process, and each command that it starts, may take.
+/// The memory limit of this test's process and of each command.
 const MOST_KIB: u64 = 64 << 10;
 
-/// Collects all that is wrong with the messages, so that one run tells everything.
+/// Collects all wrong messages, so that one run reports them all.
 #[derive(Default)]
 struct Table {
     cases: usize,

@@ -74,7 +74,7 @@ fn beyond_64_bits() -> String {
     format!("{{{}}}", (0..8).map(tensor).collect::<Vec<_>>().join(","))
 }
 
-/// What the safetensors crate says of a header: its words are not ours to promise, only that they are handed on.
+/// The safetensors crate's message about a header. The crate may change it; harmonium passes it on.
 fn serde_message(header: &str) -> String {
     let parsed: std::result::Result<safetensors::tensor::Metadata, _> = serde_json::from_str(header);
     parsed.err().map_or("no error".into(), |error| error.to_string())

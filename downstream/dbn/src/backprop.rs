@@ -4,8 +4,8 @@
 //! E = -(1/B)·Σ_r ln p_r,class. Its derivative by a_L is δ_L = (p - onehot)/B; by W_l it is x_{l-1}ᵀδ_l, by c_l the sum of the rows
 //! of δ_l, and δ_l = (δ_{l+1}W_{l+1}ᵀ)∘m_l∘y_l∘(1 - y_l) below the top.
 //!
-//! m_l is 1 without dropout. With it a unit is dropped with probability d, and m_l is 1/(1 - d) where it is not: so the means
-//! are those of the net as it was pretrained, which needs no change for use. Source: N. Srivastava and others, "Dropout: a simple
+//! m_l is 1 without dropout. With it a unit is dropped with probability d, and m_l is 1/(1 - d) otherwise. So the means
+//! are those of the pretrained net, and the net needs no change for use. Source: N. Srivastava and others, "Dropout: a simple
 //! way to prevent neural networks from overfitting", 2014, section 10.
 
 use crate::{
@@ -15,43 +15,43 @@ use crate::{
 use harmonium::{Cpu, Uniforms};
 use rayon::prelude::*;
 
-/// How many numbers a thread takes at a time.
+/// The number of values in a task of a thread.
 pub(crate) const PIECE: usize = 1 << 14;
 
-/// What share of units is dropped.
+/// Dropout rates.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Dropout {
-    /// Of the inputs, at least 0 and below 1.
+    /// The rate of the inputs, at least 0 and below 1.
     pub inputs: f32,
-    /// Of the outputs of all layers but the top one, at least 0 and below 1.
+    /// The rate of the outputs of all layers except the top one, at least 0 and below 1.
     pub hidden: f32,
 }
 
 /// The gradient of one layer.
 #[derive(Clone, Debug)]
 pub struct LayerGradient {
-    /// As the layer's [`input_weights`](Layer::input_weights).
+    /// The gradient of [`input_weights`](Layer::input_weights), inputs × outputs.
     pub weights: Vec<f32>,
-    /// As the layer's hidden bias.
+    /// The gradient of the hidden bias, one for each output.
     pub bias: Vec<f32>,
 }
 
-/// Room for one batch, kept from batch to batch.
+/// Buffers for one minibatch, reused between minibatches.
 #[derive(Clone, Debug)]
 pub struct Backprop {
-    /// x_{l-1}: what each layer reads.
+    /// x_{l-1}: the inputs of each layer.
     inputs: Vec<Vec<f32>>,
     /// m_{l-1}; empty without dropout.
     masks: Vec<Vec<f32>>,
     /// y_l, and p at the top.
     outputs: Vec<Vec<f32>>,
     deltas: Vec<Vec<f32>>,
-    /// What the last call of [`gradient`](Self::gradient) found.
+    /// The result of the last call of [`gradient`](Self::gradient).
     pub gradients: Vec<LayerGradient>,
 }
 
 impl Backprop {
-    /// Room for a net of this shape.
+    /// Buffers for a net of this shape.
     pub fn new(net: &Net) -> Self {
         let none = vec![Vec::new(); net.layers.len()];
         let gradient = |layer: &Layer| LayerGradient {
@@ -67,13 +67,13 @@ impl Backprop {
         }
     }
 
-    /// p of each row of `values`, rows × classes.
+    /// p, the probabilities of the classes for each row of `values`: rows × classes.
     pub fn classify(&mut self, net: &Net, values: &[f32]) -> &[f32] {
         self.forward(net, values, None);
         &self.outputs[net.layers.len() - 1]
     }
 
-    /// The gradient of E over these rows, in [`gradients`](Self::gradients), and E itself.
+    /// Computes the gradient of E over these rows into [`gradients`](Self::gradients); returns E in nats a row.
     ///
     /// `values`: rows × inputs; `classes`: a class for each row, below the number of softmax units.
     pub fn gradient(
@@ -141,7 +141,7 @@ impl Backprop {
     }
 }
 
-/// x ← x∘mask; an empty mask is 1.
+/// x ← x∘mask; an empty mask changes nothing.
 fn multiply(values: &mut [f32], mask: &[f32]) {
     values.par_chunks_mut(PIECE).zip(mask.par_chunks(PIECE)).for_each(|(values, mask)| {
         values.iter_mut().zip(mask).for_each(|(x, m)| *x *= m);

@@ -9,20 +9,20 @@ use harmonium::{
 };
 use std::path::Path;
 
-/// Rows, and the class of each.
+/// Rows and their classes.
 #[derive(Clone, Debug)]
 pub struct Digits {
     rows: Dataset,
     labels: Labels,
-    /// The numbers of the labels' names.
+    /// The class of each row: the index of its label's name.
     classes: Vec<usize>,
 }
 
 impl Digits {
-    /// Rows and as many labels, none of which is missing.
+    /// Combines rows with labels, one for each row, none missing.
     ///
     /// # Errors
-    /// [`Error::Length`] where there are more or fewer labels than rows, [`Error::Argument`] where one is missing.
+    /// [`Error::Length`] if the numbers of labels and rows differ, [`Error::Argument`] if a label is missing.
     pub fn new(rows: Dataset, labels: Labels) -> Result<Self> {
         let (expected, found) = (rows.len(), labels.states().len());
         if expected != found {
@@ -36,7 +36,7 @@ impl Digits {
         Ok(Self { rows, labels, classes })
     }
 
-    /// A part of a folder of MNIST's files. The classes are those of the training rows.
+    /// Opens one split of a folder of MNIST's files. The classes are those of the training rows.
     ///
     /// # Errors
     /// Those of [`mnist::open_with`].
@@ -46,15 +46,15 @@ impl Digits {
         Self::new(images.rows, images.labels.unwrap_or_default())
     }
 
-    /// The same, by the numbers of the classes of `training`.
+    /// The same rows with the class numbers of `training`.
     ///
     /// # Errors
-    /// [`Error::Format`] with the first label that is none of them; `source_name` stands for the rows in it.
+    /// [`Error::Format`] with the first unknown label; `source_name` is the name of the rows in it.
     pub fn like(self, training: &Digits, source_name: &str) -> Result<Self> {
         Self::new(self.rows, self.labels.by(training.labels.names(), source_name)?)
     }
 
-    /// What stands in the rows.
+    /// The rows.
     pub fn rows(&self) -> &Dataset {
         &self.rows
     }
@@ -69,12 +69,12 @@ impl Digits {
         &self.classes
     }
 
-    /// How many classes there are.
+    /// The number of classes.
     pub fn n_classes(&self) -> usize {
         self.labels.names().len()
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.classes.len()

@@ -8,18 +8,18 @@ use crate::{
 use harmonium::{Cpu, Error, Purpose, Result, Uniforms, descent::Rate};
 use rayon::prelude::*;
 
-/// How a net is fine-tuned.
+/// The settings of fine-tuning.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FineTuning {
-    /// Passes over the data.
+    /// The number of passes over the data.
     pub epochs: u64,
-    /// Rows an update.
+    /// Rows in a minibatch.
     pub batch: usize,
-    /// The learning rate of the first update; it falls to 0 in a straight line.
+    /// The initial learning rate; it decays linearly to 0.
     pub lr: f32,
     /// The momentum: v ← momentum·v - lr·gradient, θ ← θ + v.
     pub momentum: f32,
-    /// What is dropped.
+    /// The dropout rates.
     pub dropout: Dropout,
 }
 
@@ -30,10 +30,10 @@ impl Default for FineTuning {
 }
 
 impl FineTuning {
-    /// Whether the numbers are such that one can work with them.
+    /// Checks the ranges of the settings.
     ///
     /// # Errors
-    /// [`Error::Argument`] with the first one that is not.
+    /// [`Error::Argument`] with the first wrong one.
     pub fn check(&self) -> Result<()> {
         let check = |what, x: f32, is_right: bool, expected: &str| match is_right {
             true => Ok(()),
@@ -48,25 +48,25 @@ impl FineTuning {
     }
 }
 
-/// One epoch, as [`fine_tune`] tells of it.
+/// The report of [`fine_tune`] on one epoch.
 #[derive(Clone, Copy, Debug)]
 pub struct Told {
     /// Counted from 0.
     pub epoch: u64,
     /// The mean cost of the updates, in nats a row.
     pub cost: f64,
-    /// The share of validation rows that are classified wrongly.
+    /// The fraction of validation rows with a wrong class.
     pub validation: f64,
-    /// Whether that is the least so far.
+    /// Whether this is the least validation error so far.
     pub is_best: bool,
 }
 
-/// Trains all layers of `net` by backpropagation, in their own buffers, and leaves there the parameters after the epoch with the
-/// least error on `validation`, which it returns. Without an epoch they stay as they are.
+/// Trains all layers of `net` by backpropagation, in their own buffers. The final parameters are those after the epoch with the
+/// least error on `validation`. Returns this error, a fraction of the rows. Without epochs, the parameters do not change.
 ///
 /// # Errors
-/// Those of [`FineTuning::check`]; [`Error::Argument`] where the net has other inputs or classes than the rows; [`Error::Value`] where
-/// a parameter is no longer finite.
+/// Those of [`FineTuning::check`]; [`Error::Argument`] if the net has other inputs or classes than the rows; [`Error::Value`] if
+/// a parameter becomes non-finite.
 pub fn fine_tune(
     cpu: Cpu, net: &mut Net, train: &Digits, validation: &Digits, how: &FineTuning, seed: u64,
     mut told: impl FnMut(Told),
@@ -125,7 +125,7 @@ fn step(parameters: &mut [f32], velocity: &mut [f32], gradient: &[f32], momentum
     });
 }
 
-/// The share of rows whose most probable class is not theirs.
+/// The fraction of rows whose most probable class is wrong.
 pub fn error(backprop: &mut Backprop, net: &Net, digits: &Digits) -> f64 {
     const ROWS: usize = 500;
     let mut wrong = 0;

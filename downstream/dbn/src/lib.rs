@@ -1,9 +1,9 @@
-//! A deep belief net that knows harmonium only by its public interface.
+//! A deep belief net on harmonium's public interface.
 //!
-//! A [`Net`] owns the weights and biases of its layers. One RBM after another borrows a layer's buffers and trains them where
-//! they are ([`pretrain`]), the one at the top with the labels beside its inputs. Then a layer of softmax units is put on top, and
-//! backpropagation changes the same buffers ([`fine_tune`]). Between the two the stack is a generative model, whose digits [`sample`]
-//! draws.
+//! A [`Net`] owns the weights and biases of its layers. One RBM after another borrows a layer's buffers and trains them in
+//! place ([`pretrain`]); the top one has the labels beside its inputs. Then a layer of softmax units is added, and
+//! backpropagation changes the same buffers ([`fine_tune`]). Between these steps the stack is a generative model, from which [`sample`]
+//! draws digits.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -12,7 +12,7 @@
 //! | [`pretrain`] | contrastive divergence, layer by layer on the means of the layer below |
 //! | [`sample`] | Gibbs chains in the top RBM, one pass down |
 //! | [`backprop`] | the gradient of the cross-entropy, with dropout |
-//! | [`fine_tune`] | descent by minibatches, chosen by validation |
+//! | [`fine_tune`] | minibatch gradient descent, with the epoch chosen on validation rows |
 //!
 //! Results are the same bits on any number of threads.
 

@@ -1,4 +1,4 @@
-//! Trains a deep belief net on MNIST and tells its error.
+//! Trains a deep belief net on MNIST and prints its error.
 
 use clap::Parser;
 use harmonium::{
@@ -19,43 +19,43 @@ use std::{path::PathBuf, process::ExitCode, time::Instant};
 /// Trains a deep belief net on MNIST: pretraining layer by layer, samples, fine-tuning by backpropagation.
 #[derive(Parser)]
 struct Options {
-    /// The folder of MNIST's files.
+    /// Folder with MNIST's files.
     #[arg(long, default_value = "data/mnist")]
     data: PathBuf,
-    /// The folder of results: the pretrained stack, samples of it, the fine-tuned net.
+    /// Folder for results: the pretrained stack, its samples, the fine-tuned net.
     #[arg(long, default_value = "harmonium-out/dbn")]
     out: PathBuf,
-    /// The sizes of the hidden layers, from the bottom to the top.
+    /// Sizes of the hidden layers, from bottom to top.
     #[arg(long, value_delimiter = ',', default_values_t = [1000, 1000, 1000])]
     layers: Vec<usize>,
-    /// Chooses all random numbers.
+    /// Seed of all random numbers.
     #[arg(long, default_value_t = 123)]
     seed: u64,
-    /// Threads; as many as there are processors where it is not said.
+    /// Number of threads [default: the number of processors].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Reads a pretrained stack from this folder instead of training it.
+    /// Read a pretrained stack from this folder instead of training it.
     #[arg(long)]
     from: Option<PathBuf>,
-    /// Passes over the data for each layer.
+    /// Epochs of pretraining for each layer.
     #[arg(long, default_value_t = Pretraining::default().epochs)]
     pretrain_epochs: u64,
-    /// The first learning rate of pretraining.
+    /// Initial learning rate of pretraining.
     #[arg(long, default_value_t = Pretraining::default().lr)]
     pretrain_lr: f32,
-    /// Passes over the data of fine-tuning; with 0 the run ends before it.
+    /// Epochs of fine-tuning; 0 for pretraining only.
     #[arg(long, default_value_t = FineTuning::default().epochs)]
     epochs: u64,
-    /// The first learning rate of fine-tuning.
+    /// Initial learning rate of fine-tuning.
     #[arg(long, default_value_t = FineTuning::default().lr)]
     lr: f32,
-    /// The momentum of fine-tuning.
+    /// Momentum of fine-tuning.
     #[arg(long, default_value_t = FineTuning::default().momentum)]
     momentum: f32,
-    /// The share of inputs that fine-tuning drops.
+    /// Dropout rate of the inputs in fine-tuning.
     #[arg(long, default_value_t = FineTuning::default().dropout.inputs)]
     input_dropout: f32,
-    /// The share of hidden units that fine-tuning drops.
+    /// Dropout rate of hidden units in fine-tuning.
     #[arg(long, default_value_t = FineTuning::default().dropout.hidden)]
     dropout: f32,
 }
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let threads = usize::from(options.threads.unwrap_or(0));
     let done = match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
-        // All of it within the pool: work is handed over faster from there.
+        // The whole run is inside the pool, where tasks start faster.
         Ok(pool) => pool.install(|| run(&options)).map_err(|problem| problem.to_string()),
         Err(problem) => Err(problem.to_string()),
     };
@@ -121,9 +121,9 @@ fn run(options: &Options) -> Result<()> {
     }
     println!("{fine_tuning:?}");
     net.add_classes()?;
-    let best = fine_tune(cpu, &mut net, &train, &validation, &fine_tuning, options.seed, |told| {
-        let (mark, percent) = (if told.is_best { ", the best" } else { "" }, 100.0 * told.validation);
-        println!("{:5} s  epoch {}: cost {:.5}, validation {percent:.2} %{mark}", seconds(), told.epoch, told.cost);
+    let best = fine_tune(cpu, &mut net, &train, &validation, &fine_tuning, options.seed, |report| {
+        let (mark, percent) = (if report.is_best { ", the best" } else { "" }, 100.0 * report.validation);
+        println!("{:5} s  epoch {}: cost {:.5}, validation {percent:.2} %{mark}", seconds(), report.epoch, report.cost);
     })?;
     net.save(&options.out.join("fine-tuned"))?;
     let test = Digits::open(&options.data, Split::Test)?.like(&train, &source)?;

@@ -2,11 +2,10 @@
 
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, linalg::general_mat_mul, parallel::prelude::*};
 
-/// Threads get parts of so many rows or columns, however many threads there are: so the bits are the same on any number of them,
-/// whatever a matrix library does in a part.
+/// The number of rows or columns in a part. It does not depend on the number of threads, so any number of threads gives the same bits.
 const PART: usize = 256;
 
-/// A matrix in a flat buffer of whole rows.
+/// A view of a flat row-major buffer as a matrix.
 pub fn rows(values: &[f32], columns: usize) -> ArrayView2<'_, f32> {
     ArrayView2::from_shape((values.len() / columns, columns), values).expect("whole rows")
 }

@@ -1,4 +1,4 @@
-//! Layers that own their parameters, and the files in which they are kept.
+//! Layers that own their parameters, and their files.
 
 use harmonium::{
     Error, Rbm, RbmMut, RbmRef, Result, Shape,
@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 /// h = f(xW + c), f being σ or, in the layer on top of a classifier, softmax.
 ///
-/// The same buffers are an RBM, whose bias b downwards the net has no use for. Where its visible layer ends with a label, the label's
-/// weights are the last rows of W, and the net's x are the units before it.
+/// The same buffers are an RBM. The net does not use its visible bias b. If the visible layer ends with a label, the label's
+/// weights are the last rows of W, and x are the units before it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
-    /// The RBM's.
+    /// The shape of the RBM.
     pub shape: Shape,
     /// W, visible × hidden units, row-major.
     pub weights: Vec<f32>,
@@ -24,7 +24,7 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// A layer that takes over the buffers of an RBM.
+    /// A layer that takes ownership of an RBM's buffers.
     pub fn from_rbm(rbm: Rbm) -> Self {
         let shape = rbm.shape();
         let (weights, visible_bias, hidden_bias) = rbm.into_parts();
@@ -41,68 +41,68 @@ impl Layer {
         Ok(Self { shape, weights, visible_bias, hidden_bias })
     }
 
-    /// The number of x.
+    /// The number of inputs x.
     pub fn inputs(&self) -> usize {
         self.shape.label().map_or(self.shape.n_visible(), |label| label.start)
     }
 
-    /// The number of h.
+    /// The number of outputs h.
     pub fn outputs(&self) -> usize {
         self.shape.n_hidden()
     }
 
-    /// The rows of W that belong to x, inputs × outputs.
+    /// The rows of W for x, inputs × outputs.
     pub fn input_weights(&self) -> &[f32] {
         &self.weights[..self.inputs() * self.outputs()]
     }
 
-    /// The same, to change.
+    /// [`input_weights`](Self::input_weights), mutable.
     pub fn input_weights_mut(&mut self) -> &mut [f32] {
         let n = self.inputs() * self.outputs();
         &mut self.weights[..n]
     }
 
-    /// The RBM that these buffers are, to read.
+    /// The buffers as an RBM, read-only.
     ///
     /// # Errors
-    /// [`Error::Value`] where a parameter is not finite.
+    /// [`Error::Value`] if a parameter is not finite.
     pub fn rbm(&self) -> Result<RbmRef<'_>> {
         RbmRef::from_parts(self.shape, &self.weights, &self.visible_bias, &self.hidden_bias)
     }
 
-    /// The same, to train.
+    /// The buffers as an RBM, mutable for training.
     ///
     /// # Errors
-    /// [`Error::Value`] where a parameter is not finite.
+    /// [`Error::Value`] if a parameter is not finite.
     pub fn rbm_mut(&mut self) -> Result<RbmMut<'_>> {
         RbmMut::from_parts(self.shape, &mut self.weights, &mut self.visible_bias, &mut self.hidden_bias)
     }
 }
 
-/// Layers from the bottom to the top.
+/// Layers from bottom to top.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Net {
-    /// Each has as many inputs as the one below has outputs.
+    /// The layers. Each has as many inputs as the one below has outputs.
     pub layers: Vec<Layer>,
     /// The names of the classes.
     pub classes: Vec<String>,
 }
 
 impl Net {
-    /// Puts a layer of softmax units on top, one for each class, whose parameters are 0.
+    /// Adds a top layer of softmax units, one for each class, with all parameters 0.
     ///
     /// # Errors
-    /// [`Error::Argument`] where there is no layer or no class.
+    /// [`Error::Argument`] without layers or classes.
     pub fn add_classes(&mut self) -> Result<()> {
         let top = self.layers.last().map_or(0, Layer::outputs);
         self.layers.push(Layer::zero(top, self.classes.len())?);
         Ok(())
     }
 
-    /// Whether rows of so many values and these classes are what the net reads and tells.
+    /// Checks that the net fits the number of values in a row and these classes.
     ///
     /// # Errors
-    /// [`Error::Argument`] where they are not.
+    /// [`Error::Argument`] if it does not.
     pub fn check(&self, inputs: usize, classes: &[String]) -> Result<()> {
         let found = self.layers.first().map_or(0, Layer::inputs);
         if found != inputs {
@@ -116,7 +116,7 @@ impl Net {
         Ok(())
     }
 
-    /// Takes over the parameters of a net of the same shape, in the buffers that are here.
+    /// Copies the parameters of a net of the same shape into the existing buffers.
     pub fn copy_from(&mut self, other: &Net) {
         for (to, from) in self.layers.iter_mut().zip(&other.layers) {
             to.weights.copy_from_slice(&from.weights);
@@ -128,7 +128,7 @@ impl Net {
     /// Writes `folder`/layer-1.safetensors and so on: model files of harmonium, which its command reads too.
     ///
     /// # Errors
-    /// [`Error::File`] with what the operating system says.
+    /// [`Error::File`] with the message of the operating system.
     pub fn save(&self, folder: &Path) -> Result<()> {
         create_folder(folder)?;
         for (n, layer) in self.layers.iter().enumerate() {
@@ -138,10 +138,10 @@ impl Net {
         Ok(())
     }
 
-    /// Reads what [`save`](Self::save) wrote of a stack whose top layer has labels.
+    /// Reads the files of [`save`](Self::save) of a stack whose top layer has labels.
     ///
     /// # Errors
-    /// [`Error::File`] and [`Error::Format`] where a file cannot be read, there is none, the layers do not fit each other, or the last
+    /// [`Error::File`] and [`Error::Format`] if there is no file, a file cannot be read, the layers do not fit each other, or the last
     /// one has no labels.
     pub fn load(folder: &Path) -> Result<Self> {
         let mut net = Self::default();

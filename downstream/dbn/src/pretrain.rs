@@ -1,7 +1,7 @@
 //! Greedy pretraining: each layer is an RBM that learns the means of the layer below.
 //!
-//! The lower layers learn by CD-1. The top one has the labels beside its inputs, a Potts site, and learns by PCD: it is what samples
-//! are drawn from. Source: G. E. Hinton, S. Osindero, Y.-W. Teh, "A fast learning algorithm for deep belief nets", 2006.
+//! The lower layers learn by CD-1. The top layer has the labels beside its inputs, as a Potts site, and learns by PCD, because samples
+//! come from it. Source: G. E. Hinton, S. Osindero, Y.-W. Teh, "A fast learning algorithm for deep belief nets", 2006.
 
 use crate::{
     digits::Digits,
@@ -13,20 +13,20 @@ use harmonium::{
     descent::{Centring, Rate},
 };
 
-/// How layers are pretrained. Learning rates are those of the first update; they fall to 0 in a straight line.
+/// The settings of pretraining. Learning rates are the initial ones; they decay linearly to 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pretraining {
-    /// Passes over the data, a layer.
+    /// The number of passes over the data for each layer.
     pub epochs: u64,
-    /// Rows an update, and chains of the top layer.
+    /// Rows in a minibatch, and persistent chains of the top layer.
     pub batch: usize,
     /// The learning rate of the lower layers.
     pub lr: f32,
-    /// Their momentum.
+    /// The momentum of the lower layers.
     pub momentum: f32,
-    /// The learning rate of the top layer, whose gradient is centred instead.
+    /// The learning rate of the top layer, which uses the centred gradient instead of momentum.
     pub top_lr: f32,
-    /// The decay of the weights: each update takes the share lr·l2.
+    /// L2 weight decay: each update subtracts lr·l2·w from each weight w.
     pub l2: f32,
 }
 
@@ -37,10 +37,10 @@ impl Default for Pretraining {
 }
 
 impl Pretraining {
-    /// Whether the numbers are such that one can work with them.
+    /// Checks the ranges of the settings.
     ///
     /// # Errors
-    /// [`Error::Argument`] with the first one that is not.
+    /// [`Error::Argument`] with the first wrong one.
     pub fn check(&self) -> Result<()> {
         let fail = |what, expected: &str, found| Err(Error::Argument { what, expected: expected.into(), found });
         match self {
@@ -53,20 +53,20 @@ impl Pretraining {
     }
 }
 
-/// How many rows are propagated at a time: the room for pre-activations, which nobody reads, stays small.
+/// The number of rows that are propagated at a time, so that the buffer of unused pre-activations stays small.
 const ROWS: usize = 1_000;
 
-/// Trains a stack of layers of these sizes. `told` hears the layer, the epoch and the reconstruction's log-likelihood, in nats a
+/// Trains a stack of layers of these sizes. `report` receives the layer, the epoch and the log-likelihood of the reconstruction in nats a
 /// row ([`Monitor::Reconstruction`]).
 ///
 /// # Errors
 /// Those of [`Pretraining::check`], [`Shape::new`], [`Trainer`] and [`Rbm`].
 pub fn pretrain(
     device: &Device, data: &Digits, sizes: &[usize], how: &Pretraining, seed: u64,
-    mut told: impl FnMut(usize, u64, f64),
+    mut report: impl FnMut(usize, u64, f64),
 ) -> Result<Net> {
     how.check()?;
-    // A layer that cannot be is refused before others are trained.
+    // Refuse an impossible layer before training the others.
     let inputs = [&[data.rows().units()], sizes].concat();
     inputs.windows(2).try_for_each(|pair| Shape::new(pair[0], pair[1]).map(drop))?;
     let mut net = Net { layers: Vec::new(), classes: data.labels().names().to_vec() };
@@ -77,7 +77,7 @@ pub fn pretrain(
             rows = data.labels().beside(&rows)?;
         }
         let mut layer = Layer::from_rbm(Rbm::from_data(rows.rows(), size, seed)?);
-        train_layer(device, &mut layer, &rows, is_top, how, seed, |epoch, cost| told(n, epoch, cost))?;
+        train_layer(device, &mut layer, &rows, is_top, how, seed, |epoch, cost| report(n, epoch, cost))?;
         if !is_top {
             rows = forward(device, &layer, &rows)?;
         }
@@ -92,7 +92,7 @@ pub fn pretrain(
 /// Those of [`Trainer`].
 pub fn train_layer(
     device: &Device, layer: &mut Layer, data: &Dataset, is_top: bool, how: &Pretraining, seed: u64,
-    mut told: impl FnMut(u64, f64),
+    mut report: impl FnMut(u64, f64),
 ) -> Result<()> {
     let (algorithm, lr, descent) = match is_top {
         true => {
@@ -118,7 +118,7 @@ pub fn train_layer(
             trainer.step(&mut lent, loaded.range(batch), Rate::Linear.at(lr, update, updates))?;
             update += 1;
         }
-        told(epoch, trainer.take_report()?.monitor.unwrap_or(f64::NAN));
+        report(epoch, trainer.take_report()?.monitor.unwrap_or(f64::NAN));
     }
     lent.finish()
 }

@@ -1,13 +1,13 @@
-//! Samples of a stack: Gibbs chains in its top RBM, whose visible layers one pass takes down.
+//! Samples of a stack: Gibbs chains in its top RBM, and one pass down to the inputs.
 
 use crate::net::{Layer, Net};
 use harmonium::{Activations, Chains, Dataset, Device, Error, Purpose, Result, Rows, Uniforms, Values};
 
-/// The means of the bottom units, `times` × chains × units: `steps` Gibbs steps lie between two times. There is a chain for each of
-/// `classes`, in which the label is held at it; its first hidden units are drawn given the label alone.
+/// The means of the bottom units, `times` × chains × units: with `steps` Gibbs steps between two times. There is a chain for each of
+/// `classes`, which clamps the label to the class. Its first hidden units are drawn given the label alone.
 ///
 /// # Errors
-/// [`Error::Argument`] where the net has no layer with a label or not so many classes, and those of [`Chains`].
+/// [`Error::Argument`] if the net has no layer with a label, or too few classes, and those of [`Chains`].
 pub fn sample(
     device: &Device, stack: &Net, classes: &[usize], times: usize, steps: usize, seed: u64,
 ) -> Result<Vec<f32>> {
@@ -37,7 +37,7 @@ pub fn sample(
     Ok(out)
 }
 
-/// The means of the bottom units: the layer next to the top is a sample, those below are means.
+/// The means of the bottom units, from a sample of the layer below the top one and means of the layers below.
 fn down(device: &Device, layers: &[Layer], mut states: Vec<f32>) -> Result<Vec<f32>> {
     let mut shown = Activations::default();
     for layer in layers.iter().rev() {

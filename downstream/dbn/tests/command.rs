@@ -1,4 +1,4 @@
-//! The program on MNIST: a small run, and what it refuses.
+//! The program on MNIST: a small run, and errors.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,7 +18,7 @@ fn run(out: &Path, options: &[&str]) -> Output {
     command.args(["--data", MNIST]).arg("--out").arg(out).args(options).output().expect("the program runs")
 }
 
-/// Every file in a folder, in the order of their names.
+/// Every file in a folder, sorted by name.
 fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -33,7 +33,7 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 /// A small net errs less than a linear classifier, whose 12 % Y. LeCun and others report ("Gradient-based learning applied to document
-/// recognition", 1998, section III.C.1). The same files come of any number of threads, and of a stack that another run pretrained.
+/// recognition", 1998, section III.C.1). The files are the same on any number of threads, and from a stack that another run pretrained.
 #[test]
 fn a_small_run() {
     let parent = folder("a_small_run");
@@ -42,9 +42,9 @@ fn a_small_run() {
         let common = ["--layers", "96,64", "--pretrain-epochs", "1", "--epochs", "2", "--dropout", "0.1"];
         let done = run(&out, &[&common, options].concat());
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        let told = String::from_utf8(done.stdout).expect("text");
-        let (_, test) = told.trim_end().trim_end_matches(" %").rsplit_once(", test ").expect("a test error");
-        assert!(test.parse::<f64>().expect("a number") < 12.0, "{told}");
+        let printed = String::from_utf8(done.stdout).expect("text");
+        let (_, test) = printed.trim_end().trim_end_matches(" %").rsplit_once(", test ").expect("a test error");
+        assert!(test.parse::<f64>().expect("a number") < 12.0, "{printed}");
         let of = |(name, bytes): (PathBuf, _)| (name.strip_prefix(&out).expect("a file there").to_owned(), bytes);
         files(&out).into_iter().map(of).collect::<Vec<_>>()
     };
@@ -63,7 +63,7 @@ fn a_small_run() {
 }
 
 #[test]
-fn what_is_wrong_is_told_in_one_line() {
+fn errors_are_one_line() {
     let parent = folder("what_is_wrong");
     let nothing = parent.join("nothing");
     let nothing = nothing.to_str().expect("text");

@@ -1,4 +1,4 @@
-//! The package's promises on nets small enough to be judged: gradients, learning, whose buffers they are, threads, files.
+//! Small nets against plain loops: gradients, learning, ownership of buffers, threads, files.
 
 use harmonium::{Cpu, Dataset, Device, Error, Purpose, Uniforms, formats::Labels, model};
 use harmonium_dbn::{
@@ -16,14 +16,14 @@ fn cpu() -> Cpu {
     Cpu::detect().expect("a CPU")
 }
 
-/// Numbers within [0, 1), from the seed.
+/// Pseudo-random numbers in [0, 1).
 fn uniforms(n: usize, seed: u64) -> Vec<f32> {
     let mut out = vec![0.0; n];
     cpu().uniforms(&mut Uniforms::new(seed, Purpose::Other), &mut out);
     out
 }
 
-/// Numbers within [-1, 1), from the seed.
+/// Pseudo-random numbers in [-1, 1).
 fn numbers(n: usize, seed: u64) -> Vec<f32> {
     uniforms(n, seed).iter().map(|u| 2.0 * u - 1.0).collect()
 }
@@ -32,7 +32,7 @@ fn names(n: usize) -> Vec<String> {
     (0..n).map(|class| class.to_string()).collect()
 }
 
-/// A net whose last layer is that of the classes.
+/// A net with a layer of classes on top.
 fn net(sizes: &[usize], seed: u64) -> Net {
     let layer = |(n, pair): (usize, &[usize])| {
         let mut layer = Layer::zero(pair[0], pair[1]).expect("sizes");
@@ -44,7 +44,7 @@ fn net(sizes: &[usize], seed: u64) -> Net {
     Net { layers: sizes.windows(2).enumerate().map(layer).collect(), classes: names(sizes[sizes.len() - 1]) }
 }
 
-/// What each layer's inputs are multiplied with, by the definition: the numbers of the sequence, layer after layer.
+/// The dropout masks by definition, from the numbers of the sequence, layer after layer.
 fn masks(sizes: &[usize], rows: usize, dropout: Dropout, seed: u64) -> Vec<Vec<f64>> {
     let all = uniforms(rows * sizes.iter().sum::<usize>(), seed);
     let mut rest = all.iter();
@@ -59,7 +59,7 @@ fn masks(sizes: &[usize], rows: usize, dropout: Dropout, seed: u64) -> Vec<Vec<f
     sizes.iter().enumerate().map(mask).collect()
 }
 
-/// The cost of a net, by plain loops in `f64`, with one number of a layer, a bias or a weight, changed.
+/// The cost of a net by plain loops in `f64`, with one changed bias or weight.
 fn cost(net: &Net, values: &[f32], classes: &[usize], masks: &[Vec<f64>], changed: (usize, bool, usize, f64)) -> f64 {
     let mut total = 0.0;
     for (r, (row, &class)) in values.chunks(net.layers[0].inputs()).zip(classes).enumerate() {
@@ -155,7 +155,7 @@ fn a_stack_learns_stripes() {
         assert!(layer[19].2 > layer[0].2, "a layer that learns reconstructs better: {layer:?}");
     }
 
-    // A class draws its own pattern: the units that are on in it have greater means than the others.
+    // Samples of a class show its pattern: its units have greater means than the others.
     let classes: Vec<usize> = (0..20).map(|chain| chain % 4).collect();
     let means = sample(&device, &net, &classes, 3, 10, 5).expect("samples");
     assert_eq!(means.len(), 3 * 20 * 16);
@@ -192,7 +192,7 @@ fn buffers_are_lent_and_returned() {
     assert!(layer.weights.iter().zip(&weights).all(|(a, b)| a != b), "that hold what was learnt");
 }
 
-/// The widths are such that a product has several parts.
+/// The widths give products with several parts.
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
     let run = |threads: usize| {

@@ -39,7 +39,7 @@ pub const OUTPUT_HEADING: &str = "Output";
 
 /// Trains Restricted Boltzmann Machines, measures their likelihood, samples from them and shows what they have learned.
 #[derive(Parser)]
-#[command(version, about, arg_required_else_help = false, after_help = examples::ALL)]
+#[command(version, arg_required_else_help = false, after_help = examples::ALL)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -110,8 +110,9 @@ pub struct Compute {
     pub device: Place,
     /// How to compute the sums over units: canonical, gemm, gemm-tf32 or auto.
     ///
-    /// canonical adds in one fixed order and gives the same bits on all hardware. gemm uses the products of a matrix library. gemm-tf32, on a GPU
-    /// only, may round factors to eleven bits. auto uses gemm on a GPU for many chains or rows, and canonical otherwise.
+    /// canonical adds in one fixed order and gives the same bits on all hardware. gemm uses the products of a matrix library.
+    /// gemm-tf32, on a GPU only, may round factors to eleven bits. auto uses gemm on a GPU for many chains or rows, and canonical
+    /// otherwise.
     #[arg(
         long,
         alias = STORED_SUMS,

@@ -161,8 +161,8 @@ fn laws_of(visible: Segments, columns: &[usize]) -> Result<Segments> {
     })
 }
 
-/// Expands values to a row: one value a column; one value a variable, which for a Potts site is the number of its state; or one value for all
-/// variables.
+/// Expands values to a row: one value a column; one value a variable, which for a Potts site is the number of its state; or one
+/// value for all variables.
 fn spread(laws: Segments, values: &[f32]) -> Result<Vec<f32>> {
     let (units, sites) = (laws.units(), laws.sites());
     if values.len() == units {

@@ -244,14 +244,14 @@ pub fn split(path: &Path, option: &str, split: Split, how: &Reading) -> Result<I
     mnist::open_with(path, split, how).map_err(|problem| with_advice(path, option, problem)).and_then(same_everywhere)
 }
 
-/// The rows at which chains start: of a folder the test rows, or the training rows if there are none; of a file all rows. `option`: the option
-/// with the path, for errors.
+/// The rows at which chains start: of a folder the test rows, or the training rows if there are none; of a file all rows. `option`:
+/// the option with the path, for errors.
 pub fn starting(path: &Path, option: &str, how: &Reading) -> Result<Images> {
     test(path, how)?.map_or_else(|| open(path, option, how), Ok)
 }
 
-/// Draws `n` rows without replacement, for chains to start from; all rows, shuffled, if there are fewer. The first rows of a sorted file would
-/// all be of one class. The rows are the first `n` entries of the permutation at the beginning of the seed's sequence of
+/// Draws `n` rows without replacement, for chains to start from; all rows, shuffled, if there are fewer. The first rows of a sorted
+/// file would all be of one class. The rows are the first `n` entries of the permutation at the beginning of the seed's sequence of
 /// [`Purpose::Shuffling`], which no model uses.
 pub fn from_all_over(rows: &dyn Source, n: usize, seed: u64) -> Result<Dataset> {
     rows.select(&Uniforms::new(seed, Purpose::Shuffling).permutation_start(rows.len(), n))

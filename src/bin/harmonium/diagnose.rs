@@ -158,9 +158,11 @@ fn table(options: &Diagnose, health: &Health, gap: &EquilibriumGap, activity: &A
         ),
     ];
     for s in &health.statistics {
+        let time = s.autocorrelation_time;
+        let time = if time.is_finite() { format!("{time:.1} steps") } else { "unknown".into() };
         lines.push(format!(
-            "{:<12} {:>12.4} {:>12.4} {:>8.3} {:>11.0} {:>15.1} steps",
-            s.name, s.mean, s.standard_deviation, s.r_hat, s.bulk_effective_sample_size, s.autocorrelation_time
+            "{:<12} {:>12.4} {:>12.4} {:>8.3} {:>11.0} {time:>21}",
+            s.name, s.mean, s.standard_deviation, s.r_hat, s.bulk_effective_sample_size
         ));
     }
     let [visible, hidden] = [health.visible_flip_rate, health.hidden_flip_rate].map(|rate| 100.0 * rate);

@@ -19,7 +19,7 @@ Examples:
   harmonium train --visible gaussian:64 --scale standard --data FILE.npy
   harmonium train --resume harmonium-out --epochs 30
 
-train prints a line for each line of the log. DIR/log.csv, DIR/model.safetensors and images are in the folder of --out.";
+The folder of --out receives model.safetensors, log.csv, checkpoint.safetensors, curve.svg and images.";
 
 pub const SAMPLE: &str = "\
 Examples:

@@ -5,9 +5,9 @@
 //! site, and b_i + (Wh)_i of a Gaussian unit. The estimate has the expectation of a mean of draws v_i and, for independent draws, never a
 //! larger variance (Rao and Blackwell).
 //!
-//! Chains run in groups of [`GROUP`] rows; the last group is padded. Row r is chain r mod GROUP of its group. Its random numbers start at
-//! number (r div GROUP)·GROUP·(n_hidden + steps·(n_visible + n_hidden)) of the seed's [`Purpose::Sampling`] sequence. So the result does not
-//! depend on other rows, threads or memory.
+//! Chains run in groups of [`GROUP`] rows; the last group is padded. Row r is chain r mod GROUP of its group. Its random numbers
+//! start at number (r div GROUP)·GROUP·(n_hidden + steps·(n_visible + n_hidden)) of the seed's [`Purpose::Sampling`] sequence. So
+//! the result does not depend on other rows, threads or memory.
 
 use crate::{
     arguments::{Compute, DATA_HEADING, OUTPUT_HEADING, at_least},

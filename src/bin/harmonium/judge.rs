@@ -36,7 +36,8 @@ pub struct Judge {
     pub in_place: bool,
     /// Training rows of the model, for the base rate of annealing and the chains of reverse runs [default: from --data].
     ///
-    /// A folder with MNIST's IDX files (its first 50 000 training rows), or one data file. By default these are the training rows of the folder
+    /// A folder with MNIST's IDX files (its first 50 000 training rows), or one data file. By default these are the training rows
+    /// of the folder
     /// --data, or the evaluated rows if --data is a file; a notice reports the latter.
     #[arg(long, value_name = "PATH", help_heading = DATA_HEADING)]
     pub train: Option<PathBuf>,

@@ -48,8 +48,8 @@ pub fn check_record(shape: Shape, n_chains: usize, steps: usize, numbers: usize)
     })
 }
 
-/// An upper bound of the bytes that grow with the sizes. Weights: the model, a copy for a file, the file's bytes twice, and both layouts for
-/// the kernels, with rows padded to whole tiles. Chains: pre-activations, means and their image.
+/// An upper bound of the bytes that grow with the sizes. Weights: the model, a copy for a file, the file's bytes twice, and both
+/// layouts for the kernels, with rows padded to whole tiles. Chains: pre-activations, means and their image.
 fn needed(shape: Shape, n_chains: usize, batch_size: usize) -> u128 {
     let (visible, hidden) = (shape.n_visible() as u128, shape.n_hidden() as u128);
     let tiled = |units: u128| units.next_multiple_of(64);

@@ -113,8 +113,8 @@ pub struct Train {
     pub hidden: usize,
     /// Initial parameters.
     ///
-    /// tutorial: the uniform weights of the Deep Learning Tutorials. data: small weights, and visible biases from the means of the data; the
-    /// default if not all visible units are binary. MODEL: the parameters of a model file.
+    /// tutorial: the uniform weights of the Deep Learning Tutorials. data: small weights, and visible biases from the means of the
+    /// data; the default if not all visible units are binary. MODEL: the parameters of a model file.
     #[arg(
         long,
         value_name = "tutorial|data|MODEL",
@@ -238,8 +238,8 @@ pub struct Train {
     pub average: Share,
     /// Exchange the states 0 and 1 of hidden units that are mostly on; only with --centring.
     ///
-    /// Every 1000 updates, each hidden unit that is on for more than half of the data becomes its complement. The distribution of the visible
-    /// units stays the same, and sparse hidden states are faster.
+    /// Every 1000 updates, each hidden unit that is on for more than half of the data becomes its complement. The distribution of
+    /// the visible units stays the same, and sparse hidden states are faster.
     #[arg(
         long,
         value_name = "on|off",
@@ -261,8 +261,8 @@ pub struct Train {
 
     /// Quantity to monitor at each update, in nats a row [default: pl for pcd, reconstruction for cd].
     ///
-    /// pl: pseudo-likelihood, estimated from one bit an update. pl-exact: pseudo-likelihood over all bits. reconstruction: cross-entropy of the
-    /// reconstruction.
+    /// pl: pseudo-likelihood, estimated from one bit an update. pl-exact: pseudo-likelihood over all bits. reconstruction:
+    /// cross-entropy of the reconstruction.
     #[arg(long, value_name = "NAME", value_parser = named(&Monitor::ALL), help_heading = MONITOR_HEADING)]
     pub monitor: Option<Monitor>,
     /// Estimate log Z during training and report the log-likelihood, in nats a row [default: on].
@@ -280,9 +280,9 @@ pub struct Train {
     pub likelihood: Option<Switch>,
     /// Write diagnostics of the persistent chains to DIR/health.csv every N updates; only with --algorithm pcd.
     ///
-    /// Copies of the chains make 1000 Gibbs steps. They give R̂, the effective sample size, the autocorrelation time and flip rates. A comparison
-    /// of free energies with chains that start at data shows whether the persistent chains lag; a warning reports it. The diagnostics do not
-    /// change the model.
+    /// Copies of the chains make 1000 Gibbs steps. They give R̂, the effective sample size, the autocorrelation time and flip
+    /// rates. A comparison of free energies with chains that start at data shows whether the persistent chains lag; a warning
+    /// reports it. The diagnostics do not change the model.
     #[arg(long, value_name = "N", value_parser = at_least::<1>, help_heading = MONITOR_HEADING)]
     pub health_every: Option<usize>,
     /// Write log, model and images every N epochs [default: at most 25 times in a run].

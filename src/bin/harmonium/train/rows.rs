@@ -145,8 +145,8 @@ impl Rows {
         }
     }
 
-    /// Bytes of memory of an epoch besides the rows. Rows in memory need `bytes` for each shuffled or binarised value. Rows in a file need a
-    /// window, as read and as converted, and their order.
+    /// Bytes of memory of an epoch besides the rows. Rows in memory need `bytes` for each shuffled or binarised value. Rows in a
+    /// file need a window, as read and as converted, and their order.
     pub fn besides(&self, bytes: usize, batch_size: usize) -> usize {
         match self {
             Rows::InMemory(rows) => rows.len().saturating_mul(rows.units()).saturating_mul(bytes),

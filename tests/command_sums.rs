@@ -1,11 +1,11 @@
-//! `--sums`: the command with sums in a fixed order, with matrix products, or with the choice by size.
+//! `--sums`: sums in a fixed order, matrix products, or a choice by size.
 
 mod oracle;
 
 use oracle::program::{fine, folder, run};
 use std::{fs, path::Path};
 
-/// Trains and returns the bytes of the model.
+/// Trains a model and returns its bytes.
 #[track_caller]
 fn trained(folder: &Path, out: &str, options: &str) -> Vec<u8> {
     fine(
@@ -23,16 +23,16 @@ fn monitor(folder: &Path, out: &str) -> f64 {
 }
 
 #[test]
-fn the_cpus_sums() {
+fn sums_on_the_cpu() {
     let folder = folder("cpu");
-    // With few units matrixmultiply gives the canonical sums; beyond some hundred it adds up parts.
+    // For few units matrixmultiply gives the canonical sums; for several hundred it adds partial sums.
     oracle::program::write_data(&folder.join("data"), &[50, 30, 40], 1);
     let canonical = trained(&folder, "unsaid", "");
     assert_eq!(trained(&folder, "canonical", "--sums canonical"), canonical);
     assert_eq!(trained(&folder, "auto", "--sums auto"), canonical);
     assert_ne!(trained(&folder, "gemm", "--sums gemm"), canonical);
     let (of_gemm, of_canonical) = (monitor(&folder, "gemm"), monitor(&folder, "unsaid"));
-    // Five updates from the same start. If a draw falls between, it changes one bit of one chain.
+    // Five updates from the same start: if rounding changes a draw, it changes one bit of one chain.
     assert!((of_gemm - of_canonical).abs() < 0.1 * of_canonical.abs(), "{of_gemm} {of_canonical}");
 
     let message = "error: --sums: expected canonical, gemm or auto with --device cpu, found gemm-tf32\n";
@@ -54,7 +54,7 @@ fn every_command_that_computes() {
     };
     let canonical = free_energy("");
     assert_eq!(free_energy("--sums auto"), canonical);
-    // 23 units, weights of about 1: an error of some 1e-6 a row.
+    // 23 units, weights of about 1: about 1e-6 a row.
     assert!((free_energy("--sums gemm") - canonical).abs() < 1e-4);
     for sums in ["canonical", "gemm", "auto"] {
         let common = format!("--data data --chains 4 --sums {sums}");
@@ -63,7 +63,7 @@ fn every_command_that_computes() {
     }
 }
 
-/// A run resumes with the sums that it started with, and with no others.
+/// A run resumes with its own sums only.
 #[test]
 fn a_checkpoint_keeps_the_sums() {
     let folder = folder("resume");
@@ -92,7 +92,7 @@ fn a_checkpoint_keeps_the_sums() {
 
 #[cfg(feature = "cuda")]
 #[test]
-fn the_gpus_sums() {
+fn sums_on_a_gpu() {
     if oracle::device::cuda_gemm().is_none() {
         return;
     }
@@ -103,7 +103,7 @@ fn the_gpus_sums() {
     let gemm = trained(&folder, "gemm", "--device cuda --sums gemm");
     let tf32 = trained(&folder, "tf32", "--device cuda --sums gemm-tf32");
     assert!(gemm != canonical && tf32 != canonical && gemm != tf32);
-    // TF32 changes each mean by some 1e-3, and so one draw in a thousand.
+    // TF32 changes each mean by about 1e-3, and so one draw in a thousand.
     for (out, within) in [("gemm", 0.1), ("tf32", 1.0)] {
         let (found, expected) = (monitor(&folder, out), monitor(&folder, "cpu"));
         assert!((found - expected).abs() < within, "{out}: {found} {expected}");
