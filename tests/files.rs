@@ -303,7 +303,7 @@ fn what_has_no_format_is_refused() {
         assert_eq!(text, format!("{expected}{found}"));
     }
     fails(formats::read_within(&idx_bytes(&[0, 4], &[])[..], "file.x", 100), &["at least one row, found none"]);
-    fails(formats::read_within(&idx_bytes(&[4, 0], &[])[..], "file.x", 100), &["at least one value a row"]);
+    fails(formats::read_within(&idx_bytes(&[4, 0], &[])[..], "file.x", 100), &["at least one value in a row"]);
     let path = folder("no-format").join("nowhere");
     for problem in [formats::open(&path).map(|_| ()), Dataset::open(&path).map(|_| ())] {
         let text = problem.unwrap_err().to_string();
