@@ -122,11 +122,14 @@ pub struct TrainerState {
 /// let cpu = Cpu::detect()?;
 /// let mut rbm = Rbm::new(Shape::new(4, 3)?, 1).on(cpu)?;
 /// let mut trainer = Trainer::new(cpu, rbm.shape(), Settings::default())?;
-/// for _ in 0..100 {
-///     trainer.step(&mut rbm, &data, 0.1)?;
+/// let mut report = trainer.report()?;
+/// for _epoch in 0..5 {
+///     for _ in 0..100 {
+///         trainer.step(&mut rbm, &data, 0.1)?;
+///     }
+///     report = trainer.take_report()?;                        // of the last 100 updates
 /// }
-/// let report = trainer.take_report()?;
-/// assert_eq!((report.updates, report.since_last), (100, 100));
+/// assert_eq!((report.updates, report.since_last), (500, 100));
 /// assert!(report.monitor.unwrap() > 4.0 * 0.5f64.ln());       // better than four fair coins, in nats a row
 /// // A checkpoint: a trainer made from the state continues with the same bits.
 /// let mut resumed = Trainer::from_state(cpu, rbm.shape(), trainer.settings(), &trainer.state()?)?;
