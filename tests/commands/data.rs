@@ -276,8 +276,8 @@ fn text_labels_of_real_numbers() {
 fn what_does_not_fit_is_refused() {
     let folder = digits("refused");
     let train = |options: &str| format!("train --quiet {options}");
-    fails(&folder, &train("--data f8.npy"), 1, "f8.npy: expected values within [0, 1], to which --scale max or minmax brings others; or --visible gaussian:N \
-        for real numbers and potts:SITESxSTATES for categories, found 5 in row 0, column 2");
+    fails(&folder, &train("--data f8.npy"), 1, "f8.npy: expected values within [0, 1], or --scale max or minmax; --visible gaussian:N for real numbers, \
+        --visible potts:SITESxSTATES for categories, found 5 in row 0, column 2");
     fails(&folder, &train("--data f8.npy --labels labels.npy --label-column 1"), 2, "the argument '--labels <own|FILE>' cannot be used with '--label-column <N|NAME>'");
     fails(&folder, &train("--data f8.npy --labels nothing.npy --scale max"), 1, "nothing.npy: No such file or directory (os error 2)");
     fails(&folder, &train("--data f8.npy --labels own --scale max"), 1, "f8.npy: expected a file with labels of its own: MNIST's folder, an svmlight file or an npz \
@@ -289,8 +289,8 @@ fn what_does_not_fit_is_refused() {
     fails(&folder, &train("--data digits.npz --array Z"), 1, "digits.npz: expected an array Z, found X, y");
     fails(&folder, &train("--data f8.npy --array X"), 1, "f8.npy: expected an npz file with an array X, found an npy file");
     fails(&folder, &train("--data f8.npy --visible potts:64x17 --scale max"), 1, "--scale: expected none, as no visible unit of potts:64x17 is binary or Gaussian, found max");
-    fails(&folder, &train("--data f8.npy --labels labels.npy --scale max --validation f8.npy"), 1, "f8.npy: expected rows with labels, by --label-column; or \
-        --validation PART of the data, found none");
+    fails(&folder, &train("--data f8.npy --labels labels.npy --scale max --validation f8.npy"), 1, "f8.npy: expected rows with labels; use --label-column, or \
+        --validation PART, found none");
     npy::save(&[3.0, 1.0, -2.0, 4.0, 0.0, 0.5], 3, &folder.join("wide.npy")).expect("data");
     npy::save(&[0.0, 1.0, -2.0, 0.5], 2, &folder.join("below.npy")).expect("data");
     fails(&folder, &train("--data below.npy --scale max"), 1, "below.npy: expected values of at least 0 for --scale max, or any values for --scale minmax, found -2 in row 1, column 0");

@@ -120,7 +120,10 @@ fn a_model_of_mixed_units_is_evaluated_and_sampled() {
     // The density of unscaled data is lower by the logarithms of the columns' divisors.
     let nats: f64 = scale.deviation().iter().map(|&x| f64::from(x).ln()).sum();
     let (status, _, stderr) = run(&folder, "evaluate out/model.safetensors --data mixed.npy --log-z exact");
-    assert!(status == 0 && stderr.contains(&format!("those of the data are {nats:.4} nats a row lower")), "{stderr}");
+    assert!(
+        status == 0 && stderr.contains(&format!("densities of the unscaled data are {nats:.4} nats a row lower")),
+        "{stderr}"
+    );
     let bracket = "out/model.safetensors --data mixed.npy --log-z bracket --temperatures 1000 --burn-in 1000";
     let found = evaluated(&folder, bracket);
     let (lower, upper) = (number(&found["log_z"]["lower"]), number(&found["log_z"]["upper"]));

@@ -295,7 +295,7 @@ fn options_that_exclude_each_other() {
         2,
         "--l2: expected none, as in out/checkpoint.safetensors, found 0.5",
     );
-    fails(&folder, "train --resume out --recipe density", 2, "--recipe: expected none, as out/checkpoint");
+    fails(&folder, "train --resume out --recipe density", 2, "--recipe: expected none, as in out/checkpoint");
 }
 
 /// A run with --minutes prints the number of epochs, and equals the run with this number.
