@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The time limit of a run: ten times what the longest takes on two idle cores. It catches what hangs, not what is slow.
+/// The time limit of a run: generous, because it must catch runs that hang, not slow machines.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// Starts a run with this number of ranks in this folder, with its output in two files there. `shell`: commands that each rank runs
