@@ -7,7 +7,7 @@
 //! Each sweep rounds the weights anew, in room that belongs to the chains: they are read twice and written once, which is less than
 //! a tenth of one step of as many chains as make it worth while. So updates have nothing to keep current, and what is in the room
 //! does not outlive the sweep. The device finds the largest weight and with it the grid, or that there is none. Neither that nor
-//! whether the bound leaves too many units open is told to the host: a block that has no use for the grid makes canonical sums itself.
+//! whether the bound leaves too many units open is reported to the host: a block that has no use for the grid makes canonical sums itself.
 //! So a captured graph holds whatever the weights become.
 
 use super::{

@@ -40,7 +40,7 @@
 //!
 //! # Chains on a grid
 //!
-//! Where nobody wants means, a unit is one bit, and a rough sum with a rigorous bound on its error almost always tells it. So do CPUs
+//! Where nobody wants means, a unit is one bit, and a rough sum with a rigorous bound on its error almost always decides it. So do CPUs
 //! (`src/cpu/decision.rs` has the proof, `kernels/grid.cuh` its formulas, printed from the CPU's functions), and matrix units can, for sums of
 //! whole numbers are the same in any order. A weight is 256·high + low, two planes of bytes; a block multiplies the bits of 128 chains
 //! with both planes of 64 units, decides by the bound, and makes canonical sums of what stays open, a warp a unit.

@@ -160,6 +160,13 @@ fn labels_are_predicted() {
         let names = ["left", "right"];
         assert_eq!(line, format!("{},{},{},{}", names[told], names[own], logs[0].exp(), logs[1].exp()));
     }
+    // Features that see the answer come with a notice.
+    let notice =
+        "notice: x.npy: the features include each row's own label; a classifier on them would see the answer\n";
+    for (labels, expected) in [("", ""), ("--labels labels.csv", notice)] {
+        let (_, said) = fine(&folder, &format!("transform run/model.safetensors --data x.npy {labels} --out seen.npy"));
+        assert_eq!(said, expected);
+    }
     // Without labels there is no accuracy.
     let (said, _) = fine(&folder, "classify run/model.safetensors --data x.npy");
     let rights = told.iter().sum::<usize>();

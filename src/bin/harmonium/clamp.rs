@@ -138,8 +138,9 @@ fn laws_of(visible: Segments, columns: &[usize]) -> Result<Segments> {
     let all: Vec<(Segment, Range<usize>)> = visible.iter().collect();
     let (mut laws, mut at) = (Vec::new(), 0);
     while let Some(&column) = columns.get(at) {
-        let (segment, units) =
-            all.iter().find(|(_, units)| units.contains(&column)).expect("columns are within the units");
+        let Some((segment, units)) = all.iter().find(|(_, units)| units.contains(&column)) else {
+            return refuse("--clamp", format!("columns below {}", visible.units()), format!("column {column}"));
+        };
         let states = segment.states();
         let first = column - (column - units.start) % states;
         if !(first..first + states).eq(columns.iter().skip(at).take(states).copied()) {

@@ -2,7 +2,7 @@
 
 use crate::{
     arguments::{COMPUTE_HEADING, Compute, DATA, DATA_HEADING, OUTPUT_HEADING, at_least, named},
-    console::Progress,
+    console::{Progress, complain},
     data,
     in_place::ForModel,
     numbers::Format,
@@ -59,7 +59,14 @@ pub fn run(device: &Device, options: &Transform) -> Result<()> {
         Some(_) => None,
         None => {
             let read = |path: &std::path::Path, how: &_| data::split(path, "--data", options.split, how);
-            Some(data::fitting(model, &options.model, from, read)?.rows)
+            let images = data::fitting(model, &options.model, from, read)?;
+            if !extras.labels.is_empty() && images.labels.is_some() {
+                complain(&format!(
+                    "notice: {}: the features include each row's own label; a classifier on them would see the answer",
+                    options.data.display()
+                ));
+            }
+            Some(images.rows)
         }
     };
     let len = on_disk.as_ref().map(ForModel::len).or(in_memory.as_ref().map(Dataset::len)).unwrap_or(0);

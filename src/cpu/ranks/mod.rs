@@ -45,7 +45,7 @@
 //! | 10 000 | 6.32 | 5.69 ms | 0.57 ms | 1.58 ms | 1, 1, 1 | 13, 2, 4 |
 //! | 100 000 | 56.0 | 49.9 ms | 4.99 ms | 14.0 ms | 1, 1, 1 | 12, 2, 4 |
 //!
-//! benches/ranks.py adds what packing and the gradient take, and goes on to 64 machines.
+//! benches/ranks.py adds the time of packing and of the gradient, for up to 64 machines.
 //!
 //! # What is not shared
 //!
