@@ -297,3 +297,29 @@ fn what_cannot_be_missing_or_held_is_refused() {
         "rows: expected rows without missing values, found missing values"
     );
 }
+
+/// The monitored bit of a row that lacks it counts 0, also if rows are bits and the monitor shares the positive phase's sums.
+#[test]
+fn a_monitored_bit_that_is_missing_counts_nothing() {
+    let (n_visible, n) = (9, 11);
+    let mut draws = generator(31);
+    let values: Vec<f32> = (0..n * n_visible)
+        .map(|_| if uniform(&mut draws) < 0.3 { f32::NAN } else { f32::from(uniform(&mut draws) < 0.5) })
+        .collect();
+    let data = Dataset::with_missing(values, segments("binary:9")).expect("rows");
+    let cpu = Cpu::detect().expect("a CPU");
+    let shape = Shape::new(n_visible, 6).expect("a shape");
+    let settings =
+        Settings { algorithm: Algorithm::Cd, k: 1, monitor: Monitor::PseudoLikelihood, ..Settings::default() };
+    let mut rbm = Rbm::new(shape, 3).on(cpu).expect("resident");
+    let mut trainer = Trainer::new(cpu, shape, settings).expect("a trainer");
+    for bit in (0..n_visible).cycle().take(20) {
+        let terms = rbm.pseudo_log_likelihood_of_bit(data.rows(), bit).expect("the bit's terms");
+        for (r, term) in terms.iter().enumerate() {
+            assert_eq!(*term == 0.0, data.rows().is_missing(r, bit), "bit {bit} of row {r}");
+        }
+        trainer.step(&mut rbm, &data, 0.5).expect("a step");
+        let found = trainer.take_report().expect("a report").monitor;
+        assert_eq!(found, Some(terms.iter().sum::<f64>() / n as f64), "bit {bit}");
+    }
+}
