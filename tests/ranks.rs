@@ -28,6 +28,8 @@ fn start(folder: &Path, ranks: usize, shell: &str, arguments: &str) -> Child {
     let file = |name| Stdio::from(File::create(folder.join(name)).expect("a file"));
     let mut command = Command::new("mpirun");
     command.current_dir(folder).args(["--oversubscribe", "--allow-run-as-root", "-n", &ranks.to_string()]);
+    // After SIGTERM, Open MPI gives the ranks one second by default: too little for a checkpoint on a busy machine.
+    command.args(["--mca", "odls_base_sigkill_timeout", "120"]);
     command.args(["sh", "-c", &format!("{shell} exec \"$0\" \"$@\"")]).arg(places::harmonium());
     command.args(arguments.split_whitespace()).stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
     command.spawn().expect("Open MPI's mpirun")
