@@ -45,7 +45,8 @@ fn serve<S>(
 fn train(device: &Device, data: &Dataset, shape: Shape, settings: Settings, rows: usize, lr: f32) -> Outcome {
     let mut rbm = Rbm::new(shape, settings.seed);
     let loaded = device.load(data.rows())?;
-    let epoch: Vec<_> = data.batches(rows).collect();
+    // The peers leave out the rows after the last whole minibatch.
+    let epoch: Vec<_> = data.batches(rows).filter(|batch| batch.len() == rows).collect();
     let mut batches = epoch.into_iter().cycle();
     let mut state = (Trainer::new(device, shape, settings)?, rbm.lend(device)?);
     serve(
@@ -80,7 +81,7 @@ fn anneal(data: &Dataset, shape: Shape, runs: usize, model: &str) -> Outcome {
 fn main() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [data, n_hidden, algorithm, k, rows, n_chains, lr, threads, sums, model @ ..] = &arguments[..] else {
-        return Err("DATA N_HIDDEN cd|pcd|ais K ROWS CHAINS LR THREADS ROAD [MODEL]".into());
+        return Err("DATA N_HIDDEN cd|pcd|ais K ROWS CHAINS LR THREADS SUMS [MODEL]".into());
     };
     let data = Dataset::from_u8(std::fs::read(data)?, VISIBLE)?;
     let (shape, n_chains) = (Shape::new(VISIBLE, n_hidden.parse()?)?, n_chains.parse()?);

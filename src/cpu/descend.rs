@@ -26,7 +26,7 @@ use crate::{
     },
     lanes::{
         LANES, One, Vector, Wide, dispatch,
-        threads::{RowsMut, in_parts, share},
+        threads::{RowsMut, in_parts, share_pieces},
     },
     rbm::{Gradient, Rbm, RbmRef},
     rows::Rows,
@@ -149,7 +149,9 @@ impl Cpu {
             hidden.resize(n, 0.0);
             let (centre, hidden_offset) = (&*centre, &*hidden_offset);
             let job = (RowsMut::new(width, centred), RowsMut::new(1, visible), RowsMut::new(1, hidden));
-            share(self.own(job), &|(mut centred, visible, hidden)| {
+            // Rows of the batch are read number by number.
+            let size = n * (2 * VECTORS * width + if phase == 0 { shape.n_visible() } else { 0 });
+            share_pieces(self.own(job), size, &|(mut centred, visible, hidden)| {
                 groups::with_scratch(|scratch| {
                     for n in 0..visible.values.len() {
                         let r = visible.first + n;
@@ -211,7 +213,8 @@ impl Cpu {
             (tiled(&mut parameters.hidden_bias), positive_panel, negative_panel),
             (tiled(hidden_offset), tiled(hidden_mean), tiled(slope), hidden_velocity.map(|rows| tiled(rows))),
         );
-        share(self.own(job), &|job| {
+        let size = VECTORS * (positive.len() + negative.len());
+        share_pieces(self.own(job), size, &|job| {
             in_parts(job, 1, |((bias, positive, negative), (offset, mean, slope, velocity))| {
                 let tile = bias.first;
                 hidden_tile(
@@ -238,6 +241,7 @@ impl Cpu {
             (&*panels, parameters.blocks, parameters.block_rows(), &*slope, &*factors);
         let sum = |factors: &Factors| factors.visible.iter().fold(0.0, |sum, x| sum + x);
         let slope_of_bias = statistics.scales.combine(sum(&factors[0]), sum(&factors[1]));
+        let size = statistics.size(parameters.weights.len());
         let job = (
             (tiled(&mut parameters.visible_bias), tiled(visible_offset), visible_velocity.map(|rows| tiled(rows))),
             (
@@ -247,7 +251,7 @@ impl Cpu {
                 parameters.grid.parts(rows),
             ),
         );
-        share(job, &|job| {
+        share_pieces(job, size, &|job| {
             in_parts(job, 1, |((bias, offset, of_bias), (weights, transposed, mut of_weights, mut grid))| {
                 with_scratch(|scratch| {
                     let tile = bias.first;
@@ -476,7 +480,8 @@ impl Cpu {
             (&mut parameters.hidden_bias, &to.hidden_bias, 1),
         ];
         for (numbers, to, width) in pairs {
-            share(RowsMut::new(width, numbers), &|numbers| {
+            let size = VECTORS * numbers.len();
+            share_pieces(RowsMut::new(width, numbers), size, &|numbers| {
                 approach_part(self.isa, numbers.values, &to[numbers.first * width..], part);
             });
         }

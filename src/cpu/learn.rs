@@ -21,7 +21,7 @@ use crate::{
     error::Result,
     lanes::{
         LANES, Wide, dispatch,
-        threads::{RowsMut, in_parts, share},
+        threads::{RowsMut, in_parts, share, share_pieces},
     },
     rbm::Gradient,
     rows::Rows,
@@ -100,7 +100,8 @@ impl Learning for Cpu {
         let (shape, target) = (parameters.shape, Target::Update { lr });
         let biases = RowsMut::new(1, &mut parameters.hidden_bias);
         let (positive, negative) = work.panels.of(statistics, tiles(shape.n_hidden()));
-        share(self.own((biases, positive, negative)), &|job| {
+        let size = VECTORS * (positive.values.len() + negative.values.len());
+        share_pieces(self.own((biases, positive, negative)), size, &|job| {
             in_parts(job, 1, |(bias, positive, negative)| {
                 hidden_tile(
                     self.isa,
@@ -118,7 +119,8 @@ impl Learning for Cpu {
         let weights = RowsMut::new(rows, &mut parameters.weights);
         let transposed = RowsMut::new(rows, &mut parameters.transposed);
         let grid = parameters.grid.parts(rows);
-        share((RowsMut::new(1, &mut parameters.visible_bias), weights, transposed, grid), &|job| {
+        let size = statistics.size(weights.values.len());
+        share_pieces((RowsMut::new(1, &mut parameters.visible_bias), weights, transposed, grid), size, &|job| {
             in_parts(job, 1, |(bias, weights, transposed, mut grid)| {
                 with_scratch(|scratch| {
                     let tile = VisibleTile { cpu: *self, shape, tile: bias.first, statistics, panels, target };
@@ -164,7 +166,8 @@ impl Learning for Cpu {
         }
         let weights = RowsMut::new(rows, &mut parameters.weights);
         let grid = parameters.grid.parts(rows);
-        share((weights, RowsMut::new(rows, &mut parameters.transposed), grid), &|job| {
+        let size = 3 * VECTORS * weights.values.len();
+        share_pieces((weights, RowsMut::new(rows, &mut parameters.transposed), grid), size, &|job| {
             in_parts(job, 1, |(weights, transposed, mut grid)| {
                 let rows = gradient.weights[weights.first * TILE * units..].chunks_exact(units).take(TILE);
                 blocks.each(0..tiles(units), weights.values, transposed.values, |hidden, weights, step, transposed| {
@@ -214,7 +217,8 @@ pub(super) fn gradient(cpu: Cpu, shape: Shape, statistics: Statistics<'_>, panel
     let target = Target::Gradient;
     let biases = RowsMut::new(TILE, &mut out.hidden_bias);
     let (positive, negative) = panels.of(statistics, tiles(shape.n_hidden()));
-    share(cpu.own((biases, positive, negative)), &|job| {
+    let size = VECTORS * (positive.values.len() + negative.values.len());
+    share_pieces(cpu.own((biases, positive, negative)), size, &|job| {
         in_parts(job, 1, |(bias, positive, negative)| {
             let mut room = Row::ZERO;
             hidden_tile(cpu.isa, bias.first, positive.values, negative.values, statistics, target, &mut room);
@@ -223,7 +227,8 @@ pub(super) fn gradient(cpu: Cpu, shape: Shape, statistics: Statistics<'_>, panel
     });
     let (panels, units) = (&*panels, shape.n_hidden());
     let weights = RowsMut::new(TILE * units, &mut out.weights);
-    share((RowsMut::new(TILE, &mut out.visible_bias), weights), &|job| {
+    let size = statistics.size(tiles(shape.n_visible()) * tiles(units) * TILE);
+    share_pieces((RowsMut::new(TILE, &mut out.visible_bias), weights), size, &|job| {
         in_parts(job, 1, |(bias, weights)| {
             with_scratch(|scratch| {
                 let tile = VisibleTile { cpu, shape, tile: bias.first, statistics, panels, target };

@@ -4,7 +4,7 @@ use super::{
     chains::CpuChains,
     held::Held,
     parameters::CpuParameters,
-    tiles::{Row, TILE},
+    tiles::{Row, TILE, VECTORS, tiles},
 };
 use crate::{lanes::threads::RowsMut, rbm::Gradient, rows::Rows};
 
@@ -63,6 +63,13 @@ impl Scales {
 }
 
 impl<'a> Statistics<'a> {
+    /// The approximate size of the sums for `rows` rows of weights, and of writing the weights: in vectors, of which a sum reads
+    /// one for an eighth of the batch and of the chains.
+    pub fn size(&self, rows: usize) -> usize {
+        let sums = (self.batch.len() + self.visible.len() / tiles(self.batch.units())) / 8;
+        rows * VECTORS * (3 + sums)
+    }
+
     /// The statistics of an update.
     pub fn of_update(batch: Rows<'a>, positive: &'a [Row], chains: &'a CpuChains, precision: &'a [f32]) -> Self {
         let scales = Scales { positive: 1.0 / batch.len() as f32, negative: 1.0 / chains.len() as f32 };

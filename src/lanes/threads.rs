@@ -1,8 +1,8 @@
 //! Splits work among threads, in the caller's rayon pool or sequentially.
 //!
-//! Work is split into one part per thread by nested joins: no queue, no lock, no allocation. The result of a part never depends on
-//! the split. A join costs microseconds inside the pool and more outside of it, so run a whole training loop inside one `install`.
-//! There is one split per phase, never one per product.
+//! Work is split by nested joins: no queue, no lock, no allocation. The result of a part never depends on the split. A join costs
+//! microseconds inside the pool and more outside of it, so run a whole training loop inside one `install`. A thread that has to be
+//! woken begins tens of microseconds late. So there is one split per phase, never one per product, and small jobs are not split.
 
 use std::ops::Range;
 
@@ -14,9 +14,24 @@ pub(crate) trait Split: Sized + Send {
     fn split(self, pieces: usize) -> (Self, Self);
 }
 
-/// Runs `work` in as many parts as the pool has threads.
+/// The least size of a part of [`share_pieces`], in vectors of 16 numbers: about as much work as waking a thread. Debug builds split
+/// small jobs too, so that tests of small models see every split.
+const LEAST_VECTORS: usize = if cfg!(debug_assertions) { 1 } else { 1 << 13 };
+/// The number of parts for each thread: a thread that begins late takes fewer of them.
+const PARTS_A_THREAD: usize = 8;
+
+/// Runs `work` in as many parts as the pool has threads: for work whose parts repeat something, such as reading all weights.
 pub(crate) fn share<W: Split>(work: W, run: &(impl Fn(W) + Sync)) {
     let parts = threads().min(work.pieces());
+    share_in(work, parts, run);
+}
+
+/// Runs `work`, whose pieces have nothing in common, in a few parts for each thread; alone if it is small. `vectors`: its
+/// approximate size, in vectors of 16 numbers that it reads or writes.
+pub(crate) fn share_pieces<W: Split>(work: W, vectors: usize, run: &(impl Fn(W) + Sync)) {
+    let threads = threads();
+    let most = if threads > 1 { PARTS_A_THREAD * threads } else { 1 };
+    let parts = most.min(work.pieces()).min(vectors / LEAST_VECTORS);
     share_in(work, parts, run);
 }
 

@@ -8,12 +8,12 @@ use crate::{
         blocks::transpose_block,
         descend::CpuRule,
         parameters::CpuParameters,
-        tiles::{Row, TILE, tiles, vectors},
+        tiles::{Row, TILE, VECTORS, tiles, vectors},
     },
     error::Result,
     lanes::{
         LANES,
-        threads::{RowsMut, in_parts, share},
+        threads::{RowsMut, in_parts, share_pieces},
     },
     shape::Shape,
     verbs::Activations,
@@ -157,7 +157,8 @@ impl Ranks {
         parameters.grid.keep();
         let grid = parameters.grid.parts(rows);
         let (weights, transposed) = (&mut parameters.weights, &mut parameters.transposed);
-        share((RowsMut::new(rows, weights), RowsMut::new(rows, transposed), grid), &|job| {
+        let size = 3 * VECTORS * weights.len();
+        share_pieces((RowsMut::new(rows, weights), RowsMut::new(rows, transposed), grid), size, &|job| {
             in_parts(job, 1, |(weights, transposed, mut grid)| {
                 let first = weights.first * TILE;
                 let visible = first..shape.n_visible().min(first + TILE);
