@@ -69,6 +69,9 @@
 //!
 //! The other [`Sums`] are exempt, because a matrix library has its own order of summation.
 
+// docs.rs shows which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod checkpoint;
 mod columns;
 mod cpu;

@@ -160,12 +160,28 @@ fn labels_are_predicted() {
         let names = ["left", "right"];
         assert_eq!(line, format!("{},{},{},{}", names[told], names[own], logs[0].exp(), logs[1].exp()));
     }
-    // Features that see the answer come with a notice.
-    let notice =
-        "notice: x.npy: the features include each row's own label; a classifier on them would see the answer\n";
-    for (labels, expected) in [("", ""), ("--labels labels.csv", notice)] {
-        let (_, said) = fine(&folder, &format!("transform run/model.safetensors --data x.npy {labels} --out seen.npy"));
-        assert_eq!(said, expected);
+    // Features know no label unless they are asked to.
+    let labelled: Vec<f32> = values
+        .chunks_exact(12)
+        .zip(&labels)
+        .flat_map(|(row, &label)| row.iter().copied().chain([f32::from(label == 0), f32::from(label == 1)]))
+        .collect();
+    let labelled = Dataset::with_missing(labelled, rbm.shape().visible()).expect("right rows");
+    let transform = "transform run/model.safetensors --data x.npy --out features.npy";
+    for (options, rows) in
+        [("", &unlabelled), ("--labels labels.csv", &unlabelled), ("--labels labels.csv --with-labels", &labelled)]
+    {
+        fine(&folder, &format!("{transform} {options}"));
+        let mut hidden = Activations::default();
+        rbm.propup(rows.rows(), &mut hidden).expect("means");
+        assert!(numbers(&folder.join("features.npy")) == hidden.mean, "{options}");
+    }
+    for (model, expected) in [
+        ("run", "rows with labels, found none in x.npy"),
+        ("plain", "a model with labels, found none in plain/model.safetensors"),
+    ] {
+        let options = format!("transform {model}/model.safetensors --data x.npy --with-labels");
+        fails(&folder, &options, &format!("--with-labels: expected {expected}"));
     }
     // Without labels there is no accuracy.
     let (said, _) = fine(&folder, "classify run/model.safetensors --data x.npy");

@@ -2,14 +2,14 @@
 
 use crate::{
     arguments::{COMPUTE_HEADING, Compute, DATA, DATA_HEADING, OUTPUT_HEADING, at_least, named},
-    console::{Progress, complain},
+    console::Progress,
     data,
     in_place::ForModel,
     numbers::Format,
 };
 use clap::Args;
-use harmonium::{Activations, Dataset, Device, Purpose, Result, Uniforms, model};
-use std::path::PathBuf;
+use harmonium::{Activations, Dataset, Device, Error, Purpose, Result, Uniforms, formats::Reading, model};
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Transform {
@@ -32,6 +32,9 @@ pub struct Transform {
         help_heading = DATA_HEADING
     )]
     pub split: data::Split,
+    /// Use each row's own label, as the model's label site [default: the site is missing, so features know no label].
+    #[arg(long, conflicts_with = "in_place", help_heading = DATA_HEADING)]
+    pub with_labels: bool,
     /// Write bits drawn from P(h|v) instead of the probabilities.
     #[arg(long, help_heading = OUTPUT_HEADING)]
     pub sample: bool,
@@ -48,26 +51,36 @@ pub struct Transform {
     pub out: PathBuf,
 }
 
+/// The error of --with-labels if a file lacks them.
+fn no_labels(path: &Path, expected: &str) -> Error {
+    Error::Argument { what: "--with-labels", expected: expected.into(), found: format!("none in {}", path.display()) }
+}
+
 /// Writes the result of [`Resident::propup`](harmonium::Resident::propup) or
 /// [`Resident::sample_h_given_v`](harmonium::Resident::sample_h_given_v) for all rows.
 pub fn run(device: &Device, options: &Transform) -> Result<()> {
     let format = Format::of_out(&options.out)?;
     let (rbm, extras) = model::load_with(&options.model)?;
     let (model, from) = ((&rbm, &extras), (options.data.as_path(), &options.selection));
-    let on_disk = ForModel::open(model, &options.model, from, options.in_place)?;
+    if options.with_labels && extras.labels.is_empty() {
+        return Err(no_labels(&options.model, "a model with labels"));
+    }
+    let on_disk = match options.with_labels {
+        true => None,
+        false => ForModel::open(model, &options.model, from, options.in_place)?,
+    };
+    let read = |path: &Path, how: &Reading| {
+        let mut images = data::split(path, "--data", options.split, how)?;
+        match options.with_labels {
+            true if images.labels.is_none() => return Err(no_labels(path, "rows with labels")),
+            true => {}
+            false => images.labels = None,
+        }
+        Ok(images)
+    };
     let in_memory = match &on_disk {
         Some(_) => None,
-        None => {
-            let read = |path: &std::path::Path, how: &_| data::split(path, "--data", options.split, how);
-            let images = data::fitting(model, &options.model, from, read)?;
-            if !extras.labels.is_empty() && images.labels.is_some() {
-                complain(&format!(
-                    "notice: {}: the features include each row's own label; a classifier on them would see the answer",
-                    options.data.display()
-                ));
-            }
-            Some(images.rows)
-        }
+        None => Some(data::fitting(model, &options.model, from, read)?.rows),
     };
     let len = on_disk.as_ref().map(ForModel::len).or(in_memory.as_ref().map(Dataset::len)).unwrap_or(0);
     let resident = rbm.on(device)?;

@@ -12,7 +12,7 @@ pub enum Recipe {
     Tutorial,
     /// High likelihood: 100 000 updates of centred PCD with averaged parameters.
     Density,
-    /// Sparse local features, such as strokes: 30 epochs of CD-1 with a sparsity penalty.
+    /// Sparse local features, such as strokes: 15 000 updates of CD-1 with a sparsity penalty.
     Features,
 }
 
@@ -37,7 +37,7 @@ const FEATURES: &[(&str, &str)] = &[
     ("algorithm", "cd"),
     ("k", "1"),
     ("batch-size", "100"),
-    ("epochs", "30"),
+    ("updates", "15000"),
     ("lr", "0.2"),
     ("schedule", "linear"),
     ("centring", "0.01"),
