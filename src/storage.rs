@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, BufWriter, Read, Write},
+    ops::Range,
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -274,16 +275,30 @@ pub(crate) fn check_ends(path: &Path) -> Result<()> {
 /// Reads exactly `len` bytes of `what`. Memory at most doubles in each step, so that a header that claims too large a size costs no
 /// memory.
 pub(crate) fn read_exactly(reader: &mut dyn Read, len: usize, what: &str, source_name: &str) -> Result<Vec<u8>> {
+    read_part(reader, len, 0..len, what, source_name)
+}
+
+/// [`read_exactly`] that keeps only a part of the bytes in memory.
+pub(crate) fn read_part(
+    reader: &mut dyn Read, len: usize, part: Range<usize>, what: &str, source_name: &str,
+) -> Result<Vec<u8>> {
+    let broken = |problem: io::Error| stream_error(source_name, problem);
+    let short = |found: usize| format_error(source_name, format!("{len} bytes of {what}"), found.to_string());
+    let skip = |reader: &mut dyn Read, bytes: Range<usize>| {
+        let came = io::copy(&mut reader.take(bytes.len() as u64), &mut io::sink()).map_err(broken)? as usize;
+        if came < bytes.len() { Err(short(bytes.start + came)) } else { Ok(()) }
+    };
+    skip(reader, 0..part.start)?;
     let mut bytes = Vec::new();
-    while bytes.len() < len {
-        let step = (len - bytes.len()).min(bytes.len().max(FIRST_ALLOCATION));
+    while bytes.len() < part.len() {
+        let step = (part.len() - bytes.len()).min(bytes.len().max(FIRST_ALLOCATION));
         bytes.try_reserve_exact(step).map_err(|problem| stream_error(source_name, problem))?;
-        let came =
-            reader.take(step as u64).read_to_end(&mut bytes).map_err(|problem| stream_error(source_name, problem))?;
+        let came = reader.take(step as u64).read_to_end(&mut bytes).map_err(broken)?;
         if came < step {
-            return Err(format_error(source_name, format!("{len} bytes of {what}"), bytes.len().to_string()));
+            return Err(short(part.start + bytes.len()));
         }
     }
+    skip(reader, part.end..len)?;
     Ok(bytes)
 }
 

@@ -10,9 +10,9 @@ use super::{
 use crate::{
     dataset::Dataset,
     error::{Error, Result},
-    storage::{expect_end, format_error, read_exactly},
+    storage::{expect_end, format_error, read_exactly, read_part},
 };
-use std::io::Read;
+use std::{io::Read, ops::Range};
 
 /// The greatest number of bytes that [`read_idx`] reads, 4 GiB: about 90 times MNIST. It also limits what a gzipped stream unpacks to.
 pub const MAX_BYTES: u64 = 1 << 32;
@@ -51,10 +51,19 @@ pub fn read_idx(reader: impl Read, source_name: &str) -> Result<Idx> {
 /// # Errors
 /// Those of [`read_idx`].
 pub fn read_idx_within(reader: impl Read, source_name: &str, max_bytes: u64) -> Result<Idx> {
-    read_unpacked(reader, source_name, |reader| read_plain(reader, source_name, max_bytes))
+    Ok(read_some(reader, source_name, max_bytes, |rows| 0..rows)?.0)
 }
 
-fn read_plain(mut reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> Result<Idx> {
+/// Keeps a part of the rows, by their number, and skips the others. Also returns the number of all rows.
+pub(super) fn read_some(
+    reader: impl Read, source_name: &str, max_bytes: u64, part: impl Fn(usize) -> Range<usize>,
+) -> Result<(Idx, usize)> {
+    read_unpacked(reader, source_name, |reader| read_plain(reader, source_name, max_bytes, part))
+}
+
+fn read_plain(
+    mut reader: &mut dyn Read, source_name: &str, max_bytes: u64, part: impl Fn(usize) -> Range<usize>,
+) -> Result<(Idx, usize)> {
     let magic = read_exactly(&mut reader, 4, "IDX header", source_name)?;
     if magic[..2] != [0, 0] {
         return Err(format_error(
@@ -92,19 +101,31 @@ fn read_plain(mut reader: &mut dyn Read, source_name: &str, max_bytes: u64) -> R
             let found: Vec<_> = sizes().map(|size| size.to_string()).collect();
             format_error(source_name, format!("at most {max_bytes} values"), found.join(" × "))
         })?;
-    let values = read_exactly(&mut reader, len, "IDX values", source_name)?;
+    let mut dimensions: Vec<_> = sizes().map(|size| size as usize).collect();
+    let rows = dimensions[0];
+    let part = part(rows);
+    let row = len.checked_div(rows).unwrap_or(0);
+    let values = read_part(&mut reader, len, part.start * row..part.end * row, "IDX values", source_name)?;
     expect_end(&mut reader, source_name)?;
-    Ok(Idx { dimensions: sizes().map(|size| size as usize).collect(), values })
+    dimensions[0] = part.len();
+    Ok((Idx { dimensions, values }, rows))
 }
 
 /// Reads an IDX file as rows.
 pub(super) fn read_table(reader: &mut dyn Read, source_name: &str, how: &Reading) -> Result<Table> {
-    let idx = read_idx_within(reader, source_name, how.max_bytes.min(MAX_BYTES))?;
+    Ok(read_table_part(reader, source_name, how, |rows| 0..rows)?.0)
+}
+
+/// Reads a part of an IDX file as rows. Also returns the number of all rows.
+pub(super) fn read_table_part(
+    reader: impl Read, source_name: &str, how: &Reading, part: impl Fn(usize) -> Range<usize>,
+) -> Result<(Table, usize)> {
+    let (idx, rows) = read_some(reader, source_name, how.max_bytes.min(MAX_BYTES), part)?;
     let columns = idx.columns().map_err(|problem| match problem {
         Error::Argument { expected, found, .. } => format_error(source_name, expected, found),
         other => other,
     })?;
-    Ok(Table { img_shape: idx.image(), ..Table::new(Numbers::Bytes(idx.values), columns) })
+    Ok((Table { img_shape: idx.image(), ..Table::new(Numbers::Bytes(idx.values), columns) }, rows))
 }
 
 impl Idx {

@@ -1,7 +1,7 @@
 //! Folders with MNIST's files: IDX images and labels for training and test, each gzipped or not. Both spellings of their names are
 //! accepted (`train-images-idx3-ubyte`, `train-images.idx3-ubyte`).
 
-use super::{Images, LabelSource, Reading, idx, labels, open_table, table::Table};
+use super::{Images, LabelSource, Reading, idx, labels, table::Table};
 use crate::{
     error::Result,
     names::names,
@@ -10,6 +10,7 @@ use crate::{
 use std::{
     fs::File,
     io::BufReader,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -73,8 +74,17 @@ pub fn open_with(folder: impl AsRef<Path>, split: Split, how: &Reading) -> Resul
     let (folder, visible, max_bytes) = (folder.as_ref(), how.visible, how.max_bytes);
     let fail = |expected: String, found: String| format_error(&folder.display().to_string(), expected, found);
     let (set, name) = if split == Split::Test { ("t10k", "test") } else { ("train", "training") };
-    let (mut table, labels) =
-        images(folder, set, how)?.ok_or_else(|| fail(EXPECTED.into(), format!("no {name} images")))?;
+    let part = |rows: usize| match split {
+        Split::Train => 0..rows.min(TRAINING_ROWS),
+        Split::Validation => rows.min(TRAINING_ROWS)..rows,
+        Split::Test => 0..rows,
+    };
+    let (mut table, labels, rows) =
+        images(folder, set, how, part)?.ok_or_else(|| fail(EXPECTED.into(), format!("no {name} images")))?;
+    if split == Split::Validation && rows <= TRAINING_ROWS {
+        let expected = format!("more than {TRAINING_ROWS} training rows, of which the others are for validation");
+        return Err(fail(expected, rows.to_string()));
+    }
     let is_wider = visible.is_some_and(|visible| [visible.units(), visible.sites()].iter().all(|&n| n > table.columns));
     let is_asked_for = how.labels == LabelSource::Own || how.labels == LabelSource::IfOwn && labels.is_some();
     if is_wider || is_asked_for {
@@ -89,18 +99,12 @@ pub fn open_with(folder: impl AsRef<Path>, split: Split, how: &Reading) -> Resul
     }
     match &how.labels {
         LabelSource::Column(column) => table.take_labels(column, &folder.display().to_string())?,
-        LabelSource::File(path) => table.labels = Some(super::open_labels(path, table.len(), max_bytes)?),
-        LabelSource::Own | LabelSource::IfOwn | LabelSource::None => {}
-    }
-    let len = table.len();
-    match split {
-        Split::Train => table.keep(0..len.min(TRAINING_ROWS)),
-        Split::Validation if len > TRAINING_ROWS => table.keep(TRAINING_ROWS..len),
-        Split::Validation => {
-            let expected = format!("more than {TRAINING_ROWS} training rows, of which the others are for validation");
-            return Err(fail(expected, len.to_string()));
+        LabelSource::File(path) => {
+            let mut labels = super::open_labels(path, rows, max_bytes)?;
+            labels.keep(part(rows));
+            table.labels = Some(labels);
         }
-        Split::Test => {}
+        LabelSource::Own | LabelSource::IfOwn | LabelSource::None => {}
     }
     table.read(how, &folder.display().to_string())
 }
@@ -113,22 +117,24 @@ pub fn has_test(folder: impl AsRef<Path>) -> Result<bool> {
     Ok(find(folder.as_ref(), "t10k", "images", 3)?.is_some())
 }
 
-/// Reads the images of one set, and its labels if there are any.
-fn images(folder: &Path, set: &str, how: &Reading) -> Result<Option<(Table, Option<Vec<u8>>)>> {
+/// Reads a part of the images of one set, and their labels if there are any. Also returns the number of all images.
+fn images(
+    folder: &Path, set: &str, how: &Reading, part: impl Fn(usize) -> Range<usize>,
+) -> Result<Option<(Table, Option<Vec<u8>>, usize)>> {
     let Some(path) = find(folder, set, "images", 3)? else { return Ok(None) };
-    let images = open_table(&path, &Reading { max_bytes: how.max_bytes, ..Reading::default() })?;
+    let file = File::open(&path).map_err(|problem| file_error(&path, problem))?;
+    let (images, rows) = idx::read_table_part(BufReader::new(file), &path.display().to_string(), how, &part)?;
     let mut all_labels = None;
     if let Some(labels) = find(folder, set, "labels", 1)? {
         let (file, name) = (File::open(&labels).map_err(|problem| file_error(&labels, problem))?, labels.display());
         let found = idx::read_idx_within(BufReader::new(file), &name.to_string(), how.max_bytes.min(idx::MAX_BYTES))?;
-        let rows = images.len();
         if found.dimensions() != [rows] {
             let expected = format!("{rows} labels, as many as {} has rows", path.display());
             return Err(format_error(&name.to_string(), expected, format!("dimensions {:?}", found.dimensions())));
         }
-        all_labels = Some(found.into_labels()?);
+        all_labels = Some(found.into_labels()?[part(rows)].to_vec());
     }
-    Ok(Some((images, all_labels)))
+    Ok(Some((images, all_labels, rows)))
 }
 
 /// Finds a file of one set under any of its possible names.

@@ -7,7 +7,6 @@ use crate::{
     storage::format_error,
     units::{Segment, Segments},
 };
-use std::ops::Range;
 
 /// The numbers of a file, row after row.
 pub(super) struct Table {
@@ -194,25 +193,6 @@ impl Table {
         let declared = declared.map(|(_, text)| text);
         let assumed = of_file.into_iter().chain(declared).chain(notes).reduce(|all, more| format!("{all}; {more}"));
         Ok(Images { rows, img_shape, assumed, labels })
-    }
-
-    /// Keeps the rows in a range.
-    pub fn keep(&mut self, rows: Range<usize>) {
-        fn keep<T>(values: &mut Vec<T>, span: Range<usize>) {
-            values.truncate(span.end);
-            values.drain(..span.start);
-        }
-        if let Some(labels) = &mut self.labels {
-            labels.keep(rows.clone());
-        }
-        let span = rows.start * self.columns..rows.end * self.columns;
-        match &mut self.numbers {
-            Numbers::Bytes(values) | Numbers::Bits(values) => keep(values, span),
-            Numbers::Real(values, outside) => {
-                keep(values, span);
-                *outside = outside_of(values);
-            }
-        }
     }
 
     pub fn len(&self) -> usize {

@@ -4,6 +4,7 @@ use super::{
     Train,
     rows::{InPlace, Rows},
     values::{Init, Scaling, Switch, Validation},
+    watch::FAR,
 };
 use crate::{
     console::{Progress, complain},
@@ -23,15 +24,15 @@ use harmonium::{
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 /// A checked run: options, data and everything that follows from both.
 pub struct Job {
     pub options: Train,
     pub rows: Rows,
-    /// The validation rows. If rows stay on disk, only the evaluated ones.
-    pub validation: Option<Dataset>,
+    /// Bits of the evaluated validation rows, with `--likelihood on`.
+    pub validation: Option<Arc<Dataset>>,
     /// Height and width of the images, if rows are images.
     pub sides: Option<(usize, usize)>,
     /// The initial model, if it comes from a file.
@@ -228,6 +229,11 @@ impl Job {
         ] {
             storage::check_replaceable(&options.out.join(name))?;
         }
+        let validation = validation.filter(|_| is_watched).map(|all| {
+            let some = rows.validation_for_evaluation(all, options.seed)?;
+            bits(&some, options.binarise, options.seed, FAR + 1).map(Arc::new)
+        });
+        let validation = validation.transpose()?;
         let shuffle = options.shuffle == Some(Switch::On);
         Epochs::new(shuffle, options.binarise, options.seed)?;
         Ok(Self {

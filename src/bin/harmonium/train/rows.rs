@@ -98,15 +98,17 @@ impl Rows {
         }
     }
 
-    /// Random training and validation rows for evaluation, at most [`MOST_ROWS`] each. If rows stay on disk, `validation` has been reduced
-    /// already.
-    pub fn for_evaluation(&self, validation: Option<&Dataset>, seed: u64) -> Result<(Dataset, Option<Dataset>)> {
-        let some = |rows: &dyn Source| data::from_all_over(rows, MOST_ROWS, seed);
-        let others = validation.map(|others| match self {
-            Rows::InPlace(rows) if !rows.gaps.is_empty() => Ok(others.clone()),
-            _ => some(others),
-        });
-        Ok((some(self.source())?, others.transpose()?))
+    /// Random training rows for evaluation, at most [`MOST_ROWS`].
+    pub fn for_evaluation(&self, seed: u64) -> Result<Dataset> {
+        data::from_all_over(self.source(), MOST_ROWS, seed)
+    }
+
+    /// Random validation rows for evaluation, at most [`MOST_ROWS`]. If rows stay on disk, `validation` has been reduced already.
+    pub fn validation_for_evaluation(&self, validation: Dataset, seed: u64) -> Result<Dataset> {
+        match self {
+            Rows::InPlace(rows) if !rows.gaps.is_empty() => Ok(validation),
+            _ => data::from_all_over(&validation, MOST_ROWS, seed),
+        }
     }
 
     /// The fingerprint of the rows.

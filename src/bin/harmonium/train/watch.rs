@@ -11,6 +11,7 @@ use harmonium::{
     checkpoint::Figures,
     log_partition::{BaseRate, Schedule, Tracker, TrackerState},
 };
+use std::sync::Arc;
 
 /// Number of particles of the running log Z.
 const PARTICLES: usize = 100;
@@ -36,8 +37,9 @@ const STRIDE: u64 = 10;
 const SMOOTH: f32 = 0.01;
 /// The number of rows for finding constant hidden units.
 const SOME_ROWS: usize = 1000;
-/// An epoch that no run reaches. Its random numbers give the bits of the evaluated rows.
-const FAR: u64 = 1 << 40;
+/// An epoch that no run reaches. Its random numbers give the bits of the evaluated training rows, those of the next one the bits of
+/// the validation rows.
+pub const FAR: u64 = 1 << 40;
 /// Warnings come after this fraction of a run and at its end; from this fraction of constant hidden units on.
 const LATE: f64 = 0.5;
 const MANY_CONSTANT: f64 = 0.1;
@@ -59,7 +61,7 @@ pub struct Watch {
     seed: u64,
     /// Bits of the evaluated training and validation rows.
     train: Dataset,
-    validation: Option<Dataset>,
+    validation: Option<Arc<Dataset>>,
     /// The log-likelihood of the training rows under independent columns, in nats a row.
     independent: f64,
     /// The model before the last update of an epoch with a line.
@@ -74,9 +76,7 @@ impl Watch {
         if options.likelihood != Some(Switch::On) {
             return Ok(None);
         }
-        let (train, validation) = job.rows.for_evaluation(job.validation.as_ref(), options.seed)?;
-        let train = bits(&train, options.binarise, options.seed, FAR)?;
-        let validation = validation.map(|rows| bits(&rows, options.binarise, options.seed, FAR + 1));
+        let train = bits(&job.rows.for_evaluation(options.seed)?, options.binarise, options.seed, FAR)?;
         let base_rate = BaseRate::of_columns(&job.rows.columns()?);
         let independent = Summary::of(&base_rate.log_likelihoods(train.rows())?).mean;
         let tracker = match &job.resumed {
@@ -111,7 +111,6 @@ impl Watch {
             Some(smooth) => smooth.on(rbm.device())?,
             None => rbm.clone(),
         };
-        let validation = validation.transpose()?;
         Ok(Some(Self {
             tracker,
             smooth,
@@ -121,7 +120,7 @@ impl Watch {
             base_rate,
             seed: options.seed,
             train,
-            validation,
+            validation: job.validation.clone(),
             independent,
             before: None,
             has_warned: false,
@@ -198,7 +197,7 @@ impl Watch {
             Ok::<_, Error>(energies.iter().sum::<f64>() / energies.len() as f64)
         };
         let train = energy(&self.train)?;
-        let validation = self.validation.as_ref().map(energy).transpose()?;
+        let validation = self.validation.as_deref().map(energy).transpose()?;
         // A log-likelihood of bits above 0 is impossible: then the estimate is useless.
         let is_density = !kept.shape().visible().is_discrete();
         let tracker = there.filter(|tracker| is_density || -train < tracker.log_z());
