@@ -110,8 +110,8 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "a bit that is frozen",
-        from: "    turn->bit = bit;",
-        to: "    turn->bit = 0;",
+        from: "    cursor->bit = bit;",
+        to: "    cursor->bit = 0;",
         found: "not the CPU's",
     },
     Fault {
@@ -122,8 +122,8 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "no barrier after a tile of a strip",
-        from: "                __syncthreads();\n            }\n            // Words come one chain ahead",
-        to: "            }\n            // Words come one chain ahead",
+        from: "                __syncthreads();\n            }\n            // Words are loaded one chain ahead",
+        to: "            }\n            // Words are loaded one chain ahead",
         found: "race",
     },
     Fault {
@@ -174,7 +174,7 @@ const FAULTS: &[Fault] = &[
 const CLUSTER_FAULTS: &[Fault] = &[
     Fault {
         name: "no meeting before the first words",
-        from: "    meet_in_cluster();\n",
+        from: "    wait_for_cluster();\n",
         to: "    __syncthreads();\n",
         found: "LAUNCH_FAILED",
     },

@@ -320,7 +320,7 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "no barrier before another stage takes the place",
-        from: "        // The next stage but one takes this one's place.\n        __syncthreads();",
+        from: "        // The next stage but one overwrites this one.\n        __syncthreads();",
         to: "",
         found: "race",
     },
@@ -344,13 +344,13 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "no barrier before the greatest of a block is read",
-        from: "room[threadIdx.x / 32] = x;\n    __syncthreads();",
-        to: "room[threadIdx.x / 32] = x;",
+        from: "scratch[threadIdx.x / 32] = x;\n    __syncthreads();",
+        to: "scratch[threadIdx.x / 32] = x;",
         found: "race",
     },
     Fault {
         name: "no barrier before sums take the place of rows",
-        from: "    // Nobody looks at the rows any more: in their place each thread keeps its own sums.\n    __syncthreads();",
+        from: "    // Nobody reads the rows any more: each thread overwrites them with its own sums.\n    __syncthreads();",
         to: "",
         found: "race",
     },
@@ -404,8 +404,8 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "a chain's word among sums in their place",
-        from: "room[(warp + 8 * c) * 32 + lane] = sums[c];",
-        to: "room[(warp + 7 * c) * 32 + lane] = sums[c];",
+        from: "stage[(warp + 8 * c) * 32 + lane] = sums[c];",
+        to: "stage[(warp + 7 * c) * 32 + lane] = sums[c];",
         found: "",
     },
 ];

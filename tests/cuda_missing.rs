@@ -328,8 +328,8 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "a graph that goes on with the first batch's mask",
-        from: "    turn->missing = missing;",
-        to: "    if (!turn->missing) turn->missing = missing;",
+        from: "    cursor->missing = missing;",
+        to: "    if (!cursor->missing) cursor->missing = missing;",
         found: "on the CPU",
     },
     Fault {
