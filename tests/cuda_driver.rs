@@ -274,14 +274,14 @@ fn too_many_units_for_a_block() {
 /// A folder with some of the libraries that this process found on its library path.
 fn folder(name: &str, libraries: &[&str]) -> String {
     let folder = places::scratch().join(name);
-    std::fs::create_dir_all(&folder).expect("a folder can be made");
+    std::fs::create_dir_all(&folder).expect("a folder can be created");
     let path = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
     for library in libraries {
         let found = std::env::split_paths(&path).map(|folder| folder.join(library)).find(|file| file.exists());
         let link = folder.join(library);
         let _ = std::fs::remove_file(&link);
         let target = std::fs::canonicalize(found.expect("the library is on the path")).expect("a file");
-        std::os::unix::fs::symlink(target, &link).expect("a link can be made");
+        std::os::unix::fs::symlink(target, &link).expect("a link can be created");
     }
     folder.to_string_lossy().into_owned()
 }

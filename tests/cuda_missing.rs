@@ -68,7 +68,7 @@ fn of_clamped(device: &Device, rbm: &Rbm, held: &[&Dataset], k: usize) -> Result
     let state = ChainState { hidden: vec![0; n * rbm.shape().n_hidden().div_ceil(64)], betas, uniforms: draws(7) };
     let mut chains = Chains::from_state(device, rbm.shape(), &state)?;
     let mut visible = Activations::default();
-    let mut tell = |what: &str, chains: &Chains| {
+    let mut record = |what: &str, chains: &Chains| {
         chains.visible(&resident, &mut visible)?;
         answers.chains(what, chains);
         answers.activations(what, &visible);
@@ -77,16 +77,16 @@ fn of_clamped(device: &Device, rbm: &Rbm, held: &[&Dataset], k: usize) -> Result
     for given in held {
         chains.hold(given.rows())?;
         chains.sweep(&resident, k)?;
-        tell("held", &chains)?;
+        record("held", &chains)?;
     }
     // Copies clamp the same units independently.
     let mut copy = chains.clone();
     let mut others = chains.drawing(Uniforms::new(4, harmonium::Purpose::Sampling))?;
     chains.release()?;
-    tell("released", &chains)?;
+    record("released", &chains)?;
     for (what, chains) in [("free", &mut chains), ("the copy", &mut copy), ("of other numbers", &mut others)] {
         chains.sweep(&resident, k)?;
-        tell(what, chains)?;
+        record(what, chains)?;
     }
     Ok(answers)
 }

@@ -36,7 +36,7 @@ def bars(rows):
     return np.tile(states(5), (rows // 32, 2)).astype(np.float32)
 
 
-def say(name, right, found):
+def report(name, right, found):
     print(f"{name}: {found}", "" if right else "WRONG", flush=True)
     RIGHT.append(right)
 
@@ -60,12 +60,12 @@ def chains(port, k):
     p = np.exp(log_p(w, b, c) - np.logaddexp.reduce(log_p(w, b, c))) @ states(6)
     of_each = np.mean(found[100:], 0)
     z = (of_each.mean(0) - p) / (of_each.std(0, ddof=1) / np.sqrt(len(of_each)))
-    say(f"{port.__name__}, hidden states, k = {k}, in standard errors", np.abs(z).max() < SIGMAS, z.round(1))
+    report(f"{port.__name__}, hidden states, k = {k}, in standard errors", np.abs(z).max() < SIGMAS, z.round(1))
     mu = np.asarray(model.mu if isinstance(model, density.Numpy) else model.state[3])
     # An upper bound, as for independent rows; an epoch uses every row once.
     error = np.sqrt(recipe.slide / (2 - recipe.slide) * 0.25 / recipe.rows)
     z = (mu - grey.mean(0)) / error
-    say(f"{port.__name__}, mu, k = {k}, in standard errors", np.abs(z).max() < SIGMAS, z.round(1))
+    report(f"{port.__name__}, mu, k = {k}, in standard errors", np.abs(z).max() < SIGMAS, z.round(1))
 
 
 def learnt(port, recipe, lr, v, p, *parameters):
@@ -96,13 +96,13 @@ def gradient(port):
     expected = [w * (1 - lr * recipe.l2) - lr * gw, b - lr * (gb - gw @ lam), c - lr * (gc - gw.T @ mu), mu, lam]
     # Sums of at most 2m products in float32; their magnitudes add up to less than 4.
     error = max(np.abs(x - y).max() for x, y in zip(after, expected))
-    say(f"{port.__name__}, an update's error", error < 2 * m * 2**-22, error)
+    report(f"{port.__name__}, an update's error", error < 2 * m * 2**-22, error)
     recipe = density.Recipe(sampled=True, l2=0, n_hidden=6)
     w, b, c, mu, lam = learnt(port, recipe, lr, v, p, *before)
     flip = lambda w, b, c, mu, lam: (-w, -b, c + w.sum(0), 1 - mu, lam)
     flipped = flip(*learnt(port, recipe, lr, 1 - v, p, *flip(*before)))
     error = max(np.abs(x - y).max() for x, y in zip(flipped, (w, b, c, mu, lam)))
-    say(f"{port.__name__}, an update's error with all data flipped", error < 2 * m * 2**-22, error)
+    report(f"{port.__name__}, an update's error with all data flipped", error < 2 * m * 2**-22, error)
 
 
 def learning(port):
@@ -115,7 +115,7 @@ def learning(port):
             recipe = density.Recipe(sampled=False, l2=2e-4, n_hidden=6)
             found.append(log_likelihood(rows, *density.train(port, recipe, rows, updates)))
         name = f"{port.__name__}, log-likelihood of {'flipped ' * flipped}bars after 50, 500, 5000 updates"
-        say(name, found == sorted(found) and -np.log(32) - 0.2 < found[-1] < -np.log(32), np.round(found, 3))
+        report(name, found == sorted(found) and -np.log(32) - 0.2 < found[-1] < -np.log(32), np.round(found, 3))
 
 
 for port in (density.Numpy, density.Jax):

@@ -36,7 +36,7 @@ fn launch(kernel: &str, shape: LaunchConfig, words: usize, number: Option<u32>) 
 }
 
 /// Runs a kernel in every order, and compares its output.
-fn gives(test: &str, kernel: &str, shape: LaunchConfig, number: Option<u32>, expected: &[u32]) {
+fn assert_output(test: &str, kernel: &str, shape: LaunchConfig, number: Option<u32>, expected: &[u32]) {
     for settings in ORDERS {
         emulated(test, settings, || {
             assert_eq!(launch(kernel, shape, expected.len(), number).as_deref(), Ok(expected));
@@ -53,7 +53,7 @@ fn blocks_know_their_coordinates() {
             [y % 3 * 2 + x % 2, 6, x / 2, y / 3, 2, 2, y % 3, 3]
         })
         .collect();
-    gives("blocks_know_their_coordinates", "places", shape, None, &expected);
+    assert_output("blocks_know_their_coordinates", "places", shape, None, &expected);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn blocks_read_each_other() {
             1000 * next + (thread ^ 1) + 1000 * block + thread
         })
         .collect();
-    gives("blocks_read_each_other", "exchange", grid(16, 64, 0), None, &expected);
+    assert_output("blocks_read_each_other", "exchange", grid(16, 64, 0), None, &expected);
 }
 
 #[test]
@@ -85,20 +85,20 @@ fn blocks_write_to_each_other_between_split_barriers() {
         })
         .collect();
     let test = "blocks_write_to_each_other_between_split_barriers";
-    gives(test, "scatter", grid(8, 64, 0), Some(rounds), &expected);
+    assert_output(test, "scatter", grid(8, 64, 0), Some(rounds), &expected);
 }
 
 #[test]
 fn blocks_add_to_the_first_of_them() {
     let expected = [4 * (63 * 64 / 2) + 4 * 64 * 4; 3];
-    gives("blocks_add_to_the_first_of_them", "totals", grid(12, 64, 0), None, &expected);
+    assert_output("blocks_add_to_the_first_of_them", "totals", grid(12, 64, 0), None, &expected);
 }
 
 #[test]
 fn blocks_exchange_through_global_memory() {
     let (threads, n) = (40, 8 * 40);
     let expected: Vec<u32> = (0..2 * n).map(|i| i / n * n + (i % n + threads + 1) % n).collect();
-    gives("blocks_exchange_through_global_memory", "through_global", grid(16, threads, 0), None, &expected);
+    assert_output("blocks_exchange_through_global_memory", "through_global", grid(16, threads, 0), None, &expected);
 }
 
 #[test]
@@ -363,7 +363,7 @@ faults! {
     two_arrivals: "arrives_twice", 2, None, CUDA_ERROR_LAUNCH_FAILED, ["a second time"];
     a_wait_without_arrival: "waits_alone", 2, None, CUDA_ERROR_LAUNCH_FAILED, ["without having arrived", "rank 0"];
     an_aligned_barrier_of_some_lanes: "torn", 2, None, CUDA_ERROR_LAUNCH_FAILED, ["aligned"];
-    a_block_that_never_comes: "one_never_comes", 2, None, CUDA_ERROR_LAUNCH_FAILED, ["never come"];
+    a_block_that_never_comes: "one_never_comes", 2, None, CUDA_ERROR_LAUNCH_FAILED, ["never arrive"];
     an_early_end_of_the_first: "leaves_early", 8, Some(0), CUDA_ERROR_LAUNCH_FAILED, ["rank 0", "ended"];
     an_early_end_of_the_last: "leaves_early", 8, Some(7), CUDA_ERROR_LAUNCH_FAILED, ["rank 7", "ended"];
 }

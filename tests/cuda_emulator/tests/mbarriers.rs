@@ -36,7 +36,7 @@ fn launch(kernel: &str, shape: LaunchConfig, words: usize, numbers: &[u32]) -> R
 }
 
 /// Runs a kernel in every order, and compares its output.
-fn gives(test: &str, kernel: &str, shape: LaunchConfig, numbers: &[u32], expected: &[u32]) {
+fn assert_output(test: &str, kernel: &str, shape: LaunchConfig, numbers: &[u32], expected: &[u32]) {
     for settings in ORDERS {
         emulated(test, settings, || {
             assert_eq!(launch(kernel, shape, expected.len(), numbers).as_deref(), Ok(expected));
@@ -56,7 +56,7 @@ fn blocks_exchange_words_round_by_round() {
     let last = std::iter::zip(first, second)
         .fold(0u32, |last, (a, b)| last.wrapping_mul(3).wrapping_add(a).wrapping_add(b.wrapping_mul(5)));
     let expected = vec![last; 8 * 64];
-    gives("blocks_exchange_words_round_by_round", "exchange", grid(8, 64, 0), &[rounds, 0], &expected);
+    assert_output("blocks_exchange_words_round_by_round", "exchange", grid(8, 64, 0), &[rounds, 0], &expected);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn an_mbarrier_is_a_barrier_of_a_block() {
     let rounds = 7;
     let cell = |i: u32| (i + rounds) % 64 + (0..rounds).sum::<u32>();
     let expected: Vec<u32> = (0..64).map(|i| if i < 32 { cell(i) + 1000 * cell(i + 32) } else { 0 }).collect();
-    gives("an_mbarrier_is_a_barrier_of_a_block", "arrivals", grid(1, 64, 0), &[rounds], &expected);
+    assert_output("an_mbarrier_is_a_barrier_of_a_block", "arrivals", grid(1, 64, 0), &[rounds], &expected);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn wide_stores_and_arrivals_from_other_blocks() {
         (0..4).map(|i| (before + i) * places[i as usize]).sum::<u32>() + 10_000 * 7 + 100_000 * before
     };
     let expected = [3, 0, 1, 2].map(sum);
-    gives("wide_stores_and_arrivals_from_other_blocks", "wide", grid(4, 32, 0), &[], &expected);
+    assert_output("wide_stores_and_arrivals_from_other_blocks", "wide", grid(4, 32, 0), &[], &expected);
 }
 
 /// A faulty kernel: words of its message, all of them, or, separated by bars, one of several.

@@ -165,7 +165,7 @@ impl<'m> Builder<'m> {
                     self.guard = guard;
                     Ok(low)
                 }
-                Place::Narrow(_) => Err("a 64-bit operand stands in a 32-bit register".to_owned()),
+                Place::Narrow(_) => Err("a 64-bit operand is in a 32-bit register".to_owned()),
             },
         }
     }

@@ -33,7 +33,7 @@ impl Builder<'_> {
             ("arrive", [state, at, rest @ ..]) if rest.len() <= 1 && (rest.len() == 1 || !expects) => {
                 let state = match state {
                     Operand::Name(name) if name == "_" => None,
-                    _ if space == Space::Cluster => return Err("another block's mbarrier gives no state".to_owned()),
+                    _ if space == Space::Cluster => return Err("another block's mbarrier returns no state".to_owned()),
                     state => Some(self.destination::<u64>(state)?),
                 };
                 let number = rest.first().map(|number| self.source::<u32>(number)).transpose()?;

@@ -195,21 +195,21 @@ fn stuck(warps: &[Warp], env: &Environment) -> Located {
     for (w, warp) in warps.iter().enumerate() {
         if let Some((pc, mask)) = warp.parked_at() {
             let lane = lanes(mask).next().unwrap_or(0);
-            let what = format!("lanes {mask:#x} wait for others of their warp that never come");
+            let what = format!("lanes {mask:#x} wait for others of their warp that never arrive");
             return (Fault::of(lane, Cause::LaunchFailed, what), pc, w);
         }
     }
     for (w, warp) in warps.iter().enumerate() {
         if let Some(arrival) = warp.arrivals.first() {
             let lane = lanes(arrival.mask).next().unwrap_or(0);
-            let what = format!("barrier {} waits for threads that never come", arrival.id);
+            let what = format!("barrier {} waits for threads that never arrive", arrival.id);
             return (Fault::of(lane, Cause::LaunchFailed, what), arrival.pc, w);
         }
     }
     for (w, warp) in warps.iter().enumerate() {
         if let Some(&(pc, mask)) = warp.waits.first() {
             let lane = lanes(mask).next().unwrap_or(0);
-            let what = "the barrier of the cluster waits for threads that never come";
+            let what = "the barrier of the cluster waits for threads that never arrive";
             return (Fault::of(lane, Cause::LaunchFailed, what), pc, w);
         }
     }

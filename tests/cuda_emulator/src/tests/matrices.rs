@@ -88,6 +88,6 @@ fn a_product_needs_the_whole_warp() {
     let body = format!("{} {all} cvt.u64.u32 %d0, %c0;", fill());
     assert_eq!(lanes(31, &body), vec![u64::from(u32::MAX); 31]);
     let body = format!("mov.u32 %r8, %tid.x; {} setp.lt.u32 %p1, %r8, 16; @%p1 {all} bar.sync 0;", fill());
-    let fault = words(&kernel(&body), 32, 1).expect_err("half of a warp makes no product");
+    let fault = words(&kernel(&body), 32, 1).expect_err("half of a warp cannot compute a product");
     assert!(!fault.what.is_empty());
 }

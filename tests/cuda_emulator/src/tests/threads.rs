@@ -131,7 +131,7 @@ fn threads_that_never_arrive_are_faults() {
     for (body, word) in [
         (
             "mov.u32 %r8, %tid.x; setp.lt.u32 %p1, %r8, 5; @%p1 bra A; shfl.sync.idx.b32 %r0, %r8, 0, 31, -1; ret; A: vote.sync.ballot.b32 %r0, %p1, -1;",
-            "never come",
+            "never arrive",
         ),
         ("vote.sync.ballot.b32 %r0, 1, 2;", "member mask"),
         ("bar.sync 0, 64;", "waits for threads"),

@@ -16,11 +16,11 @@ fn links(name: &str) -> PathBuf {
     let library = deps.join("libharmonium_cuda_emulator.so");
     assert!(library.exists(), "{} is not built", library.display());
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::create_dir_all(&folder).expect("the folder can be made");
+    std::fs::create_dir_all(&folder).expect("the folder can be created");
     for name in ["libcuda.so", "libcublas.so"] {
         let link = folder.join(name);
         let _ = std::fs::remove_file(&link);
-        std::os::unix::fs::symlink(&library, &link).expect("the link can be made");
+        std::os::unix::fs::symlink(&library, &link).expect("the link can be created");
     }
     folder
 }
@@ -68,7 +68,7 @@ impl Device {
         let context = CudaContext::new(0).expect("there is a device");
         // SAFETY: everything here uses one stream.
         unsafe { context.disable_event_tracking() };
-        let stream = context.new_stream().expect("a stream can be made");
+        let stream = context.new_stream().expect("a stream can be created");
         let module = context.load_module(Ptx::from_src(text)).expect("the module loads");
         Self { context, stream, module }
     }
