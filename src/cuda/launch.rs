@@ -96,7 +96,7 @@ macro_rules! kernels {
         }
 
         impl Kernels {
-            /// Loads the kernels from a module that has all of them; newer ones may be missing there, or be in the other modules.
+            /// Loads the kernels from a module. Newer ones may be there, in the other modules, or missing.
             pub fn load(module: &Arc<CudaModule>, newer: &[Arc<CudaModule>]) -> std::result::Result<Self, DriverError> {
                 let optional = |name| {
                     for module in [module].into_iter().chain(newer) {
@@ -275,7 +275,7 @@ impl Drop for Graph {
 
 // SAFETY: the driver allows any thread to use a graph, one at a time; a graph is launched through `&mut` only.
 unsafe impl Send for Graph {}
-// SAFETY: no method takes a shared reference to a graph.
+// SAFETY: no call through a shared reference touches the graph.
 unsafe impl Sync for Graph {}
 
 impl fmt::Debug for Graph {

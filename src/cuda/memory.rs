@@ -320,7 +320,7 @@ impl CudaChains {
         self.betas.len()
     }
 
-    /// Changes the number of chains to `n`. Their states are undefined; new ones have β = 1.
+    /// Changes the number of chains to `n`. The caller must set their states; new ones have β = 1.
     pub(super) fn resize(&mut self, stream: &Arc<CudaStream>, n: usize) -> Result<()> {
         if n == self.len() {
             return Ok(());
