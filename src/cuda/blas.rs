@@ -105,7 +105,7 @@ impl Blas {
         let (major, _) = context.compute_capability().map_err(failed("cuDeviceGetAttribute"))?;
         let workspace = Buffer::zeros(stream, if major >= 9 { WORKSPACE } else { WORKSPACE_BEFORE_9 })?;
         wait_for_memory(stream)?;
-        context.bind_to_thread().map_err(failed("choice of the device"))?;
+        context.bind_to_thread().map_err(failed("selection of the device"))?;
         let handle = Mutex::new(Handle(create_handle().map_err(blas_failed("cublasCreate"))?));
         let math = if tf32 { Math::CUBLAS_TF32_TENSOR_OP_MATH } else { Math::CUBLAS_DEFAULT_MATH };
         Ok(Self { context, handle, workspace, math })
@@ -118,7 +118,7 @@ impl Blas {
         let int = |x: u32| count("rows or units", x as usize).map(|x| x as i32);
         let (m, n, k) = (int(m)?, int(n)?, int(k)?);
         let (lda, ldb, ldc) = (int(a.stride)?, int(b.stride)?, int(c.stride)?);
-        self.context.bind_to_thread().map_err(failed("choice of the device"))?;
+        self.context.bind_to_thread().map_err(failed("selection of the device"))?;
         let held = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
         let handle = held.0;
         // SAFETY: the handle and the stream are alive, and the lock is held to the end of the function.

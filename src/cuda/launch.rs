@@ -291,7 +291,7 @@ impl Graph {
     ) -> Result<Self> {
         wait_for_memory(stream)?;
         let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        recorder.begin_capture(mode).map_err(failed("begin of capture"))?;
+        recorder.begin_capture(mode).map_err(failed("start of capture"))?;
         let launched = launches(recorder);
         // Ends the capture in any case: a stream that stays in capture mode is unusable.
         let graph = recorder.end_capture(sys::CUgraphInstantiate_flags(0));
@@ -304,7 +304,7 @@ impl Graph {
 
     /// Repeats the launches. The caller ensures that the buffers in the graph are still the same.
     pub fn launch(&mut self) -> Result<()> {
-        self.stream.context().bind_to_thread().map_err(failed("choice of the device"))?;
+        self.stream.context().bind_to_thread().map_err(failed("selection of the device"))?;
         // SAFETY: the graph and the stream are alive as long as `self`; the addresses in the graph are those of live buffers,
         // whose addresses and sizes `Captured::key` compares before every launch.
         unsafe { result::graph::launch(self.graph.cu_graph_exec(), self.stream.cu_stream()) }.map_err(failed("graph"))
@@ -355,7 +355,7 @@ pub(super) fn version(v: i32) -> String {
 /// that allocates again would wait for the driver longer than for its work.
 pub(super) fn keep_memory(context: &CudaContext) -> Result<()> {
     const KEPT: u64 = 1 << 30;
-    context.bind_to_thread().map_err(failed("choice of the device"))?;
+    context.bind_to_thread().map_err(failed("selection of the device"))?;
     let mut pool = std::ptr::null_mut();
     // SAFETY: writes the handle of the pool that the device has.
     let found = unsafe { sys::cuDeviceGetDefaultMemPool(&raw mut pool, context.cu_device()) };

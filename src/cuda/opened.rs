@@ -93,7 +93,7 @@ impl Opened {
         if capability < OLDEST_DEVICE {
             return Err(Error::Cuda(CudaError::DeviceTooOld { found: format!("{}.{}", capability.0, capability.1) }));
         }
-        let stream = context.new_stream().map_err(failed("making of a stream"))?;
+        let stream = context.new_stream().map_err(failed("creation of a stream"))?;
         let name = context.name().map_err(failed("cuDeviceGetName"))?;
         let kernels = load(&context, capability, program)?;
         let attribute = |which| context.attribute(which).map(|n| n as u32).map_err(failed("cuDeviceGetAttribute"));

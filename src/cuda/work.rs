@@ -78,7 +78,7 @@ pub struct CudaWork {
 impl CudaWork {
     pub(super) fn new(cuda: &Cuda) -> Result<Self> {
         wait_for_memory(cuda.stream())?;
-        let stream = || cuda.opened().context.new_stream().map_err(failed("making of a stream"));
+        let stream = || cuda.opened().context.new_stream().map_err(failed("creation of a stream"));
         Ok(Self {
             cursor: Cursor::new(cuda)?,
             positive: Buffer::EMPTY,
