@@ -1,10 +1,10 @@
-//! Puts the CUDA kernels together into one text, which is compiled at run time for the device that is there.
+//! Concatenates the CUDA kernels into one source, which NVRTC can compile at run time for the device.
 //!
-//! Nothing of the host is looked at and no toolkit is needed. Without the feature `cuda` there is nothing to do.
+//! This does not depend on the host and needs no toolkit. Without the feature `cuda` it does nothing.
 
 use std::{env, fs, path::Path};
 
-/// In the order in which they use each other; `kernels/compile.py` has the same list.
+/// In the order of use; `kernels/compile.py` has the same list.
 const FILES: [&str; 16] = [
     "uniforms.cuh",
     "elementary.cuh",
@@ -34,10 +34,10 @@ fn main() {
         let path = Path::new("kernels").join(name);
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     };
-    let joins = |line: &&str| !line.starts_with("#include \"") && !line.starts_with("#pragma once");
+    let is_text = |line: &&str| !line.starts_with("#include \"") && !line.starts_with("#pragma once");
     let mut source = String::new();
     for file in FILES {
-        for line in read(file).lines().filter(joins) {
+        for line in read(file).lines().filter(is_text) {
             source.push_str(line);
             source.push('\n');
         }

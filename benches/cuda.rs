@@ -189,7 +189,7 @@ fn main() -> Outcome {
         ("ais", None, 0),
         ("free-energies", None, 0),
     ] {
-        // What canonical sums take where no step is drawn on the grid.
+        // Canonical sums without steps on the grid.
         let strips = name.ends_with("-strips");
         let all: &[_] = match strips {
             true => &[Sums::Canonical],
@@ -228,5 +228,5 @@ fn main() -> Outcome {
             }
         }
     }
-    if failed { Err("not everything could be timed".into()) } else { Ok(()) }
+    if failed { Err("not every job could be timed".into()) } else { Ok(()) }
 }

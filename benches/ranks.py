@@ -1,26 +1,26 @@
-"""What several ranks are worth: measured on this machine, and simulated for up to 64 machines.
+"""The speedup of several ranks: measured on this machine, and simulated for up to 64 machines.
 
     python benches/ranks.py run PROGRAM [--rounds 5] [--chains 1000] > lines
     python benches/ranks.py scale lines [--cores 64]
 
-PROGRAM is what `cargo bench --features mpi --bench ranks --no-run` builds. `run` has one process with two threads and two ranks
-with one thread each take turns; every line is one job as PROGRAM reports it, and the end of standard error compares the medians.
+PROGRAM is the executable that `cargo bench --features mpi --bench ranks --no-run` builds. `run` alternates one process with two
+threads and two ranks with one thread each. Every line is one job as PROGRAM reports it; the end of standard error compares the medians.
 
 `scale` fits one process's times to
 
     T(M, k) = M·k·s + M·g + c,
 
-M chains and k Gibbs steps: s is the time of a chain's step, g that of a chain in the gradient, c the rest. A machine with P cores
-is taken to be P/2 times as fast as the two cores that were measured. On R machines of those an update takes
+for M chains and k Gibbs steps: s is the time of a chain's step, g that of a chain in the gradient, c the rest. A machine with P cores
+is assumed to be P/2 times as fast as the two measured cores. On R such machines an update takes
 
     max over ranks(⌈M/R⌉·k·s·x) + ⌈t/R⌉/t·(M·g + c) + u·(R-1)/R + bytes/bandwidth + collectives·latency·⌈log2 R⌉
 
-with t tiles of 64 hidden units, bytes as src/cpu/ranks/mod.rs derives them, and u the time to pack, unpack and transpose what comes,
-as measured with two ranks (all of it that neither the compute model nor MPI accounts for). x replays how far the measured runs
-lay from their median: each rank draws one, and all wait for the slowest.
+with t tiles of 64 hidden units, bytes as src/cpu/ranks/mod.rs derives them, and u the time to pack, unpack and transpose
+received data, as measured with two ranks (all time that neither the compute model nor MPI accounts for). x replays the measured runs'
+deviations from their median: each rank draws one, and all wait for the slowest.
 
-Assumed, not measured: that cores, memory and caches scale within a machine; that a network carries nine tenths of its rate in each
-direction at once, whatever the ranks' number; a latency of 20 µs a hop at 10 Gbit/s and of 2 µs at 100 Gbit/s; that nothing overlaps.
+Assumed, not measured: that cores, memory and caches scale within a machine; that a network carries nine tenths of its rate in both
+directions at once, for any number of ranks; a latency of 20 µs a hop at 10 Gbit/s and of 2 µs at 100 Gbit/s; that nothing overlaps.
 """
 
 import argparse
@@ -37,7 +37,7 @@ MACHINES = (1, 2, 4, 8, 16, 32, 64)
 
 
 def run(program, rounds, chains):
-    """Both programs in turn; one line a job."""
+    """Alternates both programs; one line per job."""
     more = ["--bench"] + (["--chains", str(chains)] if chains else [])
     mpirun = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n"]
     programs = {
@@ -65,7 +65,7 @@ def run(program, rounds, chains):
 
 
 def bytes_of(chains, ranks):
-    """What a rank gets in an update: visible bits, hidden means of its columns, weights."""
+    """The data that a rank receives in an update: visible bits, hidden means of its columns, weights."""
     others = (ranks - 1) / ranks
     words = 8 * math.ceil(N_VISIBLE / 64)
     return others * (chains * words + (chains + BATCH) * N_HIDDEN * 4 / ranks + (N_VISIBLE + 1) * N_HIDDEN * 4)
@@ -106,7 +106,7 @@ def scale(path, cores):
         return own * slowest + learn + u * (ranks - 1) / ranks / faster + wire
 
     for name, (bandwidth, latency) in NETWORKS.items():
-        print(f"\n{name}, machines of {cores} cores: ms an update, and times as fast as one machine\n")
+        print(f"\n{name}, machines of {cores} cores: ms per update, and the speedup over one machine\n")
         print("| chains, k | " + " | ".join(map(str, MACHINES)) + " |")
         print("|---" * (len(MACHINES) + 1) + "|")
         for chains, k in ((20, 15), (1000, 15), (10_000, 15), (10_000, 100), (100_000, 100)):

@@ -10,7 +10,7 @@
 //! Biases set the density; the weights are too small to change it. `openblas` needs the feature of that name
 //! (`blas` for another library); set OPENBLAS_NUM_THREADS=1 for it.
 
-#![allow(unsafe_code, reason = "calls the matrix libraries as they are")]
+#![allow(unsafe_code, reason = "calls the matrix libraries directly")]
 
 mod common;
 

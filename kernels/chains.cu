@@ -1,9 +1,9 @@
 // Chains: one block carries one chain through all steps. src/cpu/chains.rs and src/cpu/anneal.rs do the same for groups.
 #include "layers.cuh"
 
-/// k times v ~ P(v|h), h ~ P(h|v) for the block's chain, whose bits stay in shared memory. `first`: how many numbers lie
-/// between the generator's place and the first draw. `beta_at` tells the inverse temperature at which a step's visible layer
-/// is drawn, `hidden_pre` makes a hidden unit's pre-activation of its sum, `end` sees the visible bits at the end of a step.
+/// k times v ~ P(v|h), h ~ P(h|v) for the block's chain, whose bits stay in shared memory. `first`: the count of numbers
+/// between the generator's position and the first draw. `beta_at` returns the inverse temperature of a step's visible layer,
+/// `hidden_pre` a hidden unit's pre-activation from its sum; `end` receives the visible bits at the end of a step.
 template <class BetaAt, class HiddenPre, class End>
 __device__ void carry(const Side& down, const Side& up, const Chains& chains, const u64* generator, u64 first, u32 k,
                       BetaAt beta_at, HiddenPre hidden_pre, End end) {
@@ -17,29 +17,29 @@ __device__ void carry(const Side& down, const Side& up, const Chains& chains, co
     u64 warps_first = threadIdx.x / 32 * 32, state_now = *generator;
     u64 visible_draw = state_of_lane(state_now, first + chain * down.made + warps_first);
     u64 hidden_draw = state_of_lane(state_now, first + n_chains * down.made + chain * up.made + warps_first);
-    // From step to step, and from turn to turn of the threads.
-    Jump over_a_step = jump_over(n_chains * ((u64)down.made + up.made)), over_a_turn = jump_over(blockDim.x);
+    // From step to step, and from pass to pass of the threads.
+    Jump over_a_step = jump_over(n_chains * ((u64)down.made + up.made)), over_a_block = jump_over(blockDim.x);
     for (u32 step = 1; step <= k; step++) {
         float beta = beta_at(step);
         u64 state = visible_draw;
-        make_from_bits(down, hidden, list, [&](u32 unit, float sum) {
+        layer_from_bits(down, hidden, list, [&](u32 unit, float sum) {
             bool exists = unit < down.made;
             float pre = pre_activation(down, unit, sum, beta);
             if (exists && step == k) chains.visible_pre[chain * down.stride + unit] = pre;
-            u32 word = fire(exists, odds_off(pre), output(state));
+            u32 word = sample_word(exists, odds_off(pre), output(state));
             if (exists && unit % 32 == 0) visible[unit / 32] = word;
-            state = over_a_turn.from(state);
+            state = over_a_block.from(state);
         });
         visible_draw = over_a_step.from(visible_draw);
         state = hidden_draw;
-        make_from_bits(up, visible, list, [&](u32 unit, float sum) {
+        layer_from_bits(up, visible, list, [&](u32 unit, float sum) {
             bool exists = unit < up.made;
             float pre = hidden_pre(step, unit, sum);
             float odds = odds_off(pre);
             if (exists && step == k) chains.hidden_mean[chain * up.stride + unit] = mean_of_odds(pre, odds);
-            u32 word = fire(exists, odds, output(state));
+            u32 word = sample_word(exists, odds, output(state));
             if (exists && unit % 32 == 0) hidden[unit / 32] = word;
-            state = over_a_turn.from(state);
+            state = over_a_block.from(state);
         });
         hidden_draw = over_a_step.from(hidden_draw);
         end(step, visible);
@@ -49,7 +49,7 @@ __device__ void carry(const Side& down, const Side& up, const Chains& chains, co
     for (u32 w = threadIdx.x; w < visible_words; w += blockDim.x) chains.visible[chain * visible_words + w] = visible[w];
 }
 
-/// k times v ~ P(v|h), h ~ P(h|v), every chain at its own inverse temperature.
+/// k times v ~ P(v|h), h ~ P(h|v), each chain at its own inverse temperature.
 extern "C" __global__ void __launch_bounds__(1024, 1)
     sweep(Side down, Side up, Chains chains, const u64* generator, u64 first, u32 k) {
     float beta = chains.betas[blockIdx.x];
@@ -58,7 +58,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
         [&](u32, u32 unit, float sum) { return pre_activation(up, unit, sum, beta); }, [](u32, const u32*) {});
 }
 
-/// The sum over the visible units that are on of bias - reference, ascending, in a whole warp.
+/// The sum of bias - reference over the visible units that are on, ascending, by a whole warp.
 __device__ inline double sum_of_slopes(const Side& down, const u32* visible) {
     double sum = 0.0;
     for (u32 w = 0; w < (down.made + 31) / 32; w++) {
@@ -72,7 +72,7 @@ __device__ inline double sum_of_slopes(const Side& down, const u32* visible) {
     return sum;
 }
 
-/// For each pair of neighbours (beta, beta') in a schedule: v ~ P(v|h) at beta, the log weight gains log p*(v) at beta' less
+/// For each pair of neighbours (beta, beta') in a schedule: v ~ P(v|h) at beta, the log weight gains log p*(v) at beta' minus
 /// that at beta, h ~ P(h|v) at beta'.
 extern "C" __global__ void __launch_bounds__(1024, 1)
     anneal(Side down, Side up, Chains chains, const u64* generator, const float* betas, u32 pairs, double* log_weights) {
@@ -91,8 +91,8 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
         [&](u32 step, const u32* visible) {
             if (threadIdx.x < 32) {
                 double hidden = total(partial), slopes = sum_of_slopes(down, visible);
-                double warmer = __dadd_rn((double)betas[step], -(double)betas[step - 1]);
-                double gain = __dadd_rn(__dmul_rn(warmer, slopes), hidden);
+                double rise = __dadd_rn((double)betas[step], -(double)betas[step - 1]);
+                double gain = __dadd_rn(__dmul_rn(rise, slopes), hidden);
                 if (threadIdx.x == 0) log_weights[blockIdx.x] = __dadd_rn(log_weights[blockIdx.x], gain);
                 partial = 0.0;
             }

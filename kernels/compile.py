@@ -1,10 +1,10 @@
 """Compiles the kernels to PTX: python compile.py 70|80|90 path/to/libnvrtc.so.12 [out.ptx]
 
-The number is that of the compute capability from which on a device takes them. Those for 8.0 and 9.0 are only what the ones before
-lack, the kernels of matrix units and those of clusters of blocks. The committed PTX for 7.0 and 8.0 is made by NVRTC 12.0.140, that
-for 9.0 by 12.1.105, the first one that knows all instructions of clusters: a driver refuses PTX of a compiler that is newer than
-itself. Sources are put together and hashed as build.rs does; the hash stands in the first line, and PTX with another one is never
-loaded.
+The number is ten times the lowest compute capability of the PTX. The PTX for 8.0 and 9.0 contains only kernels that the previous one
+lacks: those of matrix units, and those of clusters of blocks. NVRTC 12.0.140 compiles the committed PTX for 7.0 and 8.0; 12.1.105, the
+first version with all instructions of clusters, compiles that for 9.0. These versions are old because a driver rejects PTX from a
+compiler that is newer than itself. This script concatenates and hashes the sources as build.rs does. The first line of the PTX contains
+the hash; PTX with another hash is never loaded.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ OPTIONS = [b"--fmad=false", b"--std=c++17"]
 
 
 def source(files):
-    """Files in one, without the lines that join them."""
+    """Concatenates files, without their #include and #pragma lines."""
     lines = (line for name in files for line in (FOLDER / name).read_text().splitlines())
     return "".join(f"{line}\n" for line in lines if not line.startswith(('#include "', "#pragma once")))
 
@@ -42,7 +42,7 @@ def compile(capability, library, text):
     log = ctypes.create_string_buffer(size.value)
     nvrtc.nvrtcGetProgramLog(program, log)
     if status != 0 or log.value.strip():
-        sys.exit(f"NVRTC says:\n{log.value.decode()}")
+        sys.exit(f"NVRTC failed:\n{log.value.decode()}")
     nvrtc.nvrtcGetPTXSize(program, ctypes.byref(size))
     ptx = ctypes.create_string_buffer(size.value)
     nvrtc.nvrtcGetPTX(program, ptx)

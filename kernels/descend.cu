@@ -1,8 +1,9 @@
-// Updates by rules of descent. src/descent/mod.rs has the formulas, src/cpu/descend.rs their order; every operation is theirs: rules.cuh has those of a rule.
+// Updates by rules of descent. src/descent/mod.rs has the formulas, src/cpu/descend.rs their order; rules.cuh has the
+// operations of each rule.
 #include "learn.cu"
 #include "rules.cuh"
 
-/// Numbers of a row in flight for each thread.
+/// Numbers of a row in flight per thread.
 #define NUMBERS_AHEAD 8u
 
 /// The numbers of one update; `Pace` of src/descent/mod.rs.
@@ -17,37 +18,37 @@ struct Pace {
     float mean_rate;
 };
 
-/// What decay leaves of a weight.
+/// A weight after decay.
 __device__ inline float decayed(float weight, const Pace& pace) {
     if (pace.keep == 1.0f && pace.shrink == 0.0f) return weight;
     return shrunk(weight, pace.keep, pace.shrink);
 }
 
-/// A parameter after its step; where it moves by a velocity, that goes on too.
+/// A parameter after its step; if it moves by a velocity, that is updated too.
 __device__ inline float stepped(float parameter, float gradient, bool moves, float& velocity, const Pace& pace) {
     if (!moves) return __fmaf_rn(-pace.lr, gradient, parameter);
     velocity = next_velocity(velocity, pace.momentum, pace.lr, gradient);
     return __fadd_rn(parameter, velocity);
 }
 
-/// The same of a parameter in memory, whose velocities are null where there is no momentum.
+/// The same for a parameter in memory; its velocities are null without momentum.
 __device__ inline void step_at(float* parameters, float* velocities, u32 at, float gradient, const Pace& pace) {
     float velocity = velocities ? velocities[at] : 0.0f;
     parameters[at] = stepped(parameters[at], gradient, velocities, velocity, pace);
     if (velocities) velocities[at] = velocity;
 }
 
-/// What rules keep from update to update, and what an update makes of the statistics.
+/// The state of the rules, and the intermediate results of an update.
 struct Rule {
     /// mu, lambda and q.
     float* visible_offset;
     float* hidden_offset;
     float* hidden_mean;
-    /// In the layout of the parameters; null where there is no momentum.
+    /// In the layout of the parameters; null without momentum.
     float* weights_velocity;
     float* visible_velocity;
     float* hidden_velocity;
-    /// What visible units count from, and g^.
+    /// The centres of the visible units, and g^.
     float* centre;
     float* slope;
     /// P^ and N^, rows x stride.
@@ -57,18 +58,18 @@ struct Rule {
     float* visible_factors;
     float* hidden_factors;
 
-    /// What hidden means of data count from: lambda + s.
+    /// The offset of the data's hidden means: lambda + s.
     __device__ float shift_of(u32 j, const Pace& pace) const {
         return __fadd_rn(hidden_offset[j], pull(hidden_mean[j], pace.target, pace.cost));
     }
 
-    /// What becomes of a weight, and of its velocity where there is momentum.
+    /// A weight after its step, and its velocity with momentum.
     __device__ float weight(float old, float gradient, float centre, float slope, float& velocity, const Pace& pace) const {
         return stepped(decayed(old, pace), centred(gradient, centre, slope), weights_velocity, velocity, pace);
     }
 };
 
-/// P^ and N^, and a and d of each row and each chain. Sixteen threads a row or chain, and sixteen more for its visible units.
+/// P^ and N^, and a and d of each row and each chain. Sixteen threads per row or chain, and sixteen more for its visible units.
 extern "C" __global__ void __launch_bounds__(128) count_from_offsets(Statistics s, Parameters p, Rule rule, Pace pace) {
     u32 lane = threadIdx.x % 16;
     u64 task = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 16, all = (u64)s.rows.rows + s.chains;
@@ -112,7 +113,7 @@ extern "C" __global__ void __launch_bounds__(128) count_from_offsets(Statistics 
     if (visible) rule.hidden_factors[at] = __double2float_rn(__dadd_rn(1.0, -__dadd_rn(sum, -squares)));
 }
 
-/// What the bias of a hidden unit learns, and the offsets that it has; `s` has P^ and N^.
+/// The step of the bias and the offsets of a hidden unit; `s` has P^ and N^.
 __device__ inline void descend_hidden(const Statistics& s, const Parameters& p, const Rule& rule, const Pace& pace, u32 j) {
     float positive = 0.0f, negative = 0.0f, of_rows = 0.0f, of_chains = 0.0f;
 #pragma unroll 8
@@ -134,7 +135,7 @@ __device__ inline void descend_hidden(const Statistics& s, const Parameters& p, 
     rule.hidden_mean[j] = next_offset(rule.hidden_mean[j], mean, pace.mean_rate);
 }
 
-/// The same of a visible unit.
+/// The same for a visible unit.
 __device__ inline void descend_visible(const Statistics& s, const Parameters& p, const Rule& rule, const Pace& pace, u32 i) {
     float on = 0.0f, of_rows = 0.0f, of_chains = 0.0f, all_rows = 0.0f, all_chains = 0.0f;
 #pragma unroll 8
@@ -157,7 +158,7 @@ __device__ inline void descend_visible(const Statistics& s, const Parameters& p,
     rule.visible_offset[i] = next_offset(rule.visible_offset[i], __fmul_rn(on, s.positive_scale), pace.slide);
 }
 
-/// The biases, the offsets, and what the weights need of both layers' sums. A thread a unit, the hidden ones first.
+/// The biases, the offsets, and the weights' share of both layers' sums. A thread per unit, the hidden ones first.
 extern "C" __global__ void __launch_bounds__(64) descend_biases(Statistics s, Parameters p, Rule rule, Pace pace) {
     u32 hidden_blocks = (p.n_hidden + blockDim.x - 1) / blockDim.x;
     if (blockIdx.x < hidden_blocks) {
@@ -169,7 +170,7 @@ extern "C" __global__ void __launch_bounds__(64) descend_biases(Statistics s, Pa
     }
 }
 
-/// What weights become by the rules.
+/// The step of weights by the rules.
 struct Descent {
     const Rule& rule;
     const Pace& pace;
@@ -185,12 +186,12 @@ struct Descent {
         float2 gradient = {gradient_of(s, positive.x, negative.x), gradient_of(s, positive.y, negative.y)};
         weights->x = rule.weight(weights->x, gradient.x, centre, slope.x, velocity.x, pace);
         weights->y = rule.weight(weights->y, gradient.y, centre, slope.y, velocity.y, pace);
-        // Behind the last unit it stays 0.
+        // Beyond the last unit it stays 0.
         if (rule.weights_velocity) *(float2*)(rule.weights_velocity + at.place) = velocity;
     }
 };
 
-/// The weights, from P^ and N^. A tile a block, as in `learn`.
+/// The weights, from P^ and N^. A tile per block, as in `learn`.
 extern "C" __global__ void __launch_bounds__(256) descend_weights(Statistics s, Parameters p, Rule rule, Pace pace) {
     learn_tile<false>(s, p, Descent{rule, pace});
 }
@@ -199,7 +200,7 @@ extern "C" __global__ void __launch_bounds__(256)
     learn_tile<true>(s, p, Descent{rule, pace});
 }
 
-/// The same but for the transposed ones, from the products of P^ and N^ with the visible units. A thread a weight.
+/// The same, except the transposed weights, from the products of P^ and N^ with the visible units. A thread per weight.
 extern "C" __global__ void __launch_bounds__(256)
     descend_by_products(const float* gradient, Parameters p, Rule rule, Pace pace) {
     u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x;

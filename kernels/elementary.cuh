@@ -1,4 +1,4 @@
-// Printed by the functions of src/elementary.rs, which have the formulas: see src/lanes/printed.rs.
+// Printed from the functions of src/elementary.rs, which document the formulas: see src/lanes/printed.rs.
 #pragma once
 
 /// e^x for x within [-87.3, 88.72].
@@ -11,7 +11,7 @@ __device__ inline float exp_within(float x) {
     return __fmul_rn(__fmaf_rn(t4, t2, 1.0f), t5);
 }
 
-/// e^-x, the odds that a unit is off, for x as near to 0 as +-87.3.
+/// e^-x, the odds that a unit is off, for x limited to +-87.3.
 __device__ inline float odds_off(float x) {
     float t1 = -x < -87.3f ? -87.3f : -x;
     float t2 = 87.3f < t1 ? 87.3f : t1;
@@ -23,7 +23,7 @@ __device__ inline float odds_off(float x) {
     return __fmul_rn(__fmaf_rn(t6, t4, 1.0f), t7);
 }
 
-/// The sigmoid of x, from the odds that belong to x.
+/// The sigmoid of x, from odds_off(x).
 __device__ inline float mean_of_odds(float x, float odds) {
     return x < -87.3f ? 0.0f : __fdiv_rn(1.0f, __fadd_rn(1.0f, odds));
 }
@@ -92,7 +92,7 @@ __device__ inline float ln_of(float x) {
     return __fmaf_rn(t1, 0.6933594f, __fmaf_rn(t1, -0.00021219444f, t6));
 }
 
-/// The size of the normal number that is this far from an end of the unit interval.
+/// The magnitude of the normal number at this distance from an end of the unit interval.
 __device__ inline float normal_size(float distance) {
     float t1 = __fadd_rn(0.5f, -distance);
     float t2 = __fmaf_rn(t1, t1, -0.0703125f);

@@ -1,14 +1,14 @@
 // Free energies, pseudo-likelihoods, cross-entropies. Terms are f32, their sums f64. src/cpu/energies.rs.
 #include "layers.cuh"
 
-/// F(v) = -b v - sum_j sp(c_j + (vW)_j) of each row. A block a row.
+/// F(v) = -b v - sum_j sp(c_j + (vW)_j) of each row. A block per row.
 extern "C" __global__ void __launch_bounds__(1024, 1)
     free_energy(Side up, Rows rows, const float* visible_bias, double* out) {
     __shared__ List list;
     __shared__ float terms[1024];
     u64 row = blockIdx.x;
     double partial = 0.0;
-    make_from_row(up, rows, row, false, list, [&](u32 unit, float sum) {
+    layer_from_row(up, rows, row, false, list, [&](u32 unit, float sum) {
         float pre = pre_activation(up, unit, sum, 1.0f);
         partial = accumulate(partial, terms, unit < up.made ? softplus(pre) : 0.0f);
     });
@@ -24,18 +24,18 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
     }
 }
 
-/// log P(x_i|x_-i) = -sp(-(F(x~_i) - F(x))), from the sum that flipping bit i adds to the softplus.
+/// log P(x_i|x_-i) = -sp(-(F(x~_i) - F(x))), from `added`, the change of the softplus sum by flipping bit i.
 __device__ inline double of_bit(bool x, float bias, double added) {
     double difference = __dadd_rn((double)(x ? bias : -bias), -added);
     return -(double)softplus(__double2float_rn(-difference));
 }
 
-/// sp(pre + change w) - sp(pre), change being what flipping does to the bit: 1 or -1.
+/// sp(pre + change w) - sp(pre), where flipping changes the bit by 1 or -1.
 __device__ inline float flip(bool x, float w, float pre, float base) {
     return __fadd_rn(softplus(__fmaf_rn(x ? -1.0f : 1.0f, w, pre)), -base);
 }
 
-/// n_visible log P(x_i|x_-i) of each row for one bit i; 0 where it is missing. A block a row.
+/// n_visible log P(x_i|x_-i) of each row for one bit i; 0 if it is missing. A block per row.
 extern "C" __global__ void __launch_bounds__(1024, 1)
     pseudo_likelihood_of_bit(Side up, Rows rows, const float* visible_bias, const u32* place_of_bit, double* out) {
     __shared__ List list;
@@ -45,7 +45,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
     bool x = rows.bit(row, bit);
     const float* weights = up.weights + (u64)bit * up.stride;
     double partial = 0.0;
-    make_from_row(up, rows, row, true, list, [&](u32 unit, float sum) {
+    layer_from_row(up, rows, row, true, list, [&](u32 unit, float sum) {
         float pre = pre_activation(up, unit, sum, 1.0f);
         float term = unit < up.made ? flip(x, weights[unit], pre, softplus(pre)) : 0.0f;
         partial = accumulate(partial, terms, term);
@@ -58,7 +58,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
     }
 }
 
-/// Units with a weight beyond this take their terms from softplus: src/cpu/pseudo_likelihood.rs.
+/// Units with a weight beyond this use the terms of softplus: src/cpu/pseudo_likelihood.rs.
 #define MAX_WEIGHT 20.0f
 
 /// A positive number, mantissa 2^exponent with a mantissa in [1, 2).
@@ -73,7 +73,7 @@ struct Scaled {
     }
 };
 
-/// Sixteen lanes' numbers multiplied, the upper half to the lower one until one is left; its logarithm in lane 0.
+/// The product of sixteen lanes' numbers, the upper half multiplied to the lower one until one is left; its logarithm in lane 0.
 __device__ inline double log_of_all(Scaled product) {
     for (u32 n = 8; n > 0; n /= 2) {
         float other = __shfl_down_sync(FULL_WARP, product.mantissa, n, 16);
@@ -84,8 +84,9 @@ __device__ inline double log_of_all(Scaled product) {
     return __dadd_rn(__dmul_rn((double)product.exponent, 0.693147180559945309417), log);
 }
 
-/// log P(x_i|x_-i) for every bit i of each row, rows x n_visible; 0 where it is missing. Sixteen threads a bit, a block a row and some bits.
-/// `pre`: the hidden pre-activations of the rounded rows; `on` and `off`: their means and what is left to 1; rows x stride.
+/// log P(x_i|x_-i) for every bit i of each row, rows x n_visible; 0 if it is missing. Sixteen threads per bit, a block per row
+/// and some bits.
+/// `pre`: the hidden pre-activations of the rounded rows; `on` and `off`: their means and 1 minus these; rows x stride.
 extern "C" __global__ void __launch_bounds__(256)
     pseudo_likelihood_of_bits(Side up, Rows rows, const float* visible_bias, const float* pre, const float* on,
                               const float* off, double* out) {
@@ -118,7 +119,7 @@ extern "C" __global__ void __launch_bounds__(256)
     }
 }
 
-/// The sum of each row of terms, ascending. A thread a row.
+/// The sum of each row of terms, ascending. A thread per row.
 extern "C" __global__ void sum_terms(const double* terms, u32 rows, u32 units, double* out) {
     u64 row = (u64)blockIdx.x * blockDim.x + threadIdx.x;
     if (row >= rows) return;
@@ -127,7 +128,8 @@ extern "C" __global__ void sum_terms(const double* terms, u32 rows, u32 units, d
     out[row] = sum;
 }
 
-/// -sum_i [sp(p_i) - x_i p_i] of each row over what is there, p being visible pre-activations, rows x stride. Sixteen threads a row.
+/// -sum_i [sp(p_i) - x_i p_i] of each row over its present values, with visible pre-activations p, rows x stride. Sixteen
+/// threads per row.
 extern "C" __global__ void cross_entropy(Rows rows, u32 units, const float* pre, u32 stride, double* out) {
     u64 row = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 16;
     bool exists = row < rows.rows;
@@ -141,7 +143,7 @@ extern "C" __global__ void cross_entropy(Rows rows, u32 units, const float* pre,
     if (exists && threadIdx.x % 16 == 0) out[row] = -all;
 }
 
-/// What becomes of n pre-activations: means, or where `off` means of being off.
+/// The means of n pre-activations, or if `off` 1 minus the means.
 extern "C" __global__ void elementwise(const float* pre, u32 off, float* out, u64 n) {
     u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x;
     if (at < n) out[at] = sigmoid(off ? -pre[at] : pre[at]);

@@ -1,15 +1,15 @@
-// Sums by cuBLAS: it makes those over a layer, these kernels everything around them.
+// Sums by cuBLAS: it computes the sums over a layer, these kernels everything else.
 //
-// States are numbers 0 and 1, rows x stride, as a matrix product takes them. Sums stand where pre-activations or means will:
-// a thread reads its own before it writes there.
+// States are numbers 0 and 1, rows x stride, the format of a matrix product. Sums are in the memory of pre-activations or means:
+// a thread reads its sum before it overwrites it.
 #include "layers.cuh"
 
-/// Rows that a block of `activate` makes one after the other: one jump to a place in the random sequence serves them all.
+/// Rows that a block of `activate` computes one after the other: one jump in the random sequence serves them all.
 #define ROWS_A_BLOCK 8u
 /// Rows that a block of `learn_bias` adds up at a time.
 #define ROWS_AT_ONCE 32u
 
-/// The unit of a thread and the rows of its block, where blocks go over a row first: `rows` at a time.
+/// The unit of a thread and the rows of its block; blocks go over a row first, `rows` at a time.
 struct Place {
     u64 first_row;
     u32 unit;
@@ -21,7 +21,7 @@ struct Place {
     }
 };
 
-/// Rows of data as numbers, rounded to bits where `round`, times the weight of each row unless that is null.
+/// Rows of data as numbers, rounded to bits if `round`, times the weight of each row unless that is null.
 extern "C" __global__ void __launch_bounds__(256)
     numbers_of_rows(Rows rows, u32 round, const float* row_weights, float* out, u32 stride) {
     Place at(rows.stride, 1);
@@ -39,9 +39,9 @@ extern "C" __global__ void __launch_bounds__(256) numbers_of_bits(const u32* bit
     out[at.first_row * stride + at.unit] = (float)(word >> (at.unit % 32) & 1);
 }
 
-/// The rest of a layer, from its sums: pre-activations, means, and, where there is a generator, samples, as numbers and as
-/// bits. Null for what is not wanted. `betas` null for 1, else row r's is number r*beta_step; `first`: how many numbers lie
-/// between the generator's place and the first draw.
+/// The rest of a layer, from its sums: pre-activations, means, and, if there is a generator, samples, as numbers and as bits.
+/// Null for outputs that are not needed. `betas` null for 1, else row r's is number r*beta_step; `first`: the count of numbers
+/// between the generator's position and the first draw.
 extern "C" __global__ void __launch_bounds__(256)
     activate(Side side, u32 rows, const float* sums, const float* betas, u32 beta_step, const u64* generator, u64 first,
              float* pre_activations, float* means, float* states, u32* bits) {
@@ -62,7 +62,7 @@ extern "C" __global__ void __launch_bounds__(256)
         if (exists && pre_activations) pre_activations[place] = pre;
         if (exists && means) means[place] = mean_of_odds(pre, odds);
         if (generator) {
-            u32 word = fire(exists, odds, output(state));
+            u32 word = sample_word(exists, odds, output(state));
             if (exists && states) states[place] = (float)(word >> (threadIdx.x % 32) & 1);
             if (exists && bits && at.unit % 32 == 0) bits[row * words_of(side.made) + at.unit / 32] = word;
             state = over_a_row.from(state);
@@ -70,7 +70,7 @@ extern "C" __global__ void __launch_bounds__(256)
     }
 }
 
-/// F(v) = -b v - sum_j sp(c_j + (vW)_j) of each row, from its hidden sums. Sixteen threads a row.
+/// F(v) = -b v - sum_j sp(c_j + (vW)_j) of each row, from its hidden sums. Sixteen threads per row.
 extern "C" __global__ void __launch_bounds__(128)
     free_energy_of_sums(Side up, Rows rows, const float* visible_bias, const float* sums, double* out) {
     u64 row = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 16;
@@ -87,7 +87,7 @@ extern "C" __global__ void __launch_bounds__(128)
     if (exists && lane == 0) out[row] = __dadd_rn(-all_bias, -all);
 }
 
-/// n_visible log P(x_i|x_-i) of each row for one bit i, from the hidden sums of the rounded row. Sixteen threads a row.
+/// n_visible log P(x_i|x_-i) of each row for one bit i, from the hidden sums of the rounded row. Sixteen threads per row.
 extern "C" __global__ void __launch_bounds__(128)
     pseudo_likelihood_of_sums(Side up, Rows rows, const float* visible_bias, const u32* place_of_bit, const float* sums,
                               double* out) {
@@ -106,8 +106,8 @@ extern "C" __global__ void __launch_bounds__(128)
     out[row] = rows.is_missing(row, bit) ? 0.0 : __dmul_rn((double)up.given, of_bit(x, visible_bias[bit], all));
 }
 
-/// What each log weight gains from betas[0] to betas[1]: the visible states at the first are `states`, the hidden sums that
-/// they make `sums`. Sixteen threads a chain.
+/// The gain of each log weight from betas[0] to betas[1]. `states`: the visible states at betas[0]; `sums`: their hidden
+/// sums. Sixteen threads per chain.
 extern "C" __global__ void __launch_bounds__(128) gain(Side down, Side up, u32 chains, const float* states,
                                                        const float* sums, const float* betas, double* log_weights) {
     u64 chain = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 16;
@@ -125,13 +125,13 @@ extern "C" __global__ void __launch_bounds__(128) gain(Side down, Side up, u32 c
     }
     double all_slopes = total(slopes), all = total(hidden);
     if (exists && lane == 0) {
-        double warmer = __dadd_rn((double)betas[1], -(double)betas[0]);
-        double more = __dadd_rn(__dmul_rn(warmer, all_slopes), all);
+        double rise = __dadd_rn((double)betas[1], -(double)betas[0]);
+        double more = __dadd_rn(__dmul_rn(rise, all_slopes), all);
         log_weights[chain] = __dadd_rn(log_weights[chain], more);
     }
 }
 
-/// What the biases of one layer learn from, rows x stride: the data's states or means, each row times its weight unless
+/// The values from which the biases of one layer learn, rows x stride: the data's states or means, each row times its weight unless
 /// that is null, and the chains'.
 struct Means {
     const float* positive;
@@ -156,7 +156,7 @@ __device__ inline float sum_of_lane(const float* values, const float* weights, u
     return sum;
 }
 
-/// theta <- theta - lr*gradient for the biases of a layer. A block 32 units; a warp a lane of rows; the lanes' sums are added
+/// theta <- theta - lr*gradient for the biases of a layer. A block per 32 units; a warp per lane of rows; the lanes' sums are added
 /// in their order.
 extern "C" __global__ void __launch_bounds__(1024) learn_bias(Means m, float* bias, Step step) {
     __shared__ float positive[ROWS_AT_ONCE][32], negative[ROWS_AT_ONCE][32];

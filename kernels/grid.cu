@@ -1,36 +1,36 @@
-// Bits of many chains on a grid: weights rounded to 16 bits, sums of whole numbers by the matrix units, and almost every unit
+// Bits of many chains on a grid: weights rounded to 16 bits, sums of integers by the matrix units, and almost every unit
 // decided by them. src/cpu/decision.rs has the proof that the bits are the canonical ones; kernels/grid.cuh has its formulas.
 //
 // A weight on the grid is q = 256*high + low, low within [0, 255] and high within [-128, 127], each a plane of bytes. A product
-// of bits and a plane is exact in 32 bits: of at most 2^16 units either sum is below 2^24, and 256*high + low, a sum of
-// |q| < 2^15, below 2^31. So it makes no difference in which order the matrix units add.
+// of bits and a plane is exact in 32 bits: for at most 2^16 units either sum is below 2^24, and 256*high + low, a sum of
+// |q| < 2^15, is below 2^31. So the order in which the matrix units add makes no difference.
 //
-// Everything that a block writes, whole words of bits, it alone writes, and what it reads no block of the launch writes.
+// A block writes whole words of bits, which no other block writes. It reads only memory that no block of the launch writes.
 #include "layers.cuh"
 #include "grid.cuh"
 
-// What the matrix units multiply here exists from compute capability 8.0 on.
+// These products of matrix units exist from compute capability 8.0 on.
 #if __CUDA_ARCH__ >= 800
 
-/// What s may be, how large the mean of epsilon over the chains of a block may be, and how much of epsilon is heeded.
+/// The range of s, the largest mean of epsilon over the chains of a block, and the share of epsilon that is used.
 #define GRID_FINEST 16
 #define GRID_COARSEST 8
 #define GRID_MOST 0.1f
 #define GRID_SHARE 1.0f
-/// No |w|*2^s is as large.
+/// The bound of |w|*2^s, itself excluded.
 #define GRID_LIMIT 32767.0f
-/// Blocks that look for the largest numbers, and threads of those that round.
+/// Blocks that search for the largest numbers, and threads of those that round.
 #define GRID_PARTS 128u
-/// A block draws so many units of so many chains by so many threads. A warp has half of the units and a quarter of the chains.
+/// Units, chains and threads of a block that draws. A warp has half of the units and a quarter of the chains.
 #define GRID_UNITS 64u
 #define GRID_CHAINS 128u
 #define GRID_THREADS 256u
-/// Words of 32 given units that are in shared memory at a time.
+/// Words of 32 given units in shared memory at a time.
 #define GRID_DEEP 4u
 /// The lowest bit of each byte.
 #define GRID_BYTES 0x01010101u
 
-/// Of the way to one layer: whether there is a grid, -2^-s*log2(e), half of 2^-s, and the largest size of the biases.
+/// The grid of one direction: whether there is one, -2^-s*log2(e), half of 2^-s, and the largest size of the biases.
 struct OnGrid {
     u32 usable;
     float step;
@@ -41,20 +41,20 @@ struct OnGrid {
 /// 2^n.
 __device__ inline float power_of_two(int n) { return __int_as_float((127 + n) << 23); }
 
-/// The greatest of a number of each thread of the block, for all of them. `room`: a number for each warp.
-__device__ inline u32 greatest_of_block(u32 x, u32* room) {
+/// The greatest of a number of each thread of the block, for all of them. `scratch`: a number for each warp.
+__device__ inline u32 greatest_of_block(u32 x, u32* scratch) {
     x = __reduce_max_sync(FULL_WARP, x);
     __syncthreads();
-    if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = x;
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
     __syncthreads();
     u32 greatest = 0;
-    for (u32 w = 0; w < blockDim.x / 32; w++) greatest = max(greatest, room[w]);
+    for (u32 w = 0; w < blockDim.x / 32; w++) greatest = max(greatest, scratch[w]);
     return greatest;
 }
 
-/// Each block's part of the largest size among weights, hidden and visible biases, as bits: those of NaN are above all others.
+/// Each block's part of the largest size among weights, hidden and visible biases, as bits: the bits of NaN are above all others.
 extern "C" __global__ void __launch_bounds__(256) largest_sizes(Side up, const float* visible_bias, u32* parts) {
-    __shared__ u32 room[8];
+    __shared__ u32 scratch[8];
     const float* numbers[3] = {up.weights, up.bias, visible_bias};
     u64 lengths[3] = {(u64)up.given * up.stride, up.made, up.given};
 #pragma unroll
@@ -63,27 +63,27 @@ extern "C" __global__ void __launch_bounds__(256) largest_sizes(Side up, const f
         for (u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x; i < lengths[list]; i += (u64)gridDim.x * blockDim.x) {
             largest = max(largest, __float_as_uint(numbers[list][i]) & 0x7fffffffu);
         }
-        largest = greatest_of_block(largest, room);
+        largest = greatest_of_block(largest, scratch);
         if (threadIdx.x == 0) parts[list * GRID_PARTS + blockIdx.x] = largest;
     }
 }
 
-/// Rounds the weights to the finest grid that has room for them, for both ways: blocks of the first row `up`, of the second
+/// Rounds the weights to the finest grid on which they fit, for both directions: blocks of the first row `up`, of the second
 /// `down`.
 ///
-/// A block rounds 32 given times 32 made units, 128 threads 16 bytes each, which lie as `draw_on_grid` reads them: thread i of a
-/// warp has both planes of the eight weights that lane i of a product takes. Both factors may number the given units as they
-/// like, so bit t + 8*b of a word is byte b of lane t, or with 4 more of its second register: then a shift and a mask make bytes
-/// of a word. Of the units that are made, number n of product p is 8*(n/2) + 2*p + n%2: then a lane has eight neighbours.
+/// A block rounds 32 given times 32 made units, 128 threads 16 bytes each, in the layout that `draw_on_grid` reads: thread i of a
+/// warp has both planes of the eight weights that lane i of a product takes. Both factors may number the given units in any common
+/// order, so bit t + 8*b of a word is byte b of lane t, or with 4 more of its second register: then a shift and a mask make bytes
+/// of a word. Of the made units, number n of product p is 8*(n/2) + 2*p + n%2: then a lane has eight neighbours.
 extern "C" __global__ void __launch_bounds__(GRID_PARTS)
     put_on_grid(Side up, Side down, const u32* parts, OnGrid* grids, uint4* planes) {
-    __shared__ u32 room[GRID_PARTS / 32];
+    __shared__ u32 scratch[GRID_PARTS / 32];
     bool is_down = blockIdx.y != 0;
     const float* weights = is_down ? down.weights : up.weights;
     u32 given_units = is_down ? down.given : up.given, made_units = is_down ? down.made : up.made;
     u32 stride = is_down ? down.stride : up.stride;
-    float largest = __uint_as_float(greatest_of_block(parts[threadIdx.x], room));
-    u32 bias = greatest_of_block(parts[(1 + blockIdx.y) * GRID_PARTS + threadIdx.x], room);
+    float largest = __uint_as_float(greatest_of_block(parts[threadIdx.x], scratch));
+    u32 bias = greatest_of_block(parts[(1 + blockIdx.y) * GRID_PARTS + threadIdx.x], scratch);
     int s = GRID_FINEST;
     while (s >= GRID_COARSEST && !(__fmul_rn(largest, power_of_two(s)) < GRID_LIMIT)) s--;
     bool usable = s >= GRID_COARSEST;
@@ -108,7 +108,7 @@ extern "C" __global__ void __launch_bounds__(GRID_PARTS)
     planes[block * GRID_PARTS + threadIdx.x] = {high[0], high[1], low[0], low[1]};
 }
 
-/// What is in shared memory at a time: planes of two halves of the units, for each word of given units those of four products;
+/// The shared memory of a step: planes of two halves of the units, for each word of given units those of four products;
 /// and the bits of the chains.
 struct Stage {
     uint4 planes[2][GRID_DEEP][4][32];
@@ -130,7 +130,7 @@ __device__ inline void add_low(int (&sums)[4], const u32 (&bits)[4], u32 first, 
         : "r"(bits[0]), "r"(bits[1]), "r"(bits[2]), "r"(bits[3]), "r"(first), "r"(second));
 }
 
-/// What a block draws: units from `first_unit` on of `chains` chains from `first_chain` on, whose given units are `given`.
+/// The tile of a block: units from `first_unit` on of `chains` chains from `first_chain` on, whose given units are `given`.
 struct GridTile {
     const u32* given;
     u32 words;
@@ -139,7 +139,7 @@ struct GridTile {
     u32 first_unit;
 };
 
-/// Begins to copy the planes and bits of GRID_DEEP words of given units, or of what is left of them.
+/// Begins to copy the planes and bits of GRID_DEEP words of given units, or of the remaining ones.
 __device__ inline void begin_stage(Stage& stage, const GridTile& tile, const uint4* planes, u32 word) {
     u32 deep = min(GRID_DEEP, tile.words - word);
 #pragma unroll
@@ -161,7 +161,7 @@ __device__ inline void begin_stage(Stage& stage, const GridTile& tile, const uin
     }
 }
 
-/// Makes the sums of a tile, and counts the given units that are on, which are there after a barrier.
+/// Computes the sums of a tile, and counts the given units that are on; the counts are complete after a barrier.
 __device__ inline void add_on_grid(GridSums& sums, Stage (&stages)[2], u32* active, const GridTile& tile, const uint4* planes) {
     u32 lane = threadIdx.x % 32, half = threadIdx.x / 32 % 2, row = threadIdx.x / 64 * 32 + lane / 4, on = 0;
     GridSums high = {}, low = {};
@@ -171,7 +171,7 @@ __device__ inline void add_on_grid(GridSums& sums, Stage (&stages)[2], u32* acti
         Stage& stage = stages[word / GRID_DEEP % 2];
         if (word + GRID_DEEP < tile.words) begin_stage(stages[(word / GRID_DEEP + 1) % 2], tile, planes, word + GRID_DEEP);
         asm volatile("cp.async.commit_group;" ::: "memory");
-        // All but what has just begun.
+        // All copies except the ones that have just begun.
         asm volatile("cp.async.wait_group 1;" ::: "memory");
         __syncthreads();
         u32 deep = min(GRID_DEEP, tile.words - word), pair = threadIdx.x % 2 * 2;
@@ -197,7 +197,7 @@ __device__ inline void add_on_grid(GridSums& sums, Stage (&stages)[2], u32* acti
                 }
             }
         }
-        // The next stage but one takes this one's place.
+        // The next stage but one overwrites this one.
         __syncthreads();
     }
 #pragma unroll
@@ -237,16 +237,16 @@ __device__ inline float sum_in_order(const float* weights, const u32* given, u32
     return sum;
 }
 
-/// Whether a unit is on by its canonical sum, asked by a whole warp. `weights` is its row, `number` the generator's output.
+/// Whether a unit is on by its canonical sum, for a whole warp. `weights` is its row, `number` the generator's output.
 __device__ inline bool settle(const Side& side, const float* weights, const u32* given, u32 unit, float beta, u32 number) {
     float odds = odds_off(pre_activation(side, unit, sum_in_order(weights, given, side.given), beta));
     bool is_likely = odds < 1.0f;
     return is_rare(odds, end_distance(number, is_likely)) != is_likely;
 }
 
-/// Draws what the sums decide, then what they leave open. `rows` are the weights of each made unit, `stride` apart; `begin` is
-/// the generator's state for the first chain and unit of the warp. `drawn`: for each chain of the warp its word and what of it
-/// is open.
+/// Draws the units that the sums decide, then the undecided ones. `rows` are the weights of each made unit, `stride` apart;
+/// `begin` is the generator's state for the first chain and unit of the warp. `drawn`: for each chain of the warp its word and
+/// the mask of its undecided units.
 __device__ inline void draw_decided(const GridSums& sums, const u32* active, uint2* drawn, const OnGrid& grid, const Side& side,
                                     const float* rows, u32 stride, const GridTile& tile, const float* betas, u64 begin,
                                     u32* bits) {
@@ -305,8 +305,8 @@ __device__ inline void draw_decided(const GridSums& sums, const u32* active, uin
     if (is_there) bits[(tile.first_chain + local) * words_of(side.made) + first / 32] = word.x;
 }
 
-/// Draws a tile by canonical sums alone, as `layer_by_strips` does, 128 rows of weights at a time in `room`.
-__device__ inline void draw_by_sums(const Side& side, const GridTile& tile, float2* room, const float* betas, u64 generator,
+/// Draws a tile by canonical sums alone, as `layer_by_strips` does, 128 rows of weights at a time in `stage`.
+__device__ inline void draw_by_sums(const Side& side, const GridTile& tile, float2* stage, const float* betas, u64 generator,
                                     u64 first, u32* bits) {
     u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     float2 sums[GRID_CHAINS / 8] = {};
@@ -316,7 +316,7 @@ __device__ inline void draw_by_sums(const Side& side, const GridTile& tile, floa
 #pragma unroll 8
         for (u32 r = warp; r < min(32 * GRID_DEEP, side.given - row); r += 8) {
             u64 at = (u64)(row + r) * side.stride;
-            room[r * 32 + lane] = {weights[at], tile.first_unit + 32 < side.stride ? weights[at + 32] : 0.0f};
+            stage[r * 32 + lane] = {weights[at], tile.first_unit + 32 < side.stride ? weights[at + 32] : 0.0f};
         }
         // Word lane%4 of the warp's chains lane/4 and lane/4 + 8.
         u32 own[2];
@@ -331,28 +331,28 @@ __device__ inline void draw_by_sums(const Side& side, const GridTile& tile, floa
 #pragma unroll 1
             for (u32 d = 0; d < GRID_DEEP; d++) {
                 for (u32 word = __shfl_sync(FULL_WARP, own[c / 8], c % 8 * 4 + d); word != 0; word &= word - 1) {
-                    float2 w = room[(32 * d + __ffs(word) - 1) * 32 + lane];
+                    float2 w = stage[(32 * d + __ffs(word) - 1) * 32 + lane];
                     sums[c] = {__fadd_rn(sums[c].x, w.x), __fadd_rn(sums[c].y, w.y)};
                 }
             }
         }
     }
-    // Nobody looks at the rows any more: in their place each thread keeps its own sums.
+    // Nobody reads the rows any more: each thread overwrites them with its own sums.
     __syncthreads();
 #pragma unroll
-    for (u32 c = 0; c < GRID_CHAINS / 8; c++) room[(warp + 8 * c) * 32 + lane] = sums[c];
+    for (u32 c = 0; c < GRID_CHAINS / 8; c++) stage[(warp + 8 * c) * 32 + lane] = sums[c];
     u64 state = state_of_lane(generator, first + (tile.first_chain + warp) * side.made + tile.first_unit);
     Jump over_8_chains = jump_over(8ull * side.made), over_32 = jump_over(32);
 #pragma unroll 1
     for (u32 c = warp; c < tile.chains; c += 8) {
         u64 chain = tile.first_chain + c, draw = state;
         float beta = betas[chain];
-        float2 sum = room[c * 32 + lane];
+        float2 sum = stage[c * 32 + lane];
 #pragma unroll
         for (u32 half = 0; half < 2; half++) {
             u32 unit = tile.first_unit + 32 * half + lane;
             float pre = pre_activation(side, unit, half ? sum.y : sum.x, beta);
-            u32 word = fire(unit < side.made, odds_off(pre), output(draw));
+            u32 word = sample_word(unit < side.made, odds_off(pre), output(draw));
             if (lane == 0) bits[chain * words_of(side.made) + unit / 32] = word;
             draw = over_32.from(draw);
         }
@@ -361,10 +361,10 @@ __device__ inline void draw_by_sums(const Side& side, const GridTile& tile, floa
 }
 
 /// The bits of a layer of all chains from those of the other, each chain at its own inverse temperature; the side has no
-/// reference. `rows`: the weights of each made unit, `stride` apart; `first`: how many numbers lie between the generator's place
+/// reference. `rows`: the weights of each made unit, `stride` apart; `first`: the count of numbers between the generator's position
 /// and the first draw. A block is 64 units of 128 chains; blocks go over units first.
 ///
-/// Where there is no grid, or epsilon is so large that too many units would be open, a block draws by sums.
+/// A block draws by canonical sums if there is no grid, or if epsilon is so large that too many units would be undecided.
 extern "C" __global__ void __launch_bounds__(GRID_THREADS, 2)
     draw_on_grid(Side side, const float* rows, u32 stride, const OnGrid* grids, const uint4* planes, const u32* given, u32 chains,
                  const float* betas, const u64* generator, u64 first, u32* bits) {
@@ -393,7 +393,7 @@ extern "C" __global__ void __launch_bounds__(GRID_THREADS, 2)
         }
         __syncthreads();
         float all = __fadd_rn(__fadd_rn(bounds[0], bounds[1]), __fadd_rn(bounds[2], bounds[3]));
-        // Not where it is not a number.
+        // False if it is not a number.
         if (all <= __fmul_rn(GRID_MOST, (float)tile.chains)) {
             u64 chain = tile.first_chain + threadIdx.x / 64 * 32;
             u64 state = jump_over(first + chain * side.made + tile.first_unit + threadIdx.x / 32 % 2 * 32).from(*generator);

@@ -1,4 +1,4 @@
-// From one layer to the other: lists of active units, sums of their weights, pre-activations, draws, sums in f64.
+// From one layer to the other: lists of active units, sums of their weights, pre-activations, samples, sums in f64.
 #pragma once
 #include "elementary.cuh"
 #include "uniforms.cuh"
@@ -6,11 +6,11 @@
 
 /// Units of the given layer that are listed at a time: a word of bits for each lane of a warp.
 #define TILE 1024u
-/// Rows of weights in flight for each thread. Additions keep their order, only the loads run ahead.
+/// Rows of weights in flight per thread. Only the loads run ahead; additions keep their order.
 #define AHEAD 16u
 
-/// The weights as seen on the way to one layer: row u joins unit u of the given layer to every unit that is made. One more
-/// row, of zeros, stands behind the last.
+/// The weights in the direction to one layer: row u joins unit u of the given layer to every unit that is made, that is, computed.
+/// A row of zeros follows the last one.
 struct Side {
     const float* weights;
     const float* bias;
@@ -23,29 +23,29 @@ struct Side {
 
 /// The states of M chains, chain after chain.
 struct Chains {
-    /// M x words: the bits that last.
+    /// M x words: the bits that persist.
     u32* hidden;
     const float* betas;
-    /// Of the last step: visible bits, M x words; visible pre-activations, M x down's stride; hidden means, M x up's stride.
+    /// After the last step: visible bits, M x words; visible pre-activations, M x down's stride; hidden means, M x up's stride.
     u32* visible;
     float* visible_pre;
     float* hidden_mean;
 };
 
-/// x/255 for x up to 255: the quotient and one step of Newton's make the nearest `float` to it, as division does.
+/// x/255 for x up to 255: the quotient and one step of Newton's method give the nearest `float`, as division does.
 __device__ inline float of_byte(u32 x) {
     float whole = (float)x, quotient = __fmul_rn(whole, 1.0f / 255.0f);
     return __fmaf_rn(__fmaf_rn(-quotient, 255.0f, whole), 1.0f / 255.0f, quotient);
 }
 
-/// How many words hold the bits of a layer: whole 64-bit words, as the host keeps them.
+/// The number of words for the bits of a layer: whole 64-bit words, as on the host.
 __device__ inline u32 words_of(u32 units) { return (units + 63) / 64 * 2; }
 
-/// Rows of values: eight-bit ones stand for x/255.
+/// Rows of values: eight-bit ones represent x/255.
 struct Rows {
-    /// Where the address of the first value stands: in device memory, so that a captured graph can go on to other rows.
+    /// The address of the address of the first value: in device memory, so that one captured graph serves all rows.
     const u64* place;
-    /// Where the address of the words stands that tell which values are missing, those being 0; null where none is.
+    /// The address of the address of the mask of missing values, which are 0; null if none is missing.
     const u64* missing;
     u32 rows;
     u32 stride;
@@ -56,7 +56,7 @@ struct Rows {
         return ((const float*)*place)[row * stride + i];
     }
 
-    /// Whether the value counts as 1 where only 0 and 1 will do.
+    /// Whether the value counts as 1 when it is rounded to 0 or 1.
     __device__ bool bit(u64 row, u32 i) const {
         if (eight_bit) return ((const unsigned char*)*place)[row * stride + i] >= 128;
         return ((const float*)*place)[row * stride + i] >= 0.5f;
@@ -67,14 +67,14 @@ struct Rows {
     }
 };
 
-/// The units of a tile that are not 0, ascending, and what they are; behind them AHEAD times the row of zeros.
+/// The units of a tile that are not 0, ascending, and their values; then AHEAD times the row of zeros.
 struct List {
     u32 units[TILE + AHEAD];
     float values[TILE + AHEAD];
 };
 
-/// Lists the units whose bits are set in the words of a tile, ascending, and gives their number. Unit numbers start at
-/// `first`, the tile's first unit; `value` tells what a unit is. The words must be there for the whole block.
+/// Lists the units whose bits are set in the words of a tile, ascending, and returns their number. Unit numbers start at
+/// `first`, the tile's first unit; `value` returns the value of a unit. The whole block must see the words.
 template <class Value>
 __device__ u32 list_units(List& list, const u32* words, u32 given, u32 first, Value value) {
     u32 n = (min(given - first, TILE) + 31) / 32;
@@ -127,17 +127,17 @@ __device__ inline float add_weighted(float sum, const float* weights, u32 stride
     return sum;
 }
 
-/// The pre-activation of a unit; 0 where there is no such unit.
+/// The pre-activation of a unit; 0 if there is no such unit.
 __device__ inline float pre_activation(const Side& side, u32 unit, float sum, float beta) {
     if (unit >= side.made) return 0.0f;
     return pre_activation_of(sum, side.bias[unit], side.reference ? side.reference[unit] : 0.0f, beta);
 }
 
-/// Makes a layer from packed bits, a unit a thread, and more turns where there are more units: `take` gets each unit and its
-/// sum of weights. Threads without a unit take part in every turn, with sum 0. Begins with a barrier: what was written
-/// before is seen.
+/// Computes a layer from packed bits, a unit per thread, in several passes if there are more units: `take` receives each unit and
+/// its sum of weights. Threads without a unit take part in every pass, with sum 0. Begins with a barrier, so that the block sees
+/// all earlier writes.
 template <class Take>
-__device__ void make_from_bits(const Side& side, const u32* words, List& list, Take take) {
+__device__ void layer_from_bits(const Side& side, const u32* words, List& list, Take take) {
     for (u32 first = 0; first < side.made; first += blockDim.x) {
         u32 unit = first + threadIdx.x;
         float sum = 0.0f;
@@ -153,13 +153,13 @@ __device__ void make_from_bits(const Side& side, const u32* words, List& list, T
 
 /// The same from a row of real numbers, or of numbers rounded to bits.
 template <class Take>
-__device__ void make_from_row(const Side& side, const Rows& rows, u64 row, bool round, List& list, Take take) {
+__device__ void layer_from_row(const Side& side, const Rows& rows, u64 row, bool round, List& list, Take take) {
     __shared__ u32 words[TILE / 32];
     for (u32 first = 0; first < side.made; first += blockDim.x) {
         u32 unit = first + threadIdx.x;
         float sum = 0.0f;
         for (u32 tile = 0; tile < side.given; tile += TILE) {
-            // Who is here has passed the last barrier of the tile before, and so has everybody read its words.
+            // A thread that arrives here has passed the last barrier of the previous tile, after which nobody reads its words.
             for (u32 w = threadIdx.x / 32; w < TILE / 32; w += blockDim.x / 32) {
                 u32 i = tile + 32 * w + threadIdx.x % 32;
                 bool on = i < side.given && (round ? rows.bit(row, i) : rows.value(row, i) != 0.0f);
@@ -176,21 +176,21 @@ __device__ void make_from_row(const Side& side, const Rows& rows, u64 row, bool 
     }
 }
 
-/// The units of the warp that are on: unit on iff its number u < its mean, which is asked, by its odds of being off, at the
-/// nearer end of the unit interval. `number`: the generator's output, which stands for u. Units that do not exist are off.
-__device__ inline u32 fire(bool exists, float odds, u32 number) {
+/// The units of the warp that are on. A unit is on iff its number u < its mean; its odds of being off decide that at the
+/// nearer end of the unit interval. `number`: the generator's output, from which u follows. Units that do not exist are off.
+__device__ inline u32 sample_word(bool exists, float odds, u32 number) {
     bool upper = odds < 1.0f;
     return __ballot_sync(FULL_WARP, exists && is_rare(odds, end_distance(number, upper)) != upper);
 }
 
-/// Sixteen lanes' partial sums added up, the upper half to the lower one until one is left, in lane 0 of the sixteen.
+/// The sum of sixteen lanes' partial sums, the upper half added to the lower one until one is left, in lane 0 of the sixteen.
 __device__ inline double total(double partial) {
     for (u32 n = 8; n > 0; n /= 2) partial = __dadd_rn(partial, __shfl_down_sync(FULL_WARP, partial, n, 16));
     return partial;
 }
 
-/// Adds one term of each thread to sixteen partial sums, which the first sixteen threads hold: unit j's goes to number
-/// j mod 16, units in ascending order. Between two calls lies a barrier, as there does between two turns of a layer.
+/// Adds one term of each thread to sixteen partial sums, which the first sixteen threads hold: unit j's term goes to sum
+/// j mod 16, units in ascending order. A barrier must lie between two calls, as it does between two passes of a layer.
 __device__ inline double accumulate(double partial, float* terms, float term) {
     terms[threadIdx.x] = term;
     __syncthreads();

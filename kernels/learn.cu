@@ -1,9 +1,9 @@
 // Gradient and update: one pass over the weights. src/cpu/learn.rs has the formulas and their order.
 #include "layers.cuh"
 
-/// Rows of one sum in flight for each thread.
+/// Rows of one sum in flight per thread.
 #define TERMS_AHEAD 4u
-/// Visible and hidden units of a block of `learn`.
+/// Visible and hidden units per block of `learn`.
 #define LEARN_VISIBLE 8u
 #define LEARN_HIDDEN 64u
 
@@ -14,14 +14,14 @@ struct Statistics {
     const float* row_weights;
     /// P, rows x stride.
     const float* positive;
-    /// The visible bits of the chains, and the hidden means that belong to them, N.
+    /// The visible bits of the chains, and their hidden means, N.
     const u32* visible;
     const float* negative;
     u32 chains;
     /// 1/B and 1/M.
     float positive_scale;
     float negative_scale;
-    /// The visible units of the chains as rows where `visible` is null.
+    /// The visible units of the chains as rows if `visible` is null.
     Rows ends;
 
     /// A visible unit of a chain.
@@ -31,7 +31,7 @@ struct Statistics {
     }
 };
 
-/// Parameters, or room for a gradient in the same layout.
+/// Parameters, or a gradient in the same layout.
 struct Parameters {
     float* weights;
     /// Null in a gradient.
@@ -44,27 +44,27 @@ struct Parameters {
     u32 transposed_stride;
 };
 
-/// A visible unit and the first of two hidden ones, and where their weights stand in a matrix like that of all weights.
+/// A visible unit and the first of two hidden ones, and the index of their weights in a matrix with the layout of all weights.
 struct Pair {
     u32 visible;
     u32 hidden;
     u64 place;
-    /// Lanes beyond the last unit have the place of others.
+    /// Lanes beyond the last unit have the index of others.
     bool exists;
 };
 
-/// The gradient that both sums make; `s` has their scales.
+/// The gradient from both sums; `s` has their scales.
 template <class S>
 __device__ inline float gradient_of(const S& s, float positive, float negative) {
     return __fmaf_rn(negative, s.negative_scale, -__fmul_rn(positive, s.positive_scale));
 }
 
-/// theta <- theta - lr*gradient, or where not `update` the gradient itself.
+/// theta <- theta - lr*gradient, or without `update` the gradient itself.
 struct Step {
     u32 update;
     float lr;
 
-    /// Whether it needs the old weights, and whether biases are learnt with them.
+    /// Whether it reads the old weights, and whether it also learns biases.
     __device__ bool reads() const { return update; }
     static constexpr bool BIASES = true;
 
@@ -81,8 +81,9 @@ struct Step {
     }
 };
 
-/// Takes the set bits of a mask off from below, TERMS_AHEAD at a time; -1 where there are no more. What is loaded for
-/// those is added as 0, which changes nothing: no sum is -0.
+/// Removes the lowest set bits of a mask, TERMS_AHEAD at a time, and returns their places; -1 if there are no more. Values
+/// loaded for
+/// -1 are added as 0, which changes nothing: no sum is -0.
 __device__ inline void next_places(u32& mask, int* places) {
 #pragma unroll
     for (u32 a = 0; a < TERMS_AHEAD; a++) {
@@ -96,7 +97,7 @@ __device__ inline float2 pair(const float* means, u64 row, u32 stride, u32 j) {
     return *(const float2*)(means + row * stride + j);
 }
 
-/// Adds up what unit i is in each row times two neighbours of that row's means; `of_bias` gets the sum of the former. In a
+/// Adds up the value of unit i in each row times two neighbours of that row's means; `of_bias` is the sum of the values. By a
 /// whole warp, each lane with its own j.
 __device__ inline void add_rows(const Rows& rows, const float* row_weights, const float* all_means, u32 stride, u32 i, u32 j,
                                 float2& sum, float& of_bias) {
@@ -123,7 +124,7 @@ __device__ inline void add_rows(const Rows& rows, const float* row_weights, cons
     }
 }
 
-/// What the biases of a lane's two hidden units learn.
+/// The step of the biases of a lane's two hidden units.
 __device__ inline void learn_hidden_bias(const Statistics& s, const Parameters& p, const Step& step, u32 j) {
     float2 positive = {0.0f, 0.0f}, negative = {0.0f, 0.0f};
 #pragma unroll 8
@@ -141,8 +142,8 @@ __device__ inline void learn_hidden_bias(const Statistics& s, const Parameters& 
     if (j + 1 < p.n_hidden) step.take(p.hidden_bias + j + 1, s, positive.y, negative.y);
 }
 
-/// A block of 32 x 8 threads a tile of 8 visible x 64 hidden units; a warp a visible unit, a lane two hidden ones. `NUMBERS`:
-/// whether the chains' visible units are numbers and not bits.
+/// A block of 32 x 8 threads per tile of 8 visible x 64 hidden units; a warp per visible unit, a lane per two hidden ones.
+/// `NUMBERS`: whether the chains' visible units are numbers instead of bits.
 template <bool NUMBERS, class Step>
 __device__ inline void learn_tile(const Statistics& s, const Parameters& p, const Step& step) {
     __shared__ float tile[LEARN_HIDDEN][LEARN_VISIBLE + 1];
@@ -150,7 +151,7 @@ __device__ inline void learn_tile(const Statistics& s, const Parameters& p, cons
     u32 hidden_tiles = (p.n_hidden + LEARN_HIDDEN - 1) / LEARN_HIDDEN;
     u32 first_i = blockIdx.x / hidden_tiles * LEARN_VISIBLE, first_j = blockIdx.x % hidden_tiles * LEARN_HIDDEN;
     u32 i = first_i + warp, j = first_j + 2 * lane;
-    // Rows end with whole words, but not with whole tiles: lanes beyond look at the first units and keep nothing.
+    // Rows end with whole words, but not with whole tiles: lanes beyond the end read the first units and store nothing.
     if (j >= p.weights_stride) j = 0;
     bool exists = first_j + 2 * lane < p.n_hidden, second = first_j + 2 * lane + 1 < p.n_hidden;
     if (i < p.n_visible) {
@@ -221,7 +222,7 @@ extern "C" __global__ void descend(float* parameters, const float* gradient, flo
     if (at < n) parameters[at] = __fmaf_rn(-lr, gradient[at], parameters[at]);
 }
 
-/// The transposed weights. A block of 32 x 8 threads a tile of 32 x 32.
+/// The transposed weights. A block of 32 x 8 threads per tile of 32 x 32.
 extern "C" __global__ void __launch_bounds__(256) transpose(Parameters p) {
     __shared__ float tile[32][33];
     u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;

@@ -1,17 +1,17 @@
-// Printed by the functions of src/descent/, which have the formulas: see src/lanes/printed.rs.
+// Printed from the functions of src/descent/, which document the formulas: see src/lanes/printed.rs.
 #pragma once
 
-/// x on its way to another number.
+/// x moved towards another number.
 __device__ inline float slide(float x, float to, float rate) {
     return __fmaf_rn(rate, __fadd_rn(to, -x), x);
 }
 
-/// What a visible unit with this offset counts from.
+/// The centre of a visible unit with this offset: 0 if the offset is tiny.
 __device__ inline float centre_of(float offset) {
     return (-offset < offset ? offset : -offset) < 0.001f ? 0.0f : offset;
 }
 
-/// The gradient of weights with a visible unit that counts from centre.
+/// The gradient of weights with a visible unit of this centre.
 __device__ inline float centred(float gradient, float centre, float slope) {
     return __fmaf_rn(-centre, slope, gradient);
 }
@@ -23,12 +23,12 @@ __device__ inline float next_offset(float offset, float mean, float rate) {
     return (t2 < t1 ? t1 : t2) < 1e-30f ? 0.0f : t1;
 }
 
-/// What sparsity takes from hidden means.
+/// The sparsity penalty on hidden means.
 __device__ inline float pull(float mean, float target, float cost) {
     return __fmul_rn(cost, __fadd_rn(mean, -target));
 }
 
-/// The part keep of a weight, nearer to 0 by shrink.
+/// keep times a weight, moved towards 0 by shrink.
 __device__ inline float shrunk(float weight, float keep, float shrink) {
     float t1 = __fmul_rn(weight, keep);
     float t2 = -t1;

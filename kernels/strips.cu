@@ -1,5 +1,6 @@
-// Many chains: a block keeps the weights to some units, a strip, in its shared memory and makes these units of one chain after the
-// other; a kernel makes a layer of all chains. From there weights come several times as fast as from the second-level cache.
+// Many chains: a block keeps the weights to some units, a strip, in its shared memory and computes these units for one chain
+// after the other; a kernel computes a layer of all chains. Shared memory delivers weights several times as fast as the
+// second-level cache.
 #include "layers.cuh"
 
 typedef unsigned short u16;
@@ -8,10 +9,10 @@ typedef unsigned short u16;
 #define STRIP 64u
 #define STRIP_WARPS 16u
 #define CHAINS_AT_ONCE 8u
-/// Rows of weights in flight for each thread.
+/// Rows of weights in flight per thread.
 #define STRIP_AHEAD 8u
 
-/// Lists the rows of a tile whose bits are set in the lanes' words, ascending, and gives their number; behind them STRIP_AHEAD
+/// Lists the rows of a tile whose bits are set in the lanes' words, ascending, and returns their number; then STRIP_AHEAD
 /// times the row of zeros.
 __device__ inline u32 list_rows(u16* list, u32 word, u32 zeros) {
     u32 lane = threadIdx.x % 32, through = __popc(word);
@@ -21,7 +22,7 @@ __device__ inline u32 list_rows(u16* list, u32 word, u32 zeros) {
         if (lane >= step) through += lower;
     }
     u32 at = through - __popc(word), listed = __shfl_sync(FULL_WARP, through, 31);
-    // The list before has been read.
+    // All lanes have read the previous list.
     __syncwarp();
     for (; word; word &= word - 1) list[at++] = (u16)(32 * lane + __ffs(word) - 1);
     if (lane < STRIP_AHEAD) list[listed + lane] = (u16)zeros;
@@ -46,11 +47,12 @@ __device__ inline float2 add_listed(float2 sums, const float2* strip, const u16*
     return sums;
 }
 
-/// A layer of all chains from the bits of the other: pre-activations, means, samples. Null for what is not wanted; chain c's
-/// inverse temperature is number c*beta_step of `betas`. `first`: how many numbers lie between the generator's place and the
-/// first draw. `tile`: so many rows of a strip have room, in whole words; `at_once`: so many chains of a warp share them.
+/// A layer of all chains from the bits of the other: pre-activations, means, samples. Null for outputs that are not needed.
+/// Chain c's inverse temperature is number c*beta_step of `betas`. `first`: the count of numbers between the generator's
+/// position and the first draw. `tile`: the rows of a strip that fit in shared memory, in whole words; `at_once`: the chains of
+/// a warp that share them.
 ///
-/// A block is one strip of one group of chains: blocks go over strips first. In shared memory lie the tile, a row of zeros, and
+/// A block is one strip of one group of chains: blocks go over strips first. Shared memory holds the tile, a row of zeros, and
 /// the lists of the warps. Lane l has the strip's units l and 32 + l, side by side.
 extern "C" __global__ void __launch_bounds__(STRIP_WARPS * 32, 1)
     layer_by_strips(Side side, const u32* given, u32 chains, const float* betas, u32 beta_step, const u64* generator, u64 first,
@@ -58,7 +60,7 @@ extern "C" __global__ void __launch_bounds__(STRIP_WARPS * 32, 1)
     extern __shared__ float2 strip[];
     u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     u32 strips = (side.made + STRIP - 1) / STRIP, group = blockIdx.x / strips;
-    // Chains of a warp are so far apart.
+    // The distance between chains of a warp.
     u32 apart = gridDim.x / strips * STRIP_WARPS;
     u32 first_unit = blockIdx.x % strips * STRIP, given_words = words_of(side.given);
     u16* list = (u16*)(strip + (tile + 1) * 32) + warp * (tile + STRIP_AHEAD);
@@ -67,11 +69,11 @@ extern "C" __global__ void __launch_bounds__(STRIP_WARPS * 32, 1)
     if (warp == 0) strip[tile * 32 + lane] = {0.0f, 0.0f};
     u32 in_tile = tile;
     for (u64 begin = group * STRIP_WARPS; begin < chains; begin += (u64)apart * at_once) {
-        // So many of its chains does this warp have here.
+        // The number of its chains that this warp has here.
         u32 own = begin + warp < chains ? (u32)min((u64)at_once, (chains - begin - warp + apart - 1) / apart) : 0;
         float2 sums[CHAINS_AT_ONCE] = {};
         for (u32 row = 0; row < side.given; row += tile) {
-            // Where one tile is all it stays.
+            // If there is only one tile, it stays.
             if (in_tile != row) {
                 in_tile = row;
                 __syncthreads();
@@ -84,7 +86,7 @@ extern "C" __global__ void __launch_bounds__(STRIP_WARPS * 32, 1)
                 }
                 __syncthreads();
             }
-            // Words come one chain ahead of their use.
+            // Words are loaded one chain ahead of their use.
             bool listed = lane < tile / 32 && row / 32 + lane < given_words;
             const u32* words = given + (begin + warp) * given_words + row / 32 + lane;
             u32 word = listed && own > 0 ? *words : 0;
@@ -110,7 +112,7 @@ extern "C" __global__ void __launch_bounds__(STRIP_WARPS * 32, 1)
                 u64 place = chain * side.stride + unit;
                 if (exists && pre_activations) pre_activations[place] = pre;
                 if (exists && means) means[place] = mean_of_odds(pre, odds);
-                u32 word = fire(exists, odds, output(draw));
+                u32 word = sample_word(exists, odds, output(draw));
                 if (lane == 0) bits[chain * words_of(side.made) + unit / 32] = word;
                 draw = over_32.from(draw);
             }

@@ -11,7 +11,7 @@ struct Jump {
     u64 multiply;
     u64 add;
 
-    /// Where the jump leads from state s.
+    /// The state that the jump reaches from state s.
     __device__ u64 from(u64 s) const { return multiply * s + add; }
 
     /// This jump and then the other.
@@ -34,7 +34,7 @@ struct Powers {
 };
 __device__ const Powers POWERS;
 
-/// n steps, the same n for all lanes of a warp: each brings the powers of its bits of n, which all lanes then put together.
+/// n steps, the same n for all lanes of a warp: each lane multiplies the powers of its bits of n, and the warp combines them.
 __device__ inline Jump jump_over(u64 n) {
     u32 lane = threadIdx.x % 32;
     Jump jump = {1, 0};
@@ -47,7 +47,7 @@ __device__ inline Jump jump_over(u64 n) {
     return jump;
 }
 
-/// The state n numbers behind `state`, and for each lane as many more as its number.
+/// The state n + l numbers after `state`, for lane l.
 __device__ inline u64 state_of_lane(u64 state, u64 n) {
     state = jump_over(n).from(state);
     Jump power = {6364136223846793005ull, 1442695040888963407ull};
@@ -59,7 +59,7 @@ __device__ inline u64 state_of_lane(u64 state, u64 n) {
     return state;
 }
 
-/// The state n numbers behind `state`; n may be another one in each thread.
+/// The state n numbers after `state`; n may differ between threads.
 __device__ inline u64 state_behind(u64 state, u32 n) {
     for (u32 i = 0; n != 0; i++, n >>= 1) {
         if (n & 1) state = POWERS.of[i].from(state);
@@ -74,10 +74,10 @@ __device__ inline u32 output(u64 s) {
     return (x >> turn) | (x << ((32 - turn) & 31));
 }
 
-/// The number of `float` next below u = (x + 1/2) 2^-32, of those that are 2^-24 apart.
+/// The largest multiple of 2^-24 that is not above u = (x + 1/2) 2^-32.
 __device__ inline float unit_interval(u32 x) { return __fmul_rn((float)(int)(x >> 8), 1.0f / 16777216.0f); }
 
-/// How far u = (x + 1/2) 2^-32 is from 0 or, where `upper` holds, from 1; 1/2 where it is more.
+/// The distance of u = (x + 1/2) 2^-32 from 0 or, if `upper`, from 1; at most 1/2.
 __device__ inline float end_distance(u32 x, bool upper) {
     u32 steps = min(upper ? ~x : x, 0x7fffffffu);
     return __fmaf_rn((float)(int)steps, 1.0f / 4294967296.0f, 0.5f / 4294967296.0f);

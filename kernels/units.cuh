@@ -1,4 +1,4 @@
-// Printed by the functions of src/units/, which have the formulas: see src/lanes/printed.rs.
+// Printed from the functions of src/units/, which document the formulas: see src/lanes/printed.rs.
 #pragma once
 
 /// The pre-activation at inverse temperature beta.
@@ -7,7 +7,7 @@ __device__ inline float pre_activation_of(float sum, float bias, float reference
     return __fmaf_rn(beta, sum, t1);
 }
 
-/// Whether a unit with these odds of being off takes the rarer one of its states.
+/// Whether a unit with these odds of being off takes the rarer of its states.
 __device__ inline bool is_rare(float odds, float distance) {
     return __fmaf_rn(distance, odds, distance) < (odds < 1.0f ? odds : 1.0f);
 }
@@ -26,7 +26,7 @@ __device__ inline float gaussian_mean(float sum, float bias, float precision, fl
     return beta < 1.0f ? __fdiv_rn(t3, t4) : t1;
 }
 
-/// A Gaussian unit with this mean and precision where the standard normal one is z.
+/// A Gaussian unit with this mean and precision, from a standard normal number z.
 __device__ inline float gaussian_state(float mean, float precision, float z) {
     return __fmaf_rn(__fsqrt_rn(__fdiv_rn(1.0f, precision)), z, mean);
 }

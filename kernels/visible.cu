@@ -1,8 +1,8 @@
-// Visible layers of several laws, all of a layer's sums being there. src/units/ has the laws; src/cpu/visible.rs, anneal.rs,
+// Visible layers of several laws, from all sums of the layer. src/units/ has the laws; src/cpu/visible.rs, anneal.rs,
 // energies.rs and pseudo_likelihood.rs have the order of every sum.
 //
-// Potts' sums and its draw are written here beside src/units/potts.rs, as they are no functions of single numbers; every
-// other formula of a law is one of units.cuh or elementary.cuh.
+// The sums and the draw of a Potts site are written here as in src/units/potts.rs, because they are not functions of single
+// numbers; every other formula of a law is in units.cuh or elementary.cuh.
 #include "gemm.cu"
 
 #define BINARY 0u
@@ -17,16 +17,16 @@ struct Segment {
     u32 states;
 };
 
-/// What the visible units are.
+/// The laws of the visible units.
 struct Laws {
     const Segment* segments;
-    /// s of each unit, and that of the model at inverse temperature 0 or null for 0; null where there is no Gaussian unit.
+    /// s of each unit, and that of the model at inverse temperature 0 or null for 0; null without Gaussian units.
     const float* precision;
     const float* reference_precision;
     u32 count;
     u32 sites;
 
-    /// The segment of variable n, whose number within the segment n becomes.
+    /// The segment of variable n; n becomes its number within the segment.
     __device__ Segment of_site(u32& n) const {
         const Segment* segment = segments;
         for (; n >= segment->sites; segment++) n -= segment->sites;
@@ -44,7 +44,7 @@ struct Laws {
     __device__ float reference_of(u32 unit) const { return reference_precision ? reference_precision[unit] : 0.0f; }
 };
 
-/// A number of each lane of a warp added to a sum, lane after lane.
+/// A sum plus a number of each lane of a warp, lane after lane.
 __device__ inline double add_in_order(double sum, double term) {
 #pragma unroll
     for (u32 lane = 0; lane < 32; lane++) sum = __dadd_rn(sum, __shfl_sync(FULL_WARP, term, lane));
@@ -68,10 +68,10 @@ struct Softmax {
     __device__ float weight(float a) const { return exp_of(__fadd_rn(a, -greatest)); }
 };
 
-/// The number u of a site, exactly.
+/// The number u of a site, exact.
 __device__ inline double site_number(u32 x) { return __dmul_rn(__dadd_rn((double)x, 0.5), 1.0 / 4294967296.0); }
 
-/// What a unit in state x takes off the energy by itself, in nats.
+/// Minus the energy of a unit alone in state x, in nats.
 __device__ inline double minus_own_energy(u32 law, float x, float bias, float precision) {
     if (law != GAUSSIAN) return __dmul_rn((double)x, (double)bias);
     double d = __dadd_rn((double)x, -(double)bias);
@@ -86,9 +86,9 @@ extern "C" __global__ void __launch_bounds__(256)
     out[at.first_row * stride + at.unit] = __fmul_rn(precision[at.unit], rows.value(at.first_row, at.unit));
 }
 
-/// The rest of a visible layer, from its sums, or where `down` has no bias from its pre-activations; rows x stride. These,
-/// means and, where there is a generator, states, also times their precisions. A thread a variable of a row. Null for what is
-/// not wanted; what is made may take the place of the sums. `betas` and `first` are as in `activate`.
+/// The rest of a visible layer, from its sums, or if `down` has no bias from its pre-activations; rows x stride. Outputs:
+/// pre-activations, means and, if there is a generator, states, and states times precisions. Null for outputs that are not needed;
+/// outputs may overwrite the sums. A thread per variable of a row. `betas` and `first` are as in `activate`.
 extern "C" __global__ void __launch_bounds__(256)
     visible_layer(Side down, Laws laws, const float* sums, const float* betas, u32 beta_step, const u64* generator, u64 first,
                   float* pre_activations, float* means, float* states, float* scaled) {
@@ -143,9 +143,9 @@ extern "C" __global__ void __launch_bounds__(256)
     }
 }
 
-/// Writes what chains keep of rows over the visible states that they have drawn, chains x stride, chain m of row m mod rows:
-/// the values that are there, or where `left_out` those that are missing, which are 0. Also their products with precisions and
-/// the states as bits; null for what is not wanted. A thread a unit of a chain.
+/// Overwrites the chains' sampled visible states, chains x stride, with the values that they keep, for chain m those of row m mod
+/// rows: the present ones, or if `left_out` the missing ones, which are 0. Also their products with precisions and
+/// the states as bits; null for outputs that are not needed. A thread per unit of a chain.
 extern "C" __global__ void __launch_bounds__(256)
     keep_visible(Rows rows, u32 left_out, u32 units, const float* precision, float* states, float* scaled, u32 stride,
                  u32* bits) {
@@ -166,7 +166,8 @@ extern "C" __global__ void __launch_bounds__(256)
     if (exists && at.unit % 32 == 0) bits[chain * words_of(units) + at.unit / 32] = word;
 }
 
-/// How well pre-activations, rows x stride, explain what is there of each row. A warp a row.
+/// The log probability of each row's present values given pre-activations, rows x stride; without the constants of Gaussian units.
+/// A warp per row.
 extern "C" __global__ void __launch_bounds__(128)
     reconstruction(Rows rows, Laws laws, const float* pre, u32 stride, double* out) {
     u64 row = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 32;
@@ -199,7 +200,7 @@ extern "C" __global__ void __launch_bounds__(128)
     if (threadIdx.x % 32 == 0) out[row] = all;
 }
 
-/// `gain` for these laws; own terms in one sum, units ascending. A warp a chain.
+/// `gain` for these laws; the units' own terms are in one sum, units ascending. A warp per chain.
 extern "C" __global__ void __launch_bounds__(128)
     gain_of_laws(Side down, Side up, Laws laws, u32 chains, const float* states, const float* sums, const float* betas,
                  double* log_weights) {
@@ -225,11 +226,11 @@ extern "C" __global__ void __launch_bounds__(128)
     }
     double all = total(hidden);
     if (lane > 0) return;
-    double warmer = __dadd_rn((double)betas[1], -(double)betas[0]);
-    log_weights[chain] = __dadd_rn(log_weights[chain], __dadd_rn(__dmul_rn(warmer, slopes), all));
+    double rise = __dadd_rn((double)betas[1], -(double)betas[0]);
+    log_weights[chain] = __dadd_rn(log_weights[chain], __dadd_rn(__dmul_rn(rise, slopes), all));
 }
 
-/// Takes the own terms of the visible units that are there off what hidden units left in `out`. Sixteen threads a row.
+/// Subtracts the own terms of present visible units from the hidden units' free energies in `out`. Sixteen threads per row.
 extern "C" __global__ void __launch_bounds__(128)
     own_energies(Rows rows, Laws laws, u32 units, const float* visible_bias, double* out) {
     u64 row = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 16;
@@ -255,8 +256,8 @@ __device__ inline float variance_gradient(u32 i, double s, double squares, const
     return __double2float_rn(__dadd_rn(__dmul_rn(-0.5, __dmul_rn(s, squares)), -product));
 }
 
-/// The same for the Gaussian units of an update whose gradient of the weights is there: over the rows and over the chains' ends
-/// that have the unit, chain m being that of row m mod rows. A thread a unit.
+/// The same for the Gaussian units in an update, from the gradient of the weights: over the rows and over the chains' final states
+/// where the unit is present; chain m belongs to row m mod rows. A thread per unit.
 extern "C" __global__ void __launch_bounds__(256)
     variance_gradients(Rows rows, float of_rows, const float* ends, u32 stride, u32 chains, float of_chains, Laws laws,
                        Parameters p, Parameters gradient, float* log_variance) {
@@ -276,7 +277,8 @@ extern "C" __global__ void __launch_bounds__(256)
     log_variance[i] = variance_gradient(i, (double)laws.precision_of(i), __dadd_rn(of_data, of_ends), p, gradient);
 }
 
-/// What Gaussian units' own energies add to a gradient of free energies, whose weights are there. A thread a unit.
+/// The own energies' part of the Gaussian units in a gradient of free energies, from the gradient of the weights. A thread per
+/// unit.
 extern "C" __global__ void __launch_bounds__(256) own_gradients(Rows rows, Laws laws, const float* row_weights, Parameters p,
                                                                 Parameters gradient, float* log_variance) {
     u32 i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -292,7 +294,7 @@ extern "C" __global__ void __launch_bounds__(256) own_gradients(Rows rows, Laws 
     log_variance[i] = variance_gradient(i, s, squares, p, gradient);
 }
 
-/// The unit of a site that is on in a row, counted from 0.
+/// The state of a site in a row, counted from 0: its unit that is on.
 __device__ inline u32 state_of(const Rows& rows, u64 row, u32 first, u32 states) {
     for (u32 s = 0; s < states; s++) {
         if (rows.bit(row, first + s)) return s;
@@ -300,8 +302,9 @@ __device__ inline u32 state_of(const Rows& rows, u64 row, u32 first, u32 states)
     return 0;
 }
 
-/// What a pseudo-likelihood is made of, rows x n_visible: T_s of the states of Potts sites, and of a binary unit the term
-/// itself. For one variable, or where that is null for all Potts sites. Sixteen threads a unit, a block a row and some units.
+/// The terms of a pseudo-likelihood, rows x n_visible: T_s of the states of Potts sites, and for a binary unit the log
+/// probability itself. For one variable, or if `place_of_site` is null for all Potts sites. Sixteen threads per unit, a block
+/// per row and some units.
 /// `pre`: the hidden pre-activations of the rounded rows.
 extern "C" __global__ void __launch_bounds__(256)
     pseudo_likelihood_of_states(Side up, Rows rows, Laws laws, const float* visible_bias, const u32* place_of_site,
@@ -347,7 +350,8 @@ __device__ inline double of_states(const double* terms, u32 states, u32 own) {
     return __dadd_rn(__dadd_rn(terms[own], -greatest), -(double)ln_of(sum));
 }
 
-/// The pseudo-likelihood of each row, of all variables that are there, binary units first, or their number times that of one. A warp a row.
+/// The pseudo-likelihood of each row: of all present variables, binary units first, or the number of variables times the term of
+/// one. A warp per row.
 extern "C" __global__ void __launch_bounds__(128)
     pseudo_likelihood_of_sites(Rows rows, Laws laws, const u32* place_of_site, const double* terms, u32 units, double* out) {
     u64 row = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 32;

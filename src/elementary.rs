@@ -248,21 +248,15 @@ mod tests {
     fn the_kernels_have_these_functions() {
         check(
             "elementary.cuh",
-            "// Printed by the functions of src/elementary.rs, which have the formulas: see src/lanes/printed.rs.\n",
+            "// Printed from the functions of src/elementary.rs, which document the formulas: see src/lanes/printed.rs.\n",
             &[
                 function("exp_within", "e^x for x within [-87.3, 88.72].", ["x"], |l, [x]| exp_within(l, x)),
-                function(
-                    "odds_off",
-                    "e^-x, the odds that a unit is off, for x as near to 0 as +-87.3.",
-                    ["x"],
-                    |l, [x]| odds_off_lanes(l, x),
-                ),
-                function(
-                    "mean_of_odds",
-                    "The sigmoid of x, from the odds that belong to x.",
-                    ["x", "odds"],
-                    |l, [x, odds]| mean_of_odds_lanes(l, x, odds),
-                ),
+                function("odds_off", "e^-x, the odds that a unit is off, for x limited to +-87.3.", ["x"], |l, [x]| {
+                    odds_off_lanes(l, x)
+                }),
+                function("mean_of_odds", "The sigmoid of x, from odds_off(x).", ["x", "odds"], |l, [x, odds]| {
+                    mean_of_odds_lanes(l, x, odds)
+                }),
                 function("sigmoid", "1/(1 + e^-x), within [0, 1].", ["x"], |l, [x]| sigmoid_lanes(l, x)),
                 function("ln_1p", "ln(1 + t) for t within [0, 1].", ["t"], |l, [t]| ln_1p_lanes(l, t)),
                 function("softplus", "ln(1 + e^x).", ["x"], |l, [x]| softplus_lanes(l, x)),
@@ -270,7 +264,7 @@ mod tests {
                 function("ln_of", "ln x of a normal number above 0.", ["x"], |l, [x]| ln_lanes(l, x)),
                 function(
                     "normal_size",
-                    "The size of the normal number that is this far from an end of the unit interval.",
+                    "The magnitude of the normal number at this distance from an end of the unit interval.",
                     ["distance"],
                     |l, [distance]| normal_size_lanes(l, distance),
                 ),

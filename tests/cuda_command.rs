@@ -79,7 +79,7 @@ fn at_every_update(algorithm: &str, before: &str, after: &str) {
 
 /// A recipe with rules of descent, binarised rows in another order, averages and exchanged units.
 #[test]
-fn recipes_are_the_same_and_go_on_on_either() {
+fn recipes_train_the_same_and_resume_on_either() {
     if cuda().is_none() {
         return;
     }
@@ -133,7 +133,7 @@ fn stopped_on_the_cpu_and_resumed_on_the_device() {
 
 /// Every command that computes.
 #[test]
-fn the_commands_say_the_same() {
+fn the_commands_print_the_same() {
     if cuda().is_none() {
         return;
     }
@@ -150,9 +150,9 @@ fn the_commands_say_the_same() {
     ] {
         let [expected, found] = ["cpu", "cuda:0"].map(|device| {
             let command = command.replace("MODEL", "run/model.safetensors").replace("TO", &device[..3]);
-            let said = fine(&folder, &format!("{command} --device {device}")).replace(&device[..3], "");
+            let output = fine(&folder, &format!("{command} --device {device}")).replace(&device[..3], "");
             // Durations differ.
-            said.lines().filter(|line| !line.contains("\"seconds\"")).map(str::to_owned).collect::<Vec<_>>()
+            output.lines().filter(|line| !line.contains("\"seconds\"")).map(str::to_owned).collect::<Vec<_>>()
         });
         assert_eq!(found, expected, "{command}");
     }
@@ -160,7 +160,7 @@ fn the_commands_say_the_same() {
 }
 
 #[test]
-fn a_device_that_is_not_there() {
+fn an_unknown_device() {
     let folder = folder("absent");
     for command in ["train", "sample x", "evaluate x", "diagnose x"] {
         let (status, _, stderr) = run(&folder, &format!("{command} --device cuda:99"));

@@ -49,7 +49,7 @@ fn data(shape: Shape, rows: usize, grey: bool, share: f64, seed: u64) -> Dataset
     Dataset::from_u8(bytes, units).expect("rows")
 }
 
-/// A model with some weights that are 0 of either sign, and some so small that they would come to rest at 0. Some of its visible
+/// A model with some weights that are 0 of either sign, and some so small that decay would set them to 0. Some of its visible
 /// units are always off, as in the data.
 fn model(shape: Shape, seed: u64) -> Rbm {
     let range = 2.0 / (shape.n_visible().max(4) as f64).sqrt();
@@ -232,13 +232,13 @@ fn products_with_offsets_are_added_up_in_their_order() {
 
 const FAULTS: &[Fault] = &[
     Fault {
-        name: "offsets from after the update",
+        name: "offsets after the update",
         from: "float centre = rule.centre[at.visible];",
         to: "float centre = centre_of(rule.visible_offset[at.visible]);",
         found: "not the CPU's",
     },
     Fault {
-        name: "rare units that count from their offsets",
+        name: "rare units that use their offsets",
         from: "(-offset < offset ? offset : -offset) < 0.001f ? 0.0f : offset;",
         to: "offset;",
         found: "not the CPU's",
@@ -256,7 +256,7 @@ const FAULTS: &[Fault] = &[
         found: "not the CPU's",
     },
     Fault {
-        name: "weights that come to rest though nothing decays",
+        name: "weights set to 0 without decay",
         from: "    if (pace.keep == 1.0f && pace.shrink == 0.0f) return weight;\n",
         to: "",
         found: "not the CPU's",
@@ -274,7 +274,7 @@ const FAULTS: &[Fault] = &[
         found: "race",
     },
     Fault {
-        name: "an element too many",
+        name: "one element too many",
         from: "if (at < n) parameters[at] = slide(",
         to: "if (at <= n) parameters[at] = slide(",
         found: "ILLEGAL_ADDRESS",
@@ -307,8 +307,8 @@ fn answers(device: &Device) -> Result<Vec<u32>> {
 #[test]
 fn faults_in_the_kernels_are_caught() {
     catches("faults_in_the_kernels_are_caught", "86", FAULTS, &["1", "3"], |program: Program<'_>| {
-        let said = |error: Error| error.to_string();
-        let found = Cuda::with_program(0, program).and_then(|cuda| answers(&cuda.into())).map_err(said)?;
+        let message = |error: Error| error.to_string();
+        let found = Cuda::with_program(0, program).and_then(|cuda| answers(&cuda.into())).map_err(message)?;
         let expected = answers(&Cpu::detect().expect("a CPU").into()).expect("answers");
         if found == expected { Ok(()) } else { Err("a result is not the CPU's".into()) }
     });
@@ -328,7 +328,7 @@ fn the_tutorials_updates_by_rules() {
 
 /// The state of the rules moves between devices: updates alternating between devices equal those on the CPU.
 #[test]
-fn what_rules_keep_goes_from_device_to_device() {
+fn the_state_of_rules_moves_between_devices() {
     let Some(cuda) = cuda().map(Device::from) else { return };
     let cpu = Device::from(Cpu::detect().expect("a CPU"));
     let (shape, sizes) = (shape(37, 45), [6; 6]);

@@ -129,8 +129,8 @@ fn objects_of_two_devices_are_refused() {
     let test = "objects_of_two_devices_are_refused";
     let Some(found) = cuda() else { return };
     if is_emulated(&found) && task().is_none() {
-        let (ended_well, said) = apart(test, "", &[("HARMONIUM_EMULATOR_DEVICES", "2")]);
-        assert!(ended_well, "{said}");
+        let (ended_well, output) = apart(test, "", &[("HARMONIUM_EMULATOR_DEVICES", "2")]);
+        assert!(ended_well, "{output}");
         return;
     }
     let first = Cuda::new(0).expect("a device");

@@ -66,8 +66,8 @@ fn an_update_is_three_launches_and_no_copy() {
         };
         let mut trainer = Trainer::new(&cuda, shape, settings).expect("a trainer");
         let mut lent = rbm.lend(&cuda).expect("lent");
-        for (first, said) in [(0, "first"), (4, "second"), (8, "third")] {
-            eprintln!("the {said} update");
+        for (first, ordinal) in [(0, "first"), (4, "second"), (8, "third")] {
+            eprintln!("the {ordinal} update");
             trainer.step(&mut lent, data.range(first..first + 4), 0.1).expect("a step");
         }
         eprintln!("the report");
@@ -78,8 +78,8 @@ fn an_update_is_three_launches_and_no_copy() {
     if !emulator() {
         return;
     }
-    fn calls<'a>(said: &'a str, from: &str, to: &str) -> Vec<&'a str> {
-        let (_, rest) = said.split_once(from).expect("it begins");
+    fn calls<'a>(output: &'a str, from: &str, to: &str) -> Vec<&'a str> {
+        let (_, rest) = output.split_once(from).expect("it begins");
         let (part, _) = rest.split_once(to).expect("it ends");
         part.lines().filter_map(|line| line.strip_prefix("cuda emulator: call: ")).collect()
     }
@@ -92,9 +92,9 @@ fn an_update_is_three_launches_and_no_copy() {
         ("rules, products", [&rules[..], &products, &["descend_by_products", "transpose"]].concat()),
     ];
     for (task, kernels) in tasks {
-        let (ended_well, said) = apart(test, task, &[("HARMONIUM_EMULATOR_TRACE", "1")]);
-        assert!(ended_well, "{said}");
-        let calls = |from, to| calls(&said, from, to);
+        let (ended_well, output) = apart(test, task, &[("HARMONIUM_EMULATOR_TRACE", "1")]);
+        assert!(ended_well, "{output}");
+        let calls = |from, to| calls(&output, from, to);
         let end = kernels.iter().map(|name| match *name {
             "matrix product" => "matrix product".to_owned(),
             name => format!("launch of {name}"),
@@ -119,8 +119,8 @@ fn an_update_is_three_launches_and_no_copy() {
 
 /// Missing parts: settings of the emulator, and the expected errors.
 #[test]
-fn what_is_missing_is_said() {
-    let test = "what_is_missing_is_said";
+fn missing_parts_are_reported() {
+    let test = "missing_parts_are_reported";
     if task().is_some() {
         match Cuda::new(0).and_then(|cuda| use_it(&cuda.into())) {
             Ok(_) => println!("nothing is missing"),
@@ -141,15 +141,15 @@ fn what_is_missing_is_said() {
         ("FAIL_LAUNCH", "9", "Failed { call: "),
         ("DEVICES", "1", "nothing is missing"),
     ] {
-        let (ended_well, said) = apart(test, "", &[(&format!("HARMONIUM_EMULATOR_{setting}"), value)]);
-        assert!(ended_well && said.contains(expected), "{setting}={value}: {said}");
+        let (ended_well, output) = apart(test, "", &[(&format!("HARMONIUM_EMULATOR_{setting}"), value)]);
+        assert!(ended_well && output.contains(expected), "{setting}={value}: {output}");
     }
     // Without NVRTC: the committed PTX. Without a driver: an error.
     let driver_only = folder("driver_only", &["libcuda.so"]);
-    let (ended_well, said) = apart(test, "", &[("LD_LIBRARY_PATH", &driver_only)]);
-    assert!(ended_well && said.contains("nothing is missing"), "without NVRTC: {said}");
-    let (ended_well, said) = apart(test, "", &[("LD_LIBRARY_PATH", &folder("nothing", &[]))]);
-    assert!(ended_well && said.contains("NoDriver"), "without a driver: {said}");
+    let (ended_well, output) = apart(test, "", &[("LD_LIBRARY_PATH", &driver_only)]);
+    assert!(ended_well && output.contains("nothing is missing"), "without NVRTC: {output}");
+    let (ended_well, output) = apart(test, "", &[("LD_LIBRARY_PATH", &folder("nothing", &[]))]);
+    assert!(ended_well && output.contains("NoDriver"), "without a driver: {output}");
 }
 
 /// A full device reports an error; after memory is freed it computes as before.
@@ -159,8 +159,8 @@ fn a_full_device() {
     let Some(cuda) = device::cuda() else { return };
     let emulated = device::is_emulated(&cuda);
     if emulated && task().is_none() {
-        let (ended_well, said) = apart(test, "", &[("HARMONIUM_EMULATOR_MEMORY", "100000000")]);
-        assert!(ended_well, "{said}");
+        let (ended_well, output) = apart(test, "", &[("HARMONIUM_EMULATOR_MEMORY", "100000000")]);
+        assert!(ended_well, "{output}");
         return;
     }
     if !device::alone() {
@@ -210,15 +210,15 @@ fn a_failed_report_loses_nothing() {
         return;
     }
     if emulator() {
-        let (ended_well, said) = apart(test, "", &[("HARMONIUM_EMULATOR_FAIL_READ", "1")]);
-        assert!(ended_well, "{said}");
+        let (ended_well, output) = apart(test, "", &[("HARMONIUM_EMULATOR_FAIL_READ", "1")]);
+        assert!(ended_well, "{output}");
     }
 }
 
 /// A driver without cuBLAS: its sums report an error, and canonical ones work. cuBLAS's own memory may be too much as well.
 #[test]
-fn without_cublas_there_are_canonical_sums_alone() {
-    let test = "without_cublas_there_are_canonical_sums_alone";
+fn without_cublas_only_canonical_sums() {
+    let test = "without_cublas_only_canonical_sums";
     if task().is_some() {
         println!(
             "gemm: {:?}",
@@ -230,20 +230,20 @@ fn without_cublas_there_are_canonical_sums_alone() {
     if !emulator() {
         return;
     }
-    let (ended_well, said) = apart(test, "", &[("LD_LIBRARY_PATH", &folder("no_cublas", &["libcuda.so"]))]);
-    assert!(ended_well && said.contains("NoCublas): CUDA: no cuBLAS: libcublas cannot be loaded"), "{said}");
-    assert!(said.contains(&format!("canonical: Ok({:?})", device::EMULATOR)), "{said}");
-    let (ended_well, said) = apart(test, "", &[("HARMONIUM_EMULATOR_MEMORY", "100000")]);
-    assert!(ended_well && said.contains("OutOfMemory { bytes: 4194304 }"), "{said}");
-    let (ended_well, said) = apart(test, "", &[]);
-    assert!(ended_well && said.contains("gemm: Ok("), "{said}");
+    let (ended_well, output) = apart(test, "", &[("LD_LIBRARY_PATH", &folder("no_cublas", &["libcuda.so"]))]);
+    assert!(ended_well && output.contains("NoCublas): CUDA: no cuBLAS: libcublas cannot be loaded"), "{output}");
+    assert!(output.contains(&format!("canonical: Ok({:?})", device::EMULATOR)), "{output}");
+    let (ended_well, output) = apart(test, "", &[("HARMONIUM_EMULATOR_MEMORY", "100000")]);
+    assert!(ended_well && output.contains("OutOfMemory { bytes: 4194304 }"), "{output}");
+    let (ended_well, output) = apart(test, "", &[]);
+    assert!(ended_well && output.contains("gemm: Ok("), "{output}");
 }
 
 /// Clusters of blocks need a device with clusters, and a driver that accepts their PTX. Without them other kernels give the same
 /// results.
 #[test]
-fn clusters_where_device_and_driver_have_them() {
-    let test = "clusters_where_device_and_driver_have_them";
+fn clusters_need_device_and_driver() {
+    let test = "clusters_need_device_and_driver";
     if task().is_some() {
         let cuda = Cuda::with_program(0, Program::OwnPtx).expect("the emulator");
         use_it(&cuda.clone().into()).expect("kernels");
@@ -255,14 +255,14 @@ fn clusters_where_device_and_driver_have_them() {
     }
     for (capability, driver, expected) in [("86", "13000", false), ("90", "13000", true), ("90", "12000", false)] {
         let settings = [("HARMONIUM_EMULATOR_CAPABILITY", capability), ("HARMONIUM_EMULATOR_DRIVER", driver)];
-        let (ended_well, said) = apart(test, "", &settings);
-        assert!(ended_well && said.contains(&format!("clusters: {expected}")), "{settings:?}: {said}");
+        let (ended_well, output) = apart(test, "", &settings);
+        assert!(ended_well && output.contains(&format!("clusters: {expected}")), "{settings:?}: {output}");
     }
 }
 
 /// A block stores the bits of both layers in shared memory.
 #[test]
-fn more_units_than_a_block_has_room_for() {
+fn too_many_units_for_a_block() {
     let Some(cuda) = device::cuda() else { return };
     let resident = Rbm::new(shape(300_000, 1), 1).on(&cuda).expect("resident");
     let draws = Uniforms::new(1, Purpose::Sampling);
@@ -274,20 +274,20 @@ fn more_units_than_a_block_has_room_for() {
 /// A folder with some of the libraries that this process found on its library path.
 fn folder(name: &str, libraries: &[&str]) -> String {
     let folder = places::scratch().join(name);
-    std::fs::create_dir_all(&folder).expect("a folder can be made");
+    std::fs::create_dir_all(&folder).expect("a folder can be created");
     let path = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
     for library in libraries {
         let found = std::env::split_paths(&path).map(|folder| folder.join(library)).find(|file| file.exists());
         let link = folder.join(library);
         let _ = std::fs::remove_file(&link);
         let target = std::fs::canonicalize(found.expect("the library is on the path")).expect("a file");
-        std::os::unix::fs::symlink(target, &link).expect("a link can be made");
+        std::os::unix::fs::symlink(target, &link).expect("a link can be created");
     }
     folder.to_string_lossy().into_owned()
 }
 
 #[test]
-fn there_is_no_such_device() {
+fn an_unknown_device() {
     match Cuda::new(99) {
         Err(Error::Cuda(CudaError::NoDevice { ordinal: 99, .. } | CudaError::NoDriver)) => {}
         other => panic!("{other:?}"),

@@ -1,6 +1,6 @@
-//! Faults planted in the kernels are found.
+//! Faults injected into the kernels are found.
 //!
-//! Each fault runs in a process of its own, on the emulator (a GPU need not show a race), with kernels that NVRTC compiles from the
+//! Each fault runs in a separate process, on the emulator (a GPU need not show a race), with kernels that NVRTC compiles from the
 //! changed source. A fault is found if the emulator stops it, or if a result differs from the CPU's.
 #![cfg(feature = "cuda")]
 
@@ -67,25 +67,25 @@ const FAULTS: &[Fault] = &[
         found: "race",
     },
     Fault {
-        name: "a row too many",
+        name: "one row too many",
         from: "    if (row >= rows) return;\n    double sum",
         to: "    if (row > rows) return;\n    double sum",
         found: "ILLEGAL_ADDRESS",
     },
     Fault {
-        name: "an element too many",
+        name: "one element too many",
         from: "if (at < n) out[at] =",
         to: "if (at <= n) out[at] =",
         found: "ILLEGAL_ADDRESS",
     },
     Fault {
-        name: "a weight too many: the row of zeros",
+        name: "one weight too many: the row of zeros",
         from: "    if (i < p.n_visible) {\n        float* weight",
         to: "    if (i < p.n_visible + 1) {\n        float* weight",
         found: "ILLEGAL_ADDRESS",
     },
     Fault {
-        name: "a unit too few",
+        name: "one unit too few",
         from: "if (unit < side.made) sum = add_active",
         to: "if (unit + 1 < side.made) sum = add_active",
         found: "not the CPU's",
@@ -103,15 +103,15 @@ const FAULTS: &[Fault] = &[
         found: "not the CPU's",
     },
     Fault {
-        name: "a generator that stands still",
+        name: "a generator that does not advance",
         from: "    *generator = jump.from(*generator);",
         to: "",
         found: "not the CPU's",
     },
     Fault {
-        name: "a bit that is frozen",
-        from: "    turn->bit = bit;",
-        to: "    turn->bit = 0;",
+        name: "a bit captured in the graph",
+        from: "    cursor->bit = bit;",
+        to: "    cursor->bit = 0;",
         found: "not the CPU's",
     },
     Fault {
@@ -122,18 +122,18 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "no barrier after a tile of a strip",
-        from: "                __syncthreads();\n            }\n            // Words come one chain ahead",
-        to: "            }\n            // Words come one chain ahead",
+        from: "                __syncthreads();\n            }\n            // Words are loaded one chain ahead",
+        to: "            }\n            // Words are loaded one chain ahead",
         found: "race",
     },
     Fault {
-        name: "no order of a warp's list and its sums",
+        name: "no barrier between a warp's list and its sums",
         from: "list[listed + lane] = (u16)zeros;\n    __syncwarp();",
         to: "list[listed + lane] = (u16)zeros;",
         found: "race",
     },
     Fault {
-        name: "draws of the unit beside in a strip",
+        name: "draws of the neighbouring unit in a strip",
         from: "over_32 = jump_over(32)",
         to: "over_32 = jump_over(31)",
         found: "not the CPU's",
@@ -157,13 +157,13 @@ const FAULTS: &[Fault] = &[
         found: "not the CPU's",
     },
     Fault {
-        name: "a division that is only nearly right",
+        name: "an approximate division",
         from: "0.0f : __fdiv_rn(1.0f,",
         to: "0.0f : __fdividef(1.0f,",
         found: "not the CPU's",
     },
     Fault {
-        name: "an addition that is fused though it should not be",
+        name: "an addition that must not be fused",
         from: "__fmul_rn(positive, s.positive_scale)",
         to: "__fmaf_rn(positive, s.positive_scale, 1e-9f)",
         found: "not the CPU's",
@@ -173,8 +173,8 @@ const FAULTS: &[Fault] = &[
 /// Faults of the kernel that processes a chain with a cluster of blocks.
 const CLUSTER_FAULTS: &[Fault] = &[
     Fault {
-        name: "no meeting before the first words",
-        from: "    meet_in_cluster();\n",
+        name: "no barrier of the cluster before the first words",
+        from: "    wait_for_cluster();\n",
         to: "    __syncthreads();\n",
         found: "LAUNCH_FAILED",
     },
@@ -211,19 +211,19 @@ const CLUSTER_FAULTS: &[Fault] = &[
         found: "",
     },
     Fault {
-        name: "blocks for which the visible layer has no words",
+        name: "blocks without words of the visible layer",
         from: "min(CLUSTER, min(words_in(down.made), words_in(up.made)))",
         to: "min(CLUSTER, words_in(up.made))",
         found: "LAUNCH_FAILED",
     },
     Fault {
-        name: "words for a block that has gone",
+        name: "words for a block that has ended",
         from: "if (threadIdx.x % 32 >= blocks) return;",
         to: "if (threadIdx.x % 32 >= CLUSTER) return;",
         found: "LAUNCH_FAILED",
     },
     Fault {
-        name: "a unit too few at the end of a column",
+        name: "one unit too few at the end of a column",
         from: "r + a < rows ? weights",
         to: "r + a + 1 < rows ? weights",
         found: "not the CPU's",
@@ -257,13 +257,13 @@ const GEMM_FAULTS: &[Fault] = &[
         found: "ILLEGAL_ADDRESS",
     },
     Fault {
-        name: "a unit too few among the numbers",
+        name: "one unit too few among the numbers",
         from: "    if (at.unit >= units) return;",
         to: "    if (at.unit + 1 >= units) return;",
         found: "not the CPU's",
     },
     Fault {
-        name: "a chain too many gains",
+        name: "a gain for one chain too many",
         from: "bool exists = chain < chains;",
         to: "bool exists = chain <= chains;",
         found: "ILLEGAL_ADDRESS",
@@ -281,13 +281,13 @@ const GEMM_FAULTS: &[Fault] = &[
         found: "not the CPU's",
     },
     Fault {
-        name: "bits in words that are not whole",
+        name: "bits in partial words",
         from: "bits[at.first_row * words_of(units) + at.unit / 32]",
         to: "bits[at.first_row * ((units + 31) / 32) + at.unit / 32]",
         found: "not the CPU's",
     },
     Fault {
-        name: "rows that do not weigh",
+        name: "rows without weights",
         from: "if (row_weights) x = __fmul_rn(row_weights[at.first_row], x);",
         to: "",
         found: "not the CPU's",
@@ -401,12 +401,12 @@ fn swept(device: &Device) -> Result<Vec<u64>> {
 
 /// The CPU's answers, or a message about CUDA's errors.
 fn verdict(program: Program<'_>) -> std::result::Result<(), String> {
-    let said = |error: Error| error.to_string();
-    let (cuda, cpu) = (Cuda::with_program(0, program).map_err(said)?, Cpu::detect().expect("a CPU").into());
+    let message = |error: Error| error.to_string();
+    let (cuda, cpu) = (Cuda::with_program(0, program).map_err(message)?, Cpu::detect().expect("a CPU").into());
     let expected = (answers(&cpu).expect("answers"), swept(&cpu).expect("chains"));
     for sweeps in [Sweeps::Blocks, Sweeps::Strips, Sweeps::Clusters] {
         let device = cuda.clone().with_sweeps(sweeps).into();
-        if (answers(&device).map_err(said)?, swept(&device).map_err(said)?) != expected {
+        if (answers(&device).map_err(message)?, swept(&device).map_err(message)?) != expected {
             return Err("a result is not the CPU's".into());
         }
     }
@@ -421,10 +421,10 @@ fn faults_in_the_kernels_are_caught() {
 #[test]
 fn faults_in_the_kernel_for_clusters_are_caught() {
     catches("faults_in_the_kernel_for_clusters_are_caught", "90", CLUSTER_FAULTS, &["1", "3"], |program| {
-        let said = |error: Error| error.to_string();
-        let (cuda, cpu) = (Cuda::with_program(0, program).map_err(said)?, Cpu::detect().expect("a CPU").into());
+        let message = |error: Error| error.to_string();
+        let (cuda, cpu) = (Cuda::with_program(0, program).map_err(message)?, Cpu::detect().expect("a CPU").into());
         assert!(cuda.has_clusters(), "the compiler leaves clusters out");
-        let found = swept(&cuda.with_sweeps(Sweeps::Clusters).into()).map_err(said)?;
+        let found = swept(&cuda.with_sweeps(Sweeps::Clusters).into()).map_err(message)?;
         if found == swept(&cpu).expect("chains") { Ok(()) } else { Err("a result is not the CPU's".into()) }
     });
 }

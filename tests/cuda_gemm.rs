@@ -211,7 +211,7 @@ fn a_captured_update_is_the_same() {
 
 /// The transitions of chains follow the conditionals. False-alarm rate 1e-6 each of two comparisons.
 #[test]
-fn samples_are_distributed_as_the_models() {
+fn samples_have_the_models_distribution() {
     let Some(gemm) = cuda_gemm().map(Device::from) else { return };
     let (nv, nh, n) = (3, 2, 4000);
     let rbm = random_rbm(shape(nv, nh), 1.5, 12);
@@ -268,7 +268,7 @@ fn model_between(n: usize) -> Rbm {
 
 /// Sums of few bits, which are the same in any order: exact unless factors are rounded, which only TF32 does.
 #[test]
-fn tf32_is_off_unless_asked_for() {
+fn tf32_is_off_by_default() {
     let (Some(cuda), Some(gemm)) = (cuda(), cuda_gemm()) else { return };
     let tf32 = gemm.clone().with_sums(Sums::GemmTf32).expect("cuBLAS");
     for (n, m) in [(4, 1), (3, 2), (33, 5), (256, 300)] {
@@ -324,7 +324,7 @@ fn of_chains(device: &Device, rbm: &Rbm, n: usize) -> Vec<f32> {
 /// With TF32 every answer equals the canonical one up to rounded factors. On the emulator, which rounds all factors, it always
 /// differs, for any number of rows and chains.
 #[test]
-fn products_are_taken_whatever_the_size() {
+fn products_are_used_for_all_sizes() {
     let (Some(cuda), Some(gemm)) = (cuda(), cuda_gemm()) else { return };
     let emulated = is_emulated(&cuda);
     let tf32 = Device::from(gemm.with_sums(Sums::GemmTf32).expect("cuBLAS"));
@@ -388,11 +388,11 @@ fn sums_are_chosen_by_size() {
     if !emulator() {
         return;
     }
-    let (ended_well, said) = apart(test, "", &[("HARMONIUM_EMULATOR_TRACE", "1")]);
-    assert!(ended_well, "{said}");
+    let (ended_well, output) = apart(test, "", &[("HARMONIUM_EMULATOR_TRACE", "1")]);
+    assert!(ended_well, "{output}");
     for (what, limit, products, _) in calls {
         for (n, products) in [(limit - 1, 0), (limit, products)] {
-            let (_, rest) = said.split_once(&format!("begin {what} {n}\n")).expect("it begins");
+            let (_, rest) = output.split_once(&format!("begin {what} {n}\n")).expect("it begins");
             let calls = rest.split("begin ").next().expect("a part");
             assert_eq!(calls.matches("call: matrix product").count(), products, "{what}, {n}: {calls}");
         }

@@ -145,7 +145,7 @@ fn grids_of_any_size_give_the_bits_of_sums() {
 /// All weights are 0.49 steps above the grid, so the errors of their sums nearly reach the bound. With half of the bound the bits
 /// differ.
 #[test]
-fn the_bound_has_teeth() {
+fn half_of_the_bound_is_too_small() {
     let (Some(whole), Some(half)) = (on_grid(9, 1.0), on_grid(9, 0.5)) else { return };
     let rbm = model(shape(200, 150), 5, |x| ((60.0 * x).round() + 0.49) / 512.0, |x| 2.0 * x);
     let state = start(rbm.shape(), 60, 0.5, 6);
@@ -156,7 +156,7 @@ fn the_bound_has_teeth() {
 }
 
 #[test]
-fn numbers_at_the_ends() {
+fn extreme_numbers() {
     let Some(own) = on_own_grid() else { return };
     let coarse = on_grid(9, 1.0);
     let shape = shape(70, 65);
@@ -195,7 +195,7 @@ fn numbers_at_the_ends() {
 
 /// Training that leaves the finite numbers, in which there is no grid at all.
 #[test]
-fn weights_that_are_no_numbers() {
+fn weights_that_are_not_finite() {
     let Some(own) = on_own_grid() else { return };
     let rbm = model(shape(100, 70), 8, |x| 0.1 * x, |x| x);
     let bytes = random_bytes(10 * 100, 0.3, 9);
@@ -217,7 +217,7 @@ fn weights_that_are_no_numbers() {
 }
 
 #[test]
-fn any_temperature_and_held_units() {
+fn any_temperature_and_clamped_units() {
     let Some(own) = on_own_grid() else { return };
     let rbm = model(shape(130, 70), 11, |x| 0.5 * x, |x| 2.0 * x);
     let mut state = start(rbm.shape(), 9, 0.4, 12);
@@ -228,7 +228,7 @@ fn any_temperature_and_held_units() {
         for cuda in [Some(own.clone()), on_grid(9, 1.0), on_grid(4, 1.0)].into_iter().flatten() {
             check(&cuda, &rbm, &state, 4, &format!("inverse temperatures {betas:?}"));
             let with = |device: Device| swept(&device, &rbm, &state, 3, Some(&held)).expect("chains");
-            assert!(with(cuda.into()) == with(cpu()), "held units");
+            assert!(with(cuda.into()) == with(cpu()), "clamped units");
         }
     }
 }
@@ -298,14 +298,14 @@ fn training_gives_the_bits_of_sums() {
 
 /// The tutorial's shape, and a handle with automatic choice: enough chains that a grid pays.
 #[test]
-fn as_many_chains_as_choose_the_grid() {
+fn enough_chains_for_the_grid() {
     let Some(cuda) = cuda() else { return };
     let rbm = model(shape(784, 500), 3, |x| 0.3 * x * x * x, |x| 3.0 * x - 2.5);
     check(&cuda, &rbm, &start(rbm.shape(), 900, 0.2, 4), 2, "900 chains");
 }
 
 const FAULTS: &[Fault] = &[
-    // Without the first two as many bits seem to be on as leave every unit open, and then the result is right.
+    // Without both waits so many bits seem to be on that every unit is undecided, and then the result is right.
     Fault {
         name: "no wait for the third stage",
         from: "asm volatile(\"cp.async.wait_group 1;\"",
@@ -319,8 +319,8 @@ const FAULTS: &[Fault] = &[
         found: "race",
     },
     Fault {
-        name: "no barrier before another stage takes the place",
-        from: "        // The next stage but one takes this one's place.\n        __syncthreads();",
+        name: "no barrier before a stage is overwritten",
+        from: "        // The next stage but one overwrites this one.\n        __syncthreads();",
         to: "",
         found: "race",
     },
@@ -337,25 +337,25 @@ const FAULTS: &[Fault] = &[
         found: "race",
     },
     Fault {
-        name: "no order of what a warp draws and what its lanes read",
+        name: "no barrier between a warp's draws and its lanes' reads",
         from: "    __syncwarp();\n    // From here on a lane has a chain.",
         to: "",
         found: "race",
     },
     Fault {
         name: "no barrier before the greatest of a block is read",
-        from: "room[threadIdx.x / 32] = x;\n    __syncthreads();",
-        to: "room[threadIdx.x / 32] = x;",
+        from: "scratch[threadIdx.x / 32] = x;\n    __syncthreads();",
+        to: "scratch[threadIdx.x / 32] = x;",
         found: "race",
     },
     Fault {
-        name: "no barrier before sums take the place of rows",
-        from: "    // Nobody looks at the rows any more: in their place each thread keeps its own sums.\n    __syncthreads();",
+        name: "no barrier before sums overwrite rows",
+        from: "    // Nobody reads the rows any more: each thread overwrites them with its own sums.\n    __syncthreads();",
         to: "",
         found: "race",
     },
     Fault {
-        name: "a low plane with a sign",
+        name: "a signed low plane",
         from: "row.col.s32.u8.u8.s32",
         to: "row.col.s32.u8.s8.s32",
         found: "not the CPU's",
@@ -373,7 +373,7 @@ const FAULTS: &[Fault] = &[
         found: "not the CPU's",
     },
     Fault {
-        name: "open units that are not settled",
+        name: "undecided units that are not settled",
         from: "if (lane == owner) word.x |= (u32)is_on << place;",
         to: "",
         found: "not the CPU's",
@@ -385,13 +385,13 @@ const FAULTS: &[Fault] = &[
         found: "not the CPU's",
     },
     Fault {
-        name: "draws of the chain beside",
+        name: "draws of the neighbouring chain",
         from: "state_behind(begin, lane / 4 * side.made + lane % 4 * 8)",
         to: "state_behind(begin, (lane / 4 + 1) * side.made + lane % 4 * 8)",
         found: "not the CPU's",
     },
     Fault {
-        name: "draws of the unit beside, where it is settled",
+        name: "draws of the neighbouring unit when it is settled",
         from: "state_behind(begin, owner * side.made + place)",
         to: "state_behind(begin, owner * side.made + place + 1)",
         found: "not the CPU's",
@@ -403,19 +403,19 @@ const FAULTS: &[Fault] = &[
         found: "ILLEGAL_ADDRESS",
     },
     Fault {
-        name: "a chain's word among sums in their place",
-        from: "room[(warp + 8 * c) * 32 + lane] = sums[c];",
-        to: "room[(warp + 7 * c) * 32 + lane] = sums[c];",
+        name: "sums at the wrong place",
+        from: "stage[(warp + 8 * c) * 32 + lane] = sums[c];",
+        to: "stage[(warp + 7 * c) * 32 + lane] = sums[c];",
         found: "",
     },
 ];
 
-/// The CPU's chains where some units are open, all of them, or none as there is no grid; or what is wrong.
+/// Whether chains equal the CPU's if some units are undecided, if all are, and without a grid; otherwise a message.
 fn verdict(program: Program<'_>) -> std::result::Result<(), String> {
     let Program::Source(source) = program else { return Err("expected a source".into()) };
     let forced = forced(source, 7, 1.0);
     let cuda = Cuda::with_program(0, Program::Source(&forced)).map_err(|error| error.to_string())?;
-    // Where large weights cancel out, the order of a sum decides which of the others are lost.
+    // When large weights cancel, the order of a sum decides which of the others are lost.
     let cancelling = |x: f32| if x.abs() > 0.97 { 16_777_216_f32.copysign(x) } else { 0.4 * x };
     let weights: [&dyn Fn(f32) -> f32; 3] = [&|x| 0.4 * x, &cancelling, &|x| 5e35 * x];
     for weight in weights {

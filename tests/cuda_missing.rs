@@ -62,13 +62,13 @@ fn rows_with_holes(visible: Segments, rows: usize, grey: bool, seed: u64) -> Dat
 }
 
 /// Chains with clamped units, then with other clamped units, then with none.
-fn of_held(device: &Device, rbm: &Rbm, held: &[&Dataset], k: usize) -> Result<Answers> {
+fn of_clamped(device: &Device, rbm: &Rbm, held: &[&Dataset], k: usize) -> Result<Answers> {
     let (resident, n, mut answers) = (rbm.on(device)?, held[0].rows().len(), Answers::default());
     let betas = (0..n).map(|m| [1.0, 0.5, 0.125][m % 3]).collect();
     let state = ChainState { hidden: vec![0; n * rbm.shape().n_hidden().div_ceil(64)], betas, uniforms: draws(7) };
     let mut chains = Chains::from_state(device, rbm.shape(), &state)?;
     let mut visible = Activations::default();
-    let mut tell = |what: &str, chains: &Chains| {
+    let mut record = |what: &str, chains: &Chains| {
         chains.visible(&resident, &mut visible)?;
         answers.chains(what, chains);
         answers.activations(what, &visible);
@@ -77,22 +77,22 @@ fn of_held(device: &Device, rbm: &Rbm, held: &[&Dataset], k: usize) -> Result<An
     for given in held {
         chains.hold(given.rows())?;
         chains.sweep(&resident, k)?;
-        tell("held", &chains)?;
+        record("held", &chains)?;
     }
     // Copies clamp the same units independently.
     let mut copy = chains.clone();
     let mut others = chains.drawing(Uniforms::new(4, harmonium::Purpose::Sampling))?;
     chains.release()?;
-    tell("released", &chains)?;
+    record("released", &chains)?;
     for (what, chains) in [("free", &mut chains), ("the copy", &mut copy), ("of other numbers", &mut others)] {
         chains.sweep(&resident, k)?;
-        tell(what, chains)?;
+        record(what, chains)?;
     }
     Ok(answers)
 }
 
 #[test]
-fn held_chains() {
+fn clamped_chains() {
     let Some(cuda) = cuda() else { return };
     for (n, shape) in shapes() {
         let (chains, k) = ([5, 33, 4][n as usize % 3], [1, 2, 3][n as usize % 3]);
@@ -100,7 +100,7 @@ fn held_chains() {
         // All units are clamped, and then some.
         let all = Dataset::of_numbers(states(shape.visible(), chains, false, 8), shape.visible()).expect("rows");
         let held = [&given(n), &all, &given(n + 30)];
-        same!(cuda, format!("{shape}, {chains} chains, k = {k}"), of_held(&model(shape, n), &held, k));
+        same!(cuda, format!("{shape}, {chains} chains, k = {k}"), of_clamped(&model(shape, n), &held, k));
     }
 }
 
@@ -146,7 +146,7 @@ fn updates() {
 }
 
 /// Updates that alternate between rows with and without missing values.
-fn by_turns(device: &Device, rbm: &Rbm, data: [&Dataset; 2], settings: Settings) -> Result<Answers> {
+fn alternating(device: &Device, rbm: &Rbm, data: [&Dataset; 2], settings: Settings) -> Result<Answers> {
     let (mut answers, mut resident) = (Answers::default(), rbm.on(device)?);
     let mut trainer = Trainer::new(device, rbm.shape(), settings)?;
     let [holes, all] = [device.load(data[0].rows())?, device.load(data[1].rows())?];
@@ -160,14 +160,14 @@ fn by_turns(device: &Device, rbm: &Rbm, data: [&Dataset; 2], settings: Settings)
 }
 
 #[test]
-fn what_is_missing_differs_from_update_to_update() {
+fn the_mask_changes_between_updates() {
     let Some(cuda) = cuda() else { return };
     for (n, shape) in shapes() {
         for algorithm in [Algorithm::Cd, Algorithm::Pcd { n_chains: 7 }] {
             let settings = Settings { algorithm, k: 2, monitor: Monitor::Reconstruction, ..Settings::default() };
             let all = Dataset::of_numbers(states(shape.visible(), 6, false, 8), shape.visible()).expect("rows");
             let holes = rows_with_holes(shape.visible(), 6, false, 9);
-            same!(cuda, format!("{shape}, {algorithm:?}"), by_turns(&model(shape, n), [&holes, &all], settings));
+            same!(cuda, format!("{shape}, {algorithm:?}"), alternating(&model(shape, n), [&holes, &all], settings));
         }
     }
 }
@@ -251,7 +251,7 @@ fn free_energies(device: &Device, rbm: &Rbm, data: &Dataset) -> Result<Answers> 
 
 /// Units that are missing in all rows learn nothing, with either kind of sums.
 #[test]
-fn what_no_row_has_learns_nothing() {
+fn units_missing_in_all_rows_learn_nothing() {
     let (Some(cuda), Some(gemm)) = (cuda(), cuda_gemm()) else { return };
     for device in [cuda, gemm] {
         for (n, shape) in shapes() {
@@ -302,7 +302,7 @@ fn answers(device: &Device) -> Result<Answers> {
     for (visible, n_hidden) in [("binary:40", 20), ("gaussian:3,potts:2x3,binary:35", 33), ("potts:3x4,binary:5", 9)] {
         let shape = shape(visible, n_hidden);
         let (rbm, v) = (model(shape, 7), rows_with_holes(shape.visible(), 9, false, 8));
-        all.0.extend(of_held(device, &rbm, &[&v], 2)?.0);
+        all.0.extend(of_clamped(device, &rbm, &[&v], 2)?.0);
         all.0.extend(of_energies(device, &rbm, v.rows())?.0);
         for (n, monitor) in monitors(shape).into_iter().enumerate() {
             let algorithm = [Algorithm::Cd, Algorithm::Pcd { n_chains: 5 }][n % 2];
@@ -315,7 +315,7 @@ fn answers(device: &Device) -> Result<Answers> {
 
 const FAULTS: &[Fault] = &[
     Fault {
-        name: "a mask that is another row's",
+        name: "the mask of another row",
         from: "[row * words_of(stride) + i / 32]",
         to: "[(row ? row - 1 : 0) * words_of(stride) + i / 32]",
         found: "on the CPU",
@@ -327,25 +327,25 @@ const FAULTS: &[Fault] = &[
         found: "on the CPU",
     },
     Fault {
-        name: "a graph that goes on with the first batch's mask",
-        from: "    turn->missing = missing;",
-        to: "    if (!turn->missing) turn->missing = missing;",
+        name: "a graph that keeps the first batch's mask",
+        from: "    cursor->missing = missing;",
+        to: "    if (!cursor->missing) cursor->missing = missing;",
         found: "on the CPU",
     },
     Fault {
-        name: "chains of which each has a row of its own",
+        name: "a separate row for each chain",
         from: "(u32)chain % rows.rows",
         to: "min((u32)chain, rows.rows - 1)",
         found: "on the CPU",
     },
     Fault {
-        name: "what is there in the place of what is missing",
+        name: "present values instead of missing ones",
         from: "== (left_out != 0)",
         to: "== (left_out == 0)",
         found: "on the CPU",
     },
     Fault {
-        name: "bits that are drawn and not kept",
+        name: "bits that are drawn instead of kept",
         from: "    if (!bits) return;",
         to: "    return;",
         found: "on the CPU",
@@ -357,43 +357,43 @@ const FAULTS: &[Fault] = &[
         found: "on the CPU",
     },
     Fault {
-        name: "a pseudo-likelihood of a bit that is missing",
+        name: "a pseudo-likelihood of a missing bit",
         from: "rows.is_missing(row, bit) ? 0.0 :",
         to: "",
         found: "on the CPU",
     },
     Fault {
-        name: "a pseudo-likelihood of bits that are missing",
+        name: "a pseudo-likelihood of missing bits",
         from: "rows.is_missing(row, i) ? 0.0 : log;",
         to: "log;",
         found: "on the CPU",
     },
     Fault {
-        name: "a pseudo-likelihood of sites that are missing",
+        name: "a pseudo-likelihood of missing sites",
         from: "        if (rows.is_missing(row, first)) return 0.0;\n",
         to: "",
         found: "on the CPU",
     },
     Fault {
-        name: "a cross-entropy of bits that are missing",
+        name: "a cross-entropy of missing bits",
         from: "        if (rows.is_missing(row, i)) continue;\n        float p",
         to: "        float p",
         found: "on the CPU",
     },
     Fault {
-        name: "a reconstruction of sites that are missing",
+        name: "a reconstruction of missing sites",
         from: "bool there = site < segment.sites && !rows.is_missing(row, unit);",
         to: "bool there = site < segment.sites;",
         found: "on the CPU",
     },
     Fault {
-        name: "own energies of units that are missing",
+        name: "own energies of missing units",
         from: "        if (rows.is_missing(row, i)) continue;\n        float x",
         to: "        float x",
         found: "on the CPU",
     },
     Fault {
-        name: "own gradients of units that are missing",
+        name: "own gradients of missing units",
         from: "        if (rows.is_missing(row, i)) continue;\n        double weight",
         to: "        double weight",
         found: "on the CPU",

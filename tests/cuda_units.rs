@@ -66,7 +66,7 @@ fn energies() {
     }
 }
 
-/// Weights beyond the limit of products of exponentials, in a binary unit beside Potts sites and in a site.
+/// Weights beyond the limit of products of exponentials, in a binary unit next to Potts sites and in a site.
 #[test]
 fn large_weights() {
     let shape = shape("potts:7x3,binary:40,potts:2x5", 35);
@@ -121,7 +121,7 @@ fn updates_by_rules() {
     }
 }
 
-/// Bytes stand for x/255, of which 0 and 255 are states of a site.
+/// Bytes represent x/255; 0 and 255 are states of a site.
 #[test]
 fn bytes() {
     let shape = shape("binary:40,potts:11x3", 20);
@@ -192,20 +192,20 @@ const FAULTS: &[Fault] = &[
         found: "on the CPU",
     },
     Fault {
-        name: "weights that count from 0",
+        name: "weights indexed from 0",
         from: "exp_of(__fadd_rn(a, -greatest))",
         to: "exp_of(a)",
         found: "on the CPU",
     },
     Fault {
-        name: "a draw that keeps the last state out",
+        name: "a draw without the last state",
         from: "chosen += through <= target ? 1 : 0;",
         to: "chosen = through <= target ? s : chosen;",
         found: "on the CPU",
     },
     Fault { name: "half a normal number", from: "upper ? z : -z", to: "z", found: "on the CPU" },
     Fault {
-        name: "a variance that knows no temperature",
+        name: "a variance without temperature",
         from: "precision_at(own, other, beta), upper",
         to: "own, upper",
         found: "on the CPU",
@@ -223,7 +223,7 @@ const FAULTS: &[Fault] = &[
         found: "on the CPU",
     },
     Fault {
-        name: "lanes the other way round",
+        name: "lanes in reverse order",
         from: "__shfl_sync(FULL_WARP, term, lane))",
         to: "__shfl_sync(FULL_WARP, term, 31 - lane))",
         found: "on the CPU",
@@ -241,43 +241,43 @@ const FAULTS: &[Fault] = &[
         found: "on the CPU",
     },
     Fault {
-        name: "variances learnt from data alone",
+        name: "variances from data alone",
         from: "__dadd_rn(of_data, of_ends), p",
         to: "of_data, p",
         found: "on the CPU",
     },
     Fault {
-        name: "a state that is not taken out",
+        name: "a state that is not subtracted",
         from: "if (potts) a = __fadd_rn(a, -own[j]);",
         to: "",
         found: "on the CPU",
     },
     Fault {
-        name: "logarithms of units and not of sites",
+        name: "the number of units instead of sites",
         from: "__dmul_rn((double)laws.sites, log(segment, site))",
         to: "__dmul_rn((double)units, log(segment, site))",
         found: "on the CPU",
     },
     Fault {
-        name: "ends that are counted as bits",
+        name: "final states counted as bits",
         from: "NUMBERS ? of_ends : (float)on",
         to: "(float)on",
         found: "on the CPU",
     },
     Fault {
-        name: "ends that are always on",
+        name: "final states that are always on",
         from: "if (!visible) return ends.value(chain, i);",
         to: "if (!visible) return 1.0f;",
         found: "on the CPU",
     },
     Fault {
-        name: "a base rate that is the model",
+        name: "the model as base rate",
         from: "-minus_own_energy(law, x, down.reference[i], laws.reference_of(i))",
         to: "-minus_own_energy(law, x, down.reference[i], laws.precision_of(i))",
         found: "on the CPU",
     },
     Fault {
-        name: "a variable too many",
+        name: "one variable too many",
         from: "if (at.unit >= laws.sites) return;\n    u32 site",
         to: "if (at.unit > laws.sites) return;\n    u32 site",
         found: "ILLEGAL_ADDRESS",

@@ -1,6 +1,6 @@
 //! Shared by the benches: measurement times, data, trained models, thread pools, and jobs with their names.
 //!
-//! Every id is `verb/sums/size`: the operation; who computes it (`cpu`, the matrix library behind `Sums::Gemm`, or a baseline
+//! Every id is `operation/sums/size`: the operation; its implementation (`cpu`, the matrix library behind `Sums::Gemm`, or a baseline
 //! defined here); the sizes, with the number of threads last (`t2`).
 #![allow(dead_code, reason = "no bench uses all of it")]
 
@@ -37,7 +37,7 @@ pub fn quick() -> bool {
 /// Short measurements: several hundred must fit into a quarter of an hour.
 pub fn criterion() -> Criterion {
     if cfg!(feature = "blas") && std::env::var_os("OPENBLAS_NUM_THREADS").is_none() {
-        eprintln!("note: OPENBLAS_NUM_THREADS is not set; the matrix library may use all cores, whatever the id says");
+        eprintln!("note: OPENBLAS_NUM_THREADS is not set; the matrix library may use all cores, regardless of the id");
     }
     Criterion::default()
         .sample_size(20)
@@ -73,7 +73,7 @@ pub fn time<T>(bencher: &mut Bencher<'_>, pool: &rayon::ThreadPool, mut f: impl 
 pub fn mnist(rows: usize) -> Result<Option<Dataset>, Box<dyn Error>> {
     let path = places::mnist().join("train-images-idx3-ubyte.gz");
     let Ok(file) = File::open(&path) else {
-        eprintln!("skipped, for want of data/mnist/train-images-idx3-ubyte.gz");
+        eprintln!("skipped: no data/mnist/train-images-idx3-ubyte.gz");
         return Ok(None);
     };
     let mut data = idx::read_idx(flate2::read::GzDecoder::new(file), "MNIST")?.into_dataset()?;

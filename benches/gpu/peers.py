@@ -1,17 +1,17 @@
-"""PyTorch and JAX on the GPU of this machine, at what benches/cuda.rs times of harmonium.
+"""PyTorch and JAX on the GPU of this machine, with the jobs of benches/cuda.rs.
 
-    peers.py MNIST [MODEL]    a line of JSON for each way to do each job, within 110 seconds
-    peers.py MNIST --quick    tiny sizes, to see that everything works, on any device
-    peers.py --table LINES    such lines and harmonium's as tables in Markdown
+    peers.py MNIST [MODEL]    a line of JSON for each job and each implementation, within 110 seconds
+    peers.py MNIST --quick    tiny sizes, a smoke test on any device
+    peers.py --table LINES    tables in Markdown from these lines and harmonium's
 
 The work is that of benches/peers: the grey levels of the first 50 000 images as float32, first weights within the same
-bounds, P and N as means, chains as samples. Chains, annealing and free energies take MODEL, which benches/cuda.rs has saved.
+bounds, P and N as means, chains as samples. Chains, annealing and free energies use MODEL, which benches/cuda.rs saves.
 PyTorch is an update (a step, a temperature) captured as a CUDA graph; JAX is jitted scans over donated buffers, with the generator
-that was the fastest of three on an H100. Both with products in float32 and in what is faster (TF32).
-`host` and `device` are seconds a call by the host's clock and by the device's events, of which JAX has none.
+that was the fastest of three on an H100. Both with products in float32 and in TF32, which is faster.
+`host` and `device` are seconds per call by the host's clock and by the device's events; JAX has none.
 
-That all do the same work is seen from the mean pseudo-likelihood of 200 rows after 2500 of the tutorial's updates, and from log Z
-of MODEL after the whole schedule.
+The mean pseudo-likelihood of 200 rows after 2500 of the tutorial's updates, and log Z of MODEL after the whole schedule, check that
+all do the same work.
 """
 
 import concurrent.futures
@@ -33,15 +33,15 @@ LR = 0.1
 HIDDEN = 500
 RUNS = 100
 TEMPERATURES = 14_500
-# So many at once.
+# Per call.
 TIMED_TEMPERATURES = 500
-# An epoch.
+# One epoch.
 COMPARED_UPDATES = 2500
 # Between the largest and the smallest pseudo-likelihood, relative to their mean, and between estimates of log Z:
-# benches/peers/run.py says why.
+# benches/peers/run.py explains why.
 TOLERANCE = 0.06
 ANNEALING_TOLERANCE = 10.0
-# Seconds that each may take altogether, and one job; and what JAX may take to compile, the rest being for timing.
+# Seconds for each library in total, for one job, and for JAX's compilation; the rest is for timing.
 LIMITS = {"torch": 32, "jax": 74}
 JOB_LIMIT = 15
 COMPILE_LIMIT = 54
@@ -94,7 +94,7 @@ def schedule():
 
 
 def model(path):
-    """Weights and biases that benches/cuda.rs has saved; without them the first ones."""
+    """The weights and biases from benches/cuda.rs; without a file the initial ones."""
     import numpy as np
 
     if path is None:
@@ -105,7 +105,7 @@ def model(path):
 
 
 def pseudo_likelihood(parameters, rows):
-    """The exact mean log pseudo-likelihood of 200 rows, as benches/peers/run.py has it."""
+    """The exact mean log pseudo-likelihood of 200 rows, as in benches/peers/run.py."""
     import numpy as np
 
     w, b, c = (np.asarray(x, np.float32) for x in parameters)
@@ -130,18 +130,18 @@ def log_z(base, log_weights):
 
 
 class Reports:
-    """Does jobs within their limits, and says what came of each."""
+    """Runs jobs within their limits, and reports the results."""
 
     def __init__(self, library, **common):
         self.end = BEGUN + LIMITS[library]
         self.common = common
 
     def job(self, who, job, unit, work):
-        """`work` gives how many units a call does, and the lists of seconds a call by the host and by the device."""
+        """`work` returns the units per call, and the lists of seconds per call by the host and by the device."""
         report = {"who": who, "job": job, "unit": unit} | self.common
         left = int(min(JOB_LIMIT, self.end - time.monotonic()))
         if left < 2:
-            report["problem"] = "left out for want of time"
+            report["problem"] = "skipped: no time left"
         else:
             signal.signal(signal.SIGALRM, self.too_long)
             signal.alarm(left)
@@ -160,7 +160,7 @@ class Reports:
         return report
 
     def found(self, who, what, work):
-        """Reports what must be alike."""
+        """Reports a result that must be the same for all."""
         report = {"who": who, "job": "same work"} | self.common
         try:
             report[what] = work()
@@ -170,11 +170,11 @@ class Reports:
 
     @staticmethod
     def too_long(*_):
-        raise TimeoutError("too long")
+        raise TimeoutError("took too long")
 
 
 def repeat(stretch):
-    """Seconds a call: `stretch(calls)` gives those of so many calls by the host and, perhaps, by the device."""
+    """Seconds per call: `stretch(calls)` returns the seconds of `calls` calls by the host and, if known, by the device."""
     stretch(1)
     host, _ = stretch(2)
     calls = 1 if QUICK else max(1, int(0.1 / host))
@@ -238,7 +238,7 @@ def torch_peer(folder, path):
             self.state = [tensor(x) for x in first_parameters(n_hidden)]
             self.persistent, self.k, self.rows, self.chains = persistent, k, rows, chains
             self.hidden = torch.zeros(chains, n_hidden, device=device)
-            # Which rows is known on the device, so that a graph need not be told.
+            # The row numbers are on the device, so that a graph needs no argument.
             self.which = torch.arange(rows, device=device)
             self.last = len(data) // rows * rows
 
@@ -298,8 +298,8 @@ def torch_peer(folder, path):
         torch.set_float32_matmul_precision(setting)
         who = f"PyTorch graph, {precision}"
 
-        def ways(job, unit, make, units=1, calls=1, check=None):
-            """Times `calls` that do so many `units` together, and then checks what they find."""
+        def time_job(job, unit, make, units=1, calls=1, check=None):
+            """Times `calls` calls with `units` units together, and then checks their result."""
 
             def work():
                 one = make()
@@ -313,7 +313,7 @@ def torch_peer(folder, path):
             reports.job(who, job, unit, work)
 
         def check_update(update, call):
-            # From the beginning; the capture has made some updates.
+            # From the initial state, because the capture has made some updates.
             for x, first in zip(update.state, first_parameters(UPDATES["tutorial"][0])):
                 x.copy_(tensor(first))
             update.hidden.zero_()
@@ -331,12 +331,12 @@ def torch_peer(folder, path):
 
         with torch.no_grad():
             for name, job in UPDATES.items():
-                ways(name, "update", lambda: Update(*job), check=check_update if name == "tutorial" else None)
+                time_job(name, "update", lambda: Update(*job), check=check_update if name == "tutorial" else None)
             for name, (chains, k) in SWEEPS.items():
-                ways(name, "step of all chains", lambda: Sweep(trained, chains, k), units=k)
+                time_job(name, "step of all chains", lambda: Sweep(trained, chains, k), units=k)
             several = TIMED_TEMPERATURES
-            ways("ais", "temperature of 100 runs", lambda: Temperature(trained), several, several, check_annealing)
-            ways("free-energies", "row", lambda: functools.partial(free_energies, trained), FREE_ENERGIES)
+            time_job("ais", "temperature of 100 runs", lambda: Temperature(trained), several, several, check_annealing)
+            time_job("free-energies", "row", lambda: functools.partial(free_energies, trained), FREE_ENERGIES)
 
 
 # --- JAX ----------------------------------------------------------------------------------------------------------------------
@@ -398,7 +398,7 @@ def jax_peer(folder, path):
         return (draw(up, jax.nn.sigmoid(warmer * pre)), log_weights + gain, key), None
 
     class Program:
-        """A function that takes a state and gives the next one, given more; how many units it does; the first state."""
+        """A function from a state, and further arguments, to the next state; its units of work; the first state."""
 
         def __init__(self, job, unit, units, first, given, function):
             self.job, self.unit, self.units, self.first, self.given = job, unit, units, first, given
@@ -431,12 +431,12 @@ def jax_peer(folder, path):
         return Program(name, "step of all chains", k * calls, first, [trained], many)
 
     def pairs(number):
-        """Some of the temperatures, each with the next one."""
+        """Some of the temperatures, each paired with the next one."""
         at = number * TIMED_TEMPERATURES
         return jnp.asarray(betas[at : at + TIMED_TEMPERATURES]), jnp.asarray(betas[at + 1 : at + TIMED_TEMPERATURES + 1])
 
     annealed = lambda: (jnp.zeros((RUNS, HIDDEN), jnp.float32), jnp.zeros(RUNS, jnp.float32), key())
-    # In the order of what they tell, if time should not do for all.
+    # The most informative first, in case time runs out.
     programs = [
         updates("tutorial", UPDATES["tutorial"]),
         sweeps("20x15", *SWEEPS["20x15"]),
@@ -486,30 +486,30 @@ def jax_peer(folder, path):
                 state = call(state, *program.given[:2], pairs(number))
             reports.found(who, "log_z", lambda: log_z(base, state[1]))
 
-    # One after another they would take most of the time: XLA tries out many kernels for every product.
-    ways = [
+    # Sequential compilation would take most of the time: XLA tries many kernels for every product.
+    runs = [
         (f"JAX, {precision}", program, setting)
         for program in programs
         for precision, setting in [("default precision", "default"), ("float32", "highest")]
     ]
     pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
-    futures = [pool.submit(program.compiled, setting) for _, program, setting in ways]
+    futures = [pool.submit(program.compiled, setting) for _, program, setting in runs]
     concurrent.futures.wait(futures, timeout=BEGUN + COMPILE_LIMIT - time.monotonic())
     pool.shutdown(wait=False, cancel_futures=True)
-    for (who, program, _), future in zip(ways, futures):
+    for (who, program, _), future in zip(runs, futures):
 
         def work():
             if not future.done():
                 raise TimeoutError("compiling took too long")
             call = future.result()
-            # Then times are too long.
-            beside = {"compiled_beside": sum(not each.done() for each in futures)}
+            # Parallel compilation inflates the times.
+            note = {"compiled_meanwhile": sum(not each.done() for each in futures)}
             times = timed(program, call)
             check(who, program, call)
-            return program.units, *times, beside
+            return program.units, *times, note
 
         reports.job(who, program.job, program.unit, work)
-    # Without what still compiles.
+    # Without waiting for compilations.
     sys.stdout.flush()
     os._exit(0)
 
@@ -518,7 +518,7 @@ def jax_peer(folder, path):
 
 
 def table(path):
-    """Microseconds a unit of work, by the host's clock; then what must be alike."""
+    """Microseconds per unit of work, by the host's clock; then the results that must be the same."""
     lines = [json.loads(line) for line in open(path) if line.startswith("{")]
     for line in lines:
         if "sums" in line:
@@ -537,8 +537,8 @@ def table(path):
             elif "problem" in found[-1]:
                 cells.append(found[-1]["problem"][:60].replace("|", "/").replace("\n", " "))
             else:
-                beside = " beside compilers" if found[-1].get("compiled_beside") else ""
-                cells.append(f"{found[-1]['host'] / found[-1]['units_a_call'] * 1e6:.3g}{beside}")
+                note = " during compilation" if found[-1].get("compiled_meanwhile") else ""
+                cells.append(f"{found[-1]['host'] / found[-1]['units_a_call'] * 1e6:.3g}{note}")
         print(f"| {job}{unit} | " + " | ".join(cells) + " |")
     for what, name, bound in [
         ("pseudo_likelihood", f"Mean log pseudo-likelihood of 200 rows after {COMPARED_UPDATES} updates", TOLERANCE),
@@ -554,7 +554,7 @@ def table(path):
         print(f"\n{name}: " + ", ".join(f"{who} {value:.2f}" for who, value in found.items()), end="; ")
         print(f"{apart:.2f}{unit} apart, at most {bound:g}{unit} allowed.")
         if not (apart <= bound and all(map(math.isfinite, found.values()))):
-            print("WARNING: they do not find alike, so do not do the same work.")
+            print("WARNING: the results differ, so the programs do not do the same work.")
 
 
 def main():
@@ -570,12 +570,12 @@ def main():
     environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "PYTHONDONTWRITEBYTECODE": "1"}
     status = 0
     for name in peers:
-        # Each in a process of its own: neither holds memory or spoils the other's libraries.
+        # In separate processes, so that neither holds memory or affects the other's libraries.
         command = [sys.executable, *sys.argv, f"--only-{name}"]
         try:
             done = subprocess.run(command, env=environment, timeout=LIMITS[name] + 2).returncode
         except subprocess.TimeoutExpired:
-            done = "too long"
+            done = "a timeout"
         if done:
             status = 1
             print(json.dumps({"who": name, "job": "all", "unit": "", "problem": f"ended with {done}"}), flush=True)

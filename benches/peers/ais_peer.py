@@ -1,6 +1,6 @@
-"""Annealed importance sampling in numpy, CHAINS runs at once from the base rate of the data to the model given last.
+"""Annealed importance sampling in numpy, CHAINS runs at once from the base rate of the data to the model in the last argument.
 
-As a job its `algorithm` is `ais`; `run N` is the published schedule, of 14 500 temperatures, in N of them, and answers with
+As a job its `algorithm` is `ais`; `run N` is the published schedule of 14 500 temperatures with N of them, and prints
 the estimate of log Z.
 """
 

@@ -1,4 +1,4 @@
-"""What the peers share: the job, the data, the first parameters and the commands that run.py gives."""
+"""Shared by the peers: the job, the data, the initial parameters and the commands of run.py."""
 
 import dataclasses
 import gzip
@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 VISIBLE = 784
-# Of MNIST's training rows, the first ones.
+# The first training rows of MNIST.
 ROWS = 50_000
 MNIST = pathlib.Path(__file__).resolve().parents[2] / "data/mnist"
 
@@ -31,7 +31,7 @@ class Job:
 
 
 def job():
-    """The job of the command line: DATA N_HIDDEN cd|pcd K ROWS CHAINS LR THREADS OPTION. Threads are set from outside."""
+    """The job from the command line: DATA N_HIDDEN cd|pcd K ROWS CHAINS LR THREADS OPTION. The caller sets the number of threads."""
     path, n_hidden, algorithm, k, rows, n_chains, lr, _, option = sys.argv[1:10]
     data = np.fromfile(path, np.uint8).reshape(-1, VISIBLE).astype(np.float32) / np.float32(255)
     return Job(data, int(n_hidden), algorithm == "pcd", int(k), int(rows), int(n_chains), float(lr), option)
@@ -55,8 +55,8 @@ def read_parameters(path, n_hidden):
 
 
 def serve(run, parameters):
-    """`run N`: answers with what `run(N)` gives, how many updates it made, or a list of that and what it found, with the seconds
-    after the first. `save PATH`: writes W, b and c."""
+    """`run N`: prints the result of `run(N)`, the number of updates or a list of that and further results, with the seconds
+    in second place. `save PATH`: writes W, b and c."""
     print("ready", flush=True)
     for line in sys.stdin:
         command, argument = line.split()

@@ -1,6 +1,6 @@
 """The recipe `density` in numpy and in JAX: PCD with a centred gradient, a falling learning rate and a mean at the end.
 
-It learns W, b, c from rows of grey levels, of which each update takes 100: bits of their own (*sampled*), or bits already.
+It learns W, b, c from rows of grey levels, 100 per update: new bits each time (*sampled*), or fixed bits.
 With V, P of these rows, V', N of as many persistent chains after k steps (P, N hidden means given V, V'), and with < > a mean
 over rows, it ascends
 
@@ -8,9 +8,9 @@ over rows, it ascends
     D = <(V - mu)(P - lambda)^T> - <(V' - mu)(N - lambda)^T>,
 
 where mu and lambda follow the means of V and P (J. Melchior, A. Fischer and L. Wiskott, How to center deep Boltzmann machines,
-JMLR 17, 2016). The number of updates comes from a trial of both k, so that a run takes the time it is given.
+JMLR 17, 2016). The number of updates follows from a trial of both k, so that a run fills its time.
 
-density_check.py holds both against models small enough to be enumerated.
+density_check.py compares both with enumerated small models.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ import time
 
 import numpy as np
 
-# After so many updates a mean over parameters takes one more; what JAX compiles makes as many.
+# The number of updates between two terms of the mean over parameters, and of one compiled call in JAX.
 STRIDE = 10
 
 
@@ -55,7 +55,7 @@ class Recipe:
 
 
 class Numpy:
-    """float32, preallocated, both phases in one product; a transposed copy of W where several steps multiply by it."""
+    """float32, preallocated, both phases in one product; a transposed copy of W if several steps multiply by it."""
 
     def __init__(self, recipe, grey):
         self.recipe, self.grey = recipe, grey
@@ -72,7 +72,7 @@ class Numpy:
         self.d = np.empty_like(self.w)
 
     def draw(self, mean, u, out):
-        # Two uniforms of each raw number; Generator.random takes more than twice as long for as many.
+        # Two uniforms from each raw number; Generator.random takes more than twice as long.
         raw = self.generator.random_raw(u.size // 2).view(np.uint32).reshape(u.shape)
         np.multiply(raw, np.float32(2**-32), out=u, casting="unsafe", dtype=np.float32)
         np.less(u, mean, out=out)
@@ -99,13 +99,13 @@ class Numpy:
         for left in reversed(range(k)):
             self.conditional(self.h, transposed, self.b, self.visible_mean)
             self.draw(self.visible_mean, self.u_visible, chains)
-            # The last step's product takes the data along.
+            # The last step's product includes the data.
             known = slice(m if left else 0, None)
             self.conditional(self.v[known], self.w, self.c, self.p[known])
             self.draw(self.p[m:], self.u_hidden, self.h)
 
     def learn(self, lr):
-        """Ascends by v and p, which are no longer what they were."""
+        """Ascends by v and p, and overwrites them."""
         m, slide = self.recipe.rows, self.recipe.slide
         self.mu += slide * (self.v[:m].mean(0) - self.mu)
         self.lam += slide * (self.p[:m].mean(0) - self.lam)
@@ -121,8 +121,8 @@ class Numpy:
         self.w += self.d
 
     def run(self, rows, rates, k):
-        """An update for each of `rates`, float32, by as many rows of `rows`."""
-        # exp of a large number is infinite, and its reciprocal the 0 that it should be.
+        """An update for each of `rates`, float32, with as many rows of `rows`."""
+        # exp of a large number is infinite, and its reciprocal is the correct 0.
         with np.errstate(over="ignore"):
             for batch, lr in zip(rows, rates):
                 self.gather(batch, k)
@@ -143,7 +143,7 @@ class Jax:
         self.state = *map(jnp.asarray, recipe.first(grey)), turn
 
     def run(self, rows, rates, k):
-        """An update for each of `rates`, float32, by as many rows of `rows`."""
+        """An update for each of `rates`, float32, with as many rows of `rows`."""
         self.state = jax_programs()[0](self.recipe, k, self.grey, rows, rates, self.state)
 
     def parameters(self):
@@ -152,19 +152,19 @@ class Jax:
 
 @functools.cache
 def jax_programs():
-    """Updates, and what they learn by; here, so that JAX is loaded only where it is wanted."""
+    """Updates and their parameters; a function, so that JAX is loaded only if needed."""
     import jax
     import jax.numpy as jnp
 
     def mixed(x):
-        """A bijection of 32 bits of which each depends on all (C. Wellons' lowbias32)."""
+        """A bijection of 32 bits in which each depends on all (C. Wellons' lowbias32)."""
         x = (x ^ x >> 16) * jnp.uint32(0x7FEB352D)
         x = (x ^ x >> 15) * jnp.uint32(0x846CA68B)
         return x ^ x >> 16
 
     def draw(turn, mean):
-        """Bits by numbers that are a hash of turn and position: XLA computes them where it compares, and none of JAX's own
-        generators comes near that."""
+        """Bits from numbers that are a hash of turn and position: XLA fuses them with the comparison, and JAX's own
+        generators are much slower."""
         position = jax.lax.iota(jnp.uint32, mean.size).reshape(mean.shape)
         bits = mixed(mixed(position) ^ mixed(turn))
         return ((bits >> 8).astype(jnp.float32) * 2**-24 < mean).astype(jnp.float32)
@@ -177,7 +177,7 @@ def jax_programs():
         step = lambda i, h: draw(turn + 2 * i + 2, jax.nn.sigmoid(visible(turn + 2 * i + 1, h) @ w + c))
         data = draw(turn, grey[rows]) if recipe.sampled else grey[rows]
         h = jax.lax.fori_loop(np.uint32(0), np.uint32(k - 1), step, h)
-        # The last step's product takes the data along.
+        # The last step's product includes the data.
         v = jnp.concatenate([data, visible(turn + 2 * k - 1, h)])
         p = jax.nn.sigmoid(v @ w + c)
         h = draw(turn + 2 * k, p[m:])
@@ -202,7 +202,7 @@ def jax_programs():
 
 
 def batches(recipe, n_rows):
-    """Rows for STRIDE updates, again and again; shuffled every epoch, of which a remainder is dropped."""
+    """Rows for STRIDE updates at a time, without end; shuffled every epoch, whose remainder is dropped."""
     generator = np.random.default_rng(recipe.seed + 1)
     stored = np.empty((0, recipe.rows), np.int64)
     while True:
@@ -214,7 +214,7 @@ def batches(recipe, n_rows):
 
 
 def seconds_an_update(port, recipe, grey, k, budget):
-    """Of STRIDE updates and more, for about so many seconds, after some that are not timed."""
+    """Times STRIDE updates and more, for about this many seconds, after an untimed warm-up."""
     model, source = port(recipe, grey), batches(recipe, len(grey))
     rates = np.full(STRIDE, recipe.lr, np.float32)
 
@@ -232,7 +232,7 @@ def seconds_an_update(port, recipe, grey, k, budget):
 
 
 def planned(port, recipe, grey, seconds, budget=2.0):
-    """How many updates fill so many seconds: a number of which all parts are multiples of STRIDE."""
+    """The number of updates that fill these seconds; all its parts are multiples of STRIDE."""
     few, many = (seconds_an_update(port, recipe, grey, k, budget) for k in (recipe.few, recipe.many))
     unit = 5 * STRIDE
     mean = recipe.first_part * few + (1 - recipe.first_part) * many
@@ -240,7 +240,7 @@ def planned(port, recipe, grey, seconds, budget=2.0):
 
 
 def train(port, recipe, grey, updates):
-    """W, b and c after that many updates: means over the last ones."""
+    """W, b and c after this many updates: means over the last ones."""
     model, source = port(recipe, grey), batches(recipe, len(grey))
     rates = (recipe.lr * (1 - np.arange(updates) / updates)).astype(np.float32)
     first_part, before_mean = round(recipe.first_part * updates), round((1 - recipe.mean_part) * updates)

@@ -1,6 +1,6 @@
-"""Checks density.py by models small enough to be enumerated; ends with an error where a port is wrong.
+"""Checks density.py by enumerated small models; ends with an error if a port is wrong.
 
-Right ports fail with a probability below 2e-4: 96 numbers are held against five standard errors, 36 of which are estimated from
+Correct ports fail with a probability below 2e-4: 96 numbers are compared within five standard errors, 36 of which are estimated from
 100 chains (Student's t).
 """
 
@@ -21,7 +21,7 @@ def sigmoid(x):
 
 
 def log_p(w, b, c):
-    """Of all hidden states, by enumeration; not normalised."""
+    """Probabilities of all hidden states by enumeration; not normalised."""
     h = states(len(c))
     return h @ c + np.logaddexp(0, h @ w.T + b).sum(1)
 
@@ -36,7 +36,7 @@ def bars(rows):
     return np.tile(states(5), (rows // 32, 2)).astype(np.float32)
 
 
-def say(name, right, found):
+def report(name, right, found):
     print(f"{name}: {found}", "" if right else "WRONG", flush=True)
     RIGHT.append(right)
 
@@ -60,16 +60,16 @@ def chains(port, k):
     p = np.exp(log_p(w, b, c) - np.logaddexp.reduce(log_p(w, b, c))) @ states(6)
     of_each = np.mean(found[100:], 0)
     z = (of_each.mean(0) - p) / (of_each.std(0, ddof=1) / np.sqrt(len(of_each)))
-    say(f"{port.__name__}, hidden states, k = {k}, in standard errors", np.abs(z).max() < SIGMAS, z.round(1))
+    report(f"{port.__name__}, hidden states, k = {k}, in standard errors", np.abs(z).max() < SIGMAS, z.round(1))
     mu = np.asarray(model.mu if isinstance(model, density.Numpy) else model.state[3])
-    # At most: of rows drawn without their places; an epoch takes every row once.
+    # An upper bound, as for independent rows; an epoch uses every row once.
     error = np.sqrt(recipe.slide / (2 - recipe.slide) * 0.25 / recipe.rows)
     z = (mu - grey.mean(0)) / error
-    say(f"{port.__name__}, mu, k = {k}, in standard errors", np.abs(z).max() < SIGMAS, z.round(1))
+    report(f"{port.__name__}, mu, k = {k}, in standard errors", np.abs(z).max() < SIGMAS, z.round(1))
 
 
 def learnt(port, recipe, lr, v, p, *parameters):
-    """W, b, c, mu, lambda after an update by v and p."""
+    """W, b, c, mu, lambda after an update from v and p."""
     numbers = [x.astype(np.float32) for x in parameters]
     if port is density.Jax:
         return [np.asarray(x, np.float64) for x in density.jax_programs()[1](recipe, np.float32(lr), v, p, *numbers)]
@@ -81,7 +81,7 @@ def learnt(port, recipe, lr, v, p, *parameters):
 
 
 def gradient(port):
-    """An update is that of the published equations, and the same for flipped data and a flipped model."""
+    """An update follows the published equations, and is the same for flipped data and a flipped model."""
     generator = np.random.default_rng(3)
     recipe, lr = density.Recipe(sampled=True, l2=2e-4, n_hidden=6), 0.2
     m = recipe.rows
@@ -94,19 +94,19 @@ def gradient(port):
     gb, gc = v[m:].mean(0) - v[:m].mean(0), p[m:].mean(0) - p[:m].mean(0)
     gw -= np.outer(gb, lam) + np.outer(mu, gc)
     expected = [w * (1 - lr * recipe.l2) - lr * gw, b - lr * (gb - gw @ lam), c - lr * (gc - gw.T @ mu), mu, lam]
-    # Sums of 2m products and less in float32, their magnitudes together below 4.
+    # Sums of at most 2m products in float32; their magnitudes add up to less than 4.
     error = max(np.abs(x - y).max() for x, y in zip(after, expected))
-    say(f"{port.__name__}, an update's error", error < 2 * m * 2**-22, error)
+    report(f"{port.__name__}, an update's error", error < 2 * m * 2**-22, error)
     recipe = density.Recipe(sampled=True, l2=0, n_hidden=6)
     w, b, c, mu, lam = learnt(port, recipe, lr, v, p, *before)
     flip = lambda w, b, c, mu, lam: (-w, -b, c + w.sum(0), 1 - mu, lam)
     flipped = flip(*learnt(port, recipe, lr, 1 - v, p, *flip(*before)))
     error = max(np.abs(x - y).max() for x, y in zip(flipped, (w, b, c, mu, lam)))
-    say(f"{port.__name__}, an update's error with all data flipped", error < 2 * m * 2**-22, error)
+    report(f"{port.__name__}, an update's error with all data flipped", error < 2 * m * 2**-22, error)
 
 
 def learning(port):
-    """The exact log-likelihood of bars rises with the updates and comes near -log 32, the most there is."""
+    """The exact log-likelihood of bars rises with the updates and approaches -log 32, the maximum."""
     grey = bars(3200)
     for flipped in (False, True):
         rows = 1 - grey if flipped else grey
@@ -115,7 +115,7 @@ def learning(port):
             recipe = density.Recipe(sampled=False, l2=2e-4, n_hidden=6)
             found.append(log_likelihood(rows, *density.train(port, recipe, rows, updates)))
         name = f"{port.__name__}, log-likelihood of {'flipped ' * flipped}bars after 50, 500, 5000 updates"
-        say(name, found == sorted(found) and -np.log(32) - 0.2 < found[-1] < -np.log(32), np.round(found, 3))
+        report(name, found == sorted(found) and -np.log(32) - 0.2 < found[-1] < -np.log(32), np.round(found, 3))
 
 
 for port in (density.Numpy, density.Jax):

@@ -3,7 +3,7 @@
     cargo build --release --features cli
     OPENBLAS_NUM_THREADS=1 python3 benches/peers/laws.py target/release/harmonium
 
-One thread, 100 rows and 100 chains an update, random data. Both are timed five times in turn; medians, in ms an update.
+One thread, 100 rows and 100 chains per update, random data. Both are timed five times, alternately; medians, in ms per update.
 """
 
 import csv
@@ -70,7 +70,7 @@ class Peer:
 
 
 def command(harmonium, folder, laws, hidden, k, epochs):
-    """Milliseconds an update, as the log has them."""
+    """Milliseconds per update, from the log."""
     options = (
         f"train --quiet --data {folder}/data.npy --visible {laws} --hidden {hidden} --batch-size {BATCH} --chains {CHAINS} "
         f"--k {k} --lr {RATE} --init data --shuffle off --monitor none --likelihood off --samples 0 --threads 1 "

@@ -1,7 +1,7 @@
-"""Trains a model for so many minutes, writes it and answers with a line of JSON: PROTOCOL MINUTES SEED FILE PROGRAM [NAME=VALUE]...
+"""Trains a model for MINUTES, writes it and prints a line of JSON: PROTOCOL MINUTES SEED FILE PROGRAM [NAME=VALUE]...
 
-PROGRAM is numpy, jax, scikit-learn or rbms, with the settings that its function below has. What it loads, compiles and tries
-out before it begins is not in its minutes.
+PROGRAM is numpy, jax, scikit-learn or rbms, with the parameters of its function below. Loading, compiling and trial runs
+before training do not count as its minutes.
 """
 
 import json
@@ -29,7 +29,7 @@ def recipe_of(port):
 
 
 def scikit_learn(grey, protocol, seconds, seed, lr=0.1, rows=100):
-    """PCD-1 with as many chains as rows. Where grey levels become bits, they do so every epoch."""
+    """PCD-1 with as many chains as rows. Grey levels are binarised anew in every epoch."""
     from sklearn.neural_network import BernoulliRBM
 
     rbm = BernoulliRBM(n_components=HIDDEN, learning_rate=lr, batch_size=rows, random_state=seed)
@@ -49,7 +49,7 @@ def scikit_learn(grey, protocol, seconds, seed, lr=0.1, rows=100):
 
 
 def rbms(grey, protocol, seconds, seed, lr=0.01, k=100, rows=2000, chains=2000):
-    """Its command's loop without its files; the defaults are the command's."""
+    """The loop of the rbms command without its files; the defaults are the command's."""
     import torch
     from rbms.dataset.dataset_class import RBMDataset
     from rbms.map_model import map_model
@@ -76,9 +76,9 @@ def rbms(grey, protocol, seconds, seed, lr=0.01, k=100, rows=2000, chains=2000):
             taken = time.perf_counter() - start
     parameters = [x.numpy() for x in (model.weight_matrix, model.vbias, model.hbias)]
     theirs = model.compute_energy_visibles(torch.from_numpy(grey[:10].round())).numpy()
-    # They say x for log(1 + e^x) from 10 on.
+    # rbms replaces log(1 + e^x) by x from 10 on.
     if not np.allclose(theirs, free_energy(grey[:10].round(), *parameters), rtol=1e-5, atol=HIDDEN * np.exp(-10)):
-        sys.exit("rbms means something else by its parameters")
+        sys.exit("rbms has another energy than expected")
     return parameters, updates, taken
 
 

@@ -1,4 +1,4 @@
-"""CD-k and PCD-k in numpy: float32, no temporaries on the way, both halves of the gradient in one product."""
+"""CD-k and PCD-k in numpy: float32, no temporaries, both halves of the gradient in one product."""
 
 import numpy as np
 
@@ -11,14 +11,14 @@ visible_count, hidden_count = common.VISIBLE, job.n_hidden
 m = job.n_chains if job.persistent else job.rows
 
 hidden = np.zeros((m, hidden_count), np.float32)
-# Data above, chains below; so that vT [P; N] is one product.
+# Data above, chains below, so that vT [P; N] is one product.
 visible = np.empty((job.rows + m, visible_count), np.float32)
 means = np.empty((job.rows + m, hidden_count), np.float32)
 u_visible = np.empty((m, visible_count), np.float32)
 u_hidden = np.empty((m, hidden_count), np.float32)
 visible_means = np.empty((m, visible_count), np.float32)
 gradient = np.empty_like(weights)
-# OpenBLAS multiplies by it faster than by a view of the weights; a copy pays from a few steps on.
+# OpenBLAS multiplies by it faster than by a view of the weights; the copy pays off after a few steps.
 transposed = np.empty((hidden_count, visible_count), np.float32) if job.k > 4 else weights.T
 scale = np.repeat(np.float32([job.lr / job.rows, -job.lr / m]), [job.rows, m])
 turn = 0
@@ -66,7 +66,7 @@ def update():
 
 
 def run(updates):
-    # exp of a large number is infinite, and its reciprocal the 0 that it should be.
+    # exp of a large number is infinite, and its reciprocal is the correct 0.
     with np.errstate(over="ignore"):
         for _ in range(updates):
             update()

@@ -1,9 +1,9 @@
 """Times harmonium and its peers, alternately, on the same updates of the same data; prints a Markdown table.
 
-    python benches/peers/run.py            the whole comparison, some twenty minutes on a quiet machine of two cores
-    python benches/peers/run.py --quick    a few updates each, to see that everything works
+    python benches/peers/run.py            the whole comparison, about twenty minutes on a quiet machine with two cores
+    python benches/peers/run.py --quick    a few updates each, as a smoke test
 
-Every program warms up by the same number of updates, stays, and is then asked in turn, round after round.
+Every program warms up with the same number of updates and stays alive; then each makes updates in turn, round after round.
 """
 
 import argparse
@@ -25,8 +25,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 ROWS = 50_000
 VISIBLE = 784
-# Name, arguments of common.job, updates until the parameters are compared, and until times are taken. The first number
-# is the updates of an epoch, or the next ten; of ten epochs at the third job, where the pseudo-likelihoods of five of our
+# Name, arguments of common.job, updates before the parameters are compared, and before times are measured. The first number
+# is an epoch, rounded up to ten updates; ten epochs for the third job, where the pseudo-likelihoods of five of our
 # seeds have a standard deviation of 4.5 % after three epochs and of 0.5 % after ten.
 TRAINING = [
     ("tutorial: 784 x 500, PCD-15, 20 rows, 20 chains", "500 pcd 15 20 20 0.1", 2500, 3000),
@@ -36,11 +36,11 @@ TRAINING = [
 ANNEALING = ("AIS: 784 x 500, 100 runs; ms a temperature of all runs", "500 ais 1 20 100 0")
 PUBLISHED_TEMPERATURES = 14_500
 GENERATORS = ["threefry2x32", "rbg", "unsafe_rbg"]
-# Between the largest and the smallest mean pseudo-likelihood, relative to their mean: all do the same but for their random
+# Between the largest and the smallest mean pseudo-likelihood, relative to their mean: all do the same except for their random
 # numbers. Programs were within 0.8 % at the first two jobs and 5.4 % at the third.
 TOLERANCE = 0.06
-# Temperatures after which both estimates of log Z are compared, and how many nats they may differ: so short a schedule's
-# scatter with a standard deviation of two.
+# The temperatures of the schedule after which both estimates of log Z are compared, and their largest difference in nats. Estimates
+# from so short a schedule have a standard deviation of two.
 COMPARED_TEMPERATURES = 2000
 ANNEALING_TOLERANCE = 10.0
 
@@ -53,7 +53,7 @@ def build():
 
 
 class Worker:
-    """A program of the comparison: on so many cores, alive until closed, busy only when asked."""
+    """A program of the comparison: on a number of cores, alive until closed, idle between commands."""
 
     def __init__(self, name, command, threads, cores):
         self.name, self.times = name, []
@@ -79,7 +79,7 @@ class Worker:
         return self.answer()
 
     def run(self, updates):
-        """Makes at least that many updates; how many there were, and milliseconds for each."""
+        """Makes at least that many updates; returns their number, and milliseconds per update."""
         done, seconds, *self.found = self.ask(f"run {updates}")
         return int(done), 1000 * float(seconds) / int(done)
 
@@ -106,12 +106,12 @@ def pseudo_likelihood(path, n_hidden, rows):
 
 
 def measure(workers, rounds, seconds):
-    """Alternately, so that whatever else the machine does meets all."""
+    """Alternates, so that other load of the machine affects all."""
     for worker in workers:
         worker.speed = worker.run(10)[1]
     for _ in range(rounds):
         for worker in workers:
-            # The pools of the others go to sleep.
+            # Until the pools of the others sleep.
             time.sleep(0.2)
             worker.times.append(worker.run(max(10, round(1000 * seconds / worker.speed)))[1])
 
@@ -133,7 +133,7 @@ def python(script):
 
 
 def fastest_generator(data, job, threads, cores):
-    """JAX has three random number generators: which one is the fastest for this job?"""
+    """The fastest of JAX's three random number generators for this job."""
     speeds = {}
     for generator in GENERATORS:
         worker = Worker(generator, [*python("jax_peer.py"), data, *job.split(), str(threads), generator], threads, cores)
@@ -144,14 +144,14 @@ def fastest_generator(data, job, threads, cores):
 
 
 def compare(ours, data, job, warm_up, threads, settings, images, scratch):
-    """Milliseconds an update of each program, and their mean pseudo-likelihoods where they are compared."""
+    """Milliseconds per update of each program, and their mean pseudo-likelihoods if they are compared."""
     check, start = warm_up
     arguments = [data, *job.split(), str(threads)]
     cores = settings.cores
     generator = fastest_generator(data, job, threads, cores)
     commands = {
         "harmonium": [ours, *arguments, "cpu"],
-        "harmonium, pseudo-likelihood watched": [ours, *arguments, "cpu-pl"],
+        "harmonium, pseudo-likelihood monitored": [ours, *arguments, "cpu-pl"],
         "harmonium's matrix sums, OpenBLAS": [ours, *arguments, "gemm"],
         f"JAX jit + scan ({generator})": [*python("jax_peer.py"), *arguments, generator],
         "numpy": [*python("numpy_peer.py"), *arguments, "-"],
@@ -172,7 +172,7 @@ def compare(ours, data, job, warm_up, threads, settings, images, scratch):
     workers[0].ask(f"save {scratch / f'{n_hidden}.model'}")
     for worker in workers:
         worker.close()
-    # One name for JAX, whichever generator won.
+    # One name for JAX with any generator.
     name = lambda worker: "JAX jit + scan" if worker.name.startswith("JAX") else worker.name
     return {name(worker): statistics.median(worker.times) for worker in workers}, quality, generator
 
@@ -193,7 +193,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0, help="how long a program runs in a round")
+    parser.add_argument("--seconds", type=float, default=1.0, help="seconds of a program per round")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--jobs", type=int, nargs="+", default=[0, 1, 2, 3], help="0: tutorial, 1: CD-1, 2: PCD-1, 3: AIS")
     settings = parser.parse_args()
@@ -203,7 +203,7 @@ def main():
     settings.threads = [t for t in settings.threads if t <= len(settings.cores)]
     for variable in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
         if variable in os.environ:
-            # numpy has loaded its OpenBLAS by now: begin again without.
+            # numpy has already loaded its OpenBLAS: restart without the variable.
             del os.environ[variable]
             os.execv(sys.executable, [sys.executable, *sys.argv])
     images = ROOT / "data/mnist/train-images-idx3-ubyte.gz"
@@ -235,7 +235,7 @@ def main():
         model = str(scratch / "500.model")
         if len(TRAINING) in settings.jobs:
             if not os.path.exists(model):
-                # The tutorial's job has not been asked for: its model alone.
+                # The tutorial's job was not selected: only its model.
                 worker = Worker("harmonium", [ours, data, *TRAINING[0][1].split(), "1", "cpu"], 1, settings.cores)
                 worker.run(20 if settings.quick else TRAINING[0][3])
                 worker.ask(f"save {model}")
@@ -263,7 +263,7 @@ def main():
             print("\nlog Z: " + ", ".join(f"{n} {z:.1f}" for n, z in estimates.items()) + f"; at most {ANNEALING_TOLERANCE:g} apart are allowed.", end=" ")
             print(f"{PUBLISHED_TEMPERATURES} temperatures would take: " + "; ".join(f"{n} {seconds(t)}" for n, t in results.items()) + ".")
     if failed:
-        sys.exit("the programs do not find alike: see the pseudo-likelihoods, or the estimates of log Z")
+        sys.exit("the programs' results differ: see the pseudo-likelihoods, or the estimates of log Z")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 const VISIBLE: usize = 784;
 
-/// Answers the commands: `run` with what it did, `save` with the parameters.
+/// Executes the commands: `run` prints its result, `save` writes the parameters.
 fn serve<S>(
     state: &mut S, mut run: impl FnMut(&mut S, usize) -> Outcome<Option<f64>>, save: impl Fn(&S) -> Outcome<Rbm>,
 ) -> Outcome {
@@ -36,7 +36,7 @@ fn serve<S>(
                 std::fs::write(path, numbers.flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())?;
                 println!("saved");
             }
-            _ => return Err(format!("what is {line:?}?").into()),
+            _ => return Err(format!("expected run N or save PATH, found {line:?}").into()),
         }
     }
     Ok(())

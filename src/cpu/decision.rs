@@ -123,37 +123,37 @@ mod tests {
     fn the_kernels_have_these_functions() {
         check(
             "grid.cuh",
-            "// Printed by the functions of src/cpu/decision.rs, which have the formulas: see src/lanes/printed.rs.\n",
+            "// Printed from the functions of src/cpu/decision.rs, which document the formulas: see src/lanes/printed.rs.\n",
             &[
                 function(
                     "error_bound",
-                    "How far a pre-activation from the grid is from the canonical one at most; n weights are each off by half.",
+                    "The largest difference between a pre-activation on the grid and the canonical one; n weights are each off by half.",
                     ["n", "half", "beta", "own", "reference"],
                     |l, [n, half, beta, own, reference]| error_bound(l, n, half, beta, own, reference),
                 ),
-                function("below", "What surely_on compares with.", ["epsilon"], |l, [epsilon]| below(l, epsilon)),
-                function("above", "What surely_off compares with.", ["epsilon"], |l, [epsilon]| above(l, epsilon)),
+                function("below", "The bound of surely_on.", ["epsilon"], |l, [epsilon]| below(l, epsilon)),
+                function("above", "The bound of surely_off.", ["epsilon"], |l, [epsilon]| above(l, epsilon)),
                 function(
                     "exponent_alone",
-                    "The exponent of a unit's odds of being off where its sum is 0.",
+                    "The exponent of a unit's odds of being off if its sum is 0.",
                     ["bias", "reference", "beta"],
                     |l, [bias, reference, beta]| exponent_alone(l, bias, reference, beta),
                 ),
                 function(
                     "rough_odds",
-                    "The odds of being off of a sum of whole numbers.",
+                    "The approximate odds of being off, from a sum of integers.",
                     ["sum", "step", "alone"],
                     |l, [sum, step, alone]| rough_odds(l, sum, step, alone),
                 ),
                 function(
                     "surely_on",
-                    "Whether a unit whose number is no less than low is on without doubt.",
+                    "Whether a unit whose number is at least low is certainly on.",
                     ["low", "odds", "below"],
                     |l, [low, odds, below]| surely_on(l, low, odds, below),
                 ),
                 function(
                     "surely_off",
-                    "Whether a unit whose number is no less than low is off without doubt.",
+                    "Whether a unit whose number is at least low is certainly off.",
                     ["low", "odds", "above"],
                     |l, [low, odds, above]| surely_off(l, low, odds, above),
                 ),

@@ -15,12 +15,12 @@ pub(super) struct SideArgument {
 }
 
 impl SideArgument {
-    /// No way at all, for units whose pre-activations are there.
+    /// Without weights, for units whose pre-activations are already computed.
     pub fn of_pre_activations(made: u32, stride: u32) -> Self {
         Self { weights: Ptr::NULL, bias: Ptr::NULL, reference: Ptr::NULL, given: 0, made, stride }
     }
 
-    /// The same way to the sums alone: the row of zeros stands for biases.
+    /// The same direction without biases, for the sums alone: the bias points at the row of zeros.
     pub fn to_sums(self) -> Self {
         let zeros = self.weights.offset(self.given as usize * self.stride as usize);
         Self { bias: zeros, reference: Ptr::NULL, ..self }
@@ -81,7 +81,7 @@ pub(super) struct StatisticsArgument {
 }
 
 impl StatisticsArgument {
-    /// Whether the chains' visible units are numbers and not bits.
+    /// Whether the chains' visible units are numbers instead of bits.
     pub fn has_numbers(&self) -> bool {
         self.ends.place.address != 0
     }

@@ -1,7 +1,7 @@
 //! cuBLAS: C ← α·A·B + β·C over row-major matrices in device memory.
 //!
-//! cuBLAS is column-major, where the same memory holds the transposed matrix: it is asked for Cᵀ = Bᵀ·Aᵀ, and nothing is
-//! copied. It gets its workspace from here, so that it allocates nothing while launches are captured.
+//! cuBLAS is column-major: to cuBLAS the same memory holds the transposed matrix. So it computes Cᵀ = Bᵀ·Aᵀ, and nothing is
+//! copied. It uses a workspace from here, so that it allocates nothing while launches are captured.
 #![allow(unsafe_code)]
 
 use super::{
@@ -23,7 +23,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// What NVIDIA recommends from compute capability 9.0 on, and before, in bytes.
+/// NVIDIA's recommended sizes from compute capability 9.0 on, and before, in bytes.
 const WORKSPACE: usize = 32 << 20;
 const WORKSPACE_BEFORE_9: usize = 4 << 20;
 
@@ -60,10 +60,10 @@ impl Matrix {
 
 struct Handle(sys::cublasHandle_t);
 
-// SAFETY: cuBLAS allows any thread to use a handle, one at a time; this one stands behind a mutex.
+// SAFETY: cuBLAS allows any thread to use a handle, one at a time; a mutex guards this one.
 unsafe impl Send for Handle {}
 
-/// The library, opened for a device. All products of a device are in its one stream, so that they can share a workspace.
+/// The library, opened for a device. All products of a device run in its one stream, so that they can share a workspace.
 pub(super) struct Blas {
     context: Arc<CudaContext>,
     handle: Mutex<Handle>,
@@ -80,9 +80,9 @@ impl fmt::Debug for Blas {
 impl Drop for Blas {
     fn drop(&mut self) {
         let handle = self.handle.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // Where either fails there is nothing left to be done.
+        // A failure of either call has no remedy here.
         let _ = self.context.bind_to_thread();
-        // SAFETY: the handle was made in `open` and nobody else has it.
+        // SAFETY: `open` created the handle, and nothing else has it.
         let _ = unsafe { destroy_handle(handle.0) };
     }
 }
@@ -92,12 +92,12 @@ fn blas_failed(call: &'static str) -> impl Fn(CublasError) -> Error {
 }
 
 impl Blas {
-    /// With `tf32` the factors of products may be rounded to ten bits behind the point.
+    /// With `tf32`, cuBLAS may round the factors of products to ten bits behind the point.
     ///
     /// # Errors
-    /// [`CudaError::NoCublas`] where the library is not there; out of memory; what cuBLAS says.
+    /// [`CudaError::NoCublas`] if the library cannot be loaded; out of memory; an error of cuBLAS.
     pub fn open(stream: &Arc<CudaStream>, tf32: bool) -> Result<Self> {
-        // SAFETY: loads a library that the system's administrator put where libraries are looked for.
+        // SAFETY: loads a library that the system's administrator installed on the library path.
         if !unsafe { sys::is_culib_present() } {
             return Err(Error::Cuda(CudaError::NoCublas));
         }
@@ -105,25 +105,25 @@ impl Blas {
         let (major, _) = context.compute_capability().map_err(failed("cuDeviceGetAttribute"))?;
         let workspace = Buffer::zeros(stream, if major >= 9 { WORKSPACE } else { WORKSPACE_BEFORE_9 })?;
         wait_for_memory(stream)?;
-        context.bind_to_thread().map_err(failed("choice of the device"))?;
+        context.bind_to_thread().map_err(failed("selection of the device"))?;
         let handle = Mutex::new(Handle(create_handle().map_err(blas_failed("cublasCreate"))?));
         let math = if tf32 { Math::CUBLAS_TF32_TENSOR_OP_MATH } else { Math::CUBLAS_DEFAULT_MATH };
         Ok(Self { context, handle, workspace, math })
     }
 
-    /// c ← alpha·a·b + beta·c, `c` being rows(a) × columns(b). With beta = 0 nothing of `c` is read.
+    /// c ← alpha·a·b + beta·c, where `c` is rows(a) × columns(b). With beta = 0, `c` is not read.
     pub fn multiply(&self, stream: &CudaStream, alpha: f32, a: Matrix, b: Matrix, beta: f32, c: Matrix) -> Result<()> {
         let ((m, k), (inner, n)) = (a.size(), b.size());
         assert!(k == inner && c.size() == (m, n) && !c.transposed, "a is {m} × {k}, b is {inner} × {n}");
         let int = |x: u32| count("rows or units", x as usize).map(|x| x as i32);
         let (m, n, k) = (int(m)?, int(n)?, int(k)?);
         let (lda, ldb, ldc) = (int(a.stride)?, int(b.stride)?, int(c.stride)?);
-        self.context.bind_to_thread().map_err(failed("choice of the device"))?;
+        self.context.bind_to_thread().map_err(failed("selection of the device"))?;
         let held = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
         let handle = held.0;
-        // SAFETY: the handle and the stream live, and the lock is held to the end of the function.
+        // SAFETY: the handle and the stream are alive, and the lock is held to the end of the function.
         unsafe { set_stream(handle, stream.cu_stream().cast()) }.map_err(blas_failed("cublasSetStream"))?;
-        // SAFETY: the workspace lives as long as the handle. A new stream takes it away, so it is given each time.
+        // SAFETY: the workspace is alive as long as the handle. Setting a stream resets the workspace, so each call sets it again.
         unsafe { sys::cublasSetWorkspace_v2(handle, self.workspace.ptr().address as _, self.workspace.len()) }
             .result()
             .map_err(blas_failed("cublasSetWorkspace"))?;

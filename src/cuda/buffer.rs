@@ -5,8 +5,8 @@ use crate::error::Result;
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DeviceRepr, ValidAsZeroBits};
 use std::{marker::PhantomData, sync::Arc};
 
-/// Numbers in device memory, released in the order of the stream's work. An empty buffer has no memory: the driver has none of
-/// no size.
+/// Numbers in device memory, released in stream order. An empty buffer has no memory, because the driver allocates no memory of
+/// size 0.
 #[derive(Debug)]
 pub(super) struct Buffer<T>(Option<CudaSlice<T>>);
 
@@ -19,7 +19,7 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Default> Buffer<T> {
         made.map(Self).map_err(|error| no_memory::<T>(error, len))
     }
 
-    /// A copy of numbers of the host's.
+    /// A copy of the host's numbers.
     pub fn of(stream: &Arc<CudaStream>, values: &[T]) -> Result<Self> {
         let mut new = Self::zeros(stream, values.len())?;
         new.write(stream, values)?;
@@ -35,7 +35,7 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Default> Buffer<T> {
         Ok(new)
     }
 
-    /// Makes it a buffer of `len` zeros where it has room for fewer. Says whether it did.
+    /// Replaces the buffer by `len` zeros if it has room for fewer. Returns whether it did.
     pub fn grow(&mut self, stream: &Arc<CudaStream>, len: usize) -> Result<bool> {
         let grows = self.len() < len;
         if grows {
@@ -52,7 +52,7 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Default> Buffer<T> {
         }
     }
 
-    /// All numbers, once everything before is done.
+    /// All numbers, after all earlier work of the stream.
     pub fn read(&self, stream: &Arc<CudaStream>) -> Result<Vec<T>> {
         let mut values = vec![T::default(); self.len()];
         if let Some(from) = &self.0 {
@@ -62,7 +62,7 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Default> Buffer<T> {
         Ok(values)
     }
 
-    /// Makes all numbers 0.
+    /// Sets all numbers to 0.
     pub fn clear(&mut self, stream: &Arc<CudaStream>) -> Result<()> {
         self.0.as_mut().map_or(Ok(()), |all| stream.memset_zeros(all)).map_err(failed("memset"))
     }
@@ -71,14 +71,14 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Default> Buffer<T> {
         self.0.as_ref().map_or(0, CudaSlice::len)
     }
 
-    /// Null where it is empty.
+    /// Null for an empty buffer.
     pub fn ptr(&self) -> Ptr<T> {
         let address = self.0.as_ref().map_or(0, |all| all.device_ptr(all.stream()).0);
         Ptr { address, of: PhantomData }
     }
 }
 
-/// The address of numbers in device memory. Whoever passes it on keeps the [`Buffer`] until the launch is in the stream.
+/// The address of numbers in device memory. Whoever passes it on keeps the [`Buffer`] alive until the launch is in the stream.
 #[repr(transparent)]
 #[derive(Debug)]
 pub(super) struct Ptr<T> {
@@ -95,14 +95,14 @@ impl<T> Clone for Ptr<T> {
 impl<T> Copy for Ptr<T> {}
 
 impl<T> Ptr<T> {
-    /// What the kernels take for absent.
+    /// The kernels take this as an absent argument.
     pub const NULL: Self = Self { address: 0, of: PhantomData };
 
     pub fn offset(self, elements: usize) -> Self {
         Self { address: self.address + (elements * size_of::<T>()) as u64, of: PhantomData }
     }
 
-    /// The same address as that of other numbers.
+    /// The same address with another type.
     pub fn cast<U>(self) -> Ptr<U> {
         Ptr { address: self.address, of: PhantomData }
     }

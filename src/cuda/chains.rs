@@ -1,7 +1,7 @@
-//! Chains on the device, canonical in three ways: a block carries one chain through all k steps; a cluster of blocks does, where
-//! chains are few; or all chains make one layer after the other by blocks that keep strips of the weights, where they are many, and
-//! all but the last step on a [grid](super::grid).
-//! Or all chains make a step together: by products, or where visible units follow several laws by either kind of sums.
+//! Gibbs steps of chains on the device. With canonical sums there are three ways to make them: a block carries one chain
+//! through all k steps; with few chains a cluster of blocks does; with many, all chains compute one layer after the other, by
+//! blocks that keep strips of the weights, and all steps except the last on a [grid](super::grid). Otherwise all chains make a
+//! step together: by products, or with visible units of several laws by either kind of sums.
 
 use super::{
     arguments::{LawsArgument, SideArgument},
@@ -25,7 +25,7 @@ use crate::{
 use cudarc::driver::CudaStream;
 use std::sync::Arc;
 
-/// Shared memory that every device has for a block, less what the chain kernels declare themselves.
+/// Shared memory that every device has for a block, less what the chain kernels declare.
 const SHARED_BYTES: usize = (48 - 13) * 1024;
 /// The same for a block of a cluster.
 const CLUSTER_BYTES: usize = (48 - 5) * 1024;
@@ -34,26 +34,26 @@ const CLUSTER_BYTES: usize = (48 - 5) * 1024;
 const CLUSTER: u32 = 8;
 const CLUSTER_THREADS: u32 = 256;
 
-/// From so many units of the smaller layer on, there is enough to share for the blocks of a cluster.
+/// The least units of the smaller layer with enough work for all blocks of a cluster.
 const LEAST_UNITS: usize = 128;
-/// From so many chains on, which together pass so many weights in a half-step, strips of weights are faster than a chain a block.
+/// The least chains, and the least weights that they read in a half-step, for which strips are faster than a block per chain.
 const LEAST_STRIPS: usize = 256;
 const LEAST_WEIGHTS: usize = 350_000_000;
 
-/// Units of a strip, warps of its block, chains that a warp carries at a time at most, and how many entries a warp's list has
-/// besides one for each row: kernels/strips.cu.
+/// Units of a strip, warps of its block, the most chains that a warp carries at a time, and the entries of a warp's list besides
+/// one for each row: kernels/strips.cu.
 const STRIP: u32 = 64;
 const STRIP_WARPS: u32 = 16;
 const CHAINS_AT_ONCE: u32 = 8;
 const STRIP_AHEAD: u32 = 8;
 
 impl CudaChains {
-    /// How many numbers a sweep draws.
+    /// The number of random numbers that a sweep draws.
     pub(super) fn drawn(&self, k: usize) -> u64 {
         k as u64 * self.len() as u64 * (self.shape.n_visible() + self.shape.n_hidden()) as u64
     }
 
-    /// A block a chain, with a thread for each unit of the larger layer and room for the bits of both.
+    /// A block per chain, with a thread for each unit of the larger layer and shared memory for the bits of both.
     fn grid(&self) -> Result<Grid> {
         let (nv, nh) = (self.shape.n_visible(), self.shape.n_hidden());
         let shared = 8 * (words(nv) + words(nh));
@@ -80,14 +80,14 @@ impl Sampling for Cuda {
             bits: states.hidden.ptr().cast(),
             ..Outcome::NOTHING
         };
-        self.make_layer(stream, blas, up, Given::new(argument, &numbers), to)?;
+        self.compute_layer(stream, blas, up, Given::new(argument, &numbers), to)?;
         self.advance(chains, rows.len() as u64 * u64::from(up.made))
     }
 
     fn sweep(&self, parameters: &CudaParameters, chains: &mut CudaChains, k: usize) -> Result<()> {
         let (blas, kept) = (self.blas_for_chains(), chains.kept()?);
         chains.own(self.stream(), blas.is_some() || kept.is_some())?;
-        self.make_room_for_grid(chains, k)?;
+        self.grow_grid(chains, k)?;
         self.launch_sweep(self.stream(), blas, parameters, chains, kept, 0, k)?;
         self.advance(chains, chains.drawn(k))
     }
@@ -167,7 +167,7 @@ impl Tempering for Cuda {
 }
 
 impl Cuda {
-    /// How so many chains of a model move fastest.
+    /// The fastest method for this number of chains of a model.
     pub(super) fn sweeps_of(&self, chains: usize, shape: Shape) -> Sweeps {
         let grid = self.has_grid() && shape.n_visible().max(shape.n_hidden()) <= MOST_UNITS;
         let (clusters, at_once) = (self.has_clusters(), 2 * self.opened().multiprocessors as usize / CLUSTER as usize);
@@ -184,7 +184,7 @@ impl Cuda {
         }
     }
 
-    /// A sweep that begins to draw `first` numbers after the generator's place.
+    /// A sweep whose first draw is `first` numbers after the generator's position.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn launch_sweep(
         &self, stream: &CudaStream, blas: Option<&Blas>, parameters: &CudaParameters, chains: &CudaChains,
@@ -199,7 +199,7 @@ impl Cuda {
         let (generator, argument) = (chains.states.generator.ptr(), chains.argument());
         let sweeps = self.sweeps_of(chains.len(), chains.shape);
         if matches!(sweeps, Sweeps::Strips | Sweeps::Grid) {
-            // Somebody may want to know the pre-activations and means of the last step.
+            // The caller may read the pre-activations and means of the last step.
             let on_grid = if sweeps == Sweeps::Grid { k.saturating_sub(1) } else { 0 };
             self.launch_on_grid(stream, [down, up], chains, first, on_grid)?;
             return self.launch_strips(stream, [down, up], chains, first + chains.drawn(on_grid), k - on_grid);
@@ -208,14 +208,14 @@ impl Cuda {
         if sweeps == Sweeps::Blocks {
             return self.run().sweep(stream, grid, down, up, argument, generator, first, k);
         }
-        // What the bits of both layers, which fit into less, leave for rows of weights.
-        let room = (CLUSTER_BYTES as u32 - grid.shared) / 4;
+        // The shared memory for rows of weights, which the bits of both layers leave.
+        let capacity = (CLUSTER_BYTES as u32 - grid.shared) / 4;
         let blocks = count("blocks of clusters", chains.len() * CLUSTER as usize)?;
         let grid = Grid { shared: CLUSTER_BYTES as u32, ..Grid::new(blocks, CLUSTER_THREADS) };
-        self.run().sweep_in_clusters(stream, grid, down, up, argument, generator, first, k, room)
+        self.run().sweep_in_clusters(stream, grid, down, up, argument, generator, first, k, capacity)
     }
 
-    /// k steps of all chains, a layer a kernel, blocks going over strips of its units.
+    /// k steps of all chains, a kernel per layer; blocks loop over strips of its units.
     fn launch_strips(
         &self, stream: &CudaStream, [down, up]: [SideArgument; 2], chains: &CudaChains, first: u64, k: usize,
     ) -> Result<()> {
@@ -246,9 +246,10 @@ impl Cuda {
         Ok(())
     }
 
-    /// k steps of all chains a layer at a time, by products, of units of several laws or with what is kept, in room that was made. `at` gives the
-    /// inverse temperatures of the visible layer of a step, and of the next step those of its hidden layer; `between` sees the
-    /// hidden sums. The sums of a layer are made where its pre-activations or means are kept.
+    /// k steps of all chains a layer at a time, by products, with units of several laws or with kept states, in scratch that
+    /// [`CudaChains::own`] allocated. `at` returns the inverse temperatures of the visible layer of a step, and with the next
+    /// step those of its hidden layer; `between` reads the hidden sums. The sums of a layer are computed in the memory of its
+    /// pre-activations or means.
     #[allow(clippy::too_many_arguments)]
     fn launch_steps(
         &self, stream: &CudaStream, blas: Option<&Blas>, [down, up]: [SideArgument; 2], laws: Option<LawsArgument>,
@@ -279,7 +280,7 @@ impl Cuda {
                 (visible.pre, visible.bits) = (visible_sums, states.visible.ptr().cast());
                 (hidden.means, hidden.bits) = (hidden_sums, states.hidden.ptr().cast());
             }
-            self.make_only_sums(stream, blas, down, hidden_rows, visible_sums)?;
+            self.compute_sums(stream, blas, down, hidden_rows, visible_sums)?;
             match laws {
                 None => self.activate(stream, down, n, visible_sums, visible)?,
                 Some(laws) => {
@@ -293,14 +294,14 @@ impl Cuda {
                 let bits = if laws.is_none() { visible.bits } else { Ptr::NULL };
                 self.keep_visible(stream, kept, chains, precision, [visible.states, visible.scaled], bits)?;
             }
-            self.make_only_sums(stream, blas, up, visible_rows, hidden_sums)?;
+            self.compute_sums(stream, blas, up, visible_rows, hidden_sums)?;
             between(step, hidden_sums)?;
             self.activate(stream, up, n, hidden_sums, hidden)?;
         }
         Ok(())
     }
 
-    /// Writes what chains keep over their visible states, which are `states` and times `precision` `scaled`, and `bits`.
+    /// Overwrites the chains' visible states with the values that they keep: `states`, `scaled` = `states`·`precision`, and `bits`.
     fn keep_visible(
         &self, stream: &CudaStream, kept: Kept, chains: &CudaChains, precision: Ptr<f32>,
         [states, scaled]: [Ptr<f32>; 2], bits: Ptr<u32>,
@@ -311,7 +312,7 @@ impl Cuda {
         run.keep_visible(stream, grid, kept.rows, left_out, units, precision, states, scaled, width, bits)
     }
 
-    /// Moves the generator on by so many numbers, there and here.
+    /// Advances the generator by `numbers`, on the device and on the host.
     fn advance(&self, chains: &mut CudaChains, numbers: u64) -> Result<()> {
         let generator = chains.states.generator.ptr();
         self.run().finish(self.stream(), Grid::new(1, 32), generator, numbers, Ptr::NULL, 0, Ptr::NULL)?;

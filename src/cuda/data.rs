@@ -1,4 +1,4 @@
-//! Rows of data on the device, as wide as they came, and what points the kernels at some of them.
+//! Rows of data on the device, in their own element type, and the cursor that points kernels at some of them.
 
 use super::{
     arguments::RowsArgument,
@@ -19,7 +19,7 @@ use std::ops::Range;
 pub(crate) struct Data {
     cuda: Cuda,
     values: Stored,
-    /// Which values are missing, in the host's words; empty where none is.
+    /// The bits of missing values, in the host's words; empty if none is missing.
     missing: Buffer<u64>,
     rows: usize,
     segments: Segments,
@@ -32,7 +32,7 @@ enum Stored {
 }
 
 impl Data {
-    /// A copy of rows of the host's.
+    /// A copy of the host's rows.
     pub fn new(cuda: &Cuda, rows: Rows<'_>) -> Result<Self> {
         let values = match rows.values() {
             Values::U8(values) => Stored::U8(Buffer::of(cuda.stream(), values)?),
@@ -45,7 +45,7 @@ impl Data {
     /// Some of the rows.
     ///
     /// # Panics
-    /// Where the range does not lie within the rows.
+    /// If the range exceeds the rows.
     pub fn range(&self, rows: Range<usize>) -> Batch<'_> {
         assert!(rows.start <= rows.end && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
         Batch { data: self, first: rows.start, rows: rows.len() }
@@ -56,7 +56,7 @@ impl Data {
     }
 }
 
-/// Some rows of it.
+/// Some rows of a data set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Batch<'a> {
     data: &'a Data,
@@ -69,7 +69,7 @@ impl<'a> Batch<'a> {
         self.rows
     }
 
-    /// The laws that the values keep to.
+    /// The laws of the values.
     pub fn segments(self) -> Segments {
         self.data.segments
     }
@@ -99,12 +99,12 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Where the words are that tell which values are missing, if there are any.
+    /// The address of the mask of missing values, or null.
     fn missing(self) -> u64 {
         self.data.missing.ptr().offset(self.first * words(self.units())).address
     }
 
-    /// The rows that a cursor points at, once it points at these.
+    /// The kernels' argument for these rows, once the cursor points at them.
     pub(super) fn argument(self, cursor: &Cursor) -> Result<RowsArgument> {
         Ok(RowsArgument {
             place: cursor.rows(),
@@ -115,38 +115,37 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// Room for the rows as numbers, where a product reads them.
+    /// Scratch for the rows as numbers, for a product.
     pub(super) fn numbers(self, product: bool) -> Result<Buffer<f32>> {
         Buffer::zeros(self.device().stream(), if product { self.rows * stride(self.units()) } else { 0 })
     }
 }
 
-/// Which rows, which of their values are missing, and which bit the kernels look at; where to find the hidden means of the batch
-/// as rows.
+/// The addresses of rows and of their mask and the bit that the kernels read, and the address of the batch's hidden means.
 #[derive(Debug)]
 pub(super) struct Cursor(Buffer<u64>);
 
 impl Cursor {
-    /// One that points at nothing.
+    /// A cursor that points at nothing.
     pub fn new(cuda: &Cuda) -> Result<Self> {
         Buffer::zeros(cuda.stream(), 4).map(Self)
     }
 
-    /// One that points at some rows, and at a bit of them.
+    /// A cursor at some rows and one of their bits.
     pub fn at(batch: Batch<'_>, bit: usize) -> Result<Self> {
         let new = Self::new(batch.device())?;
         new.point(batch, bit)?;
         Ok(new)
     }
 
-    /// Points the kernels that follow at some rows, and at a bit of them.
+    /// Points the kernels that follow at some rows and one of their bits.
     pub fn point(&self, batch: Batch<'_>, bit: usize) -> Result<()> {
         let cuda = batch.device();
         let (rows, missing) = (batch.address(), batch.missing());
         cuda.run().begin(cuda.stream(), Grid::new(1, 1), self.rows(), rows, missing, bit as u32)
     }
 
-    /// Keeps where the hidden means of the batch are; points at nothing else.
+    /// Sets the address of the batch's hidden means, and resets the rest.
     pub fn keep_means(&mut self, cuda: &Cuda, means: Ptr<f32>) -> Result<()> {
         self.0.write(cuda.stream(), &[0, 0, 0, means.address])
     }

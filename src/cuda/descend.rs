@@ -1,8 +1,8 @@
 //! Updates by rules of descent on the device; [`descent`](crate::descent) has the formulas.
 //!
-//! Three kernels: over rows and chains, which makes the means that count from offsets and two numbers for each row; over the
-//! units of both layers; and over the weights, a block a tile as in a plain update. Where products make the sums, two of them,
-//! and a pass that takes the step, stand in the last one's place.
+//! Three kernels: the first, over rows and chains, computes the centred means and two numbers for each row; the second is over the
+//! units of both layers; the third is over the weights, a block per tile as in a plain update. With sums by products, two products
+//! and a pass that makes the step replace the third one.
 
 use super::{
     arguments::{RuleArgument, StatisticsArgument},
@@ -26,10 +26,10 @@ use crate::{
 use cudarc::driver::CudaStream;
 use std::sync::Arc;
 
-/// How many units a block of the kernel `descend_biases` has.
+/// The units per block of the kernel `descend_biases`.
 const UNITS_A_BLOCK: u32 = 64;
 
-/// What rules of descent keep on the device, and what an update makes of the statistics.
+/// The state of the rules of descent on the device, and the intermediate results of an update.
 #[derive(Debug)]
 pub struct CudaRule {
     /// μ, λ and q.
@@ -37,14 +37,14 @@ pub struct CudaRule {
     hidden_offset: Buffer<f32>,
     hidden_mean: Buffer<f32>,
     velocity: Option<Numbers>,
-    /// What visible units count from, and ĝ.
+    /// The centres of the visible units, and ĝ.
     centre: Buffer<f32>,
     slope: Buffer<f32>,
     /// P̂ and N̂, rows × stride.
     centred: [Buffer<f32>; 2],
-    /// a and d of the rows, and then of the chains.
+    /// a and d of the rows and then of the chains.
     factors: [Buffer<f32>; 2],
-    /// The products of P̂ and N̂ with the visible units, laid out like the weights, where products make them.
+    /// The products of P̂ and N̂ with the visible units, in the layout of the weights, if products compute them.
     products: Buffer<f32>,
 }
 
@@ -91,7 +91,7 @@ impl CudaRule {
         })
     }
 
-    /// Room for so many rows and so many chains, whose sums products make or not.
+    /// Grows the scratch for `n` rows and chains.
     fn grow(&mut self, stream: &Arc<CudaStream>, shape: Shape, n: [usize; 2], product: bool) -> Result<()> {
         let width = stride(shape.n_hidden());
         for (centred, n) in self.centred.iter_mut().zip(n) {
@@ -153,7 +153,7 @@ impl Cuda {
         self.transpose(to)
     }
 
-    /// θ ← θ + part·(to - θ), both forms of the weights alike.
+    /// θ ← θ + part·(to - θ), for both layouts of the weights.
     pub(super) fn approach_parameters(
         &self, parameters: &mut CudaParameters, to: &CudaParameters, part: f32,
     ) -> Result<()> {

@@ -26,15 +26,15 @@ impl Energies for Cuda {
         let (up, bias) = (parameters.side(Layer::Visible), parameters.side(Layer::Hidden).bias);
         let (cursor, values) = (Cursor::at(rows, 0)?, Buffer::zeros(stream, n)?);
         let own = rows.argument(&cursor)?;
-        let (room, argument) = self.scaled(parameters, rows, own)?;
-        let laws = parameters.laws.as_ref().filter(|_| room.numbers.len() > 0);
-        // Where not all own energies are products with the biases, the hidden units' terms come first, with biases 0.
+        let (scaled, argument) = self.scaled(parameters, rows, own)?;
+        let laws = parameters.laws.as_ref().filter(|_| scaled.numbers.len() > 0);
+        // If some visible energies are not products with the biases, compute the hidden units' terms first, with biases 0.
         let (all, bias) = (bias, if laws.is_some() { parameters.side(Layer::Hidden).to_sums().bias } else { bias });
         match self.blas_for_rows(n) {
             None => run.free_energy(stream, block_a_row(argument.rows, up.made), up, argument, bias, values.ptr())?,
             Some(blas) => {
                 let (numbers, sums) = (rows.numbers(true)?, Buffer::zeros(stream, n * up.stride as usize)?);
-                self.make_sums(stream, blas, up, Given::new(argument, &numbers), sums.ptr())?;
+                self.sums_by_product(stream, blas, up, Given::new(argument, &numbers), sums.ptr())?;
                 let grid = sixteen_a_row(argument.rows);
                 run.free_energy_of_sums(stream, grid, up, argument, bias, sums.ptr(), values.ptr())?;
             }
@@ -56,7 +56,7 @@ impl Energies for Cuda {
         let argument = self.scale(self.stream(), parameters, own, &work.scaled)?;
         let given = Given::new(argument, &work.numbers[0]);
         let means = Outcome { means: work.positive.ptr(), ..Outcome::NOTHING };
-        self.make_layer(self.stream(), blas, parameters.side(Layer::Visible), given, means)?;
+        self.compute_layer(self.stream(), blas, parameters.side(Layer::Visible), given, means)?;
         let statistics = StatisticsArgument {
             row_weights: row_weights.ptr(),
             positive_scale: 1.0,
@@ -81,7 +81,7 @@ impl Energies for Cuda {
 }
 
 impl Cuda {
-    /// The pseudo-likelihood of each row, of all bits or n_visible times that of one.
+    /// The pseudo-likelihood of each row: of all bits, or n_visible times the term of one.
     pub(super) fn launch_pseudo_likelihood(
         &self, stream: &CudaStream, blas: Option<&Blas>, parameters: &CudaParameters, given: Given,
         bit: Option<Ptr<u32>>, scratch: &Scratch,
@@ -92,7 +92,7 @@ impl Cuda {
         let (rows, pre, values) = (given.rows, scratch.pre.ptr(), scratch.values.ptr());
         let laws = parameters.laws.as_ref().map(|laws| laws.argument());
         if let (Some(_), Some(laws)) = (bit, laws) {
-            self.make_layer(stream, blas, up, given, Outcome { pre, ..Outcome::NOTHING })?;
+            self.compute_layer(stream, blas, up, given, Outcome { pre, ..Outcome::NOTHING })?;
             return self.pseudo_likelihood_by_laws(stream, parameters, laws, given, bit, scratch);
         }
         match (bit, blas) {
@@ -101,12 +101,12 @@ impl Cuda {
                 run.pseudo_likelihood_of_bit(stream, grid, up, rows, bias, bit, values)
             }
             (Some(bit), Some(blas)) => {
-                self.make_sums(stream, blas, up, given, pre)?;
+                self.sums_by_product(stream, blas, up, given, pre)?;
                 let grid = sixteen_a_row(rows.rows);
                 run.pseudo_likelihood_of_sums(stream, grid, up, rows, bias, bit, pre, values)
             }
             (None, blas) => {
-                self.make_layer(stream, blas, up, given, Outcome { pre, ..Outcome::NOTHING })?;
+                self.compute_layer(stream, blas, up, given, Outcome { pre, ..Outcome::NOTHING })?;
                 let n = rows.rows as usize * stride(up.made as usize);
                 let (on, terms, each) = (scratch.means.ptr(), scratch.terms.ptr(), thread_a_number("numbers", n)?);
                 let off = on.offset(n);

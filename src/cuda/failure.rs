@@ -1,4 +1,4 @@
-//! What the driver says where a call fails.
+//! The errors of driver calls.
 
 use crate::error::{CudaError, Error};
 use cudarc::driver::{DriverError, sys::cudaError_enum as Code};
@@ -12,12 +12,12 @@ pub(super) fn message(error: &DriverError) -> String {
     format!("{} ({})", text(error.error_string()), text(error.error_name()))
 }
 
-/// The failure of `call`.
+/// The error of a failed `call`.
 pub(super) fn failed(call: &'static str) -> impl Fn(DriverError) -> Error {
     move |error| Error::Cuda(CudaError::Failed { call, problem: message(&error) })
 }
 
-/// The failure of an allocation of `len` numbers.
+/// The error of a failed allocation of `len` numbers.
 pub(super) fn no_memory<T>(error: DriverError, len: usize) -> Error {
     match error.0 {
         Code::CUDA_ERROR_OUT_OF_MEMORY => {

@@ -1,4 +1,4 @@
-//! A GPU as a device: what was opened, and how sums are made.
+//! A GPU as a device: the opened device, and the kind of its sums.
 
 use super::{
     blas::Blas,
@@ -12,57 +12,58 @@ use std::{
     sync::Arc,
 };
 
-/// From so many runs on, [`Sums::Auto`] anneals by products.
+/// The least runs that [`Sums::Auto`] anneals by products.
 const LEAST_RUNS: usize = 1024;
-/// From so many rows on, it does everything but sweeps by products.
+/// The least rows for which it uses products, for everything except sweeps.
 const LEAST_ROWS: usize = 256;
-/// How kernels with canonical sums move chains. The results are the same bits.
+/// The kernels that make Gibbs steps with canonical sums. The results are the same bits.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sweeps {
-    /// As is the fastest for so many chains.
+    /// The fastest for the number of chains.
     Auto,
-    /// A chain a block.
+    /// A block per chain.
     Blocks,
-    /// A chain a cluster of blocks, where the device has them.
+    /// A cluster of blocks per chain, if the device has clusters.
     Clusters,
     /// All chains a layer at a time, by blocks that keep strips of the weights.
     Strips,
-    /// The same, but all steps except the last on a grid of 16 bits, where the device has matrix units for it.
+    /// The same, but all steps except the last on a grid of 16 bits, if the device has matrix units for it.
     Grid,
 }
 
 /// An NVIDIA GPU.
 ///
-/// With [`Sums::Canonical`], which it begins with, results are the bits of [`Cpu`](crate::Cpu).
-/// [`Sums::Gemm`] and [`Sums::GemmTf32`] leave every sum over a layer or over rows to cuBLAS: results agree with the canonical
-/// ones up to rounding and samples in distribution, drawn from the numbers at the same positions. On one GPU with one version
-/// of cuBLAS the same seed gives the same bits. [`Sums::Auto`] takes cuBLAS for calls that anneal in at least 1024 runs or read
+/// With [`Sums::Canonical`], the default, results are the bits of [`Cpu`](crate::Cpu).
+/// [`Sums::Gemm`] and [`Sums::GemmTf32`] leave every sum over a layer or over rows to cuBLAS. Results then agree with the canonical
+/// ones up to rounding, and samples in distribution; random numbers have the same positions. On one GPU with one version
+/// of cuBLAS the same seed gives the same bits. [`Sums::Auto`] uses cuBLAS for calls that anneal at least 1024 runs or read
 /// at least 256 rows (rows and chains together in a gradient), and canonical sums for all others.
 ///
-/// A process keeps up to a gibibyte of the device's memory that it has released, for its next calls.
+/// A process keeps up to a gibibyte of released device memory for its next calls.
 ///
-/// Clones share the handle. Objects of two handles cannot be used together, though both be of one GPU: each handle has a
-/// stream of its own, and nothing orders the work of two streams.
+/// Clones share the handle. Objects of two handles cannot be used together, even on one GPU: each handle has its own
+/// stream, and nothing orders the work of two streams.
 #[derive(Clone, Debug)]
 pub struct Cuda {
     opened: Arc<Opened>,
-    /// With canonical sums none.
+    /// None with canonical sums.
     blas: Option<Arc<Blas>>,
     sums: Sums,
     sweeps: Sweeps,
 }
 
 impl Cuda {
-    /// GPU number `ordinal`, from 0, as the driver counts them, with canonical sums.
+    /// GPU number `ordinal`, from 0 in the driver's order, with canonical sums.
     ///
     /// # Errors
-    /// [`Error::Cuda`](crate::Error::Cuda): no driver, no such device, either too old, or no kernels for it.
+    /// Returns [`Error::Cuda`](crate::Error::Cuda) if there is no driver or no such device, if either is too old, or if no
+    /// kernels can be loaded.
     pub fn new(ordinal: usize) -> Result<Self> {
         Self::with_program(ordinal, Program::Own)
     }
 
-    /// The GPU with kernels from elsewhere: how the tests plant faults.
+    /// The GPU with other kernels, for tests that inject faults.
     ///
     /// # Errors
     /// Those of [`new`](Self::new).
@@ -76,10 +77,10 @@ impl Cuda {
         })
     }
 
-    /// The same handle with other sums; opens cuBLAS for all but the canonical ones.
+    /// The same handle with other sums. Opens cuBLAS for all except canonical ones.
     ///
     /// # Errors
-    /// [`Error::Cuda`](crate::Error::Cuda): no cuBLAS, or no memory for its workspace.
+    /// Returns [`Error::Cuda`](crate::Error::Cuda) if there is no cuBLAS, or no memory for its workspace.
     pub fn with_sums(self, sums: Sums) -> Result<Self> {
         let blas = match sums {
             Sums::Canonical => None,
@@ -88,7 +89,7 @@ impl Cuda {
         Ok(Self { blas, sums, ..self })
     }
 
-    /// The same handle with chains moved in that way, for tests and benches.
+    /// The same handle with other kernels for Gibbs steps, for tests and benches.
     #[doc(hidden)]
     pub fn with_sweeps(self, sweeps: Sweeps) -> Self {
         Self { sweeps, ..self }
@@ -112,20 +113,21 @@ impl Cuda {
         (SOURCE, PTX)
     }
 
-    /// What the driver calls the GPU.
+    /// The driver's name of the GPU.
     pub fn name(&self) -> &str {
         &self.opened.name
     }
 
-    /// How it adds up.
+    /// The order of its sums.
     pub fn sums(&self) -> Sums {
         self.sums
     }
 
-    /// How long the device takes for what `work` asks of this handle, in seconds, by the device's own clock; waits for its end.
+    /// The time that the device takes for the work that `work` puts into this handle's stream, in seconds by the device's
+    /// clock. Waits for its end.
     ///
     /// # Errors
-    /// Those of `work`, and [`Error::Cuda`](crate::Error::Cuda): the work failed on the device.
+    /// Returns the errors of `work`, and [`Error::Cuda`](crate::Error::Cuda) if the work failed on the device.
     #[doc(hidden)]
     pub fn seconds_of(&self, work: impl FnOnce() -> Result<()>) -> Result<f64> {
         launch::seconds_of(self.stream(), work)
@@ -143,22 +145,22 @@ impl Cuda {
         &self.opened.kernels
     }
 
-    /// How canonical sums are to move chains.
+    /// The kernels that make Gibbs steps with canonical sums.
     pub(super) fn sweeps(&self) -> Sweeps {
         self.sweeps
     }
 
-    /// cuBLAS, where it moves chains: with [`Sums::Auto`] never, since active units are faster to add up.
+    /// cuBLAS, if it computes the steps of chains: with [`Sums::Auto`] never, since active units are faster to add up.
     pub(super) fn blas_for_chains(&self) -> Option<&Blas> {
         self.blas_from(0, usize::MAX)
     }
 
-    /// cuBLAS, where it anneals in so many runs.
+    /// cuBLAS, if it anneals this number of runs.
     pub(super) fn blas_for_runs(&self, runs: usize) -> Option<&Blas> {
         self.blas_from(runs, LEAST_RUNS)
     }
 
-    /// cuBLAS, where it makes the sums of so many rows.
+    /// cuBLAS, if it computes the sums of this number of rows.
     pub(super) fn blas_for_rows(&self, rows: usize) -> Option<&Blas> {
         self.blas_from(rows, LEAST_ROWS)
     }

@@ -1,7 +1,7 @@
 //! The kernels as typed functions: one for each, with the types of its parameters.
 //!
-//! The driver takes untyped pointers to arguments and checks neither their number nor their widths. So each kernel is named
-//! once here with its types, in kernels/*.cu's order and layout; a test compares both with the parameter lists in the PTX.
+//! The driver takes untyped pointers to arguments and checks neither their number nor their widths. So this file names each kernel
+//! once with its types, in the order and layout of kernels/*.cu. A test compares them with the parameter lists in the PTX.
 #![allow(unsafe_code)]
 
 use super::{
@@ -24,14 +24,14 @@ use std::{fmt, sync::Arc};
 
 /// The kernels' source.
 pub(super) const SOURCE: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.cu"));
-/// The same, compiled once by an old NVRTC, for hosts that have a driver and nothing else. Without the kernels of newer devices.
+/// The same, compiled once by an old NVRTC for hosts that have only a driver. Without the kernels of newer devices.
 pub(super) const PTX: &str = include_str!("../../kernels/ptx/compute_70.ptx");
 /// Those of matrix units, for compute capability 8.0 and later.
 pub(super) const PTX_OF_GRID: &str = include_str!("../../kernels/ptx/compute_80.ptx");
 /// Those of clusters of blocks, for 9.0 and later.
 pub(super) const PTX_OF_CLUSTERS: &str = include_str!("../../kernels/ptx/compute_90.ptx");
 
-/// Marks types that stand among a kernel's parameters byte for byte as they stand here.
+/// Marks types that a kernel takes byte for byte as parameters.
 macro_rules! device_types {
     ($($name:ident),*) => {$(
         // SAFETY: `repr(C)` with the fields of the kernels' struct, all of them plain numbers.
@@ -54,7 +54,7 @@ device_types!(
 // SAFETY: `repr(transparent)` over the address that the kernel takes as its pointer.
 unsafe impl<T> DeviceRepr for Ptr<T> {}
 
-/// How many blocks of how many threads, with how many bytes of shared memory besides what the kernel declares.
+/// The number of blocks and of threads per block, and the bytes of shared memory per block beyond the kernel's declarations.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grid {
     pub blocks: u32,
@@ -70,7 +70,7 @@ impl Grid {
 
     /// # Safety
     /// The arguments must be the kernel's in number, order and width. Every address among them must be that of a buffer whose
-    /// size follows from the shape and the number of rows that go with it: within those sizes the kernels stay. A buffer
+    /// size follows from the shape and the number of rows that go with it: the kernels stay within those sizes. A buffer
     /// is released in stream order, so after this launch.
     unsafe fn launch(self, launch: &mut LaunchArgs<'_>, call: &'static str) -> Result<()> {
         let config = LaunchConfig {
@@ -78,12 +78,12 @@ impl Grid {
             block_dim: (self.threads, 1, 1),
             shared_mem_bytes: self.shared,
         };
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees it.
         unsafe { launch.launch(config) }.map(drop).map_err(failed(call))
     }
 }
 
-/// Makes [`Kernels`]: the loaded functions, and for each a method that launches it. Some only exist for newer devices.
+/// Defines [`Kernels`]: the loaded functions, and for each a method that launches it. Some only exist for newer devices.
 macro_rules! kernels {
     (
         $(fn $name:ident($($argument:ident: $type:ty),* $(,)?);)*
@@ -96,7 +96,7 @@ macro_rules! kernels {
         }
 
         impl Kernels {
-            /// From a module that has all of them but newer ones, which may be there or in the others.
+            /// Loads the kernels from a module. Newer ones may be there, in the other modules, or missing.
             pub fn load(module: &Arc<CudaModule>, newer: &[Arc<CudaModule>]) -> std::result::Result<Self, DriverError> {
                 let optional = |name| {
                     for module in [module].into_iter().chain(newer) {
@@ -118,7 +118,7 @@ macro_rules! kernels {
                 pub fn $name(&self, stream: &CudaStream, grid: Grid, $($argument: $type),*) -> Result<()> {
                     let mut launch = stream.launch_builder(&self.$name);
                     $(launch.arg(&$argument);)*
-                    // SAFETY: as `Grid::launch` says; the arguments are the kernel's in number, order and width (the test
+                    // SAFETY: as `Grid::launch` requires; the arguments are the kernel's in number, order and width (the test
                     // below).
                     unsafe { grid.launch(&mut launch, concat!("kernel ", stringify!($name))) }
                 }
@@ -138,7 +138,7 @@ macro_rules! kernels {
             )*
         }
 
-        /// Name, and size of each parameter.
+        /// Name of each kernel, and size of each of its parameters.
         #[cfg(test)]
         const SIGNATURES: &[(&str, &[usize])] = &[
             $((stringify!($name), &[$(size_of::<$type>()),*]),)*
@@ -230,7 +230,7 @@ kernels! {
     );
     newer {
         fn sweep_in_clusters(
-            down: SideArgument, up: SideArgument, chains: ChainsArgument, generator: Ptr<u64>, first: u64, k: u32, room: u32,
+            down: SideArgument, up: SideArgument, chains: ChainsArgument, generator: Ptr<u64>, first: u64, k: u32, capacity: u32,
         );
         fn largest_sizes(up: SideArgument, visible_bias: Ptr<f32>, parts: Ptr<u32>);
         fn put_on_grid(up: SideArgument, down: SideArgument, parts: Ptr<u32>, grids: Ptr<u32>, planes: Ptr<u32>);
@@ -252,7 +252,7 @@ impl Kernels {
         self.draw_on_grid.is_some()
     }
 
-    /// Lets blocks of `layer_by_strips` have so many bytes of shared memory.
+    /// Allows blocks of `layer_by_strips` this much shared memory.
     pub fn allow_strips(&self, bytes: u32) -> std::result::Result<(), DriverError> {
         let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         self.layer_by_strips.set_attribute(attribute, bytes as i32)
@@ -262,20 +262,20 @@ impl Kernels {
 /// Launches that were recorded once and are repeated as a whole.
 pub(super) struct Graph {
     graph: CudaGraph,
-    /// Where it was launched last.
+    /// The stream of the last launch.
     stream: Arc<CudaStream>,
 }
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        // It may still be running. Where that fails the next call says so.
+        // The graph may still be running. If this call fails, the next one reports the error.
         let _ = self.stream.synchronize();
     }
 }
 
 // SAFETY: the driver allows any thread to use a graph, one at a time; a graph is launched through `&mut` only.
 unsafe impl Send for Graph {}
-// SAFETY: a shared reference to a graph does nothing.
+// SAFETY: no call through a shared reference touches the graph.
 unsafe impl Sync for Graph {}
 
 impl fmt::Debug for Graph {
@@ -285,15 +285,15 @@ impl fmt::Debug for Graph {
 }
 
 impl Graph {
-    /// Records what `launches` puts into `recorder`, a stream that nobody else uses, to be repeated in `stream`.
+    /// Records the launches of `launches` in `recorder`, a stream without other users, to be repeated in `stream`.
     pub fn record(
         recorder: &Arc<CudaStream>, stream: &Arc<CudaStream>, launches: impl FnOnce(&CudaStream) -> Result<()>,
     ) -> Result<Self> {
         wait_for_memory(stream)?;
         let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        recorder.begin_capture(mode).map_err(failed("begin of capture"))?;
+        recorder.begin_capture(mode).map_err(failed("start of capture"))?;
         let launched = launches(recorder);
-        // Ends the capture in any case: a stream that goes on capturing is lost.
+        // Ends the capture in any case: a stream that stays in capture mode is unusable.
         let graph = recorder.end_capture(sys::CUgraphInstantiate_flags(0));
         launched?;
         match graph.map_err(failed("end of capture"))? {
@@ -302,18 +302,18 @@ impl Graph {
         }
     }
 
-    /// Repeats it. Whoever recorded it makes sure that the buffers in it are still the same ones.
+    /// Repeats the launches. The caller ensures that the buffers in the graph are still the same.
     pub fn launch(&mut self) -> Result<()> {
-        self.stream.context().bind_to_thread().map_err(failed("choice of the device"))?;
-        // SAFETY: the graph and the stream live as long as `self`; the addresses in the graph are those of live buffers,
+        self.stream.context().bind_to_thread().map_err(failed("selection of the device"))?;
+        // SAFETY: the graph and the stream are alive as long as `self`; the addresses in the graph are those of live buffers,
         // whose addresses and sizes `Captured::key` compares before every launch.
         unsafe { result::graph::launch(self.graph.cu_graph_exec(), self.stream.cu_stream()) }.map_err(failed("graph"))
     }
 }
 
-/// Seconds on the device between what is in the stream before `work` and what `work` puts there. Waits for its end.
+/// Seconds on the device between the end of earlier work in the stream and the end of the work of `work`. Waits for that end.
 pub(super) fn seconds_of(stream: &Arc<CudaStream>, work: impl FnOnce() -> Result<()>) -> Result<f64> {
-    // Of the call that tells the time between events, cudarc has only the form that came with this driver.
+    // cudarc has only that form of cuEventElapsedTime that came with this driver.
     let found = driver_version()?;
     if found < 12080 {
         return Err(Error::Cuda(CudaError::DriverTooOld { expected: "12.8".into(), found: version(found) }));
@@ -326,19 +326,19 @@ pub(super) fn seconds_of(stream: &Arc<CudaStream>, work: impl FnOnce() -> Result
     Ok(f64::from(milliseconds) / 1e3)
 }
 
-/// Whether the driver's library is there. Everything else in this module panics inside cudarc if it is not.
+/// Whether the driver's library can be loaded. Otherwise everything else in this module panics inside cudarc.
 pub(super) fn driver_is_there() -> bool {
-    // SAFETY: loads a library that the system's administrator put where libraries are looked for.
+    // SAFETY: loads a library that the system's administrator installed on the library path.
     unsafe { sys::is_culib_present() }
 }
 
-/// Whether NVRTC is there.
+/// Whether NVRTC can be loaded.
 pub(super) fn compiler_is_there() -> bool {
     // SAFETY: as above.
     unsafe { cudarc::nvrtc::sys::is_culib_present() }
 }
 
-/// The driver's version as it gives it: 12040 is 12.4.
+/// The driver's version in its own format: 12040 is 12.4.
 pub(super) fn driver_version() -> Result<i32> {
     let mut version = 0;
     // SAFETY: writes one int.
@@ -346,21 +346,21 @@ pub(super) fn driver_version() -> Result<i32> {
     Ok(version)
 }
 
-/// A version as people write it.
+/// A version in the usual format.
 pub(super) fn version(v: i32) -> String {
     format!("{}.{}", v / 1000, v % 1000 / 10)
 }
 
-/// Lets the device's pool of memory keep a gibibyte of what is released, where it would give all of it back to the driver: a call
-/// that needs room anew would wait for the driver longer than for its work.
+/// Lets the device's memory pool keep a gibibyte of released memory. By default it returns all of it to the driver, and a call
+/// that allocates again would wait for the driver longer than for its work.
 pub(super) fn keep_memory(context: &CudaContext) -> Result<()> {
     const KEPT: u64 = 1 << 30;
-    context.bind_to_thread().map_err(failed("choice of the device"))?;
+    context.bind_to_thread().map_err(failed("selection of the device"))?;
     let mut pool = std::ptr::null_mut();
     // SAFETY: writes the handle of the pool that the device has.
     let found = unsafe { sys::cuDeviceGetDefaultMemPool(&raw mut pool, context.cu_device()) };
     match found.result() {
-        // Without a pool memory comes and goes by calls that wait.
+        // Without a pool, allocating and releasing memory are blocking calls.
         Err(DriverError(sys::cudaError_enum::CUDA_ERROR_NOT_SUPPORTED)) => return Ok(()),
         found => found.map_err(failed("cuDeviceGetDefaultMemPool"))?,
     }
@@ -371,16 +371,16 @@ pub(super) fn keep_memory(context: &CudaContext) -> Result<()> {
         .map_err(failed("cuMemPoolSetAttribute"))
 }
 
-/// Waits until all memory that was given back can be had again. The pool keeps what buffers left until somebody waits for
-/// their stream; streams, graphs and cuBLAS take theirs from elsewhere, and would find a full device.
+/// Waits until all released memory is available again. The pool holds the memory of dropped buffers until somebody waits for
+/// their stream; streams, graphs and cuBLAS allocate elsewhere, and would find a full device.
 pub(super) fn wait_for_memory(stream: &CudaStream) -> Result<()> {
     stream.synchronize().map_err(failed("work on the device"))
 }
 
-/// All work of this crate is in one stream for each device, so that nothing has to wait for events, and launches can be
-/// captured.
+/// Disables cudarc's events. All work of this crate is in one stream per device, so nothing has to wait for events, and launches
+/// can be captured.
 pub(super) fn without_events(context: &CudaContext) {
-    // SAFETY: every buffer is used in the stream that it was made in; a graph's own stream only records.
+    // SAFETY: every buffer is used in the stream that allocated it; a graph's own stream only records.
     unsafe { context.disable_event_tracking() };
 }
 
@@ -388,7 +388,7 @@ pub(super) fn without_events(context: &CudaContext) {
 mod tests {
     use super::*;
 
-    /// Name, and size of each parameter, of all kernels in PTX.
+    /// Name of each kernel in the PTX, and size of each of its parameters.
     fn signatures(ptx: &str) -> Vec<(String, Vec<usize>)> {
         let size = |parameter: &str| match parameter.split_once('[') {
             Some((_, bytes)) => bytes.trim_end_matches(']').parse().expect("a size"),
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_parameter_is_seen() {
+    fn a_lost_parameter_is_detected() {
         let ptx = PTX;
         let kernels = signatures(&ptx.replacen(".param .u32 sweep_param_5", "", 1).replacen(
             "sweep_param_4,",

@@ -18,40 +18,40 @@ use crate::{
 };
 use cudarc::driver::CudaStream;
 
-/// As many rows does a block of the kernel `activate` make.
+/// The rows per block of the kernel `activate`.
 const ROWS_A_BLOCK: u32 = 8;
 
-/// The rows that a layer is made from.
+/// The rows from which a layer is computed.
 #[derive(Clone, Copy)]
 pub(super) struct Given {
     pub rows: RowsArgument,
-    /// Whether values count as 1 from 0.5 on, and else as 0.
+    /// Whether values count as 1 from 0.5 on, and as 0 below.
     pub round: bool,
-    /// Where a product reads them as numbers, rows × stride.
+    /// Memory for the rows as numbers, rows × stride, which a product reads.
     pub numbers: Ptr<f32>,
-    /// Whether the numbers are there already.
+    /// Whether the numbers are already there.
     pub ready: bool,
 }
 
 impl Given {
-    /// Rows as they are, with room for their numbers.
+    /// Rows unchanged, with memory for their numbers.
     pub fn new(rows: RowsArgument, numbers: &Buffer<f32>) -> Self {
         Self { rows, round: false, numbers: numbers.ptr(), ready: false }
     }
 }
 
-/// What becomes of a layer: null for what is not wanted.
+/// The results of a layer: null for those that are not needed.
 #[derive(Clone, Copy)]
 pub(super) struct Outcome {
-    /// The inverse temperature of each row, or of all where `beta_step` is 0; null for 1.
+    /// The inverse temperature of each row, or of all if `beta_step` is 0; null for 1.
     pub betas: Ptr<f32>,
     pub beta_step: u32,
-    /// Null where nothing is drawn, and how many numbers to leave out before the draw.
+    /// Null if nothing is drawn; and the number of random numbers to skip before the draw.
     pub generator: Ptr<u64>,
     pub first: u64,
     pub pre: Ptr<f32>,
     pub means: Ptr<f32>,
-    /// The samples as numbers, as hidden layers read those of visible units (s·v, by [`Cuda::activate_visible`] alone), and as
+    /// The samples as numbers, as hidden layers read those of visible units (s·v, only by [`Cuda::activate_visible`]), and as
     /// bits.
     pub states: Ptr<f32>,
     pub scaled: Ptr<f32>,
@@ -73,9 +73,9 @@ impl Outcome {
 }
 
 impl Cuda {
-    /// Makes a layer, with the sums of cuBLAS where there is one: `to` then asks for pre-activations or means, in whose place
-    /// the sums are made. `states` and `first` are for layers made of sums alone.
-    pub(super) fn make_layer(
+    /// Computes a layer, by the sums of cuBLAS if given. Then `to` must have pre-activations or means, whose memory takes the sums.
+    /// `states` and `first` are only for layers that are computed from sums.
+    pub(super) fn compute_layer(
         &self, stream: &CudaStream, blas: Option<&Blas>, side: SideArgument, given: Given, to: Outcome,
     ) -> Result<()> {
         let Outcome { betas, generator, pre, means, bits, .. } = to;
@@ -85,22 +85,22 @@ impl Cuda {
             return run.propagate(stream, grid, side, rows, u32::from(round), betas, generator, pre, means, bits);
         };
         let sums = if pre.address == 0 { means } else { pre };
-        self.make_sums(stream, blas, side, given, sums)?;
+        self.sums_by_product(stream, blas, side, given, sums)?;
         self.activate(stream, side, rows.rows, sums, to)
     }
 
-    /// The sums of a layer alone, by either road.
-    pub(super) fn make_only_sums(
+    /// Computes the sums of a layer alone, of either kind.
+    pub(super) fn compute_sums(
         &self, stream: &CudaStream, blas: Option<&Blas>, side: SideArgument, given: Given, sums: Ptr<f32>,
     ) -> Result<()> {
         match blas {
-            Some(blas) => self.make_sums(stream, blas, side, given, sums),
-            None => self.make_layer(stream, None, side.to_sums(), given, Outcome { pre: sums, ..Outcome::NOTHING }),
+            Some(blas) => self.sums_by_product(stream, blas, side, given, sums),
+            None => self.compute_layer(stream, None, side.to_sums(), given, Outcome { pre: sums, ..Outcome::NOTHING }),
         }
     }
 
     /// The same by a product.
-    pub(super) fn make_sums(
+    pub(super) fn sums_by_product(
         &self, stream: &CudaStream, blas: &Blas, side: SideArgument, given: Given, sums: Ptr<f32>,
     ) -> Result<()> {
         if !given.ready {
@@ -135,7 +135,7 @@ impl Cuda {
         blas.multiply(stream, 1.0, states, weights, 0.0, Matrix::new(sums, rows, side.made, side.stride))
     }
 
-    /// The rest of a layer, from its sums. What it makes may take their place.
+    /// The rest of a layer, from its sums. Its results may overwrite them.
     pub(super) fn activate(
         &self, stream: &CudaStream, side: SideArgument, rows: u32, sums: Ptr<f32>, to: Outcome,
     ) -> Result<()> {
@@ -172,12 +172,12 @@ impl Conditionals for Cuda {
                     Layer::Visible => self.scaled(parameters, rows, argument)?,
                     Layer::Hidden => (Scaled::EMPTY, argument),
                 };
-                self.make_layer(stream, blas, side, Given::new(argument, &numbers), to)?;
+                self.compute_layer(stream, blas, side, Given::new(argument, &numbers), to)?;
             }
             Some(laws) => {
                 states.grow(stream, if draws.is_some() { pre.len() } else { 0 })?;
                 let to = Outcome { states: states.ptr(), ..to };
-                self.make_only_sums(stream, blas, side, Given::new(argument, &numbers), pre.ptr())?;
+                self.compute_sums(stream, blas, side, Given::new(argument, &numbers), pre.ptr())?;
                 self.activate_visible(stream, side, laws.argument(), argument.rows, pre.ptr(), to)?;
             }
         }

@@ -22,11 +22,11 @@ use crate::{
     verbs::{BatchMeans, Learning},
 };
 
-/// Visible and hidden units of a block of the kernels `learn` and `descend_weights`.
+/// Visible and hidden units per block of the kernels `learn` and `descend_weights`.
 pub(super) const LEARN_TILE: [u32; 2] = [8, 64];
 
 impl CudaWork {
-    /// The statistics of the positive phase that was run last.
+    /// The statistics of the last positive phase.
     pub(super) fn positive_statistics(&self, batch: Batch<'_>) -> Result<StatisticsArgument> {
         Ok(StatisticsArgument {
             rows: self.scaled.argument(batch.argument(&self.cursor)?),
@@ -56,7 +56,7 @@ impl CudaWork {
 
 impl Learning for Cuda {
     fn batch_means(&self, batch: Batch<'_>, work: &mut CudaWork, shape: Shape, out: &mut BatchMeans) -> Result<()> {
-        // The gradient of the positive phase alone has the means' negatives as its biases.
+        // The biases of the positive phase's gradient are the negative means.
         let statistics = StatisticsArgument { rows: batch.argument(&work.cursor)?, ..work.positive_statistics(batch)? };
         let mut gradient = Gradient::zero(shape);
         self.read_gradient(shape, statistics, work, &mut gradient)?;
@@ -115,7 +115,7 @@ impl Learning for Cuda {
 }
 
 impl Cuda {
-    /// θ ← θ - lr·gradient, or where not `step.update` the gradient alone, from the statistics.
+    /// θ ← θ - lr·gradient, or without `step.update` the gradient alone, from the statistics.
     pub(super) fn learn(
         &self, shape: Shape, s: StatisticsArgument, to: ParametersArgument, step: StepArgument, work: &mut CudaWork,
     ) -> Result<()> {
@@ -164,8 +164,8 @@ impl Cuda {
         self.run().learn_bias(stream, grid(nh), means, to.hidden_bias, step)
     }
 
-    /// out ← factor·gradient of the weights + old·out, by a product for each phase, of what it leaves in `work`: the rows, each
-    /// times its weight, and the chains' visible states as numbers.
+    /// out ← factor·gradient of the weights + old·out, by a product for each phase. Leaves in `work` the rows, each times its
+    /// weight, and the chains' visible states as numbers.
     pub(super) fn multiply_phases(
         &self, blas: &Blas, s: StatisticsArgument, to: ParametersArgument, [factor, old]: [f32; 2], out: Matrix,
         work: &CudaWork,
@@ -188,7 +188,7 @@ impl Cuda {
         Ok(())
     }
 
-    /// The gradient that statistics make, on the host, and on the device as long as somebody wants it.
+    /// The gradient of the statistics, on the host, and on the device for the caller.
     pub(super) fn read_gradient(
         &self, shape: Shape, statistics: StatisticsArgument, work: &mut CudaWork, out: &mut Gradient,
     ) -> Result<Numbers> {

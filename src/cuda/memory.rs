@@ -1,4 +1,4 @@
-//! What lives on the device besides data: parameters and chains.
+//! The objects on the device besides data: parameters and chains.
 
 use super::{
     arguments::{ChainsArgument, ParametersArgument, RowsArgument, SideArgument},
@@ -80,13 +80,13 @@ impl Memory for Cuda {
 }
 
 impl Cuda {
-    /// Writes the transposed weights.
+    /// Computes the transposed weights.
     pub(super) fn transpose(&self, parameters: ParametersArgument) -> Result<()> {
         self.run().transpose(self.stream(), block_of_weights(&parameters, [32, 32])?, parameters)
     }
 }
 
-/// Shared memory, copied when somebody writes to it whom it does not belong to alone.
+/// Copy-on-write memory: shared between clones, and copied by the first writer that is not the only owner.
 #[derive(Debug)]
 pub(super) struct Shared<T>(Arc<T>);
 
@@ -96,7 +96,7 @@ impl<T> Clone for Shared<T> {
     }
 }
 
-/// What can be copied on the device.
+/// Objects that can be copied on the device.
 pub(super) trait Copied: Sized {
     fn copied(&self, stream: &Arc<CudaStream>) -> Result<Self>;
 }
@@ -106,12 +106,12 @@ impl<T: Copied> Shared<T> {
         Self(Arc::new(value))
     }
 
-    /// The value, to be written to.
+    /// The value for writing; copies it first if it is shared.
     pub fn own(&mut self, stream: &Arc<CudaStream>) -> Result<&mut T> {
         if Arc::get_mut(&mut self.0).is_none() {
             self.0 = Arc::new(self.0.copied(stream)?);
         }
-        // There is one reference to what was just made.
+        // The new copy has one reference.
         Arc::get_mut(&mut self.0).ok_or_else(|| {
             Error::Cuda(CudaError::Failed { call: "copy on write", problem: "the copy is shared already".into() })
         })
@@ -129,9 +129,9 @@ impl<T> std::ops::Deref for Shared<T> {
 /// The parameters of an RBM, or a gradient.
 #[derive(Debug)]
 pub(super) struct Numbers {
-    /// n_visible + 1 rows, the last one zeros.
+    /// n_visible + 1 rows; the last one is zeros.
     pub weights: Buffer<f32>,
-    /// n_hidden + 1 rows, the last one zeros.
+    /// n_hidden + 1 rows; the last one is zeros.
     pub transposed: Buffer<f32>,
     pub visible_bias: Buffer<f32>,
     pub hidden_bias: Buffer<f32>,
@@ -146,7 +146,7 @@ impl Numbers {
         })
     }
 
-    /// The same without transposed weights.
+    /// All 0, without transposed weights.
     pub fn gradient(stream: &Arc<CudaStream>, shape: Shape) -> Result<Self> {
         Ok(Self {
             weights: Buffer::zeros(stream, (shape.n_visible() + 1) * stride(shape.n_hidden()))?,
@@ -196,12 +196,12 @@ impl Copied for Numbers {
 pub struct CudaParameters {
     pub(super) shape: Shape,
     pub(super) numbers: Shared<Numbers>,
-    /// None where all visible units are binary.
+    /// None if all visible units are binary.
     pub(super) laws: Option<Arc<Laws>>,
 }
 
 impl CudaParameters {
-    /// The way from the layer `given` to the other one.
+    /// The direction from the layer `given` to the other one.
     pub(super) fn side(&self, given: Layer) -> SideArgument {
         let (weights, bias) = match given {
             Layer::Visible => (&self.numbers.weights, &self.numbers.hidden_bias),
@@ -219,24 +219,24 @@ impl CudaParameters {
     }
 }
 
-/// The numbers of some chains.
+/// The states of some chains.
 #[derive(Debug)]
 pub(super) struct States {
-    /// The generator's state where the next draw is.
+    /// The generator's state at the next draw.
     pub generator: Buffer<u64>,
     pub betas: Buffer<f32>,
     pub hidden: Buffer<u64>,
-    /// Of the last step of the last sweep: visible bits, or where not all visible units are binary their states as numbers.
+    /// After the last step of the last sweep: visible bits, or states as numbers if not all visible units are binary.
     pub visible: Buffer<u64>,
     pub values: Buffer<f32>,
     pub visible_pre: Buffer<f32>,
     pub hidden_mean: Buffer<f32>,
-    /// Visible and hidden states as numbers, as the other layer reads them, where layers are made from numbers: room for one
-    /// sweep, nothing that lasts.
+    /// Visible and hidden states as numbers, as the other layer reads them, if layers are computed from numbers. Scratch of one
+    /// sweep.
     pub numbers: [Buffer<f32>; 2],
-    /// The weights on a grid, for the same time.
+    /// The weights on a grid. Scratch of one sweep.
     pub grid: Buffer<u32>,
-    /// Where rows of either are, for kernels that read them as rows.
+    /// The addresses of both, for kernels that read them as rows.
     pub places: Buffer<u64>,
 }
 
@@ -261,14 +261,14 @@ impl Copied for States {
 #[derive(Clone, Debug)]
 pub struct CudaChains {
     pub(super) shape: Shape,
-    /// What the host knows without asking: where the device's generator is, and the inverse temperatures.
+    /// The host's copies: the position of the device's generator, and the inverse temperatures.
     pub(super) uniforms: Uniforms,
     pub(super) betas: Vec<f32>,
     pub(super) states: Shared<States>,
     pub(super) held: Option<Arc<Held>>,
 }
 
-/// Rows of visible states, and what points at them: chain m keeps the values of row m mod rows that are there.
+/// Rows of visible states and their cursor: chain m keeps the present values of row m mod rows.
 #[derive(Debug)]
 pub(super) struct Held {
     data: Data,
@@ -287,8 +287,8 @@ impl Held {
     }
 }
 
-/// What chains keep of their visible states: of row m mod rows the values that are there, or where it leaves out, the 0 of those
-/// that are missing.
+/// The values that chain m keeps in its visible states: the present ones of row m mod rows; or if `left_out`, 0 for the missing
+/// ones of that row.
 #[derive(Clone, Copy)]
 pub(super) struct Kept {
     pub rows: RowsArgument,
@@ -320,7 +320,7 @@ impl CudaChains {
         self.betas.len()
     }
 
-    /// Makes them `n` chains, whose states are to be set; new ones are cold.
+    /// Changes the number of chains to `n`. The caller must set their states; new ones have β = 1.
     pub(super) fn resize(&mut self, stream: &Arc<CudaStream>, n: usize) -> Result<()> {
         if n == self.len() {
             return Ok(());
@@ -333,13 +333,13 @@ impl CudaChains {
         Ok(())
     }
 
-    /// What they keep of their visible states.
+    /// The values that they keep in their visible states.
     pub(super) fn kept(&self) -> Result<Option<Kept>> {
         self.held.as_ref().map(|held| held.kept()).transpose()
     }
 
-    /// Makes them the only owner of their states, with room for both layers as numbers where these move a layer at a time, or follow
-    /// laws that are not all binary.
+    /// Copies the states if they are shared. Allocates both layers as numbers if chains move a layer at a time (`by_layers`), or if
+    /// not all visible units are binary.
     pub(super) fn own(&mut self, stream: &Arc<CudaStream>, by_layers: bool) -> Result<&mut States> {
         let visible = self.shape.visible();
         let n = if by_layers || !visible.is_binary() { self.len() } else { 0 };

@@ -20,37 +20,37 @@ use std::{
     },
 };
 
-/// What the PTX's first line must say: that it was made from this source.
+/// The first line of PTX that was compiled from this source.
 const FIRST_LINE: &str = concat!("// harmonium kernels ", env!("HARMONIUM_KERNELS_HASH"));
 
-/// The oldest driver that takes the PTX, as the driver gives it, and the oldest device.
+/// The oldest driver that accepts the PTX, in the driver's format, and the oldest device.
 const OLDEST_DRIVER: i32 = 12000;
 const OLDEST_DEVICE: (i32, i32) = (7, 0);
-/// The oldest device whose matrix units take bytes as the kernels give them.
+/// The oldest device whose matrix units multiply the kernels' bytes.
 const OLDEST_GRID: (i32, i32) = (8, 0);
 /// The oldest device with clusters of blocks.
 const OLDEST_CLUSTERS: (i32, i32) = (9, 0);
 
-/// Where the kernels come from.
+/// The source of the kernels.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub enum Program<'a> {
-    /// The PTX that comes with the crate; where the driver does not take it, what NVRTC makes of the source.
+    /// The PTX that comes with the crate; if the driver rejects it, the source, compiled by NVRTC.
     Own,
     /// The PTX that comes with the crate.
     OwnPtx,
-    /// What NVRTC makes of the source for the device.
+    /// The source, compiled by NVRTC for the device.
     Compiled,
-    /// Another source: how the tests plant faults.
+    /// Another source, for tests that inject faults.
     Source(&'a str),
     /// Other PTX. Its first line must name the source.
     Ptx(&'a str),
 }
 
-/// How many devices this process has opened: each gets a number of its own.
+/// The number of devices that this process has opened: each has its own handle.
 static HANDLES: AtomicUsize = AtomicUsize::new(0);
 
-/// A device, opened.
+/// An opened device.
 pub(super) struct Opened {
     /// From 1, in the order of opening.
     pub handle: usize,
@@ -59,7 +59,7 @@ pub(super) struct Opened {
     pub kernels: Kernels,
     pub name: String,
     pub multiprocessors: u32,
-    /// Bytes of shared memory that a block of `layer_by_strips` may have.
+    /// Bytes of shared memory that a block of `layer_by_strips` may use.
     pub strips: u32,
 }
 
@@ -93,7 +93,7 @@ impl Opened {
         if capability < OLDEST_DEVICE {
             return Err(Error::Cuda(CudaError::DeviceTooOld { found: format!("{}.{}", capability.0, capability.1) }));
         }
-        let stream = context.new_stream().map_err(failed("making of a stream"))?;
+        let stream = context.new_stream().map_err(failed("creation of a stream"))?;
         let name = context.name().map_err(failed("cuDeviceGetName"))?;
         let kernels = load(&context, capability, program)?;
         let attribute = |which| context.attribute(which).map(|n| n as u32).map_err(failed("cuDeviceGetAttribute"));
@@ -114,9 +114,9 @@ fn load(context: &Arc<CudaContext>, capability: (i32, i32), program: Program<'_>
     let compiled = |source: &str| compile(source, capability).and_then(|ptx| kernels(ptx, &[]));
     let given = |ptx: &str| {
         if ptx.lines().next() != Some(FIRST_LINE) {
-            return Err("it was made from another source".to_owned());
+            return Err("it was compiled from another source".to_owned());
         }
-        // The driver may be older than what a newer device could take.
+        // The driver may be too old for the PTX of newer devices.
         let newer = [(OLDEST_GRID, PTX_OF_GRID), (OLDEST_CLUSTERS, PTX_OF_CLUSTERS)]
             .into_iter()
             .filter(|(oldest, ptx)| capability >= *oldest && ptx.lines().next() == Some(FIRST_LINE))
@@ -126,7 +126,7 @@ fn load(context: &Arc<CudaContext>, capability: (i32, i32), program: Program<'_>
     let not_tried = || Err("not tried".to_owned());
     let (ptx, nvrtc) = match program {
         Program::Own => match given(PTX) {
-            // What differs from the PTX that NVRTC makes for the device itself is not worth the second that it takes.
+            // PTX for exactly this device gains less than the second that NVRTC takes.
             Ok(kernels) => return Ok(kernels),
             ptx => (ptx, compiled(SOURCE)),
         },
@@ -141,7 +141,7 @@ fn load(context: &Arc<CudaContext>, capability: (i32, i32), program: Program<'_>
     }
 }
 
-/// Compiles for a device. No multiplication and addition may be fused but those that the source fuses.
+/// Compiles for a device. The compiler may fuse no multiplication and addition; the source fuses explicitly.
 fn compile(source: &str, (major, minor): (i32, i32)) -> std::result::Result<Ptx, String> {
     if !launch::compiler_is_there() {
         return Err("libnvrtc cannot be loaded".to_owned());

@@ -1,4 +1,4 @@
-//! Both phases of an update on the device, and what is watched: captured once as a graph, then repeated.
+//! Both phases of an update on the device, and the monitor: captured once as a graph, then repeated.
 
 use super::{
     arguments::{LawsArgument, RowsArgument},
@@ -34,14 +34,14 @@ impl verbs::Contrasting for Cuda {
         let rows = batch.argument(&work.cursor)?;
         let kept = if batch.has_missing() { Some(Kept { rows, left_out: true }) } else { chains.kept()? };
         chains.own(stream, of_chains.is_some() || kept.is_some())?;
-        self.make_room_for_grid(chains, plan.k)?;
+        self.grow_grid(chains, plan.k)?;
         let phases = BothPhases { cuda: self, parameters, rows, chains, kept, plan, work, of_rows, of_chains };
         let (key, drawn) = (phases.key(), phases.drawn());
         let graph = match captured.filter(|captured| captured.key == key) {
             Some(Captured { graph: Some(graph), .. }) => Some(graph),
-            // cuBLAS loads a kernel when it is needed first, which may not be while launches are captured.
+            // cuBLAS loads a kernel at its first use, which may not be during a capture.
             None if of_rows.is_some() || of_chains.is_some() => None,
-            _ => Some(Graph::record(&work.recorder, stream, |recorder| phases.launch_beside(recorder))?),
+            _ => Some(Graph::record(&work.recorder, stream, |recorder| phases.launch_branches(recorder))?),
         };
         let graph = match graph {
             Some(mut graph) => graph.launch().map(|()| Some(graph))?,
@@ -68,17 +68,17 @@ struct BothPhases<'a> {
     parameters: &'a CudaParameters,
     rows: RowsArgument,
     chains: &'a CudaChains,
-    /// What the chains keep: where values of the batch are missing, that these are 0.
+    /// The values that the chains keep: if values of the batch are missing, their zeros.
     kept: Option<Kept>,
     plan: Plan,
     work: &'a CudaWork,
-    /// cuBLAS, where it makes the sums of the batch's rows, and those of the chains.
+    /// cuBLAS, if it computes the sums of the batch's rows, and those of the chains.
     of_rows: Option<&'a Blas>,
     of_chains: Option<&'a Blas>,
 }
 
 impl BothPhases<'_> {
-    /// What a graph freezes: as long as these are the same it can be repeated.
+    /// The values that a graph captures: as long as they do not change, the graph can be repeated.
     fn key(&self) -> [u64; 35] {
         let Self { rows, plan, work, .. } = self;
         let (numbers, states, scratch) = (&self.parameters.numbers, &self.chains.states, &work.scratch);
@@ -131,17 +131,17 @@ impl BothPhases<'_> {
         self.parameters.laws.as_ref().map(|laws| laws.argument())
     }
 
-    /// How many numbers the start of the chains draws before their sweep.
+    /// The number of random numbers that the start of the chains draws before their sweep.
     fn first_draw(&self) -> u64 {
         if self.plan.persistent { 0 } else { u64::from(self.rows.rows) * self.parameters.shape.n_hidden() as u64 }
     }
 
-    /// How many numbers are drawn in all.
+    /// The number of all random numbers that are drawn.
     fn drawn(&self) -> u64 {
         self.first_draw() + self.chains.drawn(self.plan.k)
     }
 
-    /// The kernels, one after the other.
+    /// Launches the kernels, one after the other.
     fn launch(&self, stream: &CudaStream) -> Result<()> {
         self.positive(stream)?;
         self.watch_start(stream)?;
@@ -149,27 +149,27 @@ impl BothPhases<'_> {
         self.end(stream)
     }
 
-    /// The kernels, those that look at the batch beside the sweep: few chains leave most of the device free. Products stay one
-    /// after the other, since they share a workspace.
-    fn launch_beside(&self, stream: &CudaStream) -> Result<()> {
+    /// Launches the kernels in two branches, those that read the batch in parallel with the sweep: few chains leave most of the
+    /// device free. Products stay sequential, since they share a workspace.
+    fn launch_branches(&self, stream: &CudaStream) -> Result<()> {
         if self.of_rows.is_some() && self.of_chains.is_some() {
             return self.launch(stream);
         }
-        let beside = &self.work.beside;
+        let branch = &self.work.branch;
         let starts = !self.plan.persistent;
         if starts {
             self.positive(stream)?;
         }
-        beside.join(stream).map_err(failed("cuStreamWaitEvent"))?;
-        let look = || {
+        branch.join(stream).map_err(failed("cuStreamWaitEvent"))?;
+        let read_batch = || {
             if !starts {
-                self.positive(beside)?;
+                self.positive(branch)?;
             }
-            self.watch_start(beside)
+            self.watch_start(branch)
         };
-        let launched = look().and_then(|()| self.sweep(stream));
-        // In any case: a stream that does not come back makes the recording worthless, and goes on recording itself.
-        stream.join(beside).map_err(failed("cuStreamWaitEvent"))?;
+        let launched = read_batch().and_then(|()| self.sweep(stream));
+        // In any case: a branch that does not join invalidates the capture, and stays in capture mode itself.
+        stream.join(branch).map_err(failed("cuStreamWaitEvent"))?;
         launched.and_then(|()| self.end(stream))
     }
 
@@ -183,7 +183,7 @@ impl BothPhases<'_> {
         Given::new(self.rows, &self.work.numbers[0])
     }
 
-    /// The hidden means of the batch, and the start of chains that do not persist.
+    /// The hidden means of the batch, and the start of chains that are not persistent.
     fn positive(&self, stream: &CudaStream) -> Result<()> {
         let mut to = Outcome { means: self.work.positive.ptr(), ..Outcome::NOTHING };
         if !self.plan.persistent {
@@ -192,10 +192,10 @@ impl BothPhases<'_> {
         }
         let rows = self.cuda.scale(stream, self.parameters, self.rows, &self.work.scaled)?;
         let given = Given { rows, ..self.given() };
-        self.cuda.make_layer(stream, self.of_rows, self.parameters.side(Layer::Visible), given, to)
+        self.cuda.compute_layer(stream, self.of_rows, self.parameters.side(Layer::Visible), given, to)
     }
 
-    /// What is watched before the chains move.
+    /// The monitor's part before the chains move.
     fn watch_start(&self, stream: &CudaStream) -> Result<()> {
         let Self { cuda, parameters, work, of_rows, .. } = *self;
         match self.plan.watch {
@@ -210,9 +210,9 @@ impl BothPhases<'_> {
                 let means = Given { ready: true, ..Given::new(rows, &work.positive) };
                 let (down, to) = (parameters.side(Layer::Hidden), Outcome { pre, ..Outcome::NOTHING });
                 match self.laws() {
-                    None => cuda.make_layer(stream, of_rows, down, means, to)?,
+                    None => cuda.compute_layer(stream, of_rows, down, means, to)?,
                     Some(laws) => {
-                        cuda.make_only_sums(stream, of_rows, down, means, pre)?;
+                        cuda.compute_sums(stream, of_rows, down, means, pre)?;
                         cuda.activate_visible(stream, down, laws, rows.rows, pre, to)?;
                     }
                 }
@@ -222,7 +222,7 @@ impl BothPhases<'_> {
         }
     }
 
-    /// What is watched of the chains' ends, and all sums and places moved on.
+    /// The monitor's part after the chains have moved. Advances the generator and the sum of the monitor.
     fn end(&self, stream: &CudaStream) -> Result<()> {
         let (states, work) = (&self.chains.states, self.work);
         if self.plan.watch == Watch::Reconstruction && !self.plan.persistent {

@@ -1,7 +1,7 @@
-//! Visible layers of several laws: all sums of a layer first, made as any layer's are, and then one kernel for all laws.
+//! Visible layers of several laws: first all sums of a layer, as for any layer, and then one kernel for all laws.
 //!
-//! Visible states of these models are numbers in device memory, v and, as hidden layers read them, x = s·v; where there is no
-//! Gaussian unit these are one. The hidden layer's bits become numbers on the way down. Binary models need none of this.
+//! Visible states of these models are numbers in device memory: v, and x = s·v, which hidden layers read. Without Gaussian
+//! units the two are the same memory. On the way down the hidden layer's bits become numbers. Binary models need none of this.
 
 use super::{
     arguments::{LawsArgument, ParametersArgument, RowsArgument, SideArgument},
@@ -24,21 +24,21 @@ use crate::{
 use cudarc::driver::CudaStream;
 use std::sync::Arc;
 
-/// What the visible units are, where not all of them are binary.
+/// The laws of the visible units, if not all of them are binary.
 #[derive(Debug)]
 pub(super) struct Laws {
     /// `Segment` of kernels/visible.cu, one for each.
     segments: Buffer<u32>,
-    /// s of each unit; empty where there is no Gaussian one.
+    /// s of each unit; empty without Gaussian units.
     precision: Buffer<f32>,
-    /// ln σ², of all units where there is a Gaussian one.
+    /// ln σ² of all units; empty without Gaussian units.
     pub log_variance: Vec<f32>,
     count: u32,
     sites: u32,
 }
 
 impl Laws {
-    /// Those of units whose precisions nobody asks for.
+    /// The laws alone, without precisions.
     pub fn new(stream: &Arc<CudaStream>, segments: Segments) -> Result<Self> {
         let mut table = Vec::new();
         for (segment, units) in segments.iter() {
@@ -61,7 +61,7 @@ impl Laws {
         })
     }
 
-    /// Those of a model, unless all of its visible units are binary.
+    /// The laws of a model, or none if all its visible units are binary.
     pub fn of(stream: &Arc<CudaStream>, rbm: RbmRef<'_>) -> Result<Option<Arc<Self>>> {
         let visible = rbm.shape().visible();
         if visible.is_binary() {
@@ -87,7 +87,7 @@ impl Laws {
     }
 }
 
-/// Room for rows of x = s·v, and where it is; empty where there is no Gaussian unit.
+/// Memory for rows of x = s·v, and its address; empty without Gaussian units.
 #[derive(Debug)]
 pub(super) struct Scaled {
     pub numbers: Buffer<f32>,
@@ -97,7 +97,7 @@ pub(super) struct Scaled {
 impl Scaled {
     pub const EMPTY: Self = Self { numbers: Buffer::EMPTY, place: Buffer::EMPTY };
 
-    /// Room for so many rows.
+    /// Grows the memory for `rows` rows.
     pub fn grow(&mut self, stream: &Arc<CudaStream>, shape: Shape, rows: usize) -> Result<()> {
         if !shape.visible().is_discrete() && self.numbers.grow(stream, rows * stride(shape.n_visible()))? {
             self.place = Buffer::of(stream, &[self.numbers.ptr().address])?;
@@ -105,7 +105,7 @@ impl Scaled {
         Ok(())
     }
 
-    /// The rows as hidden layers read them: those that were scaled last, or the rows themselves.
+    /// The rows as hidden layers read them: the scaled ones, or `rows` without Gaussian units.
     pub fn argument(&self, rows: RowsArgument) -> RowsArgument {
         if self.place.len() == 0 {
             return rows;
@@ -115,29 +115,29 @@ impl Scaled {
 }
 
 impl Cuda {
-    /// Scales rows of visible states, where that is to be done, in room that was made.
+    /// Scales rows of visible states if there are Gaussian units, into memory that was allocated before.
     pub(super) fn scale(
-        &self, stream: &CudaStream, parameters: &CudaParameters, rows: RowsArgument, room: &Scaled,
+        &self, stream: &CudaStream, parameters: &CudaParameters, rows: RowsArgument, scaled: &Scaled,
     ) -> Result<RowsArgument> {
-        let to = room.argument(rows);
+        let to = scaled.argument(rows);
         if let Some(laws) = parameters.laws.as_ref().filter(|laws| laws.precision.len() > 0) {
             let (grid, precision) = (block_of_rows(rows.stride, rows.rows, 1)?, laws.precision.ptr());
-            self.run().scaled_rows(stream, grid, rows, rows.stride, precision, room.numbers.ptr(), to.stride)?;
+            self.run().scaled_rows(stream, grid, rows, rows.stride, precision, scaled.numbers.ptr(), to.stride)?;
         }
         Ok(to)
     }
 
-    /// The same in room of its own, for rows of one call.
+    /// The same in new memory, for the rows of one call.
     pub(super) fn scaled(
         &self, parameters: &CudaParameters, batch: Batch<'_>, rows: RowsArgument,
     ) -> Result<(Scaled, RowsArgument)> {
-        let mut room = Scaled::EMPTY;
-        room.grow(self.stream(), parameters.shape, batch.len())?;
-        let rows = self.scale(self.stream(), parameters, rows, &room)?;
-        Ok((room, rows))
+        let mut scaled = Scaled::EMPTY;
+        scaled.grow(self.stream(), parameters.shape, batch.len())?;
+        let rows = self.scale(self.stream(), parameters, rows, &scaled)?;
+        Ok((scaled, rows))
     }
 
-    /// The visible layer of so many rows, from its sums. What it makes may take their place.
+    /// The visible layer of `rows` rows, from its sums. Its results may overwrite them.
     pub(super) fn activate_visible(
         &self, stream: &CudaStream, down: SideArgument, laws: LawsArgument, rows: u32, sums: Ptr<f32>, to: Outcome,
     ) -> Result<()> {
@@ -148,7 +148,7 @@ impl Cuda {
         )
     }
 
-    /// How well pre-activations explain rows of visible states, into `values`.
+    /// The log probability of rows of visible states given these pre-activations, into `values`.
     pub(super) fn reconstruct(
         &self, stream: &CudaStream, laws: LawsArgument, rows: RowsArgument, pre: Ptr<f32>, values: Ptr<f64>,
     ) -> Result<()> {
@@ -156,11 +156,11 @@ impl Cuda {
         self.run().reconstruction(stream, grid, rows, laws, pre, width, values)
     }
 
-    /// Sets ln σ² and what follows from it.
+    /// Sets ln σ² and the precisions.
     pub(super) fn set_log_variance(&self, parameters: &mut CudaParameters, log_variance: Vec<f32>) -> Result<()> {
         let (stream, visible) = (self.stream(), parameters.shape.visible());
         let Some(laws) = &mut parameters.laws else { return Ok(()) };
-        // Copies of the parameters keep what they have.
+        // Copies of the parameters keep their values.
         if Arc::get_mut(laws).is_none() {
             let precision = laws.precision.copy(stream)?;
             *laws = Arc::new(Laws { precision, ..Laws::new(stream, visible)? });
@@ -173,7 +173,7 @@ impl Cuda {
         Ok(())
     }
 
-    /// The gradient of ln σ² of an update, from that of the weights.
+    /// The gradient of ln σ² for an update, from that of the weights.
     pub(super) fn variance_gradients(
         &self, parameters: &CudaParameters, rows: RowsArgument, chains: &CudaChains, gradient: &Numbers,
         out: &mut Gradient,
@@ -205,7 +205,7 @@ impl Cuda {
         Ok(())
     }
 
-    /// What Gaussian units' own energies add to a gradient of free energies of these rows, whose weights are in `gradient`.
+    /// Adds the Gaussian units' own energies to a gradient of free energies of these rows, whose weights are in `gradient`.
     pub(super) fn own_gradients(
         &self, parameters: &CudaParameters, rows: RowsArgument, row_weights: Ptr<f32>, gradient: &Numbers,
         out: &mut Gradient,
@@ -227,13 +227,13 @@ impl Cuda {
         Ok(())
     }
 
-    /// The pseudo-likelihood of each row, of all variables or their number times that of one; `given` are rounded rows and
-    /// `pre` their hidden pre-activations.
+    /// The pseudo-likelihood of each row: of all variables, or the number of variables times the term of one. `given` are
+    /// rounded rows and `pre` their hidden pre-activations.
     pub(super) fn pseudo_likelihood_by_laws(
         &self, stream: &CudaStream, parameters: &CudaParameters, laws: LawsArgument, given: Given,
         site: Option<Ptr<u32>>, scratch: &Scratch,
     ) -> Result<()> {
-        /// Sixteen threads each.
+        /// With sixteen threads each.
         const UNITS: u32 = 16;
         let (run, rows, terms) = (self.run(), given.rows, scratch.terms.ptr());
         let (up, bias) = (parameters.side(Layer::Visible), parameters.side(Layer::Hidden).bias);
@@ -244,7 +244,7 @@ impl Cuda {
         run.pseudo_likelihood_of_sites(stream, grid, rows, laws, place, terms, up.given, scratch.values.ptr())
     }
 
-    /// Takes the visible units' own terms of free energies off what the hidden units left in `values`.
+    /// Subtracts the visible units' own energies from the hidden units' terms of free energies in `values`.
     pub(super) fn own_energies(
         &self, stream: &CudaStream, laws: LawsArgument, rows: RowsArgument, bias: Ptr<f32>, values: Ptr<f64>,
     ) -> Result<()> {

@@ -1,4 +1,4 @@
-//! What an update needs besides parameters, data and chains: reused, so that only the first one allocates.
+//! The scratch of an update besides parameters, data and chains: reused, so that only the first update allocates.
 
 use super::{
     buffer::Buffer,
@@ -13,12 +13,12 @@ use crate::{error::Result, shape::Shape, verbs::Watch};
 use cudarc::driver::CudaStream;
 use std::sync::Arc;
 
-/// Room for what is watched.
+/// Scratch of the monitor.
 #[derive(Debug)]
 pub(super) struct Scratch {
-    /// What was watched, for each row of the batch.
+    /// The monitored quantity of each row of the batch.
     pub values: Buffer<f64>,
-    /// What only some monitors need: pre-activations, their means on and off, the terms of every bit.
+    /// Only for some monitors: pre-activations, their means on and off, the terms of every bit.
     pub pre: Buffer<f32>,
     pub means: Buffer<f32>,
     pub terms: Buffer<f64>,
@@ -28,7 +28,7 @@ impl Scratch {
     pub const EMPTY: Self =
         Self { values: Buffer::EMPTY, pre: Buffer::EMPTY, means: Buffer::EMPTY, terms: Buffer::EMPTY };
 
-    /// Room for so many rows, whose sums a product makes or not.
+    /// Grows the scratch for `rows` rows, whose sums are products if `product`.
     pub fn grow(
         &mut self, stream: &Arc<CudaStream>, shape: Shape, rows: usize, watch: Watch, product: bool,
     ) -> Result<()> {
@@ -48,15 +48,15 @@ impl Scratch {
     }
 }
 
-/// A captured update, and what it was captured with: sizes and addresses. Where those are the same it can be repeated.
+/// A captured update, and the sizes and addresses at its capture. It can be repeated as long as they are the same.
 #[derive(Debug)]
 pub(super) struct Captured {
     pub key: [u64; 35],
-    /// None where the launches were made once, but not recorded yet.
+    /// None after the first launches, which are not recorded.
     pub graph: Option<Graph>,
 }
 
-/// What an update needs besides parameters, data and chains.
+/// The scratch of an update.
 #[derive(Debug)]
 pub struct CudaWork {
     pub(super) cursor: Cursor,
@@ -64,21 +64,21 @@ pub struct CudaWork {
     pub(super) positive: Buffer<f32>,
     /// The batch's rows times the precisions of Gaussian units.
     pub(super) scaled: Scaled,
-    /// The batch's rows and the chains' visible states as numbers, where products read them.
+    /// The batch's rows and the chains' visible states as numbers, for products.
     pub(super) numbers: [Buffer<f32>; 2],
     pub(super) scratch: Scratch,
-    /// The sum over updates of the mean of what was watched.
+    /// The sum over updates of the monitor's mean over rows.
     pub(super) watched: Buffer<f64>,
-    /// Only record: what comes one after the other, and what goes beside it.
+    /// Streams that only record: the main branch of the graph, and the parallel one.
     pub(super) recorder: Arc<CudaStream>,
-    pub(super) beside: Arc<CudaStream>,
+    pub(super) branch: Arc<CudaStream>,
     pub(super) captured: Option<Captured>,
 }
 
 impl CudaWork {
     pub(super) fn new(cuda: &Cuda) -> Result<Self> {
         wait_for_memory(cuda.stream())?;
-        let stream = || cuda.opened().context.new_stream().map_err(failed("making of a stream"));
+        let stream = || cuda.opened().context.new_stream().map_err(failed("creation of a stream"));
         Ok(Self {
             cursor: Cursor::new(cuda)?,
             positive: Buffer::EMPTY,
@@ -87,12 +87,12 @@ impl CudaWork {
             scratch: Scratch::EMPTY,
             watched: Buffer::zeros(cuda.stream(), 1)?,
             recorder: stream()?,
-            beside: stream()?,
+            branch: stream()?,
             captured: None,
         })
     }
 
-    /// Room for a batch, and the cursor at it.
+    /// Grows the scratch for a batch, and points the cursor at it.
     pub(super) fn begin(&mut self, shape: Shape, batch: Batch<'_>, watch: Watch, product: bool) -> Result<()> {
         let (cuda, rows) = (batch.device(), batch.len());
         if self.positive.grow(cuda.stream(), rows * stride(shape.n_hidden()))? {
@@ -104,7 +104,7 @@ impl CudaWork {
         self.cursor.point(batch, if let Watch::Site(bit) = watch { bit } else { 0 })
     }
 
-    /// Room for the visible states of so many rows and so many chains as numbers.
+    /// Grows the memory for the visible states of `n` rows and chains as numbers.
     pub(super) fn grow_numbers(&mut self, cuda: &Cuda, shape: Shape, n: [usize; 2]) -> Result<()> {
         for (numbers, n) in self.numbers.iter_mut().zip(n) {
             numbers.grow(cuda.stream(), n * stride(shape.n_visible()))?;

@@ -231,20 +231,20 @@ mod tests {
     fn the_kernels_have_these_functions() {
         check(
             "rules.cuh",
-            "// Printed by the functions of src/descent/, which have the formulas: see src/lanes/printed.rs.\n",
+            "// Printed from the functions of src/descent/, which document the formulas: see src/lanes/printed.rs.\n",
             &[
-                function("slide", "x on its way to another number.", ["x", "to", "rate"], |l, [x, to, rate]| {
+                function("slide", "x moved towards another number.", ["x", "to", "rate"], |l, [x, to, rate]| {
                     slide(l, x, to, rate)
                 }),
                 function(
                     "centre_of",
-                    "What a visible unit with this offset counts from.",
+                    "The centre of a visible unit with this offset: 0 if the offset is tiny.",
                     ["offset"],
                     |l, [offset]| centring::centre_of(l, offset),
                 ),
                 function(
                     "centred",
-                    "The gradient of weights with a visible unit that counts from centre.",
+                    "The gradient of weights with a visible unit of this centre.",
                     ["gradient", "centre", "slope"],
                     |l, [gradient, centre, slope]| centring::centred(l, gradient, centre, slope),
                 ),
@@ -256,13 +256,13 @@ mod tests {
                 ),
                 function(
                     "pull",
-                    "What sparsity takes from hidden means.",
+                    "The sparsity penalty on hidden means.",
                     ["mean", "target", "cost"],
                     |l, [mean, target, cost]| sparsity::pull(l, mean, target, cost),
                 ),
                 function(
                     "shrunk",
-                    "The part keep of a weight, nearer to 0 by shrink.",
+                    "keep times a weight, moved towards 0 by shrink.",
                     ["weight", "keep", "shrink"],
                     |l, [weight, keep, shrink]| decay::shrunk(l, weight, keep, shrink),
                 ),

@@ -169,6 +169,6 @@ pub(crate) fn check(file: &str, heading: &str, functions: &[String]) {
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == text,
-        "kernels/{file} is not what the Rust functions say: HARMONIUM_PRINT=1 cargo test --lib writes it"
+        "kernels/{file} differs from the Rust functions: HARMONIUM_PRINT=1 cargo test --lib writes it"
     );
 }

@@ -123,7 +123,7 @@ impl<T: Sync> Split for &[T] {
     }
 }
 
-/// Optional work beside other work.
+/// Optional work next to other work.
 impl<W: Split> Split for Option<W> {
     fn pieces(&self) -> usize {
         self.as_ref().map_or(0, W::pieces)

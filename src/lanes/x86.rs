@@ -52,12 +52,12 @@ const PLACES: [[u8; 8]; 256] = {
 
 /// Methods of a token whose bodies are vector instructions.
 macro_rules! methods {
-    ($($(#[$attribute:meta])* fn $name:ident($self:ident $(, $argument:ident: $of:ty)*) $(-> $gives:ty)? {
+    ($($(#[$attribute:meta])* fn $name:ident($self:ident $(, $argument:ident: $of:ty)*) $(-> $result:ty)? {
         $($body:tt)*
     })*) => {$(
         $(#[$attribute])*
         #[inline(always)]
-        fn $name($self $(, $argument: $of)*) $(-> $gives)? {
+        fn $name($self $(, $argument: $of)*) $(-> $result)? {
             // SAFETY: `self` exists only if the processor has the instructions (`assume`). Loads and stores stay within arrays of
             // 16 numbers or of 32 small integers. They move the whole array, or one of its equal parts selected by an index from a
             // fixed range, or (`list` of AVX2) 8 numbers at position 0 and then 8 numbers at position 8 at most.

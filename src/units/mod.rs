@@ -315,7 +315,7 @@ mod tests {
     fn the_kernels_have_these_functions() {
         check(
             "units.cuh",
-            "// Printed by the functions of src/units/, which have the formulas: see src/lanes/printed.rs.\n",
+            "// Printed from the functions of src/units/, which document the formulas: see src/lanes/printed.rs.\n",
             &[
                 function(
                     "pre_activation_of",
@@ -325,7 +325,7 @@ mod tests {
                 ),
                 function(
                     "is_rare",
-                    "Whether a unit with these odds of being off takes the rarer one of its states.",
+                    "Whether a unit with these odds of being off takes the rarer of its states.",
                     ["odds", "distance"],
                     |l, [odds, distance]| binary::is_rare(l, odds, distance),
                 ),
@@ -345,7 +345,7 @@ mod tests {
                 ),
                 function(
                     "gaussian_state",
-                    "A Gaussian unit with this mean and precision where the standard normal one is z.",
+                    "A Gaussian unit with this mean and precision, from a standard normal number z.",
                     ["mean", "precision", "z"],
                     |l, [mean, precision, z]| gaussian::state(l, mean, precision, z),
                 ),

@@ -1,4 +1,4 @@
-//! Models whose visible units follow several laws, and what they are asked on the CPU and on CUDA.
+//! Models whose visible units follow several laws, and the calls that tests compare between the CPU and CUDA.
 #![allow(dead_code)]
 
 use super::oracle::{generator, random_rbm, symmetric, uniform};
@@ -8,8 +8,8 @@ use harmonium::{
     log_partition::{Annealing, BaseRate, Schedule, Start, ais, bracket},
 };
 
-/// Sites across words and warps; more states than lanes; laws in any order; more units than a block has threads, or than are
-/// listed at a time.
+/// Sites across words and warps; more states than lanes; laws in any order; more units than a block has threads, or than a list
+/// holds.
 pub const LAYERS: [(&str, usize); 9] = [
     ("potts:1x2", 1),
     ("potts:13x5", 33),
@@ -30,7 +30,7 @@ pub fn shape(visible: &str, n_hidden: usize) -> Shape {
     Shape::with_visible(visible.parse().expect("segments"), n_hidden).expect("a shape")
 }
 
-/// A model, the standard deviations of whose Gaussian units are from 0.5 to 2.
+/// A model whose Gaussian units have standard deviations from 0.5 to 2.
 pub fn model(shape: Shape, seed: u64) -> Rbm {
     let rbm = random_rbm(shape, 2.0 / (shape.n_visible().max(4) as f64).sqrt(), seed);
     if shape.visible().is_discrete() {
@@ -46,7 +46,7 @@ pub fn model(shape: Shape, seed: u64) -> Rbm {
     rbm.with_visible_log_variance(log_variance).expect("variances")
 }
 
-/// Rows that the laws allow: binary units are grey where `grey`, a Gaussian unit is sometimes 0.
+/// Rows of valid states: binary units are grey if `grey`, a Gaussian unit is sometimes 0.
 pub fn states(segments: Segments, rows: usize, grey: bool, seed: u64) -> Vec<f32> {
     let mut numbers = generator(seed);
     let mut all = vec![0.0; rows * segments.units()];
@@ -79,7 +79,7 @@ pub fn draws(seed: u64) -> Uniforms {
     draws
 }
 
-/// What a test asks of either device, in numbers that are exact.
+/// A device's answers in a test, as exact numbers.
 #[derive(Clone, Default)]
 pub struct Answers(pub Vec<(String, Vec<f64>)>);
 
@@ -121,7 +121,7 @@ impl Answers {
     }
 }
 
-/// Where answers differ first.
+/// A description of the first difference, if any.
 pub fn difference(expected: &Answers, found: &Answers) -> Option<String> {
     assert_eq!(expected.0.len(), found.0.len());
     expected.0.iter().zip(&found.0).find_map(|((name, expected), (_, found))| {
@@ -137,7 +137,7 @@ pub fn difference(expected: &Answers, found: &Answers) -> Option<String> {
     })
 }
 
-/// What chains at several inverse temperatures come to.
+/// The states of chains at several inverse temperatures.
 pub fn of_chains(device: &Device, rbm: &Rbm, n: usize, k: usize) -> Result<Answers> {
     let mut answers = Answers::default();
     let resident = rbm.on(device)?;
@@ -153,7 +153,7 @@ pub fn of_chains(device: &Device, rbm: &Rbm, n: usize, k: usize) -> Result<Answe
         answers.chains("sweep", &chains);
         answers.activations("visible", &visible);
     }
-    // A copy stays where it is.
+    // A copy does not move with the original.
     let mut before = chains.clone();
     chains.sweep(&resident, 1)?;
     answers.chains("the copy", &before);
@@ -189,7 +189,7 @@ pub fn of_conditionals(device: &Device, rbm: &Rbm, v: Rows<'_>, h: Rows<'_>) -> 
     Ok(answers)
 }
 
-/// How likely rows are.
+/// Energies and pseudo-likelihoods of rows.
 pub fn of_energies(device: &Device, rbm: &Rbm, v: Rows<'_>) -> Result<Answers> {
     let mut answers = Answers::default();
     let resident = rbm.on(device)?;
@@ -210,7 +210,7 @@ pub fn of_energies(device: &Device, rbm: &Rbm, v: Rows<'_>) -> Result<Answers> {
     Ok(answers)
 }
 
-/// log Z, with the own terms of the base rate and of the model.
+/// log Z, including the own terms of the base rate and of the model.
 pub fn of_annealing(device: &Device, rbm: &Rbm, v: Rows<'_>, runs: usize) -> Result<Answers> {
     let mut answers = Answers::default();
     let (resident, base_rate) = (rbm.on(device)?, BaseRate::fit(v));
@@ -225,7 +225,7 @@ pub fn of_annealing(device: &Device, rbm: &Rbm, v: Rows<'_>, runs: usize) -> Res
     Ok(answers)
 }
 
-/// Trains on either device and asks what became of it. `sizes`: the batches, one after the other.
+/// Trains on a device and returns its answers. `sizes`: the sizes of successive batches.
 pub fn train(device: &Device, rbm: &Rbm, data: Rows<'_>, settings: Settings, sizes: &[usize]) -> Result<Answers> {
     let mut answers = Answers::default();
     let mut rbm = rbm.clone();
@@ -242,13 +242,13 @@ pub fn train(device: &Device, rbm: &Rbm, data: Rows<'_>, settings: Settings, siz
     trainer.gradient_and_means(&lent, data.range(0..sizes[0]), &mut gradient, &mut means)?;
     lent.apply(&gradient, 0.05)?;
     trainer.step(&mut lent, data.range(0..sizes[0]), 0.05)?;
-    // A copy keeps what it has, and a mean of the two moves all parameters.
+    // A copy does not change, and a mean of the two changes all parameters.
     let before = lent.clone();
     trainer.step(&mut lent, data.range(0..sizes[0]), 0.05)?;
     lent.approach(&before, 0.25)?;
     answers.rbm(&before.to_rbm()?);
     let mut visible = Activations::default();
-    // Both forms of the weights are the same: k steps of other chains read them.
+    // Both copies of the weights are the same: k steps of other chains read both.
     let mut chains = Chains::new(device, lent.shape(), 2, draws(5))?;
     chains.sweep(&lent, 3)?;
     chains.visible(&lent, &mut visible)?;
@@ -273,7 +273,7 @@ pub fn train(device: &Device, rbm: &Rbm, data: Rows<'_>, settings: Settings, siz
     Ok(answers)
 }
 
-/// Every monitor that a model has.
+/// Every monitor that is available for a model.
 pub fn monitors(shape: Shape) -> Vec<Monitor> {
     match shape.visible().is_discrete() {
         true => {

@@ -1,21 +1,21 @@
 //! Several processes that make one run, as `mpirun` starts them: every rank runs the whole command, and each call that computes
-//! shares its work among them. The first one speaks and writes.
+//! shares its work among them. Only the first one prints and writes files.
 
 pub use joined::*;
 
 use harmonium::{Device, Rbm, Result, Rows, Shape};
 
-/// How many processes an MPI launcher says to have started, by the variables that the usual ones set: Open MPI, MPICH and its
-/// relatives, MVAPICH, and Slurm with PMIx. `None` where there is none of them.
+/// The number of processes that an MPI launcher has started, by its environment variables: Open MPI, MPICH and its
+/// derivatives, MVAPICH, and Slurm with PMIx. `None` without a launcher.
 fn launched() -> Option<usize> {
     let number = |name| std::env::var(name).ok()?.parse().ok();
     let by_slurm = || std::env::var_os("PMIX_RANK").and_then(|_| number("SLURM_NTASKS").or(Some(1)));
     ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"].into_iter().find_map(number).or_else(by_slurm)
 }
 
-/// Whether any rank says so.
-pub fn any(is_so: bool) -> bool {
-    greatest(is_so.into()) > 0
+/// Whether `is_true` is true on any rank.
+pub fn any(is_true: bool) -> bool {
+    greatest(is_true.into()) > 0
 }
 
 #[cfg(feature = "mpi")]
@@ -35,17 +35,17 @@ mod joined {
         time::Duration,
     };
 
-    /// So long a rank that fails waits for those before it, which may have the same to say.
+    /// A rank that fails waits this long for the ranks before it, which may report the same error.
     const PATIENCE: Duration = Duration::from_millis(1000);
 
-    /// The ranks, where there are several, and how many of them are on this machine.
+    /// The ranks, if there are several, and the number of them on this machine.
     static ALL: Mutex<Option<(Ranks, u64)>> = Mutex::new(None);
 
     fn all() -> Option<Ranks> {
         ALL.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(ranks, _)| ranks.clone())
     }
 
-    /// The ranks until they part.
+    /// The ranks until this is dropped.
     pub struct Joined(Ranks);
 
     impl Drop for Joined {
@@ -66,7 +66,7 @@ mod joined {
             if ranks.rank() > 0 {
                 storage::write_nothing();
             }
-            // The others would wait for ever for a rank whose code panicked.
+            // The others would wait forever for a rank that panicked.
             let usual = panic::take_hook();
             panic::set_hook(Box::new(move |what| {
                 usual(what);
@@ -82,7 +82,7 @@ mod joined {
         Ok(Some(joined))
     }
 
-    /// All ranks must be asked for the same, but for the number of threads.
+    /// All ranks must have the same options, except for the number of threads.
     fn check_words() -> Result<()> {
         let mut words = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
         let mut same = Vec::new();
@@ -98,7 +98,7 @@ mod joined {
     }
 
     impl Joined {
-        /// Says why this rank cannot do its part, unless one before it has said the same of itself, and ends all of them.
+        /// Reports why this rank fails, unless a rank before it has reported an error, and ends all of them.
         pub fn fail(&self, text: &str, status: u8) -> ExitCode {
             let Self(ranks) = self;
             if ranks.len() == 1 {
@@ -120,22 +120,22 @@ mod joined {
         }
     }
 
-    /// Whether this rank speaks and writes.
+    /// Whether this rank prints and writes files.
     pub fn is_first() -> bool {
         all().is_none_or(|ranks| ranks.rank() == 0)
     }
 
-    /// The greatest number that any rank says.
+    /// The greatest number of all ranks.
     pub fn greatest(number: u64) -> u64 {
         all().map_or(number, |ranks| ranks.greatest(number))
     }
 
-    /// Fails on all ranks where one of them has another text than the first.
+    /// Fails on all ranks if the text of one differs from that of rank 0.
     pub fn check_same(what: &'static str, text: &str) -> Result<()> {
         all().map_or(Ok(()), |ranks| ranks.check_same(what, text))
     }
 
-    /// Fails on all ranks where one of them has read other rows than the first.
+    /// Fails on all ranks if the rows of one differ from those of rank 0.
     pub fn check_rows(rows: Option<Rows<'_>>) -> Result<()> {
         let Some(ranks) = all() else { return Ok(()) };
         let text =
@@ -143,7 +143,7 @@ mod joined {
         ranks.check_same("rows", &text)
     }
 
-    /// The model that the first rank has.
+    /// The model of the first rank.
     pub fn of_first(shape: Shape, model: impl FnOnce() -> Result<Rbm>) -> Result<Rbm> {
         let Some(ranks) = all() else { return model() };
         let mut rbm = if ranks.rank() == 0 { model()? } else { Rbm::new(shape, 0) };
@@ -164,20 +164,20 @@ mod joined {
         }
     }
 
-    /// How many ranks are on this machine.
+    /// The number of ranks on this machine.
     pub fn on_this_machine() -> u64 {
         ALL.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(1, |(_, here)| *here)
     }
 
-    /// As many threads as are asked for; else this rank's part of the processors that it may use: all of them where no other rank
+    /// The requested number of threads; by default this rank's part of the processors that it may use: all of them if no other rank
     /// of this machine is bound to the same ones.
-    pub fn threads(asked: Option<usize>) -> Result<Option<usize>> {
-        let Some(ranks) = all() else { return Ok(asked) };
+    pub fn threads(requested: Option<usize>) -> Result<Option<usize>> {
+        let Some(ranks) = all() else { return Ok(requested) };
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let bound = status.lines().find(|line| line.starts_with("Cpus_allowed:")).unwrap_or_default();
         let sharing = ranks.neighbours(bound)?;
         let may_use = thread::available_parallelism().map_or(1, usize::from);
-        Ok(asked.or(Some((may_use / sharing).max(1))))
+        Ok(requested.or(Some((may_use / sharing).max(1))))
     }
 }
 
@@ -190,14 +190,14 @@ mod joined {
     /// No ranks.
     pub struct Joined(Infallible);
 
-    /// Fails where there are others: all of them would write the same files.
+    /// Fails if there are others: all of them would write the same files.
     pub fn join() -> Result<Option<Joined>> {
         match launched() {
             None | Some(1) => Ok(None),
             Some(n) => Err(Error::Argument {
                 what: "ranks",
-                expected: "one process, as this was built without its feature mpi".into(),
-                found: format!("{n}, as mpirun says"),
+                expected: "one process, because this build lacks the feature mpi".into(),
+                found: format!("{n} processes from an MPI launcher"),
             }),
         }
     }
@@ -208,7 +208,7 @@ mod joined {
         }
     }
 
-    /// As the launcher says.
+    /// By the launcher's environment variables.
     pub fn is_first() -> bool {
         let is_other = |name| env::var(name).is_ok_and(|rank| rank != "0");
         !["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"].into_iter().any(is_other)
@@ -238,7 +238,7 @@ mod joined {
         1
     }
 
-    pub fn threads(asked: Option<usize>) -> Result<Option<usize>> {
-        Ok(asked)
+    pub fn threads(requested: Option<usize>) -> Result<Option<usize>> {
+        Ok(requested)
     }
 }

@@ -1,4 +1,4 @@
-//! What ranks hand to each other: rows of means by columns, columns of weights to all.
+//! The exchange between ranks: columns of the means to their owners, columns of the weights to all.
 //!
 //! A rank owns a contiguous part of the rows, of the chains and of the hidden tiles; the columns of its tiles are contiguous too.
 
@@ -26,29 +26,29 @@ fn columns(part: Part, units: usize) -> Range<usize> {
     tiles.start * TILE..units.min(tiles.end * TILE).max(tiles.start * TILE)
 }
 
-/// How many units a tile has.
+/// The number of units of a tile.
 fn len(units: usize, tile: usize) -> usize {
     TILE.min(units - tile * TILE)
 }
 
 impl Ranks {
-    /// Each rank has the rows of its part; then each has all of them.
+    /// Gathers the rows of all ranks' parts on every rank.
     pub(super) fn gather_activations(&self, units: usize, out: &mut Activations) -> Result<()> {
         let all = [&mut out.pre_activation, &mut out.mean, &mut out.sample];
         all.into_iter().filter(|values| !values.is_empty()).try_for_each(|values| self.world.all_gather(values, units))
     }
 
-    /// Each rank has its part of the rows of visible words, and all hidden means of its part of the rows, in one matrix after the
-    /// other. Then each has all words, and besides the means of its own rows those of all rows for the tiles that it owns.
+    /// Before, each rank has its part of the rows of visible words, and all hidden means of its part of the rows of each matrix.
+    /// Afterwards each has all words, and in addition to the means of its own rows those of all rows for the tiles that it owns.
     pub(super) fn exchange(&self, shape: Shape, words: &mut [u64], mut means: [&mut Vec<Row>; 2]) -> Result<()> {
         let (units, own) = (shape.n_hidden(), self.world.part);
         let width = tiles(units);
         let rows = |means: &[Row], part: Part| part.range(means.len() / width);
         let others = || self.world.parts().filter(|part| part.rank != own.rank);
-        let mut room = self.world.room();
-        let [packed, received] = &mut *room;
+        let mut scratch = self.world.scratch();
+        let [packed, received] = &mut *scratch;
         packed.clear();
-        // The words travel while the means are packed.
+        // The words are sent while the means are packed.
         self.world.all_gather_while(words, tiles(shape.n_visible()), || {
             for to in others() {
                 for means in &means {
@@ -82,13 +82,13 @@ impl Ranks {
         Ok(())
     }
 
-    /// Each rank has the columns that it owns of a row-major matrix and of a row; then each has all of them.
+    /// Gathers the columns that each rank owns, of a row-major matrix and of a row, on every rank.
     pub(super) fn gather_columns(&self, shape: Shape, matrix: &mut [f32], row: &mut [f32]) -> Result<()> {
         let units = shape.n_hidden();
         let own = columns(self.world.part, units);
         let n = matrix.len() / units + 1;
-        let mut room = self.world.room();
-        let [packed, received] = &mut *room;
+        let mut scratch = self.world.scratch();
+        let [packed, received] = &mut *scratch;
         packed.clear();
         for row in matrix.chunks_exact(units).chain([&*row]) {
             packed.extend_from_slice(&row[own.clone()]);
@@ -106,13 +106,13 @@ impl Ranks {
         Ok(())
     }
 
-    /// Each rank has the weights, biases, offsets and means of the hidden tiles that it owns; then each has all of them. Velocities
+    /// Gathers the weights, biases, offsets and means of the hidden tiles that each rank owns, on every rank. Velocities
     /// stay with their owner.
     pub(super) fn gather_tiles(&self, parameters: &mut CpuParameters, mut rule: Option<&mut CpuRule>) -> Result<()> {
         let (shape, own) = (parameters.shape, self.world.part);
         let (units, width) = (shape.n_hidden(), tiles(shape.n_hidden()));
-        let mut room = self.world.room();
-        let [packed, received] = &mut *room;
+        let mut scratch = self.world.scratch();
+        let [packed, received] = &mut *scratch;
         packed.clear();
         for i in 0..shape.n_visible() {
             for tile in own.range(width) {
@@ -132,7 +132,7 @@ impl Ranks {
         let n = shape.n_visible() + layers.len();
         let lens = self.world.parts().map(|part| n * columns(part, units).len());
         self.world.all_gather_parts(packed, lens, received)?;
-        // Where the rows of each tile begin, and how far apart they are.
+        // The start and the distance of the rows of each tile.
         let mut places = vec![(0, 0); width];
         let mut begin = 0;
         for part in self.world.parts() {
@@ -196,7 +196,7 @@ impl Ranks {
         }
     }
 
-    /// Each rank has the factors of its rows and chains; then each has all of them.
+    /// Gathers the factors of each rank's rows and chains on every rank.
     pub(super) fn gather_factors(&self, rule: &mut CpuRule) -> Result<()> {
         let all = rule.factors.iter_mut().flat_map(|factors| [&mut factors.visible, &mut factors.hidden]);
         all.into_iter().try_for_each(|factors| self.world.all_gather(factors, 1))

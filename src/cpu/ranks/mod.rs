@@ -1,13 +1,13 @@
 //! Several processes as one CPU, over MPI.
 //!
-//! Each rank has a [`Cpu`] with a [`Part`]: where the CPU splits work among its threads, it takes first what is its own. Buffers have
-//! their full size on every rank, and every draw has its place in the one sequence, so a rank's rows, chains and hidden tiles come out
-//! as they would alone. [`Ranks`] calls the CPU and then hands round what others need: copies of numbers, never sums. So there is
-//! nothing that could round otherwise.
+//! Each rank has a [`Cpu`] with a [`Part`]: before the CPU splits work among its threads, it selects the rank's part. Buffers
+//! have their full size on every rank, and every draw has its position in the one sequence, so a rank's rows, chains and hidden
+//! tiles are the same as with one process. [`Ranks`] calls the CPU and then exchanges the results that others need: copies of
+//! numbers, never sums. So nothing can round differently.
 //!
-//! # What travels
+//! # Traffic
 //!
-//! M chains, B rows, n visible and m hidden units, R ranks. From the others a rank gets in an update, in bytes,
+//! With M chains, B rows, n visible and m hidden units and R ranks, a rank receives in an update, in bytes:
 //!
 //! | what | collective | bytes |
 //! |---|---|---|
@@ -15,26 +15,28 @@
 //! | the hidden means of its own columns, of all rows and chains | all-to-all | (R-1)/R·4(M + B)·m/R |
 //! | all columns of W and of c (by rules also of λ and q) | all-gather | (R-1)/R·4(n + 1)·m (n + 3) |
 //! | by rules: the factors a and d of rows and chains | four all-gathers | (R-1)/R·8(M + B) |
-//! | where there is a monitor: its terms | all-gather | (R-1)/R·8B |
+//! | with a monitor: its terms | all-gather | (R-1)/R·8B |
 //!
-//! The command adds one all-reduce of eight bytes, by which ranks agree on signals. Hidden tiles are owned, not visible ones, as the
-//! bits that everybody needs then are 32 times smaller than means would be: owners of visible tiles would need all means of all
-//! chains, 4(M + B)·m bytes, R times as many. What does not shrink with R is the third line, and that each rank turns the visible bits of
-//! all chains into columns. With more ranks than tiles some own none; they still carry chains, which is nearly all of the work.
+//! The command adds one all-reduce of eight bytes, by which ranks agree on signals. Ranks own hidden tiles, not visible ones,
+//! because then every rank needs bits, which are 32 times smaller than means: owners of visible tiles would need all means of
+//! all chains, 4(M + B)·m bytes, R times as many. Two costs do not shrink with R: the third line, and the transposition of the
+//! visible bits of all chains on each rank. With more ranks than tiles some own none; they still carry chains, which is nearly
+//! all of the work.
 //!
-//! # When another machine pays
+//! # When another machine pays off
 //!
-//! Let s be the time that a machine takes for one step of one chain, β the bytes a second of the network, α its latency. The second machine takes
-//! over half of the steps, and costs what the table says for R = 2. It pays where
+//! Let s be the time that a machine takes for one step of one chain, β the bytes a second of the network, α its latency. The
+//! second machine takes over half of the steps, and costs the traffic of the table for R = 2. It pays off if
 //!
 //! > M·k·s/2 > (M·(n/16 + m) + 2·n·m)/β + 4α.
 //!
-//! For many chains that is k > 2(n/16 + m)/(s·β), for few k·M > 4·n·m/(s·β): the weights come back however few chains there are. So ranks
-//! are for many chains and many steps. They are not for the tutorial's 20 chains, nor for k = 1 unless the network is fast
-//! beside the machine.
+//! For many chains that is k > 2(n/16 + m)/(s·β), for few k·M > 4·n·m/(s·β): the weights are exchanged for any number of
+//! chains. So ranks are for many chains and many steps. They are not for the tutorial's 20 chains, nor for k = 1 unless the
+//! network is fast relative to the machine.
 //!
-//! What two ranks get and how long that takes, and the smallest k from which the second machine pays by this formula; 784 × 500 units,
-//! 20 rows, nine tenths of the networks' rates, latencies of 20, 2 and 1 µs. s is 2.9 µs on the two cores that were measured; 64 of
+//! The traffic of two ranks and its time, and the smallest k for which the second machine pays off by this formula; 784 × 500
+//! units,
+//! 20 rows, nine tenths of the networks' rates, latencies of 20, 2 and 1 µs. s is 2.9 µs on the two measured cores; 64 of
 //! them would have 0.09 µs:
 //!
 //! | chains | MB | 10 Gbit/s | 100 Gbit/s | shared memory, 4 GB/s | k, two cores | k, 64 cores |
@@ -47,10 +49,11 @@
 //!
 //! benches/ranks.py adds the time of packing and of the gradient, for up to 64 machines.
 //!
-//! # What is not shared
+//! # What every rank computes
 //!
-//! Biases of visible units, means of parameters ([`Learning::approach`]), ln σ² and gradients that are given
-//! ([`Learning::apply`]) are passes over what every rank has anyway. [`Energies::free_energy_gradient`] is made whole by every rank.
+//! Biases of visible units, means of parameters ([`Learning::approach`]), ln σ² and the caller's gradients
+//! ([`Learning::apply`]) are passes over data that every rank has anyway. Every rank also computes
+//! [`Energies::free_energy_gradient`].
 
 mod exchange;
 mod world;
@@ -84,16 +87,16 @@ use std::{
 };
 use world::World;
 
-/// The processes that `mpirun` has started, as one device: each of them makes its part of everything, and all get the results.
+/// The processes that `mpirun` has started, as one device: each computes its part, and all get the results.
 ///
 /// Every rank runs the same program and makes the same calls in the same order; each call that computes waits for the others.
-/// With canonical sums all ranks have the bits that one process would have.
+/// With canonical sums all ranks have the bits of a single process.
 ///
 /// ```no_run
 /// use harmonium::{Cpu, Ranks, Rbm, Settings, Shape, Trainer, formats, model};
 ///
 /// # fn main() -> harmonium::Result<()> {
-/// let ranks = Ranks::join(Cpu::detect()?)?;                   // under mpirun; else it is the only rank
+/// let ranks = Ranks::join(Cpu::detect()?)?;                   // without mpirun it is the only rank
 /// let data = formats::open("train.npy")?.rows;                    // every rank reads it
 /// let mut rbm = Rbm::new(Shape::new(data.units(), 500)?, 123).on(&ranks)?;
 /// let mut trainer = Trainer::new(&ranks, rbm.shape(), Settings::default())?;
@@ -109,18 +112,19 @@ use world::World;
 /// ```
 #[derive(Clone)]
 pub struct Ranks {
-    /// For what every rank makes whole, and for what is shared.
+    /// For the computations of every rank, and for shared ones.
     cpu: Cpu,
     own: Cpu,
     world: Arc<World>,
 }
 
 impl Ranks {
-    /// Joins the ranks that this process was started with: MPI's world. MPI ends when the last copy of what this gives is
-    /// dropped, which must be in the thread that called this.
+    /// Joins the ranks that this process was started with: MPI's world. MPI ends when the last copy of the result
+    /// is dropped, which must be in the thread that called this.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) where the process has called MPI before, or MPI may not be called from all threads.
+    /// Returns [`Error::Argument`](crate::Error::Argument) if the process has called MPI before, or if MPI does not support
+    /// calls from all threads.
     pub fn join(cpu: Cpu) -> Result<Self> {
         let world = Arc::new(World::join()?);
         Ok(Self { cpu, own: Cpu { part: world.part, ..cpu }, world })
@@ -141,7 +145,7 @@ impl Ranks {
         self.world.part.rank
     }
 
-    /// How many ranks there are, at least 1.
+    /// The number of ranks, at least 1.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.world.part.of
@@ -152,50 +156,50 @@ impl Ranks {
         world::machine()
     }
 
-    /// The greatest of the numbers that the ranks say: for what depends on time or on signals, which each rank sees for itself.
+    /// The greatest `number` of all ranks, so that they agree on values that depend on time or on signals.
     pub fn greatest(&self, number: u64) -> u64 {
         self.world.greatest(number)
     }
 
-    /// Fails on all ranks where one of them says another text than the first: for what must not differ.
+    /// Fails on all ranks if the `text` of one differs from that of rank 0.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) with `what`, the text of rank 0 and the first other one.
+    /// Returns [`Error::Argument`](crate::Error::Argument) with `what`, the text of rank 0 and the first different one.
     pub fn check_same(&self, what: &'static str, text: &str) -> Result<()> {
         self.world.check_same(what, text)
     }
 
-    /// Every rank gets the parameters of the first one.
+    /// Copies the parameters of rank 0 to every rank.
     ///
-    /// `rbm`: of the same shape on all ranks.
+    /// `rbm` must have the same shape on all ranks.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) where there are more parameters than MPI can count.
+    /// Returns [`Error::Argument`](crate::Error::Argument) if there are more parameters than MPI can count.
     pub fn broadcast(&self, rbm: &mut Rbm) -> Result<()> {
         let (weights, visible_bias, hidden_bias, log_variance) = rbm.view_mut().parts();
         let parts = [weights, visible_bias, hidden_bias, log_variance];
         parts.into_iter().try_for_each(|numbers| self.world.broadcast(numbers))
     }
 
-    /// How many ranks on this machine, this one among them, say the same text.
+    /// The number of ranks on this machine, including this one, with the same `text`.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) where the texts are longer than MPI can count.
+    /// Returns [`Error::Argument`](crate::Error::Argument) if the texts are longer than MPI can count.
     pub fn neighbours(&self, text: &str) -> Result<usize> {
         self.world.neighbours(text)
     }
 
-    /// What this rank has spent on the others so far.
+    /// The communication of this rank so far.
     pub fn traffic(&self) -> Traffic {
         self.world.traffic()
     }
 
-    /// Ends all ranks at once, with this exit status: for a rank that cannot do its part, as the others would wait for ever.
+    /// Ends all ranks at once, with this exit status: for a rank that cannot continue, because the others would wait forever.
     pub fn abort(&self, status: u8) -> ! {
         self.world.abort(status.into())
     }
 
-    /// Fails on all ranks where one is given other numbers than the first.
+    /// Fails on all ranks if the numbers of one differ from those of rank 0.
     fn check_numbers<'a>(&self, what: &'static str, numbers: impl IntoIterator<Item = &'a [f32]>) -> Result<()> {
         let mut hash = Sha256::new();
         for numbers in numbers {
@@ -308,7 +312,7 @@ impl Energies for Ranks {
         self.world.all_gather(out, 1)
     }
 
-    /// Of few rows: made by every rank.
+    /// For few rows: every rank computes it.
     fn free_energy_gradient(
         &self, parameters: &CpuParameters, rows: Rows<'_>, work: &mut CpuWork, weights: &[f32], out: &mut Gradient,
     ) -> Result<()> {

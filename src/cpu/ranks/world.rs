@@ -1,4 +1,4 @@
-//! MPI: who the ranks are, and how they hand numbers to each other.
+//! MPI: the ranks, and their collective operations.
 
 use crate::{
     cpu::host::Part,
@@ -18,25 +18,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a rank has spent on the others ([`Ranks::traffic`](super::Ranks::traffic)).
+/// The communication of a rank ([`Ranks::traffic`](super::Ranks::traffic)).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Traffic {
-    /// Collective operations.
+    /// The number of collective operations.
     pub calls: u64,
-    /// Bytes that came from other ranks.
+    /// The bytes received from other ranks.
     pub bytes: u64,
-    /// Time within these operations, the wait for slower ranks among it.
+    /// The time in these operations, including the wait for slower ranks.
     pub time: Duration,
 }
 
-/// All ranks, of which this process is one. MPI ends with it.
+/// All ranks, including this process. Dropping it ends MPI.
 pub(super) struct World {
     pub part: Part,
-    /// Who calls MPI has it: MPI is asked for calls from any thread, one at a time.
+    /// Locked during each call of MPI, which supports calls from any thread, one at a time.
     traffic: Mutex<Traffic>,
-    /// What is packed, and what comes: kept, so that nothing is allocated twice.
-    room: Mutex<[Vec<f32>; 2]>,
+    /// Packed and received data; kept for reuse.
+    scratch: Mutex<[Vec<f32>; 2]>,
     _universe: Universe,
 }
 
@@ -46,33 +46,33 @@ impl World {
             Err(Error::Argument { what: "ranks", expected: expected.into(), found: found.into() })
         };
         let Some((universe, threading)) = initialize_with_threading(Threading::Serialized) else {
-            return fail("a process that has not called MPI yet", "one that has");
+            return fail("a process that has not called MPI before", "one that has");
         };
         if threading < Threading::Serialized {
-            return fail("an MPI that may be called from any thread", "one that may not");
+            return fail("an MPI that supports calls from any thread", "one that does not");
         }
         let world = universe.world();
         let number = |n: Count| usize::try_from(n).unwrap_or(0);
         let part = Part { rank: number(world.rank()), of: number(world.size()).max(1) };
-        Ok(Self { part, traffic: Mutex::default(), room: Mutex::default(), _universe: universe })
+        Ok(Self { part, traffic: Mutex::default(), scratch: Mutex::default(), _universe: universe })
     }
 
-    /// What has been spent so far.
+    /// The communication so far.
     pub fn traffic(&self) -> Traffic {
-        *self.turn()
+        *self.lock()
     }
 
-    pub fn room(&self) -> MutexGuard<'_, [Vec<f32>; 2]> {
-        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn scratch(&self) -> MutexGuard<'_, [Vec<f32>; 2]> {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn turn(&self) -> MutexGuard<'_, Traffic> {
+    fn lock(&self) -> MutexGuard<'_, Traffic> {
         self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls MPI; `bytes` come from other ranks.
+    /// Calls MPI; `bytes` are received from other ranks.
     fn call<T>(&self, bytes: usize, run: impl FnOnce(&SimpleCommunicator) -> T) -> T {
-        let mut traffic = self.turn();
+        let mut traffic = self.lock();
         let begin = Instant::now();
         let result = run(&SimpleCommunicator::world());
         traffic.calls += 1;
@@ -97,7 +97,7 @@ impl World {
         greatest
     }
 
-    /// Every rank gets the numbers of the first one.
+    /// Copies the numbers of rank 0 to every rank.
     pub fn broadcast<T: Equivalence>(&self, numbers: &mut [T]) -> Result<()> {
         counts([numbers.len()])?;
         let bytes = if self.part.rank == 0 { 0 } else { size_of_val(numbers) };
@@ -105,14 +105,14 @@ impl World {
         Ok(())
     }
 
-    /// Each rank has its part of the rows of `values`; then each has all of them.
+    /// Gathers the parts of the rows of `values` on every rank.
     pub fn all_gather<T: Equivalence + Clone>(&self, values: &mut [T], width: usize) -> Result<()> {
         let Some(Gather { own, mut all, bytes }) = self.gather(values, width)? else { return Ok(()) };
         self.call(bytes, |world| world.all_gather_varcount_into(&own[..], &mut all));
         Ok(())
     }
 
-    /// The same; `meanwhile` is done while the rows are on their way.
+    /// The same; calls `meanwhile` during the communication.
     pub fn all_gather_while<T: Equivalence + Clone>(
         &self, values: &mut [T], width: usize, meanwhile: impl FnOnce(),
     ) -> Result<()> {
@@ -130,11 +130,11 @@ impl World {
                 besides
             })
         });
-        self.turn().time -= besides;
+        self.lock().time -= besides;
         Ok(())
     }
 
-    /// What goes and what comes, where there is anything.
+    /// The data to send and to receive, if any.
     fn gather<'a, T: Equivalence + Clone>(&self, values: &'a mut [T], width: usize) -> Result<Option<Gather<'a, T>>> {
         if values.is_empty() || self.part.of == 1 {
             return Ok(None);
@@ -150,7 +150,7 @@ impl World {
         Ok(Some(Gather { own, all: PartitionMut::new(values, counts, places), bytes }))
     }
 
-    /// `own` of each rank, one behind the other; `lens` says how long they are.
+    /// Concatenates `own` of all ranks; `lens` are the lengths.
     pub fn all_gather_parts<T: Equivalence + Clone + Default>(
         &self, own: &[T], lens: impl Iterator<Item = usize>, all: &mut Vec<T>,
     ) -> Result<()> {
@@ -162,7 +162,8 @@ impl World {
         Ok(())
     }
 
-    /// Each rank gives each a part of `from`, one behind the other, and gets one from each. `lens`: of those that go and come.
+    /// Each rank sends a part of `from` to each rank, and receives one from each, concatenated. `lens`: the lengths sent and
+    /// received.
     pub fn all_to_all<T: Equivalence + Clone + Default>(
         &self, from: &[T], lens: [impl Iterator<Item = usize>; 2], to: &mut Vec<T>,
     ) -> Result<()> {
@@ -176,7 +177,7 @@ impl World {
         Ok(())
     }
 
-    /// Fails on all ranks where one says another text than the first.
+    /// Fails on all ranks if the text of one differs from that of rank 0.
     pub fn check_same(&self, what: &'static str, text: &str) -> Result<()> {
         let mut lens = vec![0_u64; self.part.of];
         lens[self.part.rank] = text.len() as u64;
@@ -216,12 +217,12 @@ impl World {
 
     /// Ends all ranks at once.
     pub fn abort(&self, status: i32) -> ! {
-        // Not by `call`: somebody may be waiting there for ever.
+        // Without the lock of `call`: another thread may hold it forever.
         SimpleCommunicator::world().abort(status)
     }
 }
 
-/// The rows of one rank, the place for those of all, and how many bytes come.
+/// The rows of one rank, the memory for those of all, and the number of received bytes.
 struct Gather<'a, T> {
     own: Vec<T>,
     all: PartitionMut<'a, [T], Vec<Count>, Vec<Count>>,
@@ -233,7 +234,7 @@ pub(super) fn machine() -> String {
     processor_name().unwrap_or_default()
 }
 
-/// Numbers of values, as MPI counts them, and where each begins behind those before.
+/// The lengths and offsets of consecutive parts in MPI's type.
 fn counts(lens: impl IntoIterator<Item = usize>) -> Result<(Vec<Count>, Vec<Count>)> {
     let mut at: usize = 0;
     let each = lens.into_iter().map(|len| {
@@ -251,7 +252,7 @@ fn counts(lens: impl IntoIterator<Item = usize>) -> Result<(Vec<Count>, Vec<Coun
     Ok(each.collect::<Result<Vec<_>>>()?.into_iter().unzip())
 }
 
-/// The end of the last of some parts.
+/// The end of the last part.
 fn end(counts: &[Count], places: &[Count]) -> usize {
     let last = counts.last().zip(places.last()).map_or(0, |(len, place)| len + place);
     usize::try_from(last).unwrap_or(0)

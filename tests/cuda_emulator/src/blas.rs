@@ -1,4 +1,4 @@
-//! What libcublas exports: matrix products in single precision, column by column.
+//! The exports of libcublas: matrix products in single precision, column-major.
 
 use std::ffi::{c_int, c_longlong, c_uint, c_void};
 
@@ -17,7 +17,7 @@ pub enum BlasStatus {
     ExecutionFailed = 13,
 }
 
-/// What a handle remembers.
+/// The state of a handle.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Handle {
     stream: usize,
@@ -25,11 +25,11 @@ pub struct Handle {
     tf32: bool,
 }
 
-/// `CUBLAS_TF32_TENSOR_OP_MATH`, and the bit that may be added to any mode.
+/// `CUBLAS_TF32_TENSOR_OP_MATH`, and a bit that any mode may have.
 const TF32_MATH: c_uint = 3;
 const DISALLOW_REDUCED_REDUCTION: c_uint = 16;
 
-/// A number with ten bits behind the point, the nearest one, ties to even. Hardware and library may choose another one.
+/// A number with ten bits behind the point, the nearest one, ties to even. Hardware and library may round otherwise.
 fn tf32(x: f32) -> f32 {
     let bits = x.to_bits();
     if x.is_finite() { f32::from_bits(bits.wrapping_add(0xfff + (bits >> 13 & 1)) & !0x1fff) } else { x }
@@ -47,7 +47,7 @@ struct Matrix {
 /// `count` products `C = alpha op(A) op(B) + beta C`.
 #[derive(Clone)]
 pub struct Gemm {
-    /// Whose workspace the products use.
+    /// The handle whose workspace the products use.
     pub handle: usize,
     size: [usize; 3],
     scale: [f32; 2],
@@ -57,8 +57,8 @@ pub struct Gemm {
 }
 
 impl Gemm {
-    /// Computes the products. Each element is one fused sum in ascending order; with a seed it is some such sums, of every
-    /// second, third … term, added up: as many as seed and sizes say. The real library's order is as little known, and as
+    /// Computes the products. Each element is one fused sum in ascending order. With a seed it is the sum of several such sums,
+    /// of every second, third … term; seed and sizes choose their number. The real library's order is as unknown, and as
     /// constant.
     pub fn run(&self, heap: &mut Heap, seed: Option<u64>) -> Result<(), String> {
         let ([m, n, k], [alpha, beta]) = (self.size, self.scale);
@@ -87,7 +87,7 @@ impl Gemm {
                     let sum = (1..parts).fold(part(0), |sum, first| sum + part(first));
                     let at = 4 * (row + col * mc.leading);
                     let old = f32::from_le_bytes([out[at], out[at + 1], out[at + 2], out[at + 3]]);
-                    // C is not read where beta is 0: it may hold anything.
+                    // With beta = 0, C is not read: it may hold anything.
                     let new = if beta == 0.0 { alpha * sum } else { alpha.mul_add(sum, beta * old) };
                     out[at..at + 4].copy_from_slice(&new.to_le_bytes());
                 }
@@ -127,7 +127,7 @@ macro_rules! blas {
         ///
         /// # Safety
         ///
-        /// As the real function: pointers must be valid for what is read or written through them.
+        /// As for the real function: pointers must be valid for its reads and writes.
         #[unsafe(no_mangle)]
         #[allow(non_snake_case, clippy::too_many_arguments)]
         pub unsafe extern "C" fn $name($($arg: $ty),*) -> BlasStatus $body
@@ -138,7 +138,7 @@ fn put<T>(out: *mut T, value: T) -> BlasStatus {
     if out.is_null() {
         return BlasStatus::InvalidValue;
     }
-    // SAFETY: the interface asks for a pointer that can be written, and it is not null.
+    // SAFETY: the interface requires a writable pointer, and it is not null.
     unsafe { out.write(value) };
     BlasStatus::Success
 }
@@ -148,7 +148,7 @@ blas! {
         let mut result = BlasStatus::NotInitialized;
         let status = with_state(|state| {
             state.ready()?;
-            state.room_beside_the_pools()?;
+            state.check_memory_outside_pools()?;
             let handle = state.handle();
             state.blas.insert(handle, Handle::default());
             result = put(out, handle);
@@ -181,7 +181,7 @@ blas! {
     }
 
     fn cublasSetMathMode(handle: usize, mode: c_uint) {
-        // Default, pedantic and TF32; the others are not known here.
+        // Default, pedantic and TF32; the others are not supported.
         with_handle(handle, |state| {
             let mode = mode & !DISALLOW_REDUCED_REDUCTION;
             if !matches!(mode, 0 | 2 | TF32_MATH) {
@@ -237,7 +237,7 @@ fn gemm(
         if m == 0 || n == 0 {
             return Ok(BlasStatus::Success);
         }
-        // SAFETY: the interface asks for scalars that can be read, and they are not null.
+        // SAFETY: the interface requires readable scalars, and they are not null.
         let scale = scale.map(|s| unsafe { s.read_unaligned() });
         let transposed = [ops[0] != 0, ops[1] != 0, false];
         let gemm = Gemm {

@@ -1,8 +1,8 @@
-//! A double of libcuda and libcublas that executes PTX on the CPU.
+//! An emulator of libcuda and libcublas that executes PTX on the CPU.
 //!
-//! Put on the library path under the names of the real libraries, it lets a program that uses CUDA's driver interface run
-//! on a machine without a GPU. Memory is apart from the host's, every access is checked, races are reported, and the order
-//! of everything that has none can be shuffled. The README tells how to use it.
+//! On the library path under the names of the real libraries, it lets a program that uses CUDA's driver interface run
+//! on a machine without a GPU. Its memory is separate from the host's. It checks every access, reports races, and can shuffle
+//! the order of everything that is unordered. The README documents its use.
 
 pub mod blas;
 mod build;

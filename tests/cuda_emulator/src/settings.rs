@@ -1,15 +1,15 @@
-//! What the environment says.
+//! The settings in the environment.
 
-/// How the double behaves; read once, when the library is first called.
+/// The emulator's settings; read once, when the library is first called.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `HARMONIUM_EMULATOR_SEED`: shuffles blocks, warps and lanes, and lets asynchronous stores come late.
+    /// `HARMONIUM_EMULATOR_SEED`: shuffles blocks, warps and lanes, and delays asynchronous stores.
     pub seed: Option<u64>,
     /// `HARMONIUM_EMULATOR_RACES`: 0 turns the race detector off.
     pub races: bool,
     /// `HARMONIUM_EMULATOR_APPROX_SEED`: perturbs the approximate instructions within their documented bounds.
     pub approx_seed: Option<u64>,
-    /// `HARMONIUM_EMULATOR_DEVICES`: how many devices there are.
+    /// `HARMONIUM_EMULATOR_DEVICES`: the number of devices.
     pub devices: i32,
     /// `HARMONIUM_EMULATOR_DRIVER`: the driver's version, such as 12000.
     pub driver: i32,
@@ -25,14 +25,14 @@ pub struct Settings {
     pub fail_read: u64,
     /// `HARMONIUM_EMULATOR_MAX_INSTRUCTIONS`: warp instructions of a launch before it times out.
     pub max_instructions: u64,
-    /// `HARMONIUM_EMULATOR_STATS`: 1 tells on stderr what every launch executed.
+    /// `HARMONIUM_EMULATOR_STATS`: 1 prints the instructions of every launch to stderr.
     pub stats: bool,
-    /// `HARMONIUM_EMULATOR_TRACE`: 1 tells on stderr every call that gives a stream something to do.
+    /// `HARMONIUM_EMULATOR_TRACE`: 1 prints every call that gives work to a stream to stderr.
     pub trace: bool,
 }
 
 impl Settings {
-    /// Reads the environment. What cannot be parsed counts as not set.
+    /// Reads the environment. Values that cannot be parsed count as not set.
     pub fn from_environment() -> Self {
         fn read<T: std::str::FromStr>(name: &str) -> Option<T> {
             let name = format!("HARMONIUM_EMULATOR_{name}");

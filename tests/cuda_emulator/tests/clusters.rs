@@ -1,4 +1,4 @@
-//! Clusters of blocks on a device of compute capability 9.0: what they exchange, and how they go wrong.
+//! Clusters of blocks on a device of compute capability 9.0: exchanges, and faults.
 
 mod common;
 
@@ -9,7 +9,7 @@ use cudarc::driver::{CudaContext, DevicePtrMut, DriverError, LaunchConfig, PushK
 
 const CAPABILITY: (&str, &str) = ("CAPABILITY", "90");
 
-/// Orders in which correct kernels must give the same results, and with the race detector off.
+/// Orders in which correct kernels must give the same results, and a run without the race detector.
 const ORDERS: [&[(&str, &str)]; 5] = [
     &[CAPABILITY],
     &[CAPABILITY, ("SEED", "1")],
@@ -18,7 +18,7 @@ const ORDERS: [&[(&str, &str)]; 5] = [
     &[CAPABILITY, ("RACES", "0")],
 ];
 
-/// Launches a kernel of the fixture that takes a buffer of so many words and perhaps a number; gives back the buffer.
+/// Launches a kernel of the fixture with a buffer of `words` words and optionally a number; returns the buffer.
 fn launch(kernel: &str, shape: LaunchConfig, words: usize, number: Option<u32>) -> Result<Vec<u32>, DriverError> {
     let device = Device::with_fixture("cluster");
     let stream = &device.stream;
@@ -35,8 +35,8 @@ fn launch(kernel: &str, shape: LaunchConfig, words: usize, number: Option<u32>) 
     stream.clone_dtoh(&out)
 }
 
-/// Runs a kernel in every order, and compares what it wrote.
-fn gives(test: &str, kernel: &str, shape: LaunchConfig, number: Option<u32>, expected: &[u32]) {
+/// Runs a kernel in every order, and compares its output.
+fn assert_output(test: &str, kernel: &str, shape: LaunchConfig, number: Option<u32>, expected: &[u32]) {
     for settings in ORDERS {
         emulated(test, settings, || {
             assert_eq!(launch(kernel, shape, expected.len(), number).as_deref(), Ok(expected));
@@ -45,7 +45,7 @@ fn gives(test: &str, kernel: &str, shape: LaunchConfig, number: Option<u32>, exp
 }
 
 #[test]
-fn blocks_know_their_places() {
+fn blocks_know_their_coordinates() {
     let shape = LaunchConfig { grid_dim: (4, 6, 1), block_dim: (1, 1, 1), shared_mem_bytes: 0 };
     let expected: Vec<u32> = (0..24)
         .flat_map(|block| {
@@ -53,7 +53,7 @@ fn blocks_know_their_places() {
             [y % 3 * 2 + x % 2, 6, x / 2, y / 3, 2, 2, y % 3, 3]
         })
         .collect();
-    gives("blocks_know_their_places", "places", shape, None, &expected);
+    assert_output("blocks_know_their_coordinates", "places", shape, None, &expected);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn blocks_read_each_other() {
             1000 * next + (thread ^ 1) + 1000 * block + thread
         })
         .collect();
-    gives("blocks_read_each_other", "exchange", grid(16, 64, 0), None, &expected);
+    assert_output("blocks_read_each_other", "exchange", grid(16, 64, 0), None, &expected);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn blocks_write_to_each_other_between_split_barriers() {
             let (mut sum, mut own) = (0, thread ^ 33);
             for round in 0..rounds {
                 own += round;
-                // Who writes to this block's word: to = (thread + from + round) % 8.
+                // The writer of this block's word: to = (thread + from + round) % 8.
                 let from = (rank + 64 - thread % 8 - round) % 8;
                 sum += own + 100 * from + round;
             }
@@ -85,26 +85,26 @@ fn blocks_write_to_each_other_between_split_barriers() {
         })
         .collect();
     let test = "blocks_write_to_each_other_between_split_barriers";
-    gives(test, "scatter", grid(8, 64, 0), Some(rounds), &expected);
+    assert_output(test, "scatter", grid(8, 64, 0), Some(rounds), &expected);
 }
 
 #[test]
 fn blocks_add_to_the_first_of_them() {
     let expected = [4 * (63 * 64 / 2) + 4 * 64 * 4; 3];
-    gives("blocks_add_to_the_first_of_them", "totals", grid(12, 64, 0), None, &expected);
+    assert_output("blocks_add_to_the_first_of_them", "totals", grid(12, 64, 0), None, &expected);
 }
 
 #[test]
 fn blocks_exchange_through_global_memory() {
     let (threads, n) = (40, 8 * 40);
     let expected: Vec<u32> = (0..2 * n).map(|i| i / n * n + (i % n + threads + 1) % n).collect();
-    gives("blocks_exchange_through_global_memory", "through_global", grid(16, threads, 0), None, &expected);
+    assert_output("blocks_exchange_through_global_memory", "through_global", grid(16, threads, 0), None, &expected);
 }
 
 #[test]
-fn large_clusters_must_be_asked_for() {
+fn large_clusters_must_be_requested() {
     for settings in ORDERS {
-        emulated("large_clusters_must_be_asked_for", settings, || {
+        emulated("large_clusters_must_be_requested", settings, || {
             let device = Device::with_fixture("cluster");
             let stream = &device.stream;
             let mut out = stream.alloc_zeros::<u32>(32 * 32).unwrap();
@@ -138,10 +138,10 @@ fn a_grid_is_a_multiple_of_its_cluster() {
     });
 }
 
-/// Of some cases, the one that the process was started for.
-fn told<T: Copy>(cases: &[T], capability: impl Fn(&T) -> &str) -> T {
-    let told = std::env::var("HARMONIUM_EMULATOR_CAPABILITY").expect("the capability is set");
-    *cases.iter().find(|case| capability(case) == told).expect("it is one of the cases")
+/// The case for which this process was started.
+fn selected<T: Copy>(cases: &[T], capability: impl Fn(&T) -> &str) -> T {
+    let found = std::env::var("HARMONIUM_EMULATOR_CAPABILITY").expect("the capability is set");
+    *cases.iter().find(|case| capability(case) == found).expect("it is one of the cases")
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn older_devices_refuse_the_module() {
     ];
     for (capability, ..) in CASES {
         emulated("older_devices_refuse_the_module", &[("CAPABILITY", capability)], || {
-            let (capability, good, bad) = told(&CASES, |case| case.0);
+            let (capability, good, bad) = selected(&CASES, |case| case.0);
             good.iter().for_each(|target| assert_eq!(load(target), Ok(()), "{target} on {capability}"));
             bad.iter().for_each(|target| assert_eq!(load(target), refused, "{target} on {capability}"));
         });
@@ -172,7 +172,7 @@ fn shared_memory_by_capability() {
     const CASES: [(&str, i32, i32); 3] = [("80", 163, 0), ("86", 99, 0), ("90", 227, 1)];
     for (capability, ..) in CASES {
         emulated("shared_memory_by_capability", &[("CAPABILITY", capability)], || {
-            let (_, most, clusters) = told(&CASES, |case| case.0);
+            let (_, most, clusters) = selected(&CASES, |case| case.0);
             let device = Device::with_fixture("block");
             let attribute = |which| device.context.attribute(which).unwrap();
             assert_eq!(attribute(Of::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN), most << 10);
@@ -183,7 +183,7 @@ fn shared_memory_by_capability() {
             assert_eq!(kernel.set_attribute(limit, (most << 10) + 4), Err(invalid));
             assert_eq!(kernel.set_attribute(limit, most << 10), Ok(()));
             assert_eq!(kernel.get_attribute(limit), Ok(most << 10));
-            // What the kernel itself declares counts too.
+            // The kernel's own declaration counts too.
             let sums = device.kernel("row_sums");
             let own = sums.get_attribute(Attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES).unwrap();
             assert!(own > 0);
@@ -210,10 +210,10 @@ const RANKS: &str = ".version 8.0
 }";
 
 #[test]
-fn clusters_given_at_the_launch() {
+fn clusters_specified_at_the_launch() {
     use cudarc::driver::result::module;
     use cudarc::driver::sys;
-    emulated("clusters_given_at_the_launch", &[CAPABILITY], || {
+    emulated("clusters_specified_at_the_launch", &[CAPABILITY], || {
         let context = CudaContext::new(0).unwrap();
         let stream = context.new_stream().unwrap();
         let mut out = stream.alloc_zeros::<u32>(8).unwrap();
@@ -223,7 +223,7 @@ fn clusters_given_at_the_launch() {
             unsafe { module::get_function(module::load_data(text.as_ptr().cast()).unwrap(), c"ranks".to_owned()) };
         let function = function.unwrap();
         let mut launch = |size: Option<u32>| {
-            // SAFETY: zeros are an attribute to be ignored.
+            // SAFETY: zeros are an attribute that is ignored.
             let mut attribute = unsafe { std::mem::zeroed::<sys::CUlaunchAttribute>() };
             attribute.id = sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
             attribute.value.clusterDim.x = size.unwrap_or(0);
@@ -243,7 +243,7 @@ fn clusters_given_at_the_launch() {
             };
             let (address, guard) = out.device_ptr_mut(&stream);
             let (mut clusters, mut largest) = (0, 0);
-            // SAFETY: the configuration has as many attributes as it says, and the argument is the kernel's.
+            // SAFETY: the configuration has as many attributes as it states, and the argument is the kernel's.
             let codes = unsafe {
                 let mut argument = (&raw const address).cast_mut().cast();
                 let fits = sys::cuOccupancyMaxActiveClusters(&mut clusters, function, &config);
@@ -258,7 +258,7 @@ fn clusters_given_at_the_launch() {
             (codes, clusters, stream.clone_dtoh(&out).unwrap())
         };
         let (good, invalid) = (Code::CUDA_SUCCESS, Code::CUDA_ERROR_INVALID_CLUSTER_SIZE);
-        assert_eq!(launch(None).0, [good, invalid], "the kernel asks for clusters");
+        assert_eq!(launch(None).0, [good, invalid], "the kernel requires clusters");
         assert_eq!(launch(Some(0)).0, [invalid, invalid]);
         assert_eq!(launch(Some(3)).0, [good, invalid]);
         for size in [2, 8] {
@@ -296,9 +296,9 @@ fn recent_loads_and_stores() {
 }
 
 #[test]
-fn asynchronous_copies_come_when_they_are_waited_for() {
+fn asynchronous_copies_arrive_when_they_are_waited_for() {
     for settings in ORDERS {
-        emulated("asynchronous_copies_come_when_they_are_waited_for", settings, || {
+        emulated("asynchronous_copies_arrive_when_they_are_waited_for", settings, || {
             let device = Device::with_fixture("cluster");
             let (stream, input) = (&device.stream, numbers());
             let from = stream.clone_htod(&input).unwrap();
@@ -310,7 +310,7 @@ fn asynchronous_copies_come_when_they_are_waited_for() {
                 unsafe { launch.arg(&mut out).arg(&from).arg(&early).launch(grid(1, 32, 0)) }.unwrap();
                 let found = stream.clone_dtoh(&out).unwrap();
                 if early == 1 {
-                    assert!(found.iter().all(|x| x.is_nan()), "shared memory is not a number before the copy has come");
+                    assert!(found.iter().all(|x| x.is_nan()), "shared memory is not a number before the copy arrives");
                     continue;
                 }
                 let expected = input.chunks(4).map(|x| x.iter().sum::<f32>() + 100.0 * x[3]);
@@ -329,7 +329,7 @@ fn memory_of_a_block_that_has_ended() {
     assert!(stderr.contains("rank 0, whose shared memory this is, has ended"), "{stderr}");
 }
 
-/// A kernel that is wrong: the code it must end with, and words that the message must hold, in every order.
+/// A faulty kernel: its error code, and words of its message, in every order.
 fn caught(test: &str, kernel: &str, shape: LaunchConfig, number: Option<u32>, code: Code, words: &[&str]) {
     for settings in ORDERS.iter().filter(|settings| !settings.contains(&("RACES", "0"))) {
         let stderr = emulated(test, settings, || {
@@ -363,7 +363,7 @@ faults! {
     two_arrivals: "arrives_twice", 2, None, CUDA_ERROR_LAUNCH_FAILED, ["a second time"];
     a_wait_without_arrival: "waits_alone", 2, None, CUDA_ERROR_LAUNCH_FAILED, ["without having arrived", "rank 0"];
     an_aligned_barrier_of_some_lanes: "torn", 2, None, CUDA_ERROR_LAUNCH_FAILED, ["aligned"];
-    a_block_that_never_comes: "one_never_comes", 2, None, CUDA_ERROR_LAUNCH_FAILED, ["never come"];
+    a_block_that_never_comes: "one_never_comes", 2, None, CUDA_ERROR_LAUNCH_FAILED, ["never arrive"];
     an_early_end_of_the_first: "leaves_early", 8, Some(0), CUDA_ERROR_LAUNCH_FAILED, ["rank 0", "ended"];
     an_early_end_of_the_last: "leaves_early", 8, Some(7), CUDA_ERROR_LAUNCH_FAILED, ["rank 7", "ended"];
 }

@@ -1,4 +1,4 @@
-//! Kernels that are wrong, and calls that fail: each is caught and named.
+//! Faulty kernels and failing calls are caught and named.
 
 mod common;
 
@@ -6,7 +6,7 @@ use common::{Device, emulated, grid};
 use cudarc::driver::sys::cudaError_enum as Code;
 use cudarc::driver::{CudaContext, DriverError, PushKernelArg};
 
-/// Launches a kernel that takes a buffer of 64 words, and gives back what synchronising says.
+/// Launches a kernel with a buffer of 64 words, and returns the result of synchronisation.
 fn launch(kernel: &str, blocks: u32, threads: u32, shared: u32, n: Option<u32>) -> Result<(), DriverError> {
     let device = Device::with_fixture("faults");
     let stream = &device.stream;
@@ -24,7 +24,7 @@ fn launch(kernel: &str, blocks: u32, threads: u32, shared: u32, n: Option<u32>) 
     stream.synchronize()
 }
 
-/// A kernel, its launch, the code it must end with, and words that the message must hold.
+/// A kernel, its launch, its error code, and words of its message.
 fn caught(test: &str, code: Code, words: &[&str], run: impl Fn() -> Result<(), DriverError>) {
     for settings in [&[][..], &[("SEED", "3")]] {
         let stderr = emulated(test, settings, || assert_eq!(run(), Err(DriverError(code))));
@@ -59,8 +59,8 @@ faults! {
 }
 
 #[test]
-fn a_loop_without_end() {
-    let stderr = emulated("a_loop_without_end", &[("MAX_INSTRUCTIONS", "10000")], || {
+fn an_endless_loop() {
+    let stderr = emulated("an_endless_loop", &[("MAX_INSTRUCTIONS", "10000")], || {
         assert_eq!(launch("never_ends", 1, 1, 0, None), Err(DriverError(Code::CUDA_ERROR_LAUNCH_TIMEOUT)));
     });
     assert!(stderr.contains("budget"));
@@ -74,15 +74,15 @@ fn a_warp_barrier_orders_its_lanes() {
 }
 
 #[test]
-fn races_are_let_pass_when_the_detector_is_off() {
-    emulated("races_are_let_pass_when_the_detector_is_off", &[("RACES", "0")], || {
+fn races_are_ignored_without_the_detector() {
+    emulated("races_are_ignored_without_the_detector", &[("RACES", "0")], || {
         assert_eq!(launch("blocks_collide", 2, 32, 0, None), Ok(()));
     });
 }
 
 #[test]
-fn a_fault_is_seen_by_every_later_call() {
-    emulated("a_fault_is_seen_by_every_later_call", &[], || {
+fn every_later_call_reports_a_fault() {
+    emulated("every_later_call_reports_a_fault", &[], || {
         let device = Device::with_fixture("faults");
         let stream = &device.stream;
         let kernel = device.kernel("trapped");
@@ -96,8 +96,8 @@ fn a_fault_is_seen_by_every_later_call() {
 }
 
 #[test]
-fn launches_that_cannot_be() {
-    emulated("launches_that_cannot_be", &[], || {
+fn invalid_launches() {
+    emulated("invalid_launches", &[], || {
         let invalid = Err(DriverError(Code::CUDA_ERROR_INVALID_VALUE));
         assert_eq!(launch("no_barrier", 0, 32, 0, None), invalid);
         assert_eq!(launch("no_barrier", 1, 1025, 0, None), invalid);
@@ -115,8 +115,8 @@ fn no_device() {
 }
 
 #[test]
-fn a_device_that_is_not_there() {
-    emulated("a_device_that_is_not_there", &[("DEVICES", "2")], || {
+fn an_unknown_device() {
+    emulated("an_unknown_device", &[("DEVICES", "2")], || {
         assert_eq!(CudaContext::device_count(), Ok(2));
         assert!(CudaContext::new(1).is_ok());
         assert_eq!(CudaContext::new(2).err(), Some(DriverError(Code::CUDA_ERROR_INVALID_DEVICE)));
@@ -165,12 +165,12 @@ const HEAD: &str = ".version 8.0\n.target sm_70\n.address_size 64\n";
 
 #[test]
 fn a_driver_older_than_the_ptx() {
-    // Of each driver, whether it reads PTX 8.0 and 8.1.
+    // For each driver, whether it accepts PTX 8.0 and 8.1.
     const CASES: [(&str, bool, bool); 3] = [("11080", false, false), ("12000", true, false), ("12010", true, true)];
     for (driver, ..) in CASES {
         emulated("a_driver_older_than_the_ptx", &[("DRIVER", driver)], || {
-            let told = std::env::var("HARMONIUM_EMULATOR_DRIVER").expect("the driver is set");
-            let &(_, old, new) = CASES.iter().find(|case| case.0 == told).expect("it is one of the cases");
+            let found = std::env::var("HARMONIUM_EMULATOR_DRIVER").expect("the driver is set");
+            let &(_, old, new) = CASES.iter().find(|case| case.0 == found).expect("it is one of the cases");
             let refused = Err(DriverError(Code::CUDA_ERROR_UNSUPPORTED_PTX_VERSION));
             assert_eq!(load(HEAD), if old { Ok(()) } else { refused });
             assert_eq!(load(&HEAD.replace("8.0", "8.1")), if new { Ok(()) } else { refused });
@@ -198,8 +198,8 @@ fn modules_that_cannot_be_loaded() {
 }
 
 #[test]
-fn a_function_that_is_not_there() {
-    emulated("a_function_that_is_not_there", &[], || {
+fn an_unknown_function() {
+    emulated("an_unknown_function", &[], || {
         let device = Device::with_fixture("faults");
         let missing = DriverError(Code::CUDA_ERROR_NOT_FOUND);
         assert_eq!(device.module.load_function("nobody").err(), Some(missing));
@@ -219,9 +219,9 @@ fn more_threads_than_the_kernel_allows() {
 }
 
 #[test]
-fn shared_memory_must_be_asked_for() {
+fn large_shared_memory_must_be_requested() {
     use cudarc::driver::sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as LIMIT;
-    emulated("shared_memory_must_be_asked_for", &[], || {
+    emulated("large_shared_memory_must_be_requested", &[], || {
         let device = Device::with_fixture("block");
         let mut data = device.stream.clone_htod(&[1u32; 32]).unwrap();
         let kernel = device.kernel("prefix");

@@ -1,11 +1,11 @@
-//! Kernels that a real compiler made, run by an unchanged client.
+//! Kernels from a real compiler, run by an unchanged client.
 
 mod common;
 
 use common::{Device, emulated, grid};
 use cudarc::driver::PushKernelArg;
 
-/// Orders in which correct kernels must give the same results, and with the race detector off.
+/// Orders in which correct kernels must give the same results, and a run without the race detector.
 const ORDERS: [&[(&str, &str)]; 4] = [&[], &[("SEED", "1")], &[("SEED", "77")], &[("RACES", "0")]];
 
 fn in_every_order(test: &str, body: impl Fn()) {
@@ -14,7 +14,7 @@ fn in_every_order(test: &str, body: impl Fn()) {
     }
 }
 
-/// Arguments that look random, with the extremes among them.
+/// Pseudo-random arguments, with the extremes among them.
 fn words(n: u32) -> Vec<u32> {
     let word = |i: u32| match i {
         0 => 0,

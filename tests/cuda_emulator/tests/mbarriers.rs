@@ -1,4 +1,4 @@
-//! Mbarriers and asynchronous stores on a device of compute capability 9.0: what blocks exchange by them, and how it goes wrong.
+//! Mbarriers and asynchronous stores on a device of compute capability 9.0: exchanges between blocks, and faults.
 
 mod common;
 
@@ -8,7 +8,7 @@ use cudarc::driver::{DriverError, LaunchConfig, PushKernelArg};
 
 const CAPABILITY: (&str, &str) = ("CAPABILITY", "90");
 
-/// Orders, and times that stores take, in which correct kernels must give the same results.
+/// Orders, and delays of stores, in which correct kernels must give the same results.
 const ORDERS: [&[(&str, &str)]; 6] = [
     &[CAPABILITY],
     &[CAPABILITY, ("SEED", "1")],
@@ -18,7 +18,7 @@ const ORDERS: [&[(&str, &str)]; 6] = [
     &[CAPABILITY, ("RACES", "0"), ("SEED", "5")],
 ];
 
-/// Launches a kernel of the fixture that takes a buffer of so many words and numbers; gives back the buffer.
+/// Launches a kernel of the fixture with a buffer of `words` words and some numbers; returns the buffer.
 fn launch(kernel: &str, shape: LaunchConfig, words: usize, numbers: &[u32]) -> Result<Vec<u32>, DriverError> {
     let device = Device::with_fixture("mbarrier");
     let stream = &device.stream;
@@ -35,8 +35,8 @@ fn launch(kernel: &str, shape: LaunchConfig, words: usize, numbers: &[u32]) -> R
     stream.clone_dtoh(&out)
 }
 
-/// Runs a kernel in every order, and compares what it wrote.
-fn gives(test: &str, kernel: &str, shape: LaunchConfig, numbers: &[u32], expected: &[u32]) {
+/// Runs a kernel in every order, and compares its output.
+fn assert_output(test: &str, kernel: &str, shape: LaunchConfig, numbers: &[u32], expected: &[u32]) {
     for settings in ORDERS {
         emulated(test, settings, || {
             assert_eq!(launch(kernel, shape, expected.len(), numbers).as_deref(), Ok(expected));
@@ -56,7 +56,7 @@ fn blocks_exchange_words_round_by_round() {
     let last = std::iter::zip(first, second)
         .fold(0u32, |last, (a, b)| last.wrapping_mul(3).wrapping_add(a).wrapping_add(b.wrapping_mul(5)));
     let expected = vec![last; 8 * 64];
-    gives("blocks_exchange_words_round_by_round", "exchange", grid(8, 64, 0), &[rounds, 0], &expected);
+    assert_output("blocks_exchange_words_round_by_round", "exchange", grid(8, 64, 0), &[rounds, 0], &expected);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn an_mbarrier_is_a_barrier_of_a_block() {
     let rounds = 7;
     let cell = |i: u32| (i + rounds) % 64 + (0..rounds).sum::<u32>();
     let expected: Vec<u32> = (0..64).map(|i| if i < 32 { cell(i) + 1000 * cell(i + 32) } else { 0 }).collect();
-    gives("an_mbarrier_is_a_barrier_of_a_block", "arrivals", grid(1, 64, 0), &[rounds], &expected);
+    assert_output("an_mbarrier_is_a_barrier_of_a_block", "arrivals", grid(1, 64, 0), &[rounds], &expected);
 }
 
 #[test]
@@ -74,10 +74,10 @@ fn wide_stores_and_arrivals_from_other_blocks() {
         (0..4).map(|i| (before + i) * places[i as usize]).sum::<u32>() + 10_000 * 7 + 100_000 * before
     };
     let expected = [3, 0, 1, 2].map(sum);
-    gives("wide_stores_and_arrivals_from_other_blocks", "wide", grid(4, 32, 0), &[], &expected);
+    assert_output("wide_stores_and_arrivals_from_other_blocks", "wide", grid(4, 32, 0), &[], &expected);
 }
 
-/// A kernel that is wrong: words of which the message must hold all, or, behind a bar, one of several.
+/// A faulty kernel: words of its message, all of them, or, separated by bars, one of several.
 fn caught(test: &str, kernel: &str, numbers: &[u32], words: &[&str]) {
     for settings in ORDERS.iter().filter(|settings| !settings.contains(&("RACES", "0"))) {
         let stderr = emulated(test, settings, || {
@@ -100,22 +100,22 @@ macro_rules! faults {
     )*};
 }
 
-// An exchange is told how many rounds there are and, by number, what is wrong.
+// An exchange receives the number of rounds and the number of the fault.
 faults! {
     words_read_without_a_wait: "exchange", [3, 1], ["race: Read of shared", "Write by thread"];
     words_read_after_a_barrier_only: "exchange", [3, 2], ["race: Read of shared", "Write by thread"];
     an_expectation_before_all_have_seen_the_round: "exchange", [3, 3], ["race: a phase of the mbarrier|race: Write of shared", "of block rank"];
-    one_byte_too_many: "exchange", [3, 4], ["waits for ever", "0 arrivals and 1 bytes", "of block rank"];
+    one_byte_too_many: "exchange", [3, 4], ["waits forever", "0 arrivals and 1 bytes", "of block rank"];
     words_overwritten_while_they_are_read: "exchange", [3, 5], ["race: Write of shared|race: Read of shared"];
     words_overwritten_without_a_barrier: "exchange", [3, 6], ["race"];
     a_block_that_ends_before_words_come: "exchange", [3, 7], ["rank 2", "ended"];
     a_block_that_has_not_begun: "exchange", [3, 8], ["may not have begun"];
     an_mbarrier_of_another_block: "exchange", [3, 9], ["the mbarrier of rank"];
-    a_phase_too_far_ahead: "exchange", [1, 10], ["race|waits for ever"];
-    a_block_that_makes_nothing: "exchange", [3, 11], ["race: bytes for the mbarrier", "unordered with the end of its last phase"];
+    a_phase_too_far_ahead: "exchange", [1, 10], ["race|waits forever"];
+    a_block_that_computes_nothing: "exchange", [3, 11], ["race: bytes for the mbarrier", "unordered with the end of its last phase"];
     more_arrivals_than_a_phase_has: "too_many_arrivals", [], ["1 arrivals at an mbarrier whose phase waits for 0"];
-    fewer_arrivals_than_a_phase_has: "too_few_arrivals", [], ["waits for ever", "for 1 arrivals and 0 bytes"];
+    fewer_arrivals_than_a_phase_has: "too_few_arrivals", [], ["waits forever", "for 1 arrivals and 0 bytes"];
     an_mbarrier_that_nobody_initialised: "no_barrier_there", [], ["no mbarrier was initialised"];
-    an_mbarrier_that_not_all_know_of: "unseen_barrier", [], ["race|no mbarrier was initialised"];
+    an_mbarrier_that_not_all_have_seen: "unseen_barrier", [], ["race|no mbarrier was initialised"];
     a_write_after_the_arrival: "write_after_arrival", [], ["race: ", "of shared address"];
 }

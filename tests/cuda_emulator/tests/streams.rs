@@ -1,4 +1,4 @@
-//! Graphs, cuBLAS, pinned memory, and a kernel of the size of real work.
+//! Graphs, cuBLAS, pinned memory, and a kernel of realistic size.
 
 mod common;
 
@@ -46,8 +46,8 @@ fn graphs_replay_with_frozen_scalars() {
 }
 
 #[test]
-fn waiting_spoils_a_capture() {
-    emulated("waiting_spoils_a_capture", &[], || {
+fn waiting_invalidates_a_capture() {
+    emulated("waiting_invalidates_a_capture", &[], || {
         let device = Device::with_fixture("block");
         let stream = &device.stream;
         let mode = Mode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
@@ -63,8 +63,8 @@ fn waiting_spoils_a_capture() {
 }
 
 #[test]
-fn products_are_column_by_column() {
-    emulated("products_are_column_by_column", &[], || {
+fn products_are_column_major() {
+    emulated("products_are_column_major", &[], || {
         let device = Device::with_fixture("block");
         let stream = &device.stream;
         let blas = CudaBlas::new(stream.clone()).unwrap();
@@ -102,7 +102,7 @@ fn products_are_column_by_column() {
                 }
                 out
             };
-            // Fresh memory is NaN: with beta = 0 it must not be read.
+            // New memory is NaN: with beta = 0 it must not be read.
             // SAFETY: it is written before it is read.
             let mut c = unsafe { stream.alloc::<f32>(m * n) }.unwrap();
             if beta != 0.0 {
@@ -141,12 +141,12 @@ fn dot(stream: &Arc<CudaStream>, blas: &CudaBlas, a: &[f32], b: &[f32]) -> f32 {
 }
 
 #[test]
-fn tf32_rounds_the_factors_where_it_is_asked_for() {
-    emulated("tf32_rounds_the_factors_where_it_is_asked_for", &[], || {
+fn tf32_rounds_the_factors_on_request() {
+    emulated("tf32_rounds_the_factors_on_request", &[], || {
         let stream = CudaContext::new(0).unwrap().new_stream().unwrap();
         let blas = CudaBlas::new(stream.clone()).unwrap();
         let set = |mode| {
-            // SAFETY: the handle lives.
+            // SAFETY: the handle is alive.
             unsafe { cublasSetMathMode(*blas.handle(), mode) }.result().unwrap();
         };
         let step = 2f32.powi(-10);
@@ -181,7 +181,7 @@ fn a_seed_chooses_the_order_of_sums() {
                 found == ascending
             })
             .collect();
-        assert!(sums.contains(&false), "some order is another one");
+        assert!(sums.contains(&false), "some order differs");
     });
 }
 
@@ -203,8 +203,8 @@ fn streams_wait_for_each_other() {
 }
 
 #[test]
-fn waiting_for_what_was_not_captured_spoils_a_capture() {
-    emulated("waiting_for_what_was_not_captured_spoils_a_capture", &[], || {
+fn waiting_for_uncaptured_work_invalidates_a_capture() {
+    emulated("waiting_for_uncaptured_work_invalidates_a_capture", &[], || {
         let context = CudaContext::new(0).unwrap();
         let stream = context.new_stream().unwrap();
         let event = stream.record_event(None).unwrap();
@@ -214,13 +214,13 @@ fn waiting_for_what_was_not_captured_spoils_a_capture() {
     });
 }
 
-/// A graph, what it works on, and the streams that recorded it.
+/// A graph, its buffers, and the streams that recorded it.
 type Forked = (CudaGraph, [CudaSlice<u32>; 3], [Arc<CudaStream>; 2]);
 
-/// Records a fork and a join, in which one branch may not wait for the other, and gives back what ending says.
+/// Records a fork and optionally a join, and returns the result of ending the capture.
 fn forked(join: bool) -> Result<Forked, DriverError> {
     let context = CudaContext::new(0).unwrap();
-    // SAFETY: the events here say what depends on what.
+    // SAFETY: the events here state the dependencies.
     unsafe { context.disable_event_tracking() };
     let (first, second) = (context.new_stream().unwrap(), context.new_stream().unwrap());
     let mut slices = [1, 2, 3].map(|n| first.clone_htod(&[n; 4]).unwrap());
@@ -264,13 +264,13 @@ fn a_fork_must_be_joined() {
     });
 }
 
-/// Two branches, of which one should have waited for the other: whether that is seen.
+/// Of two branches one lacks its wait for the other: whether that is noticed.
 #[test]
 fn a_seed_shows_that_a_branch_does_not_wait() {
     for settings in [&[][..], &[("SEED", "1")], &[("SEED", "2")]] {
         emulated("a_seed_shows_that_a_branch_does_not_wait", settings, || {
             let context = CudaContext::new(0).unwrap();
-            // SAFETY: the events here say what depends on what, but for the one that is missing.
+            // SAFETY: the events here state the dependencies, except the missing one.
             unsafe { context.disable_event_tracking() };
             let (first, second) = (context.new_stream().unwrap(), context.new_stream().unwrap());
             let source = first.clone_htod(&[7u32; 4]).unwrap();
@@ -288,7 +288,7 @@ fn a_seed_shows_that_a_branch_does_not_wait() {
                     first.clone_dtoh(&last).unwrap()[0]
                 })
                 .collect();
-            // In the order in which it was recorded the mistake does not show.
+            // In the recorded order the mistake does not show.
             let seeded = std::env::var_os("HARMONIUM_EMULATOR_SEED").is_some();
             assert_eq!(found.contains(&0), seeded, "{found:?}");
             assert!(found.contains(&7), "{found:?}");
@@ -297,8 +297,8 @@ fn a_seed_shows_that_a_branch_does_not_wait() {
 }
 
 #[test]
-fn captures_that_are_mixed_up() {
-    emulated("captures_that_are_mixed_up", &[], || {
+fn invalid_captures() {
+    emulated("invalid_captures", &[], || {
         let context = CudaContext::new(0).unwrap();
         let mode = Mode::CU_STREAM_CAPTURE_MODE_RELAXED;
         let error = |code| Some(DriverError(code));
@@ -313,12 +313,12 @@ fn captures_that_are_mixed_up() {
         assert_eq!(first.end_capture(Flags(0)).err(), spoilt);
         assert_eq!(second.end_capture(Flags(0)).err(), spoilt);
         assert_eq!(event.synchronize(), Ok(()));
-        // A capture ends where it began.
+        // A capture ends in the stream in which it began.
         first.begin_capture(mode).unwrap();
         second.wait(&first.record_event(None).unwrap()).unwrap();
         assert_eq!(second.end_capture(Flags(0)).err(), error(Code::CUDA_ERROR_STREAM_CAPTURE_UNMATCHED));
         assert_eq!(first.end_capture(Flags(0)).err(), spoilt);
-        // The default stream takes part in none.
+        // The default stream cannot be captured.
         first.begin_capture(mode).unwrap();
         let event = first.record_event(None).unwrap();
         let unsupported = error(Code::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
@@ -350,12 +350,12 @@ fn a_memory_pool_keeps_its_attributes() {
         let mut pool = std::ptr::null_mut();
         let get = |pool, attribute| {
             let mut value = u64::MAX;
-            // SAFETY: the attributes that are asked for have 64 bits.
+            // SAFETY: the queried attributes have 64 bits.
             let code = unsafe { sys::cuMemPoolGetAttribute(pool, attribute, (&raw mut value).cast()) };
             (code, value)
         };
         let (good, invalid) = (Code::CUDA_SUCCESS, Code::CUDA_ERROR_INVALID_VALUE);
-        // SAFETY: the handle is written to a place for one.
+        // SAFETY: the target has the size of a handle.
         unsafe {
             assert_eq!(sys::cuDeviceGetDefaultMemPool(&raw mut pool, 1), Code::CUDA_ERROR_INVALID_DEVICE);
             assert_eq!(sys::cuDeviceGetDefaultMemPool(&raw mut pool, device.context.cu_device()), good);
@@ -382,10 +382,10 @@ fn a_memory_pool_keeps_its_attributes() {
 }
 
 #[test]
-fn fresh_memory_is_not_a_number() {
-    emulated("fresh_memory_is_not_a_number", &[], || {
+fn new_memory_is_not_a_number() {
+    emulated("new_memory_is_not_a_number", &[], || {
         let device = Device::with_fixture("block");
-        // SAFETY: every pattern of bits is a number, or none.
+        // SAFETY: every bit pattern is a valid f32.
         let data = unsafe { device.stream.alloc::<f32>(10) }.unwrap();
         assert!(device.stream.clone_dtoh(&data).unwrap().iter().all(|x| x.is_nan()));
     });
@@ -430,10 +430,10 @@ fn a_gibbs_step_of_the_tutorials_size() {
     assert!(stats.contains("hidden_given_visible"), "{stats}");
 }
 
-/// Records two products of one handle, one after the other or beside each other.
-fn products(beside: bool) -> Result<Option<CudaGraph>, DriverError> {
+/// Records two products of one handle, sequentially or in parallel.
+fn products(parallel: bool) -> Result<Option<CudaGraph>, DriverError> {
     let context = CudaContext::new(0).unwrap();
-    // SAFETY: the events here say what depends on what.
+    // SAFETY: the events here state the dependencies.
     unsafe { context.disable_event_tracking() };
     let (first, second) = (context.new_stream().unwrap(), context.new_stream().unwrap());
     let mut blas = CudaBlas::new(first.clone()).unwrap();
@@ -444,10 +444,10 @@ fn products(beside: bool) -> Result<Option<CudaGraph>, DriverError> {
     first.begin_capture(Mode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
     second.join(&first).unwrap();
     for (stream, result) in [&first, &second].into_iter().zip(&mut results) {
-        if !beside {
+        if !parallel {
             stream.join(&first).unwrap();
         }
-        // SAFETY: the stream lives.
+        // SAFETY: the stream is alive.
         unsafe { blas.set_stream(stream.clone()) }.unwrap();
         // SAFETY: one number each.
         unsafe { blas.gemm(config, &factor, &factor, result) }.unwrap();
@@ -457,8 +457,8 @@ fn products(beside: bool) -> Result<Option<CudaGraph>, DriverError> {
 }
 
 #[test]
-fn products_beside_each_other_share_a_workspace() {
-    emulated("products_beside_each_other_share_a_workspace", &[], || {
+fn parallel_products_share_a_workspace() {
+    emulated("parallel_products_share_a_workspace", &[], || {
         assert!(matches!(products(false), Ok(Some(_))));
         assert_eq!(products(true).err(), Some(DriverError(Code::CUDA_ERROR_LAUNCH_FAILED)));
     });

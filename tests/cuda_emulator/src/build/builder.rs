@@ -1,4 +1,4 @@
-//! Names, registers and the list of operations that is being built.
+//! Names, registers and the list of operations under construction.
 
 use std::collections::HashMap;
 
@@ -6,32 +6,32 @@ use crate::machine::{Action, LANES, LOCAL, Lane, Op, PARAM, Place, Raw, Register
 use crate::ptx::{Module, Operand, Space, Type};
 use crate::settings::Settings;
 
-/// What is the same for all kernels of a module.
+/// The common data of all kernels of a module.
 pub struct Globals<'m> {
     /// The syntax tree.
     pub module: &'m Module,
     /// Device addresses of the variables of module scope.
     pub addresses: HashMap<&'m str, u64>,
-    /// How approximate instructions behave.
+    /// The settings of approximate instructions.
     pub settings: &'m Settings,
 }
 
-/// What a name means.
+/// The meaning of a name.
 #[derive(Clone)]
 pub(super) enum Symbol {
     Register(Type, usize),
-    /// Registers that differ in a number: type, first slot, how many.
+    /// Numbered registers: type, first slot, count.
     Family(Type, usize, u64),
-    /// The space that was declared and the generic address.
+    /// The declared space and the generic address.
     Variable(Space, u64),
     Targets(Vec<String>),
 }
 
 /// Builds one kernel.
 pub struct Builder<'m> {
-    /// What the module gives.
+    /// The module's data.
     pub globals: &'m Globals<'m>,
-    /// The predicate that holds the carry of `add.cc` and its kin.
+    /// The predicate that holds the carry of `add.cc` and similar instructions.
     pub carry: usize,
     pub(super) scopes: Vec<HashMap<String, Symbol>>,
     pub(super) ops: Vec<Op>,
@@ -40,7 +40,7 @@ pub struct Builder<'m> {
     pub(super) specials: Vec<(Special, usize)>,
     pub(super) shared: usize,
     pub(super) local: usize,
-    /// Jumps of the function that is being built, to be resolved at its end.
+    /// Jumps of the function under construction, to be resolved at its end.
     pub(super) jumps: Vec<(usize, Vec<String>)>,
     pub(super) labels: HashMap<String, usize>,
     pub(super) depth: usize,
@@ -48,7 +48,7 @@ pub struct Builder<'m> {
     pub(super) text: Box<str>,
 }
 
-/// What a state space adds to an address to make it generic.
+/// The offset that makes an address of a state space generic.
 pub fn window(space: Space) -> u64 {
     match space {
         Space::Shared | Space::Cluster => SHARED,
@@ -59,7 +59,7 @@ pub fn window(space: Space) -> u64 {
 }
 
 impl<'m> Builder<'m> {
-    /// Gives a name a meaning in the innermost scope.
+    /// Declares a name in the innermost scope.
     pub(super) fn declare(&mut self, name: &str, symbol: Symbol) {
         if let Some(scope) = self.scopes.last_mut() {
             scope.insert(name.to_owned(), symbol);
@@ -85,7 +85,7 @@ impl<'m> Builder<'m> {
         }
     }
 
-    /// A predicate of its own.
+    /// A new predicate.
     pub fn new_predicate(&mut self) -> usize {
         self.template.predicates.push(0);
         self.template.predicates.len() - 1
@@ -101,7 +101,7 @@ impl<'m> Builder<'m> {
         self.template.wide.len() - 1
     }
 
-    /// What a name means here.
+    /// The meaning of a name in this scope.
     pub(super) fn symbol(&self, name: &str) -> Option<&Symbol> {
         self.scopes.iter().rev().find_map(|scope| scope.get(name))
     }
@@ -137,7 +137,7 @@ impl<'m> Builder<'m> {
         slot
     }
 
-    /// The register of `%tid.x` and its kin.
+    /// The register of `%tid.x` and similar names.
     pub fn special(&mut self, special: Special) -> usize {
         if let Some((_, slot)) = self.specials.iter().find(|(s, _)| *s == special) {
             return *slot;
@@ -165,7 +165,7 @@ impl<'m> Builder<'m> {
                     self.guard = guard;
                     Ok(low)
                 }
-                Place::Narrow(_) => Err("a 64-bit operand stands in a 32-bit register".to_owned()),
+                Place::Narrow(_) => Err("a 64-bit operand is in a 32-bit register".to_owned()),
             },
         }
     }
@@ -192,7 +192,7 @@ impl<'m> Builder<'m> {
         }
     }
 
-    /// The slot of a destination; `_` is written and never read.
+    /// The slot of a destination; `_` is never read.
     pub fn destination<R: Raw>(&mut self, operand: &Operand) -> Result<usize, String> {
         let wide = size_of::<R>() == 8;
         if matches!(operand, Operand::Name(name) if name == "_") {
@@ -205,7 +205,7 @@ impl<'m> Builder<'m> {
         }
     }
 
-    /// The slot of a predicate to be written.
+    /// The slot of a predicate for writing.
     pub fn predicate_register(&mut self, name: &str) -> Result<usize, String> {
         match self.register(name) {
             Some((Type::Pred, slot)) => Ok(slot),
@@ -214,12 +214,12 @@ impl<'m> Builder<'m> {
         }
     }
 
-    /// The slot of a predicate to be read, and whether it is negated.
+    /// The slot of a predicate for reading, and whether it is negated.
     pub fn predicate(&mut self, operand: &Operand) -> Result<(usize, bool), String> {
         match operand {
             Operand::Name(name) => Ok((self.predicate_register(name)?, false)),
             Operand::Not(name) => Ok((self.predicate_register(name)?, true)),
-            // A fresh predicate is false in all lanes and stays so.
+            // A new predicate is false in all lanes and is never written.
             Operand::Int(v) => Ok((self.new_predicate(), *v != 0)),
             other => Err(format!("expected a predicate, found {other:?}")),
         }

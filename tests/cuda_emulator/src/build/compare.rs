@@ -79,7 +79,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// `slct.dtype.ctype d, a, b, c`: `a` where `c >= 0`.
+    /// `slct.dtype.ctype d, a, b, c`: `a` if `c >= 0`.
     fn select_by_sign(&mut self, form: &mut Form, operands: &[Operand]) -> Result<(), String> {
         form.take("ftz");
         let float = form.types.get(1) == Some(&Type::F32);

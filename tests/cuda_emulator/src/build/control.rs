@@ -26,13 +26,13 @@ impl Builder<'_> {
             "ret" | "exit" => self.push(Action::Exit),
             "trap" => self.push(Action::Trap),
             "call" => return self.call(operands),
-            // Every access is performed in one piece and at once.
+            // Every access is indivisible and immediate.
             "membar" | "fence" => {
                 const KINDS: [&str; 9] =
                     ["cta", "cluster", "gl", "gpu", "sys", "sc", "acq_rel", "mbarrier_init", "release"];
                 while form.any(&KINDS).is_some() {}
             }
-            // A launch begins when all before it has ended.
+            // A launch begins when all earlier ones have ended.
             "griddepcontrol" => while form.any(&["launch_dependents", "wait"]).is_some() {},
             _ => return self.barrier(form, operands),
         }

@@ -1,6 +1,6 @@
 //! Conversions between types.
 //!
-//! The common ones are compiled one by one. All others go through a value that holds every number of every type exactly.
+//! The common conversions are compiled individually. All others go through a value that holds every number of every type exactly.
 
 use super::builder::Builder;
 use super::form::{Form, with_any_int};
@@ -19,21 +19,21 @@ fn integral(name: &str) -> Option<fn(f64) -> f64> {
     })
 }
 
-/// Any number of any type, exactly.
+/// Any number of any type, exact.
 #[derive(Clone, Copy)]
 enum Number {
     Int(i128),
     Float(f64),
 }
 
-/// What a conversion does besides changing the type.
+/// The effects of a conversion besides the change of type.
 #[derive(Clone, Copy)]
 struct How {
     integral: Option<fn(f64) -> f64>,
     rounding: Rounding,
     ftz: bool,
     sat: bool,
-    /// NaN becomes the lowest integer rather than zero.
+    /// Whether NaN becomes the lowest integer instead of zero.
     odd_nan: bool,
 }
 
@@ -71,7 +71,7 @@ fn writer(ty: Type) -> Result<fn(How, Number) -> u64, String> {
                 Number::Int(v) if how.sat => v.clamp(T::MIN.into(), T::MAX.into()) as T,
                 Number::Int(v) => v as T,
                 Number::Float(v) if v.is_nan() && how.odd_nan => (1u64 << (T::BITS - 1)) as T,
-                // Rust's casts saturate as PTX's do, and make zero of NaN.
+                // Rust's casts saturate as PTX's do, and convert NaN to zero.
                 Number::Float(v) => how.integral.map_or(v, |round| round(v)) as T,
             };
             value as i64 as u64

@@ -98,7 +98,7 @@ impl Builder<'_> {
         }
     }
 
-    /// An instruction whose last bits only the hardware knows. Its rounding is the nearest, moved if the settings ask for it.
+    /// An instruction whose last bits only the hardware defines. Rounds to nearest, perturbed if the settings require it.
     fn approximate(
         &mut self, operands: &[Operand], seed: Option<u64>, ulps: i64,
         f: impl Fn(f32) -> f32 + Copy + Send + Sync + 'static,
@@ -129,7 +129,7 @@ impl Builder<'_> {
     }
 }
 
-/// The approximate instructions of double precision read and write the upper 32 bits only; subnormal numbers are zeros.
+/// The approximate instructions of double precision read and write only the upper 32 bits; subnormal numbers are zeros.
 fn upper_word(x: f64) -> f64 {
     let x = if x.is_subnormal() { 0f64.copysign(x) } else { x };
     f64::from_bits(x.to_bits() & !0xffff_ffff)

@@ -1,8 +1,8 @@
-//! An opcode taken apart.
+//! The parts of an opcode.
 
 use crate::ptx::Type;
 
-/// The parts of a dotted opcode. Every modifier must be taken by whoever decodes it; one that is left over is unknown.
+/// The parts of a dotted opcode. The decoder must take every modifier; a remaining one is unknown.
 pub struct Form<'a> {
     /// The part before the first dot.
     pub head: &'a str,
@@ -26,7 +26,7 @@ impl<'a> Form<'a> {
         Self { head, types, modifiers }
     }
 
-    /// Takes a modifier if it is there.
+    /// Takes a modifier if it is present.
     pub fn take(&mut self, modifier: &str) -> bool {
         let at = self.modifiers.iter().position(|m| *m == modifier);
         if let Some(at) = at {
@@ -35,13 +35,13 @@ impl<'a> Form<'a> {
         at.is_some()
     }
 
-    /// Takes the first modifier for which a table has an entry.
+    /// Takes the first modifier that has an entry in a table.
     pub fn pick<T>(&mut self, table: impl Fn(&str) -> Option<T>) -> Option<T> {
         let at = self.modifiers.iter().position(|m| table(m).is_some())?;
         table(self.modifiers.remove(at))
     }
 
-    /// Takes the first of some modifiers that is there.
+    /// Takes the first of some modifiers that is present.
     pub fn any(&mut self, names: &[&'static str]) -> Option<&'static str> {
         self.pick(|m| names.iter().find(|name| **name == m).copied())
     }
@@ -51,7 +51,7 @@ impl<'a> Form<'a> {
         self.types.first().copied().ok_or("the type is missing".to_owned())
     }
 
-    /// An error if a modifier was not understood.
+    /// Returns an error if a modifier was not taken.
     pub fn finish(&self) -> Result<(), String> {
         match self.modifiers.first() {
             None => Ok(()),
@@ -94,7 +94,7 @@ macro_rules! with_int {
     }};
 }
 
-/// As `with_int`, for types that have no sign.
+/// Like `with_int`, for types without a sign.
 macro_rules! with_bits {
     ($ty:expr, $alias:ident => $body:expr) => {{
         use $crate::ptx::Type;
@@ -116,7 +116,7 @@ macro_rules! with_bits {
     }};
 }
 
-/// As `with_int`, for integers of all widths.
+/// Like `with_int`, for integers of all widths.
 macro_rules! with_any_int {
     ($ty:expr, $alias:ident => $body:expr) => {{
         use $crate::ptx::Type;
@@ -128,7 +128,7 @@ macro_rules! with_any_int {
     }};
 }
 
-/// As `with_int`, for the floating-point types.
+/// Like `with_int`, for the floating-point types.
 macro_rules! with_float {
     ($ty:expr, $alias:ident => $body:expr) => {{
         use $crate::ptx::Type;

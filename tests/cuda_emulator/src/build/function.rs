@@ -73,14 +73,14 @@ impl<'m> Builder<'m> {
         };
         let offset = align(*end, variable.align);
         *end = offset + variable.size;
-        // Parameters of a call live in local memory, where the callee finds them.
+        // Parameters of a call are in local memory, where the callee finds them.
         let base = if variable.space == Space::Shared { SHARED } else { LOCAL };
         let symbol = Symbol::Variable(variable.space, base + offset as u64);
         self.declare(&variable.name, symbol);
         Ok(())
     }
 
-    /// Lays out the shared variables of module scope that the kernel can reach; those sized at launch come last.
+    /// Lays out the shared variables of module scope that the kernel can reach; those with a size at launch are last.
     fn lay_out_shared(&mut self, function: &'m Function) -> Result<(), String> {
         let module = self.globals.module;
         let bodies = |f: &'m Function| f.body.iter().flatten();
@@ -155,7 +155,7 @@ impl<'m> Builder<'m> {
         Ok(())
     }
 
-    /// Puts a device function in place of a call; its parameters are the caller's variables.
+    /// Inlines a device function at a call; its parameters are the caller's variables.
     pub fn inline(&mut self, name: &str, returns: &[Operand], args: &[Operand]) -> Result<(), String> {
         if self.depth == 32 {
             return Err("calls are nested too deeply; recursion is not supported".to_owned());
@@ -182,7 +182,7 @@ impl<'m> Builder<'m> {
         let labels = std::mem::take(&mut self.labels);
         let (guard, text) = (self.guard, self.text.clone());
         self.depth += 1;
-        // Lanes that are not called go around.
+        // Lanes that do not call jump over it.
         if let Some((p, negated)) = guard {
             self.guard = Some((p, !negated));
             self.jump(vec![String::new()]);
@@ -197,7 +197,7 @@ impl<'m> Builder<'m> {
         result
     }
 
-    /// Whether a device function is being built, so that `ret` is a jump to its end.
+    /// Whether a device function is under construction, so that `ret` is a jump to its end.
     pub fn is_inlined(&self) -> bool {
         self.depth > 0
     }

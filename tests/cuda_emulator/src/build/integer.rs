@@ -6,7 +6,7 @@ use crate::machine::{LANES, Lane, Row, lanes};
 use crate::ptx::{Operand, Type};
 
 impl Builder<'_> {
-    /// Decodes what no other module decodes.
+    /// Decodes integer and logic instructions.
     pub fn integer(&mut self, form: &mut Form, operands: &[Operand]) -> Result<(), String> {
         let ty = form.ty()?;
         let carries = form.take("cc") | matches!(form.head, "addc" | "subc" | "madc");
@@ -22,7 +22,7 @@ impl Builder<'_> {
             "mul" => self.multiply(form, operands),
             "mad" => self.multiply_add(form, operands),
             "mul24" => self.multiply_24(form, operands),
-            // The hardware gives all ones for a division by zero, and the dividend as its remainder.
+            // The hardware returns all ones for a division by zero, and the dividend as its remainder.
             "div" => with_int!(ty, T => self.binary(operands, |a: T, b: T| match b {
                 0 => !0,
                 _ => a.wrapping_div(b),
@@ -124,7 +124,7 @@ impl Builder<'_> {
         }
     }
 
-    /// `add.cc`, `addc`, `mad.lo.cc` and so on: 128-bit arithmetic, of which the bit above the result is the carry.
+    /// `add.cc`, `addc`, `mad.lo.cc` and so on: 128-bit arithmetic; the bit above the result is the carry.
     fn with_carry(&mut self, form: &mut Form, operands: &[Operand]) -> Result<(), String> {
         let ty = form.ty()?;
         let (uses, subtracts) = (form.head.ends_with('c'), form.head.starts_with("sub"));
@@ -278,12 +278,12 @@ impl Builder<'_> {
     }
 }
 
-/// The upper half of a product; exact for 64-bit factors too, since what wraps lies above it.
+/// The upper half of a product; exact for 64-bit factors too, since the bits that wrap are above it.
 fn high(a: i128, b: i128, bits: u32) -> i128 {
     a.wrapping_mul(b) >> bits
 }
 
-/// `bfe`: a field of `length` bits from `start` on; a signed one is filled with its highest bit that exists.
+/// `bfe`: a field of `length` bits from `start` on; a signed one is extended with its highest existing bit.
 fn extract(a: u64, start: u32, length: u32, width: u32, signed: bool) -> u64 {
     let (start, length) = (start & 255, length & 255);
     if length == 0 {

@@ -5,12 +5,12 @@ use super::form::Form;
 use crate::machine::{LANES, Registers};
 use crate::ptx::{Operand, Type};
 
-/// Rows of a, columns of b, and what both have in common.
+/// Rows of a, columns of b, and their common dimension.
 const ROWS: usize = 16;
 const COLUMNS: usize = 8;
 const DEPTH: usize = 32;
 
-/// The lane, register and byte that have row or column `at` of a factor, `depth` along the sum: a has two registers of either half.
+/// The lane, register and byte of row or column `at` of a factor, `depth` along the sum: a has two registers of either half.
 fn place(at: usize, depth: usize, halves: usize) -> (usize, usize, usize) {
     (at % 8 * 4 + depth % 16 / 4, at / 8 + depth / 16 * halves, depth % 4)
 }
@@ -54,7 +54,7 @@ impl Builder<'_> {
             let rows = factor::<ROWS>(r, &a, a_type == Type::S8);
             let columns = factor::<COLUMNS>(r, &b, b_type == Type::S8);
             let mut out = [[u32::MAX; LANES]; 4];
-            // Without all lanes the result is undefined: something that is seen is better.
+            // Without all lanes the result is undefined: a visible value is better.
             if mask == u32::MAX {
                 for (i, row) in rows.iter().enumerate() {
                     for (j, column) in columns.iter().enumerate() {

@@ -6,13 +6,13 @@ use crate::machine::{Action, Awaited, Operation, Post, Target, What};
 use crate::ptx::{Operand, Space, Type};
 
 impl Builder<'_> {
-    /// An operand in shared memory: of the block itself, of any of the cluster, or by a generic address.
+    /// An operand in shared memory: of the block itself, of any block of the cluster, or by a generic address.
     fn target(&mut self, operand: &Operand, space: Space) -> Result<Target, String> {
         let (base, offset) = self.address(operand, space)?;
         Ok(Target { base, offset, own: space == Space::Shared })
     }
 
-    /// Decodes all that is done to an mbarrier.
+    /// Decodes all operations on an mbarrier.
     pub fn mbarrier(&mut self, form: &mut Form, operands: &[Operand]) -> Result<(), String> {
         const NAMES: [&str; 6] = ["init", "inval", "expect_tx", "arrive", "test_wait", "try_wait"];
         let name = form.any(&NAMES).ok_or("the operation is missing or not supported")?;
@@ -33,14 +33,14 @@ impl Builder<'_> {
             ("arrive", [state, at, rest @ ..]) if rest.len() <= 1 && (rest.len() == 1 || !expects) => {
                 let state = match state {
                     Operand::Name(name) if name == "_" => None,
-                    _ if space == Space::Cluster => return Err("another block's mbarrier gives no state".to_owned()),
+                    _ if space == Space::Cluster => return Err("another block's mbarrier returns no state".to_owned()),
                     state => Some(self.destination::<u64>(state)?),
                 };
                 let number = rest.first().map(|number| self.source::<u32>(number)).transpose()?;
                 let (count, bytes) = if expects { (None, number) } else { (number, None) };
                 (at, What::Arrive { state, count, bytes, relaxed })
             }
-            // How long to wait at most changes nothing here.
+            // The longest time to wait has no effect here.
             ("test_wait", [Operand::Name(done), at, phase]) | ("try_wait", [Operand::Name(done), at, phase, ..]) => {
                 let done = self.predicate_register(done)?;
                 let phase = match by_parity {

@@ -5,7 +5,7 @@ use super::form::{Form, with_float, with_int};
 use crate::machine::{Access, Action, Copy, Kind, Place, Update};
 use crate::ptx::{Operand, Space, Type};
 
-/// Hints and scopes that change nothing here.
+/// Hints and scopes without effect here.
 const HINTS: [&str; 27] = [
     "nc",
     "ca",
@@ -38,7 +38,7 @@ const HINTS: [&str; 27] = [
 const ORDERS: [&str; 4] = ["relaxed", "acquire", "release", "acq_rel"];
 
 impl Builder<'_> {
-    /// Decodes every instruction that touches memory.
+    /// Decodes every instruction that accesses memory.
     pub fn memory(&mut self, form: &mut Form, operands: &[Operand]) -> Result<(), String> {
         if form.head.starts_with("prefetch") {
             while form.pick(|m| Space::parse(m).map(|_| ())).is_some() || form.any(&HINTS).is_some() {}
@@ -58,7 +58,7 @@ impl Builder<'_> {
         }
     }
 
-    /// The address register and what is added to it.
+    /// The address register and its offset.
     pub(super) fn address(&mut self, operand: &Operand, space: Space) -> Result<(Place, u64), String> {
         let Operand::Address(base, offset) = operand else {
             return Err("expected an address".to_owned());
@@ -66,7 +66,7 @@ impl Builder<'_> {
         let offset = *offset as u64;
         match &**base {
             Operand::Name(name) => match self.address_of(name) {
-                // A variable's address is known with its space: the access may name another word for it.
+                // A variable's address implies its space; the access may name another word for that space.
                 Some((_, address)) => Ok((Place::Wide(self.constant(true, address)), offset)),
                 None => Ok((self.place(base)?, offset.wrapping_add(window(space)))),
             },
@@ -126,7 +126,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// A register whose low bytes are stored: it may be wider than the type, as may a variable's address.
+    /// A register whose low bytes are stored: it may be wider than the type, and so may a variable's address.
     pub(super) fn stored(&mut self, ty: Type, operand: &Operand) -> Result<Place, String> {
         match operand {
             Operand::Name(_) => match self.place(operand)? {

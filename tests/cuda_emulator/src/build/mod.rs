@@ -1,9 +1,9 @@
-//! From the syntax tree to code that runs: names become slots, labels indices, device functions are put in place of calls.
+//! From the syntax tree to executable code: names become slots, labels become indices, device functions are inlined.
 
 #![allow(
     clippy::unnecessary_cast,
     clippy::useless_conversion,
-    reason = "one text serves all types, and to some of them a cast does nothing"
+    reason = "one text serves all types, and for some of them a cast has no effect"
 )]
 
 mod builder;

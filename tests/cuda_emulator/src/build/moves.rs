@@ -38,7 +38,7 @@ pub fn special(name: &str) -> Option<Special> {
     })
 }
 
-/// What stands in an address of shared memory for the block of a rank; a rank that there cannot be is nowhere.
+/// An address of shared memory mapped to the block of a rank; an impossible rank maps to no address.
 fn mapped(address: u32, rank: u32) -> u32 {
     address & ((1 << SHARED_BITS) - 1) | rank.saturating_add(1).min(u32::MAX >> SHARED_BITS) << SHARED_BITS
 }
@@ -89,7 +89,7 @@ impl Builder<'_> {
     /// `mapa` and `getctarank`, on addresses of shared memory or on generic ones.
     fn map_address(&mut self, form: &mut Form, ty: Type, operands: &[Operand]) -> Result<(), String> {
         let window = if form.take("shared::cluster") { 0 } else { SHARED };
-        // What is not shared memory becomes an address of nothing.
+        // Addresses outside of shared memory map to no address.
         let inside = move |a: u64| a.checked_sub(window).and_then(|a| u32::try_from(a).ok());
         if form.head == "mapa" {
             return match ty {
@@ -119,7 +119,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Clocks count their readings: time passes, but the same run reads the same times.
+    /// Clocks count their readings: time advances, but the same run reads the same times.
     fn clock(&mut self, ty: Type, d: &Operand) -> Result<(), String> {
         use std::sync::atomic::{AtomicU32, Ordering};
         let ticks = AtomicU32::new(0);

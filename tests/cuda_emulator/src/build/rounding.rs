@@ -1,4 +1,4 @@
-//! Rounding to `f32` in the directions that the CPU does not offer, and other numerical details of the hardware.
+//! Rounding to `f32` in the directions that the CPU lacks, and other numerical details of the hardware.
 
 /// The direction of rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Rounding {
         let error = (f64::from(near) - value) - rest;
         let (above, below) = (error > 0.0, error < 0.0);
         match self {
-            // A tie that `rest` breaks was decided by the parity of the last place alone.
+            // Only the parity of the last place decided a tie, which `rest` breaks.
             Self::Nearest => {
                 let next = if above { near.next_down() } else { near.next_up() };
                 let distance = (f64::from(near) - value).abs();
@@ -48,19 +48,19 @@ impl Rounding {
     }
 }
 
-/// `a + b` and what its rounding lost.
+/// `a + b` and its rounding error.
 pub fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let sum = a + b;
     let b_part = sum - a;
     (sum, (a - (sum - b_part)) + (b - b_part))
 }
 
-/// Every NaN that single-precision arithmetic makes has these bits on the hardware.
+/// The hardware's bits for every NaN of single-precision arithmetic.
 pub fn canonical(x: f32) -> f32 {
     if x.is_nan() { f32::from_bits(0x7fff_ffff) } else { x }
 }
 
-/// Subnormal numbers become zeros of the same sign.
+/// Subnormal numbers become zeros with the same sign.
 pub fn flush(x: f32) -> f32 {
     if x.is_subnormal() { 0f32.copysign(x) } else { x }
 }
@@ -70,7 +70,7 @@ pub fn saturate(x: f32) -> f32 {
     if x > 0.0 { x.min(1.0) } else { 0.0 }
 }
 
-/// A result of an approximate instruction, moved by up to `ulps` units in the last place.
+/// A result of an approximate instruction, perturbed by up to `ulps` units in the last place.
 pub fn perturb(seed: Option<u64>, input: f32, exact: f32, ulps: i64) -> f32 {
     let Some(seed) = seed else {
         return exact;

@@ -73,7 +73,7 @@ impl Builder<'_> {
                     }
                 };
                 valid |= u32::from(inside) << lane;
-                // What a lane that does not take part would give is undefined: something that is seen is better.
+                // The value of a lane that does not take part is undefined: a visible value is better.
                 out[lane] = match inside {
                     true if mask >> (from & 31) & 1 == 0 => u32::MAX,
                     true => values[from as usize & 31],

@@ -6,9 +6,9 @@ use std::ffi::{c_char, c_int, c_uint};
 use super::state::{State, api};
 use super::status::{Status, put};
 
-/// The most shared memory of a block without asking for more.
+/// The most shared memory of a block without a request for more.
 pub const SHARED_DEFAULT: usize = 48 << 10;
-/// Of the shared memory of a multiprocessor, what the system takes for each block.
+/// The shared memory of a multiprocessor that the system reserves for each block.
 pub const SHARED_RESERVED: usize = 1 << 10;
 
 /// Multiprocessors of the device.
@@ -19,7 +19,7 @@ thread_local! {
     static CURRENT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The number of a device that there is.
+/// The number of an existing device.
 pub fn device(state: &State, ordinal: c_int) -> Result<usize, Status> {
     if !state.initialised {
         return Err(Status::NotInitialized);
@@ -30,24 +30,24 @@ pub fn device(state: &State, ordinal: c_int) -> Result<usize, Status> {
     }
 }
 
-/// What a multiprocessor of a compute capability has: bytes of shared memory, threads and blocks.
+/// A multiprocessor by compute capability: bytes of shared memory, threads and blocks.
 pub fn multiprocessor(capability: c_int) -> (usize, usize, usize) {
     match capability {
         80 => (164 << 10, 2048, 32),
         87 => (164 << 10, 1536, 16),
         89 | 120.. => (100 << 10, 1536, 24),
         90.. => (228 << 10, 2048, 32),
-        // All others are as 8.6, whatever they say of themselves.
+        // All others are like 8.6, whatever they report.
         _ => (100 << 10, 1536, 16),
     }
 }
 
-/// The most shared memory of a block that can be asked for.
+/// The most shared memory that a block can request.
 pub fn shared_limit(capability: c_int) -> usize {
     multiprocessor(capability).0 - SHARED_RESERVED
 }
 
-/// The attributes of the device that programs ask for, with little else.
+/// The attributes of the device that programs query, and few others.
 fn attribute(number: c_uint, capability: c_int) -> c_int {
     let (shared, threads, blocks) = multiprocessor(capability);
     match number {

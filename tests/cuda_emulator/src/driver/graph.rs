@@ -9,14 +9,14 @@ use super::status::{Status, put};
 use super::work::Work;
 use crate::machine::Shuffle;
 
-/// A piece of work of a graph.
+/// A node of a graph.
 pub struct Node {
     work: Work,
-    /// The nodes that must be done before.
+    /// The nodes that must be done before it.
     after: Vec<usize>,
 }
 
-/// Nodes of a capture: what comes next depends on them.
+/// Nodes of a capture on which later work depends.
 #[derive(Clone)]
 pub struct Point {
     /// The capture.
@@ -29,16 +29,16 @@ pub struct Capture {
     nodes: Vec<Node>,
     /// The stream in which the capture began, and must end.
     origin: usize,
-    /// The streams that take part, and on which nodes what they are given next depends.
+    /// The streams that take part, and the nodes on which their next work depends.
     streams: HashMap<usize, Vec<usize>>,
     /// Whether calls that are not part of any stream are still allowed.
     relaxed: bool,
-    /// A forbidden call was made.
+    /// Whether a forbidden call was made.
     invalid: bool,
 }
 
 impl Capture {
-    /// Which nodes come before what depends on some of them, those included.
+    /// Marks the nodes on which some nodes depend, and these themselves.
     fn before(&self, mut open: Vec<usize>) -> Vec<bool> {
         let mut found = vec![false; self.nodes.len()];
         while let Some(node) = open.pop() {
@@ -49,13 +49,13 @@ impl Capture {
         found
     }
 
-    /// Whether all that was recorded comes before what the first stream would be given next.
+    /// Whether the first stream's next work depends on everything that was recorded.
     fn is_joined(&self) -> bool {
         let open = self.streams.get(&self.origin).cloned().unwrap_or_default();
         self.before(open).iter().all(|&found| found)
     }
 
-    /// Whether products of one cuBLAS handle, which share its workspace, come one after the other.
+    /// Whether products of one cuBLAS handle, which share its workspace, are ordered.
     fn products_are_ordered(&self) -> bool {
         let mut last = HashMap::new();
         self.nodes.iter().enumerate().all(|(i, node)| match &node.work {
@@ -65,7 +65,7 @@ impl Capture {
     }
 }
 
-/// An order in which each node comes after those that it depends on: the recorded one, or with a seed any.
+/// An order in which each node follows those that it depends on: the recorded one, or with a seed any.
 fn order(nodes: &[Node], seed: Option<u64>, number: u64) -> Vec<usize> {
     if seed.is_none() {
         return (0..nodes.len()).collect();
@@ -114,19 +114,19 @@ impl State {
         }
     }
 
-    /// The capture in which a stream takes part.
+    /// The capture that a stream belongs to.
     pub fn capture_of(&self, stream: usize) -> Option<usize> {
         self.captures.iter().find(|(_, capture)| capture.streams.contains_key(&stream)).map(|(&handle, _)| handle)
     }
 
-    /// Spoils a capture.
+    /// Invalidates a capture.
     pub fn invalidate(&mut self, capture: usize) {
         if let Some(capture) = self.captures.get_mut(&capture) {
             capture.invalid = true;
         }
     }
 
-    /// Records work of a stream that takes part in a capture.
+    /// Records work of a stream that belongs to a capture.
     pub fn record(&mut self, capture: usize, stream: usize, work: Work) {
         if let Some(Capture { nodes, streams, .. }) = self.captures.get_mut(&capture) {
             let after = streams.insert(stream, vec![nodes.len()]).unwrap_or_default();
@@ -134,14 +134,14 @@ impl State {
         }
     }
 
-    /// Where a stream stands in its capture.
+    /// The position of a stream in its capture.
     pub fn point(&self, stream: usize) -> Option<Point> {
         let capture = self.capture_of(stream)?;
         let after = self.captures[&capture].streams[&stream].clone();
         Some(Point { capture, after })
     }
 
-    /// A stream waits for a point of a capture, and takes part in it from then on.
+    /// Makes a stream wait for a point of a capture; from then on the stream belongs to the capture.
     pub fn join(&mut self, stream: usize, point: &Point) -> Result<(), Status> {
         if let Some(own) = self.capture_of(stream).filter(|own| *own != point.capture) {
             self.invalidate(own);
@@ -161,7 +161,7 @@ impl State {
         Ok(())
     }
 
-    /// A stream is no more, and with it what was recorded.
+    /// Forgets a destroyed stream and what it recorded.
     pub fn forget_captured(&mut self, stream: usize) {
         if let Some(capture) = self.capture_of(stream) {
             if self.captures[&capture].origin == stream {
@@ -172,7 +172,7 @@ impl State {
         }
     }
 
-    /// Takes a capture; events of it count as over.
+    /// Ends a capture; its events count as completed.
     fn end_capture(&mut self, capture: usize) -> Option<Capture> {
         for event in self.events.values_mut() {
             event.take_if(|point| point.capture == capture);
@@ -220,7 +220,7 @@ api! {
             return Err(if capture.invalid { Status::CaptureInvalidated } else { Status::CaptureUnjoined });
         }
         if !capture.products_are_ordered() {
-            eprintln!("cuda emulator: race: products of one cuBLAS handle lie beside each other in a graph");
+            eprintln!("cuda emulator: race: products of one cuBLAS handle are unordered in a graph");
             put(out, 0)?;
             return Err(Status::LaunchFailed);
         }
@@ -241,7 +241,7 @@ api! {
 
     fn cuGraphInstantiateWithFlags(state, out: *mut usize, graph: usize, _flags: c_ulonglong) {
         state.ready()?;
-        state.room_beside_the_pools()?;
+        state.check_memory_outside_pools()?;
         let nodes = state.graph(graph)?;
         let handle = state.handle();
         put(out, handle)?;
@@ -261,7 +261,7 @@ api! {
         state.graph_launches += 1;
         for node in order(&nodes, state.settings.seed, !state.graph_launches) {
             state.enqueue(stream, nodes[node].work.clone())?;
-            // A fault ends the graph, and is seen by the calls that follow.
+            // A fault ends the graph; later calls report it.
             if state.sticky.is_some() {
                 break;
             }

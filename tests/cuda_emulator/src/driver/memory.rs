@@ -93,7 +93,7 @@ api! {
         if attribute != RELEASE_THRESHOLD || value.is_null() {
             return Err(Status::InvalidValue);
         }
-        // SAFETY: the interface asks for a pointer to a value of the attribute's type, which has 64 bits.
+        // SAFETY: the interface requires a pointer to a value of the attribute's type, which has 64 bits.
         state.kept[device] = unsafe { value.read() };
         Ok(())
     }
@@ -102,7 +102,7 @@ api! {
         let device = state.device_of_pool(pool)?;
         put(out, match attribute {
             RELEASE_THRESHOLD => state.kept[device],
-            // Nothing is kept, whatever may be.
+            // Nothing is kept, whatever the threshold.
             RESERVED | USED => state.heap.used(),
             _ => return Err(Status::InvalidValue),
         })
@@ -129,7 +129,7 @@ api! {
         state.ready()?;
         let size = state.pinned.remove(&(address as usize)).ok_or(Status::InvalidValue)?;
         let layout = Layout::from_size_align(size, PAGE).map_err(|_| Status::InvalidValue)?;
-        // SAFETY: the address was allocated with this layout, and was forgotten just now.
+        // SAFETY: the address was allocated with this layout, and was just removed from the list.
         unsafe { dealloc(address, layout) };
         Ok(())
     }

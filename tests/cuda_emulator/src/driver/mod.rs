@@ -1,4 +1,4 @@
-//! The driver interface: what libcuda exports.
+//! The driver interface: the exports of libcuda.
 
 mod device;
 mod graph;

@@ -21,12 +21,12 @@ pub struct Function {
     dynamic_limit: AtomicUsize,
     /// Whether its clusters may have more than eight blocks.
     large_clusters: AtomicBool,
-    /// Blocks of a cluster in each dimension; 0 where nothing says so.
+    /// Blocks of a cluster in each dimension; 0 if unspecified.
     cluster: [AtomicU32; 3],
     version: c_int,
 }
 
-/// What a module owns.
+/// The variables and functions of a module.
 pub struct Module {
     functions: HashMap<String, usize>,
     variables: HashMap<String, (u64, usize)>,
@@ -57,14 +57,14 @@ impl State {
         let target = module.target.trim_start_matches("sm_");
         let plain = target.trim_end_matches(char::is_alphabetic);
         let (needs, has) = (plain.parse::<c_int>().map_err(|e| invalid(e.to_string()))?, self.settings.capability);
-        // A letter stands for what only this one architecture has.
+        // A letter marks what only this one architecture has.
         if needs > has || plain != target && needs != has {
             return Err(Status::NoBinaryForGpu);
         }
         let (mut addresses, mut variables) = (HashMap::new(), HashMap::new());
         for variable in &module.variables {
             let mut bytes = variable.init.clone();
-            // What is not initialised is zero, as in C.
+            // Memory that is not initialised is zero, as in C.
             bytes.resize(variable.size, 0);
             let address = match variable.space {
                 Space::Const => self.heap.constant(&bytes),
@@ -118,12 +118,12 @@ impl State {
     }
 }
 
-/// A name of the client.
+/// A name from the client.
 fn name(text: *const c_char) -> Result<String, Status> {
     if text.is_null() {
         return Err(Status::InvalidValue);
     }
-    // SAFETY: the interface asks for a string that ends in a zero byte.
+    // SAFETY: the interface requires a string that ends in a zero byte.
     let text = unsafe { CStr::from_ptr(text) };
     Ok(text.to_string_lossy().into_owned())
 }
@@ -133,7 +133,7 @@ api! {
         if image.is_null() {
             return Err(Status::InvalidValue);
         }
-        // SAFETY: an image is PTX that ends in a zero byte, or a binary whose magic number comes before any zero byte.
+        // SAFETY: an image is PTX that ends in a zero byte, or a binary whose magic number precedes any zero byte.
         let text = unsafe { CStr::from_ptr(image) };
         state.add_module(out, text.to_bytes())
     }
@@ -197,7 +197,7 @@ api! {
                 Ok(())
             }
             9 if size <= 100 => Ok(()),
-            // What the kernel itself says cannot be changed.
+            // The kernel's own declaration cannot be changed.
             11..=13 if function.code.cluster.is_none() => {
                 function.cluster[attribute as usize - 11].store(size as u32, Ordering::Relaxed);
                 Ok(())
@@ -239,15 +239,15 @@ api! {
         if config.is_null() {
             return Err(Status::InvalidValue);
         }
-        // SAFETY: the interface asks for a pointer to a configuration.
+        // SAFETY: the interface requires a pointer to a configuration.
         let &Config { grid, block, shared, stream, attributes, count } = unsafe { &*config };
         let mut cluster = None;
         if count > 0 {
-            // SAFETY: the configuration says that so many attributes lie there.
+            // SAFETY: the configuration states that this many attributes are there.
             for attribute in unsafe { std::slice::from_raw_parts(attributes, count as usize) } {
                 match attribute.id {
                     CLUSTER_DIMENSION => cluster = Some([attribute.value[0], attribute.value[1], attribute.value[2]]),
-                    // Priorities and hints change nothing here.
+                    // Priorities and hints have no effect here.
                     IGNORE | CLUSTER_SCHEDULING | PROGRAMMATIC_SERIALIZATION | PRIORITY => {}
                     _ => return Err(Status::NotSupported),
                 }
@@ -264,12 +264,12 @@ api! {
         if config.is_null() {
             return Err(Status::InvalidValue);
         }
-        // SAFETY: the interface asks for a pointer to a configuration.
+        // SAFETY: the interface requires a pointer to a configuration.
         let &Config { block, shared, attributes, count, .. } = unsafe { &*config };
         let function = state.function(function)?;
         let mut cluster = function.cluster();
         if count > 0 {
-            // SAFETY: the configuration says that so many attributes lie there.
+            // SAFETY: the configuration states that this many attributes are there.
             let attributes = unsafe { std::slice::from_raw_parts(attributes, count as usize) };
             if let Some(Attribute { value, .. }) = attributes.iter().find(|attribute| attribute.id == CLUSTER_DIMENSION) {
                 cluster = Some([value[0], value[1], value[2]]);
@@ -292,7 +292,7 @@ pub struct Config {
     count: c_uint,
 }
 
-/// `CUlaunchAttribute`: what it is, and 64 bytes of value.
+/// `CUlaunchAttribute`: its kind, and 64 bytes of value.
 #[repr(C, align(8))]
 struct Attribute {
     id: c_uint,
@@ -316,7 +316,7 @@ impl Function {
         if self.large_clusters.load(Ordering::Relaxed) { CLUSTER_LIMIT } else { PORTABLE_CLUSTER }
     }
 
-    /// Blocks of a cluster in each dimension, where the kernel or an attribute of it says so.
+    /// Blocks of a cluster in each dimension, if the kernel or one of its attributes specifies them.
     fn cluster(&self) -> Option<[u32; 3]> {
         let sizes = [0, 1, 2].map(|axis| self.cluster[axis].load(Ordering::Relaxed));
         sizes.iter().any(|&n| n > 0).then(|| sizes.map(|n| n.max(1)))
@@ -324,7 +324,7 @@ impl Function {
 }
 
 impl State {
-    #[allow(clippy::too_many_arguments, reason = "the interface has so many")]
+    #[allow(clippy::too_many_arguments, reason = "the interface has this many")]
     fn launch(
         &mut self, function: usize, grid: [u32; 3], block: [u32; 3], shared: usize, cluster: Option<[u32; 3]>,
         stream: usize, params: *const *const c_void, extra: *const c_void,
@@ -350,13 +350,15 @@ impl State {
         self.submit(stream, Work::Launch { function, grid, block, cluster, shared, params })
     }
 
-    /// The clusters of a launch, if there may be such.
-    fn check_cluster(&self, function: &Function, grid: [u32; 3], asked: Option<[u32; 3]>) -> Result<[u32; 3], Status> {
-        let said = function.cluster();
-        if asked.is_some() && said.is_some() && asked != said {
+    /// The clusters of a launch, if they are valid.
+    fn check_cluster(
+        &self, function: &Function, grid: [u32; 3], requested: Option<[u32; 3]>,
+    ) -> Result<[u32; 3], Status> {
+        let declared = function.cluster();
+        if requested.is_some() && declared.is_some() && requested != declared {
             return Err(Status::InvalidClusterSize);
         }
-        let Some(cluster) = asked.or(said) else {
+        let Some(cluster) = requested.or(declared) else {
             return if function.code.explicit_cluster { Err(Status::InvalidClusterSize) } else { Ok([1; 3]) };
         };
         let size = cluster.iter().map(|&n| u64::from(n)).product::<u64>();
@@ -371,7 +373,7 @@ impl State {
     }
 }
 
-/// How many blocks of a kernel a multiprocessor holds, where registers do not limit it.
+/// The number of blocks of a kernel that a multiprocessor holds. Registers do not limit it here.
 fn occupancy(state: &State, function: &Function, threads: c_int, shared: usize) -> Result<c_int, Status> {
     let (memory, most_threads, most_blocks) = multiprocessor(state.settings.capability);
     let threads = usize::try_from(threads).ok().filter(|&n| n > 0).ok_or(Status::InvalidValue)?;
@@ -379,14 +381,14 @@ fn occupancy(state: &State, function: &Function, threads: c_int, shared: usize) 
     Ok((most_threads / threads.next_multiple_of(32)).min(memory / needs).min(most_blocks) as c_int)
 }
 
-/// Reads as many bytes of each argument as the kernel declares; nothing tells how many the client meant.
+/// Reads the bytes of each argument that the kernel declares; nothing states how many the client meant.
 fn read_params(code: &Code, params: *const *const c_void) -> Result<Vec<u8>, Status> {
     let mut bytes = vec![0; code.param_bytes()];
     if params.is_null() && !code.params.is_empty() {
         return Err(Status::InvalidValue);
     }
     for (i, &(offset, size)) in code.params.iter().enumerate() {
-        // SAFETY: the interface asks for one pointer for each parameter of the kernel.
+        // SAFETY: the interface requires one pointer for each parameter of the kernel.
         let param = unsafe { params.add(i).read() }.cast::<u8>();
         if param.is_null() {
             return Err(Status::InvalidValue);

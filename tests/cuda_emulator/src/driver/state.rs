@@ -1,4 +1,4 @@
-//! Everything the double remembers, behind one lock.
+//! The state of the emulator, behind one lock.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -9,30 +9,30 @@ use super::status::Status;
 use crate::machine::Heap;
 use crate::settings::Settings;
 
-/// Bytes that a stream, an instantiated graph or a handle of cuBLAS must find, and does not keep.
-const BESIDE_POOLS: u64 = 16384;
+/// Bytes that must be free for a new stream, instantiated graph or cuBLAS handle, which does not keep them.
+const OUTSIDE_POOLS: u64 = 16384;
 
-/// The one state of the process.
+/// The state of the process.
 pub struct State {
-    /// What the environment said.
+    /// The settings in the environment.
     pub settings: Settings,
-    /// `cuInit` was called.
+    /// Whether `cuInit` was called.
     pub initialised: bool,
     /// Device memory.
     pub heap: Heap,
-    /// How often the primary context of each device is held.
+    /// The reference count of each device's primary context.
     pub retained: Vec<usize>,
-    /// How many bytes the memory pool of each device keeps when they are released.
+    /// The bytes that the memory pool of each device keeps after their release.
     pub kept: Vec<u64>,
-    /// Bytes that were given back to the pools since somebody waited last: until then only the pools have them.
+    /// Bytes that were released to the pools since the last synchronisation: until the next one only the pools can reuse them.
     pub returned: u64,
-    /// A fault of earlier work: every later call gives it back until the context ends.
+    /// A fault of earlier work: every later call returns it until the context ends.
     pub sticky: Option<Status>,
-    /// Streams by handle; the number 0 is the default stream.
+    /// Streams by handle; 0 is the default stream.
     pub streams: HashSet<usize>,
     /// Captures by handle.
     pub captures: HashMap<usize, Capture>,
-    /// Events, and where in a capture they were recorded.
+    /// Events, and the point of a capture at which they were recorded.
     pub events: HashMap<usize, Option<Point>>,
     /// Modules by handle.
     pub modules: HashMap<usize, Module>,
@@ -44,7 +44,7 @@ pub struct State {
     pub pinned: HashMap<usize, usize>,
     /// cuBLAS handles and their streams.
     pub blas: HashMap<usize, crate::blas::Handle>,
-    /// Allocations that were asked for.
+    /// Allocations that were requested.
     pub allocations: u64,
     /// Launches that were performed.
     pub launches: u64,
@@ -83,7 +83,7 @@ impl State {
         }
     }
 
-    /// A handle that was never used before.
+    /// A new handle.
     pub fn handle(&mut self) -> usize {
         self.handles += 16;
         self.handles
@@ -100,14 +100,14 @@ impl State {
         self.sticky.map_or(Ok(()), Err)
     }
 
-    /// Refuses what needs memory that no pool has: streams, instantiated graphs, handles of cuBLAS.
-    pub fn room_beside_the_pools(&self) -> Result<(), Status> {
-        let taken = self.heap.used().saturating_add(self.returned).saturating_add(BESIDE_POOLS);
+    /// Checks that there is memory outside the pools: for streams, instantiated graphs, handles of cuBLAS.
+    pub fn check_memory_outside_pools(&self) -> Result<(), Status> {
+        let taken = self.heap.used().saturating_add(self.returned).saturating_add(OUTSIDE_POOLS);
         if taken > self.settings.memory { Err(Status::OutOfMemory) } else { Ok(()) }
     }
 }
 
-/// Runs a call of the interface; nothing may unwind into the client.
+/// Runs a call of the interface. No panic may unwind into the client.
 pub fn with_state(call: impl FnOnce(&mut State) -> Result<(), Status>) -> Status {
     let run = || {
         let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -120,14 +120,14 @@ pub fn with_state(call: impl FnOnce(&mut State) -> Result<(), Status>) -> Status
     }
 }
 
-/// Exported functions. Each body is given the state and gives back a `Result`.
+/// Exported functions. Each body receives the state and returns a `Result`.
 macro_rules! api {
     ($(fn $name:ident($state:ident $(, $arg:ident: $ty:ty)* $(,)?) $body:block)*) => {$(
         #[doc = concat!("The driver's `", stringify!($name), "`.")]
         ///
         /// # Safety
         ///
-        /// As the real function: pointers must be valid for what is read or written through them.
+        /// As for the real function: pointers must be valid for its reads and writes.
         #[unsafe(no_mangle)]
         #[allow(non_snake_case, clippy::too_many_arguments)]
         pub unsafe extern "C" fn $name($($arg: $ty),*) -> $crate::driver::Status {

@@ -1,4 +1,4 @@
-//! Error codes, with the driver's own numbers.
+//! Error codes, with the driver's numbers.
 
 use std::ffi::{CStr, c_char};
 
@@ -70,12 +70,12 @@ api! {
     }
 }
 
-/// Writes a result through a pointer of the client.
+/// Writes a result through a pointer from the client.
 pub fn put<T>(out: *mut T, value: T) -> Result<(), Status> {
     if out.is_null() {
         return Err(Status::InvalidValue);
     }
-    // SAFETY: the driver's interface asks its callers for a pointer that can be written, and it is not null.
+    // SAFETY: the driver's interface requires a writable pointer, and it is not null.
     unsafe { out.write(value) };
     Ok(())
 }

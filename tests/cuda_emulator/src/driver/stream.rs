@@ -1,4 +1,4 @@
-//! Streams and events. Work is done when it is given, so that every event has happened once it is recorded.
+//! Streams and events. Work is done at once, so every event has completed when it is recorded.
 
 use std::ffi::{c_int, c_uint};
 
@@ -10,7 +10,7 @@ use super::status::{Status, put};
 const NAMED: usize = 3;
 
 impl State {
-    /// Refuses handles that are no stream.
+    /// Rejects handles that are not streams.
     pub fn check_stream(&self, stream: usize) -> Result<(), Status> {
         match stream < NAMED || self.streams.contains(&stream) {
             true => Ok(()),
@@ -24,7 +24,7 @@ impl State {
 
     fn new_stream(&mut self, out: *mut usize) -> Result<(), Status> {
         self.ready()?;
-        self.room_beside_the_pools()?;
+        self.check_memory_outside_pools()?;
         let handle = self.handle();
         put(out, handle)?;
         self.streams.insert(handle);

@@ -1,4 +1,4 @@
-//! What a stream can be given to do: now, or each time a graph is launched.
+//! The work of a stream: performed now, or each time a graph is launched.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::status::Status;
 use crate::blas::Gemm;
 use crate::machine::{Cause, Fault, Launch, run};
 
-/// A piece of work with all its scalar arguments.
+/// An item of work with all its scalar arguments.
 #[derive(Clone)]
 pub enum Work {
     /// A kernel.
@@ -61,14 +61,14 @@ impl std::fmt::Display for Work {
 }
 
 impl State {
-    /// Tells what a client does, if that is asked for.
+    /// Prints a client's call, if tracing is on.
     pub fn trace(&self, what: impl std::fmt::Display) {
         if self.settings.trace {
             eprintln!("cuda emulator: call: {what}");
         }
     }
 
-    /// Takes work for a stream from a client.
+    /// Submits a client's work to a stream.
     pub fn submit(&mut self, stream: usize, work: Work) -> Result<(), Status> {
         match self.capture_of(stream) {
             Some(_) => self.trace(format_args!("captured {work}")),
@@ -77,7 +77,7 @@ impl State {
         self.enqueue(stream, work)
     }
 
-    /// Gives work to a stream: it is recorded if the stream is capturing, and done at once if not.
+    /// Gives work to a stream: records it if the stream is capturing, otherwise performs it at once.
     pub fn enqueue(&mut self, stream: usize, work: Work) -> Result<(), Status> {
         self.ready()?;
         self.check_stream(stream)?;
@@ -90,7 +90,7 @@ impl State {
         }
     }
 
-    /// Does work. A kernel's fault is seen by the calls that follow, as with asynchronous hardware.
+    /// Performs work. Later calls report a kernel's fault, as with asynchronous hardware.
     pub fn perform(&mut self, work: &Work) -> Result<(), Status> {
         match work {
             Work::Launch { function, grid, block, cluster, shared, params } => {
@@ -105,7 +105,7 @@ impl State {
                     params: params.clone(),
                 };
                 let result = if self.launches >= self.settings.fail_launch {
-                    Err(Fault::new(Cause::LaunchFailed, "asked for by the settings"))
+                    Err(Fault::new(Cause::LaunchFailed, "requested by the settings"))
                 } else {
                     run(launch, &mut self.heap, &self.settings, self.launches)
                 };
@@ -124,7 +124,7 @@ impl State {
             }
             Work::ToDevice { to, from, size } => {
                 let target = range(self, *to, *size)?;
-                // SAFETY: the caller of the copy vouches for `size` readable bytes at `from`, and device memory is apart.
+                // SAFETY: the caller of the copy guarantees `size` readable bytes at `from`, and device memory is separate.
                 unsafe { (*from as *const u8).copy_to_nonoverlapping(target.as_mut_ptr(), *size) };
                 Ok(())
             }
@@ -134,7 +134,7 @@ impl State {
                     return Err(Status::Unknown);
                 }
                 let source = range(self, *from, *size)?;
-                // SAFETY: the caller of the copy vouches for `size` writable bytes at `to`, and device memory is apart.
+                // SAFETY: the caller of the copy guarantees `size` writable bytes at `to`, and device memory is separate.
                 unsafe { (*to as *mut u8).copy_from_nonoverlapping(source.as_ptr(), *size) };
                 Ok(())
             }

@@ -7,7 +7,7 @@ use super::races::{Accesses, Touch};
 use super::warp::{Environment, Warp};
 use crate::ptx::Type;
 
-/// Where the address register is stored.
+/// The file and slot of a register.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub enum Place {
@@ -15,24 +15,24 @@ pub enum Place {
     Wide(usize),
 }
 
-/// What an atomic makes of the old value and its operands.
+/// The new value of an atomic, from the old value and the operands.
 pub type Update = Box<dyn Fn(u64, u64, u64) -> u64 + Send + Sync>;
 
-/// What is done at the addresses.
+/// The operation at the addresses.
 pub enum Kind {
-    /// One register for each element; `None` for those that are dropped.
+    /// One register for each element; `None` for those that are discarded.
     Load(Type, Vec<Option<Place>>),
     /// One register for each element.
     Store(Type, Vec<Place>),
-    /// An indivisible update that gives back the old value.
+    /// An indivisible update that returns the old value.
     Atomic {
         /// Bytes of the operand: 4 or 8.
         size: usize,
-        /// Where the old value goes.
+        /// The register for the old value.
         d: Option<Place>,
         /// The operand.
         b: Place,
-        /// The second operand of a compare-and-swap; else as `b`.
+        /// The second operand of a compare-and-swap; otherwise equal to `b`.
         c: Place,
         /// The new value.
         update: Update,
@@ -43,25 +43,25 @@ pub enum Kind {
 pub struct Access {
     /// The address register.
     pub base: Place,
-    /// What is added to it: the offset as written and the window of the state space.
+    /// The offset as written plus the window of the state space.
     pub offset: u64,
-    /// Declared to be seen by other threads (`.relaxed`, `.acquire`, `.release`): never a race with its like.
+    /// Declared visible to other threads (`.relaxed`, `.acquire`, `.release`): never a race with another such access.
     pub strong: bool,
-    /// Declared to be of the block's own shared memory.
+    /// Declared to be in the block's own shared memory.
     pub own: bool,
-    /// What is done.
+    /// The operation.
     pub kind: Kind,
 }
 
-/// How far apart the addresses of neighbouring lanes are, where all lanes take part and it is the same everywhere.
+/// The distance between the addresses of neighbouring lanes, if all lanes take part and it is constant.
 fn step(addresses: &Row<u64>, mask: u32) -> Option<u64> {
     let step = addresses[1].wrapping_sub(addresses[0]);
     let even = addresses.windows(2).fold(true, |even, pair| even & (pair[1].wrapping_sub(pair[0]) == step));
-    // (What is far apart may wrap around.)
+    // (A long distance may wrap around.)
     (even && mask == u32::MAX && step.wrapping_add(1 << 32) < 1 << 33).then_some(step)
 }
 
-/// The lowest and the highest address of the lanes of a mask, and the bits that any of them has.
+/// The lowest and the highest address of the lanes of a mask, and the union of their bits.
 fn extent(addresses: &Row<u64>, mask: u32) -> (u64, u64, u64) {
     if let Some(step) = step(addresses, mask) {
         let (first, last) = (addresses[0], addresses[LANES - 1]);
@@ -72,11 +72,11 @@ fn extent(addresses: &Row<u64>, mask: u32) -> (u64, u64, u64) {
         .fold((u64::MAX, 0, 0), |(low, high, bits), address| (low.min(address), high.max(address), bits | address))
 }
 
-/// Memory that holds all addresses of an access.
+/// Memory that contains all addresses of an access.
 struct Region<'a> {
     base: u64,
     bytes: &'a mut [u8],
-    /// Bytes from one lane's copy to the next; 0 for memory that lanes share.
+    /// Bytes between the copies of neighbouring lanes; 0 for memory that lanes share.
     stride: usize,
 }
 
@@ -87,7 +87,7 @@ impl Region<'_> {
     }
 }
 
-/// What each lane has in an address register, and an offset.
+/// Each lane's value of an address register, plus an offset.
 pub fn addresses(registers: &Registers, base: Place, offset: u64) -> Row<u64> {
     match base {
         Place::Narrow(slot) => registers.narrow[slot].map(|a| offset.wrapping_add(a.into())),
@@ -95,15 +95,15 @@ pub fn addresses(registers: &Registers, base: Place, offset: u64) -> Row<u64> {
     }
 }
 
-/// The rank of the block to which an address of shared memory belongs, and where this block's memory begins. Where
-/// only one's `own` memory may be named, an address of another block is nowhere.
+/// The rank of the block to which an address of shared memory belongs, and the start of its memory. With `own`, an address of
+/// another block is invalid.
 pub fn home(address: u64, block: usize, own: bool) -> Option<(usize, u64)> {
     let named = ((address - SHARED) >> SHARED_BITS) as usize;
     let rank = if named == 0 { block } else { named - 1 };
     (named == 0 || !own).then_some((rank, SHARED + ((named as u64) << SHARED_BITS)))
 }
 
-/// The fault of a lane that uses shared memory after its end.
+/// The fault of a lane that uses the shared memory of a block after its end.
 pub fn ended(lane: usize, rank: usize) -> Fault {
     let what = format!("the block of rank {rank}, whose shared memory this is, has ended");
     Fault::of(lane, Cause::LaunchFailed, what)
@@ -133,7 +133,7 @@ impl Access {
         }
     }
 
-    /// Where each lane's access begins.
+    /// The start of each lane's access.
     pub fn addresses(&self, registers: &Registers) -> Row<u64> {
         addresses(registers, self.base, self.offset)
     }
@@ -147,7 +147,7 @@ impl Access {
         let mut rest = mask;
         while rest != 0 {
             let lane = rest.trailing_zeros() as usize;
-            // Lanes may well use shared memory of several blocks.
+            // Lanes may use shared memory of several blocks.
             let is_near = |other: &usize| (addresses[*other] ^ addresses[lane]) >> SHARED_BITS == 0;
             let near = match addresses[lane] {
                 SHARED..LOCAL => lanes(rest).filter(is_near).fold(0, |near, other| near | 1 << other),
@@ -167,7 +167,7 @@ impl Access {
         Ok(())
     }
 
-    /// Performs the access if one region holds all addresses; `Ok(false)` if none does.
+    /// Performs the access if one region contains all addresses; `Ok(false)` if none does.
     fn together(
         &self, warp: &mut Warp, env: &mut Environment, mask: u32, addresses: &Row<u64>, pc: usize,
     ) -> Result<bool, Fault> {

@@ -1,4 +1,4 @@
-//! A cluster: blocks whose warps meet at barriers. Without clusters, a block is one of its own.
+//! A cluster: blocks whose warps meet at barriers. Without clusters, each block is its own cluster.
 
 use super::code::{BarrierReduction, Cause, Code, Fault};
 use super::grid::Shuffle;
@@ -6,32 +6,32 @@ use super::lanes::{LANES, lanes};
 use super::mbarrier::Posted;
 use super::warp::{Environment, Warp};
 
-/// A fault, and the instruction and the warp of the cluster that it came from.
+/// A fault, and its instruction and warp of the cluster.
 pub type Located = (Fault, usize, usize);
 
-/// So often all threads may ask mbarriers in vain before it is said that they wait for ever.
+/// The number of failed polls of all mbarriers by all threads after which they count as stuck.
 const PATIENCE: u32 = 256;
 
-/// Runs all threads of a cluster to their ends. The warps stand block by block.
+/// Runs all threads of a cluster to their ends. The warps are ordered by block.
 pub fn run(code: &Code, warps: &mut [Warp], env: &mut Environment, shuffle: &mut Shuffle) -> Result<(), Located> {
     let count = warps.len() / env.shared.len();
     let mut order: Vec<usize> = (0..warps.len()).collect();
-    let (mut turn, mut in_vain) = (0, 0);
+    let (mut step, mut idle_rounds) = (0, 0);
     loop {
         shuffle.permute(&mut order);
         let mut moves = false;
         for &w in &order {
             let warp = &mut warps[w];
-            if warp.can_run() || !warp.rests.is_empty() {
+            if warp.can_run() || !warp.failed_polls.is_empty() {
                 let quantum = shuffle.quantum();
-                let before = warp.rests.clone();
+                let before = warp.failed_polls.clone();
                 warp.run(&code.ops, env, quantum).map_err(|fault| (fault, warp.pc, w))?;
-                moves |= warp.can_run() || warp.live == 0 || warp.rests != before;
+                moves |= warp.can_run() || warp.live == 0 || warp.failed_polls != before;
                 if warp.live == 0 {
                     end(w / count, &warps[w / count * count..][..count], env)?;
                 }
-                turn += 1;
-                moves |= deliver(count, env, |post| *post.due.get_or_insert_with(|| turn + shuffle.delay()) <= turn)?;
+                step += 1;
+                moves |= deliver(count, env, |post| *post.due.get_or_insert_with(|| step + shuffle.delay()) <= step)?;
             }
         }
         for (rank, block) in warps.chunks_exact_mut(count).enumerate() {
@@ -44,21 +44,21 @@ pub fn run(code: &Code, warps: &mut [Warp], env: &mut Environment, shuffle: &mut
         }
         moves |= admit(warps, env);
         if env.shared.iter().all(|shared| shared.ended) {
-            // What is still under way finds no memory.
+            // Stores that are still in flight find no memory.
             return deliver(count, env, |_| true).map(|_| ());
         }
-        // Before anything waits for ever, all that is under way arrives.
+        // Everything in flight arrives before threads count as stuck.
         if moves || deliver(count, env, |_| true)? {
-            in_vain = 0;
-        } else if in_vain < PATIENCE && warps.iter().any(|warp| !warp.rests.is_empty()) {
-            in_vain += 1;
+            idle_rounds = 0;
+        } else if idle_rounds < PATIENCE && warps.iter().any(|warp| !warp.failed_polls.is_empty()) {
+            idle_rounds += 1;
         } else {
             return Err(stuck(warps, env));
         }
     }
 }
 
-/// Lets asynchronous stores arrive that are due; `false` if there are none.
+/// Delivers asynchronous stores that are due; `false` if there are none.
 fn deliver(count: usize, env: &mut Environment, mut is_due: impl FnMut(&mut Posted) -> bool) -> Result<bool, Located> {
     let mut moves = false;
     for mut post in std::mem::take(&mut env.posts) {
@@ -73,7 +73,7 @@ fn deliver(count: usize, env: &mut Environment, mut is_due: impl FnMut(&mut Post
     Ok(moves)
 }
 
-/// A warp has ended. If it was the last of its block, nobody may use the block's shared memory any more.
+/// A warp has ended. If it was the last of its block, the block's shared memory may not be used any more.
 fn end(rank: usize, warps: &[Warp], env: &mut Environment) -> Result<(), Located> {
     if warps.iter().any(|warp| warp.live != 0) {
         return Ok(());
@@ -86,7 +86,7 @@ fn end(rank: usize, warps: &[Warp], env: &mut Environment) -> Result<(), Located
     }
 }
 
-/// Opens the barrier of the cluster if all threads that live have arrived; `false` if not.
+/// Opens the barrier of the cluster if all live threads have arrived; `false` if not.
 fn admit(warps: &mut [Warp], env: &mut Environment) -> bool {
     if warps.iter().any(|warp| warp.live & !warp.arrived != 0) || warps.iter().all(|warp| warp.live == 0) {
         return false;
@@ -184,10 +184,10 @@ fn reduce(warps: &mut [Warp], id: u32) {
     }
 }
 
-/// No thread can go on: says of one thread what it waits for.
+/// No thread can continue: reports what one of them waits for.
 fn stuck(warps: &[Warp], env: &Environment) -> Located {
     for (w, warp) in warps.iter().enumerate() {
-        if let Some(rest) = warp.rests.first() {
+        if let Some(rest) = warp.failed_polls.first() {
             let lane = lanes(rest.mask).next().unwrap_or(0);
             return (Fault::of(lane, Cause::LaunchFailed, rest.describe(env)), rest.pc, w);
         }
@@ -195,24 +195,24 @@ fn stuck(warps: &[Warp], env: &Environment) -> Located {
     for (w, warp) in warps.iter().enumerate() {
         if let Some((pc, mask)) = warp.parked_at() {
             let lane = lanes(mask).next().unwrap_or(0);
-            let what = format!("lanes {mask:#x} wait for others of their warp that never come");
+            let what = format!("lanes {mask:#x} wait for others of their warp that never arrive");
             return (Fault::of(lane, Cause::LaunchFailed, what), pc, w);
         }
     }
     for (w, warp) in warps.iter().enumerate() {
         if let Some(arrival) = warp.arrivals.first() {
             let lane = lanes(arrival.mask).next().unwrap_or(0);
-            let what = format!("barrier {} waits for threads that never come", arrival.id);
+            let what = format!("barrier {} waits for threads that never arrive", arrival.id);
             return (Fault::of(lane, Cause::LaunchFailed, what), arrival.pc, w);
         }
     }
     for (w, warp) in warps.iter().enumerate() {
         if let Some(&(pc, mask)) = warp.waits.first() {
             let lane = lanes(mask).next().unwrap_or(0);
-            let what = "the barrier of the cluster waits for threads that never come";
+            let what = "the barrier of the cluster waits for threads that never arrive";
             return (Fault::of(lane, Cause::LaunchFailed, what), pc, w);
         }
     }
-    let what = "no thread can go on";
+    let what = "no thread can continue";
     (Fault::new(Cause::LaunchFailed, what), 0, 0)
 }

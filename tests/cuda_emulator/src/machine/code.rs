@@ -1,18 +1,18 @@
-//! Decoded kernels: every register is a slot, every label an index, every immediate a register that never changes.
+//! Decoded kernels: every register is a slot, every label an index, every immediate a constant register.
 
 use super::access::Access;
 use super::copies::Copy;
 use super::lanes::Registers;
 use super::mbarrier::{Operation, Post};
 
-/// Why a launch was stopped.
+/// The reason why a launch was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// An address outside of every allocation, or a write to constant memory.
     IllegalAddress,
     /// An address that is not a multiple of the access's size.
     MisalignedAddress,
-    /// A race, a barrier that can never be passed, or `trap`.
+    /// A race, a barrier that can never open, or `trap`.
     LaunchFailed,
     /// More instructions than the settings allow.
     Timeout,
@@ -25,12 +25,12 @@ pub struct Fault {
     pub cause: Cause,
     /// What happened.
     pub what: String,
-    /// The lane to blame, where one is known.
+    /// The lane that caused it, if known.
     pub lane: Option<usize>,
 }
 
 impl Fault {
-    /// A fault that is no single lane's.
+    /// A fault without a lane.
     pub fn new(cause: Cause, what: impl Into<String>) -> Self {
         let what = what.into();
         Self { cause, what, lane: None }
@@ -46,7 +46,7 @@ impl Fault {
 /// An operation on the lanes of a mask.
 pub type Compute = Box<dyn Fn(&mut Registers, u32) + Send + Sync>;
 
-/// How the predicates of all threads at a barrier are combined.
+/// The combination of the predicates of all threads at a barrier.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub enum BarrierReduction {
@@ -58,21 +58,21 @@ pub enum BarrierReduction {
     Or { d: usize, p: usize, negated: bool },
 }
 
-/// What an instruction does.
+/// The effect of an instruction.
 pub enum Action {
     /// Arithmetic on the executing lanes' own registers.
     Compute(Compute),
     /// A load, a store or an atomic.
     Access(Access),
-    /// The begin of an asynchronous copy.
+    /// The start of an asynchronous copy.
     Copy(Box<Copy>),
     /// The end of a group of copies.
     CopyCommit,
-    /// Waits for all groups of copies but so many, or for all copies.
+    /// Waits for all groups of copies except this many, or for all copies.
     CopyWait(Option<u32>),
-    /// Something done to an mbarrier.
+    /// An operation on an mbarrier.
     Mbarrier(Box<Operation>),
-    /// The begin of an asynchronous store.
+    /// The start of an asynchronous store.
     Post(Box<Post>),
     /// A jump to an index.
     Branch(usize),
@@ -82,11 +82,11 @@ pub enum Action {
     Exit,
     /// A barrier of the block; slots of its number and its thread count.
     Barrier { id: usize, count: Option<usize>, reduction: Option<BarrierReduction> },
-    /// The arrival at the barrier of the cluster, which orders no memory if it is relaxed.
+    /// The arrival at the barrier of the cluster, which does not order memory if it is relaxed.
     ClusterArrive { relaxed: bool, aligned: bool },
     /// The end of the barrier of the cluster.
     ClusterWait { aligned: bool },
-    /// An exchange among the lanes that the register `members` names.
+    /// An exchange among the lanes in the register `members`.
     Collective { members: usize, run: Compute },
     /// `trap`.
     Trap,
@@ -96,13 +96,13 @@ pub enum Action {
 pub struct Op {
     /// A predicate and whether it is negated.
     pub guard: Option<(usize, bool)>,
-    /// What it does.
+    /// Its effect.
     pub action: Action,
-    /// How it was written.
+    /// Its text.
     pub text: Box<str>,
 }
 
-/// Registers that a thread finds filled.
+/// Registers with initial values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Special {
@@ -110,7 +110,7 @@ pub enum Special {
     ThreadCount(usize),
     Block(usize),
     BlockCount(usize),
-    /// A block's place in its cluster.
+    /// A block's coordinate in its cluster.
     ClusterBlock(usize),
     ClusterBlockCount(usize),
     ClusterRank,
@@ -129,25 +129,25 @@ pub enum Special {
     MaskFrom,
 }
 
-/// A kernel ready to run.
+/// An executable kernel.
 pub struct Code {
     /// Its name.
     pub name: String,
     /// Its instructions; the last is an exit.
     pub ops: Vec<Op>,
-    /// The registers of a fresh warp: immediates are filled, all else is all ones.
+    /// The registers of a new warp: immediates are set, all others are all ones.
     pub template: Registers,
     /// Special registers that are read, and their slots.
     pub specials: Vec<(Special, usize)>,
     /// Offset and size of each parameter.
     pub params: Vec<(usize, usize)>,
-    /// Bytes of statically sized shared memory; what is sized at launch follows.
+    /// Bytes of statically sized shared memory; that with a size at launch follows.
     pub shared: usize,
     /// Bytes of local memory of each thread.
     pub local: usize,
     /// The most threads of a block that the kernel allows.
     pub max_threads: u32,
-    /// Blocks of a cluster in each dimension, if the kernel says so.
+    /// Blocks of a cluster in each dimension, if the kernel specifies them.
     pub cluster: Option<[u32; 3]>,
     /// Whether the kernel must be launched with clusters.
     pub explicit_cluster: bool,

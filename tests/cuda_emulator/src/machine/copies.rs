@@ -1,7 +1,7 @@
 //! Asynchronous copies from global to shared memory.
 //!
-//! What is copied is read at once and written where the thread waits for it: whoever looks earlier finds what was there
-//! before, and the race detector sees the write where it has certainly happened.
+//! A copy is read at once and written when the thread waits for it. So an earlier read finds the old contents, and the
+//! race detector sees the write where it has certainly happened.
 
 use super::access::Access;
 use super::code::{Action, Fault, Op};
@@ -10,19 +10,19 @@ use super::warp::{Environment, Warp};
 
 /// An asynchronous copy.
 pub struct Copy {
-    /// Reads into registers of its own.
+    /// Reads into temporary registers.
     pub load: Access,
-    /// Only its address counts.
+    /// Only its address is used.
     pub target: Access,
-    /// Writes registers of its own to the address in `address`.
+    /// Writes the temporary registers to the address in `address`.
     pub store: Access,
-    /// The registers that hold what is copied.
+    /// The registers with the copied values.
     pub values: Vec<usize>,
-    /// The register that holds the address to be written.
+    /// The register with the target address.
     pub address: usize,
 }
 
-/// A copy that some lanes have not waited for.
+/// A copy for which some lanes have not waited.
 pub struct Pending {
     pc: usize,
     mask: u32,
@@ -36,7 +36,7 @@ pub struct Pending {
 #[derive(Default)]
 pub struct Copies {
     pending: Vec<Pending>,
-    /// How many groups each lane has committed.
+    /// The number of groups that each lane has committed.
     committed: Row<u32>,
 }
 
@@ -48,7 +48,7 @@ impl Copies {
         }
     }
 
-    /// Takes out what lanes now wait for: all but their last groups, or, without a number, all.
+    /// Removes the copies for which lanes now wait: all except their last groups, or, without a number, all.
     fn due(&mut self, mask: u32, but: Option<u32>) -> Vec<Pending> {
         let Self { pending, committed } = self;
         let mut due = Vec::new();
@@ -85,7 +85,7 @@ impl Copy {
     }
 }
 
-/// Lanes wait for all of their copies but those of their last groups, or, without a number, for all.
+/// Lanes wait for all of their copies except those of their last groups, or, without a number, for all.
 pub fn wait(ops: &[Op], warp: &mut Warp, env: &mut Environment, mask: u32, but: Option<u32>) -> Result<(), Fault> {
     for pending in warp.copies.due(mask, but) {
         if let Some(Action::Copy(copy)) = ops.get(pending.pc).map(|op| &op.action) {

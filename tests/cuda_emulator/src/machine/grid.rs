@@ -10,7 +10,7 @@ use super::races::Races;
 use super::warp::{Environment, Shared, Warp};
 use crate::settings::Settings;
 
-/// A kernel with everything it is launched with.
+/// A kernel with all its launch parameters.
 #[derive(Clone)]
 pub struct Launch<'a> {
     /// The kernel.
@@ -21,17 +21,17 @@ pub struct Launch<'a> {
     pub block: [u32; 3],
     /// Blocks of a cluster in each dimension: divisors of the grid's.
     pub cluster: [u32; 3],
-    /// Bytes of shared memory beyond what the kernel declares.
+    /// Bytes of shared memory beyond the kernel's declarations.
     pub dynamic_shared: usize,
     /// The bytes of the parameters.
     pub params: Vec<u8>,
 }
 
-/// The order of everything that has none. Without a seed it is the natural one.
+/// The order of everything that is unordered. Without a seed it is the natural order.
 pub struct Shuffle(Option<u64>);
 
 impl Shuffle {
-    /// An order for the launch of a number.
+    /// The order for the launch of a number.
     pub fn new(seed: Option<u64>, number: u64) -> Self {
         Self(seed.map(|seed| crate::settings::mix(seed ^ number << 32)))
     }
@@ -42,7 +42,7 @@ impl Shuffle {
         Some(crate::settings::mix(*state))
     }
 
-    /// Puts things into an order of its own.
+    /// Permutes items.
     pub fn permute<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             if let Some(x) = self.draw() {
@@ -51,18 +51,18 @@ impl Shuffle {
         }
     }
 
-    /// How many turns of warps an asynchronous store takes; often none, and always none without a seed.
+    /// The number of warp steps that an asynchronous store takes; often none, and always none without a seed.
     pub fn delay(&mut self) -> u64 {
         self.draw().map_or(0, |x| if x & 1 == 0 { 0 } else { (x >> 1) % 256 })
     }
 
-    /// How many instructions a warp executes before the next has its turn.
+    /// The number of instructions that a warp executes before the next warp continues.
     pub fn quantum(&mut self) -> u64 {
         self.draw().map_or(1 << 16, |x| 16 + x % 4096)
     }
 }
 
-/// Runs a launch and gives back how many instructions its threads executed. A fault is also told on stderr.
+/// Runs a launch and returns the number of instructions that its threads executed. Also prints a fault to stderr.
 pub fn run(launch: Launch, heap: &mut Heap, settings: &Settings, number: u64) -> Result<u64, Fault> {
     let Launch { code, grid, block, cluster, dynamic_shared, ref params } = launch;
     let mut shuffle = Shuffle::new(settings.seed, number);
@@ -128,7 +128,7 @@ pub fn run(launch: Launch, heap: &mut Heap, settings: &Settings, number: u64) ->
     Ok(env.executed)
 }
 
-/// Fills the special registers that do not depend on where the cluster stands.
+/// Sets the special registers that do not depend on the position of the cluster.
 fn fill(registers: &mut Registers, launch: &Launch, rank: usize, warp: usize) {
     let Launch { code, grid, block, cluster, .. } = *launch;
     for &(special, slot) in &code.specials {

@@ -1,19 +1,19 @@
-//! Device memory in an address range that no host pointer can lie in.
+//! Device memory in an address range that contains no host pointer.
 
 use std::collections::BTreeMap;
 
-/// The first device address. It is not canonical on any current CPU, so that the host cannot read through it by mistake.
+/// The first device address. It is not canonical on any current CPU, so the host cannot read it by mistake.
 pub const BASE: u64 = 0x0100_0000_0000_0000;
-/// Generic addresses of a block's shared memory begin here.
+/// The start of the generic addresses of a block's shared memory.
 pub const SHARED: u64 = 0x0200_0000_0000_0000;
-/// Bits of an address inside a block's shared memory. Above them stands 0 for the own block, else one more than a rank.
+/// Bits of an address inside a block's shared memory. The bits above are 0 for the own block, else one more than a rank.
 pub const SHARED_BITS: u32 = 24;
-/// Generic addresses of a thread's local memory begin here.
+/// The start of the generic addresses of a thread's local memory.
 pub const LOCAL: u64 = 0x0300_0000_0000_0000;
-/// Generic addresses of a kernel's parameters begin here.
+/// The start of the generic addresses of a kernel's parameters.
 pub const PARAM: u64 = 0x0400_0000_0000_0000;
 
-/// What `cuMemAlloc` guarantees.
+/// The alignment that `cuMemAlloc` guarantees.
 const ALIGNMENT: u64 = 256;
 
 /// One allocation.
@@ -35,7 +35,7 @@ pub struct Heap {
 impl Heap {
     /// Allocates memory whose bytes are all ones: NaN for both floating-point types.
     ///
-    /// Addresses are never used twice, and at least 256 bytes between two allocations belong to neither.
+    /// Addresses are never reused, and at least 256 bytes between two allocations belong to neither.
     pub fn allocate(&mut self, size: usize) -> u64 {
         let address = BASE + self.next;
         let pages = (size as u64 / ALIGNMENT + 2) * ALIGNMENT;
@@ -56,26 +56,26 @@ impl Heap {
         address
     }
 
-    /// Frees what begins at an address; `false` if nothing does.
+    /// Frees the allocation at an address; `false` if there is none.
     pub fn free(&mut self, address: u64) -> bool {
         let block = self.blocks.remove(&address);
         self.used -= block.as_ref().map_or(0, |b| b.bytes.len() as u64);
         block.is_some()
     }
 
-    /// Bytes allocated now.
+    /// Bytes that are allocated.
     pub fn used(&self) -> u64 {
         self.used
     }
 
-    /// The allocation that holds an address, and where it begins.
+    /// The allocation that contains an address, and its start.
     #[inline]
     pub fn find(&mut self, address: u64) -> Option<(u64, &mut Allocation)> {
         let (&base, block) = self.blocks.range_mut(..=address).next_back()?;
         Some((base, block))
     }
 
-    /// A range that lies wholly inside one allocation.
+    /// A range that is inside one allocation.
     pub fn range(&mut self, address: u64, size: usize) -> Option<&mut [u8]> {
         let (base, block) = self.find(address)?;
         let start = (address - base) as usize;

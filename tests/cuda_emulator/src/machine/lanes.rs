@@ -1,7 +1,7 @@
 //! The register file of a warp and element-wise operations on it.
 //!
-//! A register is a row of 32 lanes. Rows of 64-bit registers stand in a file of their own, and a predicate is a bit mask,
-//! so that an operation on a whole warp is one short loop over arrays.
+//! A register is a row of 32 lanes. Rows of 64-bit registers are in a separate file, and a predicate is a bit mask,
+//! so an operation on a whole warp is one short loop over arrays.
 
 /// Lanes of a warp.
 pub const LANES: usize = 32;
@@ -9,11 +9,11 @@ pub const LANES: usize = 32;
 /// One register of all lanes.
 pub type Row<R> = [R; LANES];
 
-/// What is stored: `u32` holds every type of up to 32 bits, `u64` the wider ones.
+/// The storage types: `u32` for every type of up to 32 bits, `u64` for the wider ones.
 pub trait Raw: Copy + Default + Send + Sync + 'static {
     /// The rows of this width.
     fn file(registers: &Registers) -> &[Row<Self>];
-    /// The rows of this width, to be written.
+    /// The rows of this width, for writing.
     fn file_mut(registers: &mut Registers) -> &mut [Row<Self>];
 }
 
@@ -35,13 +35,13 @@ impl Raw for u64 {
     }
 }
 
-/// A type that a lane of a register can be read as.
+/// A type as which a lane of a register can be read.
 pub trait Lane: Copy + Send + Sync + 'static {
-    /// How it is stored.
+    /// Its storage type.
     type Raw: Raw;
-    /// Reads it; what lies above its own bits is ignored.
+    /// Reads it; ignores bits above its own.
     fn from_raw(raw: Self::Raw) -> Self;
-    /// Writes it; signed types are extended.
+    /// Writes it; extends signed types.
     fn into_raw(self) -> Self::Raw;
 }
 
@@ -83,7 +83,7 @@ pub fn lanes(mask: u32) -> impl Iterator<Item = usize> + Clone {
     (0..LANES).filter(move |lane| mask >> lane & 1 != 0)
 }
 
-/// Compiles a body twice: plainly, and for AVX2 with FMA, where a fused multiply-add is one instruction.
+/// Compiles a body twice: for the baseline, and for AVX2 with FMA, where a fused multiply-add is one instruction.
 macro_rules! vectorised {
     ($(fn $name:ident / $fast:ident <$($generic:ident),*> ($self:ident, $($arg:ident: $ty:ty),*) $(-> $out:ty)?
        where [$($bound:tt)*] $body:block)*) => {$(
@@ -97,7 +97,7 @@ macro_rules! vectorised {
                     registers.$fast($($arg),*)
                 }
                 if std::arch::is_x86_feature_detected!("fma") && std::arch::is_x86_feature_detected!("avx2") {
-                    // SAFETY: both features were just seen.
+                    // SAFETY: both features were just detected.
                     return unsafe { $fast($self, $($arg),*) };
                 }
             }

@@ -1,7 +1,7 @@
 //! Mbarriers: objects in shared memory that count arrivals and bytes, and stores whose bytes they count.
 //!
-//! A phase of an mbarrier ends when as many threads have arrived as it was made for, and as many bytes have come as were
-//! announced. Bytes may come before they are announced. What an object counts stands beside the memory, not in it.
+//! A phase of an mbarrier ends when the expected number of threads has arrived, and all announced bytes have arrived.
+//! Bytes may arrive before they are announced. The counts are kept outside the emulated memory.
 
 use super::access::{Place, addresses, ended, get, home};
 use super::code::{Cause, Fault};
@@ -14,13 +14,13 @@ use crate::ptx::Type;
 /// The most arrivals, and the most bytes on either side, that an mbarrier can count.
 const MOST: i64 = (1 << 20) - 1;
 
-/// What an mbarrier counts.
+/// The counts of an mbarrier.
 pub struct Mbarrier {
-    /// Arrivals in each phase.
+    /// Expected arrivals in each phase.
     count: u32,
-    /// Arrivals for which the phase still waits.
+    /// Arrivals that the phase still needs.
     pending: u32,
-    /// Bytes that were announced and have not come; less than nothing where they came first.
+    /// Announced bytes that have not arrived; negative if they arrived before the announcement.
     bytes: i64,
     /// Phases that have ended.
     phase: u64,
@@ -32,47 +32,47 @@ pub struct Mbarrier {
 pub struct Target {
     /// The address register.
     pub base: Place,
-    /// What is added to it.
+    /// The offset of the address.
     pub offset: u64,
-    /// Must be of the block itself.
+    /// Whether it must be in the block's own memory.
     pub own: bool,
 }
 
-/// Which phase a thread waits for.
+/// The phase for which a thread waits.
 pub enum Awaited {
-    /// The one of this parity that is current or has just ended.
+    /// The phase of this parity that is current or has just ended.
     Parity(usize),
-    /// The one in which the thread arrived.
+    /// The phase in which the thread arrived.
     State(usize),
 }
 
-/// What is done to an mbarrier; slots of registers.
+/// The operations on an mbarrier; fields are slots of registers.
 pub enum What {
-    /// It begins to count.
+    /// Initialises it.
     Init { count: usize },
-    /// Its memory may be used for something else.
+    /// Releases its memory for other uses.
     Invalidate,
-    /// Bytes are announced.
+    /// Announces bytes.
     Expect { bytes: usize },
-    /// Bytes are announced, and the thread arrives.
+    /// Announces bytes and arrives.
     Arrive { state: Option<usize>, count: Option<usize>, bytes: Option<usize>, relaxed: bool },
-    /// A phase is asked for.
+    /// Queries a phase.
     Wait { done: usize, phase: Awaited, relaxed: bool },
 }
 
 /// An instruction on an mbarrier.
 pub struct Operation {
-    /// Where the mbarrier lies.
+    /// The address of the mbarrier.
     pub target: Target,
-    /// What is done.
+    /// The operation.
     pub what: What,
 }
 
 /// An asynchronous store.
 pub struct Post {
-    /// Where the values go.
+    /// The address of the values.
     pub to: Target,
-    /// The mbarrier that counts them, in the same block.
+    /// The mbarrier that counts their bytes, in the same block.
     pub barrier: Target,
     /// The type of each value.
     pub ty: Type,
@@ -80,13 +80,13 @@ pub struct Post {
     pub values: Vec<Place>,
 }
 
-/// An asynchronous store that is under way.
+/// An asynchronous store in flight.
 pub struct Posted {
     rank: usize,
     at: u64,
     bytes: Vec<u8>,
     barrier: u64,
-    /// What it has from the race detector.
+    /// What its thread released, for the race detector.
     release: Option<(u32, Release)>,
     lane: usize,
     /// The instruction.
@@ -95,13 +95,13 @@ pub struct Posted {
     pub block: usize,
     /// The warp that sent it.
     pub warp: usize,
-    /// The turn in which it arrives, once that is known.
+    /// The step in which it arrives, once that is decided.
     pub due: Option<u64>,
 }
 
-/// Lanes that have asked an mbarrier in vain.
+/// Lanes whose query of an mbarrier found the phase unfinished.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Rest {
+pub struct FailedPoll {
     /// The instruction.
     pub pc: usize,
     /// The lanes.
@@ -115,7 +115,7 @@ impl Target {
         addresses(registers, self.base, self.offset)
     }
 
-    /// The rank of the block in whose memory a lane's operand lies, and where.
+    /// The rank of the block that contains a lane's operand, and the address in it.
     fn find(
         &self, env: &Environment, block: usize, lane: usize, address: u64, size: u64,
     ) -> Result<(usize, u64), Fault> {
@@ -142,7 +142,7 @@ impl Target {
 }
 
 impl Mbarrier {
-    /// Counts bytes that are announced, or, below 0, that have come.
+    /// Counts announced bytes, or, if negative, arrived ones.
     fn expect(&mut self, bytes: i64) -> Result<(), String> {
         self.bytes += bytes;
         match self.bytes.abs() > MOST {
@@ -170,8 +170,8 @@ impl Mbarrier {
     }
 }
 
-/// Tells the race detector what a lane does to shared memory.
-#[allow(clippy::too_many_arguments, reason = "an access has so many parts")]
+/// Reports a lane's access to shared memory to the race detector.
+#[allow(clippy::too_many_arguments, reason = "an access has this many parts")]
 fn touch(
     warp: &Warp, env: &mut Environment, mask: u32, pc: usize, touch: Touch, (rank, at): (usize, u64), size: usize,
     post: Option<u32>,
@@ -201,10 +201,10 @@ fn failed(lane: usize) -> impl Fn(String) -> Fault {
 }
 
 impl Operation {
-    /// Does it for the lanes of a mask, and gives back those that have asked in vain.
-    pub fn run(&self, warp: &mut Warp, env: &mut Environment, mask: u32, pc: usize) -> Result<Vec<Rest>, Fault> {
+    /// Executes it for the lanes of a mask, and returns the failed polls.
+    pub fn run(&self, warp: &mut Warp, env: &mut Environment, mask: u32, pc: usize) -> Result<Vec<FailedPoll>, Fault> {
         let addresses = self.target.addresses(&warp.registers);
-        let mut rests = Vec::new();
+        let mut failed_polls = Vec::new();
         let mut rest = mask;
         while rest != 0 {
             let first = rest.trailing_zeros() as usize;
@@ -270,15 +270,15 @@ impl Operation {
                         races.observe(warp.block, warp.number, over, pc, barrier.number, *relaxed);
                     }
                     if same & !over != 0 {
-                        rests.push(Rest { pc, mask: same & !over, rank, at });
+                        failed_polls.push(FailedPoll { pc, mask: same & !over, rank, at });
                     }
                 }
             }
         }
-        Ok(rests)
+        Ok(failed_polls)
     }
 
-    /// A new mbarrier.
+    /// Initialises an mbarrier.
     fn begin(
         &self, warp: &Warp, env: &mut Environment, mask: u32, (rank, at): (usize, u64), count: usize,
     ) -> Result<(), Fault> {
@@ -338,7 +338,7 @@ impl Post {
 }
 
 impl Posted {
-    /// The store happens, and its bytes are counted.
+    /// Performs the store and counts its bytes.
     pub fn deliver(self, env: &mut Environment) -> Result<(), Fault> {
         let Environment { shared, races, .. } = env;
         let shared = &mut shared[self.rank];
@@ -347,7 +347,7 @@ impl Posted {
         }
         shared.bytes[self.at as usize..][..self.bytes.len()].copy_from_slice(&self.bytes);
         let Some(barrier) = shared.barriers.get_mut(&self.barrier) else {
-            return Err(failed(self.lane)("no mbarrier is there to count the bytes".to_owned()));
+            return Err(failed(self.lane)("there is no mbarrier to count the bytes".to_owned()));
         };
         if let (Some(races), Some((ticket, release))) = (&mut *races, &self.release) {
             if !races.land(*ticket, barrier.number, release) {
@@ -364,14 +364,14 @@ impl Posted {
     }
 }
 
-impl Rest {
-    /// What the lanes wait for.
+impl FailedPoll {
+    /// Describes what the lanes wait for.
     pub fn describe(&self, env: &Environment) -> String {
         let Self { rank, at, .. } = self;
         let missing = env.shared[*rank].barriers.get(at).map_or(String::new(), |barrier| {
             let Mbarrier { pending, bytes, phase, .. } = barrier;
             format!(", whose phase {phase} (from 0) still waits for {pending} arrivals and {bytes} bytes")
         });
-        format!("waits for ever at the mbarrier at shared address {at:#x} of block rank {rank}{missing}")
+        format!("waits forever at the mbarrier at shared address {at:#x} of block rank {rank}{missing}")
     }
 }

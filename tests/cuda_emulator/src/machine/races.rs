@@ -1,9 +1,9 @@
 //! The race detector.
 //!
-//! Two accesses to the same bytes, at least one of them a write and not both atomic, must be ordered. What orders them is
-//! program order, a barrier of the block between them, an exchange or barrier of the warp in which both lanes took part, or a
-//! barrier of the cluster: what came before one thread's arrival is ordered before what comes after another's wait. The same
-//! holds for mbarriers.
+//! Two accesses to the same bytes, at least one of them a write and not both atomic, must be ordered. They are ordered by
+//! program order; by a barrier of the block between them; by an exchange or barrier of the warp in which both lanes took part; or
+//! by a barrier of the cluster, which orders everything before one thread's arrival before everything after another's wait.
+//! Mbarriers order in the same way.
 //! Nothing orders two clusters of a launch.
 
 mod pages;
@@ -20,26 +20,26 @@ use signals::Signals;
 pub use pages::Touch;
 pub use signals::Release;
 
-/// What the lanes of a warp know of each other.
+/// The orderings that the lanes of a warp know of each other.
 struct Knowledge {
     clock: u32,
-    /// `known[a][b]`: all that lane `b` did before this clock is ordered before what lane `a` does now.
+    /// `known[a][b]`: everything that lane `b` did before this clock is ordered before lane `a`'s next access.
     known: [[u32; LANES]; LANES],
-    /// Lanes that have arrived at the barrier of the cluster and not yet passed it.
+    /// Lanes that have arrived at the barrier of the cluster and not passed it.
     arrived: u32,
 }
 
-/// The time of a block. It goes on when the block passes a barrier, and when threads arrive at the cluster's.
+/// The time of a block. It advances when the block passes a barrier, and when threads arrive at the cluster's.
 #[derive(Clone, Copy, Default)]
 struct Time {
     epoch: u32,
-    /// The epoch that began with the last barrier of the block: what came before it is ordered.
+    /// The epoch that began with the last barrier of the block: earlier accesses are ordered.
     passed: u32,
 }
 
-/// What orders two accesses. Threads are numbered so that each block of the grid begins at a multiple of a power of two.
+/// The orderings between accesses. Threads are numbered so that each block of the grid begins at a multiple of a power of two.
 struct Order {
-    /// Binary logarithm of the numbers that a block takes up.
+    /// Binary logarithm of the thread numbers per block.
     shift: u32,
     /// Blocks of a cluster.
     size: u32,
@@ -50,13 +50,13 @@ struct Order {
     signals: Signals,
 }
 
-/// Everything that a launch has touched so far.
+/// All accesses of a launch so far.
 pub struct Races {
     order: Order,
-    /// The pages of each region, by where it begins.
+    /// The pages of each region, by its start.
     regions: Vec<(u64, Vec<Option<Page>>)>,
-    /// For each block of the cluster, when each thread of the others last used its shared memory, itself and by asynchronous
-    /// stores; empty where none did.
+    /// For each block of the cluster, the last time each thread of the others used its shared memory, directly and by asynchronous
+    /// stores; empty if none did.
     visits: Vec<Vec<[Stamp; 2]>>,
 }
 
@@ -70,13 +70,13 @@ pub struct Accesses<'a> {
     pub mask: u32,
     /// The instruction.
     pub pc: usize,
-    /// What is done.
+    /// The kind of access.
     pub touch: Touch,
-    /// Where the region begins.
+    /// The start of the region.
     pub base: u64,
-    /// The rank of the block whose shared memory the region is.
+    /// The rank of the block that owns the region, if it is shared memory.
     pub home: Option<usize>,
-    /// Where each lane's access begins.
+    /// The start of each lane's access.
     pub addresses: &'a Row<u64>,
     /// The lowest and the highest of them.
     pub low: u64,
@@ -84,12 +84,12 @@ pub struct Accesses<'a> {
     pub high: u64,
     /// Bytes of each lane's access.
     pub size: usize,
-    /// The number of the asynchronous store that this is.
+    /// The number of the asynchronous store, if it is one.
     pub post: Option<u32>,
 }
 
 impl Races {
-    /// A detector for blocks of so many threads, and clusters of so many blocks.
+    /// A detector for blocks of `threads` threads and clusters of `size` blocks.
     pub fn new(threads: u32, size: u32) -> Self {
         let shift = threads.next_power_of_two().max(LANES as u32).ilog2();
         let (blocks, warps) = (Vec::new(), Vec::new());
@@ -98,7 +98,7 @@ impl Races {
         Self { order, regions: Vec::new(), visits: Vec::new() }
     }
 
-    /// A cluster begins; shared memory has no past.
+    /// A cluster begins; shared memory has no history.
     pub fn begin(&mut self, cluster: u32) {
         self.regions.retain(|(base, _)| *base < SHARED);
         let order = &mut self.order;
@@ -123,7 +123,7 @@ impl Races {
         signals.meet(threads);
     }
 
-    /// Lanes of a warp have met.
+    /// Lanes of a warp have synchronised.
     pub fn meet(&mut self, block: usize, warp: usize, mask: u32) {
         let warp = self.order.warp(block, warp);
         let Knowledge { clock, known, .. } = &mut self.order.warps[warp];
@@ -151,7 +151,7 @@ impl Races {
         let warp = self.order.warp(block, warp);
         let Order { blocks, warps, phases, signals, .. } = &mut self.order;
         let (time, knowledge) = (&mut blocks[block], &mut warps[warp]);
-        // What comes from now on is told from what came before.
+        // Separates later accesses from earlier ones.
         time.epoch += 1;
         knowledge.clock += 1;
         knowledge.arrived |= mask;
@@ -163,7 +163,7 @@ impl Races {
         }
     }
 
-    /// All of the cluster have arrived at its barrier: given are the blocks, warps and live lanes.
+    /// All threads of the cluster have arrived at its barrier; `live` are blocks, warps and live lanes.
     pub fn complete(&mut self, live: impl Iterator<Item = (usize, usize, u32)>) {
         let order = &mut self.order;
         let shift = order.shift;
@@ -184,22 +184,22 @@ impl Races {
         self.order.signals.pass(threads);
     }
 
-    /// A new mbarrier; gives back its number.
+    /// A new mbarrier; returns its number.
     pub fn add_mbarrier(&mut self) -> usize {
         self.order.signals.add_mbarrier(self.order.size as usize, self.order.threads())
     }
 
-    /// A new asynchronous store; gives back its number.
+    /// A new asynchronous store; returns its number.
     pub fn add_post(&mut self) -> u32 {
         self.order.signals.add_post()
     }
 
-    /// Lanes of a warp arrive at mbarriers or store something asynchronously: what each of them releases.
+    /// Lanes of a warp arrive at mbarriers or store asynchronously: returns what each of them releases.
     pub fn release(&mut self, block: usize, warp: usize, mask: u32) -> Vec<(usize, Release)> {
         let Order { shift, blocks, warps, phases, signals, .. } = &mut self.order;
         let first = (block << *shift) + warp * LANES;
         let (time, knowledge) = (&mut blocks[block], &mut warps[first / LANES]);
-        // What comes from now on is told from what came before.
+        // Separates later accesses from earlier ones.
         time.epoch += 1;
         knowledge.clock += 1;
         let release = |lane: usize| {
@@ -211,17 +211,17 @@ impl Races {
         lanes(mask).map(release).collect()
     }
 
-    /// A release comes to an mbarrier.
+    /// A release reaches an mbarrier.
     pub fn gather(&mut self, mbarrier: usize, release: &Release) {
         self.order.signals.gather(mbarrier, release);
     }
 
-    /// An asynchronous store happens in the present phase of an mbarrier; says whether it could happen in none before.
+    /// An asynchronous store happens in the current phase of an mbarrier; returns whether no earlier phase could have counted it.
     pub fn land(&mut self, post: u32, mbarrier: usize, release: &Release) -> bool {
         self.order.signals.land(post, mbarrier, release)
     }
 
-    /// A phase of an mbarrier ends, or might have ended too early for one who waited for the phase before.
+    /// A phase of an mbarrier ends; an error if it might have ended too early for a thread that waited for the previous one.
     pub fn end_phase(&mut self, mbarrier: usize) -> Result<(), String> {
         let (first, shift, size) = (self.order.first(), self.order.shift, self.order.size);
         let place = |stamp: &Stamp| ((stamp.thread - first) as usize, (stamp.thread - first) as usize >> shift);
@@ -236,7 +236,7 @@ impl Races {
         })
     }
 
-    /// Lanes of a warp have seen the last phase of an mbarrier end.
+    /// Lanes of a warp have observed the end of an mbarrier's last phase.
     pub fn observe(&mut self, block: usize, warp: usize, mask: u32, pc: usize, mbarrier: usize, relaxed: bool) {
         let order = &mut self.order;
         let epoch = order.blocks[block].epoch;
@@ -249,8 +249,8 @@ impl Races {
         }
     }
 
-    /// A block has ended: whoever of the cluster has used its shared memory must have told it so. A fault comes with the
-    /// instruction, the block and the warp that made the access.
+    /// A block has ended: every access by others to its shared memory must be ordered before its end. A fault comes with the
+    /// instruction, the block and the warp of the access.
     pub fn end_block(&mut self, block: usize) -> Result<(), (Fault, usize, usize, usize)> {
         let Self { order, visits, .. } = self;
         if visits[block].is_empty() {
@@ -270,10 +270,10 @@ impl Races {
         Err((Fault::of(inside % LANES, Cause::LaunchFailed, what), visit.pc as usize, other, inside / LANES))
     }
 
-    /// Notes what lanes touch, or tells with whom the first of them collides.
+    /// Records an access, or reports with what its first colliding lane collides.
     pub fn touch(&mut self, accesses: &Accesses) -> Result<(), Fault> {
         let &Accesses { block, pc, touch, size, base, low, high, home, .. } = accesses;
-        // Each block's shared memory has two names: its own, and the one by which others know it.
+        // Each block's shared memory has two addresses: its own, and that for other blocks.
         let region = home.map_or(base, |rank| SHARED + rank as u64);
         if let Some(home) = home.filter(|home| *home != block) {
             self.visit(home, accesses)?;
@@ -328,7 +328,7 @@ impl Races {
         Ok(())
     }
 
-    /// Notes that lanes use another block's shared memory, or tells who of them may find that block not begun.
+    /// Records an access to another block's shared memory, or reports that this block may not have begun.
     fn visit(&mut self, home: usize, accesses: &Accesses) -> Result<(), Fault> {
         let &Accesses { block, mask, pc, post, .. } = accesses;
         let Self { order, visits, .. } = self;
@@ -355,7 +355,7 @@ impl Races {
 }
 
 impl Order {
-    /// How many numbers the threads of a cluster take up.
+    /// The number of thread numbers of a cluster.
     fn threads(&self) -> usize {
         (self.size as usize) << self.shift
     }
@@ -370,13 +370,13 @@ impl Order {
         (block << self.shift) / LANES + warp
     }
 
-    /// The number of a thread in the cluster that runs, if it is one of its threads.
+    /// The number of a thread in the current cluster, if it is one of its threads.
     fn in_cluster(&self, thread: u32) -> Option<usize> {
         let own = thread.wrapping_sub(self.first()) as usize;
         (own < self.threads()).then_some(own)
     }
 
-    /// Whether something past is ordered before what a thread does now.
+    /// Whether a past access is ordered before a thread's next one.
     fn before(&self, past: &Stamp, thread: u32) -> bool {
         let is_post = past.post().is_some();
         if past.thread == NOBODY || past.thread == thread && !is_post {
@@ -405,10 +405,10 @@ impl Order {
         self.phases.before(past, other, other >> self.shift, own)
     }
 
-    /// Notes an access in a cell, and tells whether that settles it, or which other access it collides with.
+    /// Records an access in a cell, and returns whether that settles it, or the access with which it collides.
     fn update(&self, cell: Cell, touch: Touch, now: Stamp) -> Result<Settled, (Touch, Stamp)> {
-        // Two asynchronous stores of one thread count as ordered, though the first may come last: to where nobody looks yet a
-        // thread may send again and again.
+        // Two asynchronous stores of one thread count as ordered, though the first may arrive last: a thread may send again and
+        // again to memory that is not read yet.
         let both_posts = |past: &Stamp| past.thread == now.thread && past.post().is_some() && now.post().is_some();
         let late = |past: &Stamp| !both_posts(past) && !self.before(past, now.thread);
         let Cell { reads, writes, all_reads } = cell;
@@ -456,7 +456,7 @@ impl Order {
         self.warps[thread / LANES].arrived >> (thread % LANES) & 1 != 0
     }
 
-    /// Whether something past is ordered before all that the threads of a block do in this epoch.
+    /// Whether a past access is ordered before all accesses of a block's threads in this epoch.
     fn before_all(&self, past: &Stamp, block: usize) -> bool {
         past.thread == NOBODY
             || past.post().is_none()
@@ -467,7 +467,7 @@ impl Order {
                 })
     }
 
-    /// What follows from two reads: sure collisions of writers, and no collision of readers.
+    /// The consequence of two reads: certain collisions of writers, and no collision of readers.
     fn settled(&self, other: Stamp, now: Stamp, writes: Option<&mut [Stamp; 2]>) -> Settled {
         let writes = writes.map_or([NEVER; 2], |writes| *writes);
         let Some(thread) = self.in_cluster(other.thread) else {
@@ -478,8 +478,8 @@ impl Order {
         if apart && writes.iter().all(|past| self.before_all(past, 0)) { Settled::ForNow } else { Settled::No }
     }
 
-    /// Keeps two reads. Of three that are not ordered, one is of another cluster or released as late as any, and the other
-    /// is of another block than that: between them they collide with most of the writers that any collides with.
+    /// Keeps two reads. Of three unordered ones, one is of another cluster or released as late as any, and the other
+    /// is of another block than that: these two collide with most of the writers with which any collides.
     fn keep(&self, reads: &mut [Stamp; 2], now: Stamp) {
         let own = reads.iter().position(|read| read.thread == now.thread);
         if let Some(at) = own.or_else(|| reads.iter().position(|read| self.before(read, now.thread))) {
@@ -507,8 +507,8 @@ impl Order {
         *reads = [kept, other];
     }
 
-    /// What follows from the reads that were kept: as `settled`. One of this epoch of the block, and one of another warp of
-    /// it or of another block, are ordered before no writer before whom a third read of the epoch is not ordered too.
+    /// The consequence of the kept reads, as in `settled`. One read of this epoch of the block, and one of another warp of
+    /// it or of another block, are ordered before no writer that would be unordered with a third read of the epoch.
     fn settled_by_cluster(&self, reads: &[Stamp; 2], now: Stamp, writes: Option<&mut [Stamp; 2]>) -> Settled {
         let writes = writes.map_or([NEVER; 2], |writes| *writes);
         let is_foreign = |read: &Stamp| read.thread != NOBODY && self.in_cluster(read.thread).is_none();

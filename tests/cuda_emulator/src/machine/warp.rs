@@ -1,7 +1,7 @@
-//! A warp: lanes that execute the same instruction together as long as they can.
+//! A warp: lanes that execute the same instruction together as long as possible.
 //!
-//! Lanes with the same program counter form a group. The group with the lowest counter runs, and groups that come to the
-//! same instruction join, so that structured code converges by itself.
+//! Lanes with the same program counter form a group. The group with the lowest counter runs, and groups that reach the
+//! same instruction merge, so structured code converges without further analysis.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,20 @@ use super::code::{Action, BarrierReduction, Cause, Fault, Op};
 use super::copies::{self, Copies};
 use super::heap::Heap;
 use super::lanes::{Registers, lanes};
-use super::mbarrier::{Mbarrier, Posted, Rest};
+use super::mbarrier::{FailedPoll, Mbarrier, Posted};
 use super::races::Races;
 
 /// Shared memory of a block.
 pub struct Shared {
     /// Its contents.
     pub bytes: Vec<u8>,
-    /// Its mbarriers, by where they lie.
+    /// Its mbarriers, by address.
     pub barriers: BTreeMap<u64, Mbarrier>,
-    /// The block has ended, and with it its memory.
+    /// Whether the block has ended, and with it its memory.
     pub ended: bool,
 }
 
-/// What the lanes of a cluster share.
+/// The common state of the lanes of a cluster.
 pub struct Environment<'a> {
     /// Device memory.
     pub heap: &'a mut Heap,
@@ -32,11 +32,11 @@ pub struct Environment<'a> {
     pub params: &'a mut [u8],
     /// Bytes of each thread's local memory.
     pub frame: usize,
-    /// The order in which lanes that write at the same time do so.
+    /// The order of simultaneous writes by lanes.
     pub order: [u8; 32],
-    /// Asynchronous stores under way.
+    /// Asynchronous stores in flight.
     pub posts: Vec<Posted>,
-    /// They arrive at once.
+    /// Whether they arrive at once.
     pub posts_at_once: bool,
     /// The race detector, if it is on.
     pub races: Option<Races>,
@@ -54,9 +54,9 @@ pub struct Arrival {
     pub mask: u32,
     /// The barrier's number.
     pub id: u32,
-    /// How many threads it waits for, if the instruction says so.
+    /// The number of threads it waits for, if the instruction specifies it.
     pub count: Option<u32>,
-    /// What is combined, if anything.
+    /// The combination of predicates, if any.
     pub reduction: Option<BarrierReduction>,
 }
 
@@ -74,14 +74,14 @@ pub struct Warp {
     pub live: u32,
     /// Lanes at a barrier of the block.
     pub arrivals: Vec<Arrival>,
-    /// Lanes that have arrived at the barrier of the cluster, which others have not yet reached.
+    /// Lanes that have arrived at the barrier of the cluster before all others have.
     pub arrived: u32,
     /// Lanes that have arrived at the barrier of the cluster and may pass it.
     pub admitted: u32,
     /// Lanes that wait at the barrier of the cluster.
     pub waits: Vec<(usize, u32)>,
-    /// Lanes that have asked an mbarrier in vain: they go on, but not in the same turn of the warp.
-    pub rests: Vec<Rest>,
+    /// Lanes whose query of an mbarrier failed: they continue, but not in the same step of the warp.
+    pub failed_polls: Vec<FailedPoll>,
     /// Asynchronous copies.
     pub copies: Copies,
     /// The instruction of the group that runs.
@@ -106,7 +106,7 @@ impl Warp {
             arrived: 0,
             admitted: 0,
             waits: Vec::new(),
-            rests: Vec::new(),
+            failed_polls: Vec::new(),
             copies: Copies::default(),
             pc: 0,
             mask: live,
@@ -115,17 +115,17 @@ impl Warp {
         }
     }
 
-    /// Whether some lanes can go on, others than those that rest.
+    /// Whether some lanes can continue, other than those of a failed poll.
     pub fn can_run(&self) -> bool {
         self.mask != 0 || !self.waiting.is_empty()
     }
 
-    /// Where lanes wait for others of their warp, if any do.
+    /// The instruction at which lanes wait for others of their warp, if any do.
     pub fn parked_at(&self) -> Option<(usize, u32)> {
         self.parked.first().copied()
     }
 
-    /// Lets a group run from an instruction on.
+    /// Schedules a group at an instruction.
     pub fn enqueue(&mut self, pc: usize, mask: u32) {
         if mask == 0 {
             return;
@@ -137,7 +137,7 @@ impl Warp {
         }
     }
 
-    /// The group goes to an instruction, and takes a group that is further behind first.
+    /// Moves the group to an instruction, and switches to a group that is further behind.
     fn go(&mut self, pc: usize) {
         self.pc = pc;
         if let Some(&(next, _)) = self.waiting.last()
@@ -157,7 +157,7 @@ impl Warp {
         }
     }
 
-    /// Some lanes stop here; the rest of the group goes on.
+    /// Some lanes stop here; the rest of the group continues.
     fn leave(&mut self, lanes: u32) {
         self.mask &= !lanes;
         let next = self.pc + 1;
@@ -168,9 +168,9 @@ impl Warp {
         }
     }
 
-    /// Runs until no lane can go on, or the quantum of instructions is spent.
+    /// Runs until no lane can continue, or the quantum of instructions is used up.
     pub fn run(&mut self, ops: &[Op], env: &mut Environment, quantum: u64) -> Result<(), Fault> {
-        for rest in std::mem::take(&mut self.rests) {
+        for rest in std::mem::take(&mut self.failed_polls) {
             self.enqueue(rest.pc + 1, rest.mask);
         }
         self.resume();
@@ -179,7 +179,7 @@ impl Warp {
                 break;
             }
             if env.budget == 0 {
-                return Err(Fault::new(Cause::Timeout, "the budget of instructions is spent"));
+                return Err(Fault::new(Cause::Timeout, "the budget of instructions is used up"));
             }
             env.budget -= 1;
             let op = &ops[self.pc];
@@ -223,7 +223,7 @@ impl Warp {
                 let mut rest = 0;
                 for place in operation.run(self, env, active, self.pc)? {
                     rest |= place.mask;
-                    self.rests.push(place);
+                    self.failed_polls.push(place);
                 }
                 self.leave(rest);
             }
@@ -306,7 +306,7 @@ impl Warp {
         }
     }
 
-    /// Lanes go on behind the barrier of the cluster.
+    /// Lanes continue after the barrier of the cluster.
     fn pass(&mut self, mask: u32, env: &mut Environment) {
         self.admitted &= !mask;
         if let Some(races) = &mut env.races {
@@ -314,7 +314,7 @@ impl Warp {
         }
     }
 
-    /// All of the cluster have arrived: lanes that wait go on, and others will not have to wait.
+    /// All threads of the cluster have arrived: waiting lanes continue, and others will not have to wait.
     pub fn admit(&mut self, env: &mut Environment) {
         self.admitted = std::mem::take(&mut self.arrived);
         for (pc, mask) in std::mem::take(&mut self.waits) {

@@ -1,6 +1,6 @@
 //! Text to tokens.
 
-/// A token with the line on which it stands.
+/// A token and its line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token {
     pub kind: Kind,
@@ -50,7 +50,7 @@ fn number(text: &str) -> Option<Kind> {
     }
 }
 
-/// Splits PTX text into tokens; comments and white space vanish.
+/// Splits PTX text into tokens, without comments and white space.
 pub fn tokens(text: &str) -> Result<Vec<Token>, String> {
     let mut out = Vec::new();
     let mut line = 1;

@@ -15,7 +15,7 @@ pub fn parse(text: &str) -> Result<Module, String> {
     Ok(module)
 }
 
-/// What is left of the tokens.
+/// The remaining tokens.
 pub(super) struct Parser {
     tokens: Vec<Token>,
     pub(super) at: usize,
@@ -162,7 +162,7 @@ impl Parser {
                 },
                 _ => break word,
             }
-            // `.ptr .align 8` speaks of the pointee.
+            // `.ptr .align 8` is about the pointee.
             if word == ".ptr" && self.take_word(".align") {
                 self.int()?;
             }

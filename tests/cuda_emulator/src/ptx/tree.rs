@@ -1,4 +1,4 @@
-//! The syntax tree. What stands here is grammar only: which opcodes exist is decided when code is built from it.
+//! The syntax tree. It is only grammar: building code from it decides which opcodes exist.
 
 use super::types::{Space, Type};
 
@@ -18,7 +18,7 @@ pub struct Module {
 /// A variable or a parameter.
 #[derive(Clone, Debug)]
 pub struct Variable {
-    /// Where it lives.
+    /// Its state space.
     pub space: Space,
     /// Its name.
     pub name: String,
@@ -26,7 +26,7 @@ pub struct Variable {
     pub align: usize,
     /// Its size; 0 for an array that is sized at launch.
     pub size: usize,
-    /// The initial bytes; empty where none are given.
+    /// The initial bytes; empty if there are none.
     pub init: Vec<u8>,
 }
 
@@ -39,7 +39,7 @@ pub struct Function {
     pub kernel: bool,
     /// Parameters in order.
     pub params: Vec<Variable>,
-    /// What a `.func` gives back.
+    /// The results of a `.func`.
     pub returns: Vec<Variable>,
     /// The product of `.maxntid` or `.reqntid`.
     pub max_threads: Option<u32>,
@@ -67,7 +67,7 @@ pub enum Statement {
 }
 
 impl Statement {
-    /// Whether a name stands among the operands.
+    /// Whether a name occurs among the operands.
     pub fn mentions(&self, name: &str) -> bool {
         match self {
             Self::Instruction(instruction) => instruction.operands.iter().any(|o| o.mentions(name)),
@@ -76,7 +76,7 @@ impl Statement {
     }
 }
 
-/// An instruction as it was written.
+/// An instruction as written.
 #[derive(Clone, Debug)]
 pub struct Instruction {
     /// The guard's register and whether it is negated.
@@ -89,7 +89,7 @@ pub struct Instruction {
     pub line: usize,
 }
 
-/// An operand as it was written.
+/// An operand as written.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub enum Operand {

@@ -60,7 +60,7 @@ impl Type {
     }
 }
 
-/// Where a variable or an access lives.
+/// The state space of a variable or an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Space {

@@ -1,4 +1,4 @@
-//! The forms that harmonium's own kernels use and no other test has, and a look that there are no more of them.
+//! The forms that harmonium's kernels use and no other test has, and a check that there are no more of them.
 
 use super::{check, kernel, lanes, words};
 use std::collections::BTreeSet;
@@ -119,7 +119,7 @@ fn lanes_below() {
     assert_eq!(lanes(32, body), expected);
 }
 
-/// The opcodes with their modifiers in a text: what stands where an instruction may begin and has operands or an end.
+/// The opcodes with their modifiers in a text: words where an instruction may begin that have operands or an end.
 fn forms(text: &str) -> BTreeSet<&str> {
     let statements =
         text.split(['\n', ';', '{', '"']).map(|part| part.rsplit(": ").next().unwrap_or(part).trim_start());
@@ -150,7 +150,7 @@ fn every_form_of_the_kernels_has_a_test() {
     .join("\n");
     let (used, tested) = (forms(&kernels), forms(&tests));
     assert!(used.len() > 90, "{used:?}");
-    // Forms of which the tests put the parts together.
+    // Forms whose tests are assembled from parts.
     let composed = [
         "shfl.sync.bfly.b32",
         "shfl.sync.up.b32",

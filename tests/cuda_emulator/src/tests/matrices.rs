@@ -1,13 +1,13 @@
-//! Products of matrices against sums over their elements, which lie in the lanes' registers as PTX's manual says.
+//! Products of matrices against sums over their elements, which are in the lanes' registers as in PTX's manual.
 
 use super::{kernel, lanes, words};
 
-/// Numbers that look random, for element `i` of a lane's vector number `vector`.
+/// Pseudo-random numbers, for element `i` of a lane's vector number `vector`.
 fn word(lane: u32, vector: u32, register: u32) -> u32 {
     (lane * 16 + vector * 4 + register).wrapping_mul(0x9e37_79b9) ^ 0x5a5a_5a5a
 }
 
-/// Fills vectors of registers as [`word`] says.
+/// Fills vectors of registers with [`word`].
 fn fill() -> String {
     let mut text = ".reg .b32 %a<4>; .reg .b32 %b<4>; .reg .b32 %c<4>; .reg .b32 %t<4>;".to_owned();
     for (vector, name) in ["a", "b", "c"].into_iter().enumerate() {
@@ -26,7 +26,7 @@ fn byte(word: u32, at: u32, signed: bool) -> i32 {
     if signed { i32::from(byte as i8) } else { i32::from(byte) }
 }
 
-/// Sums over the elements of both factors, to which every lane adds its own of c: what stands in the lanes' registers.
+/// Sums over the elements of both factors, plus each lane's element of c: the contents of the lanes' registers.
 fn expected(signed: [bool; 2]) -> Vec<[u32; 4]> {
     let (mut a, mut b) = ([[0; 32]; 16], [[0; 8]; 32]);
     for lane in 0..32 {
@@ -81,13 +81,13 @@ fn bytes_with_and_without_signs() {
     }
 }
 
-/// Lanes that are not there, or never come, are seen.
+/// Lanes that do not exist, or never arrive, are reported.
 #[test]
 fn a_product_needs_the_whole_warp() {
     let all = product("u8.s8", "{%c0, %c1, %c2, %c3}");
     let body = format!("{} {all} cvt.u64.u32 %d0, %c0;", fill());
     assert_eq!(lanes(31, &body), vec![u64::from(u32::MAX); 31]);
     let body = format!("mov.u32 %r8, %tid.x; {} setp.lt.u32 %p1, %r8, 16; @%p1 {all} bar.sync 0;", fill());
-    let fault = words(&kernel(&body), 32, 1).expect_err("half of a warp makes no product");
+    let fault = words(&kernel(&body), 32, 1).expect_err("half of a warp cannot compute a product");
     assert!(!fault.what.is_empty());
 }

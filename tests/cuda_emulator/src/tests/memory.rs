@@ -35,7 +35,7 @@ fn every_width_is_loaded_and_stored() {
 }
 
 #[test]
-fn atomics_give_back_the_old_value() {
+fn atomics_return_the_old_value() {
     const CASES: [(&str, &str, u64, u64, u64); 18] = [
         ("add.u32", "3", 5, 5, 8),
         ("add.s32", "-3", 5, 5, 2),
@@ -86,7 +86,7 @@ fn shared_memory_has_its_own_addresses() {
 }
 
 #[test]
-fn a_block_by_itself_is_a_cluster() {
+fn a_block_without_clusters_is_a_cluster() {
     const CELLS: &str = ".shared .align 8 .b8 cells[16]; st.shared.u64 [cells], 0x700000008; mov.u32 %r1, cells;";
     for (text, expected) in [
         ("mapa.shared::cluster.u32 %r2, %r1, 0; ld.shared::cluster.u32 %r0, [%r2+4];", 7),
@@ -118,7 +118,7 @@ fn a_block_by_itself_is_a_cluster() {
 }
 
 #[test]
-fn copies_come_when_they_are_waited_for() {
+fn copies_arrive_when_they_are_waited_for() {
     const CELLS: &str = ".shared .align 16 .b8 cells[32]; st.shared.u64 [cells], 1; st.shared.u64 [cells+16], 2;
         st.global.u64 [%out], 77; fence.acq_rel.cta;";
     for (text, expected) in [
@@ -141,7 +141,7 @@ fn copies_come_when_they_are_waited_for() {
 
 #[test]
 fn mbarriers_count_arrivals_and_bytes() {
-    // One phase after another; a word of 8 says which questions were answered with yes.
+    // One phase after another; a word of 8 has a bit for each query that was answered with yes.
     const CELLS: &str =
         ".shared .align 16 .b8 cells[32]; .shared .align 8 .b8 counter[8]; .reg .pred p; mov.u32 %r1, counter;
         mov.u32 %r2, cells; mov.u32 %r0, 0;";
@@ -159,15 +159,15 @@ fn mbarriers_count_arrivals_and_bytes() {
     const STATE: &str = "mbarrier.try_wait.shared::cta.b64 p, [%r1], %d1; selp.u32 %r3, 1, 0, p; shl.b32 %r0, %r0, 1;
         or.b32 %r0, %r0, %r3;";
     for (parts, expected) in [
-        // What was before the first phase is over, and the first is not.
+        // The phase before the first one is over, and the first one is not.
         (&[ONE, OLD, NEW][..], 0b10),
         (&[ONE, ARRIVE, OLD, NEW, STATE], 0b011),
         (&[TWO, ARRIVE, OLD, NEW, STATE], 0b100),
         (&[TWO, ARRIVE, ARRIVE, OLD, NEW, STATE], 0b011),
         (&[TWO, "mbarrier.arrive.shared::cta.b64 %d1, [%r1], 2;", OLD, NEW, STATE], 0b011),
-        // After the second the parities are as at first.
+        // After the second phase the parities are as in the beginning.
         (&[ONE, ARRIVE, "mbarrier.arrive.b64 _, [counter];", OLD, NEW, STATE], 0b101),
-        // Bytes, before and after they are announced.
+        // Bytes, before and after their announcement.
         (&[ONE, ANNOUNCE, OLD, NEW], 0b10),
         (&[ONE, EXPECT, ARRIVE, NEW, STATE], 0b00),
         (&[ONE, EXPECT, POST, NEW, ARRIVE, NEW], 0b01),
@@ -187,7 +187,7 @@ fn mbarriers_count_arrivals_and_bytes() {
             ],
             145,
         ),
-        // One after another at the same place.
+        // One after another at the same address.
         (&[ONE, ARRIVE, "mbarrier.inval.shared::cta.b64 [%r1];", ONE, NEW, ARRIVE, NEW], 0b01),
     ] {
         let body = format!("{CELLS} {} cvt.u64.u32 %d0, %r0;", parts.join(" "));

@@ -1,4 +1,4 @@
-//! One test for each form of each opcode, against expectations that were written down, not computed by the same code.
+//! One test for each form of each opcode, against expectations that are written down, not computed by the same code.
 
 mod arithmetic;
 mod kernels;
@@ -17,7 +17,7 @@ fn settings() -> Settings {
     Settings { max_instructions: 1 << 20, ..Settings::from_environment() }
 }
 
-/// Runs a kernel `k(out)` on one block, and gives back `words` words that it wrote.
+/// Runs a kernel `k(out)` on one block, and returns `words` words of its output.
 fn words(text: &str, threads: u32, words: usize) -> Result<Vec<u64>, Fault> {
     let settings = settings();
     let text = format!(".version 8.0\n.target sm_70\n.address_size 64\n{text}");
@@ -53,10 +53,10 @@ fn kernel(body: &str) -> String {
     )
 }
 
-/// Words at `%out` that a row may use as it likes.
+/// Words at `%out` that a row may use as scratch.
 const SCRATCH: usize = 4;
 
-/// Runs instructions whose result is `%r0`, `%h0`, `%d0` or `%p0`, and compares them with what is expected.
+/// Runs instructions whose result is `%r0`, `%h0`, `%d0` or `%p0`, and compares the results.
 fn check(table: &[(&str, u64)]) {
     let mut body = String::new();
     for (i, (text, _)) in table.iter().enumerate() {
@@ -79,7 +79,7 @@ fn check(table: &[(&str, u64)]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Runs a body on the threads of one warp, each of which gives the word `%d0`.
+/// Runs a body on the threads of one warp; each thread returns the word `%d0`.
 fn lanes(threads: u32, body: &str) -> Vec<u64> {
     let text = format!(
         "mov.u32 %r8, %tid.x; {body}

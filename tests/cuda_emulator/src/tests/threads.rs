@@ -22,7 +22,7 @@ fn shuffles() {
         expect(&format!("shfl.sync.{form}, -1; cvt.u64.u32 %d0, %r0;"), f);
     }
     expect("shfl.sync.up.b32 %r0|%p1, %r8, 3, 0, -1; selp.b64 %d0, 1, 0, %p1;", |l| u64::from(l >= 3));
-    // Two halves with masks of their own.
+    // Two halves with separate masks.
     let halves = "setp.lt.u32 %p1, %r8, 16; selp.u32 %r1, 0xffff, 0xffff0000, %p1;
         shfl.sync.idx.b32 %r0, %r8, %r8, 31, %r1; cvt.u64.u32 %d0, %r0;";
     expect(halves, |l| l);
@@ -71,7 +71,7 @@ fn masks_of_lanes() {
 
 #[test]
 fn lanes_diverge_and_meet_again() {
-    // Each lane loops as often as its number says; all of them take part in the ballot.
+    // Each lane loops as often as its number; all of them take part in the ballot.
     let body = "mov.u32 %r1, 0; mov.u32 %r2, 0;
         LOOP: setp.ge.u32 %p1, %r1, %r8; @%p1 bra DONE;
         add.u32 %r2, %r2, %r1; add.u32 %r1, %r1, 1; bra.uni LOOP;
@@ -92,7 +92,7 @@ fn jumps_through_tables() {
 }
 
 #[test]
-fn calls_of_a_part_of_the_lanes() {
+fn calls_by_some_of_the_lanes() {
     let text = ".func (.param .b64 back) twice(.param .b64 x) {
             .reg .b64 %d<3>; .reg .pred %p<2>;
             ld.param.u64 %d1, [x]; setp.gt.u64 %p1, %d1, 9; mov.u64 %d2, 99; @%p1 bra STORE;
@@ -111,7 +111,7 @@ fn calls_of_a_part_of_the_lanes() {
 }
 
 #[test]
-fn barriers_of_a_part_of_the_block() {
+fn barriers_of_some_of_the_threads() {
     // Warps 0 and 1 meet at barrier 1 without warp 2; all meet at barrier 0.
     let body = ".shared .align 4 .b8 cells[8]; mov.u32 %r8, %tid.x;
         setp.eq.u32 %p1, %r8, 0; @%p1 st.shared.u32 [cells], 5;
@@ -127,11 +127,11 @@ fn barriers_of_a_part_of_the_block() {
 }
 
 #[test]
-fn threads_that_never_come_are_faults() {
+fn threads_that_never_arrive_are_faults() {
     for (body, word) in [
         (
             "mov.u32 %r8, %tid.x; setp.lt.u32 %p1, %r8, 5; @%p1 bra A; shfl.sync.idx.b32 %r0, %r8, 0, 31, -1; ret; A: vote.sync.ballot.b32 %r0, %p1, -1;",
-            "never come",
+            "never arrive",
         ),
         ("vote.sync.ballot.b32 %r0, 1, 2;", "member mask"),
         ("bar.sync 0, 64;", "waits for threads"),

@@ -1,4 +1,4 @@
-//! Runs a test a second time, in a process that finds the double where it looks for CUDA.
+//! Runs a test a second time, in a process that finds the emulator on its library path.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,25 +9,25 @@ use cudarc::nvrtc::Ptx;
 
 const INSIDE: &str = "HARMONIUM_EMULATOR_TEST_INSIDE";
 
-/// A folder of its own with links under the names that are looked for.
+/// A folder of this test with links under the names of the real libraries.
 fn links(name: &str) -> PathBuf {
     let exe = std::env::current_exe().expect("a test knows its own path");
     let deps = exe.parent().expect("a test lies in a folder");
     let library = deps.join("libharmonium_cuda_emulator.so");
     assert!(library.exists(), "{} is not built", library.display());
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::create_dir_all(&folder).expect("the folder can be made");
+    std::fs::create_dir_all(&folder).expect("the folder can be created");
     for name in ["libcuda.so", "libcublas.so"] {
         let link = folder.join(name);
         let _ = std::fs::remove_file(&link);
-        std::os::unix::fs::symlink(&library, &link).expect("the link can be made");
+        std::os::unix::fs::symlink(&library, &link).expect("the link can be created");
     }
     folder
 }
 
-/// Runs `body` with the double and the given settings, and gives back what it wrote to stderr.
+/// Runs `body` with the emulator and the given settings, and returns its stderr.
 ///
-/// In the process that has the double, the body runs and the process ends.
+/// In the process with the emulator, the body runs and the process ends.
 pub fn emulated(test: &str, settings: &[(&str, &str)], body: impl FnOnce()) -> String {
     if std::env::var_os(INSIDE).is_some() {
         body();
@@ -68,7 +68,7 @@ impl Device {
         let context = CudaContext::new(0).expect("there is a device");
         // SAFETY: everything here uses one stream.
         unsafe { context.disable_event_tracking() };
-        let stream = context.new_stream().expect("a stream can be made");
+        let stream = context.new_stream().expect("a stream can be created");
         let module = context.load_module(Ptx::from_src(text)).expect("the module loads");
         Self { context, stream, module }
     }

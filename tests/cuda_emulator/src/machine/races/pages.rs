@@ -1,6 +1,6 @@
-//! What the race detector remembers: who touched each word of memory last.
+//! The race detector's memory: the last accesses to each word.
 
-/// How memory is touched.
+/// The kind of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Touch {
@@ -9,10 +9,10 @@ pub enum Touch {
     Atomic,
 }
 
-/// The thread of a stamp that nobody left.
+/// The thread of an empty stamp.
 pub const NOBODY: u32 = u32::MAX;
 
-/// Who touched something, and when.
+/// The thread and time of an access.
 #[derive(Clone, Copy)]
 pub struct Stamp {
     /// The thread's number in the grid.
@@ -25,7 +25,7 @@ pub struct Stamp {
     pub pc: u32,
 }
 
-/// The stamp that nobody left.
+/// The empty stamp.
 pub const NEVER: Stamp = Stamp { thread: NOBODY, epoch: 0, clock: 0, pc: 0 };
 
 impl Stamp {
@@ -55,21 +55,21 @@ fn all(marks: &Bytes, start: usize, size: usize) -> bool {
     })
 }
 
-/// The history of some bytes. Two reads are kept, so that a writer who is one of two readers is still caught.
+/// The history of some bytes. It keeps two reads, so that a writer that is one of two readers is still caught.
 ///
-/// What has been read by two blocks, or by two warps since the last barrier, is *settled*: whoever writes to it collides, so
-/// that no more readers need to be noted. Most reads are of that kind: weights that every block reads, lists that every
+/// A cell that two blocks have read, or two warps since the last barrier, is *settled*: every writer collides with it, so further
+/// readers need not be recorded. Most reads are of that kind: weights that every block reads, lists that every
 /// warp reads.
 pub struct Page {
-    /// Bytes of a cell: a word until something smaller is touched.
+    /// Bytes of a cell: a word, until a smaller access.
     granule: usize,
     reads: Vec<[Stamp; 2]>,
-    /// The last write and the last atomic update; empty until there is one.
+    /// The last write and the last atomic update; empty before the first.
     writes: Vec<[Stamp; 2]>,
-    /// All reads since the last write, where asynchronous stores go; else empty.
+    /// All reads since the last write, for cells that are targets of asynchronous stores; otherwise empty.
     all_reads: Vec<Vec<Stamp>>,
     for_good: Bytes,
-    /// The block and the epoch in which `for_now` holds.
+    /// The block and the epoch for which `for_now` is valid.
     now: (u32, u32),
     for_now: Bytes,
 }
@@ -78,13 +78,13 @@ pub struct Page {
 pub struct Cell<'a> {
     /// The last reads.
     pub reads: &'a mut [Stamp; 2],
-    /// The last write and the last atomic update, where the page has any.
+    /// The last write and the last atomic update, if the page has any.
     pub writes: Option<&'a mut [Stamp; 2]>,
-    /// All reads since the last write, where the page keeps them.
+    /// All reads since the last write, if the page keeps them.
     pub all_reads: Option<&'a mut Vec<Stamp>>,
 }
 
-/// Which writers are sure to collide with one who has read.
+/// The writers that certainly collide with a reader.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
     /// Not all.
@@ -96,7 +96,7 @@ pub enum Settled {
 }
 
 impl Page {
-    /// A page that nobody has touched.
+    /// A page without accesses.
     pub fn new() -> Self {
         Self {
             granule: 4,
@@ -109,18 +109,18 @@ impl Page {
         }
     }
 
-    /// Whether reads of these bytes need not be noted any more.
+    /// Whether reads of these bytes need not be recorded any more.
     pub fn is_settled(&self, start: usize, size: usize, now: (u32, u32)) -> bool {
         self.all_reads.is_empty()
             && (all(&self.for_good, start, size) || self.now == now && all(&self.for_now, start, size))
     }
 
-    /// From now on keeps all reads, and nothing is settled any more.
+    /// From now on keeps all reads; nothing is settled any more.
     pub fn keep_all_reads(&mut self) {
         self.all_reads.resize(self.reads.len(), Vec::new());
     }
 
-    /// Notes that reads of a cell need not be noted any more.
+    /// Records that reads of a cell need not be recorded any more.
     pub fn settle(&mut self, start: usize, how: Settled, now: (u32, u32)) {
         let bits = (u64::MAX >> (64 - self.granule)) << (start / self.granule * self.granule % 64);
         match how {
@@ -135,7 +135,7 @@ impl Page {
         }
     }
 
-    /// Makes cells small enough for such an access, and tells how large they are.
+    /// Makes cells small enough for an access, and returns their size.
     pub fn granule(&mut self, size: usize) -> usize {
         if size < self.granule {
             self.granule = 1;
@@ -149,7 +149,7 @@ impl Page {
         self.granule
     }
 
-    /// The cell of a byte, to be read or, where `written`, to be written.
+    /// The cell of a byte, for reading, or if `written` for writing.
     pub fn cell(&mut self, start: usize, written: bool) -> Cell<'_> {
         if written && self.writes.is_empty() {
             self.writes = vec![[NEVER; 2]; self.reads.len()];
@@ -175,12 +175,12 @@ mod tests {
             !page.is_settled(55, 4, (0, 0)) && !page.is_settled(56, 77, (0, 0)) && !page.is_settled(132, 4, (0, 0))
         );
         assert!(page.is_settled(132, 4, (3, 1)) && !page.is_settled(136, 1, (3, 1)));
-        // What held before a barrier holds no more.
+        // A barrier ends the validity of `ForNow`.
         page.settle(252, Settled::ForNow, (3, 2));
         assert!(
             page.is_settled(252, 4, (3, 2)) && !page.is_settled(132, 4, (3, 2)) && !page.is_settled(132, 4, (3, 1))
         );
-        // Bytes of their own.
+        // Separate bytes.
         assert_eq!(page.granule(1), 1);
         page.settle(201, Settled::ForGood, (0, 0));
         assert!(page.is_settled(201, 1, (0, 0)) && !page.is_settled(200, 2, (0, 0)) && page.is_settled(56, 76, (0, 0)));

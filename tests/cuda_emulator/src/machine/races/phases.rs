@@ -1,7 +1,7 @@
-//! What the barrier of the cluster orders.
+//! The orderings of the cluster's barrier.
 //!
-//! Each time that all threads have arrived is the end of a phase. Since nobody arrives a second time before waiting, a thread
-//! has passed either all phases that have ended or all but the last of them.
+//! A phase ends when all threads have arrived. Since no thread arrives a second time before waiting, a thread
+//! has passed either all phases that have ended or all except the last.
 
 use super::pages::Stamp;
 use super::{LANES, lanes};
@@ -9,9 +9,9 @@ use super::{LANES, lanes};
 /// What the arrivals up to some phase have released.
 #[derive(Clone, Default)]
 struct Released {
-    /// For each thread, the clock of its warp: all that the thread did before is released.
+    /// For each thread, the clock of its warp: everything that the thread did before is released.
     clocks: Vec<u32>,
-    /// For each block, an epoch: all that its threads did before is released.
+    /// For each block, an epoch: everything that its threads did before is released.
     epochs: Vec<u32>,
 }
 
@@ -21,21 +21,21 @@ impl Released {
     }
 }
 
-/// The barrier of a cluster. All is empty until the first arrival.
+/// The barrier of a cluster. Empty until the first arrival.
 #[derive(Default)]
 pub struct Phases {
     /// Phases that have ended.
     ended: u32,
-    /// For each thread, the phases that it knows to have ended.
+    /// For each thread, the number of phases that it knows to have ended.
     passed: Vec<u32>,
-    /// For each block, how many threads have still to pass the last of them.
+    /// For each block, the number of threads that have not passed the last of them.
     behind: Vec<u32>,
-    /// By the phase before the last that has ended, by the last, and by the one in which threads arrive now.
+    /// By the phase before the last one that ended, by the last one, and by the current one.
     released: [Released; 3],
 }
 
 impl Phases {
-    /// A thread of a cluster of so many threads and blocks arrives.
+    /// A thread of a cluster of `threads` threads and `blocks` blocks arrives.
     pub fn begin(&mut self, threads: usize, blocks: usize) {
         if self.passed.is_empty() {
             self.passed = vec![0; threads];
@@ -54,7 +54,7 @@ impl Phases {
         epochs[block] = epochs[block].max(epoch);
     }
 
-    /// All have arrived who live: blocks, warps of the cluster, and lanes. All that others did is over.
+    /// All live threads have arrived: blocks, warps of the cluster, and lanes. All accesses of others are complete.
     pub fn complete(&mut self, warps: impl Iterator<Item = (usize, usize, u32)>) {
         self.ended += 1;
         self.behind.fill(0);
@@ -66,7 +66,7 @@ impl Phases {
             }
         }
         self.released.rotate_left(1);
-        // What was released stays so, and a relaxed arrival adds nothing to it.
+        // Releases remain, and a relaxed arrival adds nothing to them.
         let [_, last, next] = &mut self.released;
         next.clocks.copy_from_slice(&last.clocks);
         next.epochs.copy_from_slice(&last.epochs);
@@ -80,7 +80,7 @@ impl Phases {
         }
     }
 
-    /// Threads learn of each other what has ended.
+    /// Threads exchange their knowledge of ended phases.
     pub fn meet(&mut self, threads: impl Iterator<Item = usize> + Clone) {
         if self.ended == 0 {
             return;
@@ -91,19 +91,19 @@ impl Phases {
         }
     }
 
-    /// How many phases a thread knows to have ended.
+    /// The number of phases that a thread knows to have ended.
     pub fn passed(&self, thread: usize) -> u32 {
         self.passed.get(thread).copied().unwrap_or(0)
     }
 
-    /// A thread learns that so many phases have ended.
+    /// A thread learns that this many phases have ended.
     pub fn learn(&mut self, thread: usize, ended: u32) {
         if let Some(passed) = self.passed.get_mut(thread) {
             *passed = ended.max(*passed);
         }
     }
 
-    /// Whether a thread knows that all of the cluster have begun.
+    /// Whether a thread knows that all blocks of the cluster have begun.
     pub fn has_passed(&self, thread: usize) -> bool {
         self.passed.get(thread).is_some_and(|&passed| passed > 0)
     }
@@ -114,18 +114,18 @@ impl Phases {
         threads.max_by_key(|&thread| self.passed.get(thread)).unwrap_or(first)
     }
 
-    /// Whether what a thread of a block did is released to a thread.
+    /// Whether an access of a thread of a block is released to a thread.
     pub fn before(&self, past: &Stamp, thread: usize, block: usize, to: usize) -> bool {
         let last = usize::from(self.passed.get(to) == Some(&self.ended));
         self.ended > 0 && self.has_passed(to) && self.released[last].covers(past, thread, block)
     }
 
-    /// Whether a thread has arrived since, and released what it did.
+    /// Whether a thread has arrived since an access, and released it.
     pub fn is_released(&self, past: &Stamp, thread: usize) -> bool {
         self.released[2].clocks.get(thread).is_some_and(|&clock| past.clock < clock)
     }
 
-    /// Whether what a thread of a block did is released to all threads of a block.
+    /// Whether an access of a thread of a block is released to all threads of a block.
     pub fn before_all(&self, past: &Stamp, thread: usize, block: usize, to: usize) -> bool {
         let last = usize::from(self.behind.get(to) == Some(&0));
         self.ended > 0 && self.released[last].covers(past, thread, block)

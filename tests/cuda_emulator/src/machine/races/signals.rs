@@ -1,16 +1,17 @@
-//! What mbarriers order.
+//! The orderings of mbarriers.
 //!
-//! Who arrives at an mbarrier, or stores something whose bytes it counts, releases what its thread did and knew. Who has
-//! seen a phase end knows what was released in it and in those before. An asynchronous store is no deed of its thread: it
-//! has happened for those who know that the phase has ended in which its bytes were counted.
+//! A thread that arrives at an mbarrier, or stores something whose bytes it counts, releases its accesses and its knowledge. A
+//! thread that has observed the end of a phase knows everything that was released in it and in earlier ones. An asynchronous
+//! store is not an access of its thread: it has happened for threads that know that the phase which counted its bytes has
+//! ended.
 
 use std::rc::Rc;
 
 use super::pages::Stamp;
 
-/// What something is ordered after: the last phase of the cluster's barrier, the epoch of each block and the clock of each
-/// thread before which all is known, and how many phases of each mbarrier have ended. All threads of a block often know
-/// the same, and then share it.
+/// Everything that is ordered before an access: the last phase of the cluster's barrier, the epoch of each block and the clock of
+/// each thread before which everything is known, and the number of ended phases of each mbarrier. All threads of a block often have
+/// the same knowledge, and then share it.
 type Known = Vec<u32>;
 
 /// What a thread releases.
@@ -25,42 +26,42 @@ fn join(into: &mut Known, other: &[u32]) {
     }
 }
 
-/// Whether one knows all that another does.
+/// Whether `one` contains all knowledge of `other`.
 fn covers(one: &[u32], other: &[u32]) -> bool {
     one.len() >= other.len() && one.iter().zip(other).all(|(one, other)| one >= other)
 }
 
 /// An mbarrier.
 struct Counted {
-    /// What has been released so far.
+    /// Everything that has been released so far.
     gathered: Known,
     /// Phases that have ended.
     ended: u32,
-    /// What had been released when the last of them ended.
+    /// Everything that had been released when the last of them ended.
     released: Rc<Known>,
-    /// Who has seen the last of them end, and when.
+    /// The threads that have observed the end of the last one, and when.
     seen: Vec<Stamp>,
 }
 
-/// The mbarriers of a cluster. All is empty until there is one.
+/// The mbarriers of a cluster. Empty until the first one.
 #[derive(Default)]
 pub struct Signals {
     blocks: usize,
     threads: usize,
-    /// What each thread knows.
+    /// The knowledge of each thread.
     known: Vec<Rc<Known>>,
     mbarriers: Vec<Counted>,
-    /// For each asynchronous store that has happened, which mbarrier counted it, in which phase.
+    /// For each asynchronous store that has happened, the mbarrier that counted it, and the phase.
     landed: Vec<Option<(usize, u32)>>,
     /// What the arrivals at the barrier of the cluster have released: so far, and when it was last passed.
     arrived: Known,
     met: Rc<Known>,
-    /// The last two that were joined, and what came of it.
+    /// The last two that were joined, and the result.
     last: Option<[Rc<Known>; 3]>,
 }
 
 impl Signals {
-    /// A new mbarrier in a cluster of so many blocks and numbers of threads.
+    /// A new mbarrier in a cluster with this many blocks and thread numbers.
     pub fn add_mbarrier(&mut self, blocks: usize, threads: usize) -> usize {
         if self.known.is_empty() {
             (self.blocks, self.threads) = (blocks, threads);
@@ -84,7 +85,7 @@ impl Signals {
         self.known.is_empty()
     }
 
-    /// What a thread releases: what it knows, the last phase of the cluster's barrier that it has passed, what its block did
+    /// What a thread releases: its knowledge, the last phase of the cluster's barrier that it has passed, what its block did
     /// before an epoch, and what the threads of its warp did before a clock, from thread `first` on.
     pub fn release(
         &self, thread: usize, passed: u32, (block, epoch): (usize, u32), first: usize, clocks: &[u32],
@@ -101,20 +102,20 @@ impl Signals {
         release
     }
 
-    /// A release comes to an mbarrier.
+    /// A release reaches an mbarrier.
     pub fn gather(&mut self, number: usize, release: &Release) {
         join(&mut self.mbarriers[number].gathered, release);
     }
 
-    /// An asynchronous store happens, and an mbarrier counts it. Says whether its thread knew of all phases that have ended: if
-    /// not, the bytes might as well have come earlier and been counted in another one.
+    /// An asynchronous store happens, and an mbarrier counts it. Returns whether its thread knew of all phases that have ended: if
+    /// not, the bytes could have arrived earlier and been counted in another phase.
     pub fn land(&mut self, post: u32, number: usize, release: &Release) -> bool {
         let ended = self.mbarriers[number].ended;
         self.landed[post as usize] = Some((number, ended));
         release.get(1 + self.blocks + self.threads + number).copied().unwrap_or(0) >= ended
     }
 
-    /// A phase of an mbarrier ends. Who saw the end of the one before must have been sure to see it.
+    /// A phase of an mbarrier ends. Every thread that observed the end of the previous one must have been certain to observe it.
     pub fn end_phase(&mut self, number: usize, place: impl Fn(&Stamp) -> (usize, usize)) -> Result<(), Stamp> {
         let seen = std::mem::take(&mut self.mbarriers[number].seen);
         let late = |stamp: &&Stamp| {
@@ -135,7 +136,7 @@ impl Signals {
         Ok(())
     }
 
-    /// A thread has seen the last phase of an mbarrier end; gives back the last phase of the cluster's barrier that it now
+    /// A thread has observed the end of an mbarrier's last phase; returns the last phase of the cluster's barrier that it now
     /// knows to have ended.
     pub fn observe(&mut self, thread: usize, number: usize, stamp: Stamp, relaxed: bool) -> u32 {
         let barrier = &mut self.mbarriers[number];
@@ -150,7 +151,7 @@ impl Signals {
         self.known[thread][0]
     }
 
-    /// Threads learn what others of them know.
+    /// Threads exchange their knowledge.
     pub fn meet(&mut self, threads: impl Iterator<Item = usize> + Clone) {
         let Some(first) = threads.clone().next().filter(|_| !self.is_empty()) else {
             return;
@@ -195,7 +196,7 @@ impl Signals {
         }
     }
 
-    /// Whether a thread knows of something that another thread, of a block, did.
+    /// Whether a thread knows of an access by another thread, of a block.
     pub fn before(&self, past: &Stamp, thread: usize, block: usize, to: usize) -> bool {
         self.known.get(to).is_some_and(|known| self.holds(known, past, thread, block))
     }

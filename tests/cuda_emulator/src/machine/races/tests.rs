@@ -1,4 +1,4 @@
-//! Who races with whom, without a kernel.
+//! The race detector without a kernel.
 
 use super::*;
 
@@ -28,7 +28,7 @@ fn block() -> Races {
     races
 }
 
-/// The same in a cluster of two blocks of 64 threads, whose threads are numbered through.
+/// The same in a cluster of two blocks of 64 threads, which are numbered consecutively.
 fn in_pair(races: &mut Races, thread: usize, touch: Touch, home: Option<usize>) -> bool {
     let accesses = Accesses {
         block: thread / 64,
@@ -93,7 +93,7 @@ fn a_barrier_of_the_cluster_orders_all_of_it() {
             assert_eq!(
                 run(&|races| (arrive(races, false), complete(races)).0),
                 ordered,
-                "who has not waited knows nothing"
+                "a thread that has not waited knows nothing"
             );
             assert_eq!(run(&|races| (arrive(races, true), complete(races), pass(races)).0), ordered, "relaxed");
             let same_block = one / 64 == other / 64;
@@ -105,7 +105,7 @@ fn a_barrier_of_the_cluster_orders_all_of_it() {
 }
 
 #[test]
-fn what_comes_after_the_arrival_is_not_ordered() {
+fn accesses_after_the_arrival_are_not_ordered() {
     for between in [0, 1] {
         let mut races = pair();
         arrive(&mut races, false);
@@ -125,8 +125,9 @@ fn what_comes_after_the_arrival_is_not_ordered() {
 }
 
 #[test]
-fn barriers_of_the_block_pass_on_what_the_cluster_knows() {
-    // One thread waits, and tells the others of its block; others have told who arrives.
+fn barriers_of_the_block_share_knowledge_of_the_cluster() {
+    // One thread waits and a barrier of its block shares what it knows. Before that, a barrier of the other block shared the
+    // write of thread 40 with the thread that arrives.
     let mut races = pair();
     WARPS[1..].iter().for_each(|&(block, warp)| races.arrive(block, warp, u32::MAX, false));
     assert!(in_pair(&mut races, 40, Touch::Write, None), "after its own arrival");
@@ -148,7 +149,7 @@ fn barriers_of_the_block_pass_on_what_the_cluster_knows() {
 }
 
 #[test]
-fn who_has_ended_has_arrived() {
+fn ended_threads_have_arrived() {
     let mut races = pair();
     assert!(in_pair(&mut races, 64, Touch::Write, None));
     WARPS[..2].iter().for_each(|&(block, warp)| races.arrive(block, warp, u32::MAX, false));
@@ -158,7 +159,7 @@ fn who_has_ended_has_arrived() {
 }
 
 #[test]
-fn shared_memory_of_others_lasts_from_barrier_to_barrier() {
+fn shared_memory_of_others_is_valid_between_barriers() {
     let mut races = pair();
     assert!(in_pair(&mut races, 64, Touch::Write, Some(1)), "its own");
     assert!(!in_pair(&mut races, 0, Touch::Read, Some(1)), "not begun");
@@ -188,7 +189,7 @@ fn observe(races: &mut Races, mbarrier: usize, thread: usize, relaxed: bool) {
 }
 
 #[test]
-fn an_mbarrier_orders_who_arrives_before_who_waits() {
+fn an_mbarrier_orders_arrivals_before_waits() {
     use Touch::{Atomic, Read, Write};
     for (first, second) in [(Read, Write), (Write, Read), (Write, Atomic)] {
         for (one, other) in [(0, 1), (0, 40), (5, 64), (127, 0)] {
@@ -200,10 +201,10 @@ fn an_mbarrier_orders_who_arrives_before_who_waits() {
                 in_pair(&mut races, other, second, None)
             };
             assert!(run(&|races, m| (signal(races, m, one), observe(races, m, other, false)).1));
-            assert!(!run(&|races, m| _ = signal(races, m, one)), "who has not waited knows nothing");
+            assert!(!run(&|races, m| _ = signal(races, m, one)), "a thread that has not waited knows nothing");
             assert!(!run(&|races, m| (signal(races, m, one), observe(races, m, other, true)).1), "relaxed");
             assert!(!run(&|races, m| observe(races, m, other, false)), "nobody has arrived");
-            // Another thread arrives: of the block, or of the warp, after they have met.
+            // Another thread arrives: of the block, or of the warp, after a synchronisation.
             let also = if one % 64 == 3 { 4 } else { one / 64 * 64 + 3 };
             assert!(!run(&|races, m| (signal(races, m, also), observe(races, m, other, false)).1));
             let told = |races: &mut Races, m| {
@@ -212,7 +213,7 @@ fn an_mbarrier_orders_who_arrives_before_who_waits() {
                 observe(races, m, other, false);
             };
             assert!(run(&told));
-            // A third passes it on: by another mbarrier, by its block, or by the barrier of the cluster.
+            // A third thread forwards it: by another mbarrier, by its block, or by the barrier of the cluster.
             let third = other / 64 * 64 + 50;
             let by_mbarrier = |races: &mut Races, m| {
                 let next = races.add_mbarrier();
@@ -234,7 +235,7 @@ fn an_mbarrier_orders_who_arrives_before_who_waits() {
 }
 
 #[test]
-fn a_warp_passes_on_what_its_lanes_know_to_mbarriers() {
+fn a_warp_shares_its_lanes_knowledge_with_mbarriers() {
     let run = |met: bool| {
         let mut races = pair();
         let mbarrier = races.add_mbarrier();
@@ -250,7 +251,7 @@ fn a_warp_passes_on_what_its_lanes_know_to_mbarriers() {
 }
 
 #[test]
-fn what_comes_after_an_arrival_is_not_released() {
+fn accesses_after_an_arrival_are_not_released() {
     let mut races = pair();
     let mbarrier = races.add_mbarrier();
     signal(&mut races, mbarrier, 0);
@@ -294,7 +295,7 @@ fn post(races: &mut Races, number: u32, thread: usize) -> bool {
 }
 
 #[test]
-fn an_asynchronous_store_has_happened_for_who_has_seen_its_phase() {
+fn an_asynchronous_store_has_happened_after_its_phase() {
     for reader in [0, 1, 100] {
         let run = |between: &dyn Fn(&mut Races, usize, u32)| {
             let mut races = pair();
@@ -309,7 +310,7 @@ fn an_asynchronous_store_has_happened_for_who_has_seen_its_phase() {
         };
         assert!(run(&|races, m, number| (count(races, m, number), observe(races, m, reader, false)).1));
         assert!(!run(&count), "nobody has waited, and even its own thread must");
-        assert!(!run(&|races, _, _| meet(races)), "no barrier tells that it has happened");
+        assert!(!run(&|races, _, _| meet(races)), "no barrier orders it");
         assert!(!run(&|races, m, number| (count(races, m, number), meet(races)).1));
         let early = |races: &mut Races, m, number| {
             races.end_phase(m).unwrap();
@@ -347,7 +348,7 @@ fn an_asynchronous_store_collides_with_every_reader() {
 }
 
 #[test]
-fn readers_of_a_later_phase_are_noted() {
+fn readers_of_a_later_phase_are_recorded() {
     for (reader, writer) in [(2, 64), (2, 1), (70, 1), (41, 100)] {
         let mut races = pair();
         assert!(in_pair(&mut races, 1, Touch::Read, None) && in_pair(&mut races, 40, Touch::Read, None));
@@ -355,7 +356,7 @@ fn readers_of_a_later_phase_are_noted() {
         assert!(in_pair(&mut races, reader, Touch::Read, None));
         assert!(!in_pair(&mut races, writer, Touch::Write, None), "{reader} {writer}");
     }
-    // Between arrival and wait, too, and however many read in time.
+    // Between arrival and wait, too, and for any number of earlier readers.
     for (late, writer) in [(5, 64), (5, 1), (5, 40)] {
         let mut races = pair();
         races.arrive(0, 0, 1 << late, false);
@@ -381,7 +382,7 @@ fn a_reader_of_another_block_is_not_forgotten() {
 }
 
 #[test]
-fn readers_that_need_not_be_noted_are_still_seen() {
+fn readers_that_are_not_recorded_still_collide() {
     // Many of one block read, some of them between arrival and wait.
     for late in [false, true] {
         for writer in [0, 63, 64, 100] {
@@ -440,13 +441,13 @@ fn one_of_two_readers_writes() {
 }
 
 #[test]
-fn a_meeting_orders_only_who_takes_part() {
+fn an_exchange_orders_only_its_lanes() {
     let mut races = block();
     assert!(access(&mut races, 0, Touch::Write, 0, 4));
     races.meet(0, 0, 0b011);
     assert!(access(&mut races, 1, Touch::Read, 0, 4));
     assert!(!access(&mut races, 2, Touch::Read, 0, 4));
-    // What is known is passed on.
+    // Knowledge is shared.
     let mut races = block();
     assert!(access(&mut races, 0, Touch::Write, 0, 4));
     races.meet(0, 0, 0b011);
@@ -455,7 +456,7 @@ fn a_meeting_orders_only_who_takes_part() {
 }
 
 #[test]
-fn neighbouring_bytes_are_apart() {
+fn neighbouring_bytes_are_separate() {
     let mut races = block();
     assert!(access(&mut races, 0, Touch::Write, 0, 1));
     assert!(access(&mut races, 1, Touch::Write, 1, 1));
@@ -463,8 +464,8 @@ fn neighbouring_bytes_are_apart() {
 }
 
 #[test]
-fn what_is_settled_still_collides_with_writers() {
-    // Read by two warps and then by many: no writer may come before the next barrier.
+fn settled_cells_still_collide_with_writers() {
+    // Read by two warps and then by many: no writer may follow before the next barrier.
     for writer in [1, 40, 50] {
         let mut races = Races::new(96, 1);
         races.begin(0);
