@@ -69,6 +69,11 @@ impl<'a> Batch<'a> {
         self.rows
     }
 
+    /// Some of them.
+    pub fn range(self, rows: Range<usize>) -> Self {
+        self.data.range(self.first + rows.start..self.first + rows.end)
+    }
+
     /// The laws that the values keep to.
     pub fn segments(self) -> Segments {
         self.data.segments

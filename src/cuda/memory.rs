@@ -282,15 +282,17 @@ impl Held {
         Ok(Self { data, cursor })
     }
 
-    pub fn kept(&self) -> Result<Kept> {
-        Ok(Kept { rows: self.data.range(0..self.data.len()).argument(&self.cursor)?, left_out: false })
+    pub fn kept(&self) -> Result<Kept<'_>> {
+        let batch = self.data.range(0..self.data.len());
+        Ok(Kept { batch, rows: batch.argument(&self.cursor)?, left_out: false })
     }
 }
 
 /// What chains keep of their visible states: of row m mod rows the values that are there, or where it leaves out, the 0 of those
 /// that are missing.
 #[derive(Clone, Copy)]
-pub(super) struct Kept {
+pub(super) struct Kept<'a> {
+    pub batch: Batch<'a>,
     pub rows: RowsArgument,
     pub left_out: bool,
 }
@@ -334,7 +336,7 @@ impl CudaChains {
     }
 
     /// What they keep of their visible states.
-    pub(super) fn kept(&self) -> Result<Option<Kept>> {
+    pub(super) fn kept(&self) -> Result<Option<Kept<'_>>> {
         self.held.as_ref().map(|held| held.kept()).transpose()
     }
 

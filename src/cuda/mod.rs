@@ -197,6 +197,9 @@ mod learn;
 mod memory;
 mod opened;
 mod phases;
+#[cfg(feature = "mpi")]
+mod ranks;
+mod share;
 mod sizes;
 mod visible;
 mod work;
@@ -204,3 +207,5 @@ mod work;
 pub(crate) use data::{Batch, Data};
 pub use handle::{Cuda, Sweeps};
 pub use opened::Program;
+#[cfg(feature = "mpi")]
+pub use ranks::CudaRanks;
