@@ -5,10 +5,10 @@
 
 #[cfg(feature = "mpi")]
 use crate::cpu::Ranks;
-#[cfg(feature = "cuda")]
-use crate::cuda::{self, Cuda};
 #[cfg(all(feature = "cuda", feature = "mpi"))]
 use crate::cuda::CudaRanks;
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, Cuda};
 use crate::{
     cpu::Cpu,
     dataset::Dataset,

@@ -112,10 +112,10 @@ pub use columns::Columns;
 pub use cpu::Cpu;
 #[cfg(feature = "mpi")]
 pub use cpu::{Ranks, Traffic};
-#[cfg(feature = "cuda")]
-pub use cuda::{Cuda, Program, Sweeps};
 #[cfg(all(feature = "cuda", feature = "mpi"))]
 pub use cuda::CudaRanks;
+#[cfg(feature = "cuda")]
+pub use cuda::{Cuda, Program, Sweeps};
 pub use dataset::Dataset;
 pub use descent::{Descent, RuleState};
 pub use device::{Batch, Data, Device, Place};

@@ -7,63 +7,17 @@ mod oracle;
 
 use harmonium::{Checkpoint, npy};
 use oracle::{
-    places,
+    mpirun::{LIMIT, end, errors, fails, fine_after, fine_on, mixed, start},
     program::{empty_folder, fine, folder, outcome, write_data},
     random_bytes,
 };
 use std::{
-    fs::{self, File},
+    fs,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     thread,
     time::{Duration, Instant},
 };
-
-/// The time limit of a run: generous, because it must catch runs that hang, not slow machines.
-const LIMIT: Duration = Duration::from_secs(300);
-
-/// Starts a run with this number of ranks in this folder, with its output in two files there. `shell`: commands that each rank runs
-/// first.
-fn start(folder: &Path, ranks: usize, shell: &str, arguments: &str) -> Child {
-    let file = |name| Stdio::from(File::create(folder.join(name)).expect("a file"));
-    let mut command = Command::new("mpirun");
-    command.current_dir(folder).args(["--oversubscribe", "--allow-run-as-root", "-n", &ranks.to_string()]);
-    // After SIGTERM, Open MPI gives the ranks one second by default: too little for a checkpoint on a busy machine.
-    command.args(["--mca", "odls_base_sigkill_timeout", "120"]);
-    command.args(["sh", "-c", &format!("{shell} exec \"$0\" \"$@\"")]).arg(places::harmonium());
-    command.args(arguments.split_whitespace()).stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
-    command.spawn().expect("Open MPI's mpirun")
-}
-
-/// Exit status, standard output and standard error of a run that ends in time.
-#[track_caller]
-fn end(folder: &Path, mut child: Child) -> (i32, String, String) {
-    let begin = Instant::now();
-    let text = |name| String::from_utf8_lossy(&fs::read(folder.join(name)).expect("a file")).into_owned();
-    loop {
-        match child.try_wait().expect("a status") {
-            Some(status) => return (status.code().unwrap_or(-1), text("stdout"), text("stderr")),
-            None if begin.elapsed() < LIMIT => thread::sleep(Duration::from_millis(10)),
-            None => {
-                let _ = child.kill();
-                panic!("after {LIMIT:?}: {}{}", text("stdout"), text("stderr"));
-            }
-        }
-    }
-}
-
-/// Standard output of a run with this number of ranks that succeeds without errors.
-#[track_caller]
-fn fine_on(folder: &Path, ranks: usize, arguments: &str) -> String {
-    let (status, stdout, stderr) = end(folder, start(folder, ranks, "", arguments));
-    assert_eq!(status, 0, "{ranks} ranks, {arguments}: {stderr}");
-    stdout
-}
-
-/// The messages of the ranks, without those of mpirun.
-fn errors(stderr: &str) -> Vec<&str> {
-    stderr.lines().filter(|line| line.starts_with("error: ") || line.contains("panicked")).collect()
-}
 
 /// Training gives the same results on any number of ranks, and of threads per rank.
 #[track_caller]
@@ -129,19 +83,6 @@ fn recipes_and_what_is_watched() {
     );
     same_on_all(&folder, "--recipe features --data data --hidden 70 --epochs 2");
     same_on_all(&folder, &format!("{BITS} --binarise sample --shuffle on --health-every 3 --schedule cosine"));
-}
-
-/// Rows of three bits, a state of four and two numbers. With `has_missing` every eleventh value is missing.
-fn mixed(has_missing: bool) -> Vec<f32> {
-    let mut random = random_bytes(6 * 50, 1.0, 3).into_iter().map(|byte| f32::from(byte) / 256.0);
-    let mut next = move || random.next().expect("a number");
-    let row = |_| {
-        let bits = [0.3, 0.5, 0.9].map(|p| if next() < p { 1.0 } else { 0.0 });
-        let state = (next() * 4.0).floor();
-        [bits[0], bits[1], bits[2], state, 100.0 + 10.0 * next(), 5.0 * state + next()]
-    };
-    let all = (0..50).flat_map(row).collect::<Vec<_>>().into_iter();
-    all.enumerate().map(|(n, x)| if has_missing && n % 11 == 10 { f32::NAN } else { x }).collect()
 }
 
 const MIXED: &str = "--visible binary:3,potts:1x4,gaussian:2 --scale standard --hidden 70 --epochs 2 --batch-size 9";
@@ -238,6 +179,23 @@ fn all_else_that_computes() {
     }
 }
 
+/// Clocks differ from rank to rank, the number of epochs and what is written do not.
+#[test]
+fn a_run_for_some_minutes() {
+    let folder = folder("minutes");
+    let options = format!("--quiet --samples 0 {BITS} --chains 11").replace("--epochs 2", "");
+    let shell = "sleep 0.$OMPI_COMM_WORLD_RANK;";
+    fine_after(&folder, 3, shell, &format!("train {options} --minutes 0.05 --checkpoint-every 1minutes --out ranks"));
+    let (model, checkpoint, log) = outcome(&folder.join("ranks"));
+    let epochs = log.lines().count() - 1;
+    let trained = Checkpoint::load(&folder.join("ranks/checkpoint.safetensors")).expect("a checkpoint").trainer;
+    assert!(epochs >= 1 && trained.updates == 4 * epochs as u64, "{epochs} epochs, {} updates", trained.updates);
+    fine(&folder, &format!("train {options} --epochs {epochs} --checkpoint-every 1minutes --out alone"));
+    let alone = outcome(&folder.join("alone"));
+    assert!(model == alone.0 && checkpoint == alone.1, "{epochs} epochs: another model or checkpoint");
+    assert_eq!(log, alone.2);
+}
+
 /// A matrix library does not guarantee bits, but ranks must stay in step.
 #[test]
 fn sums_of_a_matrix_library() {
@@ -315,15 +273,6 @@ fn a_rank_that_dies_ends_the_run() {
         let (found, expected) = (outcome(&folder.join(name)), outcome(&folder.join("again")));
         assert!(found.1 == expected.1, "{name}");
     }
-}
-
-/// Asserts that the run fails with this status and that one rank reports this message.
-#[track_caller]
-fn fails(folder: &Path, shell: &str, arguments: &str, status: i32, expected: &str) {
-    let (found, stdout, stderr) = end(folder, start(folder, 3, shell, arguments));
-    let errors = errors(&stderr);
-    assert!(errors.len() == 1 && errors[0].contains(expected), "{arguments}: expected {expected}, found {stderr}");
-    assert_eq!((found, stdout.as_str()), (status, ""), "{arguments}: {stderr}");
 }
 
 #[test]

@@ -56,8 +56,8 @@ impl Cuda {
 
     /// k steps of all chains of which nothing stays but bits, in room that was made.
     pub(super) fn launch_on_grid(
-        &self, stream: &CudaStream, [down, up]: [SideArgument; 2], chains: &CudaChains, share: &Share,
-        first: u64, k: usize,
+        &self, stream: &CudaStream, [down, up]: [SideArgument; 2], chains: &CudaChains, share: &Share, first: u64,
+        k: usize,
     ) -> Result<()> {
         if k == 0 {
             return Ok(());

@@ -42,7 +42,7 @@ use super::{
     buffer::{Buffer, Ptr},
     data::Batch,
     descend::CudaRule,
-    handle::Cuda,
+    handle::{Cuda, Sweeps},
     layers::{Given, Outcome},
     memory::{CudaChains, CudaParameters},
     opened::devices,
@@ -103,6 +103,12 @@ impl CudaRanks {
         let cuda = Cuda::new(device(place))?.with_sums(sums)?;
         let sharing = (0..here).filter(|&other| device(other) == device(place)).count();
         Ok(Self { own: cuda.clone().with_part(ranks.part()), cuda, ranks: ranks.clone(), sharing })
+    }
+
+    /// The same ranks with chains moved in that way, for tests.
+    #[doc(hidden)]
+    pub fn with_sweeps(self, sweeps: Sweeps) -> Self {
+        Self { cuda: self.cuda.with_sweeps(sweeps), own: self.own.with_sweeps(sweeps), ..self }
     }
 
     /// The GPU of this rank.
