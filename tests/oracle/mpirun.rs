@@ -15,17 +15,15 @@ pub const LIMIT: Duration = Duration::from_secs(300);
 /// Starts the command with this number of ranks in this folder, with its output in two files there. `shell`: commands that each rank
 /// runs first.
 pub fn start(folder: &Path, ranks: usize, shell: &str, arguments: &str) -> Child {
-    start_program(&places::harmonium(), folder, ranks, shell, arguments)
+    mpirun(&[], folder, ranks, shell, &places::harmonium(), arguments)
 }
 
-/// The same with another program.
-pub fn start_program(program: &Path, folder: &Path, ranks: usize, shell: &str, arguments: &str) -> Child {
+/// The same with options of mpirun and another program.
+pub fn mpirun(options: &[&str], folder: &Path, ranks: usize, shell: &str, program: &Path, arguments: &str) -> Child {
     let file = |name| Stdio::from(File::create(folder.join(name)).expect("a file"));
     let mut command = Command::new("mpirun");
     command.current_dir(folder).args(["--oversubscribe", "--allow-run-as-root", "-n", &ranks.to_string()]);
-    // After SIGTERM, Open MPI gives the ranks one second by default: too little for a checkpoint on a busy machine.
-    command.args(["--mca", "odls_base_sigkill_timeout", "120"]);
-    command.args(["sh", "-c", &format!("{shell} exec \"$0\" \"$@\"")]).arg(program);
+    command.args(options).args(["sh", "-c", &format!("{shell} exec \"$0\" \"$@\"")]).arg(program);
     command.args(arguments.split_whitespace()).stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
     command.spawn().expect("Open MPI's mpirun")
 }
