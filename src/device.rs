@@ -5,6 +5,8 @@
 
 #[cfg(feature = "mpi")]
 use crate::cpu::Ranks;
+#[cfg(all(feature = "cuda", feature = "mpi"))]
+use crate::cuda::CudaRanks;
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Cuda};
 use crate::{
@@ -62,6 +64,9 @@ pub enum Device {
     /// The CPUs of several processes.
     #[cfg(feature = "mpi")]
     Ranks(Ranks),
+    /// The GPUs of several processes.
+    #[cfg(all(feature = "cuda", feature = "mpi"))]
+    CudaRanks(CudaRanks),
 }
 
 impl From<Cpu> for Device {
@@ -84,6 +89,13 @@ impl From<Ranks> for Device {
     }
 }
 
+#[cfg(all(feature = "cuda", feature = "mpi"))]
+impl From<CudaRanks> for Device {
+    fn from(ranks: CudaRanks) -> Self {
+        Device::CudaRanks(ranks)
+    }
+}
+
 impl<D: Clone> From<&D> for Device
 where
     Device: From<D>,
@@ -101,6 +113,8 @@ impl Display for Device {
             Device::Cuda(cuda) => write!(f, "{cuda}"),
             #[cfg(feature = "mpi")]
             Device::Ranks(ranks) => write!(f, "{ranks}"),
+            #[cfg(all(feature = "cuda", feature = "mpi"))]
+            Device::CudaRanks(ranks) => write!(f, "{ranks}"),
         }
     }
 }
@@ -139,6 +153,19 @@ impl Place {
             Place::Cpu => Ok(Cpu::detect()?.with_sums(sums)?.into()),
             #[cfg(feature = "cuda")]
             Place::Cuda(ordinal) => Ok(Cuda::new(ordinal)?.with_sums(sums)?.into()),
+        }
+    }
+
+    /// Opens the device of this rank, one of several: its CPU, or a GPU, the first rank of a machine getting GPU number N of `cuda:N`.
+    ///
+    /// # Errors
+    /// Those of [`Cpu::with_sums`] or `CudaRanks::open`.
+    #[cfg(feature = "mpi")]
+    pub fn open_among(self, ranks: &Ranks, sums: Sums) -> Result<Device> {
+        match self {
+            Place::Cpu => Ok(ranks.with_cpu(ranks.cpu().with_sums(sums)?).into()),
+            #[cfg(feature = "cuda")]
+            Place::Cuda(first) => Ok(CudaRanks::open(ranks, first, sums)?.into()),
         }
     }
 }
@@ -323,6 +350,8 @@ macro_rules! held {
                     Device::Cuda(on) => on.$make($($argument),*).map($name::Cuda),
                     #[cfg(feature = "mpi")]
                     Device::Ranks(on) => on.$make($($argument),*).map($name::Cpu),
+                    #[cfg(all(feature = "cuda", feature = "mpi"))]
+                    Device::CudaRanks(on) => on.$make($($argument),*).map($name::Cuda),
                 }
             })*
         }
@@ -351,6 +380,8 @@ macro_rules! verbs {
                     (Device::Cuda(on), $($kind::Cuda($held)),+) => on.$name($($held,)+ $($argument),*),
                     #[cfg(feature = "mpi")]
                     (Device::Ranks(on), $($kind::Cpu($held)),+) => on.$name($($held,)+ $($argument),*),
+                    #[cfg(all(feature = "cuda", feature = "mpi"))]
+                    (Device::CudaRanks(on), $($kind::Cuda($held)),+) => on.$name($($held,)+ $($argument),*),
                     #[cfg(feature = "cuda")]
                     _ => Err(Error::Device { what: stringify!($name), expected: "one device".into(), found: "two".into() }),
                 }
@@ -414,6 +445,8 @@ impl Device {
             Device::Cuda(cuda) => cuda.sums(),
             #[cfg(feature = "mpi")]
             Device::Ranks(ranks) => ranks.cpu().sums(),
+            #[cfg(all(feature = "cuda", feature = "mpi"))]
+            Device::CudaRanks(ranks) => ranks.cuda().sums(),
         }
     }
 
@@ -428,6 +461,8 @@ impl Device {
             Device::Cuda(cuda) => cuda.load(rows),
             #[cfg(feature = "mpi")]
             Device::Ranks(_) => Ok(Data(Source::Borrowed(rows))),
+            #[cfg(all(feature = "cuda", feature = "mpi"))]
+            Device::CudaRanks(ranks) => ranks.cuda().load(rows),
         }
     }
 
@@ -442,6 +477,8 @@ impl Device {
             Device::Cuda(cuda) => cuda.load(data.rows()),
             #[cfg(feature = "mpi")]
             Device::Ranks(_) => Ok(Data(Source::Owned(data))),
+            #[cfg(all(feature = "cuda", feature = "mpi"))]
+            Device::CudaRanks(ranks) => ranks.cuda().load(data.rows()),
         }
     }
 
@@ -461,6 +498,11 @@ impl Device {
             (Device::Ranks(_), On::Cpu(_)) => run(batch),
             #[cfg(feature = "cuda")]
             (Device::Cuda(cuda), On::Cpu(rows)) => run(cuda.load(rows)?.all()),
+            #[cfg(all(feature = "cuda", feature = "mpi"))]
+            (Device::CudaRanks(ranks), On::Cpu(rows)) => run(ranks.cuda().load(rows)?.all()),
+            // Rows of a rank lie on its GPU, which does not know of the others.
+            #[cfg(all(feature = "cuda", feature = "mpi"))]
+            (Device::CudaRanks(ranks), On::Cuda(rows)) if ranks.cuda() == rows.device() => run(batch),
             #[cfg(feature = "cuda")]
             (_, On::Cuda(rows)) => {
                 self.check("batch", &rows.device().into())?;

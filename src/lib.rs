@@ -45,7 +45,7 @@
 //! | [`Scale`] | columns scaled to mean 0 and variance 1 |
 //! | [`Rbm`], [`RbmRef`], [`RbmMut`] | parameters, owned and borrowed |
 //! | [`descent`] | rules of descent: from a gradient to an update, one file for each rule |
-//! | [`Cpu`], `Cuda` (feature `cuda`), `Ranks` (feature `mpi`), [`Sums`] | the backends, and the order of their sums |
+//! | [`Cpu`], `Cuda` (feature `cuda`), `Ranks` (feature `mpi`), `CudaRanks` (both), [`Sums`] | the backends, and the order of their sums |
 //! | [`Device`], [`Place`], [`Data`], [`Batch`] | a backend chosen at run time, and its name · rows in its memory |
 //! | [`Resident`], [`Lent`] | parameters on a device: energies, conditionals, pseudo-likelihoods |
 //! | [`Chains`], [`tempering`], [`Trainer`], [`Average`], [`monitor`] | Gibbs chains · parallel tempering · CD-k and PCD-k · averages of parameters · monitors of training |
@@ -115,6 +115,8 @@ pub use columns::Columns;
 pub use cpu::Cpu;
 #[cfg(feature = "mpi")]
 pub use cpu::{Ranks, Traffic};
+#[cfg(all(feature = "cuda", feature = "mpi"))]
+pub use cuda::CudaRanks;
 #[cfg(feature = "cuda")]
 pub use cuda::{Cuda, Program, Sweeps};
 pub use dataset::Dataset;

@@ -7,63 +7,18 @@ mod oracle;
 
 use harmonium::{Checkpoint, npy};
 use oracle::{
+    mpirun::{LIMIT, end, errors, fails, fine_after, fine_on, mixed, mpirun, start},
     places,
     program::{empty_folder, fine, folder, outcome, write_data},
     random_bytes,
 };
 use std::{
-    fs::{self, File},
+    fs,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     thread,
     time::{Duration, Instant},
 };
-
-/// The time limit of a run: generous, because it must catch runs that hang, not slow machines.
-const LIMIT: Duration = Duration::from_secs(300);
-
-/// Starts a run with this number of ranks in this folder, with its output in two files there. `shell`: commands that each rank runs
-/// first.
-fn start(folder: &Path, ranks: usize, shell: &str, arguments: &str) -> Child {
-    let file = |name| Stdio::from(File::create(folder.join(name)).expect("a file"));
-    let mut command = Command::new("mpirun");
-    command.current_dir(folder).args(["--oversubscribe", "--allow-run-as-root", "-n", &ranks.to_string()]);
-    // After SIGTERM, Open MPI gives the ranks one second by default: too little for a checkpoint on a busy machine.
-    command.args(["--mca", "odls_base_sigkill_timeout", "120"]);
-    command.args(["sh", "-c", &format!("{shell} exec \"$0\" \"$@\"")]).arg(places::harmonium());
-    command.args(arguments.split_whitespace()).stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
-    command.spawn().expect("Open MPI's mpirun")
-}
-
-/// Exit status, standard output and standard error of a run that ends in time.
-#[track_caller]
-fn end(folder: &Path, mut child: Child) -> (i32, String, String) {
-    let begin = Instant::now();
-    let text = |name| String::from_utf8_lossy(&fs::read(folder.join(name)).expect("a file")).into_owned();
-    loop {
-        match child.try_wait().expect("a status") {
-            Some(status) => return (status.code().unwrap_or(-1), text("stdout"), text("stderr")),
-            None if begin.elapsed() < LIMIT => thread::sleep(Duration::from_millis(10)),
-            None => {
-                let _ = child.kill();
-                panic!("after {LIMIT:?}: {}{}", text("stdout"), text("stderr"));
-            }
-        }
-    }
-}
-
-/// Standard output of a run with this number of ranks that succeeds without errors.
-#[track_caller]
-fn fine_on(folder: &Path, ranks: usize, arguments: &str) -> String {
-    let (status, stdout, stderr) = end(folder, start(folder, ranks, "", arguments));
-    assert_eq!(status, 0, "{ranks} ranks, {arguments}: {stderr}");
-    stdout
-}
-
-/// The messages of the ranks, without those of mpirun.
-fn errors(stderr: &str) -> Vec<&str> {
-    stderr.lines().filter(|line| line.starts_with("error: ") || line.contains("panicked")).collect()
-}
 
 /// Training gives the same results on any number of ranks, and of threads per rank.
 #[track_caller]
@@ -129,19 +84,6 @@ fn recipes_and_what_is_watched() {
     );
     same_on_all(&folder, "--recipe features --data data --hidden 70 --epochs 2");
     same_on_all(&folder, &format!("{BITS} --binarise sample --shuffle on --health-every 3 --schedule cosine"));
-}
-
-/// Rows of three bits, a state of four and two numbers. With `has_missing` every eleventh value is missing.
-fn mixed(has_missing: bool) -> Vec<f32> {
-    let mut random = random_bytes(6 * 50, 1.0, 3).into_iter().map(|byte| f32::from(byte) / 256.0);
-    let mut next = move || random.next().expect("a number");
-    let row = |_| {
-        let bits = [0.3, 0.5, 0.9].map(|p| if next() < p { 1.0 } else { 0.0 });
-        let state = (next() * 4.0).floor();
-        [bits[0], bits[1], bits[2], state, 100.0 + 10.0 * next(), 5.0 * state + next()]
-    };
-    let all = (0..50).flat_map(row).collect::<Vec<_>>().into_iter();
-    all.enumerate().map(|(n, x)| if has_missing && n % 11 == 10 { f32::NAN } else { x }).collect()
 }
 
 const MIXED: &str = "--visible binary:3,potts:1x4,gaussian:2 --scale standard --hidden 70 --epochs 2 --batch-size 9";
@@ -238,6 +180,23 @@ fn all_else_that_computes() {
     }
 }
 
+/// Clocks differ from rank to rank, the number of epochs and what is written do not.
+#[test]
+fn a_run_for_some_minutes() {
+    let folder = folder("minutes");
+    let options = format!("--quiet --samples 0 {BITS} --chains 11").replace("--epochs 2", "");
+    let shell = "sleep 0.$OMPI_COMM_WORLD_RANK;";
+    fine_after(&folder, 3, shell, &format!("train {options} --minutes 0.05 --checkpoint-every 1minutes --out ranks"));
+    let (model, checkpoint, log) = outcome(&folder.join("ranks"));
+    let updates = Checkpoint::load(&folder.join("ranks/checkpoint.safetensors")).expect("a checkpoint").trainer.updates;
+    let epochs = updates / 4;
+    assert!(epochs >= 1 && updates == 4 * epochs, "{updates} updates");
+    fine(&folder, &format!("train {options} --epochs {epochs} --checkpoint-every 1minutes --out alone"));
+    let alone = outcome(&folder.join("alone"));
+    assert!(model == alone.0 && checkpoint == alone.1, "{epochs} epochs: another model or checkpoint");
+    assert_eq!(log, alone.2);
+}
+
 /// A matrix library does not guarantee bits, but ranks must stay in step.
 #[test]
 fn sums_of_a_matrix_library() {
@@ -247,13 +206,13 @@ fn sums_of_a_matrix_library() {
 }
 
 const ENDLESS: &str =
-    "train --data data --hidden 70 --epochs 1000000 --batch-size 10 --k 2 --log-every 1 --likelihood off";
+    "train --quiet --data data --hidden 70 --epochs 1000000 --batch-size 10 --k 2 --log-every 1 --likelihood off";
 
-/// Waits until a run has written a line of its log, that is of standard output.
+/// Waits until a run has written some lines of its log into a folder.
 #[track_caller]
-fn until_it_trains(folder: &Path, child: &mut Child) {
+fn until_it_trains(folder: &Path, out: &str, child: &mut Child) {
     let begin = Instant::now();
-    while !fs::read_to_string(folder.join("stdout")).is_ok_and(|text| text.contains("epoch 3:")) {
+    while !fs::read_to_string(folder.join(out).join("log.csv")).is_ok_and(|text| text.contains("\n3,")) {
         let text = |name| fs::read_to_string(folder.join(name)).unwrap_or_default();
         let ended = child.try_wait().expect("a status");
         assert!(ended.is_none() && begin.elapsed() < LIMIT, "{}{}", text("stdout"), text("stderr"));
@@ -280,8 +239,12 @@ fn sigterm_ends_in_one_checkpoint() {
     let folder = folder("sigterm");
     let options = format!("{ENDLESS} --checkpoint-every 1000000");
     for out in ["mpirun", "rank"] {
-        let mut child = start(&folder, 3, &note(2), &format!("{options} --out {out}"));
-        until_it_trains(&folder, &mut child);
+        // By default, Open MPI kills the ranks a second after SIGTERM: too little for a checkpoint on a busy machine. It waits as long
+        // before it passes SIGTERM on, and does not read the ranks' output meanwhile, so they must be quiet.
+        let patience = ["--mca", "odls_base_sigkill_timeout", "15"];
+        let arguments = format!("{options} --out {out}");
+        let mut child = mpirun(&patience, &folder, 3, &note(2), &places::harmonium(), &arguments);
+        until_it_trains(&folder, out, &mut child);
         signal(if out == "mpirun" { child.id() } else { noted(&folder) }, "TERM");
         let (status, _, stderr) = end(&folder, child);
         assert_ne!(status, 0, "{out}: {stderr}");
@@ -291,7 +254,7 @@ fn sigterm_ends_in_one_checkpoint() {
         let updates = checkpoint.trainer.updates;
         assert_eq!(said[0], format!("stopped after update {updates}; to resume: harmonium train --resume {out}"));
         fine_on(&folder, 2, &format!("train --quiet --resume {out} --stop-after {}", updates + 3));
-        fine(&folder, &format!("{options} --quiet --out again --stop-after {}", updates + 3));
+        fine(&folder, &format!("{options} --out again --stop-after {}", updates + 3));
         assert!(outcome(&folder.join(out)) == outcome(&folder.join("again")), "{out}");
     }
 }
@@ -301,7 +264,7 @@ fn a_rank_that_dies_ends_the_run() {
     let folder = folder("death");
     for (name, victim) in [("first", 0), ("other", 2)] {
         let mut child = start(&folder, 3, &note(victim), &format!("{ENDLESS} --checkpoint-every 1 --out {name}"));
-        until_it_trains(&folder, &mut child);
+        until_it_trains(&folder, name, &mut child);
         signal(noted(&folder), "KILL");
         let (status, _, stderr) = end(&folder, child);
         assert_ne!(status, 0, "{stderr}");
@@ -310,20 +273,11 @@ fn a_rank_that_dies_ends_the_run() {
         let checkpoint = Checkpoint::load(&folder.join(name).join("checkpoint.safetensors")).expect("a checkpoint");
         let stop = checkpoint.trainer.updates + 2;
         fine_on(&folder, 2, &format!("train --quiet --resume {name} --stop-after {stop}"));
-        fine(&folder, &format!("{ENDLESS} --quiet --out again --stop-after {stop}"));
+        fine(&folder, &format!("{ENDLESS} --out again --stop-after {stop}"));
         // The log may have had another line when the run ended.
         let (found, expected) = (outcome(&folder.join(name)), outcome(&folder.join("again")));
         assert!(found.1 == expected.1, "{name}");
     }
-}
-
-/// Asserts that the run fails with this status and that one rank reports this message.
-#[track_caller]
-fn fails(folder: &Path, shell: &str, arguments: &str, status: i32, expected: &str) {
-    let (found, stdout, stderr) = end(folder, start(folder, 3, shell, arguments));
-    let errors = errors(&stderr);
-    assert!(errors.len() == 1 && errors[0].contains(expected), "{arguments}: expected {expected}, found {stderr}");
-    assert_eq!((found, stdout.as_str()), (status, ""), "{arguments}: {stderr}");
 }
 
 #[test]

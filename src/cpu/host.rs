@@ -62,7 +62,7 @@ pub struct Cpu {
 
 /// The part of the work that belongs to this process, if several share it ([`Ranks`](crate::Ranks) in builds with MPI).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Part {
+pub(crate) struct Part {
     /// The number of this process, counted from 0, and the number of processes.
     pub rank: usize,
     pub of: usize,
@@ -70,7 +70,7 @@ pub(super) struct Part {
 
 impl Part {
     /// All of the work.
-    const WHOLE: Self = Self { rank: 0, of: 1 };
+    pub const WHOLE: Self = Self { rank: 0, of: 1 };
 
     /// This part of a number of pieces: a contiguous range, in the order of the ranks. The sizes of any two parts differ by at most
     /// one.

@@ -40,6 +40,8 @@ mod tiles;
 mod visible;
 
 pub use host::Cpu;
+#[cfg(feature = "cuda")]
+pub(crate) use host::Part;
 #[cfg(feature = "mpi")]
 pub use ranks::{Ranks, Traffic};
 

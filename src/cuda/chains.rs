@@ -13,6 +13,7 @@ use super::{
     launch::Grid,
     layers::{Given, Outcome},
     memory::{CudaChains, CudaParameters, Held, Kept},
+    share::{Keeping, Share, from},
     sizes::{block_a_row, block_of_rows, count, sixteen_a_row, stride, strip, thread_a_number, warp_a_row, words},
     visible::Laws,
 };
@@ -85,10 +86,10 @@ impl Sampling for Cuda {
     }
 
     fn sweep(&self, parameters: &CudaParameters, chains: &mut CudaChains, k: usize) -> Result<()> {
-        let (blas, kept) = (self.blas_for_chains(), chains.kept()?);
-        chains.own(self.stream(), blas.is_some() || kept.is_some())?;
+        let blas = self.blas_for_chains();
+        chains.own(self.stream(), blas.is_some() || chains.held.is_some())?;
         self.grow_grid(chains, k)?;
-        self.launch_sweep(self.stream(), blas, parameters, chains, kept, 0, k)?;
+        self.launch_sweep(self.stream(), blas, parameters, chains, chains.kept()?, 0, k)?;
         self.advance(chains, chains.drawn(k))
     }
 
@@ -111,8 +112,9 @@ impl Sampling for Cuda {
             self.activate_visible(stream, side, laws.argument(), n, pre.ptr(), to)?;
             strip(&chains.states.values.read(stream)?, units, &mut out.sample);
         }
-        if let Some(kept) = chains.kept()? {
-            self.keep_visible(stream, kept, chains, Ptr::NULL, [means.ptr(), Ptr::NULL], Ptr::NULL)?;
+        if let Some(Kept { rows, left_out, .. }) = chains.kept()? {
+            let kept = Keeping { rows, left_out, first: 0, n: count("chains", chains.len())? };
+            self.keep_visible(stream, kept, chains.shape, Ptr::NULL, [means.ptr(), Ptr::NULL], Ptr::NULL)?;
         }
         strip(&pre.read(stream)?, units, &mut out.pre_activation);
         strip(&means.read(stream)?, units, &mut out.mean);
@@ -127,9 +129,10 @@ impl Tempering for Cuda {
     ) -> Result<()> {
         let Some((&last, earlier)) = betas.split_last() else { return Ok(()) };
         let (stream, pairs, blas) = (self.stream(), earlier.len(), self.blas_for_runs(chains.len()));
+        let by_layers = blas.is_some() || self.is_shared();
         chains.betas.fill(last);
         let all = chains.betas.clone();
-        chains.own(stream, blas.is_some())?.betas.write(stream, &all)?;
+        chains.own(stream, by_layers)?.betas.write(stream, &all)?;
         if pairs == 0 {
             return Ok(());
         }
@@ -141,7 +144,7 @@ impl Tempering for Cuda {
         let laws = parameters.laws.as_ref().map(|laws| laws.argument());
         let laws = laws.map(|laws| LawsArgument { reference_precision: precision.ptr(), ..laws });
         match (blas, laws) {
-            (None, None) => {
+            (None, None) if !by_layers => {
                 let (pairs, generator) = (count("steps", pairs)?, chains.states.generator.ptr());
                 let (grid, betas) = (chains.grid()?, schedule.ptr());
                 let run = self.run();
@@ -149,15 +152,26 @@ impl Tempering for Cuda {
             }
             _ => {
                 let at = |step| (schedule.ptr().offset(step), 0);
-                let (n, run, weights) = (count("chains", chains.len())?, self.run(), weights.ptr());
-                let (states, values) = (chains.states.numbers[0].ptr(), chains.states.values.ptr());
-                let gain = |step, sums| match laws {
-                    None => run.gain(stream, sixteen_a_row(n), down, up, n, states, sums, at(step).0, weights),
-                    Some(laws) => {
-                        run.gain_of_laws(stream, warp_a_row(n), down, up, laws, n, values, sums, at(step).0, weights)
+                let share = Share::new(self, chains, None, true)?;
+                let (n, run, weights) = (share.n, self.run(), weights.ptr().offset(share.first));
+                // Bits have the order of canonical sums where they count as states of a law.
+                let bits = Laws::new(stream, chains.shape.visible())?;
+                let (of_gain, states) = match laws {
+                    Some(laws) => (laws, share.values),
+                    None => (bits.argument(), share.numbers[0]),
+                };
+                let gain = |step, sums| match (blas, laws) {
+                    (Some(_), None) => {
+                        run.gain(stream, sixteen_a_row(n), down, up, n, states, sums, at(step).0, weights)
+                    }
+                    _ => {
+                        let grid = warp_a_row(n);
+                        run.gain_of_laws(stream, grid, down, up, of_gain, n, states, sums, at(step).0, weights)
                     }
                 };
-                self.launch_steps(stream, blas, [down, up], laws, chains, None, 0, pairs, at, gain)?;
+                if n > 0 {
+                    self.launch_steps(stream, blas, [down, up], laws, &share, 0, pairs, at, gain)?;
+                }
             }
         }
         self.advance(chains, chains.drawn(pairs))?;
@@ -169,11 +183,12 @@ impl Tempering for Cuda {
 impl Cuda {
     /// The fastest method for this number of chains of a model.
     pub(super) fn sweeps_of(&self, chains: usize, shape: Shape) -> Sweeps {
+        let chains = self.part().range(chains).len();
         let grid = self.has_grid() && shape.n_visible().max(shape.n_hidden()) <= MOST_UNITS;
         let (clusters, at_once) = (self.has_clusters(), 2 * self.opened().multiprocessors as usize / CLUSTER as usize);
         let smaller = shape.n_visible().min(shape.n_hidden());
         let passed = chains.saturating_mul(shape.n_visible()).saturating_mul(shape.n_hidden());
-        match self.sweeps() {
+        let sweeps = match self.sweeps() {
             Sweeps::Clusters if !clusters => Sweeps::Blocks,
             Sweeps::Auto if clusters && chains <= at_once && smaller >= LEAST_UNITS => Sweeps::Clusters,
             Sweeps::Grid if !grid => Sweeps::Strips,
@@ -181,6 +196,11 @@ impl Cuda {
             Sweeps::Auto if chains >= LEAST_STRIPS && passed >= LEAST_WEIGHTS => Sweeps::Strips,
             Sweeps::Auto => Sweeps::Blocks,
             told => told,
+        };
+        // Kernels that carry a chain through all steps draw as if theirs were all chains.
+        match sweeps {
+            Sweeps::Blocks | Sweeps::Clusters if self.is_shared() => Sweeps::Strips,
+            sweeps => sweeps,
         }
     }
 
@@ -188,21 +208,26 @@ impl Cuda {
     #[allow(clippy::too_many_arguments)]
     pub(super) fn launch_sweep(
         &self, stream: &CudaStream, blas: Option<&Blas>, parameters: &CudaParameters, chains: &CudaChains,
-        kept: Option<Kept>, first: u64, k: usize,
+        kept: Option<Kept<'_>>, first: u64, k: usize,
     ) -> Result<()> {
         let (up, down) = (parameters.side(Layer::Visible), parameters.side(Layer::Hidden));
         let laws = parameters.laws.as_ref().map(|laws| laws.argument());
-        if blas.is_some() || laws.is_some() || kept.is_some() {
-            let at = |_| (chains.states.betas.ptr(), 1);
-            return self.launch_steps(stream, blas, [down, up], laws, chains, kept, first, k, at, |_, _| Ok(()));
+        let by_layers = blas.is_some() || laws.is_some() || kept.is_some();
+        let share = Share::new(self, chains, kept, by_layers)?;
+        if share.n == 0 {
+            return Ok(());
+        }
+        if by_layers {
+            let at = |_| (share.betas, 1);
+            return self.launch_steps(stream, blas, [down, up], laws, &share, first, k, at, |_, _| Ok(()));
         }
         let (generator, argument) = (chains.states.generator.ptr(), chains.argument());
         let sweeps = self.sweeps_of(chains.len(), chains.shape);
         if matches!(sweeps, Sweeps::Strips | Sweeps::Grid) {
             // The caller may read the pre-activations and means of the last step.
             let on_grid = if sweeps == Sweeps::Grid { k.saturating_sub(1) } else { 0 };
-            self.launch_on_grid(stream, [down, up], chains, first, on_grid)?;
-            return self.launch_strips(stream, [down, up], chains, first + chains.drawn(on_grid), k - on_grid);
+            self.launch_on_grid(stream, [down, up], chains, &share, first, on_grid)?;
+            return self.launch_strips(stream, [down, up], &share, first + chains.drawn(on_grid), k - on_grid);
         }
         let (grid, k) = (chains.grid()?, count("k", k)?);
         if sweeps == Sweeps::Blocks {
@@ -217,9 +242,9 @@ impl Cuda {
 
     /// k steps of all chains, a kernel per layer; blocks loop over strips of its units.
     fn launch_strips(
-        &self, stream: &CudaStream, [down, up]: [SideArgument; 2], chains: &CudaChains, first: u64, k: usize,
+        &self, stream: &CudaStream, [down, up]: [SideArgument; 2], share: &Share, first: u64, k: usize,
     ) -> Result<()> {
-        let (states, n) = (&*chains.states, count("chains", chains.len())?);
+        let n = share.n;
         let layer = |side: SideArgument, given: Ptr<u32>, first, pre, means, bits| {
             // A tile of 256 bytes a row, one row of zeros, and two bytes a row in the list of each warp.
             let free = self.opened().strips - 256 - 2 * STRIP_WARPS * STRIP_AHEAD;
@@ -229,19 +254,18 @@ impl Cuda {
             let at_once = n.div_ceil(groups * STRIP_WARPS).min(CHAINS_AT_ONCE);
             let shared = (tile + 1) * 256 + 2 * STRIP_WARPS * (tile + STRIP_AHEAD);
             let grid = Grid { shared, ..Grid::new(count("blocks", (strips * groups) as usize)?, 32 * STRIP_WARPS) };
-            let (betas, generator) = (states.betas.ptr(), states.generator.ptr());
+            let (betas, generator) = (share.betas, share.generator);
             let run = self.run();
             run.layer_by_strips(
                 stream, grid, side, given, n, betas, 1, generator, first, tile, at_once, pre, means, bits,
             )
         };
-        let (visible, hidden) = (states.visible.ptr().cast(), states.hidden.ptr().cast());
+        let (visible, hidden) = (share.visible, share.hidden);
         for step in 0..k {
-            let (first, last) = (first + chains.drawn(step), step + 1 == k);
+            let (draws, last) = (share.draws(first, step), step + 1 == k);
             let only_last = |to: Ptr<f32>| if last { to } else { Ptr::NULL };
-            layer(down, hidden, first, only_last(states.visible_pre.ptr()), Ptr::NULL, visible)?;
-            let first = first + u64::from(n) * u64::from(down.made);
-            layer(up, visible, first, Ptr::NULL, only_last(states.hidden_mean.ptr()), hidden)?;
+            layer(down, hidden, draws[0], only_last(share.visible_pre), Ptr::NULL, visible)?;
+            layer(up, visible, draws[1], Ptr::NULL, only_last(share.hidden_mean), hidden)?;
         }
         Ok(())
     }
@@ -253,46 +277,43 @@ impl Cuda {
     #[allow(clippy::too_many_arguments)]
     fn launch_steps(
         &self, stream: &CudaStream, blas: Option<&Blas>, [down, up]: [SideArgument; 2], laws: Option<LawsArgument>,
-        chains: &CudaChains, kept: Option<Kept>, first: u64, k: usize, at: impl Fn(usize) -> (Ptr<f32>, u32),
+        share: &Share, first: u64, k: usize, at: impl Fn(usize) -> (Ptr<f32>, u32),
         between: impl Fn(usize, Ptr<f32>) -> Result<()>,
     ) -> Result<()> {
-        let (states, n) = (&*chains.states, count("chains", chains.len())?);
-        let (visible_sums, hidden_sums) = (states.visible_pre.ptr(), states.hidden_mean.ptr());
-        let hidden_states = states.numbers[1].ptr();
-        let visible_states = if states.numbers[0].len() > 0 { states.numbers[0].ptr() } else { states.values.ptr() };
+        let (n, visible_sums, hidden_sums) = (share.n, share.visible_pre, share.hidden_mean);
+        let [visible_states, hidden_states] = share.numbers;
         let [visible_rows, hidden_rows] = [(Layer::Visible, visible_states), (Layer::Hidden, hidden_states)]
-            .map(|(layer, numbers)| chains.rows(layer).map(|rows| Given { rows, round: false, numbers, ready: true }));
-        let (visible_rows, hidden_rows) = (visible_rows?, hidden_rows?);
-        self.numbers_of_bits(stream, states.hidden.ptr().cast(), n, up.made, hidden_states)?;
+            .map(|(layer, numbers)| Given { rows: share.rows(layer), round: false, numbers, ready: true });
+        self.numbers_of_bits(stream, share.hidden, n, up.made, hidden_states)?;
         for step in 0..k {
-            let first = first + chains.drawn(step);
+            let draws = share.draws(first, step);
             let outcome = |(betas, beta_step), first, states_to| Outcome {
                 betas,
                 beta_step,
-                generator: states.generator.ptr(),
+                generator: share.generator,
                 first,
                 states: states_to,
                 ..Outcome::NOTHING
             };
-            let mut visible = outcome(at(step), first, visible_states);
-            let mut hidden = outcome(at(step + 1), first + u64::from(n) * u64::from(down.made), hidden_states);
+            let mut visible = outcome(at(step), draws[0], visible_states);
+            let mut hidden = outcome(at(step + 1), draws[1], hidden_states);
             if step + 1 == k {
-                (visible.pre, visible.bits) = (visible_sums, states.visible.ptr().cast());
-                (hidden.means, hidden.bits) = (hidden_sums, states.hidden.ptr().cast());
+                (visible.pre, visible.bits) = (visible_sums, share.visible);
+                (hidden.means, hidden.bits) = (hidden_sums, share.hidden);
             }
             self.compute_sums(stream, blas, down, hidden_rows, visible_sums)?;
             match laws {
                 None => self.activate(stream, down, n, visible_sums, visible)?,
                 Some(laws) => {
-                    visible.states = states.values.ptr();
+                    visible.states = share.values;
                     visible.scaled = if laws.precision.address == 0 { Ptr::NULL } else { visible_states };
                     self.activate_visible(stream, down, laws, n, visible_sums, visible)?;
                 }
             }
-            if let Some(kept) = kept {
+            for &kept in &share.kept {
                 let precision = laws.map_or(Ptr::NULL, |laws| laws.precision);
                 let bits = if laws.is_none() { visible.bits } else { Ptr::NULL };
-                self.keep_visible(stream, kept, chains, precision, [visible.states, visible.scaled], bits)?;
+                self.keep_visible(stream, kept, share.shape, precision, [visible.states, visible.scaled], bits)?;
             }
             self.compute_sums(stream, blas, up, visible_rows, hidden_sums)?;
             between(step, hidden_sums)?;
@@ -303,13 +324,14 @@ impl Cuda {
 
     /// Overwrites the chains' visible states with the values that they keep: `states`, `scaled` = `states`·`precision`, and `bits`.
     fn keep_visible(
-        &self, stream: &CudaStream, kept: Kept, chains: &CudaChains, precision: Ptr<f32>,
-        [states, scaled]: [Ptr<f32>; 2], bits: Ptr<u32>,
+        &self, stream: &CudaStream, kept: Keeping, shape: Shape, precision: Ptr<f32>, numbers: [Ptr<f32>; 2],
+        bits: Ptr<u32>,
     ) -> Result<()> {
-        let (units, n) = (chains.shape.n_visible() as u32, count("chains", chains.len())?);
-        let (grid, width) = (block_of_rows(units, n, 1)?, stride(units as usize) as u32);
-        let (run, left_out) = (self.run(), u32::from(kept.left_out));
-        run.keep_visible(stream, grid, kept.rows, left_out, units, precision, states, scaled, width, bits)
+        let (units, width) = (shape.n_visible() as u32, stride(shape.n_visible()));
+        let (run, grid, left_out) = (self.run(), block_of_rows(units, kept.n, 1)?, u32::from(kept.left_out));
+        let [states, scaled] = numbers.map(|numbers| from(numbers, kept.first * width));
+        let bits = from(bits, kept.first * 2 * words(shape.n_visible()));
+        run.keep_visible(stream, grid, kept.rows, left_out, units, precision, states, scaled, width as u32, bits)
     }
 
     /// Advances the generator by `numbers`, on the device and on the host.

@@ -69,6 +69,11 @@ impl<'a> Batch<'a> {
         self.rows
     }
 
+    /// A range of these rows.
+    pub fn range(self, rows: Range<usize>) -> Self {
+        self.data.range(self.first + rows.start..self.first + rows.end)
+    }
+
     /// The laws of the values.
     pub fn segments(self) -> Segments {
         self.data.segments

@@ -15,6 +15,7 @@ use super::{
     handle::{Cuda, Sweeps},
     launch::Grid,
     memory::CudaChains,
+    share::Share,
     sizes::{count, words},
 };
 use crate::{error::Result, shape::Shape};
@@ -55,13 +56,13 @@ impl Cuda {
 
     /// k steps of all chains that leave nothing but bits, in scratch that [`grow_grid`](Self::grow_grid) allocated.
     pub(super) fn launch_on_grid(
-        &self, stream: &CudaStream, [down, up]: [SideArgument; 2], chains: &CudaChains, first: u64, k: usize,
+        &self, stream: &CudaStream, [down, up]: [SideArgument; 2], chains: &CudaChains, share: &Share, first: u64,
+        k: usize,
     ) -> Result<()> {
         if k == 0 {
             return Ok(());
         }
-        let (states, n, run) = (&*chains.states, count("chains", chains.len())?, self.run());
-        let scratch = states.grid.ptr();
+        let (scratch, n, run) = (chains.states.grid.ptr(), share.n, self.run());
         run.largest_sizes(stream, Grid::new(PARTS, 256), up, down.bias, scratch)?;
         let blocks = count("blocks of weights", planes(chains.shape) / BLOCK)?;
         let grid = Grid { slices: 2, ..Grid::new(blocks, PARTS) };
@@ -71,7 +72,7 @@ impl Cuda {
             let grid = Grid::new(count("blocks of units", blocks)?, THREADS);
             let (on_grid, planes) =
                 (scratch.offset(GRIDS + way * GRID), scratch.offset(PLANES + way * planes(chains.shape)));
-            let (betas, generator) = (states.betas.ptr(), states.generator.ptr());
+            let (betas, generator) = (share.betas, share.generator);
             run.draw_on_grid(
                 stream,
                 grid,
@@ -88,11 +89,11 @@ impl Cuda {
                 bits,
             )
         };
-        let (visible, hidden) = (states.visible.ptr().cast(), states.hidden.ptr().cast());
+        let (visible, hidden) = (share.visible, share.hidden);
         for step in 0..k {
-            let first = first + chains.drawn(step);
-            layer(1, down, up, hidden, first, visible)?;
-            layer(0, up, down, visible, first + u64::from(n) * u64::from(down.made), hidden)?;
+            let draws = share.draws(first, step);
+            layer(1, down, up, hidden, draws[0], visible)?;
+            layer(0, up, down, visible, draws[1], hidden)?;
         }
         Ok(())
     }

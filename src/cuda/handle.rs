@@ -5,7 +5,7 @@ use super::{
     launch::{self, Kernels, PTX, SOURCE},
     opened::{Opened, Program},
 };
-use crate::{error::Result, verbs::Sums};
+use crate::{cpu::Part, error::Result, verbs::Sums};
 use cudarc::driver::CudaStream;
 use std::{
     fmt::{self, Display},
@@ -51,6 +51,8 @@ pub struct Cuda {
     blas: Option<Arc<Blas>>,
     sums: Sums,
     sweeps: Sweeps,
+    /// The chains that this process moves.
+    part: Part,
 }
 
 impl Cuda {
@@ -74,6 +76,7 @@ impl Cuda {
             blas: None,
             sums: Sums::Canonical,
             sweeps: Sweeps::Auto,
+            part: Part::WHOLE,
         })
     }
 
@@ -131,6 +134,21 @@ impl Cuda {
     #[doc(hidden)]
     pub fn seconds_of(&self, work: impl FnOnce() -> Result<()>) -> Result<f64> {
         launch::seconds_of(self.stream(), work)
+    }
+
+    /// The same handle that moves a share of all chains.
+    #[cfg(feature = "mpi")]
+    pub(super) fn with_part(self, part: Part) -> Self {
+        Self { part, ..self }
+    }
+
+    pub(super) fn part(&self) -> Part {
+        self.part
+    }
+
+    /// Whether other processes move chains of the same run.
+    pub(super) fn is_shared(&self) -> bool {
+        self.part != Part::WHOLE
     }
 
     pub(super) fn opened(&self) -> &Opened {

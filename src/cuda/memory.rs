@@ -282,15 +282,17 @@ impl Held {
         Ok(Self { data, cursor })
     }
 
-    pub fn kept(&self) -> Result<Kept> {
-        Ok(Kept { rows: self.data.range(0..self.data.len()).argument(&self.cursor)?, left_out: false })
+    pub fn kept(&self) -> Result<Kept<'_>> {
+        let batch = self.data.range(0..self.data.len());
+        Ok(Kept { batch, rows: batch.argument(&self.cursor)?, left_out: false })
     }
 }
 
 /// The values that chain m keeps in its visible states: the present ones of row m mod rows; or if `left_out`, 0 for the missing
 /// ones of that row.
 #[derive(Clone, Copy)]
-pub(super) struct Kept {
+pub(super) struct Kept<'a> {
+    pub batch: Batch<'a>,
     pub rows: RowsArgument,
     pub left_out: bool,
 }
@@ -334,7 +336,7 @@ impl CudaChains {
     }
 
     /// The values that they keep in their visible states.
-    pub(super) fn kept(&self) -> Result<Option<Kept>> {
+    pub(super) fn kept(&self) -> Result<Option<Kept<'_>>> {
         self.held.as_ref().map(|held| held.kept()).transpose()
     }
 

@@ -205,6 +205,9 @@ mod learn;
 mod memory;
 mod opened;
 mod phases;
+#[cfg(feature = "mpi")]
+mod ranks;
+mod share;
 mod sizes;
 mod visible;
 mod work;
@@ -212,3 +215,5 @@ mod work;
 pub(crate) use data::{Batch, Data};
 pub use handle::{Cuda, Sweeps};
 pub use opened::Program;
+#[cfg(feature = "mpi")]
+pub use ranks::CudaRanks;

@@ -69,21 +69,26 @@ impl fmt::Debug for Opened {
     }
 }
 
+/// How many devices the driver has.
+pub(super) fn devices() -> Result<usize> {
+    if !launch::driver_is_there() {
+        return Err(Error::Cuda(CudaError::NoDriver));
+    }
+    let driver = launch::driver_version()?;
+    if driver < OLDEST_DRIVER {
+        let (expected, found) = (launch::version(OLDEST_DRIVER), launch::version(driver));
+        return Err(Error::Cuda(CudaError::DriverTooOld { expected, found }));
+    }
+    match result::init().and_then(|()| CudaContext::device_count()) {
+        Ok(n) => Ok(usize::try_from(n).unwrap_or(0)),
+        Err(DriverError(Code::CUDA_ERROR_NO_DEVICE)) => Ok(0),
+        Err(error) => Err(failed("cuInit")(error)),
+    }
+}
+
 impl Opened {
     pub fn open(ordinal: usize, program: Program<'_>) -> Result<Self> {
-        if !launch::driver_is_there() {
-            return Err(Error::Cuda(CudaError::NoDriver));
-        }
-        let driver = launch::driver_version()?;
-        if driver < OLDEST_DRIVER {
-            let (expected, found) = (launch::version(OLDEST_DRIVER), launch::version(driver));
-            return Err(Error::Cuda(CudaError::DriverTooOld { expected, found }));
-        }
-        let found = match result::init().and_then(|()| CudaContext::device_count()) {
-            Ok(n) => usize::try_from(n).unwrap_or(0),
-            Err(DriverError(Code::CUDA_ERROR_NO_DEVICE)) => 0,
-            Err(error) => return Err(failed("cuInit")(error)),
-        };
+        let found = devices()?;
         if ordinal >= found {
             return Err(Error::Cuda(CudaError::NoDevice { ordinal, found }));
         }

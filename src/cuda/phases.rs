@@ -24,18 +24,10 @@ impl verbs::Contrasting for Cuda {
     fn phases(
         &self, parameters: &CudaParameters, batch: Batch<'_>, chains: &mut CudaChains, work: &mut CudaWork, plan: Plan,
     ) -> Result<()> {
-        let stream = self.stream();
-        if !plan.persistent {
-            chains.resize(stream, batch.len())?;
-        }
-        let (of_rows, of_chains) = (self.blas_for_rows(batch.len()), self.blas_for_chains());
-        work.begin(parameters.shape, batch, plan.watch, of_rows.is_some())?;
-        let captured = work.captured.take();
-        let rows = batch.argument(&work.cursor)?;
-        let kept = if batch.has_missing() { Some(Kept { rows, left_out: true }) } else { chains.kept()? };
-        chains.own(stream, of_chains.is_some() || kept.is_some())?;
-        self.grow_grid(chains, plan.k)?;
-        let phases = BothPhases { cuda: self, parameters, rows, chains, kept, plan, work, of_rows, of_chains };
+        self.allocate_for_phases(parameters, batch, chains, work, plan)?;
+        let (stream, captured) = (self.stream(), work.captured.take());
+        let phases = self.both_phases(parameters, batch, chains, work, plan)?;
+        let (of_rows, of_chains) = (phases.of_rows, phases.of_chains);
         let (key, drawn) = (phases.key(), phases.drawn());
         let graph = match captured.filter(|captured| captured.key == key) {
             Some(Captured { graph: Some(graph), .. }) => Some(graph),
@@ -61,6 +53,51 @@ impl verbs::Contrasting for Cuda {
     }
 }
 
+impl Cuda {
+    fn allocate_for_phases(
+        &self, parameters: &CudaParameters, batch: Batch<'_>, chains: &mut CudaChains, work: &mut CudaWork, plan: Plan,
+    ) -> Result<()> {
+        if !plan.persistent {
+            chains.resize(self.stream(), batch.len())?;
+        }
+        work.begin(parameters.shape, batch, plan.watch, self.blas_for_rows(batch.len()).is_some())?;
+        let keeps = batch.has_missing() || chains.held.is_some();
+        chains.own(self.stream(), self.blas_for_chains().is_some() || keeps || self.is_shared())?;
+        self.grow_grid(chains, plan.k)
+    }
+
+    fn both_phases<'a>(
+        &'a self, parameters: &'a CudaParameters, batch: Batch<'a>, chains: &'a CudaChains, work: &'a CudaWork,
+        plan: Plan,
+    ) -> Result<BothPhases<'a>> {
+        let rows = batch.argument(&work.cursor)?;
+        let kept = if batch.has_missing() { Some(Kept { batch, rows, left_out: true }) } else { chains.kept()? };
+        let (of_rows, of_chains) = (self.blas_for_rows(batch.len()), self.blas_for_chains());
+        Ok(BothPhases { cuda: self, parameters, rows, chains, kept, plan, work, of_rows, of_chains })
+    }
+
+    /// The phases of chains of which this process moves a share: `exchange` hands round what the others need of them, before what
+    /// is watched is added up. Nothing is recorded, as the exchange comes in between.
+    #[cfg(feature = "mpi")]
+    pub(super) fn phases_of_share(
+        &self, parameters: &CudaParameters, batch: Batch<'_>, chains: &mut CudaChains, work: &mut CudaWork, plan: Plan,
+        exchange: impl FnOnce(&mut CudaChains, &mut CudaWork) -> Result<()>,
+    ) -> Result<()> {
+        self.allocate_for_phases(parameters, batch, chains, work, plan)?;
+        let (stream, phases) = (self.stream(), self.both_phases(parameters, batch, chains, work, plan)?);
+        phases.positive(stream)?;
+        phases.watch_start(stream)?;
+        phases.sweep(stream)?;
+        phases.watch_end(stream)?;
+        exchange(chains, work)?;
+        let phases = self.both_phases(parameters, batch, chains, work, plan)?;
+        let drawn = phases.drawn();
+        phases.finish(stream)?;
+        chains.uniforms.skip(drawn);
+        Ok(())
+    }
+}
+
 /// Both phases of one update, to be launched.
 #[derive(Clone, Copy)]
 struct BothPhases<'a> {
@@ -69,7 +106,7 @@ struct BothPhases<'a> {
     rows: RowsArgument,
     chains: &'a CudaChains,
     /// The values that the chains keep: if values of the batch are missing, their zeros.
-    kept: Option<Kept>,
+    kept: Option<Kept<'a>>,
     plan: Plan,
     work: &'a CudaWork,
     /// cuBLAS, if it computes the sums of the batch's rows, and those of the chains.
@@ -146,7 +183,8 @@ impl BothPhases<'_> {
         self.positive(stream)?;
         self.watch_start(stream)?;
         self.sweep(stream)?;
-        self.end(stream)
+        self.watch_end(stream)?;
+        self.finish(stream)
     }
 
     /// Launches the kernels in two branches, those that read the batch in parallel with the sweep: few chains leave most of the
@@ -170,7 +208,7 @@ impl BothPhases<'_> {
         let launched = read_batch().and_then(|()| self.sweep(stream));
         // In any case: a branch that does not join invalidates the capture, and stays in capture mode itself.
         stream.join(branch).map_err(failed("cuStreamWaitEvent"))?;
-        launched.and_then(|()| self.end(stream))
+        launched.and_then(|()| self.watch_end(stream)).and_then(|()| self.finish(stream))
     }
 
     /// The chains' k steps.
@@ -222,12 +260,17 @@ impl BothPhases<'_> {
         }
     }
 
-    /// The monitor's part after the chains have moved. Advances the generator and the sum of the monitor.
-    fn end(&self, stream: &CudaStream) -> Result<()> {
-        let (states, work) = (&self.chains.states, self.work);
+    /// The monitor's part after the chains have moved.
+    fn watch_end(&self, stream: &CudaStream) -> Result<()> {
         if self.plan.watch == Watch::Reconstruction && !self.plan.persistent {
-            self.reconstruction(stream, states.visible_pre.ptr())?;
+            self.reconstruction(stream, self.chains.states.visible_pre.ptr())?;
         }
+        Ok(())
+    }
+
+    /// Advances the generator and the sum of the monitor.
+    fn finish(&self, stream: &CudaStream) -> Result<()> {
+        let (states, work) = (&self.chains.states, self.work);
         let rows = if self.plan.watch == Watch::Nothing { 0 } else { self.rows.rows };
         let (generator, values, watched) = (states.generator.ptr(), work.scratch.values.ptr(), work.watched.ptr());
         self.cuda.run().finish(stream, Grid::new(1, 32), generator, self.drawn(), values, rows, watched)

@@ -5,7 +5,7 @@
 //! - [`canonical`]: the numerics contract in `f32`, as one sequential program; the library must give the same bits;
 //! - [`statistics`]: goodness of fit and rounding bounds;
 //! - [`places`]: the folders of data, of the command and for scratch files;
-//! - `program`: the command, and `device`: the CUDA device, if there is one; `faults`: faults planted in CUDA's kernels.
+//! - `program`: the command, `mpirun`: the same with several ranks, and `device`: the CUDA device, if there is one; `faults`: faults planted in CUDA's kernels.
 //!
 //! [`for_each_device`] writes a test once for every device.
 // No test file uses all of this; and indices, as in the formulas, are the plainest form of this code.
@@ -20,6 +20,8 @@ pub mod exact;
 #[cfg(feature = "cuda")]
 pub mod faults;
 pub mod laws;
+#[cfg(all(feature = "cli", feature = "mpi"))]
+pub mod mpirun;
 pub mod places;
 #[cfg(feature = "cli")]
 pub mod program;

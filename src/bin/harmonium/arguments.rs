@@ -147,7 +147,7 @@ impl Compute {
             let text = "--sums: expected canonical, gemm or auto with --device cpu, found gemm-tf32";
             return Err(Failure::Usage(text.into()));
         }
-        let device = ranks::device(self.device.open(self.sums)?)?;
+        let device = ranks::open(self.device, self.sums)?;
         pool::install(ranks::threads(self.threads)?, || job(&device))
     }
 }

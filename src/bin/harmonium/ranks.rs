@@ -3,7 +3,7 @@
 
 pub use joined::*;
 
-use harmonium::{Device, Rbm, Result, Rows, Shape};
+use harmonium::{Device, Place, Rbm, Result, Rows, Shape, Sums};
 
 /// The number of processes that an MPI launcher has started, by its environment variables: Open MPI, MPICH and its
 /// derivatives, MVAPICH, and Slurm with PMIx. `None` without a launcher.
@@ -21,9 +21,11 @@ pub fn any(is_true: bool) -> bool {
 #[cfg(feature = "mpi")]
 mod joined {
     use super::*;
+    #[cfg(feature = "cuda")]
+    use crate::console::complain;
     use crate::console::complain_anyway;
     use harmonium::{
-        Cpu, Error, Ranks,
+        Cpu, Ranks,
         checkpoint::{VERSION, fingerprint},
         storage,
     };
@@ -151,17 +153,18 @@ mod joined {
         Ok(rbm)
     }
 
-    /// The ranks in place of one CPU.
-    pub fn device(device: Device) -> Result<Device> {
-        match (all(), device) {
-            (None, alone) => Ok(alone),
-            (Some(ranks), Device::Cpu(cpu)) => Ok(ranks.with_cpu(cpu).into()),
-            (Some(_), other) => Err(Error::Argument {
-                what: "--device",
-                expected: "cpu with several ranks".into(),
-                found: other.to_string(),
-            }),
+    /// Opens a device, or with several ranks this one's.
+    pub fn open(place: Place, sums: Sums) -> Result<Device> {
+        let Some(ranks) = all() else { return place.open(sums) };
+        let device = place.open_among(&ranks, sums)?;
+        #[cfg(feature = "cuda")]
+        if let Device::CudaRanks(on) = &device {
+            let most = ranks.greatest(on.sharing() as u64);
+            if most > 1 {
+                complain(&format!("notice: {most} ranks share a GPU, as a machine has fewer GPUs than ranks"));
+            }
         }
+        Ok(device)
     }
 
     /// The number of ranks on this machine.
@@ -230,8 +233,8 @@ mod joined {
         model()
     }
 
-    pub fn device(device: Device) -> Result<Device> {
-        Ok(device)
+    pub fn open(place: Place, sums: Sums) -> Result<Device> {
+        place.open(sums)
     }
 
     pub fn on_this_machine() -> u64 {

@@ -33,7 +33,7 @@ fn len(units: usize, tile: usize) -> usize {
 
 impl Ranks {
     /// Gathers the rows of all ranks' parts on every rank.
-    pub(super) fn gather_activations(&self, units: usize, out: &mut Activations) -> Result<()> {
+    pub(crate) fn gather_activations(&self, units: usize, out: &mut Activations) -> Result<()> {
         let all = [&mut out.pre_activation, &mut out.mean, &mut out.sample];
         all.into_iter().filter(|values| !values.is_empty()).try_for_each(|values| self.world.all_gather(values, units))
     }

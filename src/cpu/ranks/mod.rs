@@ -80,6 +80,8 @@ use crate::{
         Tempering, Watch,
     },
 };
+#[cfg(feature = "cuda")]
+use mpi::traits::Equivalence;
 use sha2::{Digest, Sha256};
 use std::{
     fmt::{self, Debug, Display},
@@ -186,7 +188,7 @@ impl Ranks {
     /// # Errors
     /// Returns [`Error::Argument`](crate::Error::Argument) if the texts are longer than MPI can count.
     pub fn neighbours(&self, text: &str) -> Result<usize> {
-        self.world.neighbours(text)
+        Ok(self.world.neighbours(text)?.0)
     }
 
     /// The communication of this rank so far.
@@ -197,6 +199,24 @@ impl Ranks {
     /// Ends all ranks at once, with this exit status: for a rank that cannot continue, because the others would wait forever.
     pub fn abort(&self, status: u8) -> ! {
         self.world.abort(status.into())
+    }
+
+    pub(crate) fn check_parameters(&self, rbm: RbmRef<'_>) -> Result<()> {
+        let biases = [rbm.visible_bias(), rbm.hidden_bias(), rbm.visible_log_variance()];
+        self.check_numbers("parameters", biases.into_iter().chain([rbm.weights()]))
+    }
+
+    pub(crate) fn check_chains(&self, ChainState { hidden, betas, uniforms }: &ChainState) -> Result<()> {
+        let mut hash = Sha256::new();
+        hash.update(format!("{betas:?} {uniforms:?}"));
+        hidden.iter().for_each(|word| hash.update(word.to_le_bytes()));
+        self.check_digest("chains", hash)
+    }
+
+    pub(crate) fn check_rule(&self, state: &RuleState) -> Result<()> {
+        let offsets = [&state.visible_offset[..], &state.hidden_offset, &state.hidden_mean];
+        let velocity = state.velocity.iter().flat_map(|g| [&g.weights[..], &g.visible_bias, &g.hidden_bias]);
+        self.check_numbers("rule", offsets.into_iter().chain(velocity))
     }
 
     /// Fails on all ranks if the numbers of one differ from those of rank 0.
@@ -213,6 +233,31 @@ impl Ranks {
     fn check_digest(&self, what: &'static str, hash: Sha256) -> Result<()> {
         let digits = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>();
         self.check_same(what, &format!("SHA-256 {digits}…"))
+    }
+}
+
+/// For devices that are not CPUs.
+#[cfg(feature = "cuda")]
+impl Ranks {
+    /// The part of this rank.
+    pub(crate) fn part(&self) -> Part {
+        self.world.part
+    }
+
+    /// How many ranks of this machine come before this one, and how many there are.
+    pub(crate) fn place(&self) -> Result<(usize, usize)> {
+        let (here, before) = self.world.neighbours("")?;
+        Ok((before, here))
+    }
+
+    /// Each rank has its part of the rows of `values`; then each has all of them.
+    pub(crate) fn all_gather<T: Equivalence + Clone>(&self, values: &mut [T], width: usize) -> Result<()> {
+        self.world.all_gather(values, width)
+    }
+
+    /// Every rank gets the numbers of the first one.
+    pub(crate) fn of_first<T: Equivalence>(&self, numbers: &mut [T]) -> Result<()> {
+        self.world.broadcast(numbers)
     }
 }
 
@@ -243,8 +288,7 @@ impl Memory for Ranks {
     type Batch<'a> = Rows<'a>;
 
     fn upload(&self, rbm: RbmRef<'_>) -> Result<CpuParameters> {
-        let biases = [rbm.visible_bias(), rbm.hidden_bias(), rbm.visible_log_variance()];
-        self.check_numbers("parameters", biases.into_iter().chain([rbm.weights()]))?;
+        self.check_parameters(rbm)?;
         self.cpu.upload(rbm)
     }
 
@@ -253,11 +297,7 @@ impl Memory for Ranks {
     }
 
     fn chains(&self, shape: Shape, state: &ChainState) -> Result<CpuChains> {
-        let ChainState { hidden, betas, uniforms } = state;
-        let mut hash = Sha256::new();
-        hash.update(format!("{betas:?} {uniforms:?}"));
-        hidden.iter().for_each(|word| hash.update(word.to_le_bytes()));
-        self.check_digest("chains", hash)?;
+        self.check_chains(state)?;
         self.cpu.chains(shape, state)
     }
 
@@ -280,9 +320,7 @@ impl Memory for Ranks {
     }
 
     fn rule(&self, shape: Shape, state: &RuleState) -> Result<CpuRule> {
-        let offsets = [&state.visible_offset[..], &state.hidden_offset, &state.hidden_mean];
-        let velocity = state.velocity.iter().flat_map(|g| [&g.weights[..], &g.visible_bias, &g.hidden_bias]);
-        self.check_numbers("rule", offsets.into_iter().chain(velocity))?;
+        self.check_rule(state)?;
         self.cpu.rule(shape, state)
     }
 

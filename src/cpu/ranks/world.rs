@@ -199,8 +199,8 @@ impl World {
         })
     }
 
-    /// How many ranks of this machine say the same text.
-    pub fn neighbours(&self, text: &str) -> Result<usize> {
+    /// How many ranks of this machine say the same text, and how many of them come before this one.
+    pub fn neighbours(&self, text: &str) -> Result<(usize, usize)> {
         let own = format!("{} {text}", machine());
         let mut lens = vec![0_u64; self.part.of];
         lens[self.part.rank] = own.len() as u64;
@@ -208,11 +208,15 @@ impl World {
         let mut all = Vec::new();
         self.all_gather_parts(own.as_bytes(), lens.iter().map(|&len| len as usize), &mut all)?;
         let mut at = 0;
-        let same = lens.iter().filter(|&&len| {
-            at += len as usize;
-            all[at - len as usize..at] == *own.as_bytes()
-        });
-        Ok(same.count())
+        let is_same: Vec<_> = lens
+            .iter()
+            .map(|&len| {
+                at += len as usize;
+                all[at - len as usize..at] == *own.as_bytes()
+            })
+            .collect();
+        let count = |ranks: &[bool]| ranks.iter().filter(|is_same| **is_same).count();
+        Ok((count(&is_same), count(&is_same[..self.part.rank])))
     }
 
     /// Ends all ranks at once.
