@@ -1,41 +1,41 @@
 //! Several processes, each with a GPU of its own, over MPI.
 //!
 //! Each rank has all buffers in full size, and moves its share of the chains through all k steps: its [`Cuda`] has a
-//! [`Part`](crate::cpu::Part), as the CPU of a rank has. Then one exchange goes through the host: the visible states of a share are
-//! copied from the device, handed round, and those of all chains copied to it. Everything else of an update is made by every rank for
-//! itself: the positive phase, the hidden means of all chains, the gradient and the step. With canonical sums these are the same bits
-//! everywhere. So W, velocities, averages and offsets never travel.
+//! [`Part`](crate::cpu::Part), like the CPU of a rank. Then there is one exchange through the host: each rank copies the visible
+//! states of its share from the device, gathers those of the other ranks, and copies all of them to the device. Every rank
+//! computes the rest of an update itself: the positive phase, the hidden means of all chains, the gradient and the step. With
+//! canonical sums these have the same bits everywhere. So W, velocities, averages and offsets never travel.
 //!
 //! # What travels
 //!
-//! M chains, B rows, n visible units, R ranks; bytes that a rank gets from the others in an update:
+//! M chains, B rows, n visible units, R ranks. In each update a rank receives from the others, in bytes,
 //!
 //! | what | bytes |
 //! |---|---|
 //! | the visible bits of all chains, or numbers where not all units are bits | (R-1)/R·M·8⌈n/64⌉ (4n) |
 //! | CD-k with the reconstruction as monitor: its terms | (R-1)/R·8B |
 //!
-//! Besides, all M chains' states go from the device and back to it. The CPU's ranks also hand round hidden means and columns of W, and
-//! each makes a part of the gradient. On a GPU that is the slower way: to copy the hidden means of a chain takes longer than to make them.
+//! The states of all M chains also travel from the device to the host and back. The CPU's ranks also exchange hidden means and columns
+//! of W, and each computes a part of the gradient. A GPU computes the hidden means of a chain faster than the host could copy them.
 //!
 //! # When another GPU pays
 //!
-//! Let s be the time of a step of one chain. Two ranks save half of the steps, and both make the hidden means of all chains, half a step.
-//! With γ bytes a second between host and device, β on the network, and latencies α of some 50 µs in all, two pay if
+//! Let s be the time of a step of one chain. Two ranks save half of the steps, and both compute the hidden means of all chains, half a
+//! step. With γ bytes a second between host and device, β on the network, and latencies α of about 50 µs in all, two ranks pay if
 //!
 //! > M·k·s/2 > M·s/2 + M·(n/8)·(2/γ + 1/(2β)) + α.
 //!
-//! k = 1 never pays, and the gradient takes as long as before. A share moves a layer at a time, by strips of weights or on a grid: kernels that
-//! carry a chain through all steps draw as if theirs were all chains. Few chains on one GPU are faster with those. So ranks are for
-//! many chains and many steps. None of this has been measured on GPUs.
+//! k = 1 never pays, and the gradient takes as long as before. A share moves a layer at a time, by strips of weights or on a grid,
+//! because the kernels that move a chain through all steps number their draws as if they had all chains. Those kernels are faster
+//! for few chains on one GPU. So ranks are for many chains and many steps. None of this has been measured on GPUs.
 //!
-//! Annealing and sampling share chains too, and exchange their results only. Energies and pseudo-likelihoods share rows. The conditionals
-//! of rows, so features and reconstructions, are made whole by every rank: to hand them round takes longer than to make them.
+//! Annealing and sampling share chains too, and exchange only their results. Energies and pseudo-likelihoods share rows. Every rank
+//! computes the conditionals of all rows, such as features and reconstructions, because an exchange would take longer.
 //!
 //! # Sums of cuBLAS
 //!
-//! They promise no bits, and GPUs may differ. All ranks go on with what the first one has: after each update with its parameters,
-//! 4(n·m + n + m) bytes, and with its gradients, means and conditionals wherever these come to the host.
+//! They do not promise bits, and GPUs may differ. All ranks continue with the results of rank 0: after each update its parameters,
+//! 4(n·m + n + m) bytes, and its gradients, means and conditionals whenever these are copied to the host.
 
 use super::{
     arguments::RowsArgument,
@@ -66,10 +66,10 @@ use cudarc::driver::{DeviceRepr, ValidAsZeroBits};
 use mpi::traits::Equivalence;
 use std::fmt::{self, Display};
 
-/// The GPUs of several processes as one device, a GPU for each rank: [`Ranks`] whose chains move on GPUs.
+/// The GPUs of several processes as one device, one GPU for each rank: [`Ranks`] whose chains move on GPUs.
 ///
-/// Every rank makes the same calls in the same order, as with [`Ranks`]. With canonical sums all ranks have the bits that one process
-/// would have, on a GPU or on the CPU. Results go from rank to rank through the host.
+/// Every rank makes the same calls in the same order, as with [`Ranks`]. With canonical sums all ranks have the bits of one process on
+/// a GPU or on the CPU. Ranks exchange results through the host.
 ///
 /// ```no_run
 /// use harmonium::{Cpu, CudaRanks, Rbm, Ranks, Shape, Sums};
@@ -84,18 +84,18 @@ use std::fmt::{self, Display};
 #[derive(Clone, Debug, PartialEq)]
 pub struct CudaRanks {
     cuda: Cuda,
-    /// The same GPU, which moves this rank's share of the chains.
+    /// The same GPU for this rank's share of the chains.
     own: Cuda,
     ranks: Ranks,
     sharing: usize,
 }
 
 impl CudaRanks {
-    /// Opens a GPU for this rank. The first rank of a machine gets GPU number `first`, the next one the next, and after the last GPU
-    /// it begins again with GPU 0.
+    /// Opens a GPU for this rank. The first rank of a machine gets GPU number `first`, the next rank the next GPU, and so on. After the
+    /// last GPU comes GPU 0.
     ///
     /// # Errors
-    /// Those of [`Cuda::new`] and [`Cuda::with_sums`], where there is no GPU number `first` or the rank's GPU cannot be opened.
+    /// Those of [`Cuda::new`] and [`Cuda::with_sums`], if there is no GPU number `first` or the rank's GPU cannot be opened.
     pub fn open(ranks: &Ranks, first: usize, sums: Sums) -> Result<Self> {
         let (place, here) = ranks.place()?;
         let found = devices()?;
@@ -105,7 +105,7 @@ impl CudaRanks {
         Ok(Self { own: cuda.clone().with_part(ranks.part()), cuda, ranks: ranks.clone(), sharing })
     }
 
-    /// The same ranks with chains moved in that way, for tests.
+    /// Sets the method that moves the chains, for tests.
     #[doc(hidden)]
     pub fn with_sweeps(self, sweeps: Sweeps) -> Self {
         Self { cuda: self.cuda.with_sweeps(sweeps), own: self.own.with_sweeps(sweeps), ..self }
@@ -121,12 +121,12 @@ impl CudaRanks {
         &self.ranks
     }
 
-    /// How many ranks use the GPU of this one, itself among them.
+    /// The number of ranks that use the GPU of this rank, including this one.
     pub fn sharing(&self) -> usize {
         self.sharing
     }
 
-    /// Numbers that every rank has made: those of the first one, unless the sums are the same bits everywhere.
+    /// Replaces numbers that every rank has computed by those of rank 0, unless they have the same bits everywhere.
     fn agree<T: Equivalence>(&self, numbers: &mut [T]) -> Result<()> {
         if self.cuda.sums() == Sums::Canonical { Ok(()) } else { self.ranks.of_first(numbers) }
     }
@@ -150,7 +150,7 @@ impl CudaRanks {
         self.cuda.transpose(numbers.argument(shape))
     }
 
-    /// Each rank has its part of some rows on its device; then each has all of them.
+    /// Gathers the rows of all ranks' parts on every device.
     fn gather<T>(&self, buffer: &mut Buffer<T>, rows: usize, width: usize) -> Result<()>
     where
         T: Equivalence + DeviceRepr + ValidAsZeroBits + Copy + Default,
@@ -160,7 +160,7 @@ impl CudaRanks {
         buffer.write(self.cuda.stream(), &all)
     }
 
-    /// Each rank has made its part of the rows; then each has all of them.
+    /// Computes this rank's part of the rows and gathers the results of all.
     fn each_row(
         &self, rows: Batch<'_>, out: &mut [f64], run: impl FnOnce(Batch<'_>, &mut [f64]) -> Result<()>,
     ) -> Result<()> {
@@ -171,7 +171,7 @@ impl CudaRanks {
         self.ranks.all_gather(out, 1)
     }
 
-    /// Each rank has moved its share of the chains; then each has the visible states of all, and makes the hidden means from them.
+    /// Gathers the visible states of all chains after each rank has moved its share, and computes the hidden means from them.
     fn exchange(&self, parameters: &CudaParameters, chains: &mut CudaChains) -> Result<()> {
         let (cuda, stream, n) = (&self.cuda, self.cuda.stream(), count("chains", chains.len())?);
         let (visible, units) = (chains.shape.visible(), chains.shape.n_visible());
