@@ -198,7 +198,8 @@ fn three_ranks(test: &str, shell: &str, sums: Sums) -> Option<CudaRanks> {
         let shell = format!("{DEVICES} {shell} export HARMONIUM_CUDA_TASK=inside;");
         let arguments = format!("--exact {test} --nocapture");
         let (status, stdout, stderr) = end(&folder, mpirun(&[], &folder, 3, &shell, &program, &arguments));
-        assert!(status == 0 && stdout.matches("test result: ok. 1 passed").count() == 3, "{stdout}{stderr}");
+        // The output of one rank may come in the middle of another's.
+        assert!(status == 0 && stdout.matches("1 passed; 0 failed").count() == 3, "{stdout}{stderr}");
         return None;
     }
     let ranks = Ranks::join(Cpu::detect().expect("a CPU")).expect("ranks");

@@ -241,7 +241,7 @@ fn sigterm_ends_in_one_checkpoint() {
     for out in ["mpirun", "rank"] {
         // By default, Open MPI kills the ranks a second after SIGTERM: too little for a checkpoint on a busy machine. It waits as long
         // before it passes SIGTERM on, and does not read the ranks' output meanwhile, so they must be quiet.
-        let patience = ["--mca", "odls_base_sigkill_timeout", "15"];
+        let patience = ["--mca", "odls_base_sigkill_timeout", "8"];
         let arguments = format!("{options} --out {out}");
         let mut child = mpirun(&patience, &folder, 3, &note(2), &places::harmonium(), &arguments);
         until_it_trains(&folder, out, &mut child);
