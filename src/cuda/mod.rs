@@ -24,7 +24,7 @@
 //! take), `launch` (kernels, graphs, the driver), `sizes`, `blas`,
 //! `opened` and `handle` (the device), `data`, `memory` and `work` (what lives there), `layers` (one layer from the other),
 //! `visible` (visible layers of several laws), `chains`, `grid` (many chains by rough sums), `learn`, `descend` (updates by rules, and
-//! what rules keep), `energies`, `phases`. Each verb is written once; the two kinds of sums part in `layers` (a kernel, or a product and a kernel), where
+//! what rules keep), `energies`, `phases`. `share` tells which chains a process moves, `ranks` has several processes. Each verb is written once; the two kinds of sums part in `layers` (a kernel, or a product and a kernel), where
 //! chains move (kernels, or loops of products) and in `learn` and `descend` (a kernel, or two products).
 //!
 //! # Chains
