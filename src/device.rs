@@ -450,20 +450,27 @@ impl Device {
         }
     }
 
+    /// The GPU of this process.
+    #[cfg(feature = "cuda")]
+    fn cuda(&self) -> Option<&Cuda> {
+        match self {
+            Device::Cuda(cuda) => Some(cuda),
+            #[cfg(feature = "mpi")]
+            Device::CudaRanks(ranks) => Some(ranks.cuda()),
+            _ => None,
+        }
+    }
+
     /// Makes rows readable by the device. On the CPU it borrows them; on a GPU it copies them, and the result borrows nothing.
     ///
     /// # Errors
     /// Errors of the device; none on the CPU.
     pub fn load<'a>(&self, rows: Rows<'a>) -> Result<Data<'a>> {
-        match self {
-            Device::Cpu(_) => Ok(Data(Source::Borrowed(rows))),
-            #[cfg(feature = "cuda")]
-            Device::Cuda(cuda) => cuda.load(rows),
-            #[cfg(feature = "mpi")]
-            Device::Ranks(_) => Ok(Data(Source::Borrowed(rows))),
-            #[cfg(all(feature = "cuda", feature = "mpi"))]
-            Device::CudaRanks(ranks) => ranks.cuda().load(rows),
+        #[cfg(feature = "cuda")]
+        if let Some(cuda) = self.cuda() {
+            return cuda.load(rows);
         }
+        Ok(Data(Source::Borrowed(rows)))
     }
 
     /// [`load`](Self::load) for owned data. The result borrows nothing, on any device.
@@ -471,15 +478,11 @@ impl Device {
     /// # Errors
     /// Errors of the device; none on the CPU.
     pub fn load_owned(&self, data: Dataset) -> Result<Data<'static>> {
-        match self {
-            Device::Cpu(_) => Ok(Data(Source::Owned(data))),
-            #[cfg(feature = "cuda")]
-            Device::Cuda(cuda) => cuda.load(data.rows()),
-            #[cfg(feature = "mpi")]
-            Device::Ranks(_) => Ok(Data(Source::Owned(data))),
-            #[cfg(all(feature = "cuda", feature = "mpi"))]
-            Device::CudaRanks(ranks) => ranks.cuda().load(data.rows()),
+        #[cfg(feature = "cuda")]
+        if let Some(cuda) = self.cuda() {
+            return cuda.load(data.rows());
         }
+        Ok(Data(Source::Owned(data)))
     }
 
     /// Returns an error if `what` belongs to another device.
@@ -492,23 +495,14 @@ impl Device {
 
     /// Calls `run` with a batch that this device can read. A GPU copies the host's rows for the duration of the call.
     pub(crate) fn reading<T>(&self, batch: Batch<'_>, run: impl FnOnce(Batch<'_>) -> Result<T>) -> Result<T> {
-        match (self, batch.0) {
-            (Device::Cpu(_), On::Cpu(_)) => run(batch),
-            #[cfg(feature = "mpi")]
-            (Device::Ranks(_), On::Cpu(_)) => run(batch),
-            #[cfg(feature = "cuda")]
-            (Device::Cuda(cuda), On::Cpu(rows)) => run(cuda.load(rows)?.all()),
-            #[cfg(all(feature = "cuda", feature = "mpi"))]
-            (Device::CudaRanks(ranks), On::Cpu(rows)) => run(ranks.cuda().load(rows)?.all()),
-            // Rows of a rank lie on its GPU, which does not know of the others.
-            #[cfg(all(feature = "cuda", feature = "mpi"))]
-            (Device::CudaRanks(ranks), On::Cuda(rows)) if ranks.cuda() == rows.device() => run(batch),
-            #[cfg(feature = "cuda")]
-            (_, On::Cuda(rows)) => {
-                self.check("batch", &rows.device().into())?;
-                run(batch)
-            }
+        #[cfg(feature = "cuda")]
+        match (self.cuda(), batch.0) {
+            (Some(cuda), On::Cpu(rows)) => return run(cuda.load(rows)?.all()),
+            // Rows of a rank are on its GPU, which does not know of the others.
+            (cuda, On::Cuda(rows)) if cuda != Some(rows.device()) => self.check("batch", &rows.device().into())?,
+            _ => {}
         }
+        run(batch)
     }
 }
 

@@ -23,7 +23,8 @@
 //! The order of the files is that of use. `failure`: the driver's errors. `buffer`, `arguments`: memory, and the arguments of
 //! kernels. `launch`: kernels, graphs, the driver. `sizes`, `blas`. `opened`, `handle`: the device. `data`, `memory`, `work`: the
 //! objects in its memory. `layers`: one layer from the other. `visible`: visible layers with several laws. `chains`, `grid`: Gibbs
-//! steps, and those of many chains by approximate sums. `learn`, `descend`: updates, plain and by rules. `energies`, `phases`.
+//! steps, and those of many chains by approximate sums. `learn`, `descend`: updates, plain and by rules. `energies`, `phases`. `share`:
+//! the chains that a process moves. `ranks`: several processes.
 //!
 //! Each operation is written once. The two kinds of sums differ in `layers` (a kernel, or a product and a kernel), in the steps of
 //! chains (kernels, or loops of products) and in `learn` and `descend` (a kernel, or two products).
@@ -88,8 +89,7 @@
 //! A data set with missing values has the host's mask next to its values, which are 0 where they are missing: a missing unit
 //! enters no sum of weights. Kernels that add up terms of visible units read the mask. Chains that clamp units, or leave out
 //! the units that their row lacks, compute one layer after the other with either kind of sums: `propagate` or a product,
-//! `activate` or
-//! `visible_layer`, and then `keep_visible`, which overwrites the sample. It reads or writes 4 to 8 bytes per visible unit, in addition
+//! `activate` or `visible_layer`, and then `keep_visible`, which overwrites the sample. It reads or writes 4 to 8 bytes per visible unit, in addition
 //! to the rows of weights of the active units. Such chains use neither `sweep` nor clusters, strips or the grid. The address of the
 //! mask is in device memory, like that of the rows, so that one graph serves every batch. None of this has been timed on a device.
 //!
@@ -110,11 +110,9 @@
 //! and two numbers for each row and chain, sixteen threads each. `descend_biases` computes everything that has a number for
 //! each unit, a thread per unit, including what the weights need of it. `descend_weights` is `learn` with another step. The
 //! second kernel slides the offsets, so it saves the offsets of this update in `centre` for the third one. These kernels read P
-//! and N and write P̂ and N̂,
-//! 8·(M + B)·n_hidden bytes more than a plain update. They read the visible units once more, and with momentum they read and write the
+//! and N and write P̂ and N̂, 8·(M + B)·n_hidden bytes more than a plain update. They read the visible units once more, and with momentum they read and write the
 //! velocities. At the tutorial's size the emulator counts 0.4 % more instructions than in `learn` with the centred gradient
-//! alone, and
-//! 7 % with all rules. On an H200 an update of the recipe `density`, 100 rows and chains and 1 or 5 steps, takes 72 µs on average.
+//! alone, and 7 % with all rules. On an H200 an update of the recipe `density`, 100 rows and chains and 1 or 5 steps, takes 72 µs on average.
 //! [`Average`](crate::descent::Average) launches `approach` four times, once for each list of parameters.
 //!
 //! An epoch costs one read-back: [`Trainer::report`](crate::Trainer::report) reads 8 bytes.

@@ -79,7 +79,7 @@ pub fn open_with(folder: impl AsRef<Path>, split: Split, how: &Reading) -> Resul
         Split::Validation => rows.min(TRAINING_ROWS)..rows,
         Split::Test => 0..rows,
     };
-    let (mut table, labels, rows) =
+    let Part { mut table, labels, rows } =
         images(folder, set, how, part)?.ok_or_else(|| fail(EXPECTED.into(), format!("no {name} images")))?;
     if split == Split::Validation && rows <= TRAINING_ROWS {
         let expected = format!("more than {TRAINING_ROWS} training rows, of which the others are for validation");
@@ -117,13 +117,18 @@ pub fn has_test(folder: impl AsRef<Path>) -> Result<bool> {
     Ok(find(folder.as_ref(), "t10k", "images", 3)?.is_some())
 }
 
-/// Reads a part of the images of one set, and their labels if there are any. Also returns the number of all images.
-fn images(
-    folder: &Path, set: &str, how: &Reading, part: impl Fn(usize) -> Range<usize>,
-) -> Result<Option<(Table, Option<Vec<u8>>, usize)>> {
+/// A part of the images of one set, their labels if there are any, and the number of all images.
+struct Part {
+    table: Table,
+    labels: Option<Vec<u8>>,
+    rows: usize,
+}
+
+/// Reads a part of the images of one set, given by their number.
+fn images(folder: &Path, set: &str, how: &Reading, part: impl Fn(usize) -> Range<usize>) -> Result<Option<Part>> {
     let Some(path) = find(folder, set, "images", 3)? else { return Ok(None) };
     let file = File::open(&path).map_err(|problem| file_error(&path, problem))?;
-    let (images, rows) = idx::read_table_part(BufReader::new(file), &path.display().to_string(), how, &part)?;
+    let (table, rows) = idx::read_table_part(BufReader::new(file), &path.display().to_string(), how, &part)?;
     let mut all_labels = None;
     if let Some(labels) = find(folder, set, "labels", 1)? {
         let (file, name) = (File::open(&labels).map_err(|problem| file_error(&labels, problem))?, labels.display());
@@ -134,7 +139,7 @@ fn images(
         }
         all_labels = Some(found.into_labels()?[part(rows)].to_vec());
     }
-    Ok(Some((images, all_labels, rows)))
+    Ok(Some(Part { table, labels: all_labels, rows }))
 }
 
 /// Finds a file of one set under any of its possible names.
