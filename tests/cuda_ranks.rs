@@ -6,7 +6,10 @@ mod oracle;
 
 use harmonium::{
     Activations, Algorithm, BatchMeans, Chains, Cpu, CudaRanks, Descent, Device, Gradient, Ladder, Purpose, Ranks, Rbm,
-    Settings, Sums, Sweeps, Tempered, Trainer, TrainerState, Uniforms, descent::Centring, npy,
+    Settings, Sums, Sweeps, Tempered, Trainer, TrainerState, Uniforms,
+    descent::Centring,
+    log_partition::{Annealing, BaseRate, Schedule, Start, bracket},
+    npy,
 };
 use oracle::{
     byte_rows,
@@ -221,6 +224,7 @@ fn every_way_to_move_chains() {
         assert!(gpus.cuda().to_string().starts_with(&format!("GPU {} ", ranks.rank() % 2)), "{gpus}");
         assert_eq!((gpus.sharing(), gpus.cuda().has_grid()), ([2, 1, 2][ranks.rank()], true));
     }
+    let annealing = Annealing { schedule: Schedule::new(9).expect("a schedule"), ..Annealing::default() };
     let moved = |device: Device| {
         let rbm = random_rbm(shape(70, 90), 0.5, 2).on(&device).expect("a model");
         let mut chains = Chains::new(&device, rbm.shape(), 11, Uniforms::new(3, Purpose::Sampling)).expect("chains");
@@ -228,7 +232,11 @@ fn every_way_to_move_chains() {
         chains.sweep(&rbm, 1).expect("a step");
         let mut visible = Activations::default();
         chains.visible(&rbm, &mut visible).expect("a layer");
-        (chains.state().expect("states"), visible)
+        // Log weights to the last bit, which the command does not print.
+        let (bytes, settings) = (random_bytes(5 * 70, 0.4, 1), Annealing { runs: 5, burn_in: 2, ..annealing.clone() });
+        let start = Start::Rows(byte_rows(&bytes, 70).into());
+        let log_z = bracket(&rbm, &BaseRate::uniform(70), start, &settings).expect("log Z");
+        (chains.state().expect("states"), visible, format!("{log_z:?}"))
     };
     let expected = moved(ranks.cpu().into());
     for sweeps in [Sweeps::Auto, Sweeps::Blocks, Sweeps::Clusters, Sweeps::Strips, Sweeps::Grid] {

@@ -1,4 +1,4 @@
-//! The fast roads of every instruction set against the naive model: arbitrary shape, states, density and parameters, the
+//! The fast methods of every instruction set against the naive model: arbitrary shape, states, density and parameters, the
 //! same bits.
 
 use crate::canonical::{Canonical, CanonicalTrainer, sample};
