@@ -38,7 +38,7 @@ mod joined {
     };
 
     /// A rank that fails waits this long for the ranks before it, which may report the same error.
-    const PATIENCE: Duration = Duration::from_millis(1000);
+    const PATIENCE: Duration = Duration::from_secs(3);
 
     /// The ranks, if there are several, and the number of them on this machine.
     static ALL: Mutex<Option<(Ranks, u64)>> = Mutex::new(None);
