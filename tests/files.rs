@@ -3,7 +3,7 @@
 use harmonium::{
     Dataset, Rbm, Result, Shape, Values,
     formats::{
-        self,
+        self, LabelSource, Reading,
         fasta::{Alphabet, read_fasta},
         idx::read_idx,
         mnist::{self, Split},
@@ -328,6 +328,30 @@ fn a_folder_of_mnists_files_has_three_splits() {
     assert!(refused(Split::Test).ends_with("found no test images"), "{}", refused(Split::Test));
     let text = mnist::open_within(&folder, Split::Train, 50_002).unwrap_err().to_string();
     assert!(text.contains("train-images.idx3-ubyte: expected at most 50002 values"), "{text}");
+
+    // Labels, the folder's own and those of a file, are those of the part's rows.
+    let classes: Vec<u8> = (0..50_003).map(|row| u8::from(row >= 50_001)).collect();
+    fs::write(folder.join("train-labels.idx1-ubyte"), idx_bytes(&[50_003], &classes)).unwrap();
+    let file = folder.join("classes");
+    fs::write(&file, idx_bytes(&[50_003, 1], &classes)).unwrap();
+    for source in [LabelSource::Own, LabelSource::File(file)] {
+        let how = Reading { labels: source.clone(), ..Reading::default() };
+        let labels = |split| {
+            let labels = mnist::open_with(&folder, split, &how).unwrap().labels.unwrap();
+            let name = |state: &Option<u32>| state.map_or("", |state| &labels.names()[state as usize]).to_string();
+            labels.states().iter().map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(labels(Split::Validation), ["0", "1", "1"], "{source:?}");
+        assert_eq!(labels(Split::Train), vec!["0"; 50_000], "{source:?}");
+    }
+    // Rows that a part skips must be there too.
+    let whole = idx_bytes(&[50_003, 1, 1], &values);
+    for (split, len) in [(Split::Validation, 40_000), (Split::Validation, 50_002), (Split::Train, 50_001)] {
+        fs::write(folder.join("train-images.idx3-ubyte"), &whole[..16 + len]).unwrap();
+        let said = format!("expected 50003 bytes of IDX values, found {len}");
+        assert!(refused(split).contains(&said), "{}", refused(split));
+    }
+    fs::remove_file(folder.join("train-labels.idx1-ubyte")).unwrap();
 
     fs::write(folder.join("t10k-images-idx3-ubyte"), idx_bytes(&[2, 1, 1], &[7, 8])).unwrap();
     assert_eq!(mnist::has_test(&folder), Ok(true));
