@@ -1,4 +1,4 @@
-//! Several ranks with a GPU each leave the bytes of one process on the CPU, and a GPU that fails ends the run with one message.
+//! Several ranks with a GPU each write the bytes of one process on the CPU, and a GPU that fails ends the run with one message.
 //!
 //! Needs Open MPI's `mpirun`. On the emulator two devices; on a machine with one GPU all ranks share it.
 
@@ -20,7 +20,7 @@ use oracle::{
 };
 use std::{fs, panic, path::Path};
 
-/// What each rank runs first.
+/// The shell commands that each rank runs first.
 const DEVICES: &str = "export HARMONIUM_EMULATOR_DEVICES=2;";
 
 #[track_caller]
@@ -97,7 +97,7 @@ fn laws_and_missing_values() {
     same_on_all(&folder, &format!("{options} --chains 8 --variance 0.1 --centring 0.01 --monitor reconstruction"));
     same_on_all(&folder, &format!("{options} --algorithm cd --variance 0.1 --momentum 0.5 --monitor reconstruction"));
     let options = format!("{laws} --data missing.npy --monitor none");
-    // Shares begin in the middle of a minibatch, whose rows chains take up again and again.
+    // Shares begin in the middle of a minibatch, whose rows the chains keep in turn.
     same_on_all(&folder, &format!("{options} --chains 18 --centring 0.01"));
     same_on_all(&folder, &format!("{options} --chains 31"));
     same_on_all(&folder, &format!("{options} --algorithm cd"));
@@ -105,7 +105,7 @@ fn laws_and_missing_values() {
     let values: Vec<f32> = (0..100).map(|n| (n * n % 3) as f32).collect();
     npy::save(&values, 2, &folder.join("states.npy")).expect("an array");
     same_on_all(&folder, &format!("{states} --data states.npy"));
-    // Bits alone.
+    // Only bits.
     let bits = (0..50 * 9).map(|n| if n % 7 == 3 { f32::NAN } else { ((n * n / 3) % 2) as f32 });
     npy::save(&bits.collect::<Vec<_>>(), 9, &folder.join("bits.npy")).expect("an array");
     same_on_all(&folder, "--data bits.npy --hidden 5 --epochs 1 --batch-size 20 --k 2 --chains 13 --monitor none");
@@ -190,8 +190,8 @@ fn labels() {
     }
 }
 
-/// The ranks and their GPUs in the processes that this test starts as three ranks; none in the test's own process, which has seen them
-/// succeed.
+/// The ranks and their GPUs, in the three processes that this test starts. `None` in the test's own process, after these have
+/// succeeded.
 #[track_caller]
 fn three_ranks(test: &str, shell: &str, sums: Sums) -> Option<CudaRanks> {
     if task().is_none() {
@@ -215,7 +215,7 @@ fn three_ranks(test: &str, shell: &str, sums: Sums) -> Option<CudaRanks> {
     Some(CudaRanks::open(&ranks, 0, sums).expect("a GPU"))
 }
 
-/// Each way to move chains, with steps of which nobody wants means, on the GPU that is the rank's.
+/// Every method that moves chains, with steps that need no means, on the rank's own GPU.
 #[test]
 fn every_way_to_move_chains() {
     let Some(gpus) = three_ranks("every_way_to_move_chains", "", Sums::Canonical) else { return };
@@ -232,7 +232,7 @@ fn every_way_to_move_chains() {
         chains.sweep(&rbm, 1).expect("a step");
         let mut visible = Activations::default();
         chains.visible(&rbm, &mut visible).expect("a layer");
-        // Log weights to the last bit, which the command does not print.
+        // Log weights to the last bit; the command prints fewer digits.
         let (bytes, settings) = (random_bytes(5 * 70, 0.4, 1), Annealing { runs: 5, burn_in: 2, ..annealing.clone() });
         let start = Start::Rows(byte_rows(&bytes, 70).into());
         let log_z = bracket(&rbm, &BaseRate::uniform(70), start, &settings).expect("log Z");
@@ -244,7 +244,7 @@ fn every_way_to_move_chains() {
     }
 }
 
-/// Six updates by rules, in the middle of which busy units are exchanged; chains in cold and hot states; all that a trainer gives.
+/// Six updates by rules with an exchange of busy units after three, chains at several temperatures, and all results of a trainer.
 fn trained(device: &Device) -> (Rbm, TrainerState, Gradient, BatchMeans, Vec<f64>) {
     let descent = Descent { centring: Some(Centring { rate: 0.1 }), momentum: 0.5, ..Descent::default() };
     let settings = Settings { algorithm: Algorithm::Pcd { n_chains: 7 }, k: 2, descent, ..Settings::default() };
@@ -287,7 +287,7 @@ fn tempered_chains() {
     assert_eq!(tempered(gpus.clone().into()), tempered(gpus.ranks().cpu().into()));
 }
 
-/// Ranks whose matrix libraries round differently go on with the same numbers.
+/// Ranks whose matrix libraries round differently continue with the same numbers.
 #[test]
 fn matrix_libraries_that_differ() {
     let differ = "export HARMONIUM_EMULATOR_APPROX_SEED=$OMPI_COMM_WORLD_RANK;";
@@ -295,7 +295,7 @@ fn matrix_libraries_that_differ() {
     let text = |on: &Device| format!("{:?}", trained(on));
     gpus.ranks().check_same("what is trained", &text(&gpus.clone().into())).expect("the same numbers");
     if is_emulated(gpus.cuda()) {
-        // They differ indeed.
+        // The libraries do differ.
         let alone = gpus.cuda().clone().into();
         gpus.ranks().check_same("what is trained", &text(&alone)).expect_err("other numbers");
     }
@@ -317,11 +317,11 @@ fn a_gpu_that_fails_ends_the_run() {
             fails(&folder, &shell, &train, 1, expected);
         }
     }
-    // All say the same, so the first one alone does.
+    // All ranks have the same error, so only the first one reports it.
     fails(&folder, "export HARMONIUM_EMULATOR_DEVICES=0;", &train, 1, "error: CUDA: ");
     let other = train.replace("--device cuda", "--device cuda:7");
     fails(&folder, DEVICES, &other, 1, "error: CUDA: ");
-    // Whoever shares a device is told so.
+    // A notice says that ranks share a device.
     for (ranks, notices) in [(2, 0), (3, 1)] {
         let (status, _, stderr) = end(&folder, start(&folder, ranks, DEVICES, &train));
         assert_eq!((status, stderr.matches("notice: 2 ranks share a GPU").count()), (0, notices), "{stderr}");

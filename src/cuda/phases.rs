@@ -76,8 +76,8 @@ impl Cuda {
         Ok(BothPhases { cuda: self, parameters, rows, chains, kept, plan, work, of_rows, of_chains })
     }
 
-    /// The phases of chains of which this process moves a share: `exchange` hands round what the others need of them, before what
-    /// is watched is added up. Nothing is recorded, as the exchange comes in between.
+    /// The phases if this process moves a share of the chains. `exchange` gathers the results of all ranks, before the monitor's
+    /// terms are added up. There is no graph, because the exchange interrupts the kernels.
     #[cfg(feature = "mpi")]
     pub(super) fn phases_of_share(
         &self, parameters: &CudaParameters, batch: Batch<'_>, chains: &mut CudaChains, work: &mut CudaWork, plan: Plan,

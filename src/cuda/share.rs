@@ -1,7 +1,7 @@
 //! The chains that a process moves: all of them, or with several ranks a contiguous share.
 //!
-//! Buffers have room for all chains on every rank. A share is therefore addresses within them, and how many numbers the chains
-//! before it and behind it draw.
+//! Every rank has buffers for all chains. A share consists of addresses within them, and of the positions of its random numbers
+//! among those of all chains.
 
 use super::{
     arguments::RowsArgument,
@@ -16,10 +16,10 @@ use crate::{
     shape::{Layer, Shape},
 };
 
-/// What the kernels read and write of some chains.
+/// The arguments of kernels for a share of the chains.
 pub(super) struct Share {
     pub shape: Shape,
-    /// The number of the first chain, how many there are, and how many all processes have.
+    /// The number of the first chain, the number of chains here, and the number of chains of all processes.
     pub first: usize,
     pub n: u32,
     all: u64,
@@ -30,33 +30,33 @@ pub(super) struct Share {
     pub values: Ptr<f32>,
     pub visible_pre: Ptr<f32>,
     pub hidden_mean: Ptr<f32>,
-    /// Visible states as hidden layers read them, and hidden states, as numbers.
+    /// Visible states as hidden layers read them, and hidden states; both as numbers.
     pub numbers: [Ptr<f32>; 2],
-    /// Where rows of these are, and the memory for it unless the chains have it.
+    /// The addresses of `numbers` in device memory, and the buffer for them unless the chains have one.
     places: Ptr<u64>,
     _places: Buffer<u64>,
-    /// What the chains keep of their visible states.
+    /// The values that the chains keep in their visible states.
     pub kept: Vec<Keeping>,
     _cursor: Option<Cursor>,
 }
 
-/// Neighbouring chains that keep neighbouring rows, from the first row on.
+/// Consecutive chains that keep consecutive rows, beginning with the first row.
 #[derive(Clone, Copy)]
 pub(super) struct Keeping {
     pub rows: RowsArgument,
     pub left_out: bool,
-    /// The first chain, counted from the first of the share, and how many there are.
+    /// The first chain, counted from the first of the share, and the number of chains.
     pub first: usize,
     pub n: u32,
 }
 
-/// The same numbers from another one on; null stays null.
+/// The address of number `first`; null stays null.
 pub(super) fn from<T>(numbers: Ptr<T>, first: usize) -> Ptr<T> {
     if numbers.address == 0 { numbers } else { numbers.offset(first) }
 }
 
 impl Share {
-    /// The chains that belong to this process, in room that was made. `by_layers`: as for [`CudaChains::own`].
+    /// The share of this process, in allocated buffers. `by_layers`: as for [`CudaChains::own`].
     pub fn new(cuda: &Cuda, chains: &CudaChains, kept: Option<Kept<'_>>, by_layers: bool) -> Result<Self> {
         let (shape, states, own) = (chains.shape, &*chains.states, cuda.part().range(chains.len()));
         let (nv, nh, first, n) = (shape.n_visible(), shape.n_hidden(), own.start, count("chains", own.len())?);
@@ -64,7 +64,7 @@ impl Share {
         let values = from(states.values.ptr(), first * stride(nv));
         let visible = if scaled.address == 0 { values } else { from(scaled, first * stride(nv)) };
         let numbers = [visible, from(hidden, first * stride(nh))];
-        // Those of all chains are recorded in graphs, where nothing can be made.
+        // The addresses for all chains are captured in graphs, which cannot allocate.
         let has_places = own.len() == chains.len() || !by_layers;
         let new = if has_places { Buffer::EMPTY } else { Buffer::of(cuda.stream(), &numbers.map(|at| at.address))? };
         let mut share = Self {
@@ -91,8 +91,8 @@ impl Share {
         Ok(share)
     }
 
-    /// Chain m of all keeps row m mod rows. A kernel begins with the first of its rows: chains before the first that keeps it are
-    /// launched by themselves.
+    /// Chain m keeps row m mod rows. A kernel begins with the first row, so the chains before the first one that keeps it need a
+    /// launch of their own.
     fn keep(&mut self, Kept { batch, rows, left_out }: Kept<'_>) -> Result<()> {
         let row = self.first % batch.len();
         let before = if row == 0 { 0 } else { self.n.min((batch.len() - row) as u32) };
@@ -108,8 +108,8 @@ impl Share {
         Ok(())
     }
 
-    /// How many numbers lie between the generator's place and the first ones that the visible and the hidden layer of a step draw,
-    /// `before` of them ahead of the first step.
+    /// The positions of the first random numbers of the share's visible and hidden layers in a step, counted from the generator's
+    /// state. The first step begins at position `before`.
     pub fn draws(&self, before: u64, step: usize) -> [u64; 2] {
         let [visible, hidden] = [self.shape.n_visible() as u64, self.shape.n_hidden() as u64];
         let (step, first) = (before + step as u64 * self.all * (visible + hidden), self.first as u64);

@@ -4,7 +4,10 @@ use crate::oracle::{
     program::{fine, folder, outcome, run, write_data},
     random_bytes,
 };
-use harmonium::{Checkpoint, Cpu, Dataset, Rbm, log_likelihood, log_partition, model, npy::read_npy};
+use harmonium::{
+    Binarise, Checkpoint, Cpu, Dataset, Epochs, Purpose, Rbm, Uniforms, log_likelihood, log_partition, model,
+    npy::read_npy,
+};
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Runs with a short last minibatch in each of four epochs: 20 updates.
@@ -134,6 +137,35 @@ fn the_best_model_and_the_last_one() {
         })
         .expect("a line");
     assert_eq!(lines, first, "{validation:?}: {stdout}");
+}
+
+/// The log evaluates all rows of small data: as bits by threshold, or as a fixed sample of bits, in an order of its own.
+#[test]
+fn the_log_evaluates_bits_of_all_rows() {
+    let folder = folder("evaluated");
+    write_data(&folder.join("others"), &[31, 15], 2);
+    for binarise in [Binarise::None, Binarise::Sample] {
+        fine(&folder, &format!("{SMALL} --validation others --binarise {binarise} --out out"));
+        let rbm =
+            load(folder.join("out/model.safetensors")).on(Cpu::detect().expect("a CPU")).expect("a resident model");
+        let mean = |file: &str, epoch: u64| {
+            let rows = Dataset::open(folder.join(file)).expect("rows");
+            let bits = match binarise {
+                Binarise::Sample => {
+                    let order = Uniforms::new(123, Purpose::Shuffling).permutation_start(rows.len(), rows.len());
+                    let mut epochs = Epochs::new(false, binarise, 123).expect("epochs");
+                    epochs.show(&rows.select(&order).expect("rows"), epoch).expect("bits").clone()
+                }
+                _ => rows.binarised(),
+            };
+            rbm.free_energy(&bits).expect("energies").iter().sum::<f64>() / rows.len() as f64
+        };
+        // Epochs that no run reaches give the bits.
+        let gap = mean("others", (1 << 40) + 1) - mean("data", 1 << 40);
+        let logged = *numbers(&log(&folder.join("out")), "free_energy_gap").last().expect("a line");
+        // The log has six decimals.
+        assert!((logged - gap).abs() < 1e-6, "{binarise}: {logged}, expected {gap}");
+    }
 }
 
 /// The log's log Z agrees with the exact one at each line.
