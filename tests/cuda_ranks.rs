@@ -244,7 +244,7 @@ fn every_way_to_move_chains() {
     }
 }
 
-/// Six updates by rules with an exchange of busy units after three, chains at several temperatures, and all results of a trainer.
+/// Six updates by rules, with an exchange of busy units after three, and all results of a trainer.
 fn trained(device: &Device) -> (Rbm, TrainerState, Gradient, BatchMeans, Vec<f64>) {
     let descent = Descent { centring: Some(Centring { rate: 0.1 }), momentum: 0.5, ..Descent::default() };
     let settings = Settings { algorithm: Algorithm::Pcd { n_chains: 7 }, k: 2, descent, ..Settings::default() };
